@@ -1,0 +1,100 @@
+"""Settings: from the environment (prefix TELETRUNK_), with embedded defaults for one machine.
+
+Each service has its own model; what they share is here. A wrong value ends the start with one readable line.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+from pathlib import Path
+from typing import TypeVar
+
+from pydantic import Field, SecretStr, ValidationError, field_validator
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+_SAMPLES = ("changeme", "change-me", "example", "secret", "password", "xxx")
+
+
+class ConfigurationError(Exception):
+    """The program cannot start like this; the text is one line that says what to do."""
+
+
+def _default_data() -> Path:
+    base = os.environ.get("XDG_DATA_HOME") or str(Path.home() / ".local" / "share")
+    return Path(base) / "teletrunk"
+
+
+class ServiceSettings(BaseSettings):
+    """What every service is told."""
+
+    model_config = SettingsConfigDict(env_prefix="TELETRUNK_", extra="ignore")
+
+    data: Path = Field(default_factory=_default_data, description="Directory for everything that is kept.")
+    log_format: str = Field("json", pattern="^(json|console)$", description="json, or console for people.")
+    log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
+    cluster_token: SecretStr | None = Field(
+        None, description="Shared by the services; made on first start under DATA/secrets when not given."
+    )
+    manager_address: str = Field("127.0.0.1:5050", description="host:port of the Manager's gRPC.")
+
+    @field_validator("cluster_token")
+    @classmethod
+    def _no_sample(cls, value: SecretStr | None) -> SecretStr | None:
+        if value is not None and (len(value.get_secret_value()) < 16 or value.get_secret_value().lower() in _SAMPLES):
+            raise ValueError("must be a random text of 16 characters or more, not a sample")
+        return value
+
+    @field_validator("manager_address")
+    @classmethod
+    def _host_and_port(cls, value: str) -> str:
+        return checked_address(value)
+
+    def token(self) -> str:
+        """The cluster token, made and kept on first use."""
+        if self.cluster_token is not None:
+            return self.cluster_token.get_secret_value()
+        return kept_secret(self.data, "cluster.token", lambda: secrets.token_urlsafe(32).encode()).decode()
+
+
+def checked_address(value: str) -> str:
+    """`host:port` as it is; raises ValueError otherwise."""
+    host, _, port = value.rpartition(":")
+    if not host or not port.isdigit() or not 0 <= int(port) <= 65_535:
+        raise ValueError("must be host:port")
+    return value
+
+
+def kept_secret(data: Path, name: str, make: object) -> bytes:
+    """The content of DATA/secrets/NAME, made by `make()` when there is none; readable by its owner only.
+
+    Several services may start at once: the first to link its file in wins, the others read that one.
+    """
+    path = data / "secrets" / name
+    if not path.exists():
+        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        fresh = path.with_name(f".{name}.{os.getpid()}.{secrets.token_hex(4)}")
+        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(make())  # type: ignore[operator]
+        try:
+            os.link(fresh, path)
+        except FileExistsError:
+            pass
+        finally:
+            fresh.unlink()
+    return path.read_bytes()
+
+
+Settings = TypeVar("Settings", bound=BaseSettings)
+
+
+def load(model: type[Settings]) -> Settings:
+    """Reads the environment. Raises `ConfigurationError` with one line for the first wrong value."""
+    try:
+        return model()
+    except ValidationError as error:
+        first = error.errors()[0]
+        name = "TELETRUNK_" + "_".join(str(part) for part in first["loc"]).upper()
+        reason = str(first["msg"]).removeprefix("Value error, ")
+        raise ConfigurationError(f"{name}: {reason}") from None

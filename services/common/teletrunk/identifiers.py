@@ -1,0 +1,50 @@
+"""Whom to call: the identifiers that a PBX may dial."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+_USERNAME = re.compile(r"^[A-Za-z][A-Za-z0-9_]{3,31}$")
+_LONGEST_USER_ID = 1 << 53
+# What E.164 allows; Telegram itself says whether such a number exists.
+_PHONE = re.compile(r"^[1-9][0-9]{6,14}$")
+_SEPARATORS = re.compile(r"[\s().-]")
+
+Kind = Literal["phone", "username", "user_id", "number"]
+
+
+@dataclass(frozen=True)
+class Called:
+    """A parsed identifier. Kind `number` is a run of digits that may be a phone or a user id."""
+
+    kind: Kind
+    value: str
+
+
+def parse_called(text: str) -> Called | None:
+    """`+phone`, `phone`, `@username`, `tg#username`, `username` or a user id; None when it is none of them.
+
+    A leading 0 marks a user id, which removes the doubt between a phone and an id of the same length.
+    """
+    text = text.strip()
+    for prefix in ("@", "tg#"):
+        if text.startswith(prefix):
+            name = text.removeprefix(prefix)
+            return Called("username", name) if _USERNAME.match(name) else None
+    digits = _SEPARATORS.sub("", text)
+    if digits.startswith("+"):
+        return Called("phone", digits[1:]) if _PHONE.match(digits[1:]) else None
+    if digits.isascii() and digits.isdigit():
+        return _parse_digits(digits)
+    return Called("username", text) if _USERNAME.match(text) else None
+
+
+def _parse_digits(digits: str) -> Called | None:
+    if digits.startswith("0"):
+        value = digits.lstrip("0")
+        return Called("user_id", value) if value and int(value) < _LONGEST_USER_ID else None
+    if int(digits) >= _LONGEST_USER_ID:
+        return None
+    return Called("number" if _PHONE.match(digits) else "user_id", digits)

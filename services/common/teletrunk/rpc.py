@@ -1,0 +1,191 @@
+"""gRPC as all three services use it: who may listen where, deadlines, the cluster token, refusals on the wire."""
+
+from __future__ import annotations
+
+import hmac
+import ipaddress
+from collections.abc import Awaitable, Callable, Sequence
+from typing import Any, Final
+
+import grpc
+from google.protobuf import any_pb2
+from google.rpc import error_details_pb2, status_pb2
+from grpc_health.v1 import health, health_pb2, health_pb2_grpc
+from grpc_status import rpc_status
+
+from teletrunk.config import ConfigurationError
+from teletrunk.errors import TABLE, Refusal
+
+DEADLINE_S: Final = 5.0
+_DOMAIN = "teletrunk"
+_LARGEST_MESSAGE = 1 << 20
+_TOKEN_KEY = "teletrunk-token"  # noqa: S105  the name of the header, not its value
+_OPTIONS: Final = (
+    ("grpc.max_receive_message_length", _LARGEST_MESSAGE),
+    # A peer that is stopped or cut off answers no ping: the stream then breaks within seconds.
+    ("grpc.keepalive_time_ms", 10_000),
+    ("grpc.keepalive_timeout_ms", 5_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.max_pings_without_data", 0),
+    ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
+    # Back within a second of the peer's return, not after minutes of doubling.
+    ("grpc.initial_reconnect_backoff_ms", 200),
+    ("grpc.min_reconnect_backoff_ms", 200),
+    ("grpc.max_reconnect_backoff_ms", 1_000),
+    # A port that another process holds must be an error, not a second listener.
+    ("grpc.so_reuseport", 0),
+)
+
+
+class _Token:
+    """Adds the cluster token to a call. grpc wants an interceptor of its own for each kind of call."""
+
+    def __init__(self, token: str) -> None:
+        self._token = token
+
+    async def add(self, continuation: Any, details: Any, request: Any) -> Any:
+        metadata = grpc.aio.Metadata(*(details.metadata or ()), (_TOKEN_KEY, self._token))
+        return await continuation(
+            grpc.aio.ClientCallDetails(
+                details.method, details.timeout, metadata, details.credentials, details.wait_for_ready
+            ),
+            request,
+        )
+
+
+class _TokenUnary(_Token, grpc.aio.UnaryUnaryClientInterceptor):
+    intercept_unary_unary = _Token.add
+
+
+class _TokenDown(_Token, grpc.aio.UnaryStreamClientInterceptor):
+    intercept_unary_stream = _Token.add
+
+
+class _TokenBoth(_Token, grpc.aio.StreamStreamClientInterceptor):
+    intercept_stream_stream = _Token.add
+
+
+class _TokenServer(grpc.aio.ServerInterceptor):
+    """Refuses callers without the cluster token; health checks are free."""
+
+    def __init__(self, token: str) -> None:
+        self._token = token.encode()
+
+        async def refuse(request: object, context: grpc.aio.ServicerContext[Any, Any]) -> None:
+            await context.abort(grpc.StatusCode.UNAUTHENTICATED, "the cluster token is missing or wrong")
+
+        self._refusal = grpc.unary_unary_rpc_method_handler(refuse)
+
+    async def intercept_service(self, continuation: Any, details: Any) -> Any:
+        given = dict(details.invocation_metadata or ()).get(_TOKEN_KEY, "")
+        if details.method.startswith("/grpc.health.v1.") or hmac.compare_digest(str(given).encode(), self._token):
+            return await continuation(details)
+        return self._refusal
+
+
+def dial(address: str, token: str) -> grpc.aio.Channel:
+    """A channel that connects, and reconnects, by itself."""
+    require_loopback(address)
+    interceptors = [_TokenUnary(token), _TokenDown(token), _TokenBoth(token)]
+    return grpc.aio.insecure_channel(address, options=_OPTIONS, interceptors=interceptors)
+
+
+class Server:
+    """A gRPC server with the token check and grpc.health.v1."""
+
+    def __init__(self, address: str, token: str) -> None:
+        require_loopback(address)
+        self._address = address
+        self._server = grpc.aio.server(interceptors=(_TokenServer(token),), options=_OPTIONS)
+        self._health = health.aio.HealthServicer()
+        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        self.port = 0
+
+    def add(self, register: Callable[[Any, grpc.aio.Server], object], servicer: object) -> None:
+        register(servicer, self._server)
+
+    async def start(self) -> None:
+        """Raises `ConfigurationError` when the port is taken."""
+        try:
+            self.port = self._server.add_insecure_port(self._address)
+        except RuntimeError:
+            raise ConfigurationError(
+                f"{self._address} is in use: stop the other process, or set another address"
+            ) from None
+        await self._server.start()
+        await self._health.set("", health_pb2.HealthCheckResponse.SERVING)
+
+    async def stop(self, grace: float = 1.0) -> None:
+        await self._health.enter_graceful_shutdown()
+        await self._server.stop(grace)
+
+
+def require_loopback(address: str) -> None:
+    """Plain text is for one machine only."""
+    host = address.rpartition(":")[0].strip("[]")
+    try:
+        on_loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        on_loopback = False
+    if not on_loopback:
+        raise ConfigurationError(
+            f"{address} is not a loopback address: services speak plain text to each other on one machine only"
+        )
+
+
+async def abort(context: grpc.aio.ServicerContext[Any, Any], refusal: Refusal) -> None:
+    """Ends the call with the row's gRPC status and its id as google.rpc.ErrorInfo."""
+    info = error_details_pb2.ErrorInfo(reason=refusal.row.id, domain=_DOMAIN, metadata={"detail": refusal.detail})
+    details = [_packed(info)]
+    if refusal.retry_after:
+        retry = error_details_pb2.RetryInfo()
+        retry.retry_delay.FromSeconds(refusal.retry_after)
+        details.append(_packed(retry))
+    code = refusal.row.grpc_status.value[0]
+    status = status_pb2.Status(code=code, message=refusal.phrase, details=details)
+    await context.abort_with_status(rpc_status.to_status(status))
+
+
+def _packed(message: Any) -> any_pb2.Any:
+    packed = any_pb2.Any()
+    packed.Pack(message)
+    return packed
+
+
+def refusal_of(error: grpc.aio.AioRpcError) -> Refusal | None:
+    """The refusal that the peer sent, or None when the link itself (or the peer's code) failed."""
+    status = rpc_status.from_call(error)  # type: ignore[arg-type]
+    if status is None:
+        return None
+    info, retry = error_details_pb2.ErrorInfo(), error_details_pb2.RetryInfo()
+    found: error_details_pb2.ErrorInfo | None = None
+    for detail in status.details:
+        if detail.Unpack(info) and info.domain == _DOMAIN and info.reason in TABLE:
+            found = info
+        else:
+            detail.Unpack(retry)
+    if found is None:
+        return None
+    return Refusal(found.reason, found.metadata["detail"], retry.retry_delay.seconds)
+
+
+def refusing(method: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+    """Decorates a unary servicer method: a `Refusal` raised in it reaches the caller as its row."""
+
+    async def serve(self: Any, request: Any, context: Any) -> Any:
+        try:
+            return await method(self, request, context)
+        except Refusal as refusal:
+            await abort(context, refusal)
+
+    return serve
+
+
+async def abort_bad_input(context: Any, text: str) -> None:
+    """For mistakes of a person at the command line: one line that says what to do."""
+    await context.abort(grpc.StatusCode.INVALID_ARGUMENT, text)
+
+
+__all__: Sequence[str] = (
+    "DEADLINE_S", "Server", "abort", "abort_bad_input", "dial", "refusal_of", "refusing", "require_loopback",
+)  # fmt: skip

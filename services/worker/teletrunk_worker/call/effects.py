@@ -1,0 +1,112 @@
+"""What a call's machine wants done: its outputs, carried out at the rim."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from teletrunk.errors import Refusal
+from teletrunk_worker.call.events import Target
+
+
+@dataclass(frozen=True)
+class StartTelegram:
+    """Resolve the called user and phone.requestCall."""
+
+
+@dataclass(frozen=True)
+class AcceptTelegram:
+    """phone.acceptCall."""
+
+
+@dataclass(frozen=True)
+class DiscardTelegram:
+    """phone.discardCall with missed, busy, hangup or disconnect; answered by TelegramEnded."""
+
+    reason: str
+
+
+@dataclass(frozen=True)
+class OpenMedia:
+    """Give the key and servers to a Telegram host."""
+
+
+@dataclass(frozen=True)
+class CloseMedia:
+    """Answered by MediaClosed."""
+
+
+@dataclass(frozen=True)
+class RingSip:
+    """180 to the caller."""
+
+
+@dataclass(frozen=True)
+class AnswerSip:
+    """200 to the caller."""
+
+
+@dataclass(frozen=True)
+class DialSip:
+    target: Target
+
+
+@dataclass(frozen=True)
+class EndSip:
+    """Refuse, CANCEL or BYE, whichever the leg needs; answered by SipEnded.
+
+    `refusal` is the gateway's own reason. Without one, `status` and `phrase` pass the other side's word on.
+    """
+
+    leg: str
+    status: int = 0
+    phrase: str = ""
+    refusal: Refusal | None = None
+
+
+@dataclass(frozen=True)
+class SpeakForSip:
+    """The SIP host is dead: tell the peer in its place."""
+
+    leg: str
+    refusal: Refusal
+
+
+@dataclass(frozen=True)
+class TellCaller:
+    """Write a refusal of ours into the chat with the Telegram caller."""
+
+    refusal: Refusal
+
+
+@dataclass(frozen=True)
+class StartTimer:
+    timer: str
+    seconds: float
+
+
+@dataclass(frozen=True)
+class StopTimer:
+    timer: str
+
+
+@dataclass(frozen=True)
+class Finish:
+    """Both legs are released: write the record, give the line back, forget the call. The last effect."""
+
+
+Effect = (
+    StartTelegram
+    | AcceptTelegram
+    | DiscardTelegram
+    | OpenMedia
+    | CloseMedia
+    | RingSip
+    | AnswerSip
+    | DialSip
+    | EndSip
+    | SpeakForSip
+    | TellCaller
+    | StartTimer
+    | StopTimer
+    | Finish
+)

@@ -1,0 +1,105 @@
+"""What the edge remembers of each dialog: enough to relay it, and to end it in place of a host that died."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+from sipmessage import CSeq, Request, Response
+
+from teletrunk_worker.edge import messages
+from teletrunk_worker.edge.flows import Flow
+
+_LINGER_S = 32.0  # RFC 3261's longest transaction: late retransmissions still find their way
+
+
+@dataclass
+class Dialog:
+    """One dialog between a peer outside and a SIP host."""
+
+    call_id: str  # ours; the SIP Call-ID is the key in the table
+    leg: str
+    host_port: int
+    flow: Flow
+    invite: Request  # as the peer sent it, or as we sent it to the peer
+    from_host: bool  # the host called out
+    established: Response | None = None  # the 2xx, as it passed
+    finished_at: float = 0.0
+    last_status: int = 0
+    last_phrase: str = ""
+
+    @property
+    def pending(self) -> bool:
+        """The INVITE has no final answer yet."""
+        return self.established is None and not self.finished_at
+
+    def note_response(self, response: Response) -> None:
+        """Watches the answers to the first INVITE."""
+        if response.cseq.method != "INVITE" or not self.pending:
+            return
+        self.last_status, self.last_phrase = response.code, response.phrase
+        if 200 <= response.code < 300:
+            self.established = response
+        elif response.code >= 300:
+            self.finish()
+
+    def finish(self) -> None:
+        self.finished_at = self.finished_at or time.monotonic()
+
+    def bye(self, reason: tuple[str, str], own: list[tuple[str, int]]) -> Request | None:
+        """The BYE that the host would send, or None when there is no dialog to end."""
+        if self.established is None or self.finished_at:
+            return None
+        ours, theirs = self.invite, self.established
+        # The peer's contact and route set, seen from the side that the host stands on (RFC 3261 12.1).
+        contacts = theirs.contact if self.from_host else ours.contact
+        routes = list(reversed(theirs.record_route)) if self.from_host else ours.record_route
+        if not contacts:
+            return None
+        bye = Request("BYE", contacts[0].uri)
+        near, far = ("From", "To") if self.from_host else ("To", "From")
+        bye.headers.set("From", theirs.headers[near])
+        bye.headers.set("To", theirs.headers[far])
+        bye.headers.set("Call-ID", ours.call_id)
+        bye.cseq = CSeq(ours.cseq.sequence + 1_000_000, "BYE")  # above anything that the host has sent
+        bye.max_forwards = 70
+        bye.route = [route for route in routes if (route.uri.host, route.uri.port or 5060) not in set(own)]
+        bye.headers.set(*reason)
+        bye.headers.set("User-Agent", messages.SERVER)
+        bye.headers.set("Content-Length", "0")
+        return bye
+
+    def cancel(self) -> Request:
+        """CANCEL for the INVITE that we sent to the peer (RFC 3261 9.1)."""
+        cancel = Request("CANCEL", self.invite.uri)
+        cancel.via = [self.invite.via[0]]
+        for name in ("From", "To", "Call-ID"):
+            cancel.headers.set(name, self.invite.headers[name])
+        cancel.cseq = CSeq(self.invite.cseq.sequence, "CANCEL")
+        cancel.max_forwards = 70
+        cancel.route = self.invite.route
+        cancel.headers.set("Content-Length", "0")
+        return cancel
+
+
+class Dialogs:
+    """All dialogs that pass through, by SIP Call-ID."""
+
+    def __init__(self) -> None:
+        self._all: dict[str, Dialog] = {}
+
+    def add(self, dialog: Dialog) -> None:
+        self._forget_old()
+        self._all[dialog.invite.call_id] = dialog
+
+    def find(self, sip_call_id: str) -> Dialog | None:
+        return self._all.get(sip_call_id)
+
+    def of_leg(self, call_id: str, leg: str) -> Dialog | None:
+        return next((d for d in self._all.values() if d.call_id == call_id and d.leg == leg), None)
+
+    def _forget_old(self) -> None:
+        limit = time.monotonic() - _LINGER_S
+        for key, dialog in list(self._all.items()):
+            if dialog.finished_at and dialog.finished_at < limit:
+                del self._all[key]

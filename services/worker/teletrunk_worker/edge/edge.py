@@ -1,0 +1,263 @@
+"""The edge: the Worker's public SIP port.
+
+It answers REGISTER and OPTIONS, challenges, and refuses, all by itself. A call that is let in is relayed, as a
+record-routing proxy does (RFC 3261 16), to the SIP host that carries it, and stays on its way until it ends.
+Who may do what is not decided here but asked of `Gatekeeper`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Coroutine
+from dataclasses import dataclass
+from typing import Any, Protocol
+
+import structlog
+from sipmessage import Request, Response
+
+from teletrunk.errors import Refusal
+from teletrunk_worker.edge import messages
+from teletrunk_worker.edge.dialogs import Dialog, Dialogs
+from teletrunk_worker.edge.digest import Credentials, Freshness, Nonces, credentials_of
+from teletrunk_worker.edge.flows import Flow, TcpListener, UdpEndpoint
+from teletrunk_worker.edge.registrar import SHORTEST_S, BadContact, IntervalTooBrief, Registrar
+from teletrunk_worker.edge.relay import CALL_HEADER, Relay
+from teletrunk_worker.edge.transactions import ServerTransaction, ServerTransactions
+
+log = structlog.get_logger()
+
+
+@dataclass(frozen=True)
+class Invite:
+    """What the gatekeeper learns of a call that wants in."""
+
+    credentials: Credentials
+    source_address: str
+    called: str
+    sip_call_id: str
+
+
+@dataclass(frozen=True)
+class Admission:
+    """A call that was let in, and the host that waits for it."""
+
+    call_id: str
+    host_port: int
+
+
+class Gatekeeper(Protocol):
+    """Decides; every method but the last two may raise `Refusal`."""
+
+    async def register(self, credentials: Credentials, source_address: str) -> tuple[str, str]:
+        """The trunk's id and login."""
+        ...
+
+    async def admit(self, invite: Invite) -> Admission: ...
+
+    def abandoned(self, call_id: str) -> None:
+        """The caller hung up between `admit` and the host's first sight of the call."""
+        ...
+
+    def refused(self, call_id: str, leg: str, status: int, phrase: str) -> None:
+        """A leg's INVITE was refused on its way, which its host may not know of."""
+        ...
+
+
+class Edge:
+    """Binds the ports and dispatches what comes in."""
+
+    def __init__(self, gatekeeper: Gatekeeper, address: str, port: int, public_address: str) -> None:
+        self._gatekeeper = gatekeeper
+        self._address = address
+        self._port = port
+        self._public_address = public_address
+        self._nonces = Nonces()
+        self._transactions = ServerTransactions()
+        self._admissions: dict[str, asyncio.Task[None]] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._dialogs = Dialogs()
+        self.registrar = Registrar()
+
+    async def start(self) -> None:
+        """Raises OSError when a port is taken."""
+        self._tcp = await TcpListener.bind(self._address, self._port, self.receive)
+        # Port 0 asks for any free one; UDP then takes the same number.
+        self.port = self._tcp._server.sockets[0].getsockname()[1] if self._tcp._server else self._port
+        self._udp = await UdpEndpoint.bind(self._address, self.port, self.receive)
+        self._inside = await UdpEndpoint.bind("127.0.0.1", 0, self._receive_from_host)
+        self._relay = Relay(
+            self._dialogs, self.registrar, self._inside, (self._public_address, self.port), self._flow_of
+        )
+
+    @property
+    def inside_port(self) -> int:
+        """The loopback port that SIP hosts use as their outbound proxy."""
+        return self._inside.port
+
+    async def close(self) -> None:
+        for task in [*self._admissions.values(), *self._tasks]:
+            task.cancel()
+        self._udp.close()
+        self._inside.close()
+        await self._tcp.close()
+
+    def _flow_of(self, token: str) -> Flow | None:
+        if token.startswith("t-"):
+            return self._tcp.find(token)
+        kind, host, port = token.split("-")
+        return self._udp.flow((host.replace("_", ":"), int(port))) if kind == "u" else None
+
+    # What comes from outside.
+
+    def receive(self, data: bytes, flow: Flow) -> None:
+        """One message from a peer. Never raises: whatever a stranger sends must not stop the port."""
+        if not data.strip():
+            return
+        try:
+            message = messages.parse(data)
+            if isinstance(message, Response):
+                self._watch(self._relay.response_from_peer(message))
+            else:
+                messages.note_source(message, *flow.peer)
+                self._request(message, flow)
+        except messages.Malformed as error:
+            log.debug("malformed message dropped", peer=flow.peer[0], why=str(error))
+        except ValueError as error:
+            log.info("unusable message dropped", peer=flow.peer[0], why=str(error))
+
+    def _request(self, request: Request, flow: Flow) -> None:
+        if request.method == "ACK":
+            self._ack(request)
+        elif request.method == "CANCEL":
+            self._cancel(request, flow)
+        elif transaction := self._transactions.find(request):
+            transaction.repeat()
+        elif self._dialogs.find(request.call_id):
+            self._relay.request_from_peer(request, flow)
+        else:
+            self._new(request, flow)
+
+    def _new(self, request: Request, flow: Flow) -> None:
+        transaction = self._transactions.create(request, flow)
+        if transaction is None:
+            return
+        if "tag" in request.to_address.parameters:
+            transaction.answer(messages.respond(request, 481, "Call/Transaction Does Not Exist"))
+        elif request.method == "OPTIONS":
+            headers = [("Allow", messages.ALLOW), ("Accept", "application/sdp")]
+            transaction.answer(messages.respond(request, 200, "OK", headers))
+        elif request.method == "REGISTER":
+            self._spawn(self._register(request, flow, transaction))
+        elif request.method == "INVITE":
+            transaction.answer(messages.respond(request, 100, "Trying"))
+            task = self._spawn(self._invite(request, flow, transaction))
+            self._admissions[request.call_id] = task
+            task.add_done_callback(lambda _: self._admissions.pop(request.call_id, None))
+        else:
+            transaction.answer(messages.respond(request, 405, "Method Not Allowed", [("Allow", messages.ALLOW)]))
+
+    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+        return task
+
+    def _challenge(self, request: Request, flow: Flow, transaction: ServerTransaction) -> Credentials | None:
+        """The request's fresh credentials; else it is challenged, and the client will come again with some."""
+        credentials = credentials_of(request)
+        freshness = Freshness.FOREIGN
+        if credentials is not None:
+            freshness = self._nonces.check(credentials, flow.peer[0])
+            if freshness is Freshness.FRESH:
+                return credentials
+        challenges = self._nonces.challenges(flow.peer[0], stale=freshness is Freshness.STALE)
+        transaction.answer(messages.respond(request, 401, "Unauthorized", challenges))
+        return None
+
+    async def _register(self, request: Request, flow: Flow, transaction: ServerTransaction) -> None:
+        credentials = self._challenge(request, flow, transaction)
+        if credentials is None:
+            return
+        try:
+            trunk_id, login = await self._gatekeeper.register(credentials, flow.peer[0])
+            bindings = self.registrar.register(request, trunk_id, login, flow)
+        except Refusal as refusal:
+            log.info("registration refused", login=credentials.username, peer=flow.peer[0], row=refusal.row.id)
+            transaction.answer(messages.refuse(request, refusal))
+        except IntervalTooBrief:
+            transaction.answer(
+                messages.respond(request, 423, "Interval Too Brief", [("Min-Expires", str(SHORTEST_S))])
+            )
+        except BadContact as error:
+            transaction.answer(messages.respond(request, 400, str(error)))
+        else:
+            contacts = [("Contact", f"<{b.contact.uri}>;expires={b.seconds_left}") for b in bindings]
+            transaction.answer(messages.respond(request, 200, "OK", contacts))
+
+    async def _invite(self, request: Request, flow: Flow, transaction: ServerTransaction) -> None:
+        credentials = self._challenge(request, flow, transaction)
+        if credentials is None:
+            return
+        invite = Invite(credentials, flow.peer[0], request.uri.user or "", request.call_id)
+        try:
+            admission = await self._gatekeeper.admit(invite)
+        except Refusal as refusal:
+            log.info("call refused", sip_call_id=request.call_id, row=refusal.row.id, phrase=refusal.phrase)
+            transaction.answer(messages.refuse(request, refusal))
+            return
+        except asyncio.CancelledError:
+            transaction.answer(messages.respond(request, 487, "Request Terminated"))
+            return
+        for name in ("Authorization", "Proxy-Authorization", CALL_HEADER):
+            request.headers.remove(name)
+        request.headers.set(CALL_HEADER, admission.call_id)
+        dialog = Dialog(admission.call_id, "a", admission.host_port, flow, request, from_host=False)
+        self._dialogs.add(dialog)
+        self._relay.invite_to_host(request, flow, dialog)
+
+    def _ack(self, request: Request) -> None:
+        """For a refusal of our own it ends the repeating; for a relayed answer it belongs to the host."""
+        own = self._transactions.find(request, "INVITE")
+        if own is not None and own.final:
+            own.acknowledged()
+        elif dialog := self._dialogs.find(request.call_id):
+            self._relay.request_from_peer(request, dialog.flow)
+
+    def _cancel(self, request: Request, flow: Flow) -> None:
+        admission = self._admissions.get(request.call_id)
+        dialog = self._dialogs.find(request.call_id)
+        if dialog is not None:
+            self._relay.request_from_peer(request, flow)
+            return
+        phrase = (200, "OK") if admission else (481, "Call/Transaction Does Not Exist")
+        flow.send(bytes(messages.respond(request, *phrase)))
+        if admission:
+            admission.cancel()
+
+    # What comes from our own hosts.
+
+    def _receive_from_host(self, data: bytes, flow: Flow) -> None:
+        try:
+            message = messages.parse(data)
+            if isinstance(message, Response):
+                self._watch(self._relay.response_from_host(message))
+            else:
+                refusal = self._relay.request_from_host(message, flow)
+                if refusal is not None:
+                    flow.send(bytes(refusal))
+        except ValueError as error:
+            log.warning("unusable message from a SIP host", why=str(error))
+
+    def _watch(self, dialog: Dialog | None) -> None:
+        """An INVITE that was refused on its way: the call must know, whatever its host says."""
+        if dialog is not None and dialog.finished_at and dialog.last_status >= 300:
+            self._gatekeeper.refused(dialog.call_id, dialog.leg, dialog.last_status, dialog.last_phrase)
+
+    def speak_for_dead_host(self, call_id: str, leg: str, refusal: Refusal) -> None:
+        """Ends a leg's dialog towards the peer when the host that carried it is gone."""
+        dialog = self._dialogs.of_leg(call_id, leg)
+        if dialog is not None:
+            self._relay.end(dialog, refusal)
+
+
+__all__ = ["Admission", "Edge", "Gatekeeper", "Invite"]

@@ -1,0 +1,142 @@
+"""Where registered PBXs can be reached: RFC 3261 section 10, with the flow that each REGISTER came in on."""
+
+from __future__ import annotations
+
+import itertools
+import time
+from dataclasses import dataclass
+
+from sipmessage import Address, Request
+
+from teletrunk_worker.edge.flows import Flow
+
+SHORTEST_S = 60
+LONGEST_S = 3600
+_DEFAULT_S = 600
+_MOST_BINDINGS = 8  # of one trunk
+
+
+class IntervalTooBrief(ValueError):
+    """The client asks for less than `SHORTEST_S`: 423 with Min-Expires."""
+
+
+class BadContact(ValueError):
+    """The REGISTER's Contact cannot be used; the text says why."""
+
+
+@dataclass
+class Binding:
+    """One address at which a trunk's PBX takes calls."""
+
+    binding_id: str
+    trunk_id: str
+    login: str
+    contact: Address
+    flow: Flow
+    expires_at: float
+    call_id: str
+    sequence: int
+
+    @property
+    def seconds_left(self) -> int:
+        return max(0, round(self.expires_at - time.monotonic()))
+
+
+class Registrar:
+    """All bindings of this Worker, in memory."""
+
+    def __init__(self) -> None:
+        self._bindings: dict[str, list[Binding]] = {}
+        self._numbers = itertools.count(1)
+
+    def register(self, request: Request, trunk_id: str, login: str, flow: Flow) -> list[Binding]:
+        """Applies a REGISTER whose sender is known; returns the trunk's bindings.
+
+        Raises `IntervalTooBrief`, `BadContact`; then nothing has changed.
+        """
+        contacts = [] if request.headers.get("Contact") == "*" else _contacts(request)
+        default = request.expires if request.expires is not None else _DEFAULT_S
+        if request.headers.get("Contact") == "*":
+            if default != 0:
+                raise BadContact("Contact: * needs Expires: 0")
+            self._bindings.pop(trunk_id, None)
+        wanted = [(contact, _expires(contact, default)) for contact in contacts]
+        if any(0 < seconds < SHORTEST_S for _, seconds in wanted):
+            raise IntervalTooBrief
+        for contact, seconds in wanted:
+            self._apply(request, trunk_id, login, flow, contact, min(seconds, LONGEST_S))
+        return self.bindings(trunk_id)
+
+    def _apply(
+        self, request: Request, trunk_id: str, login: str, flow: Flow, contact: Address, seconds: int
+    ) -> None:
+        known = self.bindings(trunk_id)
+        same = next((binding for binding in known if binding.contact.uri == contact.uri), None)
+        if same and same.call_id == request.call_id and same.sequence > request.cseq.sequence:
+            raise BadContact("an older REGISTER came after a newer one")
+        rest = [binding for binding in known if binding is not same]
+        if seconds:
+            # The newest comes first: it is the one that calls are tried on first.
+            binding_id = same.binding_id if same else f"b{next(self._numbers)}"
+            rest.insert(
+                0,
+                Binding(
+                    binding_id,
+                    trunk_id,
+                    login,
+                    contact,
+                    flow,
+                    time.monotonic() + seconds,
+                    request.call_id,
+                    request.cseq.sequence,
+                ),
+            )
+        self._bindings[trunk_id] = rest[:_MOST_BINDINGS]
+
+    def bindings(self, trunk_id: str) -> list[Binding]:
+        """The trunk's live bindings, newest first."""
+        now = time.monotonic()
+        live = [binding for binding in self._bindings.get(trunk_id, []) if binding.expires_at > now]
+        if live:
+            self._bindings[trunk_id] = live
+        else:
+            self._bindings.pop(trunk_id, None)
+        return list(live)
+
+    def find(self, binding_id: str) -> Binding | None:
+        for trunk_id in list(self._bindings):
+            for binding in self.bindings(trunk_id):
+                if binding.binding_id == binding_id:
+                    return binding
+        return None
+
+    def keep_only(self, trunk_ids: set[str]) -> None:
+        """Drops bindings of trunks that do not exist any more."""
+        for trunk_id in set(self._bindings) - trunk_ids:
+            del self._bindings[trunk_id]
+
+    @property
+    def count(self) -> int:
+        return sum(len(self.bindings(trunk_id)) for trunk_id in list(self._bindings))
+
+
+def _contacts(request: Request) -> list[Address]:
+    try:
+        contacts = request.contact
+    except ValueError:
+        raise BadContact("Contact cannot be read") from None
+    if len(contacts) > _MOST_BINDINGS:
+        raise BadContact("too many contacts")
+    if any(contact.uri.scheme != "sip" for contact in contacts):
+        raise BadContact("only sip: contacts can be called")
+    return contacts
+
+
+def _expires(contact: Address, default: int) -> int:
+    value = contact.parameters.get("expires")
+    if value is None:
+        return default
+    try:
+        return max(0, int(value))
+    except ValueError:
+        return default

@@ -1,0 +1,93 @@
+"""Answers that the edge itself gave, kept for retransmissions (RFC 3261 17.2).
+
+A request that comes again gets the same answer without anybody being asked twice. A final answer to an INVITE
+is repeated until its ACK comes, since the client has stopped repeating the INVITE after our 100.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+from sipmessage import Request, Response
+
+from teletrunk_worker.edge.flows import Flow
+
+_T1_S = 0.5
+_T2_S = 4.0
+_LIFETIME_S = 64 * _T1_S
+_MOST = 20_000
+
+Key = tuple[str, str, str]
+
+
+class ServerTransaction:
+    """One request and the latest answer to it."""
+
+    def __init__(self, request: Request, flow: Flow) -> None:
+        self.request = request
+        self._flow = flow
+        self._answer: bytes | None = None
+        self._repeat: asyncio.TimerHandle | None = None
+        self._interval = _T1_S
+        self.born = time.monotonic()
+        self.final = False
+
+    def answer(self, response: Response) -> None:
+        """Sends `response`, and keeps it for when the request comes again."""
+        self._answer = bytes(response)
+        self.repeat()
+        self.final = response.code >= 200
+        if self.final and self.request.method == "INVITE" and self._flow.transport == "UDP":
+            self._schedule()
+
+    def repeat(self) -> None:
+        if self._answer is not None:
+            self._flow.send(self._answer)
+
+    def acknowledged(self) -> None:
+        if self._repeat is not None:
+            self._repeat.cancel()
+
+    def _schedule(self) -> None:
+        self._repeat = asyncio.get_running_loop().call_later(self._interval, self._on_repeat)
+
+    def _on_repeat(self) -> None:
+        if time.monotonic() - self.born > _LIFETIME_S:
+            return
+        self.repeat()
+        self._interval = min(2 * self._interval, _T2_S)
+        self._schedule()
+
+
+class ServerTransactions:
+    """The transactions of the last half minute."""
+
+    def __init__(self) -> None:
+        self._all: dict[Key, ServerTransaction] = {}
+
+    def find(self, request: Request, method: str | None = None) -> ServerTransaction | None:
+        return self._all.get(_key(request, method or request.method))
+
+    def create(self, request: Request, flow: Flow) -> ServerTransaction | None:
+        """None when there are too many: the request is then dropped, and will come again."""
+        self._forget_old()
+        if len(self._all) >= _MOST:
+            return None
+        transaction = ServerTransaction(request, flow)
+        self._all[_key(request, request.method)] = transaction
+        return transaction
+
+    def _forget_old(self) -> None:
+        """Dictionaries keep the order of insertion, so the oldest come first."""
+        limit = time.monotonic() - _LIFETIME_S
+        for key, transaction in list(self._all.items()):
+            if transaction.born > limit:
+                break
+            transaction.acknowledged()
+            del self._all[key]
+
+
+def _key(request: Request, method: str) -> Key:
+    top = request.via[0]
+    return (top.parameters.get("branch") or "", f"{top.host}:{top.port}:{request.call_id}", method)

@@ -1,0 +1,325 @@
+"""A SIP host: a process that runs pjsua2 for a handful of calls.
+
+It listens on loopback only; the edge stands between it and the world. One thread (the main one) makes every
+pjsua2 call: it pumps SIP and reads commands in turn. Sound is moved by pjsua2's own clock thread, between the
+conference bridge and the call's rings, and never waits for anything.
+
+Commands (control to host)             Events (host to control)
+  configure                              ready {port, capacity, rate}
+  attach {call} + rings descriptor       incoming {call}
+  ring, answer, hangup {call, ...}       progress {call, status}
+  dial {call, uri, caller, ...}          answered {call, codec}
+                                         ended {call, status, phrase, by_us, stats}
+"""
+
+from __future__ import annotations
+
+import contextlib
+import ctypes
+import gc
+import os
+import re
+import sys
+import time
+
+import pjsua2 as pj
+
+from teletrunk_worker.legs.playout import Playout
+from teletrunk_worker.legs.ring import RingPair
+from teletrunk_worker.legs.wire import Message, PeerGone, Wire
+
+CALL_HEADER = "X-Teletrunk-Call"
+_FRAME_MS = 20
+_PUMP_MS = 10
+_STATS_EVERY_S = 1.0
+_CALL_HEADER_PATTERN = re.compile(rf"^{CALL_HEADER}:\s*(\S+)\s*$", re.MULTILINE | re.IGNORECASE)
+_PRIORITIES = {"PCMA/8000/1": 252, "PCMU/8000/1": 251, "G722/16000/1": 250}
+_pointer = ctypes.c_void_p
+
+
+def _vector(vector: object) -> tuple[int, int]:
+    """Address and length of a SWIG `std::vector<unsigned char>`, which this release cannot copy in bulk."""
+    fields = ctypes.cast(int(vector.this), ctypes.POINTER(_pointer))  # type: ignore[attr-defined]
+    begin, end = fields[0] or 0, fields[1] or 0
+    return begin, end - begin
+
+
+class SoundPort(pj.AudioMediaPort):  # type: ignore[misc]
+    """Stands in the bridge for the Telegram side: what the phone says goes out, what Telegram says comes in."""
+
+    def __init__(self, rate: int) -> None:
+        super().__init__()
+        # All state before createPort: the clock thread may call back while that call is still running.
+        self._rate = rate
+        self._block = rate * _FRAME_MS // 1000
+        self._silence = bytes(self._block * 2)
+        self._rings: RingPair | None = None
+        self.playout: Playout | None = None
+        layout = pj.MediaFormatAudio()
+        layout.init(pj.PJMEDIA_FORMAT_PCM, rate, 1, _FRAME_MS * 1000, 16)
+        self.createPort("rings", layout)
+
+    def attach(self, rings: RingPair) -> None:
+        self.playout = Playout(rings.to_sip, self._rate, self._block)
+        self._rings = rings
+
+    def onFrameReceived(self, frame: pj.MediaFrame) -> None:
+        if self._rings is None:
+            return
+        address, count = _vector(frame.buf)
+        if count:
+            self._rings.to_telegram.write(ctypes.string_at(address, count))
+
+    def onFrameRequested(self, frame: pj.MediaFrame) -> None:
+        pcm = self._silence if self.playout is None else self.playout.next_block()
+        if frame.buf.size() != len(pcm):
+            frame.buf.resize(len(pcm))
+        ctypes.memmove(_vector(frame.buf)[0], pcm, len(pcm))
+        frame.type = pj.PJMEDIA_FRAME_TYPE_AUDIO
+        frame.size = len(pcm)
+
+
+class HostCall(pj.Call):  # type: ignore[misc]
+    """One dialog. Kept in the host's table until DISCONNECTED: a collected Call hangs up by itself."""
+
+    def __init__(self, host: SipHost, account: pj.Account, call_id: str, pjsua_id: int = pj.PJSUA_INVALID_ID) -> None:
+        super().__init__(account, pjsua_id)
+        self.host = host
+        self.call_id = call_id
+        self.port = SoundPort(host.rate)
+        self.stats: Message = {}
+        self.answered = False
+        self.hung_up_by_us = False
+
+    def onCallState(self, prm: pj.OnCallStateParam) -> None:
+        info = self.getInfo()
+        if info.state == pj.PJSIP_INV_STATE_EARLY and info.role == pj.PJSIP_ROLE_UAC:
+            self.host.tell(event="progress", call=self.call_id, status=int(info.lastStatusCode))
+        elif info.state == pj.PJSIP_INV_STATE_CONFIRMED and not self.answered:
+            self.answered = True
+            self.measure()
+            self.host.tell(event="answered", call=self.call_id, codec=self.stats.get("codec", ""))
+        elif info.state == pj.PJSIP_INV_STATE_DISCONNECTED:
+            self.host.ended(self, int(info.lastStatusCode), str(info.lastReason))
+
+    def onCallMediaState(self, prm: pj.OnCallMediaStateParam) -> None:
+        for index, media in enumerate(self.getInfo().media):
+            if media.type == pj.PJMEDIA_TYPE_AUDIO and media.status in (
+                pj.PJSUA_CALL_MEDIA_ACTIVE,
+                pj.PJSUA_CALL_MEDIA_REMOTE_HOLD,
+            ):
+                sound = self.getAudioMedia(index)
+                self.port.startTransmit(sound)
+                sound.startTransmit(self.port)
+                return
+
+    def measure(self) -> None:
+        """Notes the stream's figures while it lives: they are gone once the call is."""
+        try:
+            stream, statistics = self.getStreamInfo(0), self.getStreamStat(0)
+        except pj.Error:
+            return
+        received = statistics.rtcp.rxStat
+        self.stats = {
+            "codec": f"{stream.codecName}/{stream.codecClockRate}",
+            "rtp_received": int(received.pkt),
+            "rtp_lost": int(received.loss),
+            "rtp_jitter_ms": round(received.jitterUsec.mean / 1000, 2),
+            "late_to_sip": self.port.playout.late if self.port.playout else 0,
+        }
+
+
+class HostAccount(pj.Account):  # type: ignore[misc]
+    """The one account of a host; who may call was decided at the edge."""
+
+    def __init__(self, host: SipHost) -> None:
+        super().__init__()
+        self.host = host
+
+    def onIncomingCall(self, prm: pj.OnIncomingCallParam) -> None:
+        found = _CALL_HEADER_PATTERN.search(prm.rdata.wholeMsg)
+        call = HostCall(self.host, self, found.group(1) if found else "", prm.callId)
+        if not found:
+            self.host.orphans.append(call)
+            _hang_up(call, 403, "Calls come through the edge", [])
+            return
+        self.host.calls[call.call_id] = call
+        self.host.tell(event="incoming", call=call.call_id)
+
+
+def _hang_up(call: HostCall, status: int, phrase: str, headers: list[list[str]]) -> None:
+    parameter = pj.CallOpParam()
+    parameter.statusCode = status
+    parameter.reason = phrase
+    _add_headers(parameter, headers)
+    with contextlib.suppress(pj.Error):  # it ended in the same moment
+        call.hangup(parameter)
+
+
+def _add_headers(parameter: pj.CallOpParam, headers: list[list[str]]) -> None:
+    for name, value in headers:
+        header = pj.SipHeader()
+        header.hName, header.hValue = name, value
+        parameter.txOption.headers.append(header)
+
+
+class SipHost:
+    """pjsua2's endpoint, its calls, and the wire to control."""
+
+    def __init__(self, wire: Wire) -> None:
+        self._wire = wire
+        self._endpoint = pj.Endpoint()
+        self._account: HostAccount | None = None
+        self._rings: dict[str, RingPair] = {}
+        self._measured_at = 0.0
+        self.calls: dict[str, HostCall] = {}
+        self.orphans: list[HostCall] = []
+        self.rate = 8000
+
+    def tell(self, **event: object) -> None:
+        self._wire.send(event)
+
+    def configure(self, message: Message) -> None:
+        self.rate = message["rate"]
+        settings = pj.EpConfig()
+        settings.logConfig.consoleLevel = 0
+        settings.logConfig.level = 0
+        settings.uaConfig.threadCnt = 0
+        settings.uaConfig.userAgent = "Teletrunk"
+        settings.medConfig.clockRate = settings.medConfig.sndClockRate = self.rate
+        settings.medConfig.audioFramePtime = _FRAME_MS
+        settings.medConfig.noVad = True
+        settings.medConfig.ecTailLen = 0
+        capacity = min(message["max_calls"], settings.uaConfig.maxCalls)
+        settings.uaConfig.maxCalls = capacity
+        self._endpoint.libCreate()
+        self._endpoint.libInit(settings)
+        transport = pj.TransportConfig()
+        transport.boundAddress, transport.port = "127.0.0.1", 0
+        identifier = self._endpoint.transportCreate(pj.PJSIP_TRANSPORT_UDP, transport)
+        self._endpoint.libStart()
+        self._endpoint.audDevManager().setNullDev()
+        for codec in self._endpoint.codecEnum2():
+            self._endpoint.codecSetPriority(codec.codecId, _PRIORITIES.get(codec.codecId, 0))
+        port = int(self._endpoint.transportGetInfo(identifier).localName.rsplit(":", 1)[1])
+        self._open_account(message)
+        self.tell(event="ready", port=port, capacity=capacity, rate=self.rate)
+
+    def _open_account(self, message: Message) -> None:
+        account = pj.AccountConfig()
+        account.idUri = "sip:teletrunk@127.0.0.1"
+        account.sipConfig.proxies.append(f"sip:127.0.0.1:{message['edge_port']};lr")
+        account.sipConfig.contactForced = f"<sip:{message['public_address']}:{message['public_port']}>"
+        media = account.mediaConfig.transportConfig
+        media.port, media.portRange = message["rtp_port"], message["rtp_ports"] - 1
+        media.boundAddress = message["rtp_address"]
+        media.publicAddress = message["public_address"]
+        account.mediaConfig.streamKaEnabled = False
+        # Session timers stay passive: a PBX that asks for them gets them.
+        account.callConfig.timerUse = pj.PJSUA_SIP_TIMER_OPTIONAL
+        self._account = HostAccount(self)
+        self._account.create(account)
+
+    def handle(self, message: Message, descriptor: int | None) -> None:
+        call_id = message.get("call", "")
+        if message["command"] == "configure":
+            self.configure(message)
+        elif message["command"] == "attach" and descriptor is not None:
+            self._attach(call_id, descriptor)
+        elif message["command"] == "dial":
+            self._dial(message)
+        elif call := self.calls.get(call_id):
+            self._act(call, message)
+
+    def _attach(self, call_id: str, descriptor: int) -> None:
+        rings = RingPair(descriptor)
+        rings.close()  # the mapping stays
+        if call := self.calls.get(call_id):
+            call.port.attach(rings)
+
+    def _act(self, call: HostCall, message: Message) -> None:
+        parameter = pj.CallOpParam()
+        try:
+            if message["command"] == "ring":
+                parameter.statusCode = 180
+                call.answer(parameter)
+            elif message["command"] == "answer":
+                parameter.statusCode = 200
+                call.answer(parameter)
+            elif message["command"] == "hangup":
+                call.hung_up_by_us = True
+                call.measure()
+                _hang_up(call, message.get("status", 0), message.get("phrase", ""), message.get("headers", []))
+        except pj.Error as error:
+            self.tell(event="trouble", call=call.call_id, text=str(error.reason))
+
+    def _dial(self, message: Message) -> None:
+        assert self._account is not None
+        call = HostCall(self, self._account, message["call"])
+        self.calls[call.call_id] = call
+        parameter = pj.CallOpParam(True)
+        parameter.opt.audioCount, parameter.opt.videoCount = 1, 0
+        parameter.txOption.localUri = message["caller"]
+        _add_headers(parameter, [[CALL_HEADER, call.call_id], *message.get("headers", [])])
+        try:
+            call.makeCall(message["uri"], parameter)
+        except pj.Error as error:
+            self.calls.pop(call.call_id, None)
+            self.tell(event="ended", call=call.call_id, status=500, phrase=str(error.reason), by_us=False, stats={})
+
+    def ended(self, call: HostCall, status: int, phrase: str) -> None:
+        """The dialog is over. The object lives on until the pump is out of pjsua2's callback."""
+        if self.calls.pop(call.call_id, None):
+            self.tell(
+                event="ended", call=call.call_id, status=status, phrase=phrase, by_us=call.hung_up_by_us, stats=call.stats
+            )
+            self.orphans.append(call)
+
+    def run(self) -> None:
+        """Pumps SIP and commands until the control process is gone."""
+        try:
+            while True:
+                while received := self._wire.receive():
+                    self.handle(*received)
+                if self._account is None:
+                    time.sleep(_PUMP_MS / 1000)
+                    continue
+                self._endpoint.libHandleEvents(_PUMP_MS)
+                self._tidy()
+        except PeerGone:
+            self._hang_up_everything()
+
+    def _tidy(self) -> None:
+        now = time.monotonic()
+        if now - self._measured_at < _STATS_EVERY_S:
+            return
+        self._measured_at = now
+        for call in self.calls.values():
+            if call.answered:
+                call.measure()
+        ended, self.orphans = self.orphans, []
+        del ended
+
+    def _hang_up_everything(self) -> None:
+        """Control died: no call can be steered any more. Say BYE and leave."""
+        if self._account is None:
+            return
+        for call in list(self.calls.values()):
+            _hang_up(call, 503, "Worker is restarting", [])
+        for _ in range(20):
+            self._endpoint.libHandleEvents(_PUMP_MS)
+
+
+def main() -> None:
+    sys.setswitchinterval(0.0005)  # the clock thread must not wait 5 ms for the pump
+    host = SipHost(Wire.inherited(int(sys.argv[1])))
+    gc.freeze()
+    try:
+        host.run()
+    finally:
+        sys.stdout.flush()
+        os._exit(0)  # pjsua2's orderly end takes a second and may assert
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,290 @@
+"""A Telegram host: a process that runs one ntgcalls instance for about twenty calls.
+
+Three kinds of thread meet here. The asyncio loop takes commands and sets calls up. ntgcalls' audio thread
+delivers 10 ms of sound a call, a hundred times a second, and only appends it to a ring. The pusher takes 10 ms
+from each call's other ring on its own steady clock and hands it to ntgcalls. No sound goes through the loop.
+
+Commands (control to host)             Events (host to control)
+  open {call, key, servers, ...} + rings   ready {capacity}
+  signalling {call, data}                  signalling {call, data}
+  close {call}                             connected {call}
+                                           failed {call, why}
+                                           closed {call, stats}
+"""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import contextlib
+import gc
+import logging
+import os
+import sys
+import threading
+import time
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import ntgcalls as ntg
+
+from teletrunk_worker.legs.playout import Playout
+from teletrunk_worker.legs.ring import RingPair
+from teletrunk_worker.legs.wire import Message, PeerGone, Wire
+
+_FRAME_MS = 10
+_RATES = (8000, 16000)  # others abort the process (11025), or are of no use here
+_NATIVE_DEADLINE_S = 5.0
+CAPACITY = 20
+
+
+class InlineLoop(asyncio.AbstractEventLoop):
+    """Lets a plain thread call ntgcalls at once.
+
+    Each ntgcalls method asks for the thread's event loop and has it run the native call in an executor. A loop
+    that runs it in place spares a thread hop and a future for each of 2,000 frames a second.
+    """
+
+    def run_in_executor(self, executor: Any, func: Callable[..., Any], *args: Any) -> Any:  # type: ignore[override]
+        return func(*args)
+
+    def is_running(self) -> bool:
+        return False
+
+    def close(self) -> None:
+        return None
+
+
+class MediaCall:
+    """One call's sound: the rings and the counters."""
+
+    def __init__(self, number: int, rings: RingPair, rate: int) -> None:
+        self.number = number
+        self.rings = rings
+        self.frame = rate * _FRAME_MS // 1000
+        self.playout = Playout(rings.to_telegram, rate, self.frame)
+        self.connected = False
+        self.opened_at = time.monotonic()
+        self.connect_ms = 0.0
+
+    def stats(self) -> Message:
+        return {"late_to_telegram": self.playout.late, "media_connect_ms": round(self.connect_ms, 1)}
+
+
+class Pusher(threading.Thread):
+    """Sends 10 ms of every connected call each 10 ms."""
+
+    def __init__(self, engine: ntg.NTgCalls) -> None:
+        super().__init__(name="pusher", daemon=True)
+        self._engine = engine
+        self.calls: tuple[MediaCall, ...] = ()  # replaced whole, never changed: the loop writes, this thread reads
+
+    def run(self) -> None:
+        asyncio.set_event_loop(InlineLoop())
+        stamp = ntg.FrameData(0, ntg.VideoRotation.VIDEO_ROTATION_0, 0, 0)
+        due = time.monotonic()
+        while True:
+            for call in self.calls:
+                if call.connected:
+                    with contextlib.suppress(Exception):  # it ended between two frames
+                        self._engine.send_external_frame(
+                            call.number, ntg.StreamDevice.MICROPHONE, call.playout.next_block(), stamp
+                        )
+            due += _FRAME_MS / 1000
+            ahead = due - time.monotonic()
+            if ahead > 0:
+                time.sleep(ahead)
+            elif ahead < -0.5:
+                due = time.monotonic()  # the machine slept: no use in catching up
+
+
+class TelegramHost:
+    """ntgcalls and its calls, and the wire to control."""
+
+    def __init__(self, wire: Wire) -> None:
+        self._wire = wire
+        self._loop = asyncio.get_running_loop()
+        self._gone = asyncio.Event()
+        self._engine = ntg.NTgCalls()
+        self._pusher = Pusher(self._engine)
+        self._numbers: dict[str, int] = {}
+        self._calls: dict[int, MediaCall] = {}
+        self._names: dict[int, str] = {}
+        self._next_number = 1
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._queues: dict[str, asyncio.Queue[Message]] = {}
+        self._rings: dict[str, int] = {}
+        self._engine.on_signaling_data(self._on_signalling)
+        self._engine.on_connection_change(self._on_connection)
+        self._engine.on_frames(self._on_frames)
+
+    async def run(self) -> None:
+        self._pusher.start()
+        self._loop.add_reader(self._wire.socket.fileno(), self._on_readable)
+        self._tell({"event": "ready", "capacity": CAPACITY})
+        await self._gone.wait()
+        for number in list(self._calls):
+            with contextlib.suppress(Exception):
+                await asyncio.wait_for(self._engine.stop(number), _NATIVE_DEADLINE_S)
+        await asyncio.sleep(0.2)  # let native threads leave their callbacks
+
+    def _tell(self, event: Message) -> None:
+        try:
+            self._wire.send(event)
+        except PeerGone:
+            self._gone.set()
+
+    def _on_readable(self) -> None:
+        try:
+            while received := self._wire.receive():
+                self._dispatch(*received)
+        except PeerGone:
+            self._loop.remove_reader(self._wire.socket.fileno())
+            self._gone.set()
+
+    def _dispatch(self, message: Message, descriptor: int | None) -> None:
+        """Each call has a task of its own that takes its commands in order."""
+        name = message["call"]
+        if message["command"] == "open" and descriptor is not None:
+            self._rings[name] = descriptor
+            self._queues[name] = asyncio.Queue()
+            task = self._loop.create_task(self._own(name))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        if queue := self._queues.get(name):
+            queue.put_nowait(message)
+
+    async def _own(self, name: str) -> None:
+        queue = self._queues[name]
+        try:
+            while True:
+                message = await queue.get()
+                if message["command"] == "open":
+                    await self._open(name, message)
+                elif message["command"] == "signalling":
+                    await self._native(self._engine.send_signaling_data(self._numbers[name], _unpack(message["data"])))
+                elif message["command"] == "close":
+                    break
+        except Exception as error:  # every native error class, and a deadline
+            self._tell({"event": "failed", "call": name, "why": f"{type(error).__name__}: {error}"})
+        finally:
+            await self._close(name)
+
+    async def _open(self, name: str, message: Message) -> None:
+        rate = message["rate"]
+        if rate not in _RATES:
+            raise ValueError(f"rate {rate} is not one of {_RATES}")
+        number, self._next_number = self._next_number, self._next_number + 1
+        self._numbers[name], self._names[number] = number, name
+        rings = RingPair(self._rings.pop(name))
+        rings.close()  # the mapping stays
+        call = self._calls[number] = MediaCall(number, rings, rate)
+        sound = ntg.AudioDescription(ntg.MediaSource.EXTERNAL, rate, 1, "", False)
+        media = ntg.MediaDescription(sound, None, None, None)
+        await self._native(self._engine.create_p2p_call(number))
+        await self._native(self._engine.set_stream_sources(number, ntg.StreamMode.CAPTURE, media))
+        # The remote's microphone comes out of the microphone slot of the playback side.
+        await self._native(self._engine.set_stream_sources(number, ntg.StreamMode.PLAYBACK, media))
+        await self._native(self._engine.skip_exchange(number, _unpack(message["key"]), message["outgoing"]))
+        self._pusher.calls = (*self._pusher.calls, call)
+        await self._native(
+            self._engine.connect_p2p(
+                number,
+                [_server(fields) for fields in message["servers"]],
+                message["versions"],
+                message["p2p"],
+                message["parameters"] or None,
+            )
+        )
+
+    async def _native(self, operation: Awaitable[Any]) -> Any:
+        return await asyncio.wait_for(_settled(operation), _NATIVE_DEADLINE_S)
+
+    async def _close(self, name: str) -> None:
+        self._queues.pop(name, None)
+        number = self._numbers.pop(name, None)
+        stats: Message = {}
+        if number is not None and (call := self._calls.get(number)):
+            self._pusher.calls = tuple(other for other in self._pusher.calls if other is not call)
+            with contextlib.suppress(Exception):  # native: it may have ended by itself
+                await self._native(self._engine.stop(number))
+            self._calls.pop(number, None)
+            self._names.pop(number, None)
+            stats = call.stats()
+        self._tell({"event": "closed", "call": name, "stats": stats})
+
+    def _on_frames(self, number: int, mode: Any, device: Any, frames: list[Any]) -> None:
+        call = self._calls.get(number)
+        if call is not None and mode == ntg.StreamMode.PLAYBACK:
+            for frame in frames:
+                call.rings.to_sip.write(frame.data)
+
+    def _on_signalling(self, number: int, data: bytes) -> None:
+        self._loop.call_soon_threadsafe(self._report, number, {"event": "signalling", "data": _pack(data)})
+
+    def _on_connection(self, number: int, info: Any) -> None:
+        self._loop.call_soon_threadsafe(self._report_connection, number, info.state)
+
+    def _report(self, number: int, event: Message) -> None:
+        if name := self._names.get(number):
+            self._tell({**event, "call": name})
+
+    def _report_connection(self, number: int, state: Any) -> None:
+        call = self._calls.get(number)
+        if call is None:
+            return
+        if state == ntg.ConnectionState.CONNECTED:
+            if not call.connected:
+                call.connected = True
+                call.connect_ms = (time.monotonic() - call.opened_at) * 1000
+                self._report(number, {"event": "connected", "connect_ms": round(call.connect_ms, 1)})
+        elif state in (ntg.ConnectionState.FAILED, ntg.ConnectionState.TIMEOUT, ntg.ConnectionState.CLOSED):
+            self._report(number, {"event": "failed", "why": f"media {state.name.lower()}"})
+
+
+async def _settled(operation: Awaitable[Any]) -> Any:
+    return await operation
+
+
+def _server(fields: Message) -> ntg.RTCServer:
+    tag = fields.get("peer_tag")
+    return ntg.RTCServer(
+        fields["id"],
+        fields["ipv4"],
+        fields["ipv6"],
+        fields["port"],
+        fields.get("username") or None,
+        fields.get("password") or None,
+        fields["turn"],
+        fields["stun"],
+        fields["tcp"],
+        _unpack(tag) if tag else None,
+    )
+
+
+def _pack(data: bytes) -> str:
+    return base64.b64encode(data).decode()
+
+
+def _unpack(text: str) -> bytes:
+    return base64.b64decode(text)
+
+
+def main() -> None:
+    sys.setswitchinterval(0.0005)
+    for name in ("ntgcalls", "webrtc"):
+        # Before the first instance, which would fix the level otherwise. Never DEBUG: that prints keys.
+        logging.getLogger(name).setLevel(logging.CRITICAL)
+
+    async def serve() -> None:
+        host = TelegramHost(Wire.inherited(int(sys.argv[1])))
+        gc.freeze()
+        await host.run()
+
+    asyncio.run(serve())
+    sys.stdout.flush()
+    os._exit(0)  # native threads may abort an orderly exit
+
+
+if __name__ == "__main__":
+    main()
