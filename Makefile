@@ -1,0 +1,43 @@
+# The habits of this house. `make help` lists them.
+PYTHON ?= python3.11
+VENV ?= .venv
+BIN := $(VENV)/bin
+PACKAGES := services/common/teletrunk services/manager/teletrunk_manager services/worker/teletrunk_worker \
+	services/session_store/teletrunk_session_store sandbox/teletrunk_sandbox
+
+.DEFAULT_GOAL := help
+.PHONY: help setup demo test lint type proto proto-check check
+
+help: ## this list
+	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
+
+$(VENV)/.ready: pyproject.toml requirements.lock
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check --only-binary pjsua2-python -c requirements.lock \
+		-e '.[manager,worker,session-store,sandbox,dev]'
+	touch $@
+
+setup: $(VENV)/.ready ## a virtual environment with everything in it
+
+demo: setup ## calls with sound both ways between a SIP phone and a Telegram user
+	$(BIN)/teletrunk demo
+
+test: setup ## all tests
+	$(BIN)/python -m pytest -q -p no:cacheprovider
+
+lint: setup ## ruff, import rules, buf
+	$(BIN)/ruff check .
+	$(BIN)/lint-imports
+	$(BIN)/buf lint
+
+type: setup ## mypy --strict
+	$(BIN)/mypy $(PACKAGES)
+
+proto: setup ## generate the gRPC code from protos/
+	$(BIN)/python -m grpc_tools.protoc -I protos --python_out=services/common --grpc_python_out=services/common \
+		--mypy_out=quiet:services/common --mypy_grpc_out=quiet:services/common protos/teletrunk/v1/*.proto
+
+proto-check: proto ## fails when the generated code is not what protos/ says
+	git diff --exit-code -- services/common/teletrunk/v1
+
+check: lint type test ## what CI runs

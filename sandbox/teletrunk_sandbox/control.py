@@ -1,0 +1,204 @@
+"""The control channel: TCP on loopback, one JSON object a line, `{"command": ..., "arguments": {...}}`.
+
+The answer is `{"result": ...}` or `{"error": "..."}`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import json
+from types import TracebackType
+from typing import Any, Self
+
+from teletrunk_sandbox.commands import CommandError, Commands
+from teletrunk_sandbox.errors import RpcRefusal
+
+LINE_LIMIT = 1 << 20
+_HOST = "127.0.0.1"
+_DEADLINE_SECONDS = 10.0
+
+
+class ControlServer:
+    """Serves the commands."""
+
+    def __init__(self, commands: Commands) -> None:
+        self._commands = commands
+        self._server: asyncio.Server | None = None
+        self._writers: set[asyncio.StreamWriter] = set()
+
+    @property
+    def port(self) -> int:
+        """Where it listens."""
+        assert self._server is not None
+        return int(self._server.sockets[0].getsockname()[1])
+
+    async def start(self, port: int) -> None:
+        """Listen; never on anything but loopback, for whoever is let in may do anything."""
+        self._server = await asyncio.start_server(self._serve, _HOST, port, limit=LINE_LIMIT)
+
+    def close(self) -> None:
+        """Stop listening and hang up."""
+        if self._server:
+            self._server.close()
+        for writer in self._writers:
+            writer.close()
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        self._writers.add(writer)
+        try:
+            while line := await reader.readline():
+                writer.write(json.dumps(self._answer(line)).encode() + b"\n")
+                await asyncio.wait_for(writer.drain(), _DEADLINE_SECONDS)
+        except (ConnectionError, TimeoutError, ValueError):
+            pass  # ValueError: a line beyond the limit
+        finally:
+            self._writers.discard(writer)
+            writer.close()
+
+    def _answer(self, line: bytes) -> dict[str, Any]:
+        try:
+            request = json.loads(line)
+            name = request["command"]
+            if name.startswith("_") or not hasattr(Commands, name):
+                raise CommandError(f"no command {name}")
+            return {"result": getattr(self._commands, name)(**request.get("arguments", {}))}
+        except (CommandError, RpcRefusal, ValueError, KeyError, TypeError, AttributeError) as error:
+            return {"error": str(error) or type(error).__name__}
+
+
+class SandboxControl:
+    """The client of the control channel; use it as an async context manager.
+
+    Accounts are named by phone number; an account that is not there raises CommandError.
+    """
+
+    def __init__(self, port: int, host: str = _HOST) -> None:
+        self._host, self._port = host, port
+        self._lock = asyncio.Lock()
+        self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
+
+    async def __aenter__(self) -> Self:
+        async with asyncio.timeout(_DEADLINE_SECONDS):
+            self._streams = await asyncio.open_connection(self._host, self._port, limit=LINE_LIMIT)
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        if self._streams:
+            self._streams[1].close()
+            self._streams = None
+
+    async def add_user(
+        self,
+        phone: str,
+        first_name: str,
+        last_name: str = "",
+        username: str | None = None,
+        password: str | None = None,
+    ) -> int:
+        """Make an account, or bring an existing one to this state; gives its user id."""
+        result = await self._ask(
+            "add_user",
+            phone=phone,
+            first_name=first_name,
+            last_name=last_name,
+            username=username,
+            password=password,
+        )
+        return int(result)
+
+    async def user(self, phone: str | None = None, user_id: int | None = None) -> dict[str, Any]:
+        """An account by phone or id."""
+        return dict(await self._ask("user", phone=phone, user_id=user_id))
+
+    async def code(self, phone: str) -> str:
+        """The login code that was sent to a phone last."""
+        return str(await self._ask("code", phone=phone))
+
+    async def expire_code(self, phone: str) -> None:
+        """Let that code have expired."""
+        await self._ask("expire_code", phone=phone)
+
+    async def flood(self, phone: str, seconds: int, method: str | None = None, times: int = 1) -> None:
+        """FLOOD_WAIT for the next calls of a method, or of any."""
+        await self._ask("flood", phone=phone, seconds=seconds, method=method, times=times)
+
+    async def peer_flood(self, phone: str, on: bool) -> None:
+        """PEER_FLOOD for calls, messages and imports while on."""
+        await self._ask("peer_flood", phone=phone, on=on)
+
+    async def error(self, phone: str, method: str, code: int, message: str, times: int = 1) -> None:
+        """Any error for the next calls of a method."""
+        await self._ask("error", phone=phone, method=method, code=code, message=message, times=times)
+
+    async def delay(self, phone: str, seconds: float, method: str | None = None) -> None:
+        """Answer late (what was asked is done at once); 0 ends it, a huge number never answers."""
+        await self._ask("delay", phone=phone, seconds=seconds, method=method)
+
+    async def revoke(self, phone: str, reason: str = "AUTH_KEY_UNREGISTERED") -> None:
+        """End all authorizations: AUTH_KEY_UNREGISTERED, SESSION_REVOKED, USER_DEACTIVATED[_BAN]."""
+        await self._ask("revoke", phone=phone, reason=reason)
+
+    async def forget_key(self, phone: str) -> None:
+        """Destroy the auth keys: transport error -404."""
+        await self._ask("forget_key", phone=phone)
+
+    async def cut(self, phone: str, seconds: float) -> None:
+        """Close the account's connections, and new ones too for a while."""
+        await self._ask("cut", phone=phone, seconds=seconds)
+
+    async def privacy(self, phone: str, calls: str | None = None, found_by_phone: str | None = None) -> None:
+        """Who may call, who may find the account by its number: all, contacts or nobody."""
+        await self._ask("privacy", phone=phone, calls=calls, found_by_phone=found_by_phone)
+
+    async def one_call_only(self, phone: str, on: bool) -> None:
+        """Whether a second call of the account gets CALL_OCCUPY_FAILED when it is accepted."""
+        await self._ask("one_call_only", phone=phone, on=on)
+
+    async def timeouts(self, receive_s: float, ring_s: float) -> None:
+        """When calls end as missed: no device has it; nobody answers."""
+        await self._ask("timeouts", receive_s=receive_s, ring_s=ring_s)
+
+    async def reflector(self, on: bool = True, loss: float = 0.0) -> None:
+        """Let the media reflector lose some per cent of the packets, or drop all."""
+        await self._ask("reflector", on=on, loss=loss)
+
+    async def reflector_counts(self) -> dict[str, int]:
+        """How many packets the reflector has `forwarded` and `dropped`."""
+        return dict(await self._ask("reflector_counts"))
+
+    async def connections(self, phone: str) -> list[dict[str, str]]:
+        """The account's live connections: `auth_key_id`, `session_id`, `peer`."""
+        return list(await self._ask("connections", phone=phone))
+
+    async def duplicates(self) -> int:
+        """How often one auth key had two live connections of different sessions."""
+        return int(await self._ask("duplicates"))
+
+    async def trace(self, phone: str, on: bool) -> None:
+        """Begin or end the record of the account's API calls."""
+        await self._ask("trace", phone=phone, on=on)
+
+    async def trace_log(self, phone: str) -> list[dict[str, Any]]:
+        """The record: `method` and `time` of each call."""
+        return list(await self._ask("trace_log", phone=phone))
+
+    async def calls(self) -> list[dict[str, Any]]:
+        """Every phone call since the start: state, participants, times, reason, duration."""
+        return list(await self._ask("calls"))
+
+    async def _ask(self, command: str, **arguments: Any) -> Any:
+        if self._streams is None:
+            raise ConnectionError("the control channel is not open")
+        reader, writer = self._streams
+        async with self._lock, asyncio.timeout(_DEADLINE_SECONDS):
+            writer.write(json.dumps({"command": command, "arguments": arguments}).encode() + b"\n")
+            await writer.drain()
+            line = await reader.readline()
+        if not line:
+            raise ConnectionError("the data centre has closed the control channel")
+        answer = json.loads(line)
+        if "error" in answer:
+            raise CommandError(answer["error"])
+        return answer["result"]

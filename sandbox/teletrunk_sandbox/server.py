@@ -1,0 +1,122 @@
+"""The data centre as a whole: what it is made of, how it starts and stops."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import logging
+import signal
+import sys
+from collections.abc import Collection
+from dataclasses import dataclass
+from pathlib import Path
+
+import structlog
+from pyrogram import raw
+
+from teletrunk_sandbox import authorizations, config, contacts, keys, phone
+from teletrunk_sandbox.accounts import Accounts
+from teletrunk_sandbox.auth import SignIns
+from teletrunk_sandbox.calls import Calls
+from teletrunk_sandbox.commands import Commands
+from teletrunk_sandbox.connection import Connection
+from teletrunk_sandbox.control import ControlServer
+from teletrunk_sandbox.faults import Faults
+from teletrunk_sandbox.messages import Messages
+from teletrunk_sandbox.reflector import Reflector
+from teletrunk_sandbox.sessions import Sessions
+from teletrunk_sandbox.state import Authorization, State, User
+from teletrunk_sandbox.updates import Updates
+
+log = structlog.get_logger(__name__)
+
+API = (authorizations, config, contacts, phone)  # imported for the methods that they register
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """Where the data centre listens and keeps its state; port 0 takes any free one."""
+
+    directory: Path
+    host: str = "127.0.0.1"
+    port: int = 0
+    control_port: int = 0
+    reflector_port: int = 0
+    reflector_ip: str = "127.0.0.1"
+
+
+class DataCentre:
+    """Everything that the methods work on."""
+
+    def __init__(self, settings: Settings) -> None:
+        self.settings = settings
+        self.state = State(settings.directory)
+        self.key = keys.load_or_create(settings.directory)
+        self.accounts = Accounts(self.state)
+        self.sessions = Sessions(self.state)
+        self.faults = Faults()
+        self.sign_ins = SignIns()
+        self.messages = Messages()
+        self.updates = Updates(self)
+        self.calls = Calls(self)
+        self.reflector = Reflector()
+
+    def users_for(self, viewer: User, ids: Collection[int]) -> list[raw.types.User]:
+        """Some users as one of them, or another, sees them."""
+        return [self.accounts.seen_by(viewer, self.accounts.by_id(user_id)) for user_id in ids]
+
+    def revoke(self, authorization: Authorization, refusal: str) -> None:
+        """End an authorization from outside: its requests get a 401 from now on."""
+        authorization.user_id, authorization.refusal = None, refusal
+        self.state.save_authorization(authorization)
+
+    async def serve_client(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        """Serve one MTProto connection."""
+        await Connection(self, reader, writer).serve()
+
+    def close(self) -> None:
+        """Hang up on everybody and close the state."""
+        self.calls.close()
+        self.reflector.close()
+        self.sessions.each_connection(Connection.close)
+        self.state.close()
+
+
+async def run(settings: Settings) -> None:
+    """Run a data centre until SIGTERM or SIGINT; say on stdout, in one JSON line, where it is."""
+    _log_to_stderr()
+    stop = asyncio.Event()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    dc = DataCentre(settings)
+    control = ControlServer(Commands(dc))
+    await dc.reflector.open(settings.host, settings.reflector_port)
+    clients = await asyncio.start_server(dc.serve_client, settings.host, settings.port)
+    await control.start(settings.control_port)
+    try:
+        _announce(dc, clients.sockets[0].getsockname()[1], control.port)
+        await stop.wait()
+    finally:
+        control.close()
+        clients.close()
+        dc.close()
+        log.info("stopped")
+
+
+def _announce(dc: DataCentre, port: int, control_port: int) -> None:
+    ready = {
+        "event": "ready",
+        "host": dc.settings.host,
+        "port": port,
+        "control_port": control_port,
+        "reflector_port": dc.reflector.port,
+        "rsa_key_file": str(keys.public_file(dc.settings.directory)),
+    }
+    print(json.dumps(ready), flush=True)
+
+
+def _log_to_stderr() -> None:
+    structlog.configure(
+        wrapper_class=structlog.make_filtering_bound_logger(logging.INFO),
+        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+    )
