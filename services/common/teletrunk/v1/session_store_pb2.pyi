@@ -171,36 +171,6 @@ class TakeCall(_message.Message):
 Global___TakeCall: _TypeAlias = TakeCall  # noqa: Y015
 
 @_typing.final
-class ResumeCall(_message.Message):
-    """Takes charge again of a call whose stream broke (a Storage that restarted)."""
-
-    DESCRIPTOR: _descriptor.Descriptor
-
-    SESSION_ID_FIELD_NUMBER: _builtins.int
-    CALL_ID_FIELD_NUMBER: _builtins.int
-    PHONE_CALL_ID_FIELD_NUMBER: _builtins.int
-    ACCESS_HASH_FIELD_NUMBER: _builtins.int
-    session_id: _builtins.str
-    call_id: _builtins.str
-    phone_call_id: _builtins.int
-    access_hash: _builtins.int
-    def __init__(
-        self,
-        *,
-        session_id: _builtins.str = ...,
-        call_id: _builtins.str = ...,
-        phone_call_id: _builtins.int = ...,
-        access_hash: _builtins.int = ...,
-    ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
-    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["access_hash", b"access_hash", "call_id", b"call_id", "phone_call_id", b"phone_call_id", "session_id", b"session_id"]  # noqa: Y015
-    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
-
-Global___ResumeCall: _TypeAlias = ResumeCall  # noqa: Y015
-
-@_typing.final
 class AcceptCall(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -263,7 +233,6 @@ class CallRequest(_message.Message):
 
     START_FIELD_NUMBER: _builtins.int
     TAKE_FIELD_NUMBER: _builtins.int
-    RESUME_FIELD_NUMBER: _builtins.int
     ACCEPT_FIELD_NUMBER: _builtins.int
     SIGNALLING_FIELD_NUMBER: _builtins.int
     DISCARD_FIELD_NUMBER: _builtins.int
@@ -271,8 +240,6 @@ class CallRequest(_message.Message):
     def start(self) -> Global___StartCall: ...
     @_builtins.property
     def take(self) -> Global___TakeCall: ...
-    @_builtins.property
-    def resume(self) -> Global___ResumeCall: ...
     @_builtins.property
     def accept(self) -> Global___AcceptCall: ...
     @_builtins.property
@@ -284,16 +251,15 @@ class CallRequest(_message.Message):
         *,
         start: Global___StartCall | None = ...,
         take: Global___TakeCall | None = ...,
-        resume: Global___ResumeCall | None = ...,
         accept: Global___AcceptCall | None = ...,
         signalling: Global___SignallingData | None = ...,
         discard: Global___DiscardCall | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["accept", b"accept", "discard", b"discard", "kind", b"kind", "resume", b"resume", "signalling", b"signalling", "start", b"start", "take", b"take"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["accept", b"accept", "discard", b"discard", "kind", b"kind", "signalling", b"signalling", "start", b"start", "take", b"take"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accept", b"accept", "discard", b"discard", "kind", b"kind", "resume", b"resume", "signalling", b"signalling", "start", b"start", "take", b"take"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accept", b"accept", "discard", b"discard", "kind", b"kind", "signalling", b"signalling", "start", b"start", "take", b"take"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["start", "take", "resume", "accept", "signalling", "discard"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["start", "take", "accept", "signalling", "discard"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 

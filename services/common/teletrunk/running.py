@@ -1,0 +1,76 @@
+"""A service's life as a process: checks, start, signals, end."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import signal
+import sys
+from collections.abc import Callable, Coroutine
+from importlib import metadata
+from typing import Any, TypeVar
+
+import uvloop
+
+from teletrunk.config import ConfigurationError, ServiceSettings
+from teletrunk.telemetry import configure_logging
+
+Settings = TypeVar("Settings", bound=ServiceSettings)
+
+
+def run(service: str, load: Callable[[], Settings], serve: Callable[[Settings], Coroutine[Any, Any, None]]) -> None:
+    """Runs a service to its end. Exit code 2, with one line, when it cannot start as it is set up."""
+    try:
+        check_host()
+        settings = load()
+        configure_logging(service, settings.log_format, settings.log_level)
+        settings.data.mkdir(parents=True, exist_ok=True, mode=0o700)
+        uvloop.run(serve(settings))
+    except ConfigurationError as error:
+        sys.exit(_line(service, str(error)))
+    except PermissionError as error:
+        sys.exit(_line(service, f"{error.filename}: permission denied"))
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _line(service: str, text: str) -> int:
+    sys.stderr.write(f"teletrunk {service}: {text}\n")
+    return 2
+
+
+async def until_stopped(*works: Coroutine[Any, Any, None]) -> None:
+    """Runs these until SIGTERM or SIGINT, then cancels them; raises what one of them fails with."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for name in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(name, stop.set)
+    async with asyncio.TaskGroup() as group:
+        tasks = [group.create_task(work) for work in works]
+        await stop.wait()
+        for task in tasks:
+            task.cancel()
+
+
+def check_host() -> None:
+    """Raises `ConfigurationError` for a machine or an environment that the libraries cannot run on."""
+    if not (3, 11) <= sys.version_info[:2] <= (3, 12):
+        raise ConfigurationError("Python 3.11 or 3.12 is needed: pjsua2 has no wheels for others")
+    for name in ("Pyrogram", "pyrogrammod", "pyrofork"):
+        with contextlib.suppress(metadata.PackageNotFoundError):
+            metadata.version(name)
+            raise ConfigurationError(f"{name} is installed beside kurigram and breaks it: pip uninstall {name} kurigram, "
+                                     "then install kurigram again")
+    _check_processor()
+
+
+def _check_processor() -> None:
+    """ntgcalls' encoders use these instructions without asking."""
+    try:
+        with open("/proc/cpuinfo") as file:
+            flags = next((line.split() for line in file if line.startswith("flags")), None)
+    except OSError:
+        return
+    missing = {"sse4_2", "avx", "avx2"} - set(flags) if flags else set()
+    if missing:
+        raise ConfigurationError(f"this processor lacks {', '.join(sorted(missing))}, which the media engine needs")

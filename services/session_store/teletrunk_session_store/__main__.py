@@ -1,0 +1,60 @@
+"""The Session Storage's process."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import socket
+
+import structlog
+
+from teletrunk import rpc, running
+from teletrunk.config import kept_secret, load
+from teletrunk.v1 import session_store_pb2_grpc
+from teletrunk_session_store.config import StorageSettings
+
+log = structlog.get_logger()
+
+
+async def serve(settings: StorageSettings) -> None:
+    # Imported late: a refusal over kurigram's neighbours must come before kurigram itself.
+    from teletrunk_session_store.manager_link import stay_attached
+    from teletrunk_session_store.service import SessionStoreService
+    from teletrunk_session_store.sessions import Sessions
+    from teletrunk_session_store.telegram.clients import Clients
+    from teletrunk_session_store.telegram.sign_in import SignIns
+    from teletrunk_session_store.vault.seal import Seal
+    from teletrunk_session_store.vault.store import Vault
+
+    settings.check()
+    vault = Vault(settings.database_url(), Seal(settings.key()))
+    await vault.open()
+    clients = Clients(settings)
+    token = settings.token()
+    storage_id = kept_secret(settings.data, "storage.id", lambda: secrets.token_hex(8).encode()).decode()
+    sessions = Sessions(f"{storage_id}-{os.getpid()}", vault, clients)
+    sign_ins = SignIns(clients)
+    service = SessionStoreService(sessions, sign_ins, vault, settings.telegram_library_versions.split(","))
+    server = rpc.Server(settings.storage_address, token)
+    server.add(session_store_pb2_grpc.add_SessionStoreServiceServicer_to_server, service)
+    await server.start()
+    await sessions.start()
+    address = f"{settings.storage_address.rpartition(':')[0]}:{server.port}"
+    log.info("storage listening", address=address)
+    await running.until_stopped(
+        stay_attached(settings.manager_address, token, storage_id, socket.gethostname(), address, sessions)
+    )
+    await server.stop()
+    await service.settle()
+    await sign_ins.close()
+    await sessions.stop()
+    await vault.close()
+
+
+def main() -> None:
+    running.run("session-store", lambda: load(StorageSettings), serve)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,67 @@
+"""The Session Storage's settings."""
+
+from __future__ import annotations
+
+import base64
+import os
+from pathlib import Path
+
+from pydantic import Field, SecretStr, field_validator
+
+from teletrunk.config import ConfigurationError, ServiceSettings, checked_address, kept_secret
+
+_SAMPLE_API_HASH = "0123456789abcdef0123456789abcdef"  # the one in Telegram's own documentation
+KEY_BYTES = 32
+
+
+class StorageSettings(ServiceSettings):
+    """Prefix TELETRUNK_."""
+
+    storage_address: str = Field("127.0.0.1:5052", description="host:port of this service's gRPC.")
+    vault_url: str | None = Field(None, description="SQLAlchemy URL; DATA/vault.db when not given.")
+    vault_key: SecretStr | None = Field(None, description="32 bytes in base64; DATA/secrets/vault.key when not given.")
+    telegram_api_id: int = Field(0, description="From my.telegram.org.")
+    telegram_api_hash: SecretStr = Field(SecretStr(""), description="From my.telegram.org.")
+    telegram_server: str | None = Field(None, description="host:port of a data centre that is not Telegram's own.")
+    telegram_rsa_key_file: Path | None = Field(None, description="Its public RSA key, PEM.")
+    telegram_library_versions: str = Field(
+        "13.0.0,12.0.0,9.0.0,8.0.0", description="Versions of the call library offered, the best first."
+    )
+
+    @field_validator("storage_address", "telegram_server")
+    @classmethod
+    def _address(cls, value: str | None) -> str | None:
+        return None if value is None else checked_address(value)
+
+    def check(self) -> None:
+        """Raises `ConfigurationError` for what one field alone cannot show."""
+        if self.telegram_server and self.telegram_rsa_key_file is None:
+            raise ConfigurationError("TELETRUNK_TELEGRAM_RSA_KEY_FILE: set it together with TELETRUNK_TELEGRAM_SERVER")
+        if self.telegram_rsa_key_file is not None and not self.telegram_rsa_key_file.exists():
+            raise ConfigurationError(f"TELETRUNK_TELEGRAM_RSA_KEY_FILE: {self.telegram_rsa_key_file} does not exist")
+        api_hash = self.telegram_api_hash.get_secret_value()
+        if self.telegram_server is None and (self.telegram_api_id <= 0 or len(api_hash) != len(_SAMPLE_API_HASH)):
+            raise ConfigurationError(
+                "TELETRUNK_TELEGRAM_API_ID and TELETRUNK_TELEGRAM_API_HASH: get them at https://my.telegram.org"
+            )
+        if api_hash == _SAMPLE_API_HASH and self.telegram_server is None:
+            raise ConfigurationError("TELETRUNK_TELEGRAM_API_HASH: this is a sample, get your own at my.telegram.org")
+
+    def database_url(self) -> str:
+        return self.vault_url or f"sqlite+aiosqlite:///{self.data / 'vault.db'}"
+
+    def key(self) -> bytes:
+        """The key that seals the vault."""
+        if self.vault_key is not None:
+            text = self.vault_key.get_secret_value()
+        else:
+            text = kept_secret(self.data, "vault.key", lambda: base64.b64encode(os.urandom(KEY_BYTES))).decode()
+        try:
+            key = base64.b64decode(text, validate=True)
+        except ValueError:
+            key = b""
+        if len(key) != KEY_BYTES:
+            raise ConfigurationError(
+                f"TELETRUNK_VAULT_KEY: must be {KEY_BYTES} bytes in base64 (head -c 32 /dev/urandom | base64)"
+            )
+        return key

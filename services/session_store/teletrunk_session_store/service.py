@@ -1,0 +1,168 @@
+"""SessionStoreService: the whitelist on the wire."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator
+from typing import Any
+
+import grpc
+import structlog
+from pyrogram import raw
+
+from teletrunk import rpc
+from teletrunk.errors import Refusal
+from teletrunk.v1 import call_pb2, session_store_pb2 as pb, session_store_pb2_grpc
+from teletrunk_session_store.sessions import Sessions, send_message
+from teletrunk_session_store.telegram import peers
+from teletrunk_session_store.telegram.phone_call import PhoneCall, peer_message
+from teletrunk_session_store.telegram.sign_in import SignInError, SignIns, Success
+from teletrunk_session_store.vault.store import Vault
+
+log = structlog.get_logger()
+
+
+class SessionStoreService(session_store_pb2_grpc.SessionStoreServiceServicer):
+    def __init__(self, sessions: Sessions, sign_ins: SignIns, vault: Vault, library_versions: list[str]) -> None:
+        self._sessions = sessions
+        self._sign_ins = sign_ins
+        self._vault = vault
+        self._versions = library_versions
+        self._releases: set[asyncio.Task[None]] = set()
+
+    async def Watch(self, request: pb.WatchRequest, context: Any) -> AsyncIterator[pb.WatchResponse]:
+        async for response in self._sessions.watch(list(request.session_ids)):
+            yield response
+
+    async def Call(self, requests: AsyncIterator[pb.CallRequest], context: Any) -> AsyncIterator[pb.CallResponse]:
+        """The stream is the call: when it breaks, for whatever reason, the call is hung up."""
+        first = await anext(aiter(requests), None)
+        if first is None:
+            return
+        begin = first.start if first.WhichOneof("kind") == "start" else first.take
+        tasks: list[asyncio.Task[Any]] = []
+        call: PhoneCall | None = None
+        try:
+            call = PhoneCall(self._sessions.active(begin.session_id), self._vault, self._versions, begin.call_id)
+            if isinstance(begin, pb.StartCall):
+                await call.start(begin.called)
+            else:
+                await call.take(begin.phone_call_id)
+            loop = asyncio.get_running_loop()
+            tasks = [loop.create_task(_pump(requests, call)), loop.create_task(call.run())]
+            while (response := await call.outbox.get()) is not None:
+                yield response
+        except Refusal as refusal:
+            log.info("call refused", call_id=begin.call_id, row=refusal.row.id, detail=refusal.detail)
+            await rpc.abort(context, refusal)
+        finally:
+            for task in tasks:
+                task.cancel()
+            if call is not None:
+                self._release(call)
+
+    def _release(self, call: PhoneCall) -> None:
+        """In a task of its own: the stream's may be cancelled already."""
+        task = asyncio.get_running_loop().create_task(call.release())
+        self._releases.add(task)
+        task.add_done_callback(self._releases.discard)
+
+    async def settle(self) -> None:
+        """Waits until calls that ended are discarded at Telegram too."""
+        if self._releases:
+            await asyncio.wait(self._releases, timeout=3)
+
+    @rpc.refusing
+    async def Resolve(self, request: pb.ResolveRequest, context: Any) -> pb.ResolveResponse:
+        session = self._sessions.active(request.session_id)
+        return pb.ResolveResponse(peer=peer_message(await peers.resolve(session, self._vault, request.called)))
+
+    @rpc.refusing
+    async def SendMessage(self, request: pb.SendMessageRequest, context: Any) -> pb.SendMessageResponse:
+        session = self._sessions.active(request.session_id)
+        peer = await self._vault.find_peer(request.session_id, user_id=request.user_id)
+        if peer is None:
+            raise Refusal("no-confirmed-contact")
+        return pb.SendMessageResponse(
+            message_id=await send_message(session, peer.user_id, peer.access_hash, request.text)
+        )
+
+    @rpc.refusing
+    async def EditMessage(self, request: pb.EditMessageRequest, context: Any) -> pb.EditMessageResponse:
+        session = self._sessions.active(request.session_id)
+        peer = await self._vault.find_peer(request.session_id, user_id=request.user_id)
+        if peer is None:
+            raise Refusal("no-confirmed-contact")
+        await session.invoke(
+            raw.functions.messages.EditMessage(
+                peer=raw.types.InputPeerUser(user_id=peer.user_id, access_hash=peer.access_hash),
+                id=request.message_id,
+                message=request.text,
+            )
+        )
+        return pb.EditMessageResponse()
+
+    async def ListSessions(self, request: pb.ListSessionsRequest, context: Any) -> pb.ListSessionsResponse:
+        return pb.ListSessionsResponse(sessions=self._sessions.reports())
+
+    async def StartSignIn(self, request: pb.StartSignInRequest, context: Any) -> pb.StartSignInResponse:
+        with _explaining() as failure:
+            sign_in_id, sent_by = await self._sign_ins.start(request.phone)
+            return pb.StartSignInResponse(sign_in_id=sign_in_id, code_sent_by=sent_by)
+        return await failure.abort(context)
+
+    async def SubmitCode(self, request: pb.SubmitCodeRequest, context: Any) -> pb.SubmitCodeResponse:
+        with _explaining() as failure:
+            result = await self._sign_ins.code(request.sign_in_id, request.code)
+            if isinstance(result, str):
+                return pb.SubmitCodeResponse(password_needed=pb.PasswordNeeded(hint=result))
+            return pb.SubmitCodeResponse(signed_in=await self._signed_in(result))
+        return await failure.abort(context)
+
+    async def SubmitPassword(self, request: pb.SubmitPasswordRequest, context: Any) -> pb.SubmitPasswordResponse:
+        with _explaining() as failure:
+            success = await self._sign_ins.password(request.sign_in_id, request.password)
+            return pb.SubmitPasswordResponse(signed_in=await self._signed_in(success))
+        return await failure.abort(context)
+
+    async def RemoveSession(self, request: pb.RemoveSessionRequest, context: Any) -> pb.RemoveSessionResponse:
+        await self._sessions.remove(request.session_id)
+        return pb.RemoveSessionResponse()
+
+    async def _signed_in(self, success: Success) -> pb.SignedIn:
+        session_id = await self._sessions.add(success)
+        user = success.user
+        peer = call_pb2.Peer(
+            user_id=user.id,
+            first_name=user.first_name or "",
+            last_name=user.last_name or "",
+            username=user.username or "",
+            phone=user.phone_number or "",
+        )
+        return pb.SignedIn(session_id=session_id, user=peer)
+
+
+class _Failure:
+    """Catches a sign-in's error, to be told after the block."""
+
+    text = ""
+
+    async def abort(self, context: Any) -> Any:
+        await context.abort(grpc.StatusCode.INVALID_ARGUMENT, self.text)
+
+
+@contextlib.contextmanager
+def _explaining() -> Any:
+    failure = _Failure()
+    try:
+        yield failure
+    except SignInError as error:
+        failure.text = str(error)
+
+
+async def _pump(requests: AsyncIterator[pb.CallRequest], call: PhoneCall) -> None:
+    """The Worker's wishes into the call's inbox."""
+    async for request in requests:
+        await call.inbox.put(getattr(request, request.WhichOneof("kind") or "discard"))
+    await call.inbox.put(pb.DiscardCall(reason=pb.DISCARD_REASON_DISCONNECT))

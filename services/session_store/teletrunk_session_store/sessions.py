@@ -1,0 +1,179 @@
+"""All sessions of this Storage: their keepers, and who watches them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+from collections.abc import AsyncIterator
+
+import structlog
+from pyrogram import raw
+
+from teletrunk.errors import Refusal
+from teletrunk.v1 import manager_pb2, session_store_pb2 as pb
+from teletrunk_session_store.telegram.clients import Clients
+from teletrunk_session_store.telegram.phone_call import peer_message
+from teletrunk_session_store.telegram.session import Incoming, Session, SessionState
+from teletrunk_session_store.telegram.sign_in import Success
+from teletrunk_session_store.vault.store import Vault
+
+log = structlog.get_logger()
+
+_STATES = {
+    SessionState.CONNECTING: manager_pb2.SESSION_STATE_CONNECTING,
+    SessionState.ACTIVE: manager_pb2.SESSION_STATE_ACTIVE,
+    SessionState.UNAUTHORIZED: manager_pb2.SESSION_STATE_UNAUTHORIZED,
+}
+Watcher = asyncio.Queue[pb.WatchResponse]
+
+
+class Sessions:
+    """Starts a keeper for each session of the vault, and passes on what happens to them."""
+
+    def __init__(self, owner: str, vault: Vault, clients: Clients) -> None:
+        self._owner = owner
+        self._vault = vault
+        self._clients = clients
+        self._sessions: dict[str, Session] = {}
+        self._keepers: dict[str, asyncio.Task[None]] = {}
+        self._watchers: dict[Watcher, set[str]] = {}
+        self._errands: set[asyncio.Task[None]] = set()
+        self.changed = asyncio.Event()
+
+    async def start(self) -> None:
+        for session_id, user_id in (await self._vault.session_ids()).items():
+            self._keep(session_id, user_id)
+
+    async def stop(self) -> None:
+        tasks = [*self._keepers.values(), *self._errands]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def active(self, session_id: str) -> Session:
+        """The session, ready for requests. Raises `Refusal`."""
+        session = self._sessions.get(session_id)
+        if session is None:
+            raise Refusal("no-active-session")
+        if session.state is not SessionState.ACTIVE:
+            raise Refusal("session-disconnected", session.reason)
+        return session
+
+    async def add(self, success: Success) -> str:
+        """Keeps a fresh sign-in; an older session of the same user is signed out and replaced."""
+        for old in [s.session_id for s in self._sessions.values() if s.user_id == success.user.id]:
+            await self.remove(old)
+        session_id = secrets.token_hex(8)
+        await self._vault.put_session(session_id, success.user.id, success.session)
+        self._keep(session_id, success.user.id)
+        return session_id
+
+    async def remove(self, session_id: str) -> None:
+        session = self._sessions.pop(session_id, None)
+        if session is not None:
+            with contextlib.suppress(Refusal):
+                await session.invoke(raw.functions.auth.LogOut())
+        if keeper := self._keepers.pop(session_id, None):
+            keeper.cancel()
+            await asyncio.gather(keeper, return_exceptions=True)
+        await self._vault.remove_session(session_id)
+        self.changed.set()
+
+    def reports(self) -> list[manager_pb2.SessionReport]:
+        return [_report(session) for session in self._sessions.values()]
+
+    def _keep(self, session_id: str, user_id: int) -> None:
+        session = Session(session_id, user_id, self._owner, self._vault, self._clients)
+        session.on_state = self._on_state
+        session.on_incoming = self._on_incoming
+        self._sessions[session_id] = session
+        self._keepers[session_id] = asyncio.get_running_loop().create_task(session.keep())
+        self.changed.set()
+
+    # Watching.
+
+    async def watch(self, session_ids: list[str]) -> AsyncIterator[pb.WatchResponse]:
+        """What happens to these sessions, the present state and waiting calls first."""
+        queue: Watcher = asyncio.Queue(maxsize=1000)
+        self._watchers[queue] = set(session_ids)
+        try:
+            for session_id in session_ids:
+                if session := self._sessions.get(session_id):
+                    yield pb.WatchResponse(session=_report(session))
+                    for incoming in list(session.incoming.values()):
+                        yield _incoming(session, incoming)
+            while True:
+                yield await queue.get()
+        finally:
+            del self._watchers[queue]
+
+    def _publish(self, session: Session, response: pb.WatchResponse) -> bool:
+        told = False
+        for queue, wanted in self._watchers.items():
+            if session.session_id in wanted:
+                with contextlib.suppress(asyncio.QueueFull):
+                    queue.put_nowait(response)
+                    told = True
+        return told
+
+    def _on_state(self, session: Session) -> None:
+        self._publish(session, pb.WatchResponse(session=_report(session)))
+        self.changed.set()
+
+    def _on_incoming(self, session: Session, incoming: Incoming) -> None:
+        if not self._publish(session, _incoming(session, incoming)):
+            task = asyncio.get_running_loop().create_task(self._turn_away(session, incoming))
+            self._errands.add(task)
+            task.add_done_callback(self._errands.discard)
+
+    async def _turn_away(self, session: Session, incoming: Incoming) -> None:
+        """No Worker is attached to the session: the caller is told why nobody answers."""
+        refusal = Refusal("worker-unavailable")
+        log.warning("call turned away", session=session.session_id, row=refusal.row.id)
+        peer = raw.types.InputPhoneCall(id=incoming.call.id, access_hash=incoming.call.access_hash)
+        session.incoming.pop(incoming.call.id, None)
+        with contextlib.suppress(Refusal):
+            await session.invoke(
+                raw.functions.phone.DiscardCall(
+                    peer=peer, duration=0, reason=raw.types.PhoneCallDiscardReasonBusy(), connection_id=0
+                )
+            )
+            await send_message(session, incoming.caller.user_id, incoming.caller.access_hash, chat_text(refusal))
+
+
+def chat_text(refusal: Refusal) -> str:
+    """A refusal as a Telegram caller reads it."""
+    return f"{refusal.row.sip_status} {refusal.phrase}\n{refusal.row.remedy}"
+
+
+async def send_message(session: Session, user_id: int, access_hash: int, text: str) -> int:
+    """messages.sendMessage to a user; returns the message's id (0 when the answer has none)."""
+    answer = await session.invoke(
+        raw.functions.messages.SendMessage(
+            peer=raw.types.InputPeerUser(user_id=user_id, access_hash=access_hash),
+            message=text,
+            random_id=secrets.randbits(63),
+        )
+    )
+    for update in getattr(answer, "updates", []):
+        if isinstance(update, raw.types.UpdateMessageID):
+            return int(update.id)
+    return int(getattr(answer, "id", 0))
+
+
+def _report(session: Session) -> manager_pb2.SessionReport:
+    return manager_pb2.SessionReport(
+        session_id=session.session_id, state=_STATES[session.state], reason=session.reason, user_id=session.user_id
+    )
+
+
+def _incoming(session: Session, incoming: Incoming) -> pb.WatchResponse:
+    return pb.WatchResponse(
+        incoming=pb.IncomingCall(
+            session_id=session.session_id,
+            phone_call_id=incoming.call.id,
+            caller=peer_message(incoming.caller),
+            at=incoming.at,
+        )
+    )

@@ -1,0 +1,72 @@
+"""Makes Telegram clients: kurigram's, unmodified, pointed at Telegram or at another data centre."""
+
+from __future__ import annotations
+
+import hashlib
+from pathlib import Path
+
+import pyrogram
+from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
+from cryptography.hazmat.primitives.serialization import load_pem_public_key
+from pyrogram.connection import Connection
+from pyrogram.crypto import rsa
+from pyrogram.raw.core.primitives import Bytes
+
+from teletrunk import __version__
+from teletrunk.config import ConfigurationError
+from teletrunk_session_store.config import StorageSettings
+
+
+class Clients:
+    """The settings that all clients of this process share."""
+
+    def __init__(self, settings: StorageSettings) -> None:
+        self._settings = settings
+        self._connection: type[Connection] = Connection
+        if settings.telegram_server and settings.telegram_rsa_key_file:
+            self._connection = _connection_to(settings.telegram_server)
+            _trust_only(settings.telegram_rsa_key_file)
+
+    def make(self, name: str, session: str | None = None) -> pyrogram.Client:
+        """A client that is not connected yet. Nothing of it touches the disk."""
+        return pyrogram.Client(
+            name,
+            api_id=self._settings.telegram_api_id or 1,
+            api_hash=self._settings.telegram_api_hash.get_secret_value() or "0" * 32,
+            app_version=f"Teletrunk {__version__}",
+            device_model="Teletrunk Session Storage",
+            in_memory=True,
+            session_string=session,
+            workers=1,  # updates in the order in which they came
+            sleep_threshold=0,  # FLOOD_WAIT is an answer for the caller, not a reason to sleep
+            skip_updates=True,
+            connection_factory=self._connection,
+        )
+
+
+def _connection_to(address: str) -> type[Connection]:
+    host, _, port = address.rpartition(":")
+
+    class FixedConnection(Connection):
+        def __init__(self, *args: object, **kwargs: object) -> None:
+            super().__init__(*args, **kwargs)
+            self.server_address, self.port = host, int(port)
+
+    return FixedConnection
+
+
+def _trust_only(path: Path) -> None:
+    """Replaces Telegram's keys: a client that strays to the real network then fails at the handshake."""
+    try:
+        key = load_pem_public_key(path.read_bytes())
+    except ValueError:
+        raise ConfigurationError(f"TELETRUNK_TELEGRAM_RSA_KEY_FILE: {path} is no PEM public key") from None
+    if not isinstance(key, RSAPublicKey):
+        raise ConfigurationError(f"TELETRUNK_TELEGRAM_RSA_KEY_FILE: {path} holds no RSA key")
+    numbers = key.public_numbers()
+    encoded = b"".join(
+        bytes(Bytes(value.to_bytes((value.bit_length() + 7) // 8, "big"))) for value in (numbers.n, numbers.e)
+    )
+    fingerprint = int.from_bytes(hashlib.sha1(encoded).digest()[-8:], "little", signed=True)  # noqa: S324  by protocol
+    rsa.server_public_keys.clear()
+    rsa.server_public_keys[fingerprint] = rsa.PublicKey(numbers.n, numbers.e)

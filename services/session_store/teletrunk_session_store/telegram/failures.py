@@ -1,0 +1,46 @@
+"""Telegram's RPC errors as rows of the error contract."""
+
+from __future__ import annotations
+
+from pyrogram.errors import FloodWait, RPCError, Unauthorized
+
+from teletrunk.errors import Refusal
+
+_ROWS = {
+    "USER_PRIVACY_RESTRICTED": "privacy-restricted",
+    "USER_IS_BLOCKED": "privacy-restricted",
+    "PHONE_NOT_OCCUPIED": "user-not-found",
+    "PHONE_NUMBER_INVALID": "user-not-found",
+    "USERNAME_NOT_OCCUPIED": "user-not-found",
+    "USERNAME_INVALID": "user-not-found",
+    "INPUT_USER_DEACTIVATED": "user-not-found",
+    "USER_ID_INVALID": "no-confirmed-contact",
+    "PEER_ID_INVALID": "no-confirmed-contact",
+}
+_PEER_FLOOD_S = 86_400  # Telegram names no time; a day is what field reports give
+
+
+def word(error: RPCError) -> str:
+    """Telegram's own name of the error, for example USER_PRIVACY_RESTRICTED."""
+    return str(error.ID or getattr(error, "value", None) or type(error).__name__)
+
+
+def refusal_of(error: Exception) -> Refusal:
+    """The row for whatever a request to Telegram raised."""
+    if isinstance(error, TimeoutError):
+        return Refusal("telegram-timeout")
+    if isinstance(error, FloodWait):
+        return Refusal("flood-wait", retry_after=int(error.value))
+    if isinstance(error, Unauthorized):
+        return Refusal("session-disconnected", word(error))
+    if isinstance(error, RPCError):
+        name = word(error)
+        if name == "PEER_FLOOD":
+            return Refusal("flood-wait", retry_after=_PEER_FLOOD_S)
+        for known, row in _ROWS.items():
+            if known in name:
+                return Refusal(row)
+        return Refusal("telegram-error", name)
+    if isinstance(error, OSError):
+        return Refusal("session-disconnected")
+    return Refusal("telegram-error", type(error).__name__)

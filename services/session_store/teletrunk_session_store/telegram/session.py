@@ -1,0 +1,269 @@
+"""One Telegram session: its client, kept alive under a lease, and what reaches it.
+
+The keeper is the session's one owner task. It takes the lease, runs a client, notices when the client is dead
+(kurigram can be connected and deaf), builds a new one with growing pauses, and reports the real state.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import Enum
+from typing import Any, Protocol
+
+import structlog
+from pyrogram import Client, raw
+from pyrogram.errors import RPCError, Unauthorized
+from pyrogram.handlers import RawUpdateHandler
+
+from teletrunk.errors import Refusal
+from teletrunk_session_store.telegram import failures
+from teletrunk_session_store.telegram.clients import Clients
+from teletrunk_session_store.vault.store import KnownPeer, Vault
+
+log = structlog.get_logger()
+
+LEASE_S = 15.0
+_RENEW_S = 4.0
+_RPC_DEADLINE_S = 10.0
+_CONNECT_DEADLINE_S = 20.0
+_PROBE_S = 30.0
+_LONGEST_PAUSE_S = 30.0
+_EARLY_UPDATES_KEPT_S = 10.0
+
+
+class SessionState(Enum):
+    CONNECTING = "connecting"
+    ACTIVE = "active"
+    UNAUTHORIZED = "unauthorized"
+
+
+class CallListener(Protocol):
+    """A call that wants its updates."""
+
+    def on_update(self, update: Any) -> None: ...
+
+
+@dataclass(frozen=True)
+class Incoming:
+    """A phoneCallRequested that nobody has taken charge of yet."""
+
+    call: Any
+    caller: KnownPeer
+    at: float
+
+
+class Session:
+    """A Telegram account's authorization, run by this Storage."""
+
+    def __init__(self, session_id: str, user_id: int, owner: str, vault: Vault, clients: Clients) -> None:
+        self.session_id = session_id
+        self.user_id = user_id
+        self.state = SessionState.CONNECTING
+        self.reason = ""
+        self.incoming: dict[int, Incoming] = {}
+        self.on_state: Callable[[Session], None] = lambda session: None
+        self.on_incoming: Callable[[Session, Incoming], None] = lambda session, incoming: None
+        self._owner = owner
+        self._vault = vault
+        self._clients = clients
+        self._client: Client | None = None
+        self._calls: dict[int, CallListener] = {}
+        self._early: dict[int, list[tuple[float, Any]]] = {}
+        self._broken = asyncio.Event()
+
+    # Requests.
+
+    async def invoke(self, query: Any) -> Any:
+        """One request to Telegram, once, with a deadline. Raises `Refusal`."""
+        client = self._client
+        if client is None or self.state is not SessionState.ACTIVE:
+            raise Refusal("session-disconnected", self.reason)
+        try:
+            async with asyncio.timeout(_RPC_DEADLINE_S + 1):
+                return await client.invoke(query, retries=1, timeout=_RPC_DEADLINE_S, sleep_threshold=0)
+        except Unauthorized as error:
+            self._lost_authorization(failures.word(error))
+            raise failures.refusal_of(error) from None
+        except (RPCError, OSError, TimeoutError) as error:
+            raise failures.refusal_of(error) from None
+
+    # Calls.
+
+    def attach(self, phone_call_id: int, listener: CallListener) -> None:
+        """From now on `listener` gets the call's updates, those that came early first."""
+        self._calls[phone_call_id] = listener
+        for _, update in self._early.pop(phone_call_id, []):
+            listener.on_update(update)
+
+    def detach(self, phone_call_id: int) -> None:
+        self._calls.pop(phone_call_id, None)
+        self.incoming.pop(phone_call_id, None)
+
+    async def note_call(self, phone_call_id: int, access_hash: int) -> None:
+        await self._vault.note_call(self.session_id, phone_call_id, access_hash)
+
+    async def forget_call(self, phone_call_id: int) -> None:
+        await self._vault.forget_call(self.session_id, phone_call_id)
+
+    async def _discard_left_calls(self) -> None:
+        """Calls of a Storage that crashed: nobody carries them, and the other side should not wait."""
+        for phone_call_id, access_hash in await self._vault.left_calls(self.session_id):
+            if phone_call_id not in self._calls:
+                with contextlib.suppress(Refusal):
+                    await self.invoke(
+                        raw.functions.phone.DiscardCall(
+                            peer=raw.types.InputPhoneCall(id=phone_call_id, access_hash=access_hash),
+                            duration=0,
+                            reason=raw.types.PhoneCallDiscardReasonDisconnect(),
+                            connection_id=0,
+                        )
+                    )
+                await self.forget_call(phone_call_id)
+
+    # Updates.
+
+    async def _on_update(self, client: Client, update: Any, users: dict[int, Any], chats: object) -> None:
+        await self.remember(list(users.values()))
+        if isinstance(update, raw.types.UpdatePhoneCall):
+            call = update.phone_call
+            if isinstance(call, raw.types.PhoneCallRequested):
+                await self._on_requested(call)
+            else:
+                self._pass_on(call.id, call)
+        elif isinstance(update, raw.types.UpdatePhoneCallSignalingData):
+            self._pass_on(update.phone_call_id, update)
+
+    def _pass_on(self, phone_call_id: int, update: Any) -> None:
+        if listener := self._calls.get(phone_call_id):
+            listener.on_update(update)
+            return
+        if isinstance(update, raw.types.PhoneCallDiscarded):
+            self.incoming.pop(phone_call_id, None)
+        now = time.monotonic()
+        # An update can overtake the answer to the request that made the call.
+        self._early = {key: kept for key, kept in self._early.items() if now - kept[-1][0] < _EARLY_UPDATES_KEPT_S}
+        self._early.setdefault(phone_call_id, []).append((now, update))
+
+    async def _on_requested(self, call: Any) -> None:
+        at = time.time()
+        peer = raw.types.InputPhoneCall(id=call.id, access_hash=call.access_hash)
+        with contextlib.suppress(Refusal):
+            await self.invoke(raw.functions.phone.ReceivedCall(peer=peer))  # now the caller hears ringing
+        caller = await self._vault.find_peer(self.session_id, user_id=call.admin_id) or KnownPeer(call.admin_id, 0)
+        incoming = self.incoming[call.id] = Incoming(call, caller, at)
+        self.on_incoming(self, incoming)
+
+    async def remember(self, users: list[Any]) -> list[KnownPeer]:
+        """Caches the users that an answer or update brought, with this session's access hashes."""
+        peers = [peer_of(user) for user in users if isinstance(user, raw.types.User) and not user.min]
+        known = [peer for peer in peers if peer.access_hash]
+        if known:
+            await self._vault.put_peers(self.session_id, known)
+        return peers
+
+    # The keeper.
+
+    async def keep(self) -> None:
+        """Runs the session until cancelled."""
+        pause = 1.0
+        try:
+            while True:
+                if await self._vault.take_lease(self.session_id, self._owner, LEASE_S) is not None:
+                    self._broken.clear()
+                    started = time.monotonic()
+                    await self._run_client()
+                    pause = 1.0 if time.monotonic() - started > 60 else min(pause * 2, _LONGEST_PAUSE_S)
+                    if self.state is SessionState.UNAUTHORIZED:
+                        pause = _LONGEST_PAUSE_S * 10
+                await asyncio.sleep(pause)
+        finally:
+            with contextlib.suppress(Exception):  # leaving: an expired lease serves as well
+                await asyncio.wait_for(self._vault.release_lease(self.session_id, self._owner), 2)
+
+    async def _run_client(self) -> None:
+        client = self._clients.make(self.session_id, await self._vault.get_session(self.session_id))
+        client.add_handler(RawUpdateHandler(self._on_update))
+        try:
+            async with asyncio.timeout(_CONNECT_DEADLINE_S):
+                await client.connect()
+                await client.session.is_started.wait()
+                await client.initialize()
+            await client.invoke(raw.functions.updates.GetState(), retries=1)
+            self._client = client
+            self._report(SessionState.ACTIVE)
+            await self._discard_left_calls()
+            await self._watch(client)
+        except Unauthorized as error:
+            self._lost_authorization(failures.word(error))
+        except (RPCError, OSError, TimeoutError, ConnectionError) as error:
+            if _key_is_unknown(client):
+                self._lost_authorization("AUTH_KEY_UNREGISTERED")
+            else:
+                log.warning("telegram connection failed", session=self.session_id, error=str(error))
+        finally:
+            self._client = None
+            if self.state is SessionState.ACTIVE:
+                self._report(SessionState.CONNECTING)
+            await _stop(client)
+
+    async def _watch(self, client: Client) -> None:
+        """Returns or raises when the client is of no more use."""
+        probed = time.monotonic()
+        while not self._broken.is_set():
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._broken.wait(), _RENEW_S)
+            if await self._vault.take_lease(self.session_id, self._owner, LEASE_S) is None:
+                log.error("lease lost", session=self.session_id)
+                return
+            if not client.session.is_started.is_set():
+                self._report(SessionState.CONNECTING)
+                await asyncio.wait_for(client.session.is_started.wait(), _CONNECT_DEADLINE_S - _RENEW_S * 2)
+                self._report(SessionState.ACTIVE)
+            if time.monotonic() - probed > _PROBE_S:
+                await client.invoke(raw.functions.updates.GetState(), retries=1, timeout=_RPC_DEADLINE_S)
+                probed = time.monotonic()
+
+    def _lost_authorization(self, reason: str) -> None:
+        log.error("telegram took the authorization away", session=self.session_id, reason=reason)
+        self._report(SessionState.UNAUTHORIZED, reason)
+        self._broken.set()
+
+    def _report(self, state: SessionState, reason: str = "") -> None:
+        if (state, reason) != (self.state, self.reason):
+            self.state, self.reason = state, reason
+            log.info("session state", session=self.session_id, state=state.value, reason=reason)
+            self.on_state(self)
+
+
+def peer_of(user: Any) -> KnownPeer:
+    """A TL user as a peer."""
+    return KnownPeer(
+        user.id,
+        user.access_hash or 0,
+        user.first_name or "",
+        user.last_name or "",
+        (user.username or "").lower(),
+        user.phone or "",
+    )
+
+
+def _key_is_unknown(client: Client) -> bool:
+    """Telegram answered -404: the key is not there any more, and never comes back."""
+    task = client.session.recv_task if client.session else None
+    if task is None or not task.done() or task.cancelled():
+        return False
+    return type(task.exception()).__name__ == "AuthKeyNotFound"
+
+
+async def _stop(client: Client) -> None:
+    """Ends a client in whatever half-started state it is."""
+    with contextlib.suppress(Exception):  # it may be broken in any way: it is thrown away
+        async with asyncio.timeout(5):
+            if client.is_initialized:
+                await client.terminate()
+            if client.is_connected:
+                await client.disconnect()

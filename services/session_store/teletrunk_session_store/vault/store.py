@@ -1,0 +1,220 @@
+"""The vault: sessions sealed at rest, leases, cached peers, and the calls to clean up after a crash."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+from typing import Any
+
+import sqlalchemy as sa
+from sqlalchemy import event
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+from teletrunk.config import ConfigurationError
+from teletrunk_session_store.vault.seal import Seal, Sealed, WrongKey
+
+_tables = sa.MetaData()
+_meta = sa.Table(
+    "vault",
+    _tables,
+    sa.Column("name", sa.String, primary_key=True),
+    sa.Column("wrapped_key", sa.LargeBinary, nullable=False),
+    sa.Column("value", sa.LargeBinary, nullable=False),
+)
+_sessions = sa.Table(
+    "sessions",
+    _tables,
+    sa.Column("session_id", sa.String, primary_key=True),
+    sa.Column("user_id", sa.BigInteger, nullable=False),
+    sa.Column("wrapped_key", sa.LargeBinary, nullable=False),
+    sa.Column("value", sa.LargeBinary, nullable=False),
+)
+_leases = sa.Table(
+    "leases",
+    _tables,
+    sa.Column("session_id", sa.String, primary_key=True),
+    sa.Column("owner", sa.String, nullable=False),
+    sa.Column("fence", sa.BigInteger, nullable=False),
+    sa.Column("expires_at", sa.Float, nullable=False),
+)
+_peers = sa.Table(
+    "peers",
+    _tables,
+    sa.Column("session_id", sa.String, primary_key=True),
+    sa.Column("user_id", sa.BigInteger, primary_key=True),
+    sa.Column("access_hash", sa.BigInteger, nullable=False),
+    sa.Column("first_name", sa.String, nullable=False, default=""),
+    sa.Column("last_name", sa.String, nullable=False, default=""),
+    sa.Column("username", sa.String, nullable=False, default="", index=True),
+    sa.Column("phone", sa.String, nullable=False, default="", index=True),
+)
+_calls = sa.Table(
+    "live_calls",
+    _tables,
+    sa.Column("session_id", sa.String, primary_key=True),
+    sa.Column("phone_call_id", sa.BigInteger, primary_key=True),
+    sa.Column("access_hash", sa.BigInteger, nullable=False),
+)
+_CHECK = "check"
+
+
+@dataclass(frozen=True)
+class KnownPeer:
+    """A Telegram user as one session sees them: the access hash is worth nothing to another session."""
+
+    user_id: int
+    access_hash: int
+    first_name: str = ""
+    last_name: str = ""
+    username: str = ""
+    phone: str = ""
+
+
+class Vault:
+    """All that a Storage keeps. One instance a process."""
+
+    def __init__(self, url: str, seal: Seal) -> None:
+        self._engine: AsyncEngine = create_async_engine(url)
+        self._seal = seal
+        if self._engine.dialect.name == "sqlite":
+            _make_sqlite_safe(self._engine)
+
+    async def open(self) -> None:
+        """Makes the tables, and refuses a key that is not this vault's (`ConfigurationError`)."""
+        async with self._engine.begin() as connection:
+            await connection.run_sync(_tables.create_all)
+            row = (await connection.execute(sa.select(_meta).where(_meta.c.name == _CHECK))).first()
+            if row is None:
+                sealed = self._seal.close(_CHECK.encode(), _CHECK)
+                await connection.execute(
+                    _meta.insert().values(name=_CHECK, wrapped_key=sealed.wrapped_key, value=sealed.value)
+                )
+                return
+        try:
+            self._seal.open(Sealed(row.wrapped_key, row.value), _CHECK)
+        except WrongKey:
+            raise ConfigurationError(
+                "the vault was made with another key: give that one in TELETRUNK_VAULT_KEY or DATA/secrets/vault.key"
+            ) from None
+
+    async def close(self) -> None:
+        await self._engine.dispose()
+
+    # Sessions.
+
+    async def put_session(self, session_id: str, user_id: int, session: str) -> None:
+        sealed = self._seal.close(session.encode(), session_id)
+        async with self._engine.begin() as connection:
+            await connection.execute(
+                _sessions.insert().values(
+                    session_id=session_id, user_id=user_id, wrapped_key=sealed.wrapped_key, value=sealed.value
+                )
+            )
+
+    async def session_ids(self) -> dict[str, int]:
+        """Session ids with the user id of each."""
+        async with self._engine.connect() as connection:
+            rows = await connection.execute(sa.select(_sessions.c.session_id, _sessions.c.user_id))
+            return {row.session_id: row.user_id for row in rows}
+
+    async def get_session(self, session_id: str) -> str:
+        """The opened session. Keep it no longer than it takes to hand it to a client."""
+        async with self._engine.connect() as connection:
+            row = (
+                await connection.execute(sa.select(_sessions).where(_sessions.c.session_id == session_id))
+            ).one()
+        return self._seal.open(Sealed(row.wrapped_key, row.value), session_id).decode()
+
+    async def remove_session(self, session_id: str) -> None:
+        async with self._engine.begin() as connection:
+            for table in (_sessions, _leases, _peers, _calls):
+                await connection.execute(table.delete().where(table.c.session_id == session_id))
+
+    # Leases.
+
+    async def take_lease(self, session_id: str, owner: str, seconds: float) -> int | None:
+        """The fencing number of a lease taken or renewed, or None while another owner's has not expired."""
+        now = time.time()
+        async with self._engine.begin() as connection:
+            row = (
+                await connection.execute(
+                    sa.select(_leases).where(_leases.c.session_id == session_id).with_for_update()
+                )
+            ).first()
+            if row is None:
+                await connection.execute(
+                    _leases.insert().values(session_id=session_id, owner=owner, fence=1, expires_at=now + seconds)
+                )
+                return 1
+            if row.owner != owner and row.expires_at > now:
+                return None
+            fence = int(row.fence) if row.owner == owner else int(row.fence) + 1
+            await connection.execute(
+                _leases.update()
+                .where(_leases.c.session_id == session_id)
+                .values(owner=owner, fence=fence, expires_at=now + seconds)
+            )
+            return fence
+
+    async def release_lease(self, session_id: str, owner: str) -> None:
+        async with self._engine.begin() as connection:
+            await connection.execute(
+                _leases.update()
+                .where(_leases.c.session_id == session_id, _leases.c.owner == owner)
+                .values(expires_at=0.0)
+            )
+
+    # Peers.
+
+    async def put_peers(self, session_id: str, peers: list[KnownPeer]) -> None:
+        async with self._engine.begin() as connection:
+            for peer in peers:
+                key = (_peers.c.session_id == session_id) & (_peers.c.user_id == peer.user_id)
+                await connection.execute(_peers.delete().where(key))
+                await connection.execute(_peers.insert().values(session_id=session_id, **vars(peer)))
+
+    async def find_peer(self, session_id: str, **fields: Any) -> KnownPeer | None:
+        """A peer by `user_id`, `username` (lower case) or `phone`."""
+        query = sa.select(_peers).where(_peers.c.session_id == session_id)
+        for name, value in fields.items():
+            query = query.where(_peers.c[name] == value)
+        async with self._engine.connect() as connection:
+            row = (await connection.execute(query)).first()
+        if row is None:
+            return None
+        return KnownPeer(row.user_id, row.access_hash, row.first_name, row.last_name, row.username, row.phone)
+
+    # Calls that a crash would leave behind.
+
+    async def note_call(self, session_id: str, phone_call_id: int, access_hash: int) -> None:
+        async with self._engine.begin() as connection:
+            await connection.execute(
+                _calls.insert().values(session_id=session_id, phone_call_id=phone_call_id, access_hash=access_hash)
+            )
+
+    async def forget_call(self, session_id: str, phone_call_id: int) -> None:
+        async with self._engine.begin() as connection:
+            await connection.execute(
+                _calls.delete().where(_calls.c.session_id == session_id, _calls.c.phone_call_id == phone_call_id)
+            )
+
+    async def left_calls(self, session_id: str) -> list[tuple[int, int]]:
+        async with self._engine.connect() as connection:
+            rows = await connection.execute(sa.select(_calls).where(_calls.c.session_id == session_id))
+            return [(row.phone_call_id, row.access_hash) for row in rows]
+
+
+def _make_sqlite_safe(engine: AsyncEngine) -> None:
+    """Without these, SQLite begins read-only and loses updates silently when two writers meet."""
+
+    @event.listens_for(engine.sync_engine, "connect")
+    def connect(connection: Any, record: object) -> None:
+        connection.isolation_level = None
+        cursor = connection.cursor()
+        for pragma in ("journal_mode=WAL", "busy_timeout=5000", "foreign_keys=ON", "synchronous=FULL"):
+            cursor.execute(f"PRAGMA {pragma}")
+        cursor.close()
+
+    @event.listens_for(engine.sync_engine, "begin")
+    def begin(connection: Any) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")
