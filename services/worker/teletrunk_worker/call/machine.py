@@ -158,6 +158,12 @@ def _refused(state: State, event: on.Refused | on.TelegramLost | on.HangUp) -> S
     return _end(state, "gateway", reason=reason, refusal=event.refusal)
 
 
+def _turned_away(state: State, event: on.Refused) -> Step:
+    """A Telegram caller reads why nobody answers."""
+    ended, actions = _refused(state, event)
+    return ended, [do.TellCaller(event.refusal), *actions]
+
+
 def _telegram_lost(state: State, event: on.TelegramLost) -> Step:
     """The stream is gone: nothing can be discarded over it. The Storage discards by itself, if it lives."""
     return _refused(replace(state, telegram_open=False), event)
@@ -426,7 +432,7 @@ _FROM_SIP: _Tables = {
 }
 
 _FROM_TELEGRAM: _Tables = {
-    Phase.ROUTING: {on.Routed: _offer, on.Refused: _refused, on.TelegramEnded: _telegram_over},
+    Phase.ROUTING: {on.Routed: _offer, on.Refused: _turned_away, on.TelegramEnded: _telegram_over},
     Phase.DIALLING: {
         on.SipRinging: _leg_rings,
         on.SipAnswered: _leg_answered,

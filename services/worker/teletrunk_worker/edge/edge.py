@@ -21,7 +21,7 @@ from teletrunk_worker.edge.dialogs import Dialog, Dialogs
 from teletrunk_worker.edge.digest import Credentials, Freshness, Nonces, credentials_of
 from teletrunk_worker.edge.flows import Flow, TcpListener, UdpEndpoint
 from teletrunk_worker.edge.registrar import SHORTEST_S, BadContact, IntervalTooBrief, Registrar
-from teletrunk_worker.edge.relay import CALL_HEADER, Relay
+from teletrunk_worker.edge.relay import CALL_HEADER, Relay, leg_header
 from teletrunk_worker.edge.transactions import ServerTransaction, ServerTransactions
 
 log = structlog.get_logger()
@@ -46,17 +46,13 @@ class Admission:
 
 
 class Gatekeeper(Protocol):
-    """Decides; every method but the last two may raise `Refusal`."""
+    """Decides. `register` and `admit` may raise `Refusal`."""
 
     async def register(self, credentials: Credentials, source_address: str) -> tuple[str, str]:
         """The trunk's id and login."""
         ...
 
     async def admit(self, invite: Invite) -> Admission: ...
-
-    def abandoned(self, call_id: str) -> None:
-        """The caller hung up between `admit` and the host's first sight of the call."""
-        ...
 
     def refused(self, call_id: str, leg: str, status: int, phrase: str) -> None:
         """A leg's INVITE was refused on its way, which its host may not know of."""
@@ -88,6 +84,11 @@ class Edge:
         self._relay = Relay(
             self._dialogs, self.registrar, self._inside, (self._public_address, self.port), self._flow_of
         )
+
+    @property
+    def public(self) -> tuple[str, int]:
+        """Host and port that PBXs know this edge by."""
+        return self._public_address, self.port
 
     @property
     def inside_port(self) -> int:
@@ -210,7 +211,7 @@ class Edge:
             return
         for name in ("Authorization", "Proxy-Authorization", CALL_HEADER):
             request.headers.remove(name)
-        request.headers.set(CALL_HEADER, admission.call_id)
+        request.headers.set(CALL_HEADER, leg_header(admission.call_id, "a"))
         dialog = Dialog(admission.call_id, "a", admission.host_port, flow, request, from_host=False)
         self._dialogs.add(dialog)
         self._relay.invite_to_host(request, flow, dialog)

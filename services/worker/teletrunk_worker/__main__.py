@@ -1,0 +1,90 @@
+"""The Worker's control process."""
+
+from __future__ import annotations
+
+import secrets
+import socket
+
+import structlog
+
+from teletrunk import __version__, running
+from teletrunk.config import ConfigurationError, kept_secret, load
+from teletrunk.v1 import manager_pb2 as pb
+from teletrunk_worker.call.rim import Rim
+from teletrunk_worker.calls import Calls
+from teletrunk_worker.config import WorkerSettings
+from teletrunk_worker.edge.edge import Edge
+from teletrunk_worker.legs.supervisor import HostPool
+from teletrunk_worker.legs.wire import Message
+from teletrunk_worker.links.manager import ManagerLink
+from teletrunk_worker.links.storage import StorageLinks
+
+log = structlog.get_logger()
+
+_CALLS_A_SIP_HOST = 4  # what the stock pjsua2 wheel is compiled for
+_CALLS_A_TELEGRAM_HOST = 20
+
+
+async def serve(settings: WorkerSettings) -> None:
+    settings.rtp_slice(-(-settings.max_calls // _CALLS_A_SIP_HOST) - 1)
+    worker_id = kept_secret(settings.data, "worker.id", lambda: secrets.token_hex(8).encode()).decode()
+    calls = Calls(settings.max_calls)
+    edge = Edge(calls, *settings.listen, settings.reachable_address())
+    try:
+        await edge.start()
+    except OSError as error:
+        raise ConfigurationError(f"TELETRUNK_SIP_ADDRESS: {settings.sip_address}: {error.strerror or error}") from None
+    hello = pb.WorkerHello(
+        worker_id=worker_id,
+        name=socket.gethostname(),
+        version=__version__,
+        sip_address=f"{settings.reachable_address()}:{edge.port}",
+        max_calls=settings.max_calls,
+    )
+    manager = ManagerLink(settings.manager_address, settings.token(), hello, settings.data / "records")
+    storages = StorageLinks(settings.token())
+    sip_hosts = HostPool("sip", "teletrunk_worker.legs.sip_host", _CALLS_A_SIP_HOST, settings.max_calls)
+    telegram_hosts = HostPool(
+        "telegram", "teletrunk_worker.legs.telegram_host", _CALLS_A_TELEGRAM_HOST, settings.max_calls
+    )
+    calls.rim = Rim(worker_id, edge, sip_hosts, telegram_hosts, manager, storages)
+
+    def configure_sip_host(index: int) -> Message:
+        first, count = settings.rtp_slice(index)
+        return {
+            "command": "configure",
+            "rate": settings.sample_rate,
+            "max_calls": _CALLS_A_SIP_HOST,
+            "edge_port": edge.inside_port,
+            "public_address": settings.reachable_address(),
+            "public_port": edge.port,
+            "rtp_address": settings.listen[0] if settings.listen[0] not in ("0.0.0.0", "::") else "",  # noqa: S104
+            "rtp_port": first,
+            "rtp_ports": count,
+        }
+
+    def on_config(config: pb.WorkerConfig) -> None:
+        storages.configure(config)
+        edge.registrar.keep_only(set(config.trunk_ids))
+
+    storages.on_incoming = calls.on_incoming
+    manager.on_config = on_config
+    manager.load = lambda: pb.Heartbeat(active_calls=calls.count, registrations=edge.registrar.count)
+    await sip_hosts.start(configure_sip_host)
+    await telegram_hosts.start(lambda index: None)
+    log.info("worker listening", sip=f"{settings.listen[0]}:{edge.port}")
+    await running.until_stopped(manager.stay_attached(), manager.deliver_records())
+    await calls.close()
+    await edge.close()
+    await sip_hosts.close()
+    await telegram_hosts.close()
+    await storages.close()
+    await manager.close()
+
+
+def main() -> None:
+    running.run("worker", lambda: load(WorkerSettings), serve)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,57 @@
+"""Collects what is known of a call while it runs, for the one record at its end."""
+
+from __future__ import annotations
+
+import time
+
+from teletrunk.v1 import call_pb2
+
+from teletrunk_worker.call.machine import State
+from teletrunk_worker.legs.wire import Message
+
+
+class Recorder:
+    """Times, steps and figures of one call."""
+
+    def __init__(self, call_id: str, worker_id: str, *, from_sip: bool) -> None:
+        direction = call_pb2.DIRECTION_SIP_TO_TELEGRAM if from_sip else call_pb2.DIRECTION_TELEGRAM_TO_SIP
+        self.record = call_pb2.CallRecord(
+            call_id=call_id, worker_id=worker_id, direction=direction, invited_at=time.time()
+        )
+
+    def step(self, source: str, target: str, text: str) -> None:
+        self.add_step(call_pb2.CallStep(at=time.time(), source=source, target=target, text=text))
+
+    def add_step(self, step: call_pb2.CallStep) -> None:
+        """A step that another service saw and sent along."""
+        self.record.steps.append(step)
+
+    def ringing(self) -> None:
+        self.record.ringing_at = self.record.ringing_at or time.time()
+
+    def answered(self) -> None:
+        self.record.answered_at = self.record.answered_at or time.time()
+
+    def media(self, stats: Message) -> None:
+        """Takes over the figures that a host gives; a later report of the same replaces the earlier."""
+        for name in ("codec", "rtp_received", "rtp_lost", "rtp_jitter_ms", "media_connect_ms"):
+            if name in stats:
+                setattr(self.record.media, name, stats[name])
+        for name in ("late_to_telegram", "late_to_sip"):
+            if name in stats:
+                setattr(self.record.media, name, stats[name])
+
+    def finish(self, state: State) -> call_pb2.CallRecord:
+        record = self.record
+        record.ended_at = time.time()
+        record.ended_by = state.ended_by or "gateway"
+        record.error_id = state.refusal.row.id if state.refusal else ""
+        record.sip_status = 200 if record.answered_at else state.last_status
+        ordered = sorted(record.steps, key=lambda step: step.at)
+        del record.steps[:]
+        record.steps.extend(ordered)
+        return record
+
+    @property
+    def talk_seconds(self) -> int:
+        return round(time.time() - self.record.answered_at) if self.record.answered_at else 0

@@ -1,0 +1,20 @@
+"""What stands around the call machine: the parts of the Worker that its effects are carried out with."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from teletrunk_worker.edge.edge import Edge
+from teletrunk_worker.legs.supervisor import HostPool
+from teletrunk_worker.links.manager import ManagerLink
+from teletrunk_worker.links.storage import StorageLinks
+
+
+@dataclass
+class Rim:
+    worker_id: str
+    edge: Edge
+    sip_hosts: HostPool
+    telegram_hosts: HostPool
+    manager: ManagerLink
+    storages: StorageLinks

@@ -1,0 +1,166 @@
+"""All calls of this Worker: how they begin, from either side, and how they are found."""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+
+import structlog
+
+from teletrunk.errors import Refusal
+from teletrunk.v1 import call_pb2, manager_pb2, session_store_pb2 as pb
+from teletrunk_worker.call import events as on
+from teletrunk_worker.call import machine
+from teletrunk_worker.call.rim import Rim
+from teletrunk_worker.call.runner import CallRunner
+from teletrunk_worker.edge.digest import Credentials
+from teletrunk_worker.edge.edge import Admission, Invite
+from teletrunk_worker.edge.relay import binding_uri, leg_header
+
+log = structlog.get_logger()
+
+_HANG_UP_S = 4.0
+
+
+class Calls:
+    """The edge's gatekeeper, and the place where Telegram's calls arrive."""
+
+    rim: Rim
+
+    def __init__(self, max_calls: int) -> None:
+        self._max_calls = max_calls
+        self._runners: dict[str, CallRunner] = {}
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._draining = False
+
+    @property
+    def count(self) -> int:
+        return len(self._runners)
+
+    async def close(self) -> None:
+        """Hangs everything up and waits for it, a little."""
+        self._draining = True
+        for runner in self._runners.values():
+            runner.put(on.HangUp(Refusal("worker-restarting")))
+        if self._tasks:
+            _, left = await asyncio.wait(self._tasks, timeout=_HANG_UP_S)
+            for task in left:
+                task.cancel()
+
+    # The edge's questions.
+
+    async def register(self, credentials: Credentials, source_address: str) -> tuple[str, str]:
+        answer = await self.rim.manager.register(credentials, source_address)
+        return answer.trunk_id, answer.login
+
+    async def admit(self, invite: Invite) -> Admission:
+        """Routes a call from a PBX and gives it a SIP host. Raises `Refusal`."""
+        self._check_room()
+        call_id = _new_call_id()
+        received_at = time.time()
+        route = await self.rim.manager.route_call(call_id, invite.credentials, invite.source_address, invite.called)
+        if not self.rim.edge.registrar.bindings(route.trunk_id):
+            raise Refusal("not-registered")
+        if not route.session.storage_address:
+            raise Refusal("no-active-session")
+        runner = CallRunner(self.rim, call_id, route.session, from_sip=True)
+        runner.called = invite.called
+        record = runner.recorder.record
+        record.invited_at = received_at
+        record.account_id, record.trunk_id, record.storage_id = (
+            route.account_id,
+            route.trunk_id,
+            route.session.storage_id,
+        )
+        record.caller, record.called = invite.credentials.username, invite.called
+        runner.recorder.add_step(
+            call_pb2.CallStep(at=received_at, source="pbx", target="worker", text=f"INVITE {invite.called}")
+        )
+        for step in route.steps:
+            runner.recorder.add_step(step)
+        host = await self.rim.sip_hosts.place(
+            leg_header(call_id, machine.CALLER_LEG), lambda message: runner.on_sip(machine.CALLER_LEG, message)
+        )
+        await runner.wait_for_host(host)
+        self._start(runner)
+        return Admission(call_id, host.port)
+
+    def refused(self, call_id: str, leg: str, status: int, phrase: str) -> None:
+        if runner := self._runners.get(call_id):
+            runner.refused_on_the_way(leg, status, phrase)
+
+    # Telegram's calls.
+
+    def on_incoming(self, incoming: pb.IncomingCall) -> None:
+        """A call that a Storage has received for one of our sessions."""
+        session = self.rim.storages.sessions.get(incoming.session_id)
+        if session is None:
+            return
+        runner = CallRunner(self.rim, _new_call_id(), session, from_sip=False)
+        runner.caller_user_id = incoming.caller.user_id
+        record = runner.recorder.record
+        record.invited_at = incoming.at
+        record.account_id, record.storage_id = session.account_id, session.storage_id
+        record.caller = incoming.caller.username or incoming.caller.phone or str(incoming.caller.user_id)
+        runner.open_stream(
+            take=pb.TakeCall(
+                session_id=incoming.session_id, call_id=runner.call_id, phone_call_id=incoming.phone_call_id
+            )
+        )
+        self._start(runner)
+        task = asyncio.get_running_loop().create_task(self._route_incoming(runner, incoming.caller))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _route_incoming(self, runner: CallRunner, caller: call_pb2.Peer) -> None:
+        try:
+            self._check_room()
+            route = await self.rim.manager.route_incoming(runner.call_id, runner.session.session_id, caller)
+        except Refusal as refusal:
+            runner.put(on.Refused(refusal))
+            return
+        for step in route.steps:
+            runner.recorder.add_step(step)
+        name = route.caller_name.replace('"', "").replace("\\", "")
+        host, port = self.rim.edge.public
+        runner.caller_header = f'"{name}" <sip:{route.caller_id}@{host}:{port}>'
+        runner.put(on.Routed(self._targets(route)))
+
+    def _targets(self, route: manager_pb2.RouteIncomingResponse) -> tuple[tuple[on.Target, ...], ...]:
+        """The tiers as bindings that are live now. A trunk that is not registered has none."""
+        tiers = []
+        number = 0
+        for tier in route.tiers:
+            targets = []
+            for trunk in tier.targets:
+                for binding in self.rim.edge.registrar.bindings(trunk.trunk_id):
+                    number += 1
+                    targets.append(on.Target(f"t{number}", trunk.trunk_id, binding_uri(binding.binding_id)))
+            tiers.append(tuple(targets))
+        return tuple(tiers)
+
+    def _check_room(self) -> None:
+        if self._draining:
+            raise Refusal("worker-restarting")
+        if len(self._runners) > self._max_calls:
+            raise Refusal("worker-restarting", "all lines of this Worker are busy")
+
+    def _start(self, runner: CallRunner) -> None:
+        self._runners[runner.call_id] = runner
+        task = asyncio.get_running_loop().create_task(self._run(runner))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _run(self, runner: CallRunner) -> None:
+        try:
+            await runner.run()
+        except Exception:
+            log.exception("call failed", call_id=runner.call_id)
+        finally:
+            self._runners.pop(runner.call_id, None)
+
+
+def _new_call_id() -> str:
+    """Sorts by time, cannot be guessed."""
+    return f"{int(time.time() * 1000):011x}{secrets.token_hex(6)}"

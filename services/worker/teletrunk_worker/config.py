@@ -1,0 +1,66 @@
+"""The Worker's settings."""
+
+from __future__ import annotations
+
+import ipaddress
+
+from pydantic import Field, field_validator
+
+from teletrunk.config import ConfigurationError, ServiceSettings, checked_address
+
+_PORTS_A_HOST = 32  # four calls need sixteen; the rest lets used ports rest
+
+
+class WorkerSettings(ServiceSettings):
+    """Prefix TELETRUNK_."""
+
+    sip_address: str = Field("0.0.0.0:5060", description="host:port of SIP over UDP and TCP.")  # noqa: S104  SIP is public
+    public_address: str | None = Field(None, description="The address PBXs reach this Worker at, when behind NAT.")
+    rtp_ports: str = Field("16384-32768", description="first-last UDP port of the sound towards PBXs.")
+    max_calls: int = Field(20, ge=1, le=400, description="Simultaneous calls.")
+    sample_rate: int = Field(8000, description="8000, or 16000 to keep G.722's width at a higher cost.")
+
+    @field_validator("sip_address")
+    @classmethod
+    def _address(cls, value: str) -> str:
+        return checked_address(value)
+
+    @field_validator("public_address")
+    @classmethod
+    def _ip(cls, value: str | None) -> str | None:
+        if value is not None:
+            ipaddress.ip_address(value)
+        return value
+
+    @field_validator("sample_rate")
+    @classmethod
+    def _rate(cls, value: int) -> int:
+        if value not in (8000, 16000):
+            raise ValueError("must be 8000 or 16000")
+        return value
+
+    @field_validator("rtp_ports")
+    @classmethod
+    def _range(cls, value: str) -> str:
+        first, _, last = value.partition("-")
+        if not (first.isdigit() and last.isdigit() and 1024 <= int(first) < int(last) <= 65_535):
+            raise ValueError("must be FIRST-LAST, for example 16384-32768")
+        return value
+
+    @property
+    def listen(self) -> tuple[str, int]:
+        host, _, port = self.sip_address.rpartition(":")
+        return host.strip("[]"), int(port)
+
+    def reachable_address(self) -> str:
+        """What PBXs are told to send to."""
+        host = self.public_address or self.listen[0]
+        return "127.0.0.1" if host in ("0.0.0.0", "::") else host  # noqa: S104
+
+    def rtp_slice(self, index: int) -> tuple[int, int]:
+        """First port and number of ports of a SIP host. Raises `ConfigurationError` when the range is used up."""
+        first, last = (int(part) for part in self.rtp_ports.split("-"))
+        start = first + index * _PORTS_A_HOST
+        if start + _PORTS_A_HOST - 1 > last:
+            raise ConfigurationError("TELETRUNK_RTP_PORTS: too few ports for TELETRUNK_MAX_CALLS (8 a call)")
+        return start, _PORTS_A_HOST

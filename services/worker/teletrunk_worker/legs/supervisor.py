@@ -1,0 +1,185 @@
+"""Keeps the hosts: starts them as fresh interpreters, gives calls a place in them, notices their death.
+
+A host that dies costs its own calls only. Their owners are told, and a new host takes its place.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import os
+import sys
+import time
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+import structlog
+
+from teletrunk.errors import Refusal
+from teletrunk_worker.legs.wire import Message, PeerGone, Wire
+
+log = structlog.get_logger()
+
+_READY_DEADLINE_S = 15.0
+_STOP_DEADLINE_S = 2.0
+_SHORT_LIFE_S = 10.0
+
+Listener = Callable[[Message], None]
+DIED = "died"  # the event that a host's death is to its calls
+
+
+@dataclass
+class Host:
+    """One child process."""
+
+    kind: str
+    index: int
+    wire: Wire
+    process: asyncio.subprocess.Process
+    capacity: int = 0
+    port: int = 0
+    rate: int = 8000
+    born: float = field(default_factory=time.monotonic)
+    listeners: dict[str, Listener] = field(default_factory=dict)
+    ready: asyncio.Event = field(default_factory=asyncio.Event)
+
+    @property
+    def free(self) -> int:
+        return self.capacity - len(self.listeners)
+
+    def send(self, message: Message, descriptor: int | None = None) -> None:
+        """A host that cannot be reached is dead or stuck; either way it is killed, and its death is the answer."""
+        try:
+            self.wire.send(message, descriptor)
+        except PeerGone:
+            with contextlib.suppress(ProcessLookupError):
+                self.process.kill()
+
+
+class HostPool:
+    """The hosts of one kind."""
+
+    def __init__(self, kind: str, module: str, calls_a_host: int, max_calls: int) -> None:
+        self._kind = kind
+        self._module = module
+        self._most = -(-max_calls // calls_a_host)
+        self._configure: Callable[[int], Message | None] = lambda index: None
+        self._hosts: dict[int, Host] = {}
+        self._starting: set[int] = set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._closing = False
+        self._changed = asyncio.Event()
+
+    async def start(self, configure: Callable[[int], Message | None]) -> None:
+        """`configure` gives a new host's first command, if it needs one. Returns when the first host is ready."""
+        self._configure = configure
+        self._spawn()
+        async with asyncio.timeout(_READY_DEADLINE_S):
+            while not self._ready():
+                self._changed.clear()
+                await self._changed.wait()
+
+    async def place(self, call: str, listener: Listener) -> Host:
+        """The fullest host that has room (so that others may stay empty). Raises `Refusal` when all are full."""
+        for _ in range(50):
+            hosts = sorted((host for host in self._ready() if host.free > 0), key=lambda host: host.free)
+            if hosts:
+                hosts[0].listeners[call] = listener
+                self._keep_one_spare()
+                return hosts[0]
+            self._keep_one_spare()
+            if not self._starting:
+                break
+            self._changed.clear()
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._changed.wait(), 0.2)
+        raise Refusal("worker-restarting", "all lines of this Worker are busy")
+
+    def release(self, host: Host, call: str) -> None:
+        host.listeners.pop(call, None)
+
+    def pids(self) -> dict[int, int]:
+        return {index: host.process.pid for index, host in self._hosts.items()}
+
+    async def close(self) -> None:
+        self._closing = True
+        for host in self._hosts.values():
+            host.wire.close()
+        if self._tasks:
+            await asyncio.wait(self._tasks, timeout=_STOP_DEADLINE_S)
+        for host in list(self._hosts.values()):
+            with contextlib.suppress(ProcessLookupError):
+                host.process.kill()
+        for task in list(self._tasks):
+            task.cancel()
+
+    def _ready(self) -> list[Host]:
+        return [host for host in self._hosts.values() if host.ready.is_set()]
+
+    def _keep_one_spare(self) -> None:
+        """A host starts before it is needed: the next caller does not wait for an interpreter."""
+        if not self._starting and not any(host.free > 1 for host in self._ready()):
+            self._spawn()
+
+    def _spawn(self, pause: float = 0.0) -> None:
+        index = next((i for i in itertools.count() if i not in self._hosts and i not in self._starting), 0)
+        if index >= self._most or self._closing:
+            return
+        self._starting.add(index)
+        task = asyncio.get_running_loop().create_task(self._run(index, pause))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _run(self, index: int, pause: float) -> None:
+        """The owner task of one host, from its start to its death."""
+        await asyncio.sleep(pause)
+        wire, theirs = Wire.pair()
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", self._module, str(theirs.fileno()), pass_fds=[theirs.fileno()], start_new_session=True
+        )
+        theirs.close()
+        host = self._hosts[index] = Host(self._kind, index, wire, process)
+        loop = asyncio.get_running_loop()
+        loop.add_reader(wire.socket.fileno(), self._on_readable, host)
+        try:
+            if (command := self._configure(index)) is not None:
+                host.send(command)
+            await process.wait()
+        finally:
+            with contextlib.suppress(ValueError, OSError):
+                loop.remove_reader(wire.socket.fileno())
+            wire.close()
+            self._bury(host)
+
+    def _bury(self, host: Host) -> None:
+        self._hosts.pop(host.index, None)
+        self._starting.discard(host.index)
+        if self._closing:
+            return
+        log.error("host died", kind=self._kind, pid=host.process.pid, exit_code=host.process.returncode)
+        for listener in list(host.listeners.values()):
+            listener({"event": DIED})
+        # A host that dies at once would die again at once.
+        self._spawn(pause=1.0 if time.monotonic() - host.born < _SHORT_LIFE_S else 0.0)
+
+    def _on_readable(self, host: Host) -> None:
+        try:
+            while received := host.wire.receive():
+                message, descriptor = received
+                if descriptor is not None:
+                    os.close(descriptor)
+                self._on_event(host, message)
+        except PeerGone:
+            asyncio.get_running_loop().remove_reader(host.wire.socket.fileno())
+
+    def _on_event(self, host: Host, message: Message) -> None:
+        if message["event"] == "ready":
+            host.capacity, host.port = message["capacity"], message.get("port", 0)
+            host.rate = message.get("rate", host.rate)
+            host.ready.set()
+            self._starting.discard(host.index)
+            self._changed.set()
+            log.info("host ready", kind=self._kind, pid=host.process.pid, capacity=host.capacity)
+        elif listener := host.listeners.get(message.get("call", "")):
+            listener(message)

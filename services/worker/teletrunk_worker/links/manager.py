@@ -1,0 +1,121 @@
+"""The Worker's link to the Manager: one stream held open, and questions with deadlines."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import random
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import TypeVar
+
+import grpc
+import structlog
+from google.protobuf import json_format
+
+from teletrunk import rpc
+from teletrunk.errors import Refusal
+from teletrunk.v1 import call_pb2, manager_pb2 as pb, manager_pb2_grpc
+from teletrunk_worker.edge.digest import Credentials
+
+log = structlog.get_logger()
+
+_HEARTBEAT_S = 3.0
+_QUESTION_S = 3.0
+Answer = TypeVar("Answer")
+
+
+class ManagerLink:
+    """Asks, reports, and learns the configuration."""
+
+    def __init__(self, address: str, token: str, hello: pb.WorkerHello, spool: Path) -> None:
+        self._channel = rpc.dial(address, token)
+        self._stub = manager_pb2_grpc.ManagerServiceStub(self._channel)
+        self._hello = hello
+        self._spool = spool
+        self._spooled = asyncio.Event()
+        self.on_config: Callable[[pb.WorkerConfig], None] = lambda config: None
+        self.load: Callable[[], pb.Heartbeat] = pb.Heartbeat
+
+    async def close(self) -> None:
+        await self._channel.close()
+
+    async def stay_attached(self) -> None:
+        """Runs until cancelled; reconnects by itself, with jitter."""
+        while True:
+            try:
+                async for response in self._stub.Attach(self._beats(), wait_for_ready=True):
+                    if response.WhichOneof("kind") == "worker":
+                        self.on_config(response.worker)
+                    self._spooled.set()  # the Manager is there: records that waited can go
+            except grpc.aio.AioRpcError as error:
+                log.warning("manager link broke", status=error.code().name)
+            await asyncio.sleep(random.uniform(0.2, 1.0))
+
+    async def _beats(self) -> AsyncIterator[pb.AttachRequest]:
+        yield pb.AttachRequest(worker=self._hello)
+        while True:
+            yield pb.AttachRequest(heartbeat=self.load())
+            await asyncio.sleep(_HEARTBEAT_S)
+
+    # Questions.
+
+    async def register(self, credentials: Credentials, source: str) -> pb.RegisterResponse:
+        """Raises `Refusal`; manager-unreachable when the link is down or silent."""
+        request = pb.RegisterRequest(
+            worker_id=self._hello.worker_id, digest=pb.Digest(**vars(credentials)), source_address=source
+        )
+        return await _asked(self._stub.Register(request, timeout=_QUESTION_S))
+
+    async def route_call(self, call_id: str, credentials: Credentials, source: str, called: str) -> pb.RouteCallResponse:
+        request = pb.RouteCallRequest(
+            call_id=call_id,
+            worker_id=self._hello.worker_id,
+            digest=pb.Digest(**vars(credentials)),
+            source_address=source,
+            called=called,
+        )
+        return await _asked(self._stub.RouteCall(request, timeout=_QUESTION_S))
+
+    async def route_incoming(self, call_id: str, session_id: str, caller: call_pb2.Peer) -> pb.RouteIncomingResponse:
+        request = pb.RouteIncomingRequest(
+            call_id=call_id, worker_id=self._hello.worker_id, session_id=session_id, caller=caller
+        )
+        return await _asked(self._stub.RouteIncoming(request, timeout=_QUESTION_S))
+
+    # Records.
+
+    def report(self, record: call_pb2.CallRecord) -> None:
+        """Puts the record on disk first, so that no outage loses it."""
+        self._spool.mkdir(parents=True, exist_ok=True)
+        text = json.dumps(json_format.MessageToDict(record))
+        unfinished = self._spool / f".{record.call_id}"
+        unfinished.write_text(text)
+        unfinished.rename(self._spool / f"{record.call_id}.json")
+        self._spooled.set()
+
+    async def deliver_records(self) -> None:
+        """Sends what lies in the spool until cancelled. The Manager stores each call once."""
+        while True:
+            await self._spooled.wait()
+            self._spooled.clear()
+            for path in sorted(self._spool.glob("*.json")):
+                record = json_format.ParseDict(json.loads(path.read_text()), call_pb2.CallRecord())
+                try:
+                    await self._stub.ReportCall(pb.ReportCallRequest(record=record), timeout=rpc.DEADLINE_S)
+                except grpc.aio.AioRpcError as error:
+                    log.warning("record waits", call_id=record.call_id, status=error.code().name)
+                    break  # the next sign of the Manager's life tries again
+                path.unlink(missing_ok=True)
+
+
+async def _asked(call: Awaitable[Answer]) -> Answer:
+    try:
+        return await call
+    except grpc.aio.AioRpcError as error:
+        refusal = rpc.refusal_of(error)
+        if refusal is None:
+            with contextlib.suppress(Exception):
+                log.warning("manager does not answer", status=error.code().name, details=error.details())
+        raise refusal or Refusal("manager-unreachable") from None

@@ -1,0 +1,116 @@
+"""The Worker's links to the Storages that hold its sessions."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import AsyncIterator, Callable
+
+import grpc
+import structlog
+
+from teletrunk import rpc
+from teletrunk.errors import Refusal
+from teletrunk.v1 import manager_pb2, session_store_pb2 as pb, session_store_pb2_grpc
+
+log = structlog.get_logger()
+
+_CONNECT_S = 2.0
+Stub = session_store_pb2_grpc.SessionStoreServiceStub
+
+
+class CallStream:
+    """One Telegram call's stream: wishes down, events up."""
+
+    def __init__(self, stub: Stub) -> None:
+        self._wishes: asyncio.Queue[pb.CallRequest | None] = asyncio.Queue()
+        self._stream = stub.Call(self._requests())
+
+    def ask(self, **kind: object) -> None:
+        self._wishes.put_nowait(pb.CallRequest(**kind))  # type: ignore[arg-type]
+
+    async def events(self) -> AsyncIterator[pb.CallResponse]:
+        """Until the call is over. Raises `Refusal`: the Storage's, or storage-unreachable when the link fails."""
+        try:
+            async for response in self._stream:
+                yield response
+        except grpc.aio.AioRpcError as error:
+            refusal = rpc.refusal_of(error)
+            if refusal is None:
+                log.warning("storage link broke", status=error.code().name, details=error.details())
+            raise refusal or Refusal("storage-unreachable") from None
+
+    def close(self) -> None:
+        self._wishes.put_nowait(None)
+        self._stream.cancel()
+
+    async def _requests(self) -> AsyncIterator[pb.CallRequest]:
+        while (wish := await self._wishes.get()) is not None:
+            yield wish
+
+
+class StorageLinks:
+    """A channel and a watch for each Storage that the configuration names."""
+
+    def __init__(self, token: str) -> None:
+        self._token = token
+        self._channels: dict[str, grpc.aio.Channel] = {}
+        self._watches: dict[str, asyncio.Task[None]] = {}
+        self._watched: dict[str, frozenset[str]] = {}
+        self.on_incoming: Callable[[pb.IncomingCall], None] = lambda incoming: None
+        self.sessions: dict[str, manager_pb2.SessionAssignment] = {}
+
+    def configure(self, config: manager_pb2.WorkerConfig) -> None:
+        """Watches the sessions that are this Worker's now, and no others."""
+        self.sessions = {session.session_id: session for session in config.sessions}
+        wanted: dict[str, set[str]] = {}
+        for session in config.sessions:
+            wanted.setdefault(session.storage_address, set()).add(session.session_id)
+        for address in set(self._watches) - set(wanted):
+            self._watches.pop(address).cancel()
+            self._watched.pop(address, None)
+        for address, session_ids in wanted.items():
+            if self._watched.get(address) != frozenset(session_ids):
+                if old := self._watches.pop(address, None):
+                    old.cancel()
+                self._watched[address] = frozenset(session_ids)
+                self._watches[address] = asyncio.get_running_loop().create_task(
+                    self._watch(address, sorted(session_ids))
+                )
+
+    async def close(self) -> None:
+        for watch in self._watches.values():
+            watch.cancel()
+        await asyncio.gather(*self._watches.values(), return_exceptions=True)
+        for channel in self._channels.values():
+            await channel.close()
+
+    def call(self, session: manager_pb2.SessionAssignment) -> CallStream:
+        return CallStream(self._stub(session.storage_address))
+
+    async def send_message(self, session_id: str, user_id: int, text: str) -> None:
+        """Raises `Refusal`."""
+        session = self.sessions.get(session_id)
+        if session is None:
+            raise Refusal("no-active-session")
+        request = pb.SendMessageRequest(session_id=session_id, user_id=user_id, text=text)
+        try:
+            await self._stub(session.storage_address).SendMessage(request, timeout=rpc.DEADLINE_S)
+        except grpc.aio.AioRpcError as error:
+            raise rpc.refusal_of(error) or Refusal("storage-unreachable") from None
+
+    def _stub(self, address: str) -> Stub:
+        if address not in self._channels:
+            self._channels[address] = rpc.dial(address, self._token)
+        return session_store_pb2_grpc.SessionStoreServiceStub(self._channels[address])
+
+    async def _watch(self, address: str, session_ids: list[str]) -> None:
+        while True:
+            try:
+                request = pb.WatchRequest(session_ids=session_ids)
+                async for response in self._stub(address).Watch(request, wait_for_ready=True):
+                    if response.WhichOneof("kind") == "incoming":
+                        self.on_incoming(response.incoming)
+            except grpc.aio.AioRpcError as error:
+                log.warning("storage watch broke", address=address, status=error.code().name)
+            await asyncio.sleep(random.uniform(0.2, 1.0))
