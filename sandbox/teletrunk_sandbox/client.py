@@ -15,11 +15,14 @@ from pyrogram.crypto import rsa
 
 from teletrunk_sandbox import keys
 
+_TELEGRAMS = frozenset(rsa.server_public_keys)
+
 
 def trust(rsa_pem_path: Path | str) -> None:
-    """Trust this data centre, and no other: a client that strays to the real network fails there."""
+    """Trust this data centre, and the real one no more: a client that strays there fails at once."""
+    for fingerprint in _TELEGRAMS:
+        rsa.server_public_keys.pop(fingerprint, None)
     key = keys.read_public(Path(rsa_pem_path))
-    rsa.server_public_keys.clear()
     rsa.server_public_keys[key.fingerprint] = rsa.PublicKey(key.modulus, key.exponent)
 
 

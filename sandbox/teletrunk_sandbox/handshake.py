@@ -38,13 +38,13 @@ class Handshake:
         """The answer to one step; `auth_key` is set once the last one went well."""
         if isinstance(query, raw.functions.ReqPqMulti | raw.functions.ReqPq):
             return self._resolve_pq(query.nonce)
+        if not isinstance(query, raw.functions.ReqDHParams | raw.functions.SetClientDHParams):
+            raise ProtocolViolation("not a step of the key exchange")
         if query.nonce != self._nonce or query.server_nonce != self._server_nonce:
             raise ProtocolViolation("nonces of another exchange")
         if isinstance(query, raw.functions.ReqDHParams):
             return self._dh_params(query)
-        if isinstance(query, raw.functions.SetClientDHParams):
-            return self._finish(query)
-        raise ProtocolViolation(f"{query.QUALNAME} outside an encrypted message")
+        return self._finish(query)
 
     def _resolve_pq(self, nonce: int) -> raw.types.ResPQ:
         self._nonce = nonce

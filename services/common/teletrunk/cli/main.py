@@ -1,0 +1,109 @@
+"""The `teletrunk` command."""
+
+from __future__ import annotations
+
+import asyncio
+import importlib
+import os
+import signal
+import sys
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from teletrunk import __version__
+from teletrunk.cli import account, call, service, trunk
+from teletrunk.cli.stack import SERVICES, Stack
+from teletrunk.config import ConfigurationError, ServiceSettings, load
+
+app = typer.Typer(no_args_is_help=True, add_completion=False, help="A Telegram account as a SIP trunk of a PBX.")
+app.add_typer(account.app, name="account", help="Telegram accounts.")
+app.add_typer(trunk.app, name="trunk", help="Trunks: what a PBX registers with.")
+app.add_typer(service.worker_app, name="worker", help="Workers: run one, or list those attached.")
+app.add_typer(service.storage_app, name="storage", help="Session Storages that are attached.")
+app.add_typer(call.app, name="call", help="Call records.")
+
+
+def _serve(name: str) -> None:
+    importlib.import_module(f"{SERVICES[name]}.__main__").main()
+
+
+@app.command()
+def manager() -> None:
+    """Runs the Manager alone."""
+    _serve("manager")
+
+
+@app.command("session-store")
+def session_store() -> None:
+    """Runs the Session Storage alone."""
+    _serve("session-store")
+
+
+@service.worker_app.callback(invoke_without_command=True)
+def worker(context: typer.Context) -> None:
+    """Without a command: runs the Worker alone."""
+    if context.invoked_subcommand is None:
+        _serve("worker")
+
+
+@app.command()
+def version() -> None:
+    """Prints the version."""
+    typer.echo(__version__)
+
+
+@app.command()
+def up(
+    data: Annotated[Path | None, typer.Option(help="Directory for everything that is kept.")] = None,
+    sandbox: Annotated[bool, typer.Option("--sandbox", help="With a local Telegram, to try it out.")] = False,
+) -> None:
+    """Starts the three services on this machine; Ctrl-C stops them."""
+    if data is not None:
+        os.environ["TELETRUNK_DATA"] = str(data)
+    asyncio.run(_up(Stack(load(ServiceSettings).data, sandbox=sandbox)))
+
+
+async def _up(stack: Stack) -> None:
+    stop = asyncio.Event()
+    for name in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(name, stop.set)
+    typer.echo("Starting the Manager, the Session Storage and the Worker...")
+    await stack.start()
+    try:
+        for attached in await stack.attached():
+            if attached.kind == "worker":
+                typer.echo(f"PBXs register at {attached.address} (SIP over UDP or TCP)")
+        typer.echo(f"Data and logs are in {stack.data}")
+        if stack.sandbox:
+            typer.echo(f"Local Telegram at {stack.sandbox['host']}:{stack.sandbox['port']}; "
+                       f"its sign-in codes are in {stack.data / 'logs' / 'sandbox.log'}")
+        typer.echo("Next: teletrunk account add +PHONE, then teletrunk trunk add +PHONE. Ctrl-C stops everything.")
+        await stop.wait()
+    finally:
+        typer.echo("Stopping...")
+        await stack.stop()
+
+
+@app.command()
+def demo(
+    report: Annotated[Path | None, typer.Option(help="Write the figures as JSON to this file.")] = None,
+    output: Annotated[Path, typer.Option(help="Where recordings and pictures go.")] = Path("demo-output"),
+) -> None:
+    """Calls with sound both ways between a SIP phone and a local Telegram user; shows what was heard."""
+    # By name: no service and no part of the shared kernel depends on the sandbox.
+    importlib.import_module("teletrunk_sandbox.demo").run(output, report)
+
+
+def run() -> None:
+    """The entry point: mistakes become one line and exit code 2."""
+    try:
+        app()
+    except ConfigurationError as error:
+        sys.stderr.write(f"teletrunk: {error}\n")
+        sys.exit(2)
+
+
+if __name__ == "__main__":
+    run()

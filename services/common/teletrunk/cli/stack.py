@@ -1,0 +1,166 @@
+"""The three services (and the sandbox, when wanted) as child processes of one command."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+import sys
+import time
+from pathlib import Path
+
+import grpc
+
+from teletrunk import rpc
+from teletrunk.config import ConfigurationError, ServiceSettings, load
+from teletrunk.v1 import admin_pb2, admin_pb2_grpc
+
+SERVICES = {
+    "manager": "teletrunk_manager",
+    "session-store": "teletrunk_session_store",
+    "worker": "teletrunk_worker",
+}
+_START_DEADLINE_S = 40.0
+_STOP_DEADLINE_S = 8.0
+_SHORT_LIFE_S = 10.0
+
+
+class Child:
+    """One service's process; its log is a file under DATA/logs."""
+
+    def __init__(self, name: str, arguments: list[str], environment: dict[str, str], log: Path) -> None:
+        self.name = name
+        self._arguments = arguments
+        self._environment = environment
+        self.log = log
+        self.process: asyncio.subprocess.Process | None = None
+        self.started_at = 0.0
+
+    async def start(self, *, stdout: int | None = None) -> None:
+        self.log.parent.mkdir(parents=True, exist_ok=True)
+        with self.log.open("ab") as log:
+            self.process = await asyncio.create_subprocess_exec(
+                sys.executable,
+                *self._arguments,
+                env=self._environment,
+                stdin=asyncio.subprocess.DEVNULL,
+                stdout=log if stdout is None else stdout,
+                stderr=log,
+                start_new_session=True,  # Ctrl-C goes to us; we stop them in order
+            )
+        self.started_at = time.monotonic()
+
+    async def stop(self) -> None:
+        if self.process is None or self.process.returncode is not None:
+            return
+        with contextlib.suppress(ProcessLookupError):
+            self.process.send_signal(signal.SIGTERM)
+        try:
+            await asyncio.wait_for(self.process.wait(), _STOP_DEADLINE_S)
+        except TimeoutError:
+            with contextlib.suppress(ProcessLookupError):
+                self.process.kill()
+            await self.process.wait()
+
+    def last_line(self) -> str:
+        lines = self.log.read_text(errors="replace").strip().splitlines() if self.log.exists() else []
+        return lines[-1] if lines else f"{self.name} ended without a word"
+
+
+class Stack:
+    """Starts everything on one machine, keeps it running, stops it in order."""
+
+    def __init__(self, data: Path, *, sandbox: bool, overrides: dict[str, str] | None = None) -> None:
+        self.data = data
+        self.sandbox: dict[str, str] = {}
+        self._with_sandbox = sandbox
+        self.environment = {**os.environ, "TELETRUNK_DATA": str(data), **(overrides or {})}
+        self.children: dict[str, Child] = {}
+        self._keepers: list[asyncio.Task[None]] = []
+        self._stopping = False
+
+    async def start(self) -> None:
+        """Returns when the Worker and the Storage are attached. Raises `ConfigurationError` with a service's own line."""
+        self.data.mkdir(parents=True, exist_ok=True, mode=0o700)
+        if self._with_sandbox:
+            await self._start_sandbox()
+        for name, module in SERVICES.items():
+            child = self._child(name, ["-m", module])
+            await child.start()
+        try:
+            await self._all_attached()
+        except BaseException:
+            await self.stop()
+            raise
+        loop = asyncio.get_running_loop()
+        self._keepers = [loop.create_task(self._keep(self.children[name])) for name in SERVICES]
+
+    def _child(self, name: str, arguments: list[str]) -> Child:
+        child = self.children[name] = Child(name, arguments, self.environment, self.data / "logs" / f"{name}.log")
+        return child
+
+    async def _start_sandbox(self) -> None:
+        state = self.data / "sandbox"
+        child = self._child("sandbox", ["-m", "teletrunk_sandbox", "dc", "--host", "127.0.0.1", "--port", "0",
+                                        "--control-port", "0", "--state", str(state)])  # fmt: skip
+        await child.start(stdout=asyncio.subprocess.PIPE)
+        assert child.process is not None and child.process.stdout is not None
+        line = await asyncio.wait_for(child.process.stdout.readline(), _START_DEADLINE_S)
+        if not line:
+            raise ConfigurationError(f"the sandbox did not start: {child.last_line()}")
+        self.sandbox = json.loads(line)
+        self.environment["TELETRUNK_TELEGRAM_SERVER"] = f"{self.sandbox['host']}:{self.sandbox['port']}"
+        self.environment["TELETRUNK_TELEGRAM_RSA_KEY_FILE"] = str(self.sandbox["rsa_key_file"])
+
+    async def _all_attached(self) -> None:
+        deadline = time.monotonic() + _START_DEADLINE_S
+        while time.monotonic() < deadline:
+            for name in SERVICES:
+                process = self.children[name].process
+                if process is not None and process.returncode is not None:
+                    raise ConfigurationError(self.children[name].last_line().removeprefix("teletrunk "))
+            kinds = {service.kind for service in await self.attached()}
+            if {"worker", "storage"} <= kinds:
+                return
+            await asyncio.sleep(0.1)
+        raise ConfigurationError(f"the services did not find each other: see {self.data / 'logs'}")
+
+    async def attached(self) -> list[admin_pb2.AttachedService]:
+        """The Workers and Storages that the Manager sees now; none while it does not answer."""
+        settings = self.settings()
+        async with rpc.dial(settings.manager_address, settings.token()) as channel:
+            with contextlib.suppress(grpc.aio.AioRpcError):
+                stub = admin_pb2_grpc.AdminServiceStub(channel)
+                answer = await stub.ListServices(admin_pb2.ListServicesRequest(), timeout=2)
+                return [service for service in answer.services if service.attached]
+        return []
+
+    def settings(self) -> ServiceSettings:
+        """The settings as the children see them."""
+        before = dict(os.environ)
+        os.environ.update(self.environment)
+        try:
+            return load(ServiceSettings)
+        finally:
+            os.environ.clear()
+            os.environ.update(before)
+
+    async def _keep(self, child: Child) -> None:
+        """A service that dies is started again; the others go on meanwhile."""
+        while not self._stopping and child.process is not None:
+            await child.process.wait()
+            if self._stopping:
+                return
+            await asyncio.sleep(1.0 if time.monotonic() - child.started_at < _SHORT_LIFE_S else 0.0)
+            await child.start()
+
+    async def stop(self) -> None:
+        """The Worker first: it hangs up while the others can still be told."""
+        self._stopping = True
+        for keeper in self._keepers:
+            keeper.cancel()
+        for name in ("worker", "session-store", "manager", "sandbox"):
+            if child := self.children.get(name):
+                await child.stop()

@@ -1,0 +1,57 @@
+"""What the Manager keeps. Times are Unix seconds."""
+
+from __future__ import annotations
+
+from sqlalchemy import BigInteger, CheckConstraint, Float, ForeignKey, Integer, LargeBinary, String
+from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
+
+
+class Base(DeclarativeBase):
+    pass
+
+
+class Account(Base):
+    __tablename__ = "accounts"
+
+    account_id: Mapped[str] = mapped_column(String, primary_key=True)
+    user_id: Mapped[int] = mapped_column(BigInteger, unique=True)
+    phone: Mapped[str] = mapped_column(String, default="")
+    username: Mapped[str] = mapped_column(String, default="")
+    name: Mapped[str] = mapped_column(String, default="")
+    session_id: Mapped[str] = mapped_column(String, unique=True)
+    storage_id: Mapped[str] = mapped_column(String)
+
+
+class Trunk(Base):
+    __tablename__ = "trunks"
+    __table_args__ = (CheckConstraint("priority >= 0"),)
+
+    trunk_id: Mapped[str] = mapped_column(String, primary_key=True)
+    login: Mapped[str] = mapped_column(String, unique=True)
+    sealed_password: Mapped[bytes] = mapped_column(LargeBinary)
+    account_id: Mapped[str] = mapped_column(ForeignKey("accounts.account_id", ondelete="CASCADE"), index=True)
+    priority: Mapped[int] = mapped_column(Integer, default=0)
+    comment: Mapped[str] = mapped_column(String, default="")
+    codecs: Mapped[str] = mapped_column(String, default="PCMA,PCMU,G722")
+
+
+class Service(Base):
+    """A Worker or a Storage that has attached at least once."""
+
+    __tablename__ = "services"
+
+    service_id: Mapped[str] = mapped_column(String, primary_key=True)
+    kind: Mapped[str] = mapped_column(String)
+    name: Mapped[str] = mapped_column(String)
+    version: Mapped[str] = mapped_column(String)
+    address: Mapped[str] = mapped_column(String)
+    last_seen: Mapped[float] = mapped_column(Float)
+
+
+class Call(Base):
+    __tablename__ = "calls"
+
+    call_id: Mapped[str] = mapped_column(String, primary_key=True)
+    account_id: Mapped[str] = mapped_column(String, index=True)
+    invited_at: Mapped[float] = mapped_column(Float, index=True)
+    record: Mapped[bytes] = mapped_column(LargeBinary)

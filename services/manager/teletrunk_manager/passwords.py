@@ -1,0 +1,30 @@
+"""Trunk passwords: made here, shown once, kept sealed. A digest needs the password itself, so no hash will do."""
+
+from __future__ import annotations
+
+import os
+import secrets
+
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+
+_ALPHABET = "abcdefghijkmnpqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ23456789"  # no l, o, I, O, 0, 1
+_LENGTH = 20
+_NONCE_BYTES = 12
+
+
+def make_password() -> str:
+    return "".join(secrets.choice(_ALPHABET) for _ in range(_LENGTH))
+
+
+class PasswordSeal:
+    """Seals under the Manager's key, bound to the trunk: moved to another row it does not open."""
+
+    def __init__(self, key: bytes) -> None:
+        self._cipher = AESGCM(key)
+
+    def close(self, password: str, trunk_id: str) -> bytes:
+        nonce = os.urandom(_NONCE_BYTES)
+        return nonce + self._cipher.encrypt(nonce, password.encode(), trunk_id.encode())
+
+    def open(self, sealed: bytes, trunk_id: str) -> str:
+        return self._cipher.decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], trunk_id.encode()).decode()
