@@ -1,0 +1,90 @@
+"""teletrunk account ..."""
+
+from __future__ import annotations
+
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from teletrunk.cli.client import DEADLINE_S, ask, fail, show, table
+from teletrunk.v1 import admin_pb2 as pb
+from teletrunk.v1 import manager_pb2
+
+app = typer.Typer(no_args_is_help=True)
+Json = Annotated[bool, typer.Option("--json", help="One JSON document instead of text.")]
+
+
+def _answer(prompt: str, given: str | None, *, hidden: bool = False) -> str:
+    """From the option, from the person at the terminal, or from a line of standard input."""
+    if given is not None:
+        return given
+    if sys.stdin.isatty():
+        return str(typer.prompt(prompt, hide_input=hidden))
+    return sys.stdin.readline().strip()
+
+
+def _state(account: pb.Account) -> str:
+    name = manager_pb2.SessionState.Name(account.state).removeprefix("SESSION_STATE_").lower()
+    name = "storage is away" if name == "unspecified" else name
+    return f"{name} ({account.reason})" if account.reason else name
+
+
+@app.command()
+def add(
+    phone: Annotated[str, typer.Argument(help="The account's number, with + and country code.")],
+    code: Annotated[str | None, typer.Option(help="The login code, when it is known already.")] = None,
+    password: Annotated[str | None, typer.Option(envvar="TELETRUNK_TWO_STEP_PASSWORD", help="Two-step password; "
+                                                 "better given in the environment or when asked.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Signs a Telegram account in: asks for the code, and for the two-step password if there is one."""
+    started = ask(lambda admin: admin.StartAddAccount(pb.StartAddAccountRequest(phone=phone), timeout=DEADLINE_S))
+    if not as_json:
+        typer.echo(f"Telegram has sent a code to {phone} ({started.code_sent_by}).", err=True)
+    account = _submit_code(started.sign_in_id, _answer("Code", code), password)
+    show(account, as_json, lambda: typer.echo(f"Signed in as {account.name} ({account.phone}). "
+                                              f"Next: teletrunk trunk add {account.phone}"))
+
+
+def _submit_code(sign_in_id: str, code: str, password: str | None) -> pb.Account:
+    request = pb.SubmitAccountCodeRequest(sign_in_id=sign_in_id, code=code)
+    answer = ask(lambda admin: admin.SubmitAccountCode(request, timeout=DEADLINE_S))
+    if answer.HasField("account"):
+        return answer.account
+    hint = f" (hint: {answer.password_hint})" if answer.password_hint else ""
+    given = _answer(f"Two-step password{hint}", password, hidden=True)
+    second = pb.SubmitAccountPasswordRequest(sign_in_id=sign_in_id, password=given)
+    return ask(lambda admin: admin.SubmitAccountPassword(second, timeout=DEADLINE_S)).account
+
+
+def _all() -> Any:
+    return ask(lambda admin: admin.ListAccounts(pb.ListAccountsRequest(), timeout=DEADLINE_S))
+
+
+@app.command("list")
+def list_accounts(as_json: Json = False) -> None:
+    """All accounts and the real state of their sessions."""
+    answer = _all()
+    rows = [[a.account_id, a.phone, a.username, a.name, _state(a), str(a.trunks)] for a in answer.accounts]
+    show(answer, as_json, lambda: table("accounts", ["id", "phone", "username", "name", "session", "trunks"], rows))
+
+
+@app.command("show")
+def show_account(account: str, as_json: Json = False) -> None:
+    """One account, by id, phone or @username."""
+    names = {account, account.removeprefix("@"), f"+{account.lstrip('+')}"}
+    found = next((a for a in _all().accounts if names & {a.account_id, a.phone, a.username}), None)
+    if found is None:
+        fail(f"there is no account {account}: teletrunk account list shows them")
+        return
+    text = f"{found.name}  {found.phone}  @{found.username}  user id {found.user_id}\nsession: {_state(found)}"
+    show(found, as_json, lambda: typer.echo(text))
+
+
+@app.command()
+def remove(account: str, as_json: Json = False) -> None:
+    """Signs the account out at Telegram and removes it with its trunks."""
+    request = pb.RemoveAccountRequest(account=account)
+    answer = ask(lambda admin: admin.RemoveAccount(request, timeout=DEADLINE_S))
+    show(answer, as_json, lambda: typer.echo("Removed."))
