@@ -15,6 +15,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="teletrunk_sandbox", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_dc(commands.add_parser("dc", help="run the local Telegram data centre"))
+    _add_subscriber(commands.add_parser("subscriber", help="play Telegram users, steered by JSON lines"))
+    commands.add_parser("sip-phone", help="play a SIP phone, steered by JSON lines").set_defaults(run=_run_phone)
     options = parser.parse_args(arguments)
     return int(options.run(options))
 
@@ -39,6 +41,27 @@ def _run_dc(options: argparse.Namespace) -> int:
         directory=options.state,
     )
     asyncio.run(server.run(settings))
+    return 0
+
+
+def _add_subscriber(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--dc", required=True, help="host:port of the local Telegram")
+    parser.add_argument("--rsa-key", required=True, help="its public RSA key")
+    parser.add_argument("--control-port", type=int, required=True)
+    parser.set_defaults(run=_run_subscriber)
+
+
+def _run_subscriber(options: argparse.Namespace) -> int:
+    from teletrunk_sandbox import subscriber  # ntgcalls is heavy: only where it is used
+
+    asyncio.run(subscriber.run(options.dc, options.rsa_key, options.control_port))
+    return 0
+
+
+def _run_phone(options: argparse.Namespace) -> int:
+    from teletrunk_sandbox import sip_phone
+
+    sip_phone.run()
     return 0
 
 

@@ -1,0 +1,233 @@
+"""A SIP phone on pjsua2, in a process of its own: registers, calls, answers, plays tones, records."""
+
+from __future__ import annotations
+
+import ctypes
+import json
+import os
+import re
+import select
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pjsua2 as pj
+
+from teletrunk_sandbox.actors import Message, emit
+from teletrunk_sandbox.sound import Recording, tone
+
+_RATE = 8000
+_FRAME = 160
+_pointer = ctypes.c_void_p
+_SHOWN_HEADERS = re.compile(r"^(Reason|Warning|Retry-After):\s*(.+?)\s*$", re.MULTILINE | re.IGNORECASE)
+
+
+def _vector(vector: Any) -> tuple[int, int]:
+    fields = ctypes.cast(int(vector.this), ctypes.POINTER(_pointer))
+    begin, end = fields[0] or 0, fields[1] or 0
+    return begin, end - begin
+
+
+class PhonePort(pj.AudioMediaPort):  # type: ignore[misc]
+    """Plays a tone into the call and records what comes out of it."""
+
+    def __init__(self, play: Message | None) -> None:
+        super().__init__()
+        self.play = play
+        self.played = 0
+        self.started_at = time.time()
+        self.play_started_at: float | None = None
+        self.recording = Recording(_RATE)
+        layout = pj.MediaFormatAudio()
+        layout.init(pj.PJMEDIA_FORMAT_PCM, _RATE, 1, 20_000, 16)
+        self.createPort("phone", layout)
+
+    def onFrameReceived(self, frame: Any) -> None:
+        address, count = _vector(frame.buf)
+        if count:
+            self.recording.add(ctypes.string_at(address, count), time.time())
+
+    def onFrameRequested(self, frame: Any) -> None:
+        pcm = bytes(_FRAME * 2)
+        if self.play is not None and time.time() - self.started_at >= self.play.get("after_s", 0.5):
+            self.play_started_at = self.play_started_at or time.time()
+            pcm = tone(self.play["hz"], self.played, _FRAME, _RATE, self.play.get("level", 0.25))
+            self.played += _FRAME
+        if frame.buf.size() != len(pcm):
+            frame.buf.resize(len(pcm))
+        ctypes.memmove(_vector(frame.buf)[0], pcm, len(pcm))
+        frame.type = pj.PJMEDIA_FRAME_TYPE_AUDIO
+        frame.size = len(pcm)
+
+
+class PhoneCall(pj.Call):  # type: ignore[misc]
+    def __init__(self, phone: Phone, number: int, play: Message | None, pjsua_id: int = pj.PJSUA_INVALID_ID) -> None:
+        super().__init__(phone.account, pjsua_id)
+        self.phone = phone
+        self.number = number
+        self.play = play
+        self.port: PhonePort | None = None
+        self.headers: dict[str, list[str]] = {}
+        self.codec = ""
+
+    def onCallTsxState(self, prm: Any) -> None:
+        if prm.e.type == pj.PJSIP_EVENT_TSX_STATE and prm.e.body.tsxState.type == pj.PJSIP_EVENT_RX_MSG:
+            for name, value in _SHOWN_HEADERS.findall(prm.e.body.tsxState.src.rdata.wholeMsg):
+                values = self.headers.setdefault(name, [])
+                if value not in values:
+                    values.append(value)
+
+    def onCallState(self, prm: Any) -> None:
+        info = self.getInfo()
+        status, phrase = int(info.lastStatusCode), str(info.lastReason)
+        if info.state == pj.PJSIP_INV_STATE_EARLY:
+            emit("progress", call=self.number, status=status, phrase=phrase)
+        elif info.state == pj.PJSIP_INV_STATE_CONFIRMED:
+            emit("established", call=self.number, codec=self.codec)
+        elif info.state == pj.PJSIP_INV_STATE_DISCONNECTED:
+            self.phone.live.pop(self.number, None)
+            emit("ended", call=self.number, status=status, phrase=phrase, headers=self.headers)
+
+    def onCallMediaState(self, prm: Any) -> None:
+        info = self.getInfo()
+        if self.port is None and len(info.media) and info.media[0].status == pj.PJSUA_CALL_MEDIA_ACTIVE:
+            self.codec = str(self.getStreamInfo(0).codecName)
+            self.port = PhonePort(self.play)
+            sound = self.getAudioMedia(0)
+            self.port.startTransmit(sound)
+            sound.startTransmit(self.port)
+
+
+class PhoneAccount(pj.Account):  # type: ignore[misc]
+    def __init__(self, phone: Phone) -> None:
+        super().__init__()
+        self.phone = phone
+
+    def onRegState(self, prm: Any) -> None:
+        emit("registration", status=int(prm.code), phrase=str(prm.reason), expires=int(prm.expiration))
+
+    def onIncomingCall(self, prm: Any) -> None:
+        self.phone.incoming(prm)
+
+
+class Phone:
+    """Commands and calls. One thread does everything but the sound."""
+
+    def __init__(self) -> None:
+        self.endpoint = pj.Endpoint()
+        self.account: Any = None
+        self.calls: dict[int, PhoneCall] = {}
+        self.live: dict[int, PhoneCall] = {}
+        self.server = ""
+        self.behaviour: Message = {"on_call": "answer"}
+        self._due: list[tuple[float, int, int]] = []
+        self._start()
+
+    def _start(self) -> None:
+        settings = pj.EpConfig()
+        settings.logConfig.consoleLevel = settings.logConfig.level = 0
+        settings.uaConfig.threadCnt = 0
+        settings.uaConfig.userAgent = "sandbox-phone"
+        settings.medConfig.clockRate = settings.medConfig.sndClockRate = _RATE
+        settings.medConfig.noVad = True
+        settings.medConfig.ecTailLen = 0
+        self.endpoint.libCreate()
+        self.endpoint.libInit(settings)
+        transport = pj.TransportConfig()
+        transport.boundAddress = "127.0.0.1"
+        self.endpoint.transportCreate(pj.PJSIP_TRANSPORT_UDP, transport)
+        self.endpoint.transportCreate(pj.PJSIP_TRANSPORT_TCP, transport)
+        self.endpoint.libStart()
+        self.endpoint.audDevManager().setNullDev()
+
+    def codecs(self, names: list[str]) -> Message:
+        for codec in self.endpoint.codecEnum2():
+            name = codec.codecId.split("/")[0]
+            self.endpoint.codecSetPriority(codec.codecId, 250 - names.index(name) if name in names else 0)
+        return {}
+
+    def register(self, server: str, login: str, password: str, transport: str = "udp") -> Message:
+        self.codecs(["PCMA", "PCMU"])
+        self.server = f"{server};transport={transport}"
+        config = pj.AccountConfig()
+        config.idUri = f"sip:{login}@{server}"
+        config.regConfig.registrarUri = f"sip:{self.server}"
+        config.regConfig.retryIntervalSec = 0
+        config.sipConfig.authCreds.append(pj.AuthCredInfo("digest", "*", login, 0, password))
+        media = config.mediaConfig.transportConfig
+        media.boundAddress = media.publicAddress = "127.0.0.1"
+        media.port = 40_000 + os.getpid() % 2000 * 10
+        self.account = PhoneAccount(self)
+        self.account.create(config)
+        return {}
+
+    def behave(self, **behaviour: Any) -> Message:
+        self.behaviour = behaviour
+        return {}
+
+    def call(self, to: str, play: Message | None = None) -> Message:
+        number = len(self.calls) + 1
+        call = self.calls[number] = self.live[number] = PhoneCall(self, number, play)
+        call.makeCall(f"sip:{to}@{self.server}", pj.CallOpParam(True))
+        return {"call": number}
+
+    def incoming(self, prm: Any) -> None:
+        number = len(self.calls) + 1
+        call = self.calls[number] = self.live[number] = PhoneCall(self, number, self.behaviour.get("play"), prm.callId)
+        emit("incoming", call=number, caller=str(call.getInfo().remoteUri))
+        status = {"answer": 200, "busy": 486, "decline": 603}.get(self.behaviour["on_call"])
+        self._answer(number, 180)
+        if status is not None:
+            self._due.append((time.monotonic() + self.behaviour.get("delay_s", 0.0), number, status))
+
+    def _answer(self, number: int, status: int) -> None:
+        if call := self.live.get(number):
+            parameter = pj.CallOpParam()
+            parameter.statusCode = status
+            call.answer(parameter)
+
+    def hangup(self, call: int) -> Message:
+        self.calls[call].hangup(pj.CallOpParam())
+        return {}
+
+    def heard(self, call: int, skip_s: float = 0.5, save: str | None = None) -> Message:
+        port = self.calls[call].port
+        if port is None:
+            raise ValueError("the call had no sound")
+        if save:
+            port.recording.save(Path(save))
+        return {**port.recording.report(skip_s), "play_started_at": port.play_started_at}
+
+    def pump(self) -> None:
+        self.endpoint.libHandleEvents(10)
+        now = time.monotonic()
+        ready = [item for item in self._due if item[0] <= now]
+        self._due = [item for item in self._due if item[0] > now]
+        for _, number, status in ready:
+            self._answer(number, status)
+
+
+def run() -> None:
+    """Takes commands from standard input until `quit` or its end."""
+    sys.setswitchinterval(0.0005)
+    phone = Phone()
+    pending = b""
+    while True:
+        phone.pump()
+        if not select.select([0], [], [], 0)[0]:
+            continue
+        chunk = os.read(0, 65_536)
+        *lines, pending = (pending + chunk).split(b"\n")
+        for line in lines:
+            message = json.loads(line)
+            number, command = message.pop("id"), message.pop("command")
+            if command == "quit":
+                emit("done", id=number)
+                os._exit(0)
+            try:
+                emit("done", id=number, **getattr(phone, command)(**message))
+            except Exception as error:
+                emit("failed", id=number, error=f"{type(error).__name__}: {error}")
+        if not chunk:
+            os._exit(0)

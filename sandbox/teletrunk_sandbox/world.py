@@ -1,0 +1,138 @@
+"""A whole small world on one machine: the three services, the local Telegram, subscribers and SIP phones.
+
+The demo and the tests live in it. Everything is a real process; all traffic stays on loopback.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+from pathlib import Path
+from typing import Any, Self
+
+from teletrunk import rpc
+from teletrunk.cli.stack import Stack
+from teletrunk.v1 import admin_pb2, admin_pb2_grpc, call_pb2
+from teletrunk_sandbox.actors import Actor
+from teletrunk_sandbox.control import SandboxControl
+
+_DEADLINE_S = 30.0
+
+
+class World:
+    """An async context manager; everything stops with it."""
+
+    def __init__(self, directory: Path, **settings: str) -> None:
+        self.directory = directory
+        self.sip_port = _free_port()
+        self.stack = Stack(
+            directory / "data",
+            sandbox=True,
+            overrides={
+                "TELETRUNK_MANAGER_ADDRESS": f"127.0.0.1:{_free_port()}",
+                "TELETRUNK_STORAGE_ADDRESS": f"127.0.0.1:{_free_port()}",
+                "TELETRUNK_SIP_ADDRESS": f"127.0.0.1:{self.sip_port}",
+                **settings,
+            },
+        )
+        self._exits = contextlib.AsyncExitStack()
+
+    async def __aenter__(self) -> Self:
+        await self.stack.start()
+        self._exits.push_async_callback(self.stack.stop)
+        sandbox: dict[str, Any] = dict(self.stack.sandbox)
+        try:
+            self.control = await self._exits.enter_async_context(SandboxControl(sandbox["control_port"]))
+            settings = self.stack.settings()
+            channel = await self._exits.enter_async_context(rpc.dial(settings.manager_address, settings.token()))
+            self.admin: Any = admin_pb2_grpc.AdminServiceStub(channel)
+            self.subscribers = await self._exits.enter_async_context(
+                Actor(
+                    "subscriber",
+                    "--dc",
+                    f"{sandbox['host']}:{sandbox['port']}",
+                    "--rsa-key",
+                    str(sandbox["rsa_key_file"]),
+                    "--control-port",
+                    str(sandbox["control_port"]),
+                    log=self.directory / "subscribers.log",
+                )
+            )
+        except BaseException:
+            await self._exits.aclose()
+            raise
+        return self
+
+    async def __aexit__(self, *error: object) -> None:
+        await self._exits.aclose()
+
+    async def add_account(self, phone: str, username: str, password: str | None = None) -> admin_pb2.Account:
+        """Makes a Telegram account and signs it in at the gateway."""
+        await self.control.add_user(phone, username.title(), "", username, password)
+        started = await self.admin.StartAddAccount(
+            admin_pb2.StartAddAccountRequest(phone=phone), timeout=_DEADLINE_S
+        )
+        code = str(await self.control.code(phone))
+        answer = await self.admin.SubmitAccountCode(
+            admin_pb2.SubmitAccountCodeRequest(sign_in_id=started.sign_in_id, code=code), timeout=_DEADLINE_S
+        )
+        if not answer.HasField("account"):
+            answer = await self.admin.SubmitAccountPassword(
+                admin_pb2.SubmitAccountPasswordRequest(sign_in_id=started.sign_in_id, password=password),
+                timeout=_DEADLINE_S,
+            )
+        account: admin_pb2.Account = answer.account
+        return account
+
+    async def add_trunk(self, account: str) -> admin_pb2.AddTrunkResponse:
+        answer: admin_pb2.AddTrunkResponse = await self.admin.AddTrunk(
+            admin_pb2.AddTrunkRequest(account=account), timeout=_DEADLINE_S
+        )
+        return answer
+
+    async def phone(self, trunk: admin_pb2.AddTrunkResponse, transport: str = "udp") -> Actor:
+        """A SIP phone that is registered with the trunk's login."""
+        phone = await self._exits.enter_async_context(Actor("sip-phone", log=self.directory / "phones.log"))
+        await phone.tell(
+            "register",
+            server=f"127.0.0.1:{self.sip_port}",
+            login=trunk.trunk.login,
+            password=trunk.password,
+            transport=transport,
+        )
+        registered = await phone.wait("registration")
+        if registered["status"] != 200:
+            raise RuntimeError(f"registration failed: {registered['status']} {registered['phrase']}")
+        return phone
+
+    async def active(self, account_id: str) -> None:
+        """Waits until the account's session is up at Telegram and the Manager knows."""
+        async with asyncio.timeout(_DEADLINE_S):
+            while True:
+                accounts = (await self.admin.ListAccounts(admin_pb2.ListAccountsRequest(), timeout=5)).accounts
+                if any(a.account_id == account_id and a.state == 2 for a in accounts):
+                    return
+                await asyncio.sleep(0.1)
+
+    async def record(self, call_id: str = "last", *, besides: frozenset[str] = frozenset()) -> call_pb2.CallRecord:
+        """A finished call's record; waits for one that is not in `besides`."""
+        async with asyncio.timeout(_DEADLINE_S):
+            while True:
+                with contextlib.suppress(Exception):
+                    answer = await self.admin.GetCall(admin_pb2.GetCallRequest(call_id=call_id), timeout=5)
+                    record: call_pb2.CallRecord = answer.record
+                    if record.call_id not in besides:
+                        return record
+                await asyncio.sleep(0.1)
+
+
+def _free_port() -> int:
+    """A port that is free now, for TCP and UDP."""
+    for _ in range(50):
+        with socket.socket() as stream, socket.socket(type=socket.SOCK_DGRAM) as datagram:
+            stream.bind(("127.0.0.1", 0))
+            with contextlib.suppress(OSError):
+                datagram.bind(stream.getsockname())
+                return int(stream.getsockname()[1])
+    raise RuntimeError("no free port")
