@@ -11,6 +11,7 @@ import sys
 import time
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 import pjsua2 as pj
 
@@ -169,7 +170,7 @@ class Phone:
     def call(self, to: str, play: Message | None = None) -> Message:
         number = len(self.calls) + 1
         call = self.calls[number] = self.live[number] = PhoneCall(self, number, play)
-        call.makeCall(f"sip:{to}@{self.server}", pj.CallOpParam(True))
+        call.makeCall(f"sip:{quote(to, safe='+')}@{self.server}", pj.CallOpParam(True))
         return {"call": number}
 
     def incoming(self, prm: Any) -> None:
@@ -211,6 +212,9 @@ class Phone:
 def run() -> None:
     """Takes commands from standard input until `quit` or its end."""
     sys.setswitchinterval(0.0005)
+    # pjsip prints to descriptor 1 before its log settings apply: events get a descriptor of their own.
+    sys.stdout = os.fdopen(os.dup(1), "w")
+    os.dup2(2, 1)
     phone = Phone()
     pending = b""
     while True:

@@ -17,7 +17,12 @@ from teletrunk.cli import account, call, service, trunk
 from teletrunk.cli.stack import SERVICES, Stack
 from teletrunk.config import ConfigurationError, ServiceSettings, load
 
-app = typer.Typer(no_args_is_help=True, add_completion=False, help="A Telegram account as a SIP trunk of a PBX.")
+app = typer.Typer(
+    no_args_is_help=True,
+    add_completion=False,
+    pretty_exceptions_enable=False,
+    help="A Telegram account as a SIP trunk of a PBX.",
+)
 app.add_typer(account.app, name="account", help="Telegram accounts.")
 app.add_typer(trunk.app, name="trunk", help="Trunks: what a PBX registers with.")
 app.add_typer(service.worker_app, name="worker", help="Workers: run one, or list those attached.")

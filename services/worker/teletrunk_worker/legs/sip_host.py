@@ -103,7 +103,8 @@ class HostCall(pj.Call):  # type: ignore[misc]
             self.host.ended(self, int(info.lastStatusCode), str(info.lastReason))
 
     def onCallMediaState(self, prm: pj.OnCallMediaStateParam) -> None:
-        for index, media in enumerate(self.getInfo().media):
+        info = self.getInfo()  # kept: its members are freed with it
+        for index, media in enumerate(info.media):
             if media.type == pj.PJMEDIA_TYPE_AUDIO and media.status in (
                 pj.PJSUA_CALL_MEDIA_ACTIVE,
                 pj.PJSUA_CALL_MEDIA_REMOTE_HOLD,
