@@ -232,9 +232,7 @@ def log_out(request: Request, query: raw.functions.auth.LogOut) -> tl.Answer:
 @method(raw.functions.auth.ExportAuthorization)
 def export_authorization(request: Request, query: raw.functions.auth.ExportAuthorization) -> tl.Answer:
     """auth.exportAuthorization: a ticket for a further auth key."""
-    return raw.types.auth.ExportedAuthorization(
-        id=request.user.id, bytes=request.dc.sign_ins.export(request.user)
-    )
+    return raw.types.auth.ExportedAuthorization(id=request.user.id, bytes=request.dc.sign_ins.export(request.user))
 
 
 @method(raw.functions.auth.ImportAuthorization, public=True)

@@ -20,8 +20,7 @@ def get_authorizations(request: Request, query: raw.functions.account.GetAuthori
     return raw.types.account.Authorizations(
         authorization_ttl_days=_TTL_DAYS,
         authorizations=[
-            _seen_from(request, authorization)
-            for authorization in request.dc.state.authorizations_of(request.user.id)
+            _seen_from(request, authorization) for authorization in request.dc.state.authorizations_of(request.user.id)
         ],
     )
 

@@ -99,9 +99,7 @@ class Call:
     def as_discarded(self) -> raw.types.PhoneCallDiscarded:
         """The end of the call; without a reason, the end for a device that was not the one to answer."""
         reason = REASONS[self.reason]() if self.reason else None
-        return raw.types.PhoneCallDiscarded(
-            id=self.id, reason=reason, duration=self.duration, video=self.video
-        )
+        return raw.types.PhoneCallDiscarded(id=self.id, reason=reason, duration=self.duration, video=self.video)
 
     def _as_established(self, user: User) -> raw.types.PhoneCall:
         return raw.types.PhoneCall(

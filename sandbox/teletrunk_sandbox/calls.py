@@ -152,9 +152,7 @@ class Calls:
             early = state is CallState.ACCEPTED and call.state is CallState.REQUESTED
             raise bad_request("CALL_PEER_INVALID" if early else "CALL_ALREADY_ACCEPTED")
 
-    def _discard(
-        self, call: Call, reason: str, duration: int | None, but: Authorization | None = None
-    ) -> None:
+    def _discard(self, call: Call, reason: str, duration: int | None, but: Authorization | None = None) -> None:
         self._stop_timer(call)
         concerned = {user.id: self._devices(call, user) for user in (call.admin, call.participant)}
         call.state, call.reason, call.duration = CallState.DISCARDED, reason, duration

@@ -123,6 +123,4 @@ def get_full_user(request: Request, query: raw.functions.users.GetFullUser) -> t
         phone_calls_private=not callable_,
         video_calls_available=callable_,
     )
-    return raw.types.users.UserFull(
-        full_user=full, chats=[], users=[request.dc.accounts.seen_by(request.user, user)]
-    )
+    return raw.types.users.UserFull(full_user=full, chats=[], users=[request.dc.accounts.seen_by(request.user, user)])

@@ -9,9 +9,9 @@ from pathlib import Path
 from typing import Any
 
 import typer
-
 from teletrunk.cli.ladder import ladder
 from teletrunk.v1 import call_pb2
+
 from teletrunk_sandbox import sound
 from teletrunk_sandbox.actors import Actor
 from teletrunk_sandbox.world import World
@@ -97,6 +97,7 @@ def _figures(record: call_pb2.CallRecord, heard: dict[str, Any]) -> dict[str, An
         "heard_hz": {"sip": sip["hz"], "telegram": telegram["hz"]},
         "level_dbfs": {"sip": sip["level_dbfs"], "telegram": telegram["level_dbfs"]},
         "snr_db": min(sip["snr_db"], telegram["snr_db"]),
+        "disturbed": max(sip["disturbed"], telegram["disturbed"]),
         "one_way_ms": {"to_telegram": to_telegram_ms, "to_sip": to_sip_ms},
         "rtp_lost": record.media.rtp_lost,
         "sip_status": record.sip_status,
@@ -118,5 +119,6 @@ def _show(record: call_pb2.CallRecord, figures: dict[str, Any]) -> None:
     heard, delay = figures["heard_hz"], figures["one_way_ms"]
     _say(
         f"heard: Telegram {heard['telegram']} Hz, phone {heard['sip']} Hz, SNR at least {figures['snr_db']} dB, "
-        f"RTP lost {figures['rtp_lost']}; one way: to Telegram {delay['to_telegram']} ms, to the phone {delay['to_sip']} ms"
+        f"RTP lost {figures['rtp_lost']}; one way: to Telegram {delay['to_telegram']} ms, "
+        f"to the phone {delay['to_sip']} ms"
     )

@@ -122,11 +122,7 @@ def _unwrap(session: Session, query: TLObject[Any]) -> TLObject[Any]:
                 }
             case raw.functions.InvokeWithoutUpdates():
                 session.wants_updates = False
-            case (
-                raw.functions.InvokeWithLayer()
-                | raw.functions.InvokeAfterMsg()
-                | raw.functions.InvokeAfterMsgs()
-            ):
+            case raw.functions.InvokeWithLayer() | raw.functions.InvokeAfterMsg() | raw.functions.InvokeAfterMsgs():
                 pass
             case _:
                 return query

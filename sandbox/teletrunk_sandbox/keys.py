@@ -48,9 +48,7 @@ def load_or_create(directory: Path) -> PrivateKey:
     if not isinstance(loaded, rsa.RSAPrivateKey):
         raise ValueError(f"{path} is not an RSA key")
     public_file(directory).write_bytes(
-        loaded.public_key().public_bytes(
-            serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo
-        )
+        loaded.public_key().public_bytes(serialization.Encoding.PEM, serialization.PublicFormat.SubjectPublicKeyInfo)
     )
     return PrivateKey(_public(loaded.public_key()), loaded.private_numbers().d)
 

@@ -66,9 +66,7 @@ def _answer(request: Request, key: str) -> raw.types.account.PrivacyRules:
         kind = getattr(raw.types, f"PrivacyValue{rule['rule']}")
         rules.append(tl.make(kind, **({"users": rule["users"]} if "users" in rule else {})))
         named.update(rule.get("users", ()))
-    return raw.types.account.PrivacyRules(
-        rules=rules, chats=[], users=request.dc.users_for(request.user, named)
-    )
+    return raw.types.account.PrivacyRules(rules=rules, chats=[], users=request.dc.users_for(request.user, named))
 
 
 @method(raw.functions.account.GetPrivacy)

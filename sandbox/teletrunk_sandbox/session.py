@@ -102,7 +102,5 @@ class Session:
 
     def _still_due(self) -> list[tuple[float, Message]]:
         oldest = time.monotonic() - RESEND_SECONDS
-        self._unacknowledged = {
-            msg_id: kept for msg_id, kept in self._unacknowledged.items() if kept[0] > oldest
-        }
+        self._unacknowledged = {msg_id: kept for msg_id, kept in self._unacknowledged.items() if kept[0] > oldest}
         return list(self._unacknowledged.values())

@@ -64,9 +64,7 @@ class Sessions:
         """The live connections of some auth keys."""
         keys = {authorization.key_id for authorization in authorizations}
         return [
-            (connection, session)
-            for connection, session in self._live.items()
-            if session.authorization.key_id in keys
+            (connection, session) for connection, session in self._live.items() if session.authorization.key_id in keys
         ]
 
     def each_connection(self, act: Callable[[Connection], None]) -> None:
@@ -88,9 +86,7 @@ class Sessions:
         """The salts from now on."""
         start = int(time.time()) // SALT_SECONDS * SALT_SECONDS
         return [
-            FutureSalt(
-                start + ahead * SALT_SECONDS, start + (ahead + 2) * SALT_SECONDS, self.salt(key_id, ahead)
-            )
+            FutureSalt(start + ahead * SALT_SECONDS, start + (ahead + 2) * SALT_SECONDS, self.salt(key_id, ahead))
             for ahead in range(max(1, min(count, 64)))
         ]
 

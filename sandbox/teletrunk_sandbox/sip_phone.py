@@ -133,6 +133,7 @@ class Phone:
         settings.medConfig.clockRate = settings.medConfig.sndClockRate = _RATE
         settings.medConfig.noVad = True
         settings.medConfig.ecTailLen = 0
+        settings.medConfig.jbInit, settings.medConfig.jbMinPre, settings.medConfig.jbMaxPre = 40, 40, 80
         self.endpoint.libCreate()
         self.endpoint.libInit(settings)
         transport = pj.TransportConfig()

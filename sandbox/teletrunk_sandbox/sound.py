@@ -14,6 +14,7 @@ from numpy.typing import NDArray
 Samples = NDArray[np.float64]
 _FULL_SCALE = 32_768.0
 _WINDOW_S = 0.2
+_TORN_DB = 15.0
 
 
 @dataclass(frozen=True)
@@ -22,8 +23,9 @@ class Heard:
 
     hz: float
     level_dbfs: float
-    snr_db: float
+    snr_db: float  # of the median window
     seconds: float
+    disturbed: float  # the share of windows in which the tone is torn (below 15 dB)
 
 
 def tone(hz: float, start: int, count: int, rate: int, level: float = 0.25) -> bytes:
@@ -38,20 +40,25 @@ def measure(samples: Samples, rate: int) -> Heard:
     The phase is free in each window of 0.2 s, so that a stretch by one sample does not count as noise.
     """
     if len(samples) < rate // 2 or not samples.any():
-        return Heard(0.0, -120.0, 0.0, len(samples) / rate)
+        return Heard(0.0, -120.0, 0.0, len(samples) / rate, 1.0)
     hz = _peak(samples, rate)
     window = int(rate * _WINDOW_S)
     at = np.arange(window) / rate
     basis = np.stack([np.sin(2 * math.pi * hz * at), np.cos(2 * math.pi * hz * at)], axis=1)
-    signal = noise = 0.0
+    ratios = []
     for start in range(0, len(samples) - window + 1, window):
         piece = samples[start : start + window]
         fit = basis @ np.linalg.lstsq(basis, piece, rcond=None)[0]
-        signal += float(np.sum(fit**2))
-        noise += float(np.sum((piece - fit) ** 2))
+        noise = float(np.sum((piece - fit) ** 2))
+        ratios.append(10 * math.log10(max(float(np.sum(fit**2)), 1e-9) / max(noise, 1e-9)))
     rms = float(np.sqrt(np.mean(samples**2)))
-    snr = 10 * math.log10(signal / noise) if noise > 0 and signal > 0 else 99.0
-    return Heard(round(hz, 2), round(20 * math.log10(rms / _FULL_SCALE), 1), round(snr, 1), round(len(samples) / rate, 2))
+    return Heard(
+        round(hz, 2),
+        round(20 * math.log10(rms / _FULL_SCALE), 1),
+        round(float(np.median(ratios)), 1),
+        round(len(samples) / rate, 2),
+        round(sum(ratio < _TORN_DB for ratio in ratios) / len(ratios), 3),
+    )
 
 
 def _peak(samples: Samples, rate: int) -> float:

@@ -98,9 +98,7 @@ class State:
         """Write an authorization's present state."""
         body = asdict(authorization)
         key_id, auth_key = body.pop("key_id"), body.pop("auth_key")
-        self._database.execute(
-            "REPLACE INTO authorization VALUES (?, ?, ?)", (key_id, auth_key, json.dumps(body))
-        )
+        self._database.execute("REPLACE INTO authorization VALUES (?, ?, ?)", (key_id, auth_key, json.dumps(body)))
 
     def forget_authorization(self, authorization: Authorization) -> None:
         """Destroy an auth key."""
@@ -133,6 +131,4 @@ class State:
 
     def _load_authorizations(self) -> dict[bytes, Authorization]:
         rows = self._database.execute("SELECT key_id, auth_key, body FROM authorization")
-        return {
-            key_id: Authorization(key_id, auth_key, **json.loads(body)) for key_id, auth_key, body in rows
-        }
+        return {key_id: Authorization(key_id, auth_key, **json.loads(body)) for key_id, auth_key, body in rows}

@@ -24,9 +24,7 @@ class Updates:
     def __init__(self, dc: DataCentre) -> None:
         self._dc = dc
 
-    def compose(
-        self, viewer: User, updates: list[TLObject[Any]], about: Collection[int]
-    ) -> raw.types.Updates:
+    def compose(self, viewer: User, updates: list[TLObject[Any]], about: Collection[int]) -> raw.types.Updates:
         """`updates` with the users whom they are about: only so do clients learn access hashes."""
         return raw.types.Updates(
             updates=updates,

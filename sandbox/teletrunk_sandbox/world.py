@@ -14,6 +14,7 @@ from typing import Any, Self
 from teletrunk import rpc
 from teletrunk.cli.stack import Stack
 from teletrunk.v1 import admin_pb2, admin_pb2_grpc, call_pb2
+
 from teletrunk_sandbox.actors import Actor
 from teletrunk_sandbox.control import SandboxControl
 
@@ -70,9 +71,7 @@ class World:
     async def add_account(self, phone: str, username: str, password: str | None = None) -> admin_pb2.Account:
         """Makes a Telegram account and signs it in at the gateway."""
         await self.control.add_user(phone, username.title(), "", username, password)
-        started = await self.admin.StartAddAccount(
-            admin_pb2.StartAddAccountRequest(phone=phone), timeout=_DEADLINE_S
-        )
+        started = await self.admin.StartAddAccount(admin_pb2.StartAddAccountRequest(phone=phone), timeout=_DEADLINE_S)
         code = str(await self.control.code(phone))
         answer = await self.admin.SubmitAccountCode(
             admin_pb2.SubmitAccountCodeRequest(sign_in_id=started.sign_in_id, code=code), timeout=_DEADLINE_S

@@ -48,9 +48,7 @@ async def accept(callee: Person, call: Any, **changes: Any) -> Any:
 
 
 async def confirm(caller: Person, call: Any) -> Any:
-    query = functions.phone.ConfirmCall(
-        peer=peer(call), g_a=b"a" * 256, key_fingerprint=1234567, protocol=protocol()
-    )
+    query = functions.phone.ConfirmCall(peer=peer(call), g_a=b"a" * 256, key_fingerprint=1234567, protocol=protocol())
     return (await caller.ask_once(query)).phone_call
 
 

@@ -59,16 +59,12 @@ class Engine:
         await self.native.create_p2p_call(CALL)
         await self.native.set_stream_sources(CALL, StreamMode.CAPTURE, media)
         await self.native.set_stream_sources(CALL, StreamMode.PLAYBACK, media)
-        return bytes(
-            await self.native.init_exchange(CALL, DhConfig(config.g, config.p, config.random), g_a_hash)
-        )
+        return bytes(await self.native.init_exchange(CALL, DhConfig(config.g, config.p, config.random), g_a_hash))
 
     async def connect(self, call: Any) -> None:
         self.call = call
         servers = [
-            RTCServer(
-                one.id, one.ip, one.ipv6, one.port, None, None, False, False, bool(one.tcp), one.peer_tag
-            )
+            RTCServer(one.id, one.ip, one.ipv6, one.port, None, None, False, False, bool(one.tcp), one.peer_tag)
             for one in call.connections
         ]
         version = call.protocol.library_versions[0]
@@ -125,9 +121,7 @@ async def set_up(anna: Engine, bob: Engine) -> None:
     )
     g_a_hash = await anna.prepare(None)
     user = await anna.side.input_of(bob.side)
-    await anna.side.ask(
-        functions.phone.RequestCall(user_id=user, random_id=1, g_a_hash=g_a_hash, protocol=protocol)
-    )
+    await anna.side.ask(functions.phone.RequestCall(user_id=user, random_id=1, g_a_hash=g_a_hash, protocol=protocol))
     requested = await bob.side.call(types.PhoneCallRequested)
     await bob.side.ask(functions.phone.ReceivedCall(peer=peer(requested)))
     g_b = await bob.prepare(requested.g_a_hash)

@@ -136,9 +136,7 @@ async def test_who_cannot_be_called(two: tuple[Person, Person], control: Sandbox
     user = await bob.input_of(anna)
     await bob.ask(functions.contacts.AddContact(id=user, first_name="Anna", last_name="", phone=""))
     await request(anna, bob)
-    await bob.ask(
-        functions.contacts.Block(id=types.InputPeerUser(user_id=user.user_id, access_hash=user.access_hash))
-    )
+    await bob.ask(functions.contacts.Block(id=types.InputPeerUser(user_id=user.user_id, access_hash=user.access_hash)))
     with pytest.raises(errors.UserIsBlocked403):
         await request(anna, bob)
 
@@ -186,9 +184,7 @@ async def test_several_devices(two: tuple[Person, Person], person: PersonFactory
         assert not quiet.updates
 
 
-async def test_second_call(
-    two: tuple[Person, Person], person: PersonFactory, control: SandboxControl
-) -> None:
+async def test_second_call(two: tuple[Person, Person], person: PersonFactory, control: SandboxControl) -> None:
     anna, bob = two
     eve = await person("Eve")
     await establish(anna, bob)
@@ -205,10 +201,7 @@ async def test_call_survives_reconnect(two: tuple[Person, Person], control: Sand
     call = await establish(anna, bob)
     await control.cut(bob.phone, 0.5)
     await asyncio.gather(
-        *(
-            anna.ask(functions.phone.SendSignalingData(peer=peer(call), data=bytes([number])))
-            for number in range(3)
-        )
+        *(anna.ask(functions.phone.SendSignalingData(peer=peer(call), data=bytes([number]))) for number in range(3))
     )
     signals = [(await bob.update(types.UpdatePhoneCallSignalingData)).data for _ in range(3)]
     assert sorted(signals) == [b"\0", b"\1", b"\2"]

@@ -58,9 +58,7 @@ async def test_peer_flood_and_any_error(person: PersonFactory, control: SandboxC
         ("USER_DEACTIVATED_BAN", errors.UserDeactivatedBan),
     ],
 )
-async def test_revoke(
-    person: PersonFactory, control: SandboxControl, reason: str, error: type[Exception]
-) -> None:
+async def test_revoke(person: PersonFactory, control: SandboxControl, reason: str, error: type[Exception]) -> None:
     anna, bob = await person("Anna"), await person("Bob")
     user = await bob.input_of(anna)
     await control.revoke(anna.phone, reason)
@@ -72,9 +70,7 @@ async def test_revoke(
                 user_id=user,
                 random_id=1,
                 g_a_hash=os.urandom(32),
-                protocol=types.PhoneCallProtocol(
-                    min_layer=65, max_layer=92, library_versions=["9.0.0"], udp_p2p=True
-                ),
+                protocol=types.PhoneCallProtocol(min_layer=65, max_layer=92, library_versions=["9.0.0"], udp_p2p=True),
             )
             await bob.ask(query)
 
@@ -105,9 +101,7 @@ async def test_cut_and_resend(person: PersonFactory, control: SandboxControl) ->
     assert not [update for update in bob.updates if isinstance(update, types.UpdateNewMessage)]
 
 
-async def test_one_key_on_two_connections_is_counted(
-    dc: Dc, person: PersonFactory, control: SandboxControl
-) -> None:
+async def test_one_key_on_two_connections_is_counted(dc: Dc, person: PersonFactory, control: SandboxControl) -> None:
     anna = await person("Anna")
     before = await control.duplicates()
     second = new_client(dc, session_string=await anna.client.export_session_string())

@@ -58,9 +58,7 @@ async def test_users_of_four_bytes(person: PersonFactory) -> None:
     anna = await person("Anna")
     assert (await anna.ask(functions.users.GetUsers(id=[types.InputUserSelf()])))[0].is_self
     await anna.ask(
-        functions.account.SetPrivacy(
-            key=types.InputPrivacyKeyPhoneCall(), rules=[types.InputPrivacyValueDisallowAll()]
-        )
+        functions.account.SetPrivacy(key=types.InputPrivacyKeyPhoneCall(), rules=[types.InputPrivacyValueDisallowAll()])
     )
     rules = await anna.ask(functions.account.GetPrivacy(key=types.InputPrivacyKeyPhoneCall()))
     assert isinstance(rules.rules[0], types.PrivacyValueDisallowAll)

@@ -5,7 +5,6 @@ from __future__ import annotations
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-
 from teletrunk.errors import Refusal
 from teletrunk_worker.call import effects as do
 from teletrunk_worker.call import events as on

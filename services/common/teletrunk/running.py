@@ -8,6 +8,7 @@ import signal
 import sys
 from collections.abc import Callable, Coroutine
 from importlib import metadata
+from pathlib import Path
 from typing import Any, TypeVar
 
 import uvloop
@@ -59,15 +60,17 @@ def check_host() -> None:
     for name in ("Pyrogram", "pyrogrammod", "pyrofork"):
         with contextlib.suppress(metadata.PackageNotFoundError):
             metadata.version(name)
-            raise ConfigurationError(f"{name} is installed beside kurigram and breaks it: pip uninstall {name} kurigram, "
-                                     "then install kurigram again")
+            raise ConfigurationError(
+                f"{name} is installed beside kurigram and breaks it: pip uninstall {name} kurigram, "
+                "then install kurigram again"
+            )
     _check_processor()
 
 
 def _check_processor() -> None:
     """ntgcalls' encoders use these instructions without asking."""
     try:
-        with open("/proc/cpuinfo") as file:
+        with Path("/proc/cpuinfo").open() as file:
             flags = next((line.split() for line in file if line.startswith("flags")), None)
     except OSError:
         return

@@ -2,57 +2,64 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 
 import structlog
-from pydantic import Field
-
 from teletrunk import rpc, running
-from teletrunk.config import ServiceSettings, kept_secret, load
+from teletrunk.config import ConfigurationError, kept_secret, load
 from teletrunk.v1 import admin_pb2_grpc, manager_pb2_grpc
+
+from teletrunk_manager.accounts import Accounts
 from teletrunk_manager.admin_service import AdminService
+from teletrunk_manager.attachments import Attachments
+from teletrunk_manager.config import ManagerSettings
 from teletrunk_manager.configurations import Configurations
 from teletrunk_manager.db.database import Database
 from teletrunk_manager.live import Live
 from teletrunk_manager.manager_service import ManagerService
-from teletrunk_manager.passwords import PasswordSeal
+from teletrunk_manager.passwords import KEY_BYTES, PasswordSeal
+from teletrunk_manager.storages import Storages
+from teletrunk_manager.trunks import Trunks
 
 log = structlog.get_logger()
 
 
-class ManagerSettings(ServiceSettings):
-    """Prefix TELETRUNK_."""
-
-    database_url: str | None = Field(None, description="SQLAlchemy URL; DATA/manager.db when not given.")
-
-
 async def serve(settings: ManagerSettings) -> None:
-    database = Database(settings.database_url or f"sqlite+aiosqlite:///{settings.data / 'manager.db'}")
-    await database.open()
+    database = Database(settings.url())
+    try:
+        await database.open()
+        await _serve(settings, database)
+    finally:
+        await database.close()
+
+
+async def _serve(settings: ManagerSettings, database: Database) -> None:
     live = Live()
     configurations = Configurations(database, live)
-    seal = PasswordSeal(kept_secret(settings.data, "manager.key", lambda: os.urandom(32)))
-    token = settings.token()
-    server = rpc.Server(settings.manager_address, token)
+    trunks = Trunks(database, live, configurations, _seal(settings))
+    accounts = Accounts(database, live, configurations, Storages(live, settings.token()))
+    attachments = Attachments(database, live, configurations)
+    server = rpc.Server(settings.manager_address, settings.token())
     server.add(
-        manager_pb2_grpc.add_ManagerServiceServicer_to_server,
-        ManagerService(database, live, configurations, seal),
+        manager_pb2_grpc.add_ManagerServiceServicer_to_server, ManagerService(database, live, trunks, attachments)
     )
-    server.add(
-        admin_pb2_grpc.add_AdminServiceServicer_to_server,
-        AdminService(database, live, configurations, seal, token),
-    )
+    server.add(admin_pb2_grpc.add_AdminServiceServicer_to_server, AdminService(database, live, accounts, trunks))
     await server.start()
-    log.info("manager listening", address=settings.manager_address)
-    await running.until_stopped(_nothing_else())
-    await server.stop()
-    await database.close()
+    log.info("manager listening", address=f"{settings.manager_address.rpartition(':')[0]}:{server.port}")
+    try:
+        await running.until_stopped(configurations.keep_sending())
+    finally:
+        live.close()
+        await server.stop()
+        log.info("manager stopped")
 
 
-async def _nothing_else() -> None:
-    """The server's own tasks do the work."""
-    await asyncio.Event().wait()
+def _seal(settings: ManagerSettings) -> PasswordSeal:
+    key = kept_secret(settings.data, "manager.key", lambda: os.urandom(KEY_BYTES))
+    if len(key) != KEY_BYTES:
+        path = settings.data / "secrets" / "manager.key"
+        raise ConfigurationError(f"{path} is not a key of {KEY_BYTES} bytes: put the right file back")
+    return PasswordSeal(key)
 
 
 def main() -> None:

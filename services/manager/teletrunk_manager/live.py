@@ -5,20 +5,35 @@ from __future__ import annotations
 import asyncio
 import time
 from dataclasses import dataclass, field
+from typing import Literal
 
 from teletrunk.v1 import manager_pb2 as pb
 
+Kind = Literal["worker", "storage"]
 
-@dataclass
+
+@dataclass(eq=False)
 class Attached:
-    """One service's open stream."""
+    """One service's open stream. None in the outbox closes it."""
 
     service_id: str
-    kind: str
+    kind: Kind
     address: str
     outbox: asyncio.Queue[pb.AttachResponse | None] = field(default_factory=asyncio.Queue)
     heartbeat: pb.Heartbeat = field(default_factory=pb.Heartbeat)
-    seen: float = field(default_factory=time.monotonic)
+    seen_at: float = field(default_factory=time.time)
+    # The last one sent to a Worker.
+    config: pb.WorkerConfig | None = None
+
+    def beat(self, heartbeat: pb.Heartbeat) -> None:
+        self.heartbeat, self.seen_at = heartbeat, time.time()
+        self.outbox.put_nowait(pb.AttachResponse(pulse=pb.Pulse()))
+
+    def configure(self, config: pb.WorkerConfig) -> None:
+        """Sends the configuration, unless it is what the Worker has already."""
+        if self.config != config:
+            self.config = config
+            self.outbox.put_nowait(pb.AttachResponse(worker=config))
 
 
 class Live:
@@ -29,18 +44,26 @@ class Live:
 
     def attach(self, service: Attached) -> None:
         """The newest stream of a service is the one that counts; an older one is closed."""
-        if old := self._all.get(service.service_id):
+        if old := self._all.pop(service.service_id, None):
             old.outbox.put_nowait(None)
         self._all[service.service_id] = service
 
-    def detach(self, service: Attached) -> None:
-        if self._all.get(service.service_id) is service:
+    def detach(self, service: Attached) -> bool:
+        """False when a newer stream has taken its place already."""
+        current = self._all.get(service.service_id) is service
+        if current:
             del self._all[service.service_id]
+        return current
+
+    def close(self) -> None:
+        """Ends every stream."""
+        for service in self._all.values():
+            service.outbox.put_nowait(None)
 
     def find(self, service_id: str) -> Attached | None:
         return self._all.get(service_id)
 
-    def of_kind(self, kind: str) -> list[Attached]:
+    def of_kind(self, kind: Kind) -> list[Attached]:
         return [service for service in self._all.values() if service.kind == kind]
 
     def session(self, storage_id: str, session_id: str) -> pb.SessionReport | None:

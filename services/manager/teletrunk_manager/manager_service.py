@@ -2,115 +2,70 @@
 
 from __future__ import annotations
 
-import asyncio
 import time
 from collections.abc import AsyncIterator
 from typing import Any
 
 import sqlalchemy as sa
-import structlog
-from sqlalchemy.ext.asyncio import AsyncSession
-
 from teletrunk import rpc
 from teletrunk.errors import Refusal
 from teletrunk.identifiers import parse_called
-from teletrunk.v1 import call_pb2, manager_pb2 as pb, manager_pb2_grpc
-from teletrunk_manager.configurations import Configurations, assignment
+from teletrunk.v1 import call_pb2, manager_pb2_grpc
+from teletrunk.v1 import manager_pb2 as pb
+
+from teletrunk_manager.attachments import Attachments
+from teletrunk_manager.configurations import assignment
 from teletrunk_manager.db.database import Database
-from teletrunk_manager.db.tables import Account, Call, Service, Trunk
-from teletrunk_manager.domain import callers, digest
-from teletrunk_manager.live import Attached, Live
-from teletrunk_manager.passwords import PasswordSeal
-
-log = structlog.get_logger()
-
-_SILENCE_S = 15.0
+from teletrunk_manager.db.tables import Account, Call, Trunk
+from teletrunk_manager.domain.callers import caller_id, caller_name
+from teletrunk_manager.domain.tiers import tiers
+from teletrunk_manager.live import Live
+from teletrunk_manager.mistakes import Mistake, explaining
+from teletrunk_manager.trunks import Trunks
 
 
 class ManagerService(manager_pb2_grpc.ManagerServiceServicer):
-    def __init__(self, database: Database, live: Live, configurations: Configurations, seal: PasswordSeal) -> None:
+    def __init__(self, database: Database, live: Live, trunks: Trunks, attachments: Attachments) -> None:
         self._database = database
         self._live = live
-        self._configurations = configurations
-        self._seal = seal
-
-    # Attaching.
+        self._trunks = trunks
+        self._attachments = attachments
 
     async def Attach(self, requests: AsyncIterator[pb.AttachRequest], context: Any) -> AsyncIterator[pb.AttachResponse]:
-        first = await asyncio.wait_for(anext(aiter(requests)), rpc.DEADLINE_S)
-        service = await self._welcome(first)
-        if service is None:
-            await rpc.abort_bad_input(context, "the first message must be a hello")
-            return
-        reader = asyncio.get_running_loop().create_task(self._read(service, requests))
         try:
-            while (response := await service.outbox.get()) is not None:
+            async for response in self._attachments.hold(requests):
                 yield response
-        finally:
-            reader.cancel()
-            self._live.detach(service)
-            log.info("service detached", kind=service.kind, id=service.service_id)
-            if service.kind == "storage":
-                await self._configurations.push()
+        except Mistake as mistake:
+            await context.abort(mistake.code, str(mistake))
+        except Refusal as refusal:
+            await rpc.abort(context, refusal)
 
-    async def _welcome(self, first: pb.AttachRequest) -> Attached | None:
-        kind = first.WhichOneof("kind")
-        if kind == "worker":
-            hello, service_id, address = first.worker, first.worker.worker_id, first.worker.sip_address
-        elif kind == "storage":
-            hello, service_id, address = first.storage, first.storage.storage_id, first.storage.address
-        else:
-            return None
-        row = Service(
-            service_id=service_id,
-            kind=kind,
-            name=hello.name,
-            version=hello.version,
-            address=address,
-            last_seen=time.time(),
-        )
-        async with self._database.transaction() as session:
-            await session.merge(row)
-        service = Attached(service_id, kind, address)
-        self._live.attach(service)
-        log.info("service attached", kind=kind, id=service_id, address=address)
-        if kind == "worker":
-            service.outbox.put_nowait(pb.AttachResponse(worker=await self._configurations.current()))
-        else:
-            await self._configurations.push()
-        return service
-
-    async def _read(self, service: Attached, requests: AsyncIterator[pb.AttachRequest]) -> None:
-        """Takes heartbeats; a stream that says nothing for too long is closed."""
-        try:
-            while True:
-                request = await asyncio.wait_for(anext(aiter(requests)), _SILENCE_S)
-                if request.WhichOneof("kind") == "heartbeat":
-                    service.heartbeat, service.seen = request.heartbeat, time.monotonic()
-                    service.outbox.put_nowait(pb.AttachResponse(pulse=pb.Pulse()))
-        except (StopAsyncIteration, TimeoutError):
-            service.outbox.put_nowait(None)
-
-    # Questions.
-
-    @rpc.refusing
+    @explaining
     async def Register(self, request: pb.RegisterRequest, context: Any) -> pb.RegisterResponse:
-        async with self._database.transaction() as session:
-            trunk, account = await self._authenticated(session, request.digest)
-        report = self._live.session(account.storage_id, account.session_id)
+        trunk, account = await self._trunks.authenticated(request.digest)
         if self._live.find(account.storage_id) is None:
             raise Refusal("storage-off")
+        report = self._live.session(account.storage_id, account.session_id)
         if report is not None and report.state == pb.SESSION_STATE_UNAUTHORIZED:
             raise Refusal("account-inactive", report.reason)
         return pb.RegisterResponse(trunk_id=trunk.trunk_id, login=trunk.login)
 
-    @rpc.refusing
+    @explaining
     async def RouteCall(self, request: pb.RouteCallRequest, context: Any) -> pb.RouteCallResponse:
         asked = _step("worker", "manager", "RouteCall")
-        async with self._database.transaction() as session:
-            trunk, account = await self._authenticated(session, request.digest)
+        trunk, account = await self._trunks.authenticated(request.digest)
         if parse_called(request.called) is None:
             raise Refusal("user-not-found", "not a phone, @username or user id")
+        self._require_active(account)
+        return pb.RouteCallResponse(
+            trunk_id=trunk.trunk_id,
+            account_id=account.account_id,
+            session=assignment(account, self._live),
+            codecs=trunk.codecs.split(","),
+            steps=[asked, _step("manager", "worker", f"route: account {account.phone or account.username}")],
+        )
+
+    def _require_active(self, account: Account) -> None:
         if self._live.find(account.storage_id) is None:
             raise Refusal("storage-unreachable")
         report = self._live.session(account.storage_id, account.session_id)
@@ -118,63 +73,45 @@ class ManagerService(manager_pb2_grpc.ManagerServiceServicer):
             raise Refusal("no-active-session")
         if report.state != pb.SESSION_STATE_ACTIVE:
             raise Refusal("session-disconnected", report.reason)
-        return pb.RouteCallResponse(
-            trunk_id=trunk.trunk_id,
-            account_id=account.account_id,
-            session=assignment(account, self._live),
-            codecs=trunk.codecs.split(","),
-            steps=[asked, _step("manager", "worker", f"route: {account.username or account.phone}")],
-        )
 
-    @rpc.refusing
+    @explaining
     async def RouteIncoming(self, request: pb.RouteIncomingRequest, context: Any) -> pb.RouteIncomingResponse:
         asked = _step("worker", "manager", "RouteIncoming")
         async with self._database.transaction() as session:
             account = await session.scalar(sa.select(Account).where(Account.session_id == request.session_id))
             if account is None:
-                raise Refusal("worker-unavailable")
-            own = await session.scalar(sa.select(Account).where(Account.user_id == request.caller.user_id))
-            if own is not None:
+                raise Refusal("worker-unavailable", "the session belongs to no account")
+            if await session.scalar(sa.select(Account.user_id).where(Account.user_id == request.caller.user_id)):
                 raise Refusal("caller-is-gateway")
-            query = sa.select(Trunk).where(Trunk.account_id == account.account_id).order_by(Trunk.priority)
-            trunks = (await session.scalars(query)).all()
-        tiers: dict[int, pb.IncomingTier] = {}
-        for trunk in trunks:
-            target = pb.IncomingTarget(trunk_id=trunk.trunk_id, login=trunk.login, codecs=trunk.codecs.split(","))
-            tiers.setdefault(trunk.priority, pb.IncomingTier()).targets.append(target)
+            found = await session.scalars(sa.select(Trunk).where(Trunk.account_id == account.account_id))
+            order = tiers(found.all())
+        text = f"route: account {account.phone or account.username}, {sum(map(len, order))} trunk(s)"
         return pb.RouteIncomingResponse(
             account_id=account.account_id,
-            tiers=tiers.values(),
-            caller_id=callers.caller_id(request.caller),
-            caller_name=callers.caller_name(request.caller),
-            steps=[asked, _step("manager", "worker", f"{len(trunks)} trunk(s)")],
+            tiers=[pb.IncomingTier(targets=[_target(trunk) for trunk in tier]) for tier in order],
+            caller_id=caller_id(request.caller),
+            caller_name=caller_name(request.caller),
+            steps=[asked, _step("manager", "worker", text)],
         )
 
-    @rpc.refusing
+    @explaining
     async def ReportCall(self, request: pb.ReportCallRequest, context: Any) -> pb.ReportCallResponse:
         record = request.record
+        if not record.call_id:
+            raise Mistake("a call's record needs the call's id")
+        row = Call(
+            call_id=record.call_id,
+            account_id=record.account_id,
+            invited_at=record.invited_at,
+            record=record.SerializeToString(),
+        )
         async with self._database.transaction() as session:
-            await session.merge(
-                Call(
-                    call_id=record.call_id,
-                    account_id=record.account_id,
-                    invited_at=record.invited_at,
-                    record=record.SerializeToString(),
-                )
-            )
+            await session.merge(row)
         return pb.ReportCallResponse()
 
-    async def _authenticated(self, session: AsyncSession, answer: pb.Digest) -> tuple[Trunk, Account]:
-        """The trunk that these credentials belong to, with its account."""
-        trunk = await session.scalar(sa.select(Trunk).where(Trunk.login == answer.username))
-        if trunk is None:
-            raise Refusal("login-not-found")
-        fields = {field.name: getattr(answer, field.name) for field in answer.DESCRIPTOR.fields}
-        password = self._seal.open(trunk.sealed_password, trunk.trunk_id)
-        if not digest.matches(digest.DigestAnswer(**fields), password):
-            raise Refusal("wrong-password")
-        account = await session.get_one(Account, trunk.account_id)
-        return trunk, account
+
+def _target(trunk: Trunk) -> pb.IncomingTarget:
+    return pb.IncomingTarget(trunk_id=trunk.trunk_id, login=trunk.login, codecs=trunk.codecs.split(","))
 
 
 def _step(source: str, target: str, text: str) -> call_pb2.CallStep:

@@ -5,14 +5,21 @@ from __future__ import annotations
 import os
 import secrets
 
+from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
+KEY_BYTES = 32
 _ALPHABET = "abcdefghijkmnpqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ23456789"  # no l, o, I, O, 0, 1
 _LENGTH = 20
 _NONCE_BYTES = 12
 
 
+class SealBroken(Exception):
+    """The password was sealed under another key, or for another trunk."""
+
+
 def make_password() -> str:
+    """A fresh password that can be read aloud and typed without doubt."""
     return "".join(secrets.choice(_ALPHABET) for _ in range(_LENGTH))
 
 
@@ -27,4 +34,8 @@ class PasswordSeal:
         return nonce + self._cipher.encrypt(nonce, password.encode(), trunk_id.encode())
 
     def open(self, sealed: bytes, trunk_id: str) -> str:
-        return self._cipher.decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], trunk_id.encode()).decode()
+        """Raises `SealBroken`."""
+        try:
+            return self._cipher.decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], trunk_id.encode()).decode()
+        except InvalidTag:
+            raise SealBroken(trunk_id) from None

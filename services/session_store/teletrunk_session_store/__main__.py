@@ -2,16 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import os
 import secrets
 import socket
 
 import structlog
-
 from teletrunk import rpc, running
 from teletrunk.config import kept_secret, load
 from teletrunk.v1 import session_store_pb2_grpc
+
 from teletrunk_session_store.config import StorageSettings
 
 log = structlog.get_logger()

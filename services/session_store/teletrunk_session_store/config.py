@@ -7,7 +7,6 @@ import os
 from pathlib import Path
 
 from pydantic import Field, SecretStr, field_validator
-
 from teletrunk.config import ConfigurationError, ServiceSettings, checked_address, kept_secret
 
 _SAMPLE_API_HASH = "0123456789abcdef0123456789abcdef"  # the one in Telegram's own documentation

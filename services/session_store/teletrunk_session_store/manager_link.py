@@ -9,9 +9,10 @@ from collections.abc import AsyncIterator
 
 import grpc
 import structlog
-
 from teletrunk import __version__, rpc
-from teletrunk.v1 import manager_pb2 as pb, manager_pb2_grpc
+from teletrunk.v1 import manager_pb2 as pb
+from teletrunk.v1 import manager_pb2_grpc
+
 from teletrunk_session_store.sessions import Sessions
 
 log = structlog.get_logger()

@@ -10,10 +10,11 @@ from typing import Any
 import grpc
 import structlog
 from pyrogram import raw
-
 from teletrunk import rpc
 from teletrunk.errors import Refusal
-from teletrunk.v1 import call_pb2, session_store_pb2 as pb, session_store_pb2_grpc
+from teletrunk.v1 import call_pb2, session_store_pb2_grpc
+from teletrunk.v1 import session_store_pb2 as pb
+
 from teletrunk_session_store.sessions import Sessions, send_message
 from teletrunk_session_store.telegram import peers
 from teletrunk_session_store.telegram.phone_call import PhoneCall, peer_message

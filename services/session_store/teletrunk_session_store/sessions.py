@@ -9,9 +9,10 @@ from collections.abc import AsyncIterator
 
 import structlog
 from pyrogram import raw
-
 from teletrunk.errors import Refusal
-from teletrunk.v1 import manager_pb2, session_store_pb2 as pb
+from teletrunk.v1 import manager_pb2
+from teletrunk.v1 import session_store_pb2 as pb
+
 from teletrunk_session_store.telegram.clients import Clients
 from teletrunk_session_store.telegram.phone_call import peer_message
 from teletrunk_session_store.telegram.session import Incoming, Session, SessionState

@@ -6,10 +6,10 @@ import secrets
 import socket
 
 import structlog
-
 from teletrunk import __version__, running
 from teletrunk.config import ConfigurationError, kept_secret, load
 from teletrunk.v1 import manager_pb2 as pb
+
 from teletrunk_worker.call.rim import Rim
 from teletrunk_worker.calls import Calls
 from teletrunk_worker.config import WorkerSettings

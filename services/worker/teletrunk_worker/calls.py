@@ -7,9 +7,10 @@ import secrets
 import time
 
 import structlog
-
 from teletrunk.errors import Refusal
-from teletrunk.v1 import call_pb2, manager_pb2, session_store_pb2 as pb
+from teletrunk.v1 import call_pb2, manager_pb2
+from teletrunk.v1 import session_store_pb2 as pb
+
 from teletrunk_worker.call import events as on
 from teletrunk_worker.call import machine
 from teletrunk_worker.call.rim import Rim

@@ -5,7 +5,6 @@ from __future__ import annotations
 import ipaddress
 
 from pydantic import Field, field_validator
-
 from teletrunk.config import ConfigurationError, ServiceSettings, checked_address
 
 _PORTS_A_HOST = 32  # four calls need sixteen; the rest lets used ports rest
@@ -14,7 +13,7 @@ _PORTS_A_HOST = 32  # four calls need sixteen; the rest lets used ports rest
 class WorkerSettings(ServiceSettings):
     """Prefix TELETRUNK_."""
 
-    sip_address: str = Field("0.0.0.0:5060", description="host:port of SIP over UDP and TCP.")  # noqa: S104  SIP is public
+    sip_address: str = Field("0.0.0.0:5060", description="host:port of SIP over UDP and TCP.")
     public_address: str | None = Field(None, description="The address PBXs reach this Worker at, when behind NAT.")
     rtp_ports: str = Field("16384-32768", description="first-last UDP port of the sound towards PBXs.")
     max_calls: int = Field(20, ge=1, le=400, description="Simultaneous calls.")

@@ -34,8 +34,13 @@ def _state(account: pb.Account) -> str:
 def add(
     phone: Annotated[str, typer.Argument(help="The account's number, with + and country code.")],
     code: Annotated[str | None, typer.Option(help="The login code, when it is known already.")] = None,
-    password: Annotated[str | None, typer.Option(envvar="TELETRUNK_TWO_STEP_PASSWORD", help="Two-step password; "
-                                                 "better given in the environment or when asked.")] = None,
+    password: Annotated[
+        str | None,
+        typer.Option(
+            envvar="TELETRUNK_TWO_STEP_PASSWORD",
+            help="Two-step password; better given in the environment or when asked.",
+        ),
+    ] = None,
     as_json: Json = False,
 ) -> None:
     """Signs a Telegram account in: asks for the code, and for the two-step password if there is one."""
@@ -43,8 +48,11 @@ def add(
     if not as_json:
         typer.echo(f"Telegram has sent a code to {phone} ({started.code_sent_by}).", err=True)
     account = _submit_code(started.sign_in_id, _answer("Code", code), password)
-    show(account, as_json, lambda: typer.echo(f"Signed in as {account.name} ({account.phone}). "
-                                              f"Next: teletrunk trunk add {account.phone}"))
+    show(
+        account,
+        as_json,
+        lambda: typer.echo(f"Signed in as {account.name} ({account.phone}). Next: teletrunk trunk add {account.phone}"),
+    )
 
 
 def _submit_code(sign_in_id: str, code: str, password: str | None) -> pb.Account:

@@ -35,7 +35,8 @@ def ask(work: Callable[[Admin], Awaitable[Answer]]) -> Answer:
     try:
         return asyncio.run(run())
     except grpc.aio.AioRpcError as error:
-        if error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED) and not rpc.refusal_of(error):
+        away = error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
+        if away and not rpc.refusal_of(error):
             fail(f"the Manager at {settings.manager_address} does not answer: is it running? (teletrunk up)")
         if error.code() is grpc.StatusCode.UNAUTHENTICATED:
             fail(f"the Manager at {settings.manager_address} belongs to another data directory: set TELETRUNK_DATA")

@@ -82,8 +82,10 @@ async def _up(stack: Stack) -> None:
                 typer.echo(f"PBXs register at {attached.address} (SIP over UDP or TCP)")
         typer.echo(f"Data and logs are in {stack.data}")
         if stack.sandbox:
-            typer.echo(f"Local Telegram at {stack.sandbox['host']}:{stack.sandbox['port']}; "
-                       f"its sign-in codes are in {stack.data / 'logs' / 'sandbox.log'}")
+            typer.echo(
+                f"Local Telegram at {stack.sandbox['host']}:{stack.sandbox['port']}; "
+                f"its sign-in codes are in {stack.data / 'logs' / 'sandbox.log'}"
+            )
         typer.echo("Next: teletrunk account add +PHONE, then teletrunk trunk add +PHONE. Ctrl-C stops everything.")
         await stop.wait()
     finally:

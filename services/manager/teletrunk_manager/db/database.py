@@ -3,25 +3,33 @@
 from __future__ import annotations
 
 import contextlib
+import sqlite3
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
 
+import structlog
 from alembic import command
 from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, event
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
-
 from teletrunk.config import ConfigurationError
 from teletrunk.errors import Refusal
 
+log = structlog.get_logger()
+
 
 class Database:
+    """Raises `ConfigurationError` for a URL that is none."""
+
     def __init__(self, url: str) -> None:
-        self._engine = create_async_engine(url)
+        try:
+            self._engine = create_async_engine(url)
+        except (ArgumentError, ImportError) as error:
+            raise ConfigurationError(f"TELETRUNK_DATABASE_URL: {_line(error)}") from None
         if self._engine.dialect.name == "sqlite":
             _make_sqlite_safe(self._engine)
         self._sessions = async_sessionmaker(self._engine, expire_on_commit=False)
@@ -31,25 +39,33 @@ class Database:
         try:
             async with self._engine.begin() as connection:
                 await connection.run_sync(_migrate)
-        except (DBAPIError, OSError) as error:
-            raise ConfigurationError(f"TELETRUNK_DATABASE_URL: the database cannot be used: {error}") from None
+        except (SQLAlchemyError, sqlite3.Error, OSError) as error:
+            where = self._engine.url.render_as_string(hide_password=True)
+            raise ConfigurationError(f"the database {where} cannot be used: {_line(error)}") from None
 
     async def close(self) -> None:
         await self._engine.dispose()
 
     @contextlib.asynccontextmanager
     async def transaction(self) -> AsyncIterator[AsyncSession]:
-        """Committed at the end of the block. A database that fails is row 3 of the error contract."""
+        """Committed at the end of the block. A database that fails is `Refusal("database-error")`."""
         try:
             async with self._sessions.begin() as session:
                 yield session
-        except (SQLAlchemyError, OSError) as error:
+        except (SQLAlchemyError, sqlite3.Error, OSError) as error:
+            log.error("database failed", error=_line(error))
             raise Refusal("database-error") from error
+
+
+def _line(error: Exception) -> str:
+    """What went wrong, without the statement, its values and SQLAlchemy's link."""
+    cause = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
+    return (str(cause).splitlines() or [type(cause).__name__])[0]
 
 
 def _migrate(connection: Connection) -> None:
     config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent.parent / "migrations"))
+    config.set_main_option("script_location", str(Path(__file__).parent.parent / "migrations").replace("%", "%%"))
     config.attributes["connection"] = connection
     known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
     current = MigrationContext.configure(connection).get_current_revision()

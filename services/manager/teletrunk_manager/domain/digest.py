@@ -4,11 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import hmac
-from collections.abc import Callable
 from dataclasses import dataclass
 
 REALM = "teletrunk"
-_HASHES: dict[str, Callable[[bytes], "hashlib._Hash"]] = {"MD5": hashlib.md5, "SHA-256": hashlib.sha256}
+_HASHES = {"MD5": "md5", "SHA-256": "sha256"}
 
 
 @dataclass(frozen=True)
@@ -34,9 +33,11 @@ def matches(answer: DigestAnswer, password: str, realm: str = REALM) -> bool:
         return False
 
     def digest(*parts: str) -> str:
-        return algorithm(":".join(parts).encode()).hexdigest()
+        return hashlib.new(algorithm, ":".join(parts).encode(), usedforsecurity=False).hexdigest()
 
     secret = digest(answer.username, answer.realm, password)
     request = digest(answer.method, answer.uri)
     middle = (answer.nonce, answer.nc, answer.cnonce, answer.qop) if answer.qop else (answer.nonce,)
-    return hmac.compare_digest(digest(secret, *middle, request), answer.response.lower())
+    expected = digest(secret, *middle, request)
+    # As bytes: a response that is no ASCII is wrong, not an error.
+    return hmac.compare_digest(expected.encode(), answer.response.lower().encode())

@@ -11,9 +11,9 @@ from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from pyrogram.connection import Connection
 from pyrogram.crypto import rsa
 from pyrogram.raw.core.primitives import Bytes
-
 from teletrunk import __version__
 from teletrunk.config import ConfigurationError
+
 from teletrunk_session_store.config import StorageSettings
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from pyrogram.errors import FloodWait, RPCError, Unauthorized
-
 from teletrunk.errors import Refusal
 
 _ROWS = {

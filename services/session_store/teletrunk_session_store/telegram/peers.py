@@ -5,9 +5,9 @@ from __future__ import annotations
 from typing import Any
 
 from pyrogram import raw
-
 from teletrunk.errors import Refusal
 from teletrunk.identifiers import Called, parse_called
+
 from teletrunk_session_store.telegram.session import Session
 from teletrunk_session_store.vault.store import KnownPeer, Vault
 

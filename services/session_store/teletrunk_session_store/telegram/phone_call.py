@@ -14,9 +14,10 @@ from typing import Any
 
 import structlog
 from pyrogram import raw
-
 from teletrunk.errors import Refusal
-from teletrunk.v1 import call_pb2, session_store_pb2 as pb
+from teletrunk.v1 import call_pb2
+from teletrunk.v1 import session_store_pb2 as pb
+
 from teletrunk_session_store.telegram import peers
 from teletrunk_session_store.telegram.exchange import Agreed, Exchange, ExchangeFailed
 from teletrunk_session_store.telegram.session import Session
@@ -116,9 +117,7 @@ class PhoneCall:
     async def _handle(self, item: Any) -> None:
         match item:
             case pb.SignallingData():
-                await self._session.invoke(
-                    raw.functions.phone.SendSignalingData(peer=self._peer, data=item.data)
-                )
+                await self._session.invoke(raw.functions.phone.SendSignalingData(peer=self._peer, data=item.data))
             case pb.AcceptCall():
                 await self._accept()
             case pb.DiscardCall():
@@ -209,7 +208,9 @@ class PhoneCall:
 
     def _discarded(self, call: Any) -> None:
         self._over = True
-        reason = next((key for key, kind in _REASONS.items() if isinstance(call.reason, kind)), pb.DISCARD_REASON_HANGUP)
+        reason = next(
+            (key for key, kind in _REASONS.items() if isinstance(call.reason, kind)), pb.DISCARD_REASON_HANGUP
+        )
         self._step("telegram", "storage", f"phoneCallDiscarded {_name(reason)}")
         self._say(discarded=pb.CallDiscarded(reason=reason, by_peer=True))
 

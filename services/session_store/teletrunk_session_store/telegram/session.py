@@ -18,8 +18,8 @@ import structlog
 from pyrogram import Client, raw
 from pyrogram.errors import RPCError, Unauthorized
 from pyrogram.handlers import RawUpdateHandler
-
 from teletrunk.errors import Refusal
+
 from teletrunk_session_store.telegram import failures
 from teletrunk_session_store.telegram.clients import Clients
 from teletrunk_session_store.vault.store import KnownPeer, Vault

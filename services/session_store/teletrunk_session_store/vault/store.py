@@ -9,8 +9,8 @@ from typing import Any
 import sqlalchemy as sa
 from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
-
 from teletrunk.config import ConfigurationError
+
 from teletrunk_session_store.vault.seal import Seal, Sealed, WrongKey
 
 _tables = sa.MetaData()
@@ -120,9 +120,7 @@ class Vault:
     async def get_session(self, session_id: str) -> str:
         """The opened session. Keep it no longer than it takes to hand it to a client."""
         async with self._engine.connect() as connection:
-            row = (
-                await connection.execute(sa.select(_sessions).where(_sessions.c.session_id == session_id))
-            ).one()
+            row = (await connection.execute(sa.select(_sessions).where(_sessions.c.session_id == session_id))).one()
         return self._seal.open(Sealed(row.wrapped_key, row.value), session_id).decode()
 
     async def remove_session(self, session_id: str) -> None:
@@ -137,9 +135,7 @@ class Vault:
         now = time.time()
         async with self._engine.begin() as connection:
             row = (
-                await connection.execute(
-                    sa.select(_leases).where(_leases.c.session_id == session_id).with_for_update()
-                )
+                await connection.execute(sa.select(_leases).where(_leases.c.session_id == session_id).with_for_update())
             ).first()
             if row is None:
                 await connection.execute(

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from teletrunk.errors import Refusal
+
 from teletrunk_worker.call.events import Target
 
 

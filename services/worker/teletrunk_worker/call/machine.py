@@ -23,6 +23,7 @@ from dataclasses import dataclass, field, replace
 from enum import Enum
 
 from teletrunk.errors import Refusal
+
 from teletrunk_worker.call import effects as do
 from teletrunk_worker.call import events as on
 
@@ -346,9 +347,7 @@ def _tier_expired(state: State, event: on.Expired) -> Step:
     """Nobody of this tier answered: stop ringing it and try the next."""
     if event.timer != "call":
         return state, []
-    stop: list[do.Effect] = [
-        do.EndSip(leg, 487, "No answer") for leg, ending in state.sip_legs if not ending
-    ]
+    stop: list[do.Effect] = [do.EndSip(leg, 487, "No answer") for leg, ending in state.sip_legs if not ending]
     quiet = replace(state, sip_legs=tuple((leg, True) for leg, _ in state.sip_legs), last_status=480)
     after, actions = _next_tier(replace(quiet, last_phrase="No answer"))
     return after, stop + actions
@@ -428,7 +427,7 @@ _FROM_SIP: _Tables = {
     },
     Phase.UP: {on.TelegramEnded: _telegram_over, on.SipEnded: _sip_over, on.MediaFailed: _media_lost},
     Phase.ENDING: _ENDING,
-    Phase.ENDED: {event: _ignore for event in (on.HangUp, on.HostDied, on.TelegramLost)},
+    Phase.ENDED: dict.fromkeys((on.HangUp, on.HostDied, on.TelegramLost), _ignore),
 }
 
 _FROM_TELEGRAM: _Tables = {
@@ -459,6 +458,6 @@ _FROM_TELEGRAM: _Tables = {
         on.MediaFailed: _media_lost,
     },
     Phase.ENDING: _ENDING,
-    Phase.ENDED: {event: _ignore for event in (on.HangUp, on.HostDied, on.TelegramLost)},
+    Phase.ENDED: dict.fromkeys((on.HangUp, on.HostDied, on.TelegramLost), _ignore),
 }
 _FROM_TELEGRAM[Phase.RINGING] = _FROM_TELEGRAM[Phase.DIALLING]

@@ -12,9 +12,10 @@ import contextlib
 from typing import Any
 
 import structlog
-
 from teletrunk.errors import Refusal
-from teletrunk.v1 import call_pb2, manager_pb2, session_store_pb2 as pb
+from teletrunk.v1 import call_pb2, manager_pb2
+from teletrunk.v1 import session_store_pb2 as pb
+
 from teletrunk_worker.call import effects as do
 from teletrunk_worker.call import events as on
 from teletrunk_worker.call import machine
@@ -92,8 +93,9 @@ class CallRunner:
     async def _carry_out(self, effect: do.Effect) -> None:
         match effect:
             case do.StartTelegram():
-                self.open_stream(start=pb.StartCall(
-                    session_id=self.session.session_id, call_id=self.call_id, called=self.called))
+                self.open_stream(
+                    start=pb.StartCall(session_id=self.session.session_id, call_id=self.call_id, called=self.called)
+                )
             case do.AcceptTelegram():
                 self._attach(self._state.winner)
                 self._ask(accept=pb.AcceptCall())

@@ -14,8 +14,8 @@ from typing import Any, Protocol
 
 import structlog
 from sipmessage import Request, Response
-
 from teletrunk.errors import Refusal
+
 from teletrunk_worker.edge import messages
 from teletrunk_worker.edge.dialogs import Dialog, Dialogs
 from teletrunk_worker.edge.digest import Credentials, Freshness, Nonces, credentials_of
@@ -186,9 +186,7 @@ class Edge:
             log.info("registration refused", login=credentials.username, peer=flow.peer[0], row=refusal.row.id)
             transaction.answer(messages.refuse(request, refusal))
         except IntervalTooBrief:
-            transaction.answer(
-                messages.respond(request, 423, "Interval Too Brief", [("Min-Expires", str(SHORTEST_S))])
-            )
+            transaction.answer(messages.respond(request, 423, "Interval Too Brief", [("Min-Expires", str(SHORTEST_S))]))
         except BadContact as error:
             transaction.answer(messages.respond(request, 400, str(error)))
         else:

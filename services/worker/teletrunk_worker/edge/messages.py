@@ -7,8 +7,8 @@ import secrets
 from collections.abc import Iterable
 
 from sipmessage import URI, Address, Message, Parameters, Request, Response, Via
-
 from teletrunk.errors import Refusal
+
 from teletrunk_worker.edge.flows import LARGEST_MESSAGE
 
 _MOST_HEADER_LINES = 200

@@ -67,9 +67,7 @@ class Registrar:
             self._apply(request, trunk_id, login, flow, contact, min(seconds, LONGEST_S))
         return self.bindings(trunk_id)
 
-    def _apply(
-        self, request: Request, trunk_id: str, login: str, flow: Flow, contact: Address, seconds: int
-    ) -> None:
+    def _apply(self, request: Request, trunk_id: str, login: str, flow: Flow, contact: Address, seconds: int) -> None:
         known = self.bindings(trunk_id)
         same = next((binding for binding in known if binding.contact.uri == contact.uri), None)
         if same and same.call_id == request.call_id and same.sequence > request.cseq.sequence:

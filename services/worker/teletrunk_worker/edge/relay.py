@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from sipmessage import Request, Response
-
 from teletrunk.errors import Refusal
+
 from teletrunk_worker.edge import messages
 from teletrunk_worker.edge.dialogs import Dialog, Dialogs
 from teletrunk_worker.edge.flows import Flow, UdpEndpoint

@@ -12,10 +12,15 @@ from teletrunk_worker.legs.ring import Ring
 from teletrunk_worker.legs.stretch import HALF_TAPS, crossfade, fade_in, fade_out, resample_block
 
 _WINDOW_MS = 400
-_FIRST_RESERVE_MS = 10
+_FIRST_RESERVE_MS = 12  # a block of 10 ms may slip past a tick of the other clock at any time
 _MOST_RESERVE_MS = 60
 _CALM_WINDOWS = 50  # 20 s without a gap: try a smaller reserve again
-_JUMP_ABOVE_MS = 100  # a reserve this far over target is a stall, not drift
+_JUMP_ABOVE_MS = 40  # a reserve this far over target is a stall, not drift
+_JUMP_AT_START_MS = 8  # in the first window nobody has spoken yet: settle at once
+_TOO_MUCH_MS = 10
+_TOO_LITTLE_MS = 1
+# One sample in 100 ms is 0.125 % of pitch, which nobody hears, and ten times what bad clocks need.
+_CORRECTION_EVERY_MS = 100
 
 
 class Playout:
@@ -36,8 +41,10 @@ class Playout:
         self._blocks_seen = 0
         self._calm_windows = 0
         self._correction = 0  # samples still to drop (positive) or to insert (negative)
+        self._until_correction = 0  # blocks
         self._backlog = 0  # samples to jump over with the next block
-        self.started = False
+        self._settling = True
+        self._shortfall = 0  # what the first window has shown to be missing at the start
         self.late = 0  # blocks that were missing when their time came
 
     def next_block(self) -> bytes:
@@ -55,11 +62,12 @@ class Playout:
 
     def _start(self) -> bool:
         """Waits until the reserve is there, so that the first burst does not become the first gap."""
-        surplus = self._ring.available - self._block - self._reserve
+        surplus = self._ring.available - self._block - self._reserve - self._shortfall
         if surplus < 0:
             return False
         self._ring.skip(surplus)  # what piled up while nobody listened is only delay
-        self._playing = self._resuming = self.started = True
+        self._playing = self._resuming = True
+        self._shortfall = 0
         self._forget_window()
         return True
 
@@ -69,6 +77,7 @@ class Playout:
         self._playing = False
         self._correction = self._backlog = 0
         self._calm_windows = 0
+        self._settling = True
         self._reserve = min(self._reserve + 10 * self._per_ms, _MOST_RESERVE_MS * self._per_ms)
         faded, self._last = fade_out(self._last), self._silence
         return faded
@@ -76,7 +85,9 @@ class Playout:
     def _take(self) -> bytes | None:
         if self._backlog:
             return self._jumped()
-        if self._correction:
+        self._until_correction -= 1
+        if self._correction and self._until_correction <= 0:
+            self._until_correction = _CORRECTION_EVERY_MS * self._per_ms // self._block
             return self._corrected()
         return self._ring.read(self._block)
 
@@ -100,12 +111,15 @@ class Playout:
         if self._calm_windows >= _CALM_WINDOWS and self._reserve > _FIRST_RESERVE_MS * self._per_ms:
             self._reserve -= 5 * self._per_ms
             self._calm_windows = 0
-        if surplus > _JUMP_ABOVE_MS * self._per_ms:
+        if self._settling and surplus < -_TOO_LITTLE_MS * self._per_ms:
+            self._playing, self._shortfall, surplus = False, -surplus, 0
+        limit = _JUMP_AT_START_MS if self._settling else _JUMP_ABOVE_MS
+        self._settling = False
+        if surplus > limit * self._per_ms:
             self._backlog = surplus
-        elif abs(surplus) > 2 * self._per_ms:
-            # At most one sample a block: a tenth of the window is slow enough not to overshoot.
-            self._correction = surplus // 2
-            self._correction = max(-self._window_blocks // 2, min(self._window_blocks // 2, self._correction))
+        elif surplus > _TOO_MUCH_MS * self._per_ms or surplus < -_TOO_LITTLE_MS * self._per_ms:
+            most = _WINDOW_MS // _CORRECTION_EVERY_MS
+            self._correction = max(-most, min(most, surplus))
         self._forget_window()
 
     def _jumped(self) -> bytes | None:

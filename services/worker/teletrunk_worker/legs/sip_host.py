@@ -272,7 +272,12 @@ class SipHost:
         """The dialog is over. The object lives on until the pump is out of pjsua2's callback."""
         if self.calls.pop(call.call_id, None):
             self.tell(
-                event="ended", call=call.call_id, status=status, phrase=phrase, by_us=call.hung_up_by_us, stats=call.stats
+                event="ended",
+                call=call.call_id,
+                status=status,
+                phrase=phrase,
+                by_us=call.hung_up_by_us,
+                stats=call.stats,
             )
             self.orphans.append(call)
 

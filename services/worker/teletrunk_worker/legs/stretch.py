@@ -57,7 +57,9 @@ def crossfade(old: bytes, new: bytes) -> bytes:
     """`old` fades out while `new` fades in; both of the same length. For jumps after a stall."""
     count = len(new) // 2
     before, after = unpack(f"<{count}h", old), unpack(f"<{count}h", new)
-    return pack(f"<{count}h", *((a * (count - i) + b * i) // count for i, (a, b) in enumerate(zip(before, after, strict=True))))
+    return pack(
+        f"<{count}h", *((a * (count - i) + b * i) // count for i, (a, b) in enumerate(zip(before, after, strict=True)))
+    )
 
 
 def fade_out(pcm: bytes) -> bytes:

@@ -15,8 +15,8 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 import structlog
-
 from teletrunk.errors import Refusal
+
 from teletrunk_worker.legs.wire import Message, PeerGone, Wire
 
 log = structlog.get_logger()

@@ -13,10 +13,11 @@ from typing import TypeVar
 import grpc
 import structlog
 from google.protobuf import json_format
-
 from teletrunk import rpc
 from teletrunk.errors import Refusal
-from teletrunk.v1 import call_pb2, manager_pb2 as pb, manager_pb2_grpc
+from teletrunk.v1 import call_pb2, manager_pb2_grpc
+from teletrunk.v1 import manager_pb2 as pb
+
 from teletrunk_worker.edge.digest import Credentials
 
 log = structlog.get_logger()
@@ -68,7 +69,9 @@ class ManagerLink:
         )
         return await _asked(self._stub.Register(request, timeout=_QUESTION_S))
 
-    async def route_call(self, call_id: str, credentials: Credentials, source: str, called: str) -> pb.RouteCallResponse:
+    async def route_call(
+        self, call_id: str, credentials: Credentials, source: str, called: str
+    ) -> pb.RouteCallResponse:
         request = pb.RouteCallRequest(
             call_id=call_id,
             worker_id=self._hello.worker_id,

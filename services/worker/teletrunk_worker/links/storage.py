@@ -8,10 +8,10 @@ from collections.abc import AsyncIterator, Callable
 
 import grpc
 import structlog
-
 from teletrunk import rpc
 from teletrunk.errors import Refusal
-from teletrunk.v1 import manager_pb2, session_store_pb2 as pb, session_store_pb2_grpc
+from teletrunk.v1 import manager_pb2, session_store_pb2_grpc
+from teletrunk.v1 import session_store_pb2 as pb
 
 log = structlog.get_logger()
 

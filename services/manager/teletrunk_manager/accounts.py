@@ -1,0 +1,153 @@
+"""Telegram accounts: signing in at a Storage, listing, removing."""
+
+from __future__ import annotations
+
+import secrets
+from collections import OrderedDict
+
+import sqlalchemy as sa
+import structlog
+from sqlalchemy.ext.asyncio import AsyncSession
+from teletrunk.v1 import admin_pb2 as pb
+from teletrunk.v1 import manager_pb2
+from teletrunk.v1 import session_store_pb2 as store
+
+from teletrunk_manager.configurations import Configurations
+from teletrunk_manager.db.database import Database
+from teletrunk_manager.db.tables import Account, Trunk
+from teletrunk_manager.domain.phones import e164
+from teletrunk_manager.live import Live
+from teletrunk_manager.mistakes import Mistake, Unknown
+from teletrunk_manager.storages import DEADLINE_S, Storages
+
+log = structlog.get_logger()
+
+_MOST_SIGN_INS = 100
+
+
+class Accounts:
+    def __init__(self, database: Database, live: Live, configurations: Configurations, storages: Storages) -> None:
+        self._database = database
+        self._live = live
+        self._configurations = configurations
+        self._storages = storages
+        # Sign-in id to the Storage that runs it, the oldest first.
+        self._sign_ins: OrderedDict[str, str] = OrderedDict()
+
+    # Signing in.
+
+    async def start_sign_in(self, request: pb.StartAddAccountRequest) -> pb.StartAddAccountResponse:
+        """Lets Telegram send a code. Raises `Mistake`, and what the Storage answers."""
+        phone = e164(request.phone)
+        if phone is None:
+            raise Mistake(f'"{request.phone}" is not a phone number: write it with + and country code')
+        storage_id = self._storages.choose(request.storage_id)
+        async with self._storages.dial(storage_id) as storage:
+            answer = await storage.StartSignIn(store.StartSignInRequest(phone=phone), timeout=DEADLINE_S)
+        self._sign_ins[answer.sign_in_id] = storage_id
+        if len(self._sign_ins) > _MOST_SIGN_INS:
+            self._sign_ins.popitem(last=False)
+        return pb.StartAddAccountResponse(sign_in_id=answer.sign_in_id, code_sent_by=answer.code_sent_by)
+
+    async def submit_code(self, request: pb.SubmitAccountCodeRequest) -> pb.SubmitAccountCodeResponse:
+        """Signs in, or says that Telegram wants the two-step password too."""
+        question = store.SubmitCodeRequest(sign_in_id=request.sign_in_id, code=request.code)
+        async with self._storages.dial(self._place(request.sign_in_id)) as storage:
+            answer = await storage.SubmitCode(question, timeout=DEADLINE_S)
+        if answer.WhichOneof("kind") == "password_needed":
+            return pb.SubmitAccountCodeResponse(password_hint=answer.password_needed.hint)
+        return pb.SubmitAccountCodeResponse(account=await self._signed_in(request.sign_in_id, answer.signed_in))
+
+    async def submit_password(self, request: pb.SubmitAccountPasswordRequest) -> pb.SubmitAccountPasswordResponse:
+        question = store.SubmitPasswordRequest(sign_in_id=request.sign_in_id, password=request.password)
+        async with self._storages.dial(self._place(request.sign_in_id)) as storage:
+            answer = await storage.SubmitPassword(question, timeout=DEADLINE_S)
+        return pb.SubmitAccountPasswordResponse(account=await self._signed_in(request.sign_in_id, answer.signed_in))
+
+    def _place(self, sign_in_id: str) -> str:
+        if sign_in_id not in self._sign_ins:
+            raise Unknown("this sign-in is over: start again")
+        return self._sign_ins[sign_in_id]
+
+    async def _signed_in(self, sign_in_id: str, signed_in: store.SignedIn) -> pb.Account:
+        storage_id = self._sign_ins.pop(sign_in_id)
+        account, before = await self._keep(signed_in, storage_id)
+        log.info("account signed in", account_id=account.account_id, storage_id=storage_id)
+        if before is not None and before[0] != storage_id:
+            # Within one Storage it has been replaced there; a session left in another would run on unseen.
+            await self._end_session(*before)
+        self._configurations.changed()
+        return next(message for message in await self.all() if message.account_id == account.account_id)
+
+    async def _keep(self, signed_in: store.SignedIn, storage_id: str) -> tuple[Account, tuple[str, str] | None]:
+        """The account as it is now, and the place of the session that it had before."""
+        user, before = signed_in.user, None
+        async with self._database.transaction() as session:
+            account = await session.scalar(sa.select(Account).where(Account.user_id == user.user_id))
+            if account is None:
+                account = Account(account_id=secrets.token_hex(6), user_id=user.user_id)
+                session.add(account)
+            else:
+                before = (account.storage_id, account.session_id)
+            account.phone = f"+{user.phone.lstrip('+')}" if user.phone else ""
+            account.username = user.username
+            account.name = f"{user.first_name} {user.last_name}".strip()
+            account.session_id, account.storage_id = signed_in.session_id, storage_id
+        return account, before
+
+    # Those that there are.
+
+    async def all(self) -> list[pb.Account]:
+        async with self._database.transaction() as session:
+            accounts = (await session.scalars(sa.select(Account).order_by(Account.phone, Account.account_id))).all()
+            counted = await session.execute(sa.select(Trunk.account_id, sa.func.count()).group_by(Trunk.account_id))
+            trunks: dict[str, int] = {row[0]: row[1] for row in counted}
+        return [self._message(account, trunks.get(account.account_id, 0)) for account in accounts]
+
+    async def remove(self, name: str) -> None:
+        """Signs the account out at Telegram and forgets it with its trunks. Raises `Unknown`.
+
+        With its Storage away it is forgotten here only; the log says which session is left.
+        """
+        async with self._database.transaction() as session:
+            account = await find_account(session, name)
+        await self._end_session(account.storage_id, account.session_id)
+        async with self._database.transaction() as session:
+            await session.execute(sa.delete(Account).where(Account.account_id == account.account_id))
+        self._configurations.changed()
+
+    async def _end_session(self, storage_id: str, session_id: str) -> None:
+        if not self._storages.is_attached(storage_id):
+            log.warning("not signed out at Telegram: its storage is away", storage_id=storage_id, session_id=session_id)
+            return
+        async with self._storages.dial(storage_id) as storage:
+            await storage.RemoveSession(store.RemoveSessionRequest(session_id=session_id), timeout=DEADLINE_S)
+
+    def _message(self, account: Account, trunks: int) -> pb.Account:
+        report = self._live.session(account.storage_id, account.session_id)
+        return pb.Account(
+            account_id=account.account_id,
+            phone=account.phone,
+            username=account.username,
+            name=account.name,
+            user_id=account.user_id,
+            session_id=account.session_id,
+            storage_id=account.storage_id,
+            state=report.state if report else manager_pb2.SESSION_STATE_UNSPECIFIED,
+            reason=report.reason if report else "",
+            trunks=trunks,
+        )
+
+
+async def find_account(session: AsyncSession, text: str) -> Account:
+    """By id, phone or @username. Raises `Unknown`."""
+    name = text.strip().removeprefix("@").lower()
+    conditions = [
+        Account.account_id == text,
+        Account.phone == (e164(text) or f"+{text.lstrip('+')}"),
+        sa.and_(Account.username != "", sa.func.lower(Account.username) == name),
+    ]
+    for condition in conditions:
+        if (found := await session.scalar(sa.select(Account).where(condition))) is not None:
+            return found
+    raise Unknown(f"there is no account {text}: teletrunk account list shows them")

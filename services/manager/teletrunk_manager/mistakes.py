@@ -1,0 +1,59 @@
+"""Mistakes of a person at the command line, and how they reach them."""
+
+from __future__ import annotations
+
+from collections.abc import Awaitable, Callable
+from typing import Any
+
+import grpc
+from teletrunk import rpc
+from teletrunk.errors import Refusal
+
+_LINK_BROKE = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
+
+
+class Mistake(Exception):
+    """One line that says what to do, and the gRPC status that fits it."""
+
+    def __init__(self, text: str, code: grpc.StatusCode = grpc.StatusCode.INVALID_ARGUMENT) -> None:
+        super().__init__(text)
+        self.code = code
+
+
+class Unknown(Mistake):
+    """What was named does not exist."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text, grpc.StatusCode.NOT_FOUND)
+
+
+class NotNow(Mistake):
+    """The system is not in a state for it."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text, grpc.StatusCode.FAILED_PRECONDITION)
+
+
+def explaining(method: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+    """Decorates a unary servicer method: mistakes, refusals and a Storage's own words reach the caller."""
+
+    async def serve(self: Any, request: Any, context: Any) -> Any:
+        try:
+            return await method(self, request, context)
+        except Mistake as mistake:
+            await context.abort(mistake.code, str(mistake))
+        except Refusal as refusal:
+            await rpc.abort(context, refusal)
+        except grpc.aio.AioRpcError as error:
+            await _pass_on(error, context)
+
+    return serve
+
+
+async def _pass_on(error: grpc.aio.AioRpcError, context: Any) -> None:
+    refusal = rpc.refusal_of(error)
+    if refusal is None and error.code() in _LINK_BROKE:
+        refusal = Refusal("storage-unreachable")
+    if refusal is not None:
+        await rpc.abort(context, refusal)
+    await context.abort(error.code(), error.details() or "")

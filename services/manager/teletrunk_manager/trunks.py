@@ -1,0 +1,137 @@
+"""Trunks: what PBXs register as."""
+
+from __future__ import annotations
+
+import secrets
+
+import sqlalchemy as sa
+import structlog
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncSession
+from teletrunk.errors import Refusal
+from teletrunk.v1 import admin_pb2 as pb
+from teletrunk.v1 import manager_pb2
+
+from teletrunk_manager.accounts import find_account
+from teletrunk_manager.configurations import Configurations
+from teletrunk_manager.db.database import Database
+from teletrunk_manager.db.tables import Account, Trunk
+from teletrunk_manager.domain import digest
+from teletrunk_manager.domain.logins import is_login, login_for
+from teletrunk_manager.live import Live
+from teletrunk_manager.mistakes import Mistake, Unknown
+from teletrunk_manager.passwords import PasswordSeal, SealBroken, make_password
+
+log = structlog.get_logger()
+
+_CODECS = ("PCMA", "PCMU", "G722")
+_HIGHEST_PRIORITY = 1000
+_LONGEST_COMMENT = 200
+
+
+class Trunks:
+    def __init__(self, database: Database, live: Live, configurations: Configurations, seal: PasswordSeal) -> None:
+        self._database = database
+        self._live = live
+        self._configurations = configurations
+        self._seal = seal
+
+    async def add(self, request: pb.AddTrunkRequest) -> pb.AddTrunkResponse:
+        """Raises `Mistake`. The password is in this answer and in no other."""
+        codecs = _checked(request)
+        password, trunk_id = make_password(), secrets.token_hex(6)
+        async with self._database.transaction() as session:
+            account = await find_account(session, request.account)
+            taken = set((await session.scalars(sa.select(Trunk.login))).all())
+            trunk = Trunk(
+                trunk_id=trunk_id,
+                login=request.login or login_for(account.username, account.phone, taken),
+                sealed_password=self._seal.close(password, trunk_id),
+                account_id=account.account_id,
+                priority=request.priority,
+                comment=request.comment,
+                codecs=",".join(codecs),
+            )
+            session.add(trunk)
+            try:
+                await session.flush()
+            except IntegrityError:
+                raise Mistake(f"the login {trunk.login} is taken: choose another with --login") from None
+        self._configurations.changed()
+        return pb.AddTrunkResponse(trunk=self._message(trunk), password=password)
+
+    async def all(self) -> list[pb.Trunk]:
+        async with self._database.transaction() as session:
+            trunks = (await session.scalars(sa.select(Trunk).order_by(Trunk.login))).all()
+        return [self._message(trunk) for trunk in trunks]
+
+    async def reset_password(self, name: str) -> str:
+        """Raises `Unknown`. The old password is worth nothing from now on."""
+        password = make_password()
+        async with self._database.transaction() as session:
+            trunk = await _find_trunk(session, name)
+            trunk.sealed_password = self._seal.close(password, trunk.trunk_id)
+        return password
+
+    async def remove(self, name: str) -> None:
+        """Raises `Unknown`."""
+        async with self._database.transaction() as session:
+            await session.delete(await _find_trunk(session, name))
+        self._configurations.changed()
+
+    async def authenticated(self, given: manager_pb2.Digest) -> tuple[Trunk, Account]:
+        """The trunk that these credentials belong to, with its account. Raises `Refusal`."""
+        query = sa.select(Trunk, Account).join(Account, Account.account_id == Trunk.account_id)
+        async with self._database.transaction() as session:
+            found = (await session.execute(query.where(Trunk.login == given.username))).one_or_none()
+        if found is None:
+            raise Refusal("login-not-found")
+        trunk, account = found
+        if not digest.matches(_answer(given), self._password(trunk)):
+            raise Refusal("wrong-password")
+        return trunk, account
+
+    def _password(self, trunk: Trunk) -> str:
+        try:
+            return self._seal.open(trunk.sealed_password, trunk.trunk_id)
+        except SealBroken:
+            log.error("DATA/secrets/manager.key does not open this trunk: put the right file back", login=trunk.login)
+            raise Refusal("database-error") from None
+
+    def _message(self, trunk: Trunk) -> pb.Trunk:
+        workers = self._live.of_kind("worker")
+        return pb.Trunk(
+            trunk_id=trunk.trunk_id,
+            login=trunk.login,
+            account_id=trunk.account_id,
+            priority=trunk.priority,
+            comment=trunk.comment,
+            codecs=trunk.codecs.split(","),
+            sip_address=workers[0].address if workers else "",
+        )
+
+
+def _checked(request: pb.AddTrunkRequest) -> list[str]:
+    """The codecs, when all of the request can be used."""
+    codecs = list(dict.fromkeys(codec.strip().upper() for codec in request.codecs)) or list(_CODECS)
+    if unknown := set(codecs) - set(_CODECS):
+        raise Mistake(f"unknown codec {', '.join(sorted(unknown))}: there are {', '.join(_CODECS)}")
+    if request.login and not is_login(request.login):
+        raise Mistake(f"{request.login!r} is not a login: use up to 64 letters, digits and . _ + -")
+    if request.priority > _HIGHEST_PRIORITY:
+        raise Mistake(f"the priority {request.priority} is too high: use 0 to {_HIGHEST_PRIORITY}")
+    if len(request.comment) > _LONGEST_COMMENT:
+        raise Mistake(f"the comment is too long: use up to {_LONGEST_COMMENT} characters")
+    return codecs
+
+
+def _answer(given: manager_pb2.Digest) -> digest.DigestAnswer:
+    return digest.DigestAnswer(**{field.name: getattr(given, field.name) for field in given.DESCRIPTOR.fields})
+
+
+async def _find_trunk(session: AsyncSession, text: str) -> Trunk:
+    """By login first: an id is never shown where a login would do."""
+    for column in (Trunk.login, Trunk.trunk_id):
+        if (found := await session.scalar(sa.select(Trunk).where(column == text))) is not None:
+            return found
+    raise Unknown(f"there is no trunk {text}: teletrunk trunk list shows them")
