@@ -88,7 +88,8 @@ class PhoneCall(pj.Call):  # type: ignore[misc]
             emit("established", call=self.number, codec=self.codec)
         elif info.state == pj.PJSIP_INV_STATE_DISCONNECTED:
             self.phone.live.pop(self.number, None)
-            emit("ended", call=self.number, status=status, phrase=phrase, headers=self.headers)
+            # Told from the pump: the transaction's callback, which brings the headers, may come after this one.
+            self.phone.ended.append((self, status, phrase))
 
     def onCallMediaState(self, prm: Any) -> None:
         info = self.getInfo()
@@ -123,6 +124,7 @@ class Phone:
         self.server = ""
         self.behaviour: Message = {"on_call": "answer"}
         self._due: list[tuple[float, int, int]] = []
+        self.ended: list[tuple[PhoneCall, int, str]] = []
         self._start()
 
     def _start(self) -> None:
@@ -203,6 +205,9 @@ class Phone:
 
     def pump(self) -> None:
         self.endpoint.libHandleEvents(10)
+        ended, self.ended = self.ended, []
+        for call, status, phrase in ended:
+            emit("ended", call=call.number, status=status, phrase=phrase, headers=call.headers)
         now = time.monotonic()
         ready = [item for item in self._due if item[0] <= now]
         self._due = [item for item in self._due if item[0] > now]

@@ -126,5 +126,5 @@ class AdminService(admin_pb2_grpc.AdminServiceServicer):
         return pb.GetCallResponse(record=call_pb2.CallRecord.FromString(next(iter(found.values()))))
 
 
-def _newest_calls() -> sa.Select[tuple[bytes]]:
+def _newest_calls() -> sa.Select[bytes]:
     return sa.select(Call.record).order_by(Call.invited_at.desc(), Call.call_id)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING
 
 from teletrunk import rpc
 from teletrunk.v1 import session_store_pb2_grpc
@@ -44,4 +44,4 @@ class Storages:
         if attached is None:
             raise NotNow(f"the Session Storage {storage_id} is not attached: start it again")
         async with rpc.dial(attached.address, self._token) as channel:
-            yield cast("Stub", session_store_pb2_grpc.SessionStoreServiceStub(channel))
+            yield session_store_pb2_grpc.SessionStoreServiceStub(channel)

@@ -3,31 +3,37 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from teletrunk.cli.client import DEADLINE_S, ask, fail, show, table
+from teletrunk.cli.client import DEADLINE_S, ask, fail
+from teletrunk.cli.output import Json, say, show, table
 from teletrunk.v1 import admin_pb2 as pb
 from teletrunk.v1 import manager_pb2
 
 app = typer.Typer(no_args_is_help=True)
-Json = Annotated[bool, typer.Option("--json", help="One JSON document instead of text.")]
 
 
 def _answer(prompt: str, given: str | None, *, hidden: bool = False) -> str:
     """From the option, from the person at the terminal, or from a line of standard input."""
-    if given is not None:
-        return given
-    if sys.stdin.isatty():
-        return str(typer.prompt(prompt, hide_input=hidden))
-    return sys.stdin.readline().strip()
+    if given is None and sys.stdin.isatty():
+        given = str(typer.prompt(prompt, hide_input=hidden, err=True))
+    answer = sys.stdin.readline().strip() if given is None else given.strip()
+    if not answer:
+        fail(f"{prompt.lower()} is missing: give it as an option or as a line of standard input")
+    return answer
 
 
 def _state(account: pb.Account) -> str:
     name = manager_pb2.SessionState.Name(account.state).removeprefix("SESSION_STATE_").lower()
     name = "storage is away" if name == "unspecified" else name
     return f"{name} ({account.reason})" if account.reason else name
+
+
+def _named(account: pb.Account) -> str:
+    username = f"@{account.username}" if account.username else ""
+    return "  ".join(part for part in (account.name, account.phone, username) if part)
 
 
 @app.command()
@@ -48,26 +54,27 @@ def add(
     if not as_json:
         typer.echo(f"Telegram has sent a code to {phone} ({started.code_sent_by}).", err=True)
     account = _submit_code(started.sign_in_id, _answer("Code", code), password)
-    show(
-        account,
-        as_json,
-        lambda: typer.echo(f"Signed in as {account.name} ({account.phone}). Next: teletrunk trunk add {account.phone}"),
-    )
+    text = f"Signed in: {_named(account)}. Next: teletrunk trunk add {account.phone or account.account_id}"
+    show(account, as_json, lambda: say(text))
 
 
 def _submit_code(sign_in_id: str, code: str, password: str | None) -> pb.Account:
     request = pb.SubmitAccountCodeRequest(sign_in_id=sign_in_id, code=code)
-    answer = ask(lambda admin: admin.SubmitAccountCode(request, timeout=DEADLINE_S))
+    answer: pb.SubmitAccountCodeResponse = ask(lambda admin: admin.SubmitAccountCode(request, timeout=DEADLINE_S))
     if answer.HasField("account"):
         return answer.account
     hint = f" (hint: {answer.password_hint})" if answer.password_hint else ""
     given = _answer(f"Two-step password{hint}", password, hidden=True)
     second = pb.SubmitAccountPasswordRequest(sign_in_id=sign_in_id, password=given)
-    return ask(lambda admin: admin.SubmitAccountPassword(second, timeout=DEADLINE_S)).account
+    final: pb.SubmitAccountPasswordResponse = ask(lambda admin: admin.SubmitAccountPassword(second, timeout=DEADLINE_S))
+    return final.account
 
 
-def _all() -> Any:
-    return ask(lambda admin: admin.ListAccounts(pb.ListAccountsRequest(), timeout=DEADLINE_S))
+def _all() -> pb.ListAccountsResponse:
+    answer: pb.ListAccountsResponse = ask(
+        lambda admin: admin.ListAccounts(pb.ListAccountsRequest(), timeout=DEADLINE_S)
+    )
+    return answer
 
 
 @app.command("list")
@@ -79,20 +86,23 @@ def list_accounts(as_json: Json = False) -> None:
 
 
 @app.command("show")
-def show_account(account: str, as_json: Json = False) -> None:
-    """One account, by id, phone or @username."""
-    names = {account, account.removeprefix("@"), f"+{account.lstrip('+')}"}
-    found = next((a for a in _all().accounts if names & {a.account_id, a.phone, a.username}), None)
+def show_account(
+    account: Annotated[str, typer.Argument(help="An account id, phone or @username.")], as_json: Json = False
+) -> None:
+    """One account."""
+    names = {account.lower(), account.removeprefix("@").lower(), f"+{account.lstrip('+')}"}
+    found = next((a for a in _all().accounts if names & {a.account_id, a.phone, a.username.lower()} - {""}), None)
     if found is None:
         fail(f"there is no account {account}: teletrunk account list shows them")
-        return
-    text = f"{found.name}  {found.phone}  @{found.username}  user id {found.user_id}\nsession: {_state(found)}"
-    show(found, as_json, lambda: typer.echo(text))
+    text = f"{_named(found)}  user id {found.user_id}\nsession: {_state(found)}\ntrunks: {found.trunks}"
+    show(found, as_json, lambda: say(text))
 
 
 @app.command()
-def remove(account: str, as_json: Json = False) -> None:
+def remove(
+    account: Annotated[str, typer.Argument(help="An account id, phone or @username.")], as_json: Json = False
+) -> None:
     """Signs the account out at Telegram and removes it with its trunks."""
     request = pb.RemoveAccountRequest(account=account)
     answer = ask(lambda admin: admin.RemoveAccount(request, timeout=DEADLINE_S))
-    show(answer, as_json, lambda: typer.echo("Removed."))
+    show(answer, as_json, lambda: say("Removed."))

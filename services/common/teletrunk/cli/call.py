@@ -7,9 +7,9 @@ from typing import Annotated
 
 import typer
 
-from teletrunk.cli.account import Json
-from teletrunk.cli.client import DEADLINE_S, ask, show, table
+from teletrunk.cli.client import DEADLINE_S, ask
 from teletrunk.cli.ladder import ladder
+from teletrunk.cli.output import Json, say, show, table
 from teletrunk.v1 import admin_pb2 as pb
 from teletrunk.v1 import call_pb2
 
@@ -46,4 +46,4 @@ def show_call(
 ) -> None:
     """One call, with its ladder from all three services' events."""
     answer = ask(lambda admin: admin.GetCall(pb.GetCallRequest(call_id=call), timeout=DEADLINE_S))
-    show(answer.record, as_json, lambda: typer.echo("\n".join(ladder(answer.record))))
+    show(answer.record, as_json, lambda: say("\n".join(ladder(answer.record))))

@@ -3,25 +3,21 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import sys
 from collections.abc import Awaitable, Callable
-from typing import Any, TypeVar
+from typing import Any, NoReturn, TypeVar
 
 import grpc
 import typer
-from google.protobuf import json_format
-from google.protobuf.message import Message
-from rich.console import Console
-from rich.table import Table
 
 from teletrunk import rpc
+from teletrunk.cli.output import plain
 from teletrunk.config import ServiceSettings, load
 from teletrunk.v1 import admin_pb2_grpc
 
 Answer = TypeVar("Answer")
 Admin = Any  # the generated stub's asynchronous form
-DEADLINE_S = 60.0
+DEADLINE_S = 60.0  # longer than the Manager gives a Storage for a sign-in
 
 
 def ask(work: Callable[[Admin], Awaitable[Answer]]) -> Answer:
@@ -29,43 +25,31 @@ def ask(work: Callable[[Admin], Awaitable[Answer]]) -> Answer:
     settings = load(ServiceSettings)
 
     async def run() -> Answer:
+        # Made here when there is none, so that the token's directory gets this mode and not the usual one.
+        settings.data.mkdir(parents=True, exist_ok=True, mode=0o700)
         async with rpc.dial(settings.manager_address, settings.token()) as channel:
             return await work(admin_pb2_grpc.AdminServiceStub(channel))
 
     try:
         return asyncio.run(run())
     except grpc.aio.AioRpcError as error:
-        away = error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
-        if away and not rpc.refusal_of(error):
-            fail(f"the Manager at {settings.manager_address} does not answer: is it running? (teletrunk up)")
-        if error.code() is grpc.StatusCode.UNAUTHENTICATED:
-            fail(f"the Manager at {settings.manager_address} belongs to another data directory: set TELETRUNK_DATA")
-        fail(error.details() or error.code().name)
-        raise AssertionError from None  # fail does not return
+        fail(_explained(error, settings.manager_address))
+    except OSError as error:
+        fail(f"{error.filename}: {error.strerror}")
 
 
-def fail(text: str) -> None:
-    sys.stderr.write(f"teletrunk: {text}\n")
+def _explained(error: grpc.aio.AioRpcError, address: str) -> str:
+    refusal = rpc.refusal_of(error)
+    if refusal is not None:
+        return f"{refusal.phrase}. {refusal.row.remedy}"
+    if error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
+        return f"the Manager at {address} does not answer: is it running? (teletrunk up)"
+    if error.code() is grpc.StatusCode.UNAUTHENTICATED:
+        return f"the Manager at {address} belongs to another data directory: set TELETRUNK_DATA"
+    return error.details() or error.code().name
+
+
+def fail(text: str) -> NoReturn:
+    """One line on standard error, exit code 1."""
+    sys.stderr.write(f"teletrunk: {plain(text)}\n")
     raise typer.Exit(1)
-
-
-def show(message: Message, as_json: bool, human: Callable[[], None]) -> None:
-    """Prints an answer as one JSON document, or as `human` does."""
-    if as_json:
-        fields = json_format.MessageToDict(
-            message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
-        )
-        sys.stdout.write(json.dumps(fields) + "\n")
-    else:
-        human()
-
-
-def table(title: str, columns: list[str], rows: list[list[str]]) -> None:
-    """A table for people; says so when it is empty."""
-    if not rows:
-        Console().print(f"No {title}.")
-        return
-    drawn = Table(*columns)
-    for row in rows:
-        drawn.add_row(*row)
-    Console().print(drawn)

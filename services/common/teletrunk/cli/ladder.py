@@ -4,52 +4,80 @@ from __future__ import annotations
 
 from teletrunk.v1 import call_pb2
 
-_PARTIES = ("pbx", "worker", "manager", "storage", "telegram")
-_TITLES = ("PBX", "Worker", "Manager", "Storage", "Telegram")
-_WIDTH = 26
-_TIME = 10
+_PARTIES = {"pbx": "PBX", "worker": "Worker", "manager": "Manager", "storage": "Storage", "telegram": "Telegram"}
+_ORDER = tuple(_PARTIES)
+_WIDTH = 11
+_TIME = 12
+_DRAWN = _WIDTH * (len(_ORDER) - 1) + 1
 
 
 def ladder(record: call_pb2.CallRecord) -> list[str]:
-    """The lines of the ladder, its header first. Times are milliseconds since the call's first step."""
-    start = record.steps[0].at if record.steps else record.invited_at
-    lines = [*header(record), "", " " * _TIME + "".join(title.ljust(_WIDTH) for title in _TITLES).rstrip()]
-    lines += [f"{(step.at - start) * 1000:7.0f} ms {_arrow(step)}" for step in record.steps]
-    return lines
+    """The lines of the ladder, its header first. Times are milliseconds since the call's first step.
+
+    What was said stands to the right of its arrow, so it is never cut.
+    """
+    steps = sorted(record.steps, key=lambda step: step.at)
+    start = steps[0].at if steps else record.invited_at
+    titles = "".join(title.ljust(_WIDTH) for title in _PARTIES.values()).rstrip()
+    lines = [*header(record), "", " " * _TIME + titles]
+    return lines + [f"{(step.at - start) * 1000:8.0f} ms {_rungs(step)}  {step.text}".rstrip() for step in steps]
 
 
 def header(record: call_pb2.CallRecord) -> list[str]:
+    """Who called whom and what came of it; the sound's figures when there was sound."""
     to_telegram = record.direction == call_pb2.DIRECTION_SIP_TO_TELEGRAM
     way = "SIP to Telegram" if to_telegram else "Telegram to SIP"
-    talked = record.ended_at - record.answered_at if record.answered_at else 0.0
     lines = [
-        f"call {record.call_id}  {way}  {record.caller} -> {record.called or '(the trunks)'}",
-        f"ended by {record.ended_by or '?'}  SIP {record.sip_status}  {record.error_id}".rstrip()
-        + (f"  talked {talked:.1f} s" if talked else "  not answered"),
+        f"call {record.call_id}  {way}  {record.caller or '?'} -> {record.called or '(the trunks)'}",
+        "  ".join(part for part in (_result(record), _durations(record)) if part),
     ]
     media = record.media
     if media.codec:
         lines.append(
-            f"{media.codec}  RTP received {media.rtp_received}, lost {media.rtp_lost}, jitter {media.rtp_jitter_ms} ms"
-            f"  Telegram media in {media.media_connect_ms:.0f} ms (v{media.telegram_library_version})"
-            f"  gaps {media.late_to_telegram}/{media.late_to_sip}"
+            f"{media.codec}  RTP received {media.rtp_received}, lost {media.rtp_lost}, "
+            f"jitter {media.rtp_jitter_ms:.1f} ms  late blocks: {media.late_to_telegram} to Telegram, "
+            f"{media.late_to_sip} to SIP"
         )
+        version = f" (version {media.telegram_library_version})" if media.telegram_library_version else ""
+        lines.append(f"Telegram's sound connected in {media.media_connect_ms:.0f} ms{version}")
     return lines
 
 
-def _arrow(step: call_pb2.CallStep) -> str:
-    """One line: bars for the parties, an arrow from source to target with the text over it."""
-    known = [name if name in _PARTIES else "worker" for name in (step.source, step.target)]
-    source, target = (_PARTIES.index(name) for name in known)
-    line = [" "] * (_WIDTH * (len(_PARTIES) - 1) + 1)
-    for column in range(len(_PARTIES)):
+def _result(record: call_pb2.CallRecord) -> str:
+    word = record.error_id or record.telegram_reason
+    status = f"SIP {record.sip_status}" if record.sip_status else ""
+    return "  ".join(part for part in (f"ended by {record.ended_by or '?'}", status, word) if part)
+
+
+def _durations(record: call_pb2.CallRecord) -> str:
+    parts = []
+    if record.ringing_at:
+        parts.append(f"rang after {record.ringing_at - record.invited_at:.2f} s")
+    if record.answered_at:
+        parts.append(f"answered after {record.answered_at - record.invited_at:.2f} s")
+        parts.append(f"talked {record.ended_at - record.answered_at:.1f} s")
+    else:
+        parts.append("not answered")
+    return ", ".join(parts)
+
+
+def _rungs(step: call_pb2.CallStep) -> str:
+    """A bar for each party, and the arrow from source to target; a dot when a party notes something for itself."""
+    line = [" "] * _DRAWN
+    for column in range(len(_ORDER)):
         line[column * _WIDTH] = "│"
-    left, right = sorted((source, target))
-    for at in range(left * _WIDTH + 1, right * _WIDTH):
-        line[at] = "─"
-    if left != right:
-        line[right * _WIDTH - 1 if target > source else left * _WIDTH + 1] = ">" if target > source else "<"
-    text = f" {step.text[: (max(right - left, 1)) * _WIDTH - 6]} "
-    begin = left * _WIDTH + 3
-    line[begin : begin + len(text)] = text
-    return "".join(line).rstrip()
+    source, target = _column(step.source), _column(step.target)
+    left, right = min(source, target) * _WIDTH, max(source, target) * _WIDTH
+    if left == right:
+        line[left] = "●"
+        return "".join(line)
+    line[left + 1 : right] = "─" * (right - left - 1)
+    if target > source:
+        line[right - 1] = ">"
+    else:
+        line[left + 1] = "<"
+    return "".join(line)
+
+
+def _column(party: str) -> int:
+    return _ORDER.index(party) if party in _ORDER else _ORDER.index("worker")

@@ -6,8 +6,8 @@ import time
 
 import typer
 
-from teletrunk.cli.account import Json
-from teletrunk.cli.client import DEADLINE_S, ask, show, table
+from teletrunk.cli.client import DEADLINE_S, ask
+from teletrunk.cli.output import Json, show, table
 from teletrunk.v1 import admin_pb2 as pb
 
 worker_app = typer.Typer()

@@ -82,7 +82,7 @@ class Stack:
         self._stopping = False
 
     async def start(self) -> None:
-        """Returns when the Worker and the Storage are attached. Raises `ConfigurationError` with a service's own line."""
+        """Returns when Worker and Storage are attached. Raises `ConfigurationError` with a service's own line."""
         self.data.mkdir(parents=True, exist_ok=True, mode=0o700)
         if self._with_sandbox:
             await self._start_sandbox()

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
-from teletrunk.cli.account import Json
-from teletrunk.cli.client import DEADLINE_S, ask, fail, show, table
+from teletrunk.cli.client import DEADLINE_S, ask, fail
+from teletrunk.cli.output import Json, say, show, table
 from teletrunk.v1 import admin_pb2 as pb
 
 app = typer.Typer(no_args_is_help=True)
+
+Name = Annotated[str, typer.Argument(help="A trunk's login or id.")]
 
 
 @app.command()
@@ -18,7 +20,7 @@ def add(
     account: Annotated[str, typer.Argument(help="The Telegram account: id, phone or @username.")],
     login: Annotated[str, typer.Option(help="What the PBX registers as; made from the account if not given.")] = "",
     priority: Annotated[int, typer.Option(min=0, help="Lower is tried first; equal ones ring together.")] = 0,
-    comment: str = "",
+    comment: Annotated[str, typer.Option(help="For your own memory.")] = "",
     codecs: Annotated[str, typer.Option(help="In order of preference.")] = "PCMA,PCMU,G722",
     as_json: Json = False,
 ) -> None:
@@ -35,11 +37,12 @@ def add(
         f"  password  {answer.password}",
         f"  codecs    {', '.join(answer.trunk.codecs)}",
     )
-    show(answer, as_json, lambda: typer.echo("\n".join(lines)))
+    show(answer, as_json, lambda: say("\n".join(lines)))
 
 
-def _all() -> Any:
-    return ask(lambda admin: admin.ListTrunks(pb.ListTrunksRequest(), timeout=DEADLINE_S))
+def _all() -> pb.ListTrunksResponse:
+    answer: pb.ListTrunksResponse = ask(lambda admin: admin.ListTrunks(pb.ListTrunksRequest(), timeout=DEADLINE_S))
+    return answer
 
 
 @app.command("list")
@@ -51,26 +54,29 @@ def list_trunks(as_json: Json = False) -> None:
 
 
 @app.command("show")
-def show_trunk(trunk: str, as_json: Json = False) -> None:
-    """One trunk, by id or login."""
+def show_trunk(trunk: Name, as_json: Json = False) -> None:
+    """One trunk."""
     found = next((t for t in _all().trunks if trunk in (t.trunk_id, t.login)), None)
     if found is None:
         fail(f"there is no trunk {trunk}: teletrunk trunk list shows them")
-        return
-    text = f"{found.login} at {found.sip_address or 'no Worker'}  account {found.account_id}  priority {found.priority}"
-    show(found, as_json, lambda: typer.echo(text))
+    lines = (
+        f"{found.login}  account {found.account_id}  priority {found.priority}  {found.comment}".rstrip(),
+        f"server: {found.sip_address or '(no Worker is attached)'}, UDP or TCP",
+        f"codecs: {', '.join(found.codecs)}",
+    )
+    show(found, as_json, lambda: say("\n".join(lines)))
 
 
 @app.command("reset-password")
-def reset_password(trunk: str, as_json: Json = False) -> None:
+def reset_password(trunk: Name, as_json: Json = False) -> None:
     """Makes a new password and prints it this once."""
     request = pb.ResetTrunkPasswordRequest(trunk=trunk)
     answer = ask(lambda admin: admin.ResetTrunkPassword(request, timeout=DEADLINE_S))
-    show(answer, as_json, lambda: typer.echo(f"password  {answer.password}"))
+    show(answer, as_json, lambda: say(f"password  {answer.password}"))
 
 
 @app.command()
-def remove(trunk: str, as_json: Json = False) -> None:
+def remove(trunk: Name, as_json: Json = False) -> None:
     """Removes a trunk; its PBX is no longer let in."""
     answer = ask(lambda admin: admin.RemoveTrunk(pb.RemoveTrunkRequest(trunk=trunk), timeout=DEADLINE_S))
-    show(answer, as_json, lambda: typer.echo("Removed."))
+    show(answer, as_json, lambda: say("Removed."))

@@ -2,12 +2,21 @@
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, CheckConstraint, Float, ForeignKey, Integer, LargeBinary, String
+from sqlalchemy import BigInteger, CheckConstraint, Float, ForeignKey, Integer, LargeBinary, MetaData, String
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 
 class Base(DeclarativeBase):
-    pass
+    # Migrations can only change what has a name, and every database makes up its own.
+    metadata = MetaData(
+        naming_convention={
+            "pk": "pk_%(table_name)s",
+            "uq": "uq_%(table_name)s_%(column_0_name)s",
+            "fk": "fk_%(table_name)s_%(column_0_name)s",
+            "ix": "ix_%(table_name)s_%(column_0_name)s",
+            "ck": "ck_%(table_name)s_%(constraint_name)s",
+        }
+    )
 
 
 class Account(Base):
@@ -24,7 +33,7 @@ class Account(Base):
 
 class Trunk(Base):
     __tablename__ = "trunks"
-    __table_args__ = (CheckConstraint("priority >= 0"),)
+    __table_args__ = (CheckConstraint("priority >= 0", name="priority"),)
 
     trunk_id: Mapped[str] = mapped_column(String, primary_key=True)
     login: Mapped[str] = mapped_column(String, unique=True)
@@ -39,6 +48,7 @@ class Service(Base):
     """A Worker or a Storage that has attached at least once."""
 
     __tablename__ = "services"
+    __table_args__ = (CheckConstraint("kind IN ('worker', 'storage')", name="kind"),)
 
     service_id: Mapped[str] = mapped_column(String, primary_key=True)
     kind: Mapped[str] = mapped_column(String)

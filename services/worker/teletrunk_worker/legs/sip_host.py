@@ -296,6 +296,9 @@ class SipHost:
             self._hang_up_everything()
 
     def _tidy(self) -> None:
+        # pjsua2's destructor hangs up whatever call has its slot, and a slot is used again at once: an ended
+        # call may only be destroyed while its slot is free.
+        self.orphans = [call for call in self.orphans if call.isActive()]
         now = time.monotonic()
         if now - self._measured_at < _STATS_EVERY_S:
             return
@@ -303,8 +306,6 @@ class SipHost:
         for call in self.calls.values():
             if call.answered:
                 call.measure()
-        ended, self.orphans = self.orphans, []
-        del ended
 
     def _hang_up_everything(self) -> None:
         """Control died: no call can be steered any more. Say BYE and leave."""

@@ -37,7 +37,7 @@ def upgrade() -> None:
         sa.Column("priority", sa.Integer, nullable=False),
         sa.Column("comment", sa.String, nullable=False),
         sa.Column("codecs", sa.String, nullable=False),
-        sa.CheckConstraint("priority >= 0"),
+        sa.CheckConstraint("priority >= 0", name="priority"),
     )
     op.create_table(
         "services",
@@ -47,6 +47,7 @@ def upgrade() -> None:
         sa.Column("version", sa.String, nullable=False),
         sa.Column("address", sa.String, nullable=False),
         sa.Column("last_seen", sa.Float, nullable=False),
+        sa.CheckConstraint("kind IN ('worker', 'storage')", name="kind"),
     )
     op.create_table(
         "calls",

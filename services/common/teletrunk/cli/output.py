@@ -1,0 +1,49 @@
+"""What the command prints: one JSON document, or text for people."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from typing import Annotated, Any
+
+import typer
+from google.protobuf import json_format
+from rich.console import Console
+from rich.table import Table
+from rich.text import Text
+
+Json = Annotated[bool, typer.Option("--json", help="One JSON document instead of text.")]
+_PIPED_WIDTH = 200  # nothing is cut off for the programs that read it
+
+
+def show(message: Any, as_json: bool, human: Callable[[], None]) -> None:
+    """Prints a protobuf message as one JSON document, or lets `human` print."""
+    if as_json:
+        fields = json_format.MessageToDict(
+            message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
+        )
+        sys.stdout.write(json.dumps(fields) + "\n")
+    else:
+        human()
+
+
+def say(text: str) -> None:
+    """Prints text that may hold what others wrote."""
+    typer.echo("\n".join(plain(line) for line in text.split("\n")))
+
+
+def plain(text: str) -> str:
+    """Without control characters: a name that Telegram's users choose must not command the terminal."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text)
+
+
+def table(title: str, columns: list[str], rows: list[list[str]]) -> None:
+    """A table for people; says so when it is empty."""
+    if not rows:
+        typer.echo(f"No {title}.")
+        return
+    drawn = Table(*columns)
+    for row in rows:
+        drawn.add_row(*(Text(plain(cell)) for cell in row))
+    Console(width=None if sys.stdout.isatty() else _PIPED_WIDTH).print(drawn)
