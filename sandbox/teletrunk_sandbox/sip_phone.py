@@ -73,8 +73,10 @@ class PhoneCall(pj.Call):  # type: ignore[misc]
         self.codec = ""
 
     def onCallTsxState(self, prm: Any) -> None:
-        if prm.e.type == pj.PJSIP_EVENT_TSX_STATE and prm.e.body.tsxState.type == pj.PJSIP_EVENT_RX_MSG:
-            for name, value in _SHOWN_HEADERS.findall(prm.e.body.tsxState.src.rdata.wholeMsg):
+        event = prm.e  # kept: its members are freed with it
+        state = event.body.tsxState
+        if event.type == pj.PJSIP_EVENT_TSX_STATE and state.type == pj.PJSIP_EVENT_RX_MSG:
+            for name, value in _SHOWN_HEADERS.findall(state.src.rdata.wholeMsg):
                 values = self.headers.setdefault(name, [])
                 if value not in values:
                     values.append(value)

@@ -1,0 +1,44 @@
+"""A stream that stays open but says nothing, on the Manager's own server with a shorter patience."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+from teletrunk import rpc
+from teletrunk.v1 import manager_pb2 as pb
+from teletrunk.v1 import manager_pb2_grpc
+from teletrunk_manager.attachments import Attachments
+from teletrunk_manager.configurations import Configurations
+from teletrunk_manager.db.database import Database
+from teletrunk_manager.live import Live
+from teletrunk_manager.manager_service import ManagerService
+from teletrunk_manager.passwords import PasswordSeal
+from teletrunk_manager.trunks import Trunks
+
+from tests.integration.manager_process import TOKEN, Attachment, Wire, worker_hello
+
+
+async def test_a_silent_service_is_let_go(tmp_path: Path) -> None:
+    database = Database(f"sqlite+aiosqlite:///{tmp_path / 'manager.db'}")
+    await database.open()
+    live = Live()
+    configurations = Configurations(database, live)
+    trunks = Trunks(database, live, configurations, PasswordSeal(bytes(32)))
+    service = ManagerService(database, live, trunks, Attachments(database, live, configurations, silence=0.5))
+    server = rpc.Server("127.0.0.1:0", TOKEN)
+    server.add(manager_pb2_grpc.add_ManagerServiceServicer_to_server, service)
+    await server.start()
+    wire = Wire(f"127.0.0.1:{server.port}")
+    silent, talking = (Attachment(wire, worker_hello(name)) for name in ("silent", "talking"))
+    await silent.beat()
+    for _ in range(4):
+        await talking.beat(pb.Heartbeat(active_calls=1))
+        await asyncio.sleep(0.2)
+    await silent.ended(within=1)
+    await talking.beat()
+    assert [worker.service_id for worker in live.of_kind("worker")] == ["talking"]
+    await talking.leave()
+    await wire.channel.close()
+    await server.stop(0)
+    await database.close()
