@@ -14,7 +14,7 @@ from alembic.config import Config
 from alembic.runtime.migration import MigrationContext
 from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, event
-from sqlalchemy.exc import ArgumentError, DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine, AsyncSession, async_sessionmaker, create_async_engine
 from teletrunk.config import ConfigurationError
 from teletrunk.errors import Refusal
@@ -28,7 +28,7 @@ class Database:
     def __init__(self, url: str) -> None:
         try:
             self._engine = create_async_engine(url)
-        except (ArgumentError, ImportError) as error:
+        except (SQLAlchemyError, ImportError) as error:
             raise ConfigurationError(f"TELETRUNK_DATABASE_URL: {_line(error)}") from None
         if self._engine.dialect.name == "sqlite":
             _make_sqlite_safe(self._engine)
