@@ -76,7 +76,8 @@ class Actor:
         self.process.stdin.write((json.dumps({"id": number, "command": command, **fields}) + "\n").encode())
         await self.process.stdin.drain()
         async with asyncio.timeout(deadline):
-            return await answer
+            found: Message = await answer
+            return found
 
     async def wait(self, event: str, deadline: float = _DEADLINE_S, **fields: Any) -> Message:
         """The next event, not waited for before, that has these fields."""

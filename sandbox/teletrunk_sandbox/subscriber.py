@@ -308,7 +308,7 @@ class Subscribers:
 
     def _push(self) -> None:
         """10 ms of each connected call's sound each 10 ms."""
-        asyncio.set_event_loop(InlineLoop())
+        asyncio.set_event_loop(InlineLoop())  # type: ignore[abstract]  # it asks for no more
         stamp = ntg.FrameData(0, ntg.VideoRotation.VIDEO_ROTATION_0, 0, 0)
         due = time.monotonic()
         while True:

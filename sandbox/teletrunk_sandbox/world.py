@@ -78,7 +78,7 @@ class World:
         )
         if not answer.HasField("account"):
             answer = await self.admin.SubmitAccountPassword(
-                admin_pb2.SubmitAccountPasswordRequest(sign_in_id=started.sign_in_id, password=password),
+                admin_pb2.SubmitAccountPasswordRequest(sign_in_id=started.sign_in_id, password=password or ""),
                 timeout=_DEADLINE_S,
             )
         account: admin_pb2.Account = answer.account

@@ -54,15 +54,15 @@ class _Token:
 
 
 class _TokenUnary(_Token, grpc.aio.UnaryUnaryClientInterceptor):
-    intercept_unary_unary = _Token.add
+    intercept_unary_unary: Any = _Token.add
 
 
 class _TokenDown(_Token, grpc.aio.UnaryStreamClientInterceptor):
-    intercept_unary_stream = _Token.add
+    intercept_unary_stream: Any = _Token.add
 
 
 class _TokenBoth(_Token, grpc.aio.StreamStreamClientInterceptor):
-    intercept_stream_stream = _Token.add
+    intercept_stream_stream: Any = _Token.add
 
 
 class _TokenServer(grpc.aio.ServerInterceptor):
@@ -74,7 +74,7 @@ class _TokenServer(grpc.aio.ServerInterceptor):
         async def refuse(request: object, context: grpc.aio.ServicerContext[Any, Any]) -> None:
             await context.abort(grpc.StatusCode.UNAUTHENTICATED, "the cluster token is missing or wrong")
 
-        self._refusal = grpc.unary_unary_rpc_method_handler(refuse)
+        self._refusal: Any = grpc.unary_unary_rpc_method_handler(refuse)
 
     async def intercept_service(self, continuation: Any, details: Any) -> Any:
         given = dict(details.invocation_metadata or ()).get(_TOKEN_KEY, "")
@@ -86,7 +86,7 @@ class _TokenServer(grpc.aio.ServerInterceptor):
 def dial(address: str, token: str) -> grpc.aio.Channel:
     """A channel that connects, and reconnects, by itself."""
     require_loopback(address)
-    interceptors = [_TokenUnary(token), _TokenDown(token), _TokenBoth(token)]
+    interceptors: list[Any] = [_TokenUnary(token), _TokenDown(token), _TokenBoth(token)]
     return grpc.aio.insecure_channel(address, options=_OPTIONS, interceptors=interceptors)
 
 
@@ -154,7 +154,7 @@ def _packed(message: Any) -> any_pb2.Any:
 
 def refusal_of(error: grpc.aio.AioRpcError) -> Refusal | None:
     """The refusal that the peer sent, or None when the link itself (or the peer's code) failed."""
-    status = rpc_status.from_call(error)  # type: ignore[arg-type]
+    status = rpc_status.from_call(error)
     if status is None:
         return None
     info, retry = error_details_pb2.ErrorInfo(), error_details_pb2.RetryInfo()

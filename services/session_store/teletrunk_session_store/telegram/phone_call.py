@@ -27,7 +27,7 @@ log = structlog.get_logger()
 
 _MIN_LAYER = 65
 _MAX_LAYER = 92
-_REASONS: dict[int, Any] = {
+_REASONS: dict[pb.DiscardReason.ValueType, Any] = {
     pb.DISCARD_REASON_MISSED: raw.types.PhoneCallDiscardReasonMissed,
     pb.DISCARD_REASON_BUSY: raw.types.PhoneCallDiscardReasonBusy,
     pb.DISCARD_REASON_HANGUP: raw.types.PhoneCallDiscardReasonHangup,
@@ -195,7 +195,7 @@ class PhoneCall:
 
     # The end.
 
-    async def _discard(self, reason: int, duration: int) -> None:
+    async def _discard(self, reason: pb.DiscardReason.ValueType, duration: int) -> None:
         self._over = True
         self._step("storage", "telegram", f"phone.discardCall {_name(reason)}")
         with contextlib.suppress(Refusal):  # it is over for us whatever Telegram says
@@ -230,8 +230,9 @@ class PhoneCall:
         self._say(step=call_pb2.CallStep(at=at or time.time(), source=source, target=target, text=text))
 
 
-def _name(reason: int) -> str:
-    return pb.DiscardReason.Name(reason).removeprefix("DISCARD_REASON_").lower()
+def _name(reason: pb.DiscardReason.ValueType) -> str:
+    name: str = pb.DiscardReason.Name(reason)
+    return name.removeprefix("DISCARD_REASON_").lower()
 
 
 def peer_message(peer: KnownPeer) -> call_pb2.Peer:

@@ -27,9 +27,14 @@ Address = tuple[str, int]
 class Flow(Protocol):
     """The way to one peer. `token` names it in Via parameters for as long as the process lives."""
 
-    token: str
-    transport: str
-    peer: Address
+    @property
+    def token(self) -> str: ...
+
+    @property
+    def transport(self) -> str: ...
+
+    @property
+    def peer(self) -> Address: ...
 
     def send(self, data: bytes) -> bool:
         """False when the flow is gone."""
@@ -46,7 +51,7 @@ class UdpFlow:
     transport: str = "UDP"
 
     @property
-    def token(self) -> str:  # type: ignore[override]
+    def token(self) -> str:
         return f"u-{self.peer[0].replace(':', '_')}-{self.peer[1]}"
 
     def send(self, data: bytes) -> bool:

@@ -120,7 +120,7 @@ class Registrar:
 
 def _contacts(request: Request) -> list[Address]:
     try:
-        contacts = request.contact
+        contacts: list[Address] = request.contact
     except ValueError:
         raise BadContact("Contact cannot be read") from None
     if len(contacts) > _MOST_BINDINGS:

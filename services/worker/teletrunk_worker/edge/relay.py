@@ -121,11 +121,14 @@ class Relay:
         if dialog is None and (binding is None or request.method != "INVITE"):
             return None if request.method == "ACK" else messages.respond(request, 480, "PBX is not registered")
         branch = messages.derived_branch(request)
-        request.uri = dialog.invite.uri if dialog is not None else binding.contact.uri  # type: ignore[union-attr]
+        if dialog is not None:
+            request.uri, flow = dialog.invite.uri, dialog.flow
+        else:
+            assert binding is not None
+            request.uri, flow = binding.contact.uri, binding.flow
         call_id, _, leg = (request.headers.get(CALL_HEADER) or "").partition("/")
         request.headers.remove(CALL_HEADER)
         messages.drop_own_routes(request, self._own)
-        flow = dialog.flow if dialog is not None else binding.flow  # type: ignore[union-attr]
         if request.method == "INVITE":
             request.record_route = [
                 messages.route_address(*self._public, flow.transport),
@@ -145,7 +148,7 @@ class Relay:
     def response_from_peer(self, response: Response) -> Dialog | None:
         """Back to the host that asked. Returns the dialog whose INVITE this may have ended."""
         dialog = self._dialogs.find(response.call_id)
-        if dialog is None or response.via[0].parameters.get("branch", "").startswith("z9hG4bK-tt-dead"):  # type: ignore[union-attr]
+        if dialog is None or response.via[0].parameters.get("branch", "").startswith("z9hG4bK-tt-dead"):
             return None
         messages.pop_via(response)
         was_pending = dialog.pending

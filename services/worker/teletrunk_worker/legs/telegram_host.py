@@ -80,7 +80,7 @@ class Pusher(threading.Thread):
         self.calls: tuple[MediaCall, ...] = ()  # replaced whole, never changed: the loop writes, this thread reads
 
     def run(self) -> None:
-        asyncio.set_event_loop(InlineLoop())
+        asyncio.set_event_loop(InlineLoop())  # type: ignore[abstract]  # it asks for no more
         stamp = ntg.FrameData(0, ntg.VideoRotation.VIDEO_ROTATION_0, 0, 0)
         due = time.monotonic()
         while True:

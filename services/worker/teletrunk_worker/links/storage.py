@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import AsyncIterator, Callable
+from typing import TYPE_CHECKING
 
 import grpc
 import structlog
@@ -16,7 +17,11 @@ from teletrunk.v1 import session_store_pb2 as pb
 log = structlog.get_logger()
 
 _CONNECT_S = 2.0
-Stub = session_store_pb2_grpc.SessionStoreServiceStub
+if TYPE_CHECKING:
+    # The generated stub has one class at run time; its typed form for grpc.aio exists for type checkers only.
+    Stub = session_store_pb2_grpc.SessionStoreServiceAsyncStub
+else:
+    Stub = session_store_pb2_grpc.SessionStoreServiceStub
 
 
 class CallStream:
@@ -102,7 +107,7 @@ class StorageLinks:
     def _stub(self, address: str) -> Stub:
         if address not in self._channels:
             self._channels[address] = rpc.dial(address, self._token)
-        return session_store_pb2_grpc.SessionStoreServiceStub(self._channels[address])
+        return Stub(self._channels[address])
 
     async def _watch(self, address: str, session_ids: list[str]) -> None:
         while True:
