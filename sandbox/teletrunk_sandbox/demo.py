@@ -46,7 +46,7 @@ async def _demo(directory: Path, output: Path) -> dict[str, Any]:
         first, one = await to_telegram(world, phone, output)
         _show(first, one)
         _say("\nThe friend calls the gateway's account; the phone rings and answers...")
-        second, two = await to_sip(world, phone, output, besides=frozenset({first.call_id}))
+        second, two = await to_sip(world, phone, output, besides=[first.call_id])
         _show(second, two)
     pictures = {path.stem: sound.load(path) for path in sorted(output.glob("*.wav"))}
     sound.spectrogram_png(output / "spectrogram.png", pictures)
@@ -67,7 +67,7 @@ async def to_telegram(world: World, phone: Actor, output: Path) -> tuple[call_pb
 
 
 async def to_sip(
-    world: World, phone: Actor, output: Path, besides: frozenset[str]
+    world: World, phone: Actor, output: Path, besides: list[str]
 ) -> tuple[call_pb2.CallRecord, dict[str, Any]]:
     await phone.tell("behave", on_call="answer", delay_s=0.5, play={"hz": SIP_HZ})
     await world.subscribers.tell("call", phone=FRIEND, to=GATEWAY, play={"hz": TELEGRAM_HZ})
@@ -93,7 +93,7 @@ def _figures(record: call_pb2.CallRecord, heard: dict[str, Any]) -> dict[str, An
     to_sip_ms = _delay(telegram["play_started_at"], sip["onset_at"])
     return {
         "setup_ms": round((record.answered_at - record.invited_at) * 1000, 1),
-        "own_setup_ms": _own_setup_ms(record),
+        "own_setup_ms": own_setup_ms(record),
         "heard_hz": {"sip": sip["hz"], "telegram": telegram["hz"]},
         "level_dbfs": {"sip": sip["level_dbfs"], "telegram": telegram["level_dbfs"]},
         "snr_db": min(sip["snr_db"], telegram["snr_db"]),
@@ -108,7 +108,7 @@ def _delay(played_at: float | None, heard_at: float | None) -> float | None:
     return None if played_at is None or heard_at is None else round((heard_at - played_at) * 1000, 1)
 
 
-def _own_setup_ms(record: call_pb2.CallRecord) -> float:
+def own_setup_ms(record: call_pb2.CallRecord) -> float:
     """From the first sign of the call to our request to the other side: what is the gateway's own doing."""
     asked = next((s.at for s in record.steps if s.text in ("phone.requestCall", "INVITE") and s.source != "pbx"), None)
     return round((asked - record.invited_at) * 1000, 1) if asked else 0.0

@@ -14,6 +14,7 @@ from typing import Any
 from urllib.parse import quote
 
 import pjsua2 as pj
+from teletrunk.native_thread import keep_thread_state
 
 from teletrunk_sandbox.actors import Message, emit
 from teletrunk_sandbox.sound import Recording, tone
@@ -45,11 +46,13 @@ class PhonePort(pj.AudioMediaPort):  # type: ignore[misc]
         self.createPort("phone", layout)
 
     def onFrameReceived(self, frame: Any) -> None:
+        keep_thread_state()
         address, count = _vector(frame.buf)
         if count:
             self.recording.add(ctypes.string_at(address, count), time.time())
 
     def onFrameRequested(self, frame: Any) -> None:
+        keep_thread_state()
         pcm = bytes(_FRAME * 2)
         if self.play is not None and time.time() - self.started_at >= self.play.get("after_s", 0.5):
             self.play_started_at = self.play_started_at or time.time()
@@ -166,6 +169,10 @@ class Phone:
         media.port = 40_000 + os.getpid() % 2000 * 10
         self.account = PhoneAccount(self)
         self.account.create(config)
+        return {}
+
+    def register_again(self) -> Message:
+        self.account.setRegistration(True)
         return {}
 
     def behave(self, **behaviour: Any) -> Message:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import json
 import math
 import wave
@@ -29,8 +30,18 @@ class Heard:
 
 
 def tone(hz: float, start: int, count: int, rate: int, level: float = 0.25) -> bytes:
-    """`count` 16-bit samples of an endless tone, from sample number `start`."""
-    at = np.arange(start, start + count)
+    """`count` 16-bit samples (at most a second of them) of an endless tone, from sample number `start`."""
+    table = _seconds_of(hz, rate, level)
+    begin = start % rate * 2
+    return table[begin : begin + count * 2]
+
+
+@functools.cache
+def _seconds_of(hz: float, rate: int, level: float) -> bytes:
+    """Two seconds of the tone. A whole number of hertz starts over each second without a seam."""
+    if hz != int(hz):
+        raise ValueError("tones are whole hertz")
+    at = np.arange(2 * rate)
     return bytes((np.sin(2 * math.pi * hz * at / rate) * level * 32_767).astype("<i2").tobytes())
 
 

@@ -17,6 +17,7 @@ from typing import Any
 import ntgcalls as ntg
 from pyrogram import Client, raw
 from pyrogram.handlers import RawUpdateHandler
+from teletrunk.native_thread import InlineLoop, keep_thread_state
 
 from teletrunk_sandbox.actors import Message, emit
 from teletrunk_sandbox.client import connect_factory, trust
@@ -26,19 +27,6 @@ from teletrunk_sandbox.sound import Recording, tone
 _RATE = 48_000
 _FRAME = _RATE // 100
 _VERSIONS = ["13.0.0", "12.0.0", "9.0.0", "8.0.0"]
-
-
-class InlineLoop(asyncio.AbstractEventLoop):
-    """Lets the pusher thread call ntgcalls in place."""
-
-    def run_in_executor(self, executor: Any, func: Any, *args: Any) -> Any:  # type: ignore[override]
-        return func(*args)
-
-    def is_running(self) -> bool:
-        return False
-
-    def close(self) -> None:
-        return None
 
 
 class SubscriberCall:
@@ -301,6 +289,7 @@ class Subscribers:
             self._loop.call_soon_threadsafe(lambda: emit("connected", phone=call.phone, call=number))
 
     def _on_frames(self, number: int, mode: Any, device: Any, frames: list[Any]) -> None:
+        keep_thread_state()
         call = self._calls.get(number)
         if call and mode == ntg.StreamMode.PLAYBACK:
             for frame in frames:

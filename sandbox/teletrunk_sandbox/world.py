@@ -8,9 +8,11 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+from collections.abc import Collection
 from pathlib import Path
 from typing import Any, Self
 
+import grpc
 from teletrunk import rpc
 from teletrunk.cli.stack import Stack
 from teletrunk.v1 import admin_pb2, admin_pb2_grpc, call_pb2
@@ -114,14 +116,20 @@ class World:
                     return
                 await asyncio.sleep(0.1)
 
-    async def record(self, call_id: str = "last", *, besides: frozenset[str] = frozenset()) -> call_pb2.CallRecord:
-        """A finished call's record; waits for one that is not in `besides`."""
+    async def call_ids(self) -> set[str]:
+        """The calls that the Manager has records of."""
+        answer = await self.admin.ListCalls(admin_pb2.ListCallsRequest(limit=200), timeout=_DEADLINE_S)
+        return {call.call_id for call in answer.calls}
+
+    async def record(self, besides: Collection[str] = ()) -> call_pb2.CallRecord:
+        """A finished call's record; waits for one that is not in `besides`, even while the Manager is away."""
         async with asyncio.timeout(_DEADLINE_S):
             while True:
-                with contextlib.suppress(Exception):
-                    answer = await self.admin.GetCall(admin_pb2.GetCallRequest(call_id=call_id), timeout=5)
-                    record: call_pb2.CallRecord = answer.record
-                    if record.call_id not in besides:
+                with contextlib.suppress(grpc.aio.AioRpcError):
+                    calls = (await self.admin.ListCalls(admin_pb2.ListCallsRequest(limit=200), timeout=5)).calls
+                    if fresh := [call.call_id for call in calls if call.call_id not in besides]:
+                        answer = await self.admin.GetCall(admin_pb2.GetCallRequest(call_id=fresh[0]), timeout=5)
+                        record: call_pb2.CallRecord = answer.record
                         return record
                 await asyncio.sleep(0.1)
 

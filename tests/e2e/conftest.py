@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest_asyncio
+from teletrunk.v1 import admin_pb2
 from teletrunk_sandbox.actors import Actor
 from teletrunk_sandbox.world import World
 
@@ -15,17 +17,38 @@ GATEWAY, FRIEND = "+79990000001", "+79990000002"
 class Scene:
     """A world with one account, one trunk, one phone and one friend at Telegram."""
 
-    def __init__(self, world: World, phone: Actor) -> None:
+    def __init__(
+        self, world: World, account: admin_pb2.Account, trunk: admin_pb2.AddTrunkResponse, phone: Actor
+    ) -> None:
         self.world = world
+        self.account = account
+        self.trunk = trunk
+        self.edge = ("127.0.0.1", world.sip_port)
         self.phone = phone
         self.friends = world.subscribers
         self._seen: set[str] = set()
 
     async def record(self):  # type: ignore[no-untyped-def]
         """The record of the call that has just ended."""
-        record = await self.world.record(besides=frozenset(self._seen))
+        record = await self.world.record(besides=self._seen)
         self._seen.add(record.call_id)
         return record
+
+    async def kill(self, service: str) -> None:
+        """kill -9; whoever started the stack starts the service again."""
+        process = self.world.stack.children[service].process
+        assert process is not None
+        process.kill()
+        await process.wait()
+
+    async def register_again(self) -> None:
+        """Until the edge is back, the phone's requests meet a closed port."""
+        async with asyncio.timeout(40):
+            while True:
+                await self.phone.tell("register_again")
+                if (await self.phone.wait("registration"))["status"] == 200:
+                    return
+                await asyncio.sleep(0.2)
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -36,4 +59,4 @@ async def scene(tmp_path_factory) -> AsyncIterator[Scene]:  # type: ignore[no-un
         trunk = await world.add_trunk(GATEWAY)
         await world.active(account.account_id)
         await world.subscribers.tell("user", phone=FRIEND, first_name="Friend", username="friend")
-        yield Scene(world, await world.phone(trunk))
+        yield Scene(world, account, trunk, await world.phone(trunk))

@@ -16,6 +16,7 @@ import uvloop
 from teletrunk.config import ConfigurationError, ServiceSettings
 from teletrunk.telemetry import configure_logging
 
+PROCESSOR = Path("/proc/cpuinfo")
 Settings = TypeVar("Settings", bound=ServiceSettings)
 
 
@@ -25,7 +26,7 @@ def run(service: str, load: Callable[[], Settings], serve: Callable[[Settings], 
         check_host()
         settings = load()
         configure_logging(service, settings.log_format, settings.log_level)
-        settings.data.mkdir(parents=True, exist_ok=True, mode=0o700)
+        _make_directory(settings.data)
         uvloop.run(serve(settings))
     except ConfigurationError as error:
         sys.exit(_line(service, str(error)))
@@ -33,6 +34,13 @@ def run(service: str, load: Callable[[], Settings], serve: Callable[[Settings], 
         sys.exit(_line(service, f"{error.filename}: permission denied"))
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def _make_directory(data: Path) -> None:
+    try:
+        data.mkdir(parents=True, exist_ok=True, mode=0o700)
+    except OSError as error:
+        raise ConfigurationError(f"TELETRUNK_DATA: {data} cannot be made: {error.strerror}") from None
 
 
 def _line(service: str, text: str) -> int:
@@ -70,7 +78,7 @@ def check_host() -> None:
 def _check_processor() -> None:
     """ntgcalls' encoders use these instructions without asking."""
     try:
-        with Path("/proc/cpuinfo").open() as file:
+        with PROCESSOR.open() as file:
             flags = next((line.split() for line in file if line.startswith("flags")), None)
     except OSError:
         return

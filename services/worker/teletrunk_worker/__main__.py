@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 import secrets
 import socket
 
@@ -17,6 +18,7 @@ from teletrunk_worker.edge.edge import Edge
 from teletrunk_worker.legs.supervisor import HostPool
 from teletrunk_worker.legs.wire import Message
 from teletrunk_worker.links.manager import ManagerLink
+from teletrunk_worker.links.spool import Spool
 from teletrunk_worker.links.storage import StorageLinks
 
 log = structlog.get_logger()
@@ -33,7 +35,9 @@ async def serve(settings: WorkerSettings) -> None:
     try:
         await edge.start()
     except OSError as error:
-        raise ConfigurationError(f"TELETRUNK_SIP_ADDRESS: {settings.sip_address}: {error.strerror or error}") from None
+        cause = error.__cause__ if isinstance(error.__cause__, OSError) else error  # uvloop hides the reason there
+        reason = os.strerror(cause.errno) if cause.errno else str(error)
+        raise ConfigurationError(f"TELETRUNK_SIP_ADDRESS: {settings.sip_address}: {reason}") from None
     hello = pb.WorkerHello(
         worker_id=worker_id,
         name=socket.gethostname(),
@@ -41,7 +45,9 @@ async def serve(settings: WorkerSettings) -> None:
         sip_address=f"{settings.reachable_address()}:{edge.port}",
         max_calls=settings.max_calls,
     )
-    manager = ManagerLink(settings.manager_address, settings.token(), hello, settings.data / "records")
+    spool = Spool(settings.data / "records")
+    spool.recover()
+    manager = ManagerLink(settings.manager_address, settings.token(), hello, spool)
     storages = StorageLinks(settings.token())
     sip_hosts = HostPool("sip", "teletrunk_worker.legs.sip_host", _CALLS_A_SIP_HOST, settings.max_calls)
     telegram_hosts = HostPool(

@@ -149,6 +149,7 @@ class Calls:
 
     def _start(self, runner: CallRunner) -> None:
         self._runners[runner.call_id] = runner
+        self.rim.manager.note(runner.recorder.record)
         task = asyncio.get_running_loop().create_task(self._run(runner))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

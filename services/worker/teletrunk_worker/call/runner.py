@@ -89,6 +89,7 @@ class CallRunner:
             self.recorder.ringing()
         elif self._state.phase is machine.Phase.UP:
             self.recorder.answered()
+            self._rim.manager.note(self.recorder.record)
 
     async def _carry_out(self, effect: do.Effect) -> None:
         match effect:

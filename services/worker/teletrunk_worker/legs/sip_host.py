@@ -19,10 +19,14 @@ import ctypes
 import gc
 import os
 import re
+import select
+import socket
 import sys
+import threading
 import time
 
 import pjsua2 as pj
+from teletrunk.native_thread import keep_thread_state
 
 from teletrunk_worker.legs.playout import Playout
 from teletrunk_worker.legs.ring import RingPair
@@ -30,17 +34,18 @@ from teletrunk_worker.legs.wire import Message, PeerGone, Wire
 
 CALL_HEADER = "X-Teletrunk-Call"
 _FRAME_MS = 20
-_PUMP_MS = 10
+_PUMP_MS = 200  # commands do not wait for its end: `Waker`
+_SHORT_PUMP_MS = 10
 _STATS_EVERY_S = 1.0
+_KEEP_ALIVE = b"\r\n\r\n"  # RFC 5626 3.5.1: pjsip swallows it
 _CALL_HEADER_PATTERN = re.compile(rf"^{CALL_HEADER}:\s*(\S+)\s*$", re.MULTILINE | re.IGNORECASE)
 _PRIORITIES = {"PCMA/8000/1": 252, "PCMU/8000/1": 251, "G722/16000/1": 250}
-_pointer = ctypes.c_void_p
+_BeginEnd = ctypes.c_size_t * 2
 
 
 def _vector(vector: object) -> tuple[int, int]:
     """Address and length of a SWIG `std::vector<unsigned char>`, which this release cannot copy in bulk."""
-    fields = ctypes.cast(int(vector.this), ctypes.POINTER(_pointer))  # type: ignore[attr-defined]
-    begin, end = fields[0] or 0, fields[1] or 0
+    begin, end = _BeginEnd.from_address(int(vector.this))  # type: ignore[attr-defined]
     return begin, end - begin
 
 
@@ -64,6 +69,7 @@ class SoundPort(pj.AudioMediaPort):  # type: ignore[misc]
         self._rings = rings
 
     def onFrameReceived(self, frame: pj.MediaFrame) -> None:
+        keep_thread_state()
         if self._rings is None:
             return
         address, count = _vector(frame.buf)
@@ -71,6 +77,7 @@ class SoundPort(pj.AudioMediaPort):  # type: ignore[misc]
             self._rings.to_telegram.write(ctypes.string_at(address, count))
 
     def onFrameRequested(self, frame: pj.MediaFrame) -> None:
+        keep_thread_state()
         pcm = self._silence if self.playout is None else self.playout.next_block()
         if frame.buf.size() != len(pcm):
             frame.buf.resize(len(pcm))
@@ -164,6 +171,28 @@ def _add_headers(parameter: pj.CallOpParam, headers: list[list[str]]) -> None:
         parameter.txOption.headers.append(header)
 
 
+class Waker(threading.Thread):
+    """Ends the pump's wait for SIP when a command comes in: only a packet can do that, so it sends one."""
+
+    def __init__(self, wire: Wire) -> None:
+        super().__init__(name="waker", daemon=True)
+        self.port = 0
+        self._wire = wire
+        self._rested = threading.Event()
+
+    def rest(self) -> None:
+        """The pump is about to read the wire dry."""
+        self._rested.set()
+
+    def run(self) -> None:
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as knocker:
+            while True:
+                select.select([self._wire.socket], [], [])
+                self._rested.clear()
+                knocker.sendto(_KEEP_ALIVE, ("127.0.0.1", self.port))
+                self._rested.wait()
+
+
 class SipHost:
     """pjsua2's endpoint, its calls, and the wire to control."""
 
@@ -171,7 +200,7 @@ class SipHost:
         self._wire = wire
         self._endpoint = pj.Endpoint()
         self._account: HostAccount | None = None
-        self._rings: dict[str, RingPair] = {}
+        self._waker = Waker(wire)
         self._measured_at = 0.0
         self.calls: dict[str, HostCall] = {}
         self.orphans: list[HostCall] = []
@@ -204,6 +233,8 @@ class SipHost:
             self._endpoint.codecSetPriority(codec.codecId, _PRIORITIES.get(codec.codecId, 0))
         port = int(self._endpoint.transportGetInfo(identifier).localName.rsplit(":", 1)[1])
         self._open_account(message)
+        self._waker.port = port
+        self._waker.start()
         self.tell(event="ready", port=port, capacity=capacity, rate=self.rate)
 
     def _open_account(self, message: Message) -> None:
@@ -285,10 +316,11 @@ class SipHost:
         """Pumps SIP and commands until the control process is gone."""
         try:
             while True:
+                self._waker.rest()
                 while received := self._wire.receive():
                     self.handle(*received)
                 if self._account is None:
-                    time.sleep(_PUMP_MS / 1000)
+                    time.sleep(_SHORT_PUMP_MS / 1000)
                     continue
                 self._endpoint.libHandleEvents(_PUMP_MS)
                 self._tidy()
@@ -314,7 +346,7 @@ class SipHost:
         for call in list(self.calls.values()):
             _hang_up(call, 503, "Worker is restarting", [])
         for _ in range(20):
-            self._endpoint.libHandleEvents(_PUMP_MS)
+            self._endpoint.libHandleEvents(_SHORT_PUMP_MS)
 
 
 def main() -> None:

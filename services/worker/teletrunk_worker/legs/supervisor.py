@@ -24,6 +24,7 @@ log = structlog.get_logger()
 _READY_DEADLINE_S = 15.0
 _STOP_DEADLINE_S = 2.0
 _SHORT_LIFE_S = 10.0
+_SPARE_PLACES = 4
 
 Listener = Callable[[Message], None]
 DIED = "died"  # the event that a host's death is to its calls
@@ -118,8 +119,8 @@ class HostPool:
         return [host for host in self._hosts.values() if host.ready.is_set()]
 
     def _keep_one_spare(self) -> None:
-        """A host starts before it is needed: the next caller does not wait for an interpreter."""
-        if not self._starting and not any(host.free > 1 for host in self._ready()):
+        """A host starts before it is needed: callers that come together do not wait for an interpreter."""
+        if not self._starting and sum(host.free for host in self._ready()) < _SPARE_PLACES:
             self._spawn()
 
     def _spawn(self, pause: float = 0.0) -> None:

@@ -4,21 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import json
 import random
 from collections.abc import AsyncIterator, Awaitable, Callable
-from pathlib import Path
 from typing import TypeVar
 
 import grpc
 import structlog
-from google.protobuf import json_format
 from teletrunk import rpc
 from teletrunk.errors import Refusal
 from teletrunk.v1 import call_pb2, manager_pb2_grpc
 from teletrunk.v1 import manager_pb2 as pb
 
 from teletrunk_worker.edge.digest import Credentials
+from teletrunk_worker.links.spool import Spool
 
 log = structlog.get_logger()
 
@@ -30,7 +28,7 @@ Answer = TypeVar("Answer")
 class ManagerLink:
     """Asks, reports, and learns the configuration."""
 
-    def __init__(self, address: str, token: str, hello: pb.WorkerHello, spool: Path) -> None:
+    def __init__(self, address: str, token: str, hello: pb.WorkerHello, spool: Spool) -> None:
         self._channel = rpc.dial(address, token)
         self._stub = manager_pb2_grpc.ManagerServiceStub(self._channel)
         self._hello = hello
@@ -57,6 +55,7 @@ class ManagerLink:
     async def _beats(self) -> AsyncIterator[pb.AttachRequest]:
         yield pb.AttachRequest(worker=self._hello)
         while True:
+            self._spool.touch()
             yield pb.AttachRequest(heartbeat=self.load())
             await asyncio.sleep(_HEARTBEAT_S)
 
@@ -89,13 +88,13 @@ class ManagerLink:
 
     # Records.
 
+    def note(self, record: call_pb2.CallRecord) -> None:
+        """A call that begins, or got further: what is known so far outlives us."""
+        self._spool.note(record)
+
     def report(self, record: call_pb2.CallRecord) -> None:
         """Puts the record on disk first, so that no outage loses it."""
-        self._spool.mkdir(parents=True, exist_ok=True)
-        text = json.dumps(json_format.MessageToDict(record))
-        unfinished = self._spool / f".{record.call_id}"
-        unfinished.write_text(text)
-        unfinished.rename(self._spool / f"{record.call_id}.json")
+        self._spool.end(record)
         self._spooled.set()
 
     async def deliver_records(self) -> None:
@@ -103,14 +102,13 @@ class ManagerLink:
         while True:
             await self._spooled.wait()
             self._spooled.clear()
-            for path in sorted(self._spool.glob("*.json")):
-                record = json_format.ParseDict(json.loads(path.read_text()), call_pb2.CallRecord())
+            for record in self._spool.waiting():
                 try:
                     await self._stub.ReportCall(pb.ReportCallRequest(record=record), timeout=rpc.DEADLINE_S)
                 except grpc.aio.AioRpcError as error:
                     log.warning("record waits", call_id=record.call_id, status=error.code().name)
                     break  # the next sign of the Manager's life tries again
-                path.unlink(missing_ok=True)
+                self._spool.delivered(record)
 
 
 async def _asked(call: Awaitable[Answer]) -> Answer:

@@ -1,0 +1,185 @@
+"""What bridged calls cost: CPU, memory, late sound, delay, and our own share of the set-up, at growing numbers.
+
+Counted are the gateway's processes: Manager, Session Storage, Worker and its hosts. The phones, the Telegram users and
+the local Telegram run on the same machine and are not counted, but they take its cores.
+"""
+
+from __future__ import annotations
+
+import argparse
+import asyncio
+import json
+import statistics
+import tempfile
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+from rich.console import Console
+from rich.table import Table
+from teletrunk_sandbox.actors import Actor
+from teletrunk_sandbox.demo import own_setup_ms
+from teletrunk_sandbox.world import World
+
+_GATEWAY = "+79990000001"
+_CALLS_A_PHONE = 4
+_PART_NAMES = {"sip_host": "SIP hosts", "telegram_host": "Telegram hosts"}
+
+
+def _friend(index: int) -> str:
+    return f"+7999100{index:04d}"
+
+
+def _processes(world: World) -> Iterator[tuple[str, psutil.Process]]:
+    """The gateway's processes, each with the part that it belongs to."""
+    for name in ("manager", "session-store", "worker"):
+        process = world.stack.children[name].process
+        assert process is not None
+        parent = psutil.Process(process.pid)
+        yield name, parent
+        for child in parent.children(recursive=True):
+            command = " ".join(child.cmdline())
+            yield next((part for key, part in _PART_NAMES.items() if key in command), name), child
+
+
+def _cpu_s(world: World) -> dict[str, float]:
+    used: dict[str, float] = {}
+    for part, process in _processes(world):
+        times = process.cpu_times()
+        used[part] = used.get(part, 0.0) + times.user + times.system
+    return used
+
+
+def _memory_mb(world: World) -> dict[str, float]:
+    """Proportional set size: shared pages are counted once."""
+    used: dict[str, float] = {}
+    for part, process in _processes(world):
+        used[part] = used.get(part, 0.0) + process.memory_full_info().pss / 1e6
+    return used
+
+
+class Bench:
+    def __init__(self, world: World, phones: list[Actor], seconds: float) -> None:
+        self._world = world
+        self._phones = phones
+        self._seconds = seconds
+        self._seen: set[str] = set()
+
+    async def run(self, count: int) -> dict[str, Any]:
+        memory_before = _memory_mb(self._world)
+        calls = [await self._establish(index) for index in range(count)]
+        cpu_before, began = _cpu_s(self._world), time.monotonic()
+        await asyncio.sleep(self._seconds)  # the talking, which is what is measured
+        cpu, took = _cpu_s(self._world), time.monotonic() - began
+        memory = _memory_mb(self._world)
+        heard = [await self._heard(index, call) for index, call in enumerate(calls)]
+        for index, call in enumerate(calls):
+            phone = self._phones[index // _CALLS_A_PHONE]
+            await phone.tell("hangup", call=call)
+            await phone.wait("ended", call=call)
+        records = [await self._record() for _ in calls]
+        percent = {part: 100 * (cpu[part] - cpu_before.get(part, 0.0)) / took for part in cpu}
+        return {
+            "calls": count,
+            "cpu_percent": {part: round(value, 2) for part, value in percent.items()},
+            "cpu_percent_a_call": round(sum(percent.values()) / count, 2),
+            "memory_mb": {part: round(value, 1) for part, value in memory.items()},
+            "memory_mb_a_call": round((sum(memory.values()) - sum(memory_before.values())) / count, 1),
+            "late_to_telegram": sum(record.media.late_to_telegram for record in records),
+            "late_to_sip": sum(record.media.late_to_sip for record in records),
+            "blocks": int(count * took * 100),
+            "rtp_lost": sum(record.media.rtp_lost for record in records),
+            "one_way_to_telegram_ms": _spread([delay["to_telegram"] for delay in heard]),
+            "one_way_to_sip_ms": _spread([delay["to_sip"] for delay in heard]),
+            "snr_db": round(min(delay["snr_db"] for delay in heard), 1),
+            "own_setup_ms": _spread([own_setup_ms(record) for record in records]),
+            "machine_percent": round(psutil.cpu_percent(None), 1),
+        }
+
+    async def _establish(self, index: int) -> int:
+        phone, friend = self._phones[index // _CALLS_A_PHONE], _friend(index)
+        play = {"hz": 620.0, "after_s": 2.0}
+        await self._world.subscribers.tell("behave", phone=friend, on_call="answer", delay_s=0, play=play)
+        call = int((await phone.tell("call", to=friend, play={"hz": 440.0, "after_s": 2.0}))["call"])
+        await phone.wait("established", call=call)
+        return call
+
+    async def _heard(self, index: int, call: int) -> dict[str, float]:
+        here = await self._phones[index // _CALLS_A_PHONE].tell("heard", call=call)
+        there = await self._world.subscribers.tell("heard", phone=_friend(index))
+        return {
+            "to_telegram": (there["onset_at"] - here["play_started_at"]) * 1000,
+            "to_sip": (here["onset_at"] - there["play_started_at"]) * 1000,
+            "snr_db": min(here["snr_db"], there["snr_db"]),
+        }
+
+    async def _record(self) -> Any:
+        record = await self._world.record(self._seen)
+        self._seen.add(record.call_id)
+        return record
+
+
+def _spread(values: list[float]) -> dict[str, float]:
+    return {"median": round(statistics.median(values), 1), "max": round(max(values), 1)}
+
+
+async def _measure(counts: list[int], seconds: float, settings: dict[str, str]) -> list[dict[str, Any]]:
+    most = max(counts)
+    with tempfile.TemporaryDirectory(prefix="teletrunk-bench-") as directory:
+        async with World(Path(directory), TELETRUNK_MAX_CALLS=str(max(20, most)), **settings) as world:
+            account = await world.add_account(_GATEWAY, "gateway")
+            trunk = await world.add_trunk(_GATEWAY)
+            await world.active(account.account_id)
+            for index in range(most):
+                await world.subscribers.tell("user", phone=_friend(index), first_name=f"Friend {index}")
+            phones = [await world.phone(trunk) for _ in range(-(-most // _CALLS_A_PHONE))]
+            bench = Bench(world, phones, seconds)
+            results = []
+            for count in counts:
+                psutil.cpu_percent(None)
+                results.append(await bench.run(count))
+                print(json.dumps(results[-1]), flush=True)
+            return results
+
+
+def _show(results: list[dict[str, Any]]) -> None:
+    table = Table(title="Bridged G.711 calls; median / worst", show_lines=True)
+    columns = ("calls", "CPU % a call", "CPU % by part", "MB a call", "MB in all", "late of blocks", "RTP lost",
+               "one way to Telegram ms", "one way to phone ms", "SNR dB", "own set-up ms", "machine %")  # fmt: skip
+    for column in columns:
+        table.add_column(column)
+    for r in results:
+        table.add_row(
+            str(r["calls"]),
+            str(r["cpu_percent_a_call"]),
+            "\n".join(f"{part} {value}" for part, value in r["cpu_percent"].items()),
+            str(r["memory_mb_a_call"]),
+            str(round(sum(r["memory_mb"].values()))),
+            f"{r['late_to_telegram']} + {r['late_to_sip']} of {r['blocks']}",
+            str(r["rtp_lost"]),
+            *(f"{r[key]['median']} / {r[key]['max']}" for key in ("one_way_to_telegram_ms", "one_way_to_sip_ms")),
+            str(r["snr_db"]),
+            f"{r['own_setup_ms']['median']} / {r['own_setup_ms']['max']}",
+            str(r["machine_percent"]),
+        )
+    Console(width=200).print(table)
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(description=__doc__)
+    parser.add_argument("--calls", default="1,5,10,20")
+    parser.add_argument("--seconds", type=float, default=30.0)
+    parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a TELETRUNK_ setting")
+    parser.add_argument("--report", type=Path)
+    arguments = parser.parse_args()
+    settings = dict(item.split("=", 1) for item in arguments.set)
+    results = asyncio.run(_measure([int(n) for n in arguments.calls.split(",")], arguments.seconds, settings))
+    _show(results)
+    if arguments.report:
+        arguments.report.write_text(json.dumps(results, indent=2) + "\n")
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,39 @@
+"""Python beside native media threads: callbacks from them, and calls into them without asyncio."""
+
+from __future__ import annotations
+
+import asyncio
+import ctypes
+import threading
+from typing import Any
+
+_kept: set[int] = set()
+
+
+def keep_thread_state() -> None:
+    """Call first in every callback that a native thread makes: its Python thread state then stays for good.
+
+    Without it each callback makes one and throws it away, with 16 KiB of fresh stack mapped and unmapped by the
+    kernel, which costs more than the callback itself. The extra count on the state is never given back; the
+    threads live as long as the process does.
+    """
+    thread = threading.get_ident()
+    if thread not in _kept:
+        _kept.add(thread)
+        ctypes.pythonapi.PyGILState_Ensure()
+
+
+class InlineLoop(asyncio.AbstractEventLoop):
+    """Set as a plain thread's loop, it lets that thread call ntgcalls in place.
+
+    ntgcalls hands each call to the executor of the thread's loop; this one runs it at once.
+    """
+
+    def run_in_executor(self, executor: Any, func: Any, *args: Any) -> Any:  # type: ignore[override]
+        return func(*args)
+
+    def is_running(self) -> bool:
+        return False
+
+    def close(self) -> None:
+        return None

@@ -1,0 +1,68 @@
+"""Call records on the Worker's disk: from a call's beginning until the Manager has its record.
+
+A call that is up lies in `open/`, so that even a Worker that is killed leaves one record of it behind; a call that
+ended lies in the spool itself. Files appear by rename: a half-written one is never read.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+from collections.abc import Iterator
+from pathlib import Path
+
+import structlog
+from google.protobuf import json_format
+from teletrunk.v1 import call_pb2
+
+log = structlog.get_logger()
+
+
+class Spool:
+    def __init__(self, directory: Path) -> None:
+        self._ended = directory
+        self._open = directory / "open"
+        self._open.mkdir(parents=True, exist_ok=True)
+
+    def note(self, record: call_pb2.CallRecord) -> None:
+        """Keeps what is known of a call that is still going on."""
+        _write(self._open / f"{record.call_id}.json", record)
+
+    def end(self, record: call_pb2.CallRecord) -> None:
+        """Keeps a finished record until it is delivered."""
+        _write(self._ended / f"{record.call_id}.json", record)
+        (self._open / f"{record.call_id}.json").unlink(missing_ok=True)
+
+    def touch(self) -> None:
+        """The open calls are up now: were we killed, they lasted until here."""
+        for path in self._open.glob("*.json"):
+            with contextlib.suppress(FileNotFoundError):
+                os.utime(path)
+
+    def recover(self) -> None:
+        """At the start: calls that a predecessor was killed in have ended with it."""
+        for path in self._open.glob("*.json"):
+            record = _read(path)
+            record.ended_at = path.stat().st_mtime
+            record.ended_by, record.error_id = "gateway", "worker-restarting"
+            log.warning("call ended with a killed worker", call_id=record.call_id)
+            self.end(record)
+
+    def waiting(self) -> Iterator[call_pb2.CallRecord]:
+        """The finished records, oldest call first."""
+        for path in sorted(self._ended.glob("*.json")):
+            yield _read(path)
+
+    def delivered(self, record: call_pb2.CallRecord) -> None:
+        (self._ended / f"{record.call_id}.json").unlink(missing_ok=True)
+
+
+def _write(path: Path, record: call_pb2.CallRecord) -> None:
+    unfinished = path.with_suffix(".part")
+    unfinished.write_text(json.dumps(json_format.MessageToDict(record)))
+    unfinished.rename(path)
+
+
+def _read(path: Path) -> call_pb2.CallRecord:
+    return json_format.ParseDict(json.loads(path.read_text()), call_pb2.CallRecord())

@@ -1,0 +1,77 @@
+"""Refusals as a PBX reads them: status line, Reason, Warning, Retry-After, from a bare socket."""
+
+from __future__ import annotations
+
+import pytest
+from teletrunk.errors import TABLE
+
+from tests import sip_wire
+
+from .conftest import FRIEND, GATEWAY, Scene
+
+pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="module")]
+
+
+def carries(exchange: sip_wire.Exchange, row_id: str, detail: str = "") -> None:
+    row = TABLE[row_id]
+    phrase = f"{row.phrase}{detail}"
+    assert exchange.status == (row.sip_status, phrase)
+    reasons = exchange.header("Reason")
+    assert f'SIP;cause={row.sip_status};text="{phrase}"' in reasons
+    assert f"Q.850;cause={row.q850}" in reasons
+    assert exchange.header("Warning") == [f'399 teletrunk "{row_id}"']
+
+
+@pytest.mark.parametrize(
+    ("called", "row_id", "detail"),
+    [
+        ("@nobodyhere", "user-not-found", ""),
+        ("0123456", "no-confirmed-contact", ""),
+        ("not a number", "user-not-found", ": not a phone, @username or user id"),
+    ],
+)
+async def test_an_invite_that_is_refused(scene: Scene, called: str, row_id: str, detail: str) -> None:
+    trunk = scene.trunk
+    async with sip_wire.udp(scene.edge) as wire:
+        assert (await wire.register(trunk.trunk.login, trunk.password)).status == (200, "OK")
+        exchange = await wire.invite(called.replace(" ", "%20"), trunk.trunk.login, trunk.password)
+    carries(exchange, row_id, detail)
+    if row_id != "user-not-found" or not detail:
+        assert (await scene.record()).error_id == row_id
+
+
+async def test_a_flood_wait_says_when_to_come_again(scene: Scene) -> None:
+    await scene.world.control.flood(GATEWAY, 37, "phone.RequestCall")
+    trunk = scene.trunk
+    async with sip_wire.udp(scene.edge) as wire:
+        await wire.register(trunk.trunk.login, trunk.password)
+        exchange = await wire.invite(FRIEND, trunk.trunk.login, trunk.password)
+    await scene.record()
+    seconds = int(exchange.header("Retry-After")[0])
+    assert 35 <= seconds <= 37
+    carries(exchange, "flood-wait", f": retry after {seconds}")
+
+
+@pytest.mark.parametrize("algorithm", ["SHA-256", "MD5"])
+async def test_wrong_password_and_unknown_login(scene: Scene, algorithm: str) -> None:
+    async with sip_wire.udp(scene.edge) as wire:
+        login = scene.trunk.trunk.login
+        carries(await wire.authenticated("REGISTER", "", login, "wrong", algorithm), "wrong-password")
+        carries(await wire.authenticated("REGISTER", "", "nobody", "wrong", algorithm), "login-not-found")
+
+
+async def test_first_contact_is_challenged_with_the_stronger_algorithm_first(scene: Scene) -> None:
+    async with sip_wire.udp(scene.edge) as wire:
+        exchange = await wire.ask(wire.request("REGISTER", "", "anyone"))
+    assert exchange.final.code == 401
+    offers = exchange.header("WWW-Authenticate")
+    assert ["SHA-256" in offers[0], "MD5" in offers[1], len(offers)] == [True, True, 2]
+
+
+async def test_a_call_over_tcp_is_registered_refused_and_answered_on_its_connection(scene: Scene) -> None:
+    trunk = scene.trunk
+    async with sip_wire.tcp(scene.edge) as wire:
+        assert (await wire.register(trunk.trunk.login, trunk.password)).status == (200, "OK")
+        carries(await wire.invite("@nobodyhere", trunk.trunk.login, trunk.password), "user-not-found")
+        assert (await scene.record()).error_id == "user-not-found"
+        assert (await wire.register(trunk.trunk.login, trunk.password, expires=0)).status == (200, "OK")

@@ -1,0 +1,200 @@
+"""A SIP client made of a bare UDP or TCP socket: what the edge says is read from the wire, header by header.
+
+Its digest is its own (RFC 7616), so the product's is checked by an implementation that is not it.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import hashlib
+import itertools
+import secrets
+from collections.abc import AsyncIterator
+from dataclasses import dataclass, field
+
+from sipmessage import AuthChallenge, Message, Request, Response
+
+HASHES = {"SHA-256": hashlib.sha256, "MD5": hashlib.md5}
+PATIENCE_S = 10.0
+_SDP = (
+    "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\n"
+    "m=audio {port} RTP/AVP 8 101\r\na=rtpmap:8 PCMA/8000\r\na=rtpmap:101 telephone-event/8000\r\n"
+)
+
+
+def digest(login: str, password: str, method: str, uri: str, challenge: AuthChallenge, nc: int = 1) -> str:
+    """The Authorization header's value."""
+    given = challenge.parameters
+    algorithm, cnonce, count = given.get("algorithm", "MD5"), secrets.token_hex(8), f"{nc:08x}"
+
+    def h(text: str) -> str:
+        return HASHES[algorithm](text.encode()).hexdigest()
+
+    identity, request = h(f"{login}:{given['realm']}:{password}"), h(f"{method}:{uri}")
+    response = h(f"{identity}:{given['nonce']}:{count}:{cnonce}:auth:{request}")
+    return (
+        f'Digest username="{login}", realm="{given["realm"]}", nonce="{given["nonce"]}", uri="{uri}", '
+        f'algorithm={algorithm}, qop=auth, nc={count}, cnonce="{cnonce}", response="{response}"'
+    )
+
+
+@dataclass
+class Exchange:
+    """Every answer to one request, in order; the last one is final."""
+
+    answers: list[Response] = field(default_factory=list)
+
+    @property
+    def final(self) -> Response:
+        return self.answers[-1]
+
+    @property
+    def status(self) -> tuple[int, str]:
+        return self.final.code, self.final.phrase
+
+    def header(self, name: str) -> list[str]:
+        return self.final.headers.getlist(name)
+
+
+class SipWire:
+    """One socket and one identity. Messages that are requests wait in `requests`."""
+
+    def __init__(self, server: tuple[str, int], local: tuple[str, int], transport: str) -> None:
+        self.server = server
+        self.local = local
+        self.transport = transport
+        self.requests: asyncio.Queue[Request] = asyncio.Queue()
+        self._answers: dict[str, asyncio.Queue[Response]] = {}
+        self._cseq = itertools.count(1)
+        self._send_bytes = lambda data: None
+
+    # Sending.
+
+    def send(self, data: bytes) -> None:
+        self._send_bytes(data)
+
+    def request(self, method: str, user: str, login: str, **headers: str) -> Request:
+        target = f"{user}@{self.server[0]}" if user else self.server[0]
+        uri = f"sip:{target}:{self.server[1]}"
+        body = _SDP.format(port=self.local[1] + 2).encode() if method == "INVITE" else b""
+        via = f"SIP/2.0/{self.transport} {self.local[0]}:{self.local[1]}"
+        lines = {
+            "Via": f"{via};rport;branch=z9hG4bK{secrets.token_hex(8)}",
+            "Max-Forwards": "70",
+            "From": f"<sip:{login}@teletrunk>;tag={secrets.token_hex(4)}",
+            "To": f"<{uri}>" if method != "REGISTER" else f"<sip:{login}@teletrunk>",
+            "Call-ID": secrets.token_hex(10),
+            "CSeq": f"{next(self._cseq)} {method}",
+            "Contact": f"<sip:{login}@{self.local[0]}:{self.local[1]};transport={self.transport.lower()}>",
+            "Content-Length": str(len(body)),
+            **({"Content-Type": "application/sdp"} if body else {}),
+            **{name.replace("_", "-"): value for name, value in headers.items()},
+        }
+        head = f"{method} {uri} SIP/2.0\r\n" + "".join(f"{name}: {value}\r\n" for name, value in lines.items())
+        parsed = Message.parse(head.encode() + b"\r\n" + body)
+        assert isinstance(parsed, Request)
+        return parsed
+
+    async def ask(self, request: Request, patience: float = PATIENCE_S) -> Exchange:
+        """Sends a request and collects answers up to the final one, which an INVITE's refusal acknowledges."""
+        branch = request.via[0].parameters["branch"] or ""
+        queue = self._answers[branch] = asyncio.Queue()
+        self.send(bytes(request))
+        exchange = Exchange()
+        async with asyncio.timeout(patience):
+            while not exchange.answers or exchange.final.code < 200:
+                exchange.answers.append(await queue.get())
+        if request.method == "INVITE" and exchange.final.code >= 300:
+            self.acknowledge(request, exchange.final)
+        return exchange
+
+    def acknowledge(self, request: Request, final: Response) -> None:
+        ack = Request("ACK", request.uri)
+        for name in ("Via", "Max-Forwards", "From", "Call-ID"):
+            ack.headers.set(name, request.headers[name])
+        ack.headers.set("To", final.headers["To"])
+        ack.headers.set("CSeq", request.headers["CSeq"].split()[0] + " ACK")
+        ack.headers.set("Content-Length", "0")
+        self.send(bytes(ack))
+
+    async def authenticated(
+        self, method: str, user: str, login: str, password: str, algorithm: str = "SHA-256", **headers: str
+    ) -> Exchange:
+        """A request, its challenge, and the request again with credentials."""
+        first = self.request(method, user, login, **headers)
+        challenged = await self.ask(first)
+        if challenged.final.code != 401:
+            return challenged
+        again = self.answer_challenge(first, challenged.final, login, password, algorithm)
+        return await self.ask(again)
+
+    def answer_challenge(
+        self, first: Request, challenge: Response, login: str, password: str, algorithm: str = "SHA-256"
+    ) -> Request:
+        offered = [AuthChallenge.parse(value) for value in challenge.headers.getlist("WWW-Authenticate")]
+        chosen = next(offer for offer in offered if offer.parameters.get("algorithm", "MD5") == algorithm)
+        again = Message.parse(bytes(first))
+        assert isinstance(again, Request)
+        again.headers.set("CSeq", f"{next(self._cseq)} {first.method}")
+        again.headers.set(
+            "Via", again.headers["Via"].rpartition("branch=")[0] + f"branch=z9hG4bK{secrets.token_hex(8)}"
+        )
+        value = digest(login, password, first.method, str(first.uri), chosen)
+        again.headers.set("Authorization", value)
+        return again
+
+    async def register(self, login: str, password: str, expires: int = 300, **headers: str) -> Exchange:
+        return await self.authenticated("REGISTER", "", login, password, Expires=str(expires), **headers)
+
+    async def invite(self, user: str, login: str, password: str) -> Exchange:
+        return await self.authenticated("INVITE", user.replace("@", "%40").replace("#", "%23"), login, password)
+
+    # Receiving.
+
+    def received(self, data: bytes) -> None:
+        message = Message.parse(data)
+        if isinstance(message, Request):
+            self.requests.put_nowait(message)
+        elif queue := self._answers.get(message.via[0].parameters.get("branch") or ""):
+            queue.put_nowait(message)
+
+
+class _Datagrams(asyncio.DatagramProtocol):
+    def __init__(self) -> None:
+        self.wire: SipWire | None = None
+
+    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
+        if self.wire is not None and data.strip():
+            self.wire.received(data)
+
+
+@contextlib.asynccontextmanager
+async def udp(server: tuple[str, int], host: str = "127.0.0.1") -> AsyncIterator[SipWire]:
+    loop = asyncio.get_running_loop()
+    transport, protocol = await loop.create_datagram_endpoint(_Datagrams, local_addr=(host, 0))
+    protocol.wire = wire = SipWire(server, transport.get_extra_info("sockname")[:2], "UDP")
+    wire._send_bytes = lambda data: transport.sendto(data, server)
+    try:
+        yield wire
+    finally:
+        transport.close()
+
+
+@contextlib.asynccontextmanager
+async def tcp(server: tuple[str, int]) -> AsyncIterator[SipWire]:
+    reader, writer = await asyncio.open_connection(*server)
+    wire = SipWire(server, writer.get_extra_info("sockname")[:2], "TCP")
+    wire._send_bytes = writer.write
+
+    async def read() -> None:
+        while head := await reader.readuntil(b"\r\n\r\n"):
+            length = int(head.lower().partition(b"content-length:")[2].split(b"\r\n")[0] or 0)
+            wire.received(head + await reader.readexactly(length))
+
+    task = asyncio.create_task(read())
+    try:
+        yield wire
+    finally:
+        task.cancel()
+        writer.close()
