@@ -17,6 +17,9 @@ def main(arguments: list[str] | None = None) -> int:
     _add_dc(commands.add_parser("dc", help="run the local Telegram data centre"))
     _add_subscriber(commands.add_parser("subscriber", help="play Telegram users, steered by JSON lines"))
     commands.add_parser("sip-phone", help="play a SIP phone, steered by JSON lines").set_defaults(run=_run_phone)
+    baresip = commands.add_parser("baresip-phone", help="play a SIP phone that is baresip, steered by JSON lines")
+    baresip.add_argument("--hz", type=float, default=440.0, help="the tone that it plays in every call")
+    baresip.set_defaults(run=_run_baresip)
     options = parser.parse_args(arguments)
     return int(options.run(options))
 
@@ -62,6 +65,13 @@ def _run_phone(options: argparse.Namespace) -> int:
     from teletrunk_sandbox import sip_phone
 
     sip_phone.run()
+    return 0
+
+
+def _run_baresip(options: argparse.Namespace) -> int:
+    from teletrunk_sandbox import baresip_phone
+
+    baresip_phone.run(options.hz)
     return 0
 
 

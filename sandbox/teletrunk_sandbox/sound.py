@@ -52,8 +52,8 @@ def measure(samples: Samples, rate: int) -> Heard:
     """
     if len(samples) < rate // 2 or not samples.any():
         return Heard(0.0, -120.0, 0.0, len(samples) / rate, 1.0)
-    hz = _peak(samples, rate)
     window = int(rate * _WINDOW_S)
+    hz = _settled(samples, rate, _peak(samples, rate), window)
     at = np.arange(window) / rate
     basis = np.stack([np.sin(2 * math.pi * hz * at), np.cos(2 * math.pi * hz * at)], axis=1)
     ratios = []
@@ -82,6 +82,19 @@ def _peak(samples: Samples, rate: int) -> float:
         top_exact = top + 0.5 * (before - after) / (before - 2 * middle + after)
         return float(top_exact * rate / size)
     return float(top * rate / size)
+
+
+def _settled(samples: Samples, rate: int, near: float, window: int) -> float:
+    """The frequency that most of the sound has: a jump in it moves the spectrum's peak, but not the usual phase step."""
+    starts = range(0, len(samples) - window + 1, window)
+    phases = [
+        np.angle(np.sum(samples[s : s + window] * np.exp(-2j * np.pi * near * np.arange(s, s + window) / rate)))
+        for s in starts
+    ]
+    if len(phases) < 3:
+        return near
+    steps = np.angle(np.exp(1j * np.diff(phases)))
+    return near + float(np.median(steps)) / (2 * math.pi * window / rate)
 
 
 def onset(samples: Samples, rate: int, level: float = 500.0) -> float | None:

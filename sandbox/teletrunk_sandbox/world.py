@@ -92,9 +92,9 @@ class World:
         )
         return answer
 
-    async def phone(self, trunk: admin_pb2.AddTrunkResponse, transport: str = "udp") -> Actor:
-        """A SIP phone that is registered with the trunk's login."""
-        phone = await self._exits.enter_async_context(Actor("sip-phone", log=self.directory / "phones.log"))
+    async def phone(self, trunk: admin_pb2.AddTrunkResponse, transport: str = "udp", kind: str = "sip-phone") -> Actor:
+        """A SIP phone (`sip-phone` is pjsua2, or `baresip-phone`) that is registered with the trunk's login."""
+        phone = await self._exits.enter_async_context(Actor(kind, log=self.directory / "phones.log"))
         await phone.tell(
             "register",
             server=f"127.0.0.1:{self.sip_port}",

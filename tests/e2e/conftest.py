@@ -34,6 +34,13 @@ class Scene:
         self._seen.add(record.call_id)
         return record
 
+    async def only_trunk(self, trunk: admin_pb2.AddTrunkResponse) -> None:
+        """Removes the account's other trunks: Telegram's calls then ring at this one."""
+        login = trunk.trunk.login
+        for other in (await self.world.admin.ListTrunks(admin_pb2.ListTrunksRequest(), timeout=5)).trunks:
+            if other.login != login:
+                await self.world.admin.RemoveTrunk(admin_pb2.RemoveTrunkRequest(trunk=other.login), timeout=5)
+
     async def kill(self, service: str) -> None:
         """kill -9; whoever started the stack starts the service again."""
         process = self.world.stack.children[service].process

@@ -39,20 +39,21 @@ def play(
     """Runs a writer whose clock is off by `writer_ppm` against a reader on time."""
     shared = ring()
     block = RATE * read_ms // 1000
-    playout = Playout(shared, RATE, block)
-    written, heard = 0, []
     burst = RATE * write_ms // 1000
+    playout = Playout(shared, RATE, block, burst)
+    written, heard = 0, []
     for tick in range(seconds * 1000 // read_ms):
-        now = tick * read_ms / 1000 * (1 + writer_ppm / 1e6)
-        while written + burst <= now * RATE:
-            assert shared.write(tone(written, burst, hz))
+        now = tick * read_ms / 1000
+        speed = RATE * (1 + writer_ppm / 1e6)
+        while written + burst <= now * speed:
             written += burst
-        heard.append(playout.next_block())
+            assert shared.write(tone(written - burst, burst, hz), written / speed)
+        heard.append(playout.next_block(now))
     return heard, playout
 
 
 @pytest.mark.parametrize("ppm", [-100, 100])
-@pytest.mark.parametrize(("write_ms", "read_ms"), [(20, 10), (10, 20)])
+@pytest.mark.parametrize(("write_ms", "read_ms"), [(20, 20), (10, 20), (20, 10)])
 def test_ten_minutes_of_clocks_100_ppm_apart_are_heard_without_a_click(ppm: float, write_ms: int, read_ms: int) -> None:
     heard, playout = play(ppm, 600, write_ms=write_ms, read_ms=read_ms)
     begin = 1000 // read_ms  # past the start-up, in which the reserve is found
@@ -70,28 +71,48 @@ def test_without_correction_the_same_measure_finds_a_click() -> None:
 
 def test_delay_stays_bounded_under_drift() -> None:
     shared = ring()
-    playout = Playout(shared, RATE, 80)
+    playout = Playout(shared, RATE, 80, 160)
     written, most = 0, 0
     for tick in range(60_000):
         while written + 160 <= tick * 80 * 1.0001:
-            shared.write(bytes(320))
+            shared.write(bytes(320), tick / 100)
             written += 160
-        playout.next_block()
+        playout.next_block(tick / 100)
         most = max(most, shared.available)
     assert most <= 8 * 60  # 60 ms
 
 
+def exchange(shared: Ring, playout: Playout, ticks: range) -> bytes:
+    """Writer and reader on one clock, 10 ms a tick; what was heard."""
+    heard = b""
+    for tick in ticks:
+        shared.write(tone(tick * 80, 80), tick / 100)
+        heard += playout.next_block(tick / 100)
+    return heard
+
+
+def test_a_writer_that_is_a_little_late_now_and_then_is_not_heard() -> None:
+    shared = ring()
+    playout = Playout(shared, RATE, 160, 160)
+    due = [tick * 0.02 + (0.005 if tick % 7 == 3 else 0.0) for tick in range(1000)]
+    heard = []
+    for tick in range(950):
+        now = tick * 0.02 + 0.001  # each burst is due just before its block is: the worst phase
+        while due and due[0] <= now:
+            shared.write(tone((1000 - len(due)) * 160, 160), due.pop(0))
+        heard.append(playout.next_block(now))
+    assert playout.late == 0
+    samples = unpack(f"<{160 * 900}h", b"".join(heard[50:]))
+    assert worst_click(samples) < 0.01
+
+
 def test_a_stalled_reader_catches_up_by_one_crossfaded_jump() -> None:
     shared = ring()
-    playout = Playout(shared, RATE, 80)
-    for tick in range(100):
-        shared.write(tone(tick * 80, 80))
-        playout.next_block()
+    playout = Playout(shared, RATE, 80, 80)
+    exchange(shared, playout, range(100))
     for tick in range(100, 130):  # 300 ms in which nobody reads
-        shared.write(tone(tick * 80, 80))
-    for tick in range(130, 300):
-        shared.write(tone(tick * 80, 80))
-        playout.next_block()
+        shared.write(tone(tick * 80, 80), tick / 100)
+    exchange(shared, playout, range(130, 300))
     assert shared.available < 8 * 60
     assert playout.late == 0
 
@@ -99,30 +120,27 @@ def test_a_stalled_reader_catches_up_by_one_crossfaded_jump() -> None:
 def test_a_full_ring_refuses_and_keeps_what_it_has() -> None:
     shared = ring()
     wrote = 0
-    while shared.write(tone(wrote, 160)):
+    while shared.write(tone(wrote, 160), 0.0):
         wrote += 160
     assert wrote <= Ring.capacity
     assert shared.read(160) == tone(0, 160)
-    assert shared.write(tone(wrote, 160))
+    assert shared.write(tone(wrote, 160), 0.0)
 
 
 def test_a_stalled_or_dead_writer_fades_to_silence_and_comes_back() -> None:
     shared = ring()
-    playout = Playout(shared, RATE, 80)
-    for tick in range(50):
-        shared.write(tone(tick * 80, 80))
-        playout.next_block()
+    playout = Playout(shared, RATE, 80, 80)
+    exchange(shared, playout, range(50))
+    now = 0.5
     while shared.available >= 80:
-        playout.next_block()
-    faded = unpack("<80h", playout.next_block())
+        playout.next_block(now)
+        now += 0.01
+    faded = unpack("<80h", playout.next_block(now))
     assert playout.late == 1
     assert max(map(abs, faded[60:])) < max(map(abs, faded[:30]))
-    assert all(playout.next_block() == bytes(160) for _ in range(1000))
+    assert all(playout.next_block(now + tick / 100) == bytes(160) for tick in range(1000))
     assert playout.late == 1  # one gap, not a thousand
-    heard = b""
-    for tick in range(50):
-        shared.write(tone(tick * 80, 80))
-        heard += playout.next_block()
+    heard = exchange(shared, playout, range(2000, 2050))
     assert max(unpack(f"<{len(heard) // 2}h", heard)) > LEVEL * 0.99
 
 
@@ -134,7 +152,7 @@ def test_a_ring_gives_back_exactly_what_was_written_in_order(steps: list[tuple[b
     for is_write, count in steps:
         if is_write:
             payload = pack(f"<{count}h", *((i * 7) % 30_000 for i in range(written, written + count)))
-            if shared.write(payload):
+            if shared.write(payload, 0.0):
                 written += count
         elif (got := shared.read(count)) is not None:
             assert got == pack(f"<{count}h", *((i * 7) % 30_000 for i in range(read, read + count)))
@@ -146,8 +164,8 @@ def test_a_ring_gives_back_exactly_what_was_written_in_order(steps: list[tuple[b
 @given(st.lists(st.integers(0, 4), min_size=50, max_size=400))
 def test_every_tick_gives_exactly_one_block_whatever_the_writer_does(bursts: list[int]) -> None:
     shared = ring()
-    playout = Playout(shared, RATE, 80)
-    for burst in bursts:
+    playout = Playout(shared, RATE, 80, 80)
+    for tick, burst in enumerate(bursts):
         for _ in range(burst):
-            shared.write(tone(0, 80))
-        assert len(playout.next_block()) == 160
+            shared.write(tone(0, 80), tick / 100)
+        assert len(playout.next_block(tick / 100)) == 160

@@ -31,7 +31,7 @@ async def serve(settings: WorkerSettings) -> None:
     settings.rtp_slice(-(-settings.max_calls // _CALLS_A_SIP_HOST) - 1)
     worker_id = kept_secret(settings.data, "worker.id", lambda: secrets.token_hex(8).encode()).decode()
     calls = Calls(settings.max_calls)
-    edge = Edge(calls, *settings.listen, settings.reachable_address())
+    edge = Edge(calls, *settings.listen, settings.reachable_address(), settings.offered_algorithms)
     try:
         await edge.start()
     except OSError as error:

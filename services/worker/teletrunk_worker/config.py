@@ -7,6 +7,8 @@ import ipaddress
 from pydantic import Field, field_validator
 from teletrunk.config import ConfigurationError, ServiceSettings, checked_address
 
+from teletrunk_worker.edge.digest import ALGORITHMS
+
 _PORTS_A_HOST = 32  # four calls need sixteen; the rest lets used ports rest
 
 
@@ -18,6 +20,10 @@ class WorkerSettings(ServiceSettings):
     rtp_ports: str = Field("16384-32768", description="first-last UDP port of the sound towards PBXs.")
     max_calls: int = Field(20, ge=1, le=400, description="Simultaneous calls.")
     sample_rate: int = Field(8000, description="8000, or 16000 to keep G.722's width at a higher cost.")
+
+    digest_algorithms: str = Field(
+        "SHA-256,MD5", description="Offered to PBXs in this order; MD5 alone for those that stop at what they miss."
+    )
 
     @field_validator("sip_address")
     @classmethod
@@ -45,6 +51,17 @@ class WorkerSettings(ServiceSettings):
         if not (first.isdigit() and last.isdigit() and 1024 <= int(first) < int(last) <= 65_535):
             raise ValueError("must be FIRST-LAST, for example 16384-32768")
         return value
+
+    @field_validator("digest_algorithms")
+    @classmethod
+    def _known_algorithms(cls, value: str) -> str:
+        if not value or not set(value.split(",")) <= set(ALGORITHMS):
+            raise ValueError("must be SHA-256, MD5 or both, with a comma between")
+        return value
+
+    @property
+    def offered_algorithms(self) -> tuple[str, ...]:
+        return tuple(self.digest_algorithms.split(","))
 
     @property
     def listen(self) -> tuple[str, int]:

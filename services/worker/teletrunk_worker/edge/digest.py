@@ -19,6 +19,8 @@ from enum import Enum
 
 from sipmessage import AuthCredentials, Request
 
+from teletrunk_worker.edge.quirks import only_md5
+
 REALM = "teletrunk"
 ALGORITHMS = ("SHA-256", "MD5")  # in our order of preference
 _LIFETIME_S = 300
@@ -75,12 +77,14 @@ def credentials_of(request: Request) -> Credentials | None:
 class Nonces:
     """Makes nonces, and tells fresh answers from stale, replayed and foreign ones."""
 
-    def __init__(self) -> None:
+    def __init__(self, algorithms: tuple[str, ...] = ALGORITHMS) -> None:
+        self._algorithms = algorithms
         self._secret = secrets.token_bytes(32)
         self._counts: OrderedDict[str, int] = OrderedDict()
 
-    def challenges(self, address: str, *, stale: bool = False) -> list[tuple[str, str]]:
-        """One WWW-Authenticate header for each algorithm, the preferred first."""
+    def challenges(self, address: str, user_agent: str = "", *, stale: bool = False) -> list[tuple[str, str]]:
+        """One WWW-Authenticate header for each algorithm, the preferred first; the same nonce in all."""
+        algorithms = ("MD5",) if only_md5(user_agent) and "MD5" in self._algorithms else self._algorithms
         nonce = self._make(address, time.time())
         suffix = ", stale=true" if stale else ""
         return [
@@ -88,7 +92,7 @@ class Nonces:
                 "WWW-Authenticate",
                 f'Digest realm="{REALM}", nonce="{nonce}", algorithm={algorithm}, qop="auth"{suffix}',
             )
-            for algorithm in ALGORITHMS
+            for algorithm in algorithms
         ]
 
     def check(self, credentials: Credentials, address: str) -> Freshness:

@@ -18,7 +18,7 @@ from teletrunk.errors import Refusal
 
 from teletrunk_worker.edge import messages
 from teletrunk_worker.edge.dialogs import Dialog, Dialogs
-from teletrunk_worker.edge.digest import Credentials, Freshness, Nonces, credentials_of
+from teletrunk_worker.edge.digest import ALGORITHMS, Credentials, Freshness, Nonces, credentials_of
 from teletrunk_worker.edge.flows import Flow, TcpListener, UdpEndpoint
 from teletrunk_worker.edge.registrar import SHORTEST_S, BadContact, IntervalTooBrief, Registrar
 from teletrunk_worker.edge.relay import CALL_HEADER, Relay, leg_header
@@ -62,12 +62,19 @@ class Gatekeeper(Protocol):
 class Edge:
     """Binds the ports and dispatches what comes in."""
 
-    def __init__(self, gatekeeper: Gatekeeper, address: str, port: int, public_address: str) -> None:
+    def __init__(
+        self,
+        gatekeeper: Gatekeeper,
+        address: str,
+        port: int,
+        public_address: str,
+        digest_algorithms: tuple[str, ...] = ALGORITHMS,
+    ) -> None:
         self._gatekeeper = gatekeeper
         self._address = address
         self._port = port
         self._public_address = public_address
-        self._nonces = Nonces()
+        self._nonces = Nonces(digest_algorithms)
         self._transactions = ServerTransactions()
         self._admissions: dict[str, asyncio.Task[None]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -171,7 +178,8 @@ class Edge:
             freshness = self._nonces.check(credentials, flow.peer[0])
             if freshness is Freshness.FRESH:
                 return credentials
-        challenges = self._nonces.challenges(flow.peer[0], stale=freshness is Freshness.STALE)
+        user_agent = request.headers.get("User-Agent") or ""
+        challenges = self._nonces.challenges(flow.peer[0], user_agent, stale=freshness is Freshness.STALE)
         transaction.answer(messages.respond(request, 401, "Unauthorized", challenges))
         return None
 

@@ -1,9 +1,10 @@
 """Plays a ring at the reader's own pace: start-up delay, drift, stalls, gaps.
 
-The reader asks for one block each tick of its clock. The writer's clock is another, so the ring slowly
-fills or drains. What matters is not how full it is (that saws up and down with the writer's bursts) but the
-least that was left after a read, over a window: that is sound which only delays. The playout keeps this
-reserve near a target by playing single blocks one sample shorter or longer.
+The reader asks for one block each tick of its clock; the writer's bursts come by another clock. How full the ring is
+says little: it jumps by a whole burst when the two clocks' ticks pass each other. What counts is the delay of what is
+read, from its writing to its reading: it changes only as fast as the clocks drift apart. Sound is safe as long as this
+delay exceeds a burst's length by more than the writer is ever late; the playout keeps it there by playing single
+blocks one sample shorter or longer.
 """
 
 from __future__ import annotations
@@ -12,27 +13,33 @@ from teletrunk_worker.legs.ring import Ring
 from teletrunk_worker.legs.stretch import HALF_TAPS, crossfade, fade_in, fade_out, resample_block
 
 _WINDOW_MS = 400
-_FIRST_RESERVE_MS = 12  # a block of 10 ms may slip past a tick of the other clock at any time
-_MOST_RESERVE_MS = 60
-_CALM_WINDOWS = 50  # 20 s without a gap: try a smaller reserve again
-_JUMP_ABOVE_MS = 40  # a reserve this far over target is a stall, not drift
-_JUMP_AT_START_MS = 8  # in the first window nobody has spoken yet: settle at once
-_TOO_MUCH_MS = 10
-_TOO_LITTLE_MS = 1
+_FIRST_MARGIN_MS = 8  # how late the writer (or how early the reader) may be
+_MARGIN_STEP_MS = 10  # a gap has shown that this machine needs more
+_MOST_MARGIN_MS = 50
+_CALM_WINDOWS = 50  # 20 s without a gap: try a smaller margin again
+_JUMP_ABOVE_MS = 40  # a delay this far over target is a stall, not drift
+_SETTLING_WINDOWS = 2  # nobody has spoken yet: what is wrong is put right by one jump, forward or back
+_TOO_MUCH_MS = 8
+_TOO_LITTLE_MS = 5
 # One sample in 100 ms is 0.125 % of pitch, which nobody hears, and ten times what bad clocks need.
 _CORRECTION_EVERY_MS = 100
 
 
 class Playout:
-    """Reads blocks of `block` samples from `ring`, always exactly one per call of `next_block`."""
+    """Reads blocks of `block` samples from `ring`, always exactly one per call of `next_block`.
 
-    def __init__(self, ring: Ring, rate: int, block: int) -> None:
+    `burst` is what the writer writes at once. All three in samples at `rate`.
+    """
+
+    def __init__(self, ring: Ring, rate: int, block: int, burst: int) -> None:
         self._ring = ring
+        self._rate = rate
         self._block = block
+        self._burst = burst
         self._per_ms = rate // 1000
         self._silence = bytes(block * 2)
         self._window_blocks = max(1, _WINDOW_MS * self._per_ms // block)
-        self._reserve = _FIRST_RESERVE_MS * self._per_ms
+        self._margin = _FIRST_MARGIN_MS * self._per_ms
         self._playing = False
         self._resuming = False
         self._last = self._silence
@@ -42,48 +49,55 @@ class Playout:
         self._calm_windows = 0
         self._correction = 0  # samples still to drop (positive) or to insert (negative)
         self._until_correction = 0  # blocks
-        self._backlog = 0  # samples to jump over with the next block
-        self._settling = True
-        self._shortfall = 0  # what the first window has shown to be missing at the start
+        self._jump = 0  # samples to skip with the next block; negative: to hear once more
+        self._settling = _SETTLING_WINDOWS
         self.late = 0  # blocks that were missing when their time came
 
-    def next_block(self) -> bytes:
-        """The next block of sound; silence while there is none. Never blocks, never raises."""
-        if not self._playing and not self._start():
+    @property
+    def _target(self) -> int:
+        return self._burst + self._margin
+
+    def next_block(self, now: float) -> bytes:
+        """The next block of sound; silence while there is none. Never blocks, never raises.
+
+        `now` is the present time, in seconds of the clock that the writer stamps its bursts with.
+        """
+        age = round(self._ring.age(now) * self._rate)
+        if not self._playing and not self._start(age):
             return self._silence
         pcm = self._take()
         if pcm is None:
             return self._gap()
-        self._observe()
+        self._observe(age)
         if self._resuming:
             pcm, self._resuming = fade_in(pcm), False
         self._last, self._tail = pcm, pcm[-HALF_TAPS * 2 :]
         return pcm
 
-    def _start(self) -> bool:
-        """Waits until the reserve is there, so that the first burst does not become the first gap."""
-        surplus = self._ring.available - self._block - self._reserve - self._shortfall
-        if surplus < 0:
+    def _start(self, age: int) -> bool:
+        """Waits until the delay is what it should be, so that the first burst does not become the first gap."""
+        left = self._ring.available - self._block
+        surplus = left + age - self._target
+        if left < 0 or surplus < 0:
             return False
-        self._ring.skip(surplus)  # what piled up while nobody listened is only delay
+        self._ring.skip(min(surplus, left))  # what piled up while nobody listened is only delay
         self._playing = self._resuming = True
-        self._shortfall = 0
         self._forget_window()
         return True
 
     def _gap(self) -> bytes:
-        """The writer is late: fade what was heard last, and wait with a larger reserve."""
+        """The writer is late: fade what was heard last, and wait with a larger margin."""
         self.late += 1
         self._playing = False
-        self._correction = self._backlog = 0
+        self._correction = self._jump = 0
         self._calm_windows = 0
-        self._settling = True
-        self._reserve = min(self._reserve + 10 * self._per_ms, _MOST_RESERVE_MS * self._per_ms)
+        self._settling = _SETTLING_WINDOWS
+        self._margin = min(self._margin + _MARGIN_STEP_MS * self._per_ms, _MOST_MARGIN_MS * self._per_ms)
         faded, self._last = fade_out(self._last), self._silence
         return faded
 
     def _take(self) -> bytes | None:
-        if self._backlog:
+        if self._jump:
             return self._jumped()
         self._until_correction -= 1
         if self._correction and self._until_correction <= 0:
@@ -101,32 +115,34 @@ class Playout:
         self._correction -= sign
         return pcm
 
-    def _observe(self) -> None:
-        self._least = min(self._least, self._ring.available)
+    def _observe(self, age: int) -> None:
+        """Notes the delay of what was just read. A late reader only adds to it, so the least one is the true one."""
+        self._least = min(self._least, self._ring.available + age)
         self._blocks_seen += 1
         if self._blocks_seen < self._window_blocks:
             return
-        surplus = self._least - self._reserve
+        surplus = self._least - self._target
         self._calm_windows += 1
-        if self._calm_windows >= _CALM_WINDOWS and self._reserve > _FIRST_RESERVE_MS * self._per_ms:
-            self._reserve -= 5 * self._per_ms
+        if self._calm_windows >= _CALM_WINDOWS and self._margin > _FIRST_MARGIN_MS * self._per_ms:
+            self._margin -= _MARGIN_STEP_MS // 2 * self._per_ms
             self._calm_windows = 0
-        if self._settling and surplus < -_TOO_LITTLE_MS * self._per_ms:
-            self._playing, self._shortfall, surplus = False, -surplus, 0
-        limit = _JUMP_AT_START_MS if self._settling else _JUMP_ABOVE_MS
-        self._settling = False
-        if surplus > limit * self._per_ms:
-            self._backlog = surplus
-        elif surplus > _TOO_MUCH_MS * self._per_ms or surplus < -_TOO_LITTLE_MS * self._per_ms:
+        wrong = not -_TOO_LITTLE_MS * self._per_ms <= surplus <= _TOO_MUCH_MS * self._per_ms
+        if surplus > _JUMP_ABOVE_MS * self._per_ms or (self._settling and wrong):
+            self._jump = surplus
+        elif wrong:
             most = _WINDOW_MS // _CORRECTION_EVERY_MS
             self._correction = max(-most, min(most, surplus))
+        self._settling = max(0, self._settling - 1)
         self._forget_window()
 
     def _jumped(self) -> bytes | None:
-        """After a stall of the reader: skips the backlog at once, crossfading over the seam."""
+        """Goes to another place in the ring at once, crossfading over the seam."""
         before = self._ring.peek(self._block)
-        self._ring.skip(min(self._backlog, self._ring.available))
-        self._backlog = 0
+        if self._jump > 0:
+            self._ring.skip(min(self._jump, self._ring.available))
+        else:
+            self._ring.rewind(-self._jump)
+        self._jump = 0
         after = self._ring.read(self._block)
         return None if after is None else crossfade(before, after)
 

@@ -12,13 +12,18 @@ import mmap
 import os
 
 SAMPLE_BYTES = 2
+# What each side writes at once.
+SIP_FRAME_MS = 20
+TELEGRAM_FRAME_MS = 10  # what ntgcalls takes and gives: not a sample more or less
 _POSITION_BYTES = 8
 # Writer's and reader's positions lie on cache lines of their own: they are written 100 times a second
 # by different cores.
 _WRITTEN_AT = 0
+_STAMPED_AT = 8
 _READ_AT = 64
 _HEADER_BYTES = 128
 _RING_SAMPLES = 16_384  # a power of two; 1 s at 16 kHz, 2 s at 8 kHz
+_REWIND_MARGIN = 1_600  # the writer goes on meanwhile
 _RING_BYTES = _HEADER_BYTES + _RING_SAMPLES * SAMPLE_BYTES
 
 
@@ -32,6 +37,7 @@ class Ring:
 
     def __init__(self, memory: memoryview) -> None:
         self._written = memory[_WRITTEN_AT : _WRITTEN_AT + _POSITION_BYTES].cast("Q")
+        self._stamp = memory[_STAMPED_AT : _STAMPED_AT + _POSITION_BYTES].cast("d")
         self._read = memory[_READ_AT : _READ_AT + _POSITION_BYTES].cast("Q")
         self._samples = memory[_HEADER_BYTES : _HEADER_BYTES + _RING_SAMPLES * SAMPLE_BYTES]
 
@@ -40,7 +46,11 @@ class Ring:
         """Samples written and not yet read."""
         return self._written[0] - self._read[0]
 
-    def write(self, pcm: bytes) -> bool:
+    def age(self, now: float) -> float:
+        """Seconds since the last write, by the clock whose time the writer gave."""
+        return now - self._stamp[0]
+
+    def write(self, pcm: bytes, now: float) -> bool:
         """Appends whole samples. False, and nothing written, when the reader has stalled for too long."""
         count = len(pcm) // SAMPLE_BYTES
         written = self._written[0]
@@ -53,6 +63,7 @@ class Ring:
         else:
             self._samples[start:] = pcm[:room]
             self._samples[: len(pcm) - room] = pcm[room:]
+        self._stamp[0] = now
         self._written[0] = written + count
         return True
 
@@ -68,6 +79,11 @@ class Ring:
     def skip(self, count: int) -> None:
         """Consumes `count` samples, which must be available."""
         self._read[0] += count
+
+    def rewind(self, count: int) -> None:
+        """Makes the last `count` samples that were read readable again, or as many of them as are still there."""
+        kept = _RING_SAMPLES - self.available - _REWIND_MARGIN
+        self._read[0] -= max(0, min(count, kept, self._read[0]))
 
     def read(self, count: int) -> bytes | None:
         """Exactly `count` samples, or None when there are fewer."""

@@ -29,11 +29,10 @@ import pjsua2 as pj
 from teletrunk.native_thread import keep_thread_state
 
 from teletrunk_worker.legs.playout import Playout
-from teletrunk_worker.legs.ring import RingPair
+from teletrunk_worker.legs.ring import SIP_FRAME_MS, TELEGRAM_FRAME_MS, RingPair
 from teletrunk_worker.legs.wire import Message, PeerGone, Wire
 
 CALL_HEADER = "X-Teletrunk-Call"
-_FRAME_MS = 20
 _PUMP_MS = 200  # commands do not wait for its end: `Waker`
 _SHORT_PUMP_MS = 10
 _STATS_EVERY_S = 1.0
@@ -56,16 +55,16 @@ class SoundPort(pj.AudioMediaPort):  # type: ignore[misc]
         super().__init__()
         # All state before createPort: the clock thread may call back while that call is still running.
         self._rate = rate
-        self._block = rate * _FRAME_MS // 1000
+        self._block = rate * SIP_FRAME_MS // 1000
         self._silence = bytes(self._block * 2)
         self._rings: RingPair | None = None
         self.playout: Playout | None = None
         layout = pj.MediaFormatAudio()
-        layout.init(pj.PJMEDIA_FORMAT_PCM, rate, 1, _FRAME_MS * 1000, 16)
+        layout.init(pj.PJMEDIA_FORMAT_PCM, rate, 1, SIP_FRAME_MS * 1000, 16)
         self.createPort("rings", layout)
 
     def attach(self, rings: RingPair) -> None:
-        self.playout = Playout(rings.to_sip, self._rate, self._block)
+        self.playout = Playout(rings.to_sip, self._rate, self._block, self._rate * TELEGRAM_FRAME_MS // 1000)
         self._rings = rings
 
     def onFrameReceived(self, frame: pj.MediaFrame) -> None:
@@ -74,11 +73,11 @@ class SoundPort(pj.AudioMediaPort):  # type: ignore[misc]
             return
         address, count = _vector(frame.buf)
         if count:
-            self._rings.to_telegram.write(ctypes.string_at(address, count))
+            self._rings.to_telegram.write(ctypes.string_at(address, count), time.monotonic())
 
     def onFrameRequested(self, frame: pj.MediaFrame) -> None:
         keep_thread_state()
-        pcm = self._silence if self.playout is None else self.playout.next_block()
+        pcm = self._silence if self.playout is None else self.playout.next_block(time.monotonic())
         if frame.buf.size() != len(pcm):
             frame.buf.resize(len(pcm))
         ctypes.memmove(_vector(frame.buf)[0], pcm, len(pcm))
@@ -217,7 +216,7 @@ class SipHost:
         settings.uaConfig.threadCnt = 0
         settings.uaConfig.userAgent = "Teletrunk"
         settings.medConfig.clockRate = settings.medConfig.sndClockRate = self.rate
-        settings.medConfig.audioFramePtime = _FRAME_MS
+        settings.medConfig.audioFramePtime = SIP_FRAME_MS
         settings.medConfig.noVad = True
         settings.medConfig.ecTailLen = 0
         capacity = min(message["max_calls"], settings.uaConfig.maxCalls)

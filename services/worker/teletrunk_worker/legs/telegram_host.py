@@ -30,10 +30,9 @@ import ntgcalls as ntg
 from teletrunk.native_thread import InlineLoop, keep_thread_state
 
 from teletrunk_worker.legs.playout import Playout
-from teletrunk_worker.legs.ring import SAMPLE_BYTES, RingPair
+from teletrunk_worker.legs.ring import SAMPLE_BYTES, SIP_FRAME_MS, TELEGRAM_FRAME_MS, RingPair
 from teletrunk_worker.legs.wire import Message, PeerGone, Wire
 
-_FRAME_MS = 10  # what ntgcalls takes: not a sample more or less
 _TICK_MS = 20  # what the SIP side writes at once, too: half the wake-ups of a tick a frame, and no later
 _RATES = (8000, 16000)  # others abort the process (11025), or are of no use here
 _NATIVE_DEADLINE_S = 5.0
@@ -46,8 +45,8 @@ class MediaCall:
     def __init__(self, number: int, rings: RingPair, rate: int) -> None:
         self.number = number
         self.rings = rings
-        self.frame_bytes = rate * _FRAME_MS // 1000 * SAMPLE_BYTES
-        self.playout = Playout(rings.to_telegram, rate, rate * _TICK_MS // 1000)
+        self.frame_bytes = rate * TELEGRAM_FRAME_MS // 1000 * SAMPLE_BYTES
+        self.playout = Playout(rings.to_telegram, rate, rate * _TICK_MS // 1000, rate * SIP_FRAME_MS // 1000)
         self.connected = False
         self.opened_at = time.monotonic()
         self.connect_ms = 0.0
@@ -73,7 +72,7 @@ class Pusher(threading.Thread):
             for call in self.calls:
                 if call.connected:
                     with contextlib.suppress(Exception):  # it ended between two frames
-                        block = call.playout.next_block()
+                        block = call.playout.next_block(time.monotonic())
                         for start in range(0, len(block), call.frame_bytes):
                             frame = block[start : start + call.frame_bytes]
                             send(call.number, microphone, frame, stamp)
@@ -204,8 +203,9 @@ class TelegramHost:
         keep_thread_state()
         call = self._calls.get(number)
         if call is not None and mode == ntg.StreamMode.PLAYBACK:
+            now = time.monotonic()
             for frame in frames:
-                call.rings.to_sip.write(frame.data)
+                call.rings.to_sip.write(frame.data, now)
 
     def _on_signalling(self, number: int, data: bytes) -> None:
         self._loop.call_soon_threadsafe(self._report, number, {"event": "signalling", "data": _pack(data)})
