@@ -6,7 +6,7 @@ PACKAGES := services/common/teletrunk services/manager/teletrunk_manager service
 	services/session_store/teletrunk_session_store sandbox/teletrunk_sandbox
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint type proto proto-check check
+.PHONY: help setup demo test lint type proto proto-check bench soak check
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -20,6 +20,7 @@ $(VENV)/.ready: pyproject.toml requirements.lock
 setup: $(VENV)/.ready ## a virtual environment with everything in it
 
 demo: setup ## calls with sound both ways between a SIP phone and a Telegram user
+	@command -v baresip >/dev/null || ./tools/install-baresip
 	$(BIN)/teletrunk demo
 
 test: setup ## all tests
@@ -39,5 +40,11 @@ proto: setup ## generate the gRPC code from protos/
 
 proto-check: proto ## fails when the generated code is not what protos/ says
 	git diff --exit-code -- services/common/teletrunk/v1
+
+bench: setup ## what bridged calls cost: CPU, memory, delay, late sound
+	$(BIN)/python benchmarks/bridge.py
+
+soak: setup ## an hour of calls that come and go: nothing may grow, nothing may be lost
+	$(BIN)/python benchmarks/soak.py
 
 check: lint type test ## what CI runs

@@ -12,7 +12,7 @@ import typer
 from teletrunk.cli.ladder import ladder
 from teletrunk.v1 import call_pb2
 
-from teletrunk_sandbox import sound
+from teletrunk_sandbox import baresip_phone, sound
 from teletrunk_sandbox.actors import Actor
 from teletrunk_sandbox.world import World
 
@@ -36,12 +36,14 @@ def _say(text: str) -> None:
 async def _demo(directory: Path, output: Path) -> dict[str, Any]:
     _say("Starting the Manager, the Session Storage, the Worker and a local Telegram...")
     async with World(directory) as world:
-        _say(f"Signing the account {GATEWAY} in, making a trunk, registering a SIP phone (pjsua2) with it...")
+        kind = "baresip-phone" if baresip_phone.installed() else "sip-phone"
+        name = "baresip" if baresip_phone.installed() else "pjsua2, as baresip-core is not installed"
+        _say(f"Signing the account {GATEWAY} in, making a trunk, registering a SIP phone ({name}) with it...")
         account = await world.add_account(GATEWAY, "gateway")
         trunk = await world.add_trunk(GATEWAY)
         await world.active(account.account_id)
         await world.subscribers.tell("user", phone=FRIEND, first_name="Friend", username="friend")
-        phone = await world.phone(trunk)
+        phone = await world.phone(trunk, kind=kind)
         _say(f"The phone calls @friend; it plays {SIP_HZ:.0f} Hz, the friend {TELEGRAM_HZ:.0f} Hz...")
         first, one = await to_telegram(world, phone, output)
         _show(first, one)
@@ -98,7 +100,8 @@ def _figures(record: call_pb2.CallRecord, heard: dict[str, Any]) -> dict[str, An
         "level_dbfs": {"sip": sip["level_dbfs"], "telegram": telegram["level_dbfs"]},
         "snr_db": min(sip["snr_db"], telegram["snr_db"]),
         "disturbed": max(sip["disturbed"], telegram["disturbed"]),
-        "one_way_ms": {"to_telegram": to_telegram_ms, "to_sip": to_sip_ms},
+        "one_way_ms": max(filter(None, (to_telegram_ms, to_sip_ms)), default=None),
+        "one_way_each_ms": {"to_telegram": to_telegram_ms, "to_sip": to_sip_ms},
         "rtp_lost": record.media.rtp_lost,
         "sip_status": record.sip_status,
     }
@@ -116,7 +119,7 @@ def own_setup_ms(record: call_pb2.CallRecord) -> float:
 
 def _show(record: call_pb2.CallRecord, figures: dict[str, Any]) -> None:
     _say("\n".join(ladder(record)))
-    heard, delay = figures["heard_hz"], figures["one_way_ms"]
+    heard, delay = figures["heard_hz"], figures["one_way_each_ms"]
     _say(
         f"heard: Telegram {heard['telegram']} Hz, phone {heard['sip']} Hz, SNR at least {figures['snr_db']} dB, "
         f"RTP lost {figures['rtp_lost']}; one way: to Telegram {delay['to_telegram']} ms, "

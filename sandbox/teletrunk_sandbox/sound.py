@@ -85,7 +85,7 @@ def _peak(samples: Samples, rate: int) -> float:
 
 
 def _settled(samples: Samples, rate: int, near: float, window: int) -> float:
-    """The frequency that most of the sound has: a jump in it moves the spectrum's peak, but not the usual phase step."""
+    """The frequency that most of the sound has: a jump moves the spectrum's peak, but not the usual phase step."""
     starts = range(0, len(samples) - window + 1, window)
     phases = [
         np.angle(np.sum(samples[s : s + window] * np.exp(-2j * np.pi * near * np.arange(s, s + window) / rate)))

@@ -21,6 +21,7 @@ from teletrunk_sandbox.actors import Actor
 from teletrunk_sandbox.control import SandboxControl
 
 _DEADLINE_S = 30.0
+_PAGE = 200
 
 
 class World:
@@ -118,8 +119,13 @@ class World:
 
     async def call_ids(self) -> set[str]:
         """The calls that the Manager has records of."""
-        answer = await self.admin.ListCalls(admin_pb2.ListCallsRequest(limit=200), timeout=_DEADLINE_S)
-        return {call.call_id for call in answer.calls}
+        found: set[str] = set()
+        while True:
+            page = admin_pb2.ListCallsRequest(limit=_PAGE, older_than=min(found, default=""))
+            calls = (await self.admin.ListCalls(page, timeout=_DEADLINE_S)).calls
+            found |= {call.call_id for call in calls}
+            if len(calls) < _PAGE:
+                return found
 
     async def record(self, besides: Collection[str] = ()) -> call_pb2.CallRecord:
         """A finished call's record; waits for one that is not in `besides`, even while the Manager is away."""

@@ -102,7 +102,10 @@ class AdminService(admin_pb2_grpc.AdminServiceServicer):
     async def ListCalls(self, request: pb.ListCallsRequest, context: Any) -> pb.ListCallsResponse:
         limit = min(request.limit or _USUAL_CALLS, _MOST_CALLS)
         async with self._database.transaction() as session:
-            blobs = (await session.scalars(_newest_calls().limit(limit))).all()
+            query = _newest_calls().limit(limit)
+            if request.older_than:
+                query = query.where(Call.call_id < request.older_than)
+            blobs = (await session.scalars(query)).all()
         records = [call_pb2.CallRecord.FromString(blob) for blob in blobs]
         for record in records:
             del record.steps[:]
@@ -127,4 +130,4 @@ class AdminService(admin_pb2_grpc.AdminServiceServicer):
 
 
 def _newest_calls() -> sa.Select[bytes]:
-    return sa.select(Call.record).order_by(Call.invited_at.desc(), Call.call_id)
+    return sa.select(Call.record).order_by(Call.call_id.desc())

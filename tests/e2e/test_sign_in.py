@@ -1,0 +1,105 @@
+"""`teletrunk account add` as a person uses it, against the local Telegram: wrong code, expired code, two steps."""
+
+from __future__ import annotations
+
+import asyncio
+import sys
+from collections.abc import AsyncIterator
+
+import pytest
+import pytest_asyncio
+from teletrunk_sandbox.world import World
+
+pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="module")]
+
+PATIENCE_S = 30
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def world(tmp_path_factory) -> AsyncIterator[World]:  # type: ignore[no-untyped-def]
+    async with World(tmp_path_factory.mktemp("world")) as world:
+        yield world
+
+
+class SignIn:
+    """One run of the command, which waits for its lines of standard input."""
+
+    def __init__(self, world: World, phone: str) -> None:
+        self._world = world
+        self._phone = phone
+
+    async def start(self) -> str:
+        """Returns the first line of standard error."""
+        self._process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "teletrunk.cli.main", "account", "add", self._phone,
+            env=self._world.stack.environment, stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+        assert self._process.stderr is not None
+        return (await asyncio.wait_for(self._process.stderr.readline(), PATIENCE_S)).decode()
+
+    async def answer(self, *lines: str) -> tuple[int | None, str, str]:
+        """Exit code, standard output and the rest of standard error."""
+        text = "".join(f"{line}\n" for line in lines).encode()
+        out, errors = await asyncio.wait_for(self._process.communicate(text), PATIENCE_S)
+        return self._process.returncode, out.decode(), errors.decode()
+
+
+async def begun(world: World, phone: str, password: str | None = None) -> SignIn:
+    await world.control.add_user(phone, "Ann", "", None, password)
+    sign_in = SignIn(world, phone)
+    assert (await sign_in.start()).startswith(f"Telegram has sent a code to {phone}")
+    return sign_in
+
+
+async def test_the_right_code(world: World) -> None:
+    sign_in = await begun(world, "+79990000101")
+    code, out, errors = await sign_in.answer(await world.control.code("+79990000101"))
+    assert (code, errors) == (0, "")
+    assert "Signed in: Ann" in out and "Next: teletrunk trunk add +79990000101" in out
+
+
+async def test_a_wrong_code(world: World) -> None:
+    sign_in = await begun(world, "+79990000102")
+    right = await world.control.code("+79990000102")
+    code, out, errors = await sign_in.answer("00000" if right != "00000" else "00001")
+    assert (code, out, errors.count("\n")) == (1, "", 1)
+    assert "code" in errors and "wrong" in errors
+
+
+async def test_an_expired_code(world: World) -> None:
+    sign_in = await begun(world, "+79990000103")
+    right = await world.control.code("+79990000103")
+    await world.control.expire_code("+79990000103")
+    code, out, errors = await sign_in.answer(right)
+    assert (code, out, errors.count("\n")) == (1, "", 1)
+    assert "expired" in errors
+
+
+@pytest.mark.parametrize(
+    ("phone", "given", "expected"), [("+79990000104", "right horse", 0), ("+79990000105", "wrong", 1)]
+)
+async def test_a_two_step_password(world: World, phone: str, given: str, expected: int) -> None:
+    sign_in = await begun(world, phone, password="right horse")
+    code, out, errors = await sign_in.answer(await world.control.code(phone), given)
+    assert code == expected, errors
+    assert ("Signed in: Ann" in out) is (expected == 0)
+    if expected:
+        assert errors.count("\n") == 1 and "password" in errors
+
+
+async def test_a_phone_number_that_is_none_and_a_login_that_is_unknown(world: World) -> None:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "teletrunk.cli.main", "account", "add", "12", env=world.stack.environment,
+        stderr=asyncio.subprocess.PIPE, stdin=asyncio.subprocess.DEVNULL,
+    )  # fmt: skip
+    _, errors = await process.communicate()
+    assert process.returncode == 1
+    assert errors.decode() == 'teletrunk: "12" is not a phone number: write it with + and country code\n'
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "teletrunk.cli.main", "trunk", "remove", "nobody", env=world.stack.environment,
+        stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    _, errors = await process.communicate()
+    assert process.returncode == 1
+    assert errors.decode() == "teletrunk: there is no trunk nobody: teletrunk trunk list shows them\n"
