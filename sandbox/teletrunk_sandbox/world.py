@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import socket
+import sys
 from collections.abc import Collection
 from pathlib import Path
 from typing import Any, Self
@@ -49,7 +50,8 @@ class World:
         try:
             self.control = await self._exits.enter_async_context(SandboxControl(sandbox["control_port"]))
             settings = self.stack.settings()
-            channel = await self._exits.enter_async_context(rpc.dial(settings.manager_address, settings.token()))
+            security = rpc.Security(settings.token())
+            channel = await self._exits.enter_async_context(rpc.dial(settings.manager_here, security))
             self.admin: Any = admin_pb2_grpc.AdminServiceStub(channel)
             self.subscribers = await self._exits.enter_async_context(
                 Actor(
@@ -107,6 +109,22 @@ class World:
         if registered["status"] != 200:
             raise RuntimeError(f"registration failed: {registered['status']} {registered['phrase']}")
         return phone
+
+    async def command(self, *arguments: str) -> str:
+        """Runs `teletrunk ARGUMENTS` on this world; returns what it printed. Raises RuntimeError when it fails."""
+        process = await asyncio.create_subprocess_exec(
+            sys.executable,
+            "-m",
+            "teletrunk.cli.main",
+            *arguments,
+            env=self.stack.environment,
+            stdout=asyncio.subprocess.PIPE,
+            stderr=asyncio.subprocess.STDOUT,
+        )
+        out, _ = await asyncio.wait_for(process.communicate(), _DEADLINE_S)
+        if process.returncode:
+            raise RuntimeError(out.decode())
+        return out.decode()
 
     async def active(self, account_id: str) -> None:
         """Waits until the account's session is up at Telegram and the Manager knows."""

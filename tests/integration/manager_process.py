@@ -94,7 +94,7 @@ class Wire:
     """Both services of one Manager over one channel."""
 
     def __init__(self, address: str, token: str = TOKEN) -> None:
-        self.channel = rpc.dial(address, token)
+        self.channel = rpc.dial(address, rpc.Security(token))
         self.manager: Any = manager_pb2_grpc.ManagerServiceStub(self.channel)
         self.admin: Any = admin_pb2_grpc.AdminServiceStub(self.channel)
 
@@ -160,7 +160,7 @@ class StorageServer(session_store_pb2_grpc.SessionStoreServiceServicer):
         self.removed: list[str] = []
         self.two_step = False
         self._signed_in = 0
-        self.server = rpc.Server("127.0.0.1:0", TOKEN)
+        self.server = rpc.Server("127.0.0.1:0", rpc.Security(TOKEN))
         self.server.add(session_store_pb2_grpc.add_SessionStoreServiceServicer_to_server, self)
 
     def hello(self) -> pb.AttachRequest:

@@ -11,6 +11,7 @@ from teletrunk.v1 import manager_pb2_grpc
 from teletrunk_manager.attachments import Attachments
 from teletrunk_manager.configurations import Configurations
 from teletrunk_manager.db.database import Database
+from teletrunk_manager.fleet import Fleet
 from teletrunk_manager.live import Live
 from teletrunk_manager.manager_service import ManagerService
 from teletrunk_manager.passwords import PasswordSeal
@@ -25,8 +26,9 @@ async def test_a_silent_service_is_let_go(tmp_path: Path) -> None:
     live = Live()
     configurations = Configurations(database, live)
     trunks = Trunks(database, live, configurations, PasswordSeal(bytes(32)))
-    service = ManagerService(database, live, trunks, Attachments(database, live, configurations, silence=0.5))
-    server = rpc.Server("127.0.0.1:0", TOKEN)
+    attachments = Attachments(database, live, configurations, silence=0.5)
+    service = ManagerService(database, live, trunks, attachments, Fleet(database, live, configurations, None))
+    server = rpc.Server("127.0.0.1:0", rpc.Security(TOKEN))
     server.add(manager_pb2_grpc.add_ManagerServiceServicer_to_server, service)
     await server.start()
     wire = Wire(f"127.0.0.1:{server.port}")

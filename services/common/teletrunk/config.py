@@ -36,7 +36,20 @@ class ServiceSettings(BaseSettings):
     cluster_token: SecretStr | None = Field(
         None, description="Shared by the services; made on first start under DATA/secrets when not given."
     )
+    invitation: SecretStr | None = Field(
+        None, description="What `teletrunk worker invite` printed; used once, at a service's first start."
+    )
     manager_address: str = Field("127.0.0.1:5050", description="host:port of the Manager's gRPC.")
+
+    @property
+    def socket(self) -> Path:
+        """Where the Manager of this data directory listens for commands when it speaks TLS to others."""
+        return self.data / "manager.sock"
+
+    @property
+    def manager_here(self) -> str:
+        """How a command on the Manager's own machine reaches it."""
+        return f"unix:{self.socket}" if self.socket.exists() else self.manager_address
 
     @field_validator("cluster_token")
     @classmethod

@@ -1,10 +1,10 @@
-"""gRPC as all three services use it: who may listen where, deadlines, the cluster token, refusals on the wire."""
+"""gRPC as all three services use it: who may listen where, deadlines, refusals on the wire."""
 
 from __future__ import annotations
 
-import hmac
 import ipaddress
 from collections.abc import Awaitable, Callable, Sequence
+from pathlib import Path
 from typing import Any, Final
 
 import grpc
@@ -15,11 +15,12 @@ from grpc_status import rpc_status
 
 from teletrunk.config import ConfigurationError
 from teletrunk.errors import TABLE, Refusal
+from teletrunk.identity import MANAGER, Identity
+from teletrunk.security import TOKEN_KEY, Gate, Rights, Security
 
 DEADLINE_S: Final = 5.0
 _DOMAIN = "teletrunk"
 _LARGEST_MESSAGE = 1 << 20
-_TOKEN_KEY = "teletrunk-token"  # noqa: S105  the name of the header, not its value
 _OPTIONS: Final = (
     ("grpc.max_receive_message_length", _LARGEST_MESSAGE),
     # A peer that is stopped or cut off answers no ping: the stream then breaks within seconds.
@@ -44,7 +45,7 @@ class _Token:
         self._token = token
 
     async def add(self, continuation: Any, details: Any, request: Any) -> Any:
-        metadata = grpc.aio.Metadata(*(details.metadata or ()), (_TOKEN_KEY, self._token))
+        metadata = grpc.aio.Metadata(*(details.metadata or ()), (TOKEN_KEY, self._token))
         return await continuation(
             grpc.aio.ClientCallDetails(
                 details.method, details.timeout, metadata, details.credentials, details.wait_for_ready
@@ -65,38 +66,39 @@ class _TokenBoth(_Token, grpc.aio.StreamStreamClientInterceptor):
     intercept_stream_stream: Any = _Token.add
 
 
-class _TokenServer(grpc.aio.ServerInterceptor):
-    """Refuses callers without the cluster token; health checks are free."""
-
-    def __init__(self, token: str) -> None:
-        self._token = token.encode()
-
-        async def refuse(request: object, context: grpc.aio.ServicerContext[Any, Any]) -> None:
-            await context.abort(grpc.StatusCode.UNAUTHENTICATED, "the cluster token is missing or wrong")
-
-        self._refusal: Any = grpc.unary_unary_rpc_method_handler(refuse)
-
-    async def intercept_service(self, continuation: Any, details: Any) -> Any:
-        given = dict(details.invocation_metadata or ()).get(_TOKEN_KEY, "")
-        if details.method.startswith("/grpc.health.v1.") or hmac.compare_digest(str(given).encode(), self._token):
-            return await continuation(details)
-        return self._refusal
-
-
-def dial(address: str, token: str) -> grpc.aio.Channel:
-    """A channel that connects, and reconnects, by itself."""
-    require_loopback(address)
-    interceptors: list[Any] = [_TokenUnary(token), _TokenDown(token), _TokenBoth(token)]
-    return grpc.aio.insecure_channel(address, options=_OPTIONS, interceptors=interceptors)
+def dial(address: str, security: Security, to: Identity = MANAGER) -> grpc.aio.Channel:
+    """A channel that connects, and reconnects, by itself; `to` is who must be there when certificates are used."""
+    if security.papers is None or address.startswith("unix:"):
+        require_loopback(address)
+        token = security.token
+        interceptors: list[Any] = [_TokenUnary(token), _TokenDown(token), _TokenBoth(token)]
+        return grpc.aio.insecure_channel(address, options=_OPTIONS, interceptors=interceptors)
+    key, certificate, authority = security.papers.load()
+    credentials = grpc.ssl_channel_credentials(authority, key, certificate)
+    options = (*_OPTIONS, ("grpc.ssl_target_name_override", to.server_name))
+    return grpc.aio.secure_channel(address, credentials, options=options)
 
 
 class Server:
-    """A gRPC server with the token check and grpc.health.v1."""
+    """A gRPC server with its gate and grpc.health.v1. With papers it speaks mutual TLS."""
 
-    def __init__(self, address: str, token: str) -> None:
-        require_loopback(address)
+    def __init__(
+        self,
+        address: str,
+        security: Security,
+        rights: Rights | None = None,
+        is_current: Callable[[Identity], bool] = lambda identity: True,
+        *,
+        front_door: bool = False,
+    ) -> None:
+        """A front door asks no certificate of those who come: they come to get one. It must offer nothing else."""
+        if security.papers is None:
+            require_loopback(address)
         self._address = address
-        self._server = grpc.aio.server(interceptors=(_TokenServer(token),), options=_OPTIONS)
+        self._papers = security.papers
+        self._front_door = front_door
+        gates = () if front_door else (Gate(security.token, rights or {}, is_current),)
+        self._server = grpc.aio.server(interceptors=gates, options=_OPTIONS)
         self._health = health.aio.HealthServicer()
         health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         self.port = 0
@@ -104,10 +106,15 @@ class Server:
     def add(self, register: Callable[[Any, grpc.aio.Server], object], servicer: object) -> None:
         register(servicer, self._server)
 
+    def listen_here(self, path: Path) -> None:
+        """Also listens on a UNIX socket, in plain text with the token: for commands on this machine."""
+        path.unlink(missing_ok=True)
+        self._server.add_insecure_port(f"unix:{path}")
+
     async def start(self) -> None:
         """Raises `ConfigurationError` when the port is taken."""
         try:
-            self.port = self._server.add_insecure_port(self._address)
+            self.port = self._bind()
         except RuntimeError:
             raise ConfigurationError(
                 f"{self._address} is in use: stop the other process, or set another address"
@@ -115,13 +122,48 @@ class Server:
         await self._server.start()
         await self._health.set("", health_pb2.HealthCheckResponse.SERVING)
 
+    def _bind(self) -> int:
+        if self._papers is None:
+            return int(self._server.add_insecure_port(self._address))
+        papers = self._papers
+        shown: tuple[bytes, bytes, bytes] = papers.load()
+
+        def current() -> grpc.ServerCertificateConfiguration | None:
+            """Asked at each handshake: a renewed certificate is shown from the next one on."""
+            nonlocal shown
+            fresh = papers.load()
+            if fresh == shown:
+                return None
+            shown = fresh
+            return _configuration(fresh)
+
+        credentials = grpc.dynamic_ssl_server_credentials(
+            _configuration(shown),
+            current,  # type: ignore[arg-type]  # None means that nothing has changed, says the documentation
+            not self._front_door,
+        )
+        return int(self._server.add_secure_port(self._address, credentials))
+
     async def stop(self, grace: float = 1.0) -> None:
         await self._health.enter_graceful_shutdown()
         await self._server.stop(grace)
 
 
+def knock(address: str, authority: bytes) -> grpc.aio.Channel:
+    """A channel to a Manager's front door, for a service without a certificate."""
+    options = (*_OPTIONS, ("grpc.ssl_target_name_override", MANAGER.server_name))
+    return grpc.aio.secure_channel(address, grpc.ssl_channel_credentials(authority), options=options)
+
+
+def _configuration(papers: tuple[bytes, bytes, bytes]) -> grpc.ServerCertificateConfiguration:
+    key, certificate, authority = papers
+    return grpc.ssl_server_certificate_configuration([(key, certificate)], authority)
+
+
 def require_loopback(address: str) -> None:
     """Plain text is for one machine only."""
+    if address.startswith("unix:"):
+        return
     host = address.rpartition(":")[0].strip("[]")
     try:
         on_loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback
@@ -129,7 +171,8 @@ def require_loopback(address: str) -> None:
         on_loopback = False
     if not on_loopback:
         raise ConfigurationError(
-            f"{address} is not a loopback address: services speak plain text to each other on one machine only"
+            f"{address} is not a loopback address: without certificates services stay on one machine "
+            "(TELETRUNK_TLS=on for the Manager; an invitation for the others)"
         )
 
 
@@ -187,5 +230,6 @@ async def abort_bad_input(context: Any, text: str) -> None:
 
 
 __all__: Sequence[str] = (
-    "DEADLINE_S", "Server", "abort", "abort_bad_input", "dial", "refusal_of", "refusing", "require_loopback",
+    "DEADLINE_S", "Security", "Server", "abort", "abort_bad_input", "dial", "knock", "refusal_of", "refusing",
+    "require_loopback",
 )  # fmt: skip

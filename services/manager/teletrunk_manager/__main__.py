@@ -5,16 +5,21 @@ from __future__ import annotations
 import os
 
 import structlog
+from cryptography.hazmat.primitives.asymmetric import ec
 from teletrunk import rpc, running
 from teletrunk.config import ConfigurationError, kept_secret, load
-from teletrunk.v1 import admin_pb2_grpc, manager_pb2_grpc
+from teletrunk.identity import MANAGER, Papers, signing_request
+from teletrunk.v1 import admin_pb2_grpc, fleet_pb2_grpc, manager_pb2_grpc
 
 from teletrunk_manager.accounts import Accounts
 from teletrunk_manager.admin_service import AdminService
 from teletrunk_manager.attachments import Attachments
+from teletrunk_manager.authority import Authority
 from teletrunk_manager.config import ManagerSettings
 from teletrunk_manager.configurations import Configurations
 from teletrunk_manager.db.database import Database
+from teletrunk_manager.fleet import Fleet, Gatehouse
+from teletrunk_manager.fleet_service import EnrolmentService, FleetService
 from teletrunk_manager.live import Live
 from teletrunk_manager.manager_service import ManagerService
 from teletrunk_manager.passwords import KEY_BYTES, PasswordSeal
@@ -22,6 +27,9 @@ from teletrunk_manager.storages import Storages
 from teletrunk_manager.trunks import Trunks
 
 log = structlog.get_logger()
+
+# Everything else is for commands on the Manager's own machine.
+RIGHTS = {"/teletrunk.v1.ManagerService/": frozenset({"worker", "storage"})}
 
 
 async def serve(settings: ManagerSettings) -> None:
@@ -36,22 +44,65 @@ async def serve(settings: ManagerSettings) -> None:
 async def _serve(settings: ManagerSettings, database: Database) -> None:
     live = Live()
     configurations = Configurations(database, live)
+    gatehouse = _gatehouse(settings)
+    security = rpc.Security(settings.token(), _papers(settings, gatehouse))
+    fleet = Fleet(database, live, configurations, gatehouse)
+    await fleet.refresh()
     trunks = Trunks(database, live, configurations, _seal(settings))
-    accounts = Accounts(database, live, configurations, Storages(live, settings.token()))
-    attachments = Attachments(database, live, configurations)
-    server = rpc.Server(settings.manager_address, settings.token())
-    server.add(
-        manager_pb2_grpc.add_ManagerServiceServicer_to_server, ManagerService(database, live, trunks, attachments)
-    )
+    accounts = Accounts(database, live, configurations, Storages(live, security))
+    service = ManagerService(database, live, trunks, Attachments(database, live, configurations), fleet)
+    server = rpc.Server(settings.manager_address, security, RIGHTS, fleet.is_current)
+    server.add(manager_pb2_grpc.add_ManagerServiceServicer_to_server, service)
     server.add(admin_pb2_grpc.add_AdminServiceServicer_to_server, AdminService(database, live, accounts, trunks))
+    server.add(fleet_pb2_grpc.add_FleetServiceServicer_to_server, FleetService(fleet))
+    enrolment = None
+    if gatehouse is not None and security.papers is not None:
+        server.listen_here(settings.socket)
+        enrolment = rpc.Server(settings.enrolment, security, front_door=True)
+        enrolment.add(fleet_pb2_grpc.add_EnrolmentServiceServicer_to_server, EnrolmentService(fleet))
+        await enrolment.start()
+        gatehouse.enrolment_address = gatehouse.enrolment_address or f"{_host(settings.enrolment)}:{enrolment.port}"
     await server.start()
-    log.info("manager listening", address=f"{settings.manager_address.rpartition(':')[0]}:{server.port}")
+    log.info("manager listening", address=f"{_host(settings.manager_address)}:{server.port}", tls=settings.tls)
+    works = [configurations.keep_sending(), fleet.keep_current()]
+    if gatehouse is not None and security.papers is not None:
+        works.append(security.papers.keep_fresh(lambda request: _signed(gatehouse, request), lambda: None))
     try:
-        await running.until_stopped(configurations.keep_sending())
+        await running.until_stopped(*works)
     finally:
         live.close()
+        if enrolment is not None:
+            await enrolment.stop()
         await server.stop()
         log.info("manager stopped")
+
+
+def _host(address: str) -> str:
+    return address.rpartition(":")[0]
+
+
+def _gatehouse(settings: ManagerSettings) -> Gatehouse | None:
+    if not settings.tls:
+        return None
+    authority = Authority.open(settings.authority or settings.data / "authority", settings.certificate_days)
+    reached = settings.public_manager_address or settings.manager_address
+    port = settings.enrolment.rpartition(":")[2]
+    return Gatehouse(authority, f"{_host(reached)}:{port}" if port != "0" else "")
+
+
+def _papers(settings: ManagerSettings, gatehouse: Gatehouse | None) -> Papers | None:
+    """The Manager certifies itself afresh at each start."""
+    if gatehouse is None:
+        return None
+    papers = Papers(settings.data / "identity" / "manager", MANAGER)
+    key = ec.generate_private_key(ec.SECP256R1())
+    certificate = gatehouse.authority.sign(signing_request(MANAGER, key), MANAGER)
+    papers.store(key, certificate, gatehouse.authority.pem)
+    return papers
+
+
+async def _signed(gatehouse: Gatehouse, request: bytes) -> tuple[bytes, bytes]:
+    return gatehouse.authority.sign(request, MANAGER), gatehouse.authority.pem
 
 
 def _seal(settings: ManagerSettings) -> PasswordSeal:

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 import structlog
 from teletrunk import rpc
 from teletrunk.errors import Refusal
+from teletrunk.identity import Identity
 from teletrunk.v1 import manager_pb2 as pb
 
 from teletrunk_manager.configurations import Configurations
@@ -33,9 +34,11 @@ class Attachments:
         self._configurations = configurations
         self._silence = silence
 
-    async def hold(self, requests: AsyncIterator[pb.AttachRequest]) -> AsyncIterator[pb.AttachResponse]:
+    async def hold(
+        self, requests: AsyncIterator[pb.AttachRequest], identity: Identity | None
+    ) -> AsyncIterator[pb.AttachResponse]:
         """One stream from its hello to its end. Raises `Mistake` for a hello that is none, and `Refusal`."""
-        service = await self._welcome(requests)
+        service = await self._welcome(requests, identity)
         reader = asyncio.get_running_loop().create_task(self._read(service, requests))
         try:
             while (response := await service.outbox.get()) is not None:
@@ -45,8 +48,10 @@ class Attachments:
             if self._live.detach(service):
                 await self._farewell(service)
 
-    async def _welcome(self, requests: AsyncIterator[pb.AttachRequest]) -> Attached:
+    async def _welcome(self, requests: AsyncIterator[pb.AttachRequest], identity: Identity | None) -> Attached:
         row = _introduced(await _next(requests, rpc.DEADLINE_S))
+        if identity is not None and (identity.kind, identity.id) != (row.kind, row.service_id):
+            raise Mistake(f"the certificate is of {identity.kind} {identity.id}, not of {row.kind} {row.service_id}")
         async with self._database.transaction() as session:
             await session.merge(row)
         service = Attached(row.service_id, "worker" if row.kind == "worker" else "storage", row.address)

@@ -1,8 +1,9 @@
-"""What Workers are told: the sessions and trunks that exist, and where the sessions are."""
+"""What services are told: Workers their sessions and trunks, Storages which Worker may use which session."""
 
 from __future__ import annotations
 
 import asyncio
+from dataclasses import dataclass
 
 import sqlalchemy as sa
 import structlog
@@ -10,7 +11,7 @@ from teletrunk.errors import Refusal
 from teletrunk.v1 import manager_pb2 as pb
 
 from teletrunk_manager.db.database import Database
-from teletrunk_manager.db.tables import Account, Trunk
+from teletrunk_manager.db.tables import Account, Assignment, Member, Trunk
 from teletrunk_manager.live import Live
 
 log = structlog.get_logger()
@@ -30,9 +31,9 @@ def assignment(account: Account, live: Live) -> pb.SessionAssignment:
 
 
 class Configurations:
-    """Sends every attached Worker its configuration whenever something changes.
+    """Sends every attached service its configuration whenever something changes.
 
-    One sender reads and sends, so a Worker never gets an older configuration after a newer one, and a database
+    One sender reads and sends, so nobody ever gets an older configuration after a newer one, and a database
     that fails then does not spoil the answer to the change that was made.
     """
 
@@ -51,20 +52,61 @@ class Configurations:
             await self._changed.wait()
             self._changed.clear()
             try:
-                config = await self._current()
+                current = await self._read()
             except Refusal:
-                log.exception("workers wait for their configuration")
+                log.exception("services wait for their configuration")
                 self._changed.set()
                 await asyncio.sleep(_RETRY_S)
                 continue
+            # The Storages first: a Worker must not be sent to a session before it may use it.
+            for storage in self._live.of_kind("storage"):
+                storage.configure(pb.AttachResponse(storage=current.of_storage(storage.service_id)))
             for worker in self._live.of_kind("worker"):
-                worker.configure(config)
+                worker.configure(pb.AttachResponse(worker=current.of_worker(worker.service_id, self._live)))
 
-    async def _current(self) -> pb.WorkerConfig:
+    async def _read(self) -> Current:
         async with self._database.transaction() as session:
             accounts = (await session.scalars(sa.select(Account).order_by(Account.account_id))).all()
-            trunk_ids = (await session.scalars(sa.select(Trunk.trunk_id).order_by(Trunk.trunk_id))).all()
-        sessions = [assignment(account, self._live) for account in accounts]
+            trunks = (await session.scalars(sa.select(Trunk).order_by(Trunk.trunk_id))).all()
+            assigned = (await session.scalars(sa.select(Assignment))).all()
+            members = (await session.scalars(sa.select(Member).where(Member.kind == "worker"))).all()
+        workers: dict[str, set[str]] = {}
+        for row in assigned:
+            workers.setdefault(row.account_id, set()).add(row.worker_id)
+        revoked = {member.service_id for member in members if member.revoked}
+        known = {member.service_id for member in members} | {w.service_id for w in self._live.of_kind("worker")}
+        return Current(list(accounts), list(trunks), workers, frozenset(known - revoked))
+
+
+@dataclass(frozen=True)
+class Current:
+    """What there is, as one transaction saw it."""
+
+    accounts: list[Account]
+    trunks: list[Trunk]
+    assigned: dict[str, set[str]]  # account id to the Workers that may use it; none: all may
+    workers: frozenset[str]
+
+    def _may_use(self, worker_id: str, account_id: str) -> bool:
+        return worker_id in self.assigned.get(account_id, self.workers)
+
+    def of_worker(self, worker_id: str, live: Live) -> pb.WorkerConfig:
+        usable = [account for account in self.accounts if self._may_use(worker_id, account.account_id)]
+        sessions = [assignment(account, live) for account in usable]
+        ids = {account.account_id for account in usable}
         return pb.WorkerConfig(
-            sessions=[session for session in sessions if session.storage_address], trunk_ids=trunk_ids
+            sessions=[session for session in sessions if session.storage_address],
+            trunk_ids=[trunk.trunk_id for trunk in self.trunks if trunk.account_id in ids],
+        )
+
+    def of_storage(self, storage_id: str) -> pb.StorageConfig:
+        held = [account for account in self.accounts if account.storage_id == storage_id]
+        return pb.StorageConfig(
+            grants=[
+                pb.WorkerGrant(
+                    worker_id=worker,
+                    session_ids=[a.session_id for a in held if self._may_use(worker, a.account_id)],
+                )
+                for worker in sorted(self.workers)
+            ]
         )

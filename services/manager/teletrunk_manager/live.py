@@ -22,18 +22,18 @@ class Attached:
     outbox: asyncio.Queue[pb.AttachResponse | None] = field(default_factory=asyncio.Queue)
     heartbeat: pb.Heartbeat = field(default_factory=pb.Heartbeat)
     seen_at: float = field(default_factory=time.time)
-    # The last one sent to a Worker.
-    config: pb.WorkerConfig | None = None
+    # The configuration that was sent last.
+    config: pb.AttachResponse | None = None
 
     def beat(self, heartbeat: pb.Heartbeat) -> None:
         self.heartbeat, self.seen_at = heartbeat, time.time()
         self.outbox.put_nowait(pb.AttachResponse(pulse=pb.Pulse()))
 
-    def configure(self, config: pb.WorkerConfig) -> None:
-        """Sends the configuration, unless it is what the Worker has already."""
+    def configure(self, config: pb.AttachResponse) -> None:
+        """Sends the configuration, unless it is what the service has already."""
         if self.config != config:
             self.config = config
-            self.outbox.put_nowait(pb.AttachResponse(worker=config))
+            self.outbox.put_nowait(config)
 
 
 class Live:

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 from teletrunk import rpc
 from teletrunk.errors import Refusal
 from teletrunk.identifiers import parse_called
+from teletrunk.security import identity_of
 from teletrunk.v1 import call_pb2, manager_pb2_grpc
 from teletrunk.v1 import manager_pb2 as pb
 
@@ -19,13 +20,15 @@ from teletrunk_manager.db.database import Database
 from teletrunk_manager.db.tables import Account, Call, Trunk
 from teletrunk_manager.domain.callers import caller_id, caller_name
 from teletrunk_manager.domain.tiers import tiers
+from teletrunk_manager.fleet import Fleet
 from teletrunk_manager.live import Live
 from teletrunk_manager.mistakes import Mistake, explaining
 from teletrunk_manager.trunks import Trunks
 
 
 class ManagerService(manager_pb2_grpc.ManagerServiceServicer):
-    def __init__(self, database: Database, live: Live, trunks: Trunks, attachments: Attachments) -> None:
+    def __init__(self, database: Database, live: Live, trunks: Trunks, attachments: Attachments, fleet: Fleet) -> None:
+        self._fleet = fleet
         self._database = database
         self._live = live
         self._trunks = trunks
@@ -33,7 +36,7 @@ class ManagerService(manager_pb2_grpc.ManagerServiceServicer):
 
     async def Attach(self, requests: AsyncIterator[pb.AttachRequest], context: Any) -> AsyncIterator[pb.AttachResponse]:
         try:
-            async for response in self._attachments.hold(requests):
+            async for response in self._attachments.hold(requests, identity_of(context)):
                 yield response
         except Mistake as mistake:
             await context.abort(mistake.code, str(mistake))
@@ -42,7 +45,9 @@ class ManagerService(manager_pb2_grpc.ManagerServiceServicer):
 
     @explaining
     async def Register(self, request: pb.RegisterRequest, context: Any) -> pb.RegisterResponse:
+        self._fleet.require_own(identity_of(context), request.worker_id)
         trunk, account = await self._trunks.authenticated(request.digest)
+        await self._fleet.require_assigned(account.account_id, request.worker_id)
         if self._live.find(account.storage_id) is None:
             raise Refusal("storage-off")
         report = self._live.session(account.storage_id, account.session_id)
@@ -53,7 +58,9 @@ class ManagerService(manager_pb2_grpc.ManagerServiceServicer):
     @explaining
     async def RouteCall(self, request: pb.RouteCallRequest, context: Any) -> pb.RouteCallResponse:
         asked = _step("worker", "manager", "RouteCall")
+        self._fleet.require_own(identity_of(context), request.worker_id)
         trunk, account = await self._trunks.authenticated(request.digest)
+        await self._fleet.require_assigned(account.account_id, request.worker_id)
         if parse_called(request.called) is None:
             raise Refusal("user-not-found", "not a phone, @username or user id")
         self._require_active(account)
@@ -77,6 +84,7 @@ class ManagerService(manager_pb2_grpc.ManagerServiceServicer):
     @explaining
     async def RouteIncoming(self, request: pb.RouteIncomingRequest, context: Any) -> pb.RouteIncomingResponse:
         asked = _step("worker", "manager", "RouteIncoming")
+        self._fleet.require_own(identity_of(context), request.worker_id)
         async with self._database.transaction() as session:
             account = await session.scalar(sa.select(Account).where(Account.session_id == request.session_id))
             if account is None:
@@ -85,6 +93,7 @@ class ManagerService(manager_pb2_grpc.ManagerServiceServicer):
                 raise Refusal("caller-is-gateway")
             found = await session.scalars(sa.select(Trunk).where(Trunk.account_id == account.account_id))
             order = tiers(found.all())
+        await self._fleet.require_assigned(account.account_id, request.worker_id)
         text = f"route: account {account.phone or account.username}, {sum(map(len, order))} trunk(s)"
         return pb.RouteIncomingResponse(
             account_id=account.account_id,
@@ -99,6 +108,7 @@ class ManagerService(manager_pb2_grpc.ManagerServiceServicer):
         record = request.record
         if not record.call_id:
             raise Mistake("a call's record needs the call's id")
+        self._fleet.require_own(identity_of(context), record.worker_id)
         row = Call(
             call_id=record.call_id,
             account_id=record.account_id,
@@ -108,6 +118,10 @@ class ManagerService(manager_pb2_grpc.ManagerServiceServicer):
         async with self._database.transaction() as session:
             await session.merge(row)
         return pb.ReportCallResponse()
+
+    @explaining
+    async def Renew(self, request: pb.RenewRequest, context: Any) -> pb.RenewResponse:
+        return self._fleet.renew(identity_of(context), request.signing_request)
 
 
 def _target(trunk: Trunk) -> pb.IncomingTarget:

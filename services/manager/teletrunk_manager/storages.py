@@ -7,6 +7,7 @@ from collections.abc import AsyncIterator
 from typing import TYPE_CHECKING
 
 from teletrunk import rpc
+from teletrunk.identity import Identity
 from teletrunk.v1 import session_store_pb2_grpc
 
 from teletrunk_manager.live import Live
@@ -19,9 +20,9 @@ DEADLINE_S = 45.0  # Telegram's own answers to a sign-in take their time
 
 
 class Storages:
-    def __init__(self, live: Live, token: str) -> None:
+    def __init__(self, live: Live, security: rpc.Security) -> None:
         self._live = live
-        self._token = token
+        self._security = security
 
     def choose(self, wanted: str) -> str:
         """The wanted Storage, or the one with the fewest sessions. Raises `NotNow`."""
@@ -43,5 +44,5 @@ class Storages:
         attached = self._live.find(storage_id)
         if attached is None:
             raise NotNow(f"the Session Storage {storage_id} is not attached: start it again")
-        async with rpc.dial(attached.address, self._token) as channel:
+        async with rpc.dial(attached.address, self._security, Identity("storage", storage_id)) as channel:
             yield session_store_pb2_grpc.SessionStoreServiceStub(channel)

@@ -7,8 +7,11 @@ import secrets
 import socket
 
 import structlog
-from teletrunk import rpc, running
+from teletrunk import __version__, rpc, running
 from teletrunk.config import kept_secret, load
+from teletrunk.enrolment import security_of
+from teletrunk.identity import Identity
+from teletrunk.v1 import manager_pb2 as pb
 from teletrunk.v1 import session_store_pb2_grpc
 
 from teletrunk_session_store.config import StorageSettings
@@ -18,7 +21,8 @@ log = structlog.get_logger()
 
 async def serve(settings: StorageSettings) -> None:
     # Imported late: a refusal over kurigram's neighbours must come before kurigram itself.
-    from teletrunk_session_store.manager_link import stay_attached
+    from teletrunk_session_store.grants import RIGHTS, Grants
+    from teletrunk_session_store.manager_link import ManagerLink
     from teletrunk_session_store.service import SessionStoreService
     from teletrunk_session_store.sessions import Sessions
     from teletrunk_session_store.telegram.clients import Clients
@@ -30,20 +34,30 @@ async def serve(settings: StorageSettings) -> None:
     vault = Vault(settings.database_url(), Seal(settings.key()))
     await vault.open()
     clients = Clients(settings)
-    token = settings.token()
     storage_id = kept_secret(settings.data, "storage.id", lambda: secrets.token_hex(8).encode()).decode()
+    security = await security_of(settings, Identity("storage", storage_id))
     sessions = Sessions(f"{storage_id}-{os.getpid()}", vault, clients)
     sign_ins = SignIns(clients)
-    service = SessionStoreService(sessions, sign_ins, vault, settings.telegram_library_versions.split(","))
-    server = rpc.Server(settings.storage_address, token)
+    grants = Grants()
+    service = SessionStoreService(sessions, sign_ins, vault, grants, settings.telegram_library_versions.split(","))
+    server = rpc.Server(settings.storage_address, security, RIGHTS, grants.is_current)
     server.add(session_store_pb2_grpc.add_SessionStoreServiceServicer_to_server, service)
     await server.start()
     await sessions.start()
     address = f"{settings.storage_address.rpartition(':')[0]}:{server.port}"
     log.info("storage listening", address=address)
-    await running.until_stopped(
-        stay_attached(settings.manager_address, token, storage_id, socket.gethostname(), address, sessions)
+    hello = pb.StorageHello(
+        storage_id=storage_id,
+        name=socket.gethostname(),
+        version=__version__,
+        address=settings.public_storage_address or address,
     )
+    manager = ManagerLink(settings.manager_address, security, hello, sessions, grants)
+    works = [manager.stay_attached()]
+    if security.papers is not None:
+        works.append(security.papers.keep_fresh(manager.renew, manager.redial))
+    await running.until_stopped(*works)
+    await manager.close()
     await server.stop()
     await service.settle()
     await sign_ins.close()

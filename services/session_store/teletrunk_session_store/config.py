@@ -17,6 +17,7 @@ class StorageSettings(ServiceSettings):
     """Prefix TELETRUNK_."""
 
     storage_address: str = Field("127.0.0.1:5052", description="host:port of this service's gRPC.")
+    public_storage_address: str | None = Field(None, description="host:port by which the others reach it.")
     vault_url: str | None = Field(None, description="SQLAlchemy URL; DATA/vault.db when not given.")
     vault_key: SecretStr | None = Field(None, description="32 bytes in base64; DATA/secrets/vault.key when not given.")
     telegram_api_id: int = Field(0, description="From my.telegram.org.")
@@ -27,7 +28,7 @@ class StorageSettings(ServiceSettings):
         "13.0.0,12.0.0,9.0.0,8.0.0", description="Versions of the call library offered, the best first."
     )
 
-    @field_validator("storage_address", "telegram_server")
+    @field_validator("storage_address", "public_storage_address", "telegram_server")
     @classmethod
     def _address(cls, value: str | None) -> str | None:
         return None if value is None else checked_address(value)

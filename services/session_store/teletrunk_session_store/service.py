@@ -15,6 +15,7 @@ from teletrunk.errors import Refusal
 from teletrunk.v1 import call_pb2, session_store_pb2_grpc
 from teletrunk.v1 import session_store_pb2 as pb
 
+from teletrunk_session_store.grants import Grants
 from teletrunk_session_store.sessions import Sessions, send_message
 from teletrunk_session_store.telegram import peers
 from teletrunk_session_store.telegram.phone_call import PhoneCall, peer_message
@@ -25,7 +26,10 @@ log = structlog.get_logger()
 
 
 class SessionStoreService(session_store_pb2_grpc.SessionStoreServiceServicer):
-    def __init__(self, sessions: Sessions, sign_ins: SignIns, vault: Vault, library_versions: list[str]) -> None:
+    def __init__(
+        self, sessions: Sessions, sign_ins: SignIns, vault: Vault, grants: Grants, library_versions: list[str]
+    ) -> None:
+        self._grants = grants
         self._sessions = sessions
         self._sign_ins = sign_ins
         self._vault = vault
@@ -33,6 +37,11 @@ class SessionStoreService(session_store_pb2_grpc.SessionStoreServiceServicer):
         self._releases: set[asyncio.Task[None]] = set()
 
     async def Watch(self, request: pb.WatchRequest, context: Any) -> AsyncIterator[pb.WatchResponse]:
+        try:
+            for session_id in request.session_ids:
+                self._grants.require(context, session_id)
+        except Refusal as refusal:
+            await rpc.abort(context, refusal)
         async for response in self._sessions.watch(list(request.session_ids)):
             yield response
 
@@ -45,6 +54,7 @@ class SessionStoreService(session_store_pb2_grpc.SessionStoreServiceServicer):
         tasks: list[asyncio.Task[Any]] = []
         call: PhoneCall | None = None
         try:
+            self._grants.require(context, begin.session_id)
             call = PhoneCall(self._sessions.active(begin.session_id), self._vault, self._versions, begin.call_id)
             if isinstance(begin, pb.StartCall):
                 await call.start(begin.called)
@@ -76,11 +86,13 @@ class SessionStoreService(session_store_pb2_grpc.SessionStoreServiceServicer):
 
     @rpc.refusing
     async def Resolve(self, request: pb.ResolveRequest, context: Any) -> pb.ResolveResponse:
+        self._grants.require(context, request.session_id)
         session = self._sessions.active(request.session_id)
         return pb.ResolveResponse(peer=peer_message(await peers.resolve(session, self._vault, request.called)))
 
     @rpc.refusing
     async def SendMessage(self, request: pb.SendMessageRequest, context: Any) -> pb.SendMessageResponse:
+        self._grants.require(context, request.session_id)
         session = self._sessions.active(request.session_id)
         peer = await self._vault.find_peer(request.session_id, user_id=request.user_id)
         if peer is None:
@@ -91,6 +103,7 @@ class SessionStoreService(session_store_pb2_grpc.SessionStoreServiceServicer):
 
     @rpc.refusing
     async def EditMessage(self, request: pb.EditMessageRequest, context: Any) -> pb.EditMessageResponse:
+        self._grants.require(context, request.session_id)
         session = self._sessions.active(request.session_id)
         peer = await self._vault.find_peer(request.session_id, user_id=request.user_id)
         if peer is None:

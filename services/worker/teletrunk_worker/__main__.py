@@ -9,6 +9,8 @@ import socket
 import structlog
 from teletrunk import __version__, running
 from teletrunk.config import ConfigurationError, kept_secret, load
+from teletrunk.enrolment import security_of
+from teletrunk.identity import Identity
 from teletrunk.v1 import manager_pb2 as pb
 
 from teletrunk_worker.call.rim import Rim
@@ -30,6 +32,7 @@ _CALLS_A_TELEGRAM_HOST = 20
 async def serve(settings: WorkerSettings) -> None:
     settings.rtp_slice(-(-settings.max_calls // _CALLS_A_SIP_HOST) - 1)
     worker_id = kept_secret(settings.data, "worker.id", lambda: secrets.token_hex(8).encode()).decode()
+    security = await security_of(settings, Identity("worker", worker_id))
     calls = Calls(settings.max_calls)
     edge = Edge(calls, *settings.listen, settings.reachable_address(), settings.offered_algorithms)
     try:
@@ -47,8 +50,8 @@ async def serve(settings: WorkerSettings) -> None:
     )
     spool = Spool(settings.data / "records")
     spool.recover()
-    manager = ManagerLink(settings.manager_address, settings.token(), hello, spool)
-    storages = StorageLinks(settings.token())
+    manager = ManagerLink(settings.manager_address, security, hello, spool)
+    storages = StorageLinks(security)
     sip_hosts = HostPool("sip", "teletrunk_worker.legs.sip_host", _CALLS_A_SIP_HOST, settings.max_calls)
     telegram_hosts = HostPool(
         "telegram", "teletrunk_worker.legs.telegram_host", _CALLS_A_TELEGRAM_HOST, settings.max_calls
@@ -73,13 +76,20 @@ async def serve(settings: WorkerSettings) -> None:
         storages.configure(config)
         edge.registrar.keep_only(set(config.trunk_ids))
 
+    def renewed() -> None:
+        manager.redial()
+        storages.redial()
+
     storages.on_incoming = calls.on_incoming
     manager.on_config = on_config
     manager.load = lambda: pb.Heartbeat(active_calls=calls.count, registrations=edge.registrar.count)
     await sip_hosts.start(configure_sip_host)
     await telegram_hosts.start(lambda index: None)
     log.info("worker listening", sip=f"{settings.listen[0]}:{edge.port}")
-    await running.until_stopped(manager.stay_attached(), manager.deliver_records())
+    works = [manager.stay_attached(), manager.deliver_records()]
+    if security.papers is not None:
+        works.append(security.papers.keep_fresh(manager.renew, renewed))
+    await running.until_stopped(*works)
     await calls.close()
     await edge.close()
     await sip_hosts.close()

@@ -13,7 +13,7 @@ import typer
 from teletrunk import rpc
 from teletrunk.cli.output import plain
 from teletrunk.config import ServiceSettings, load
-from teletrunk.v1 import admin_pb2_grpc
+from teletrunk.v1 import admin_pb2_grpc, fleet_pb2_grpc
 
 Answer = TypeVar("Answer")
 Admin = Any  # the generated stub's asynchronous form
@@ -22,13 +22,22 @@ DEADLINE_S = 60.0  # longer than the Manager gives a Storage for a sign-in
 
 def ask(work: Callable[[Admin], Awaitable[Answer]]) -> Answer:
     """Runs `work` with the Manager's AdminService. A failure is one line on standard error and exit code 1."""
+    return _ask(admin_pb2_grpc.AdminServiceStub, work)
+
+
+def ask_fleet(work: Callable[[Admin], Awaitable[Answer]]) -> Answer:
+    """The same with the Manager's FleetService."""
+    return _ask(fleet_pb2_grpc.FleetServiceStub, work)
+
+
+def _ask(stub: Callable[[Any], Any], work: Callable[[Admin], Awaitable[Answer]]) -> Answer:
     settings = load(ServiceSettings)
 
     async def run() -> Answer:
         # Made here when there is none, so that the token's directory gets this mode and not the usual one.
         settings.data.mkdir(parents=True, exist_ok=True, mode=0o700)
-        async with rpc.dial(settings.manager_address, settings.token()) as channel:
-            return await work(admin_pb2_grpc.AdminServiceStub(channel))
+        async with rpc.dial(settings.manager_here, rpc.Security(settings.token())) as channel:
+            return await work(stub(channel))
 
     try:
         return asyncio.run(run())

@@ -1,14 +1,16 @@
-"""teletrunk worker list, teletrunk storage list."""
+"""teletrunk worker ..., teletrunk storage ...: who is there, who may come, who must go."""
 
 from __future__ import annotations
 
 import time
+from typing import Annotated
 
 import typer
 
-from teletrunk.cli.client import DEADLINE_S, ask
-from teletrunk.cli.output import Json, show, table
+from teletrunk.cli.client import DEADLINE_S, ask, ask_fleet
+from teletrunk.cli.output import Json, say, show, table
 from teletrunk.v1 import admin_pb2 as pb
+from teletrunk.v1 import fleet_pb2
 
 worker_app = typer.Typer()
 storage_app = typer.Typer(no_args_is_help=True)
@@ -47,3 +49,60 @@ def list_storages(as_json: Json = False) -> None:
 @storage_app.callback()
 def storage() -> None:
     """Session Storages that have attached to the Manager."""
+
+
+def _invite(kind: str, comment: str, as_json: bool) -> None:
+    request = fleet_pb2.InviteRequest(kind=kind, comment=comment)
+    answer = ask_fleet(lambda fleet: fleet.Invite(request, timeout=DEADLINE_S))
+    until = time.strftime("%H:%M", time.localtime(answer.expires_at))
+    command = "worker" if kind == "worker" else "session-store"
+
+    def text() -> None:
+        say(f"For one {kind}, until {until}. On its machine, once:")
+        say(f"TELETRUNK_MANAGER_ADDRESS=MANAGER:PORT TELETRUNK_INVITATION={answer.invitation} teletrunk {command}")
+
+    show(answer, as_json, text)
+
+
+def _revoke(service_id: str) -> None:
+    ask_fleet(lambda fleet: fleet.Revoke(fleet_pb2.RevokeRequest(service_id=service_id), timeout=DEADLINE_S))
+    say(f"{service_id} is revoked: its certificate is refused from now on.")
+
+
+Comment = Annotated[str, typer.Option(help="What you will know it by.")]
+ServiceId = Annotated[str, typer.Argument(help="Its id, as `list` shows it.")]
+
+
+@worker_app.command("invite")
+def invite_worker(comment: Comment = "", as_json: Json = False) -> None:
+    """Prints a one-time invitation with which a Worker on another machine gets its certificate."""
+    _invite("worker", comment, as_json)
+
+
+@storage_app.command("invite")
+def invite_storage(comment: Comment = "", as_json: Json = False) -> None:
+    """Prints a one-time invitation with which a Storage on another machine gets its certificate."""
+    _invite("storage", comment, as_json)
+
+
+@worker_app.command("revoke")
+def revoke_worker(service_id: ServiceId) -> None:
+    """Ends a Worker's certificate at once."""
+    _revoke(service_id)
+
+
+@storage_app.command("revoke")
+def revoke_storage(service_id: ServiceId) -> None:
+    """Ends a Storage's certificate at once."""
+    _revoke(service_id)
+
+
+@worker_app.command("assign")
+def assign(
+    account: Annotated[str, typer.Argument(help="An account id, phone or @username.")],
+    workers: Annotated[list[str] | None, typer.Argument(help="Worker ids; none: all Workers may use it.")] = None,
+) -> None:
+    """Says which Workers may use an account."""
+    request = fleet_pb2.AssignRequest(account=account, worker_ids=workers or [])
+    ask_fleet(lambda fleet: fleet.Assign(request, timeout=DEADLINE_S))
+    say(f"{account} is for {', '.join(workers) if workers else 'all Workers'}.")

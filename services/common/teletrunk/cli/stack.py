@@ -15,7 +15,7 @@ import grpc
 
 from teletrunk import rpc
 from teletrunk.config import ConfigurationError, ServiceSettings, load
-from teletrunk.v1 import admin_pb2, admin_pb2_grpc
+from teletrunk.v1 import admin_pb2, admin_pb2_grpc, fleet_pb2, fleet_pb2_grpc
 
 SERVICES = {
     "manager": "teletrunk_manager",
@@ -86,10 +86,11 @@ class Stack:
         self.data.mkdir(parents=True, exist_ok=True, mode=0o700)
         if self._with_sandbox:
             await self._start_sandbox()
-        for name, module in SERVICES.items():
-            child = self._child(name, ["-m", module])
-            await child.start()
         try:
+            for name, module in SERVICES.items():
+                invited = await self._invitation(name) if name != "manager" else {}
+                child = self._child(name, ["-m", module], invited)
+                await child.start()
             await self._all_attached()
         except BaseException:
             await self.stop()
@@ -97,9 +98,34 @@ class Stack:
         loop = asyncio.get_running_loop()
         self._keepers = [loop.create_task(self._keep(self.children[name])) for name in SERVICES]
 
-    def _child(self, name: str, arguments: list[str]) -> Child:
-        child = self.children[name] = Child(name, arguments, self.environment, self.data / "logs" / f"{name}.log")
+    def _child(self, name: str, arguments: list[str], extra: dict[str, str] | None = None) -> Child:
+        environment = {**self.environment, **(extra or {})}
+        child = self.children[name] = Child(name, arguments, environment, self.data / "logs" / f"{name}.log")
         return child
+
+    async def _invitation(self, name: str) -> dict[str, str]:
+        """With TELETRUNK_TLS even the services of one machine come with certificates; the first time by invitation."""
+        kind = {"session-store": "storage"}.get(name, name)
+        if self.environment.get("TELETRUNK_TLS", "").lower() not in ("1", "true", "on", "yes"):
+            return {}
+        if (self.data / "identity" / kind / "service.pem").exists():
+            return {}
+        deadline = time.monotonic() + _START_DEADLINE_S
+        while time.monotonic() < deadline:
+            settings = self.settings()
+            async with rpc.dial(f"unix:{settings.socket}", rpc.Security(settings.token())) as channel:
+                with contextlib.suppress(grpc.aio.AioRpcError):
+                    stub = fleet_pb2_grpc.FleetServiceStub(channel)
+                    answer = await stub.Invite(fleet_pb2.InviteRequest(kind=kind, comment="this machine"), timeout=2)
+                    return {"TELETRUNK_INVITATION": answer.invitation}
+            self._raise_if_ended("manager")
+            await asyncio.sleep(0.1)
+        raise ConfigurationError(f"the Manager did not start: see {self.data / 'logs'}")
+
+    def _raise_if_ended(self, name: str) -> None:
+        process = self.children[name].process
+        if process is not None and process.returncode is not None:
+            raise ConfigurationError(self.children[name].last_line().removeprefix("teletrunk "))
 
     async def _start_sandbox(self) -> None:
         state = self.data / "sandbox"
@@ -118,9 +144,7 @@ class Stack:
         deadline = time.monotonic() + _START_DEADLINE_S
         while time.monotonic() < deadline:
             for name in SERVICES:
-                process = self.children[name].process
-                if process is not None and process.returncode is not None:
-                    raise ConfigurationError(self.children[name].last_line().removeprefix("teletrunk "))
+                self._raise_if_ended(name)
             kinds = {service.kind for service in await self.attached()}
             if {"worker", "storage"} <= kinds:
                 return
@@ -130,7 +154,7 @@ class Stack:
     async def attached(self) -> list[admin_pb2.AttachedService]:
         """The Workers and Storages that the Manager sees now; none while it does not answer."""
         settings = self.settings()
-        async with rpc.dial(settings.manager_address, settings.token()) as channel:
+        async with rpc.dial(settings.manager_here, rpc.Security(settings.token())) as channel:
             with contextlib.suppress(grpc.aio.AioRpcError):
                 stub = admin_pb2_grpc.AdminServiceStub(channel)
                 answer = await stub.ListServices(admin_pb2.ListServicesRequest(), timeout=2)

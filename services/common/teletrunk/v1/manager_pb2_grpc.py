@@ -60,6 +60,11 @@ class ManagerServiceStub:
                 request_serializer=teletrunk_dot_v1_dot_manager__pb2.ReportCallRequest.SerializeToString,
                 response_deserializer=teletrunk_dot_v1_dot_manager__pb2.ReportCallResponse.FromString,
                 _registered_method=True)
+        self.Renew = channel.unary_unary(
+                '/teletrunk.v1.ManagerService/Renew',
+                request_serializer=teletrunk_dot_v1_dot_manager__pb2.RenewRequest.SerializeToString,
+                response_deserializer=teletrunk_dot_v1_dot_manager__pb2.RenewResponse.FromString,
+                _registered_method=True)
 
 
 class ManagerServiceServicer:
@@ -101,6 +106,13 @@ class ManagerServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Renew(self, request, context):
+        """A new certificate for the service that asks with its present one.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ManagerServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -128,6 +140,11 @@ def add_ManagerServiceServicer_to_server(servicer, server):
                     servicer.ReportCall,
                     request_deserializer=teletrunk_dot_v1_dot_manager__pb2.ReportCallRequest.FromString,
                     response_serializer=teletrunk_dot_v1_dot_manager__pb2.ReportCallResponse.SerializeToString,
+            ),
+            'Renew': grpc.unary_unary_rpc_method_handler(
+                    servicer.Renew,
+                    request_deserializer=teletrunk_dot_v1_dot_manager__pb2.RenewRequest.FromString,
+                    response_serializer=teletrunk_dot_v1_dot_manager__pb2.RenewResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -266,6 +283,33 @@ class ManagerService:
             '/teletrunk.v1.ManagerService/ReportCall',
             teletrunk_dot_v1_dot_manager__pb2.ReportCallRequest.SerializeToString,
             teletrunk_dot_v1_dot_manager__pb2.ReportCallResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Renew(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/teletrunk.v1.ManagerService/Renew',
+            teletrunk_dot_v1_dot_manager__pb2.RenewRequest.SerializeToString,
+            teletrunk_dot_v1_dot_manager__pb2.RenewResponse.FromString,
             options,
             channel_credentials,
             insecure,

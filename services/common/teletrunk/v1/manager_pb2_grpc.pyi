@@ -43,6 +43,8 @@ class ManagerServiceStub:
     """Says which trunks a Telegram call is offered to, tier by tier."""
     ReportCall: _grpc.UnaryUnaryMultiCallable[_manager_pb2.ReportCallRequest, _manager_pb2.ReportCallResponse]
     """Stores a call's record; the same record twice is stored once."""
+    Renew: _grpc.UnaryUnaryMultiCallable[_manager_pb2.RenewRequest, _manager_pb2.RenewResponse]
+    """A new certificate for the service that asks with its present one."""
 
 @_typing.type_check_only
 class ManagerServiceAsyncStub(ManagerServiceStub):
@@ -59,6 +61,8 @@ class ManagerServiceAsyncStub(ManagerServiceStub):
     """Says which trunks a Telegram call is offered to, tier by tier."""
     ReportCall: _aio.UnaryUnaryMultiCallable[_manager_pb2.ReportCallRequest, _manager_pb2.ReportCallResponse]  # type: ignore[assignment]
     """Stores a call's record; the same record twice is stored once."""
+    Renew: _aio.UnaryUnaryMultiCallable[_manager_pb2.RenewRequest, _manager_pb2.RenewResponse]  # type: ignore[assignment]
+    """A new certificate for the service that asks with its present one."""
 
 class ManagerServiceServicer(metaclass=_abc_1.ABCMeta):
     """What Workers and Session Storages ask of the Manager. They dial it; it never dials a Worker."""
@@ -102,5 +106,13 @@ class ManagerServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_manager_pb2.ReportCallResponse, _abc.Awaitable[_manager_pb2.ReportCallResponse]]:
         """Stores a call's record; the same record twice is stored once."""
+
+    @_abc_1.abstractmethod
+    def Renew(
+        self,
+        request: _manager_pb2.RenewRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_manager_pb2.RenewResponse, _abc.Awaitable[_manager_pb2.RenewResponse]]:
+        """A new certificate for the service that asks with its present one."""
 
 def add_ManagerServiceServicer_to_server(servicer: ManagerServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, CheckConstraint, Float, ForeignKey, Integer, LargeBinary, MetaData, String
+from sqlalchemy import BigInteger, Boolean, CheckConstraint, Float, ForeignKey, Integer, LargeBinary, MetaData, String
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 
@@ -65,3 +65,35 @@ class Call(Base):
     account_id: Mapped[str] = mapped_column(String, index=True)
     invited_at: Mapped[float] = mapped_column(Float, index=True)
     record: Mapped[bytes] = mapped_column(LargeBinary)
+
+
+class Invitation(Base):
+    __tablename__ = "invitations"
+    __table_args__ = (CheckConstraint("kind IN ('worker', 'storage')", name="kind"),)
+
+    secret_hash: Mapped[bytes] = mapped_column(LargeBinary, primary_key=True)
+    kind: Mapped[str] = mapped_column(String)
+    comment: Mapped[str] = mapped_column(String, default="")
+    expires_at: Mapped[float] = mapped_column(Float)
+
+
+class Member(Base):
+    """A service that has enrolled. A revoked one stays, so that its id is never given again."""
+
+    __tablename__ = "members"
+    __table_args__ = (CheckConstraint("kind IN ('worker', 'storage')", name="kind"),)
+
+    service_id: Mapped[str] = mapped_column(String, primary_key=True)
+    kind: Mapped[str] = mapped_column(String)
+    comment: Mapped[str] = mapped_column(String, default="")
+    enrolled_at: Mapped[float] = mapped_column(Float)
+    revoked: Mapped[bool] = mapped_column(Boolean, default=False)
+
+
+class Assignment(Base):
+    """A Worker that may use an account. An account without any may be used by all."""
+
+    __tablename__ = "assignments"
+
+    account_id: Mapped[str] = mapped_column(ForeignKey("accounts.account_id", ondelete="CASCADE"), primary_key=True)
+    worker_id: Mapped[str] = mapped_column(String, primary_key=True)

@@ -28,14 +28,25 @@ Answer = TypeVar("Answer")
 class ManagerLink:
     """Asks, reports, and learns the configuration."""
 
-    def __init__(self, address: str, token: str, hello: pb.WorkerHello, spool: Spool) -> None:
-        self._channel = rpc.dial(address, token)
-        self._stub = manager_pb2_grpc.ManagerServiceStub(self._channel)
+    def __init__(self, address: str, security: rpc.Security, hello: pb.WorkerHello, spool: Spool) -> None:
+        self._address = address
+        self._security = security
+        self.redial()
         self._hello = hello
         self._spool = spool
         self._spooled = asyncio.Event()
         self.on_config: Callable[[pb.WorkerConfig], None] = lambda config: None
         self.load: Callable[[], pb.Heartbeat] = pb.Heartbeat
+
+    def redial(self) -> None:
+        """The next connection shows the certificate that we have now; the present one lasts as long as it lasts."""
+        self._channel = rpc.dial(self._address, self._security)
+        self._stub = manager_pb2_grpc.ManagerServiceStub(self._channel)
+
+    async def renew(self, signing_request: bytes) -> tuple[bytes, bytes]:
+        """A new certificate for our own. Raises `grpc.aio.AioRpcError`."""
+        answer = await self._stub.Renew(pb.RenewRequest(signing_request=signing_request), timeout=rpc.DEADLINE_S)
+        return answer.certificate, answer.authority
 
     async def close(self) -> None:
         await self._channel.close()

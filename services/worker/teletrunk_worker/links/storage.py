@@ -11,6 +11,7 @@ import grpc
 import structlog
 from teletrunk import rpc
 from teletrunk.errors import Refusal
+from teletrunk.identity import Identity
 from teletrunk.v1 import manager_pb2, session_store_pb2_grpc
 from teletrunk.v1 import session_store_pb2 as pb
 
@@ -57,8 +58,8 @@ class CallStream:
 class StorageLinks:
     """A channel and a watch for each Storage that the configuration names."""
 
-    def __init__(self, token: str) -> None:
-        self._token = token
+    def __init__(self, security: rpc.Security) -> None:
+        self._security = security
         self._channels: dict[str, grpc.aio.Channel] = {}
         self._watches: dict[str, asyncio.Task[None]] = {}
         self._watched: dict[str, frozenset[str]] = {}
@@ -69,8 +70,10 @@ class StorageLinks:
         """Watches the sessions that are this Worker's now, and no others."""
         self.sessions = {session.session_id: session for session in config.sessions}
         wanted: dict[str, set[str]] = {}
+        somewhere: dict[str, manager_pb2.SessionAssignment] = {}
         for session in config.sessions:
             wanted.setdefault(session.storage_address, set()).add(session.session_id)
+            somewhere[session.storage_address] = session
         for address in set(self._watches) - set(wanted):
             self._watches.pop(address).cancel()
             self._watched.pop(address, None)
@@ -80,7 +83,7 @@ class StorageLinks:
                     old.cancel()
                 self._watched[address] = frozenset(session_ids)
                 self._watches[address] = asyncio.get_running_loop().create_task(
-                    self._watch(address, sorted(session_ids))
+                    self._watch(somewhere[address], sorted(session_ids))
                 )
 
     async def close(self) -> None:
@@ -91,7 +94,7 @@ class StorageLinks:
             await channel.close()
 
     def call(self, session: manager_pb2.SessionAssignment) -> CallStream:
-        return CallStream(self._stub(session.storage_address))
+        return CallStream(self._stub(session))
 
     async def send_message(self, session_id: str, user_id: int, text: str) -> None:
         """Raises `Refusal`."""
@@ -100,22 +103,27 @@ class StorageLinks:
             raise Refusal("no-active-session")
         request = pb.SendMessageRequest(session_id=session_id, user_id=user_id, text=text)
         try:
-            await self._stub(session.storage_address).SendMessage(request, timeout=rpc.DEADLINE_S)
+            await self._stub(session).SendMessage(request, timeout=rpc.DEADLINE_S)
         except grpc.aio.AioRpcError as error:
             raise rpc.refusal_of(error) or Refusal("storage-unreachable") from None
 
-    def _stub(self, address: str) -> Stub:
+    def redial(self) -> None:
+        """New calls are made with the new certificate; those that are up keep their connection."""
+        self._channels = {}
+
+    def _stub(self, session: manager_pb2.SessionAssignment) -> Stub:
+        address = session.storage_address
         if address not in self._channels:
-            self._channels[address] = rpc.dial(address, self._token)
+            self._channels[address] = rpc.dial(address, self._security, Identity("storage", session.storage_id))
         return Stub(self._channels[address])
 
-    async def _watch(self, address: str, session_ids: list[str]) -> None:
+    async def _watch(self, session: manager_pb2.SessionAssignment, session_ids: list[str]) -> None:
         while True:
             try:
                 request = pb.WatchRequest(session_ids=session_ids)
-                async for response in self._stub(address).Watch(request, wait_for_ready=True):
+                async for response in self._stub(session).Watch(request, wait_for_ready=True):
                     if response.WhichOneof("kind") == "incoming":
                         self.on_incoming(response.incoming)
             except grpc.aio.AioRpcError as error:
-                log.warning("storage watch broke", address=address, status=error.code().name)
+                log.warning("storage watch broke", address=session.storage_address, status=error.code().name)
             await asyncio.sleep(random.uniform(0.2, 1.0))

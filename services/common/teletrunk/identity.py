@@ -1,0 +1,127 @@
+"""Who a service is to the others: its certificate and key, as files under DATA/identity.
+
+The name stands in the certificate as a URI (`spiffe://teletrunk/worker/ID`) and as a DNS name that only means
+something among the services: peers are known by who they are, not by where they were reached.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Final, Literal
+
+import structlog
+from cryptography import x509
+from cryptography.hazmat.primitives import hashes, serialization
+from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.x509.oid import NameOID
+
+log = structlog.get_logger()
+
+Kind = Literal["manager", "worker", "storage"]
+_PREFIX = "spiffe://teletrunk/"
+_WARN_S = 14 * 86_400.0
+_LONGEST_WAIT_S = 3_600.0
+_SHORTEST_WAIT_S = 1.0
+
+
+@dataclass(frozen=True)
+class Identity:
+    kind: Kind
+    id: str
+
+    @property
+    def uri(self) -> str:
+        return f"{_PREFIX}{self.kind}/{self.id}"
+
+    @property
+    def server_name(self) -> str:
+        """What its certificate is checked against by those who dial it."""
+        return f"{self.id}.{self.kind}.teletrunk.internal"
+
+    @classmethod
+    def parse(cls, uri: str) -> Identity | None:
+        kind, _, name = uri.removeprefix(_PREFIX).partition("/")
+        if not uri.startswith(_PREFIX) or kind not in ("manager", "worker", "storage") or not name:
+            return None
+        return cls(kind, name)  # type: ignore[arg-type]  # checked above
+
+
+MANAGER: Final = Identity("manager", "manager")
+
+
+def signing_request(identity: Identity, key: ec.EllipticCurvePrivateKey) -> bytes:
+    """A CSR (PEM). The signer decides what the certificate says; the request proves the key."""
+    name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, identity.id)])
+    request = x509.CertificateSigningRequestBuilder().subject_name(name).sign(key, hashes.SHA256())
+    return request.public_bytes(serialization.Encoding.PEM)
+
+
+class Papers:
+    """A service's key and certificate, and the authority's certificate. Nothing of the key is ever printed."""
+
+    def __init__(self, directory: Path, identity: Identity) -> None:
+        self.identity = identity
+        self._directory = directory
+        self._own = directory / "service.pem"  # key and certificate in one file: they change together
+        self._authority = directory / "authority.pem"
+
+    @property
+    def exist(self) -> bool:
+        return self._own.exists() and self._authority.exists()
+
+    def load(self) -> tuple[bytes, bytes, bytes]:
+        """Key, certificate and the authority's certificate, PEM."""
+        text = self._own.read_bytes()
+        at = text.index(b"-----BEGIN CERTIFICATE-----")
+        return text[:at], text[at:], self._authority.read_bytes()
+
+    def store(self, key: ec.EllipticCurvePrivateKey, certificate: bytes, authority: bytes) -> None:
+        self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        private = key.private_bytes(
+            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+        )
+        self._authority.write_bytes(authority)
+        fresh = self._own.with_suffix(".new")
+        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        with os.fdopen(descriptor, "wb") as file:
+            file.write(private + certificate)
+        fresh.rename(self._own)
+
+    async def enrol(self, sign: Callable[[bytes], Awaitable[tuple[bytes, bytes]]]) -> None:
+        """Makes a new key and has it certified: `sign` takes a CSR and returns the two certificates."""
+        key = ec.generate_private_key(ec.SECP256R1())
+        self.store(key, *await sign(signing_request(self.identity, key)))
+
+    def seconds_left(self) -> float:
+        certificate = x509.load_pem_x509_certificate(self.load()[1])
+        return (certificate.not_valid_after_utc - datetime.now(UTC)).total_seconds()
+
+    def _seconds_until_renewal(self) -> float:
+        certificate = x509.load_pem_x509_certificate(self.load()[1])
+        lifetime = certificate.not_valid_after_utc - certificate.not_valid_before_utc
+        return (certificate.not_valid_before_utc + lifetime * 2 / 3 - datetime.now(UTC)).total_seconds()
+
+    async def keep_fresh(
+        self, sign: Callable[[bytes], Awaitable[tuple[bytes, bytes]]], renewed: Callable[[], None]
+    ) -> None:
+        """Renews when two thirds of the certificate's life are over, until cancelled."""
+        while True:
+            wait = self._seconds_until_renewal()
+            if wait > 0:
+                await asyncio.sleep(min(max(wait, _SHORTEST_WAIT_S), _LONGEST_WAIT_S))
+                continue
+            try:
+                await self.enrol(sign)
+            except Exception as error:  # the link is down, or the Manager says no: the old one serves until its end
+                left = self.seconds_left()
+                level = log.error if left < _WARN_S else log.warning
+                level("certificate could not be renewed", days_left=round(left / 86_400, 1), error=str(error)[:200])
+                await asyncio.sleep(min(_LONGEST_WAIT_S, max(left / 20, _SHORTEST_WAIT_S)))
+            else:
+                log.info("certificate renewed", days_left=round(self.seconds_left() / 86_400, 1))
+                renewed()

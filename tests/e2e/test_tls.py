@@ -1,0 +1,36 @@
+"""The same call when every service has a certificate: the Manager's machine with mutual TLS switched on."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+from teletrunk_sandbox.world import World
+
+from .conftest import FRIEND, GATEWAY
+
+pytestmark = pytest.mark.e2e
+
+
+async def test_a_call_through_mutual_tls_and_an_account_for_one_worker_only(tmp_path: Path) -> None:
+    async with World(tmp_path, TELETRUNK_TLS="true") as world:
+        account = await world.add_account(GATEWAY, "gateway")
+        trunk = await world.add_trunk(GATEWAY)
+        await world.active(account.account_id)
+        await world.subscribers.tell("user", phone=FRIEND, first_name="Friend", username="friend")
+        await world.subscribers.tell("behave", phone=FRIEND, on_call="answer", play={"hz": 620.0})
+        phone = await world.phone(trunk)
+        call = (await phone.tell("call", to="@friend", play={"hz": 440.0}))["call"]
+        await phone.wait("established", call=call)
+        await asyncio.sleep(3)  # the talking itself: there is no event to wait for
+        assert (await phone.tell("heard", call=call))["hz"] == pytest.approx(620.0, abs=1.0)
+        assert (await world.subscribers.tell("heard", phone=FRIEND))["hz"] == pytest.approx(440.0, abs=1.0)
+        await phone.tell("hangup", call=call)
+        await phone.wait("ended", call=call)
+        assert (await world.record()).sip_status == 200
+
+        await world.command("worker", "assign", GATEWAY, "anotherworker")
+        call = (await phone.tell("call", to="@friend"))["call"]
+        ended = await phone.wait("ended", call=call)
+        assert ended["status"] == 403 and ended["phrase"].startswith("Access to the session is revoked")
