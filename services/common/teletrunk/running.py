@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import fcntl
 import signal
 import sys
 from collections.abc import Callable, Coroutine
@@ -41,6 +42,24 @@ def _make_directory(data: Path) -> None:
         data.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError as error:
         raise ConfigurationError(f"TELETRUNK_DATA: {data} cannot be made: {error.strerror}") from None
+
+
+_held: list[object] = []
+
+
+def hold_alone(data: Path, name: str) -> None:
+    """Makes this process the only service of its kind on the data directory, for as long as it lives.
+
+    A successor that gets the lock knows that its predecessor is dead, not only stopped. Raises `ConfigurationError`.
+    """
+    file = (data / f"{name}.lock").open("w")
+    try:
+        fcntl.flock(file, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except OSError:
+        raise ConfigurationError(
+            f"{data} is used by another {name} that still runs: stop it, or set TELETRUNK_DATA"
+        ) from None
+    _held.append(file)
 
 
 def _line(service: str, text: str) -> int:

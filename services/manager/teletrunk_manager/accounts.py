@@ -111,7 +111,8 @@ class Accounts:
         """
         async with self._database.transaction() as session:
             account = await find_account(session, name)
-        await self._end_session(account.storage_id, account.session_id)
+        place = self._live.place(account.session_id, account.storage_id)
+        await self._end_session(place.service_id if place else account.storage_id, account.session_id)
         async with self._database.transaction() as session:
             await session.execute(sa.delete(Account).where(Account.account_id == account.account_id))
         self._configurations.changed()
@@ -124,7 +125,7 @@ class Accounts:
             await storage.RemoveSession(store.RemoveSessionRequest(session_id=session_id), timeout=DEADLINE_S)
 
     def _message(self, account: Account, trunks: int) -> pb.Account:
-        report = self._live.session(account.storage_id, account.session_id)
+        report = self._live.session(account.session_id, account.storage_id)
         return pb.Account(
             account_id=account.account_id,
             phone=account.phone,

@@ -64,8 +64,8 @@ class Attachments:
         """Takes heartbeats; a stream that says nothing for too long is closed."""
         try:
             while (request := await _next(requests, self._silence)) is not None:
-                if request.WhichOneof("kind") == "heartbeat":
-                    service.beat(request.heartbeat)
+                if request.WhichOneof("kind") == "heartbeat" and service.beat(request.heartbeat):
+                    self._configurations.changed()
         finally:
             service.outbox.put_nowait(None)
 

@@ -21,11 +21,11 @@ _RETRY_S = 1.0
 
 def assignment(account: Account, live: Live) -> pb.SessionAssignment:
     """Where the account's session runs now; no address while its Storage is away."""
-    storage = live.find(account.storage_id)
+    storage = live.place(account.session_id, account.storage_id)
     return pb.SessionAssignment(
         session_id=account.session_id,
         account_id=account.account_id,
-        storage_id=account.storage_id,
+        storage_id=storage.service_id if storage else account.storage_id,
         storage_address=storage.address if storage else "",
     )
 
@@ -60,7 +60,7 @@ class Configurations:
                 continue
             # The Storages first: a Worker must not be sent to a session before it may use it.
             for storage in self._live.of_kind("storage"):
-                storage.configure(pb.AttachResponse(storage=current.of_storage(storage.service_id)))
+                storage.configure(pb.AttachResponse(storage=current.of_storages()))
             for worker in self._live.of_kind("worker"):
                 worker.configure(pb.AttachResponse(worker=current.of_worker(worker.service_id, self._live)))
 
@@ -99,13 +99,13 @@ class Current:
             trunk_ids=[trunk.trunk_id for trunk in self.trunks if trunk.account_id in ids],
         )
 
-    def of_storage(self, storage_id: str) -> pb.StorageConfig:
-        held = [account for account in self.accounts if account.storage_id == storage_id]
+    def of_storages(self) -> pb.StorageConfig:
+        """The same for all: any of them may come to run any session of their vault."""
         return pb.StorageConfig(
             grants=[
                 pb.WorkerGrant(
                     worker_id=worker,
-                    session_ids=[a.session_id for a in held if self._may_use(worker, a.account_id)],
+                    session_ids=[a.session_id for a in self.accounts if self._may_use(worker, a.account_id)],
                 )
                 for worker in sorted(self.workers)
             ]

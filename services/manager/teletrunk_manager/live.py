@@ -25,9 +25,15 @@ class Attached:
     # The configuration that was sent last.
     config: pb.AttachResponse | None = None
 
-    def beat(self, heartbeat: pb.Heartbeat) -> None:
+    def report_of(self, session_id: str) -> pb.SessionReport | None:
+        return next((report for report in self.heartbeat.sessions if report.session_id == session_id), None)
+
+    def beat(self, heartbeat: pb.Heartbeat) -> bool:
+        """Returns whether the sessions are in other states than before."""
+        moved = list(heartbeat.sessions) != list(self.heartbeat.sessions)
         self.heartbeat, self.seen_at = heartbeat, time.time()
         self.outbox.put_nowait(pb.AttachResponse(pulse=pb.Pulse()))
+        return moved
 
     def configure(self, config: pb.AttachResponse) -> None:
         """Sends the configuration, unless it is what the service has already."""
@@ -66,9 +72,15 @@ class Live:
     def of_kind(self, kind: Kind) -> list[Attached]:
         return [service for service in self._all.values() if service.kind == kind]
 
-    def session(self, storage_id: str, session_id: str) -> pb.SessionReport | None:
-        """What the Storage last said of a session; None when it is not attached or says nothing."""
-        storage = self._all.get(storage_id)
-        if storage is None:
-            return None
-        return next((s for s in storage.heartbeat.sessions if s.session_id == session_id), None)
+    def place(self, session_id: str, home: str) -> Attached | None:
+        """The Storage that runs a session: any that says so, else the one where it was signed in, if attached."""
+        for storage in self.of_kind("storage"):
+            report = storage.report_of(session_id)
+            if report is not None and report.state == pb.SESSION_STATE_ACTIVE:
+                return storage
+        return self._all.get(home)
+
+    def session(self, session_id: str, home: str) -> pb.SessionReport | None:
+        """What is last said of a session by the Storage in its place."""
+        place = self.place(session_id, home)
+        return place.report_of(session_id) if place else None

@@ -48,9 +48,9 @@ class ManagerService(manager_pb2_grpc.ManagerServiceServicer):
         self._fleet.require_own(identity_of(context), request.worker_id)
         trunk, account = await self._trunks.authenticated(request.digest)
         await self._fleet.require_assigned(account.account_id, request.worker_id)
-        if self._live.find(account.storage_id) is None:
+        if self._live.place(account.session_id, account.storage_id) is None:
             raise Refusal("storage-off")
-        report = self._live.session(account.storage_id, account.session_id)
+        report = self._live.session(account.session_id, account.storage_id)
         if report is not None and report.state == pb.SESSION_STATE_UNAUTHORIZED:
             raise Refusal("account-inactive", report.reason)
         return pb.RegisterResponse(trunk_id=trunk.trunk_id, login=trunk.login)
@@ -73,9 +73,9 @@ class ManagerService(manager_pb2_grpc.ManagerServiceServicer):
         )
 
     def _require_active(self, account: Account) -> None:
-        if self._live.find(account.storage_id) is None:
+        if self._live.place(account.session_id, account.storage_id) is None:
             raise Refusal("storage-unreachable")
-        report = self._live.session(account.storage_id, account.session_id)
+        report = self._live.session(account.session_id, account.storage_id)
         if report is None:
             raise Refusal("no-active-session")
         if report.state != pb.SESSION_STATE_ACTIVE:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import secrets
 import socket
 
@@ -31,12 +30,13 @@ async def serve(settings: StorageSettings) -> None:
     from teletrunk_session_store.vault.store import Vault
 
     settings.check()
+    running.hold_alone(settings.data, "session-store")
     vault = Vault(settings.database_url(), Seal(settings.key()))
     await vault.open()
     clients = Clients(settings)
     storage_id = kept_secret(settings.data, "storage.id", lambda: secrets.token_hex(8).encode()).decode()
     security = await security_of(settings, Identity("storage", storage_id))
-    sessions = Sessions(f"{storage_id}-{os.getpid()}", vault, clients)
+    sessions = Sessions(storage_id, vault, clients)
     sign_ins = SignIns(clients)
     grants = Grants()
     service = SessionStoreService(sessions, sign_ins, vault, grants, settings.telegram_library_versions.split(","))
@@ -53,7 +53,7 @@ async def serve(settings: StorageSettings) -> None:
         address=settings.public_storage_address or address,
     )
     manager = ManagerLink(settings.manager_address, security, hello, sessions, grants)
-    works = [manager.stay_attached()]
+    works = [manager.stay_attached(), sessions.follow()]
     if security.papers is not None:
         works.append(security.papers.keep_fresh(manager.renew, manager.redial))
     await running.until_stopped(*works)

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator
 
 import structlog
 from pyrogram import raw
+from sqlalchemy.exc import SQLAlchemyError
 from teletrunk.errors import Refusal
 from teletrunk.v1 import manager_pb2
 from teletrunk.v1 import session_store_pb2 as pb
@@ -26,6 +27,7 @@ _STATES = {
     SessionState.ACTIVE: manager_pb2.SESSION_STATE_ACTIVE,
     SessionState.UNAUTHORIZED: manager_pb2.SESSION_STATE_UNAUTHORIZED,
 }
+_FOLLOW_S = 2.0
 Watcher = asyncio.Queue[pb.WatchResponse]
 
 
@@ -39,12 +41,28 @@ class Sessions:
         self._sessions: dict[str, Session] = {}
         self._keepers: dict[str, asyncio.Task[None]] = {}
         self._watchers: dict[Watcher, set[str]] = {}
+        self._removing: set[str] = set()
         self._errands: set[asyncio.Task[None]] = set()
         self.changed = asyncio.Event()
 
     async def start(self) -> None:
         for session_id, user_id in (await self._vault.session_ids()).items():
             self._keep(session_id, user_id)
+
+    async def follow(self) -> None:
+        """Other Storages of the same vault sign accounts in and out too. Runs until cancelled."""
+        while True:
+            await asyncio.sleep(_FOLLOW_S)
+            try:
+                found = await self._vault.session_ids()
+            except (SQLAlchemyError, OSError) as error:
+                log.warning("vault does not answer", error=type(error).__name__)
+                continue
+            for session_id, user_id in found.items():
+                if session_id not in self._sessions and session_id not in self._removing:
+                    self._keep(session_id, user_id)
+            for session_id in set(self._sessions) - set(found):
+                await self._let_go(session_id)
 
     async def stop(self) -> None:
         tasks = [*self._keepers.values(), *self._errands]
@@ -67,18 +85,24 @@ class Sessions:
             await self.remove(old)
         session_id = secrets.token_hex(8)
         await self._vault.put_session(session_id, success.user.id, success.session)
-        self._keep(session_id, success.user.id)
+        if session_id not in self._sessions:  # `follow` may have seen it first
+            self._keep(session_id, success.user.id)
         return session_id
 
     async def remove(self, session_id: str) -> None:
-        session = self._sessions.pop(session_id, None)
-        if session is not None:
+        self._removing.add(session_id)
+        if session := self._sessions.get(session_id):
             with contextlib.suppress(Refusal):
                 await session.invoke(raw.functions.auth.LogOut())
+        await self._let_go(session_id)
+        await self._vault.remove_session(session_id)
+        self._removing.discard(session_id)
+
+    async def _let_go(self, session_id: str) -> None:
+        self._sessions.pop(session_id, None)
         if keeper := self._keepers.pop(session_id, None):
             keeper.cancel()
             await asyncio.gather(keeper, return_exceptions=True)
-        await self._vault.remove_session(session_id)
         self.changed.set()
 
     def reports(self) -> list[manager_pb2.SessionReport]:

@@ -31,6 +31,7 @@ _CALLS_A_TELEGRAM_HOST = 20
 
 async def serve(settings: WorkerSettings) -> None:
     settings.rtp_slice(-(-settings.max_calls // _CALLS_A_SIP_HOST) - 1)
+    running.hold_alone(settings.data, "worker")
     worker_id = kept_secret(settings.data, "worker.id", lambda: secrets.token_hex(8).encode()).decode()
     security = await security_of(settings, Identity("worker", worker_id))
     calls = Calls(settings.max_calls)

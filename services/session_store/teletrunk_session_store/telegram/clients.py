@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from collections.abc import Awaitable, Callable
 from pathlib import Path
 
 import pyrogram
@@ -16,6 +17,8 @@ from teletrunk.config import ConfigurationError
 
 from teletrunk_session_store.config import StorageSettings
 
+Guard = Callable[[], Awaitable[bool]]
+
 
 class Clients:
     """The settings that all clients of this process share."""
@@ -27,8 +30,11 @@ class Clients:
             self._connection = _connection_to(settings.telegram_server)
             _trust_only(settings.telegram_rsa_key_file)
 
-    def make(self, name: str, session: str | None = None) -> pyrogram.Client:
-        """A client that is not connected yet. Nothing of it touches the disk."""
+    def make(self, name: str, session: str | None = None, may_connect: Guard | None = None) -> pyrogram.Client:
+        """A client that is not connected yet. Nothing of it touches the disk.
+
+        `may_connect` is asked before each connection, also those that the client makes by itself after a loss.
+        """
         return pyrogram.Client(
             name,
             api_id=self._settings.telegram_api_id or 1,
@@ -40,8 +46,18 @@ class Clients:
             workers=1,  # updates in the order in which they came
             sleep_threshold=0,  # FLOOD_WAIT is an answer for the caller, not a reason to sleep
             skip_updates=True,
-            connection_factory=self._connection,
+            connection_factory=_guarded(self._connection, may_connect) if may_connect else self._connection,
         )
+
+
+def _guarded(connection: type[Connection], may_connect: Guard) -> type[Connection]:
+    class GuardedConnection(connection):  # type: ignore[misc]
+        async def connect(self) -> None:
+            if not await may_connect():
+                raise OSError("another Storage has the session's lease")
+            await super().connect()
+
+    return GuardedConnection
 
 
 def _connection_to(address: str) -> type[Connection]:

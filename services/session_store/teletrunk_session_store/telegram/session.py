@@ -22,12 +22,11 @@ from teletrunk.errors import Refusal
 
 from teletrunk_session_store.telegram import failures
 from teletrunk_session_store.telegram.clients import Clients
+from teletrunk_session_store.telegram.lease import RENEW_S, SILENCE_S, Lease
 from teletrunk_session_store.vault.store import KnownPeer, Vault
 
 log = structlog.get_logger()
 
-LEASE_S = 15.0
-_RENEW_S = 4.0
 _RPC_DEADLINE_S = 10.0
 _CONNECT_DEADLINE_S = 20.0
 _PROBE_S = 30.0
@@ -67,13 +66,14 @@ class Session:
         self.incoming: dict[int, Incoming] = {}
         self.on_state: Callable[[Session], None] = lambda session: None
         self.on_incoming: Callable[[Session, Incoming], None] = lambda session, incoming: None
-        self._owner = owner
+        self._lease = Lease(vault, session_id, owner)
         self._vault = vault
         self._clients = clients
         self._client: Client | None = None
         self._calls: dict[int, CallListener] = {}
         self._early: dict[int, list[tuple[float, Any]]] = {}
         self._broken = asyncio.Event()
+        self._errands: set[asyncio.Task[None]] = set()
 
     # Requests.
 
@@ -172,7 +172,7 @@ class Session:
         pause = 1.0
         try:
             while True:
-                if await self._vault.take_lease(self.session_id, self._owner, LEASE_S) is not None:
+                if await self._lease.take():
                     self._broken.clear()
                     started = time.monotonic()
                     await self._run_client()
@@ -181,16 +181,16 @@ class Session:
                         pause = _LONGEST_PAUSE_S * 10
                 await asyncio.sleep(pause)
         finally:
-            with contextlib.suppress(Exception):  # leaving: an expired lease serves as well
-                await asyncio.wait_for(self._vault.release_lease(self.session_id, self._owner), 2)
+            await self._lease.release()
 
     async def _run_client(self) -> None:
-        client = self._clients.make(self.session_id, await self._vault.get_session(self.session_id))
+        opened = await self._vault.get_session(self.session_id)
+        client = self._clients.make(self.session_id, opened, lambda: self._may_connect(client))
         client.add_handler(RawUpdateHandler(self._on_update))
         try:
             async with asyncio.timeout(_CONNECT_DEADLINE_S):
                 await client.connect()
-                await client.session.is_started.wait()
+                await _limit_silence(client)
                 await client.initialize()
             await client.invoke(raw.functions.updates.GetState(), retries=1)
             self._client = client
@@ -210,18 +210,28 @@ class Session:
                 self._report(SessionState.CONNECTING)
             await _stop(client)
 
+    async def _may_connect(self, client: Client) -> bool:
+        """Asked before every connection, also those that kurigram makes by itself."""
+        if not await self._lease.renew():
+            return False
+        if client.session is not None:  # a reconnection; after the first connection `_run_client` does it
+            task = asyncio.get_running_loop().create_task(_limit_silence(client))
+            self._errands.add(task)
+            task.add_done_callback(self._errands.discard)
+        return True
+
     async def _watch(self, client: Client) -> None:
         """Returns or raises when the client is of no more use."""
         probed = time.monotonic()
         while not self._broken.is_set():
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._broken.wait(), _RENEW_S)
-            if await self._vault.take_lease(self.session_id, self._owner, LEASE_S) is None:
+                await asyncio.wait_for(self._broken.wait(), RENEW_S)
+            if not await self._lease.renew():
                 log.error("lease lost", session=self.session_id)
                 return
             if not client.session.is_started.is_set():
                 self._report(SessionState.CONNECTING)
-                await asyncio.wait_for(client.session.is_started.wait(), _CONNECT_DEADLINE_S - _RENEW_S * 2)
+                await asyncio.wait_for(client.session.is_started.wait(), _CONNECT_DEADLINE_S - RENEW_S * 2)
                 self._report(SessionState.ACTIVE)
             if time.monotonic() - probed > _PROBE_S:
                 await client.invoke(raw.functions.updates.GetState(), retries=1, timeout=_RPC_DEADLINE_S)
@@ -257,6 +267,17 @@ def _key_is_unknown(client: Client) -> bool:
     if task is None or not task.done() or task.cancelled():
         return False
     return type(task.exception()).__name__ == "AuthKeyNotFound"
+
+
+async def _limit_silence(client: Client) -> None:
+    """Telegram shall close the connection soon when we fall silent: see `lease`. kurigram's own pings say the same."""
+    with contextlib.suppress(OSError, TimeoutError, RPCError):  # then the connection is gone already
+        async with asyncio.timeout(_CONNECT_DEADLINE_S):
+            await client.session.is_started.wait()
+            client.session.WAIT_TIMEOUT = SILENCE_S - 10  # to which it adds 10 s in its pings
+            await client.session.send(
+                raw.functions.PingDelayDisconnect(ping_id=0, disconnect_delay=SILENCE_S), wait_response=False
+            )
 
 
 async def _stop(client: Client) -> None:

@@ -1,0 +1,75 @@
+"""The right to run one session: Telegram destroys an auth key that it sees in two places.
+
+A lease is taken in the vault, renewed every few seconds, and taken over by another Storage only after its end. Three
+things make that safe. Telegram is told to close our connection when we are silent for `SILENCE_S`, which is less than
+what a lease lasts: a Storage that is stopped or cut off has no connection any more when another takes over. No
+connection is made without renewing first: a Storage that wakes up finds its lease gone before it speaks. And a Storage
+that cannot reach the vault stops its client before the lease has run out.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+from typing import Final
+
+import structlog
+from sqlalchemy.exc import SQLAlchemyError
+
+from teletrunk_session_store.vault.store import Vault
+
+log = structlog.get_logger()
+
+LEASE_S: Final = 20.0
+RENEW_S: Final = 4.0
+SILENCE_S: Final = 12  # whole seconds, in ping_delay_disconnect
+_VAULT_DEADLINE_S = 3.0
+_SAFETY_S = 5.0
+
+
+class Lease:
+    """One Storage's side of it."""
+
+    def __init__(self, vault: Vault, session_id: str, owner: str) -> None:
+        self._vault = vault
+        self._session_id = session_id
+        self._owner = owner
+        self._fence = 0
+        self._safe_until = 0.0
+
+    async def take(self) -> bool:
+        """Whether the session may be run from now on."""
+        began = time.monotonic()
+        fence = await self._ask()
+        if not fence:
+            return False
+        self._fence = fence
+        self._safe_until = began + LEASE_S - _SAFETY_S
+        return True
+
+    async def renew(self) -> bool:
+        """Whether the session may still be run. A vault that does not answer is borne for a while."""
+        began = time.monotonic()
+        fence = await self._ask()
+        if fence is None:
+            return time.monotonic() < self._safe_until
+        if fence != self._fence:  # somebody else had it meanwhile
+            self._safe_until = 0.0
+            return False
+        self._safe_until = began + LEASE_S - _SAFETY_S
+        return True
+
+    async def release(self) -> None:
+        with contextlib.suppress(SQLAlchemyError, OSError, TimeoutError):  # leaving: one that runs out serves as well
+            async with asyncio.timeout(_VAULT_DEADLINE_S):
+                await self._vault.release_lease(self._session_id, self._owner)
+
+    async def _ask(self) -> int | None:
+        """The fencing number; 0 when another has the lease, None when the vault does not answer."""
+        try:
+            async with asyncio.timeout(_VAULT_DEADLINE_S):
+                return await self._vault.take_lease(self._session_id, self._owner, LEASE_S) or 0
+        except (SQLAlchemyError, OSError, TimeoutError) as error:
+            log.warning("vault does not answer", session=self._session_id, error=type(error).__name__)
+            return None
