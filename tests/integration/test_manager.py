@@ -27,6 +27,7 @@ from tests.integration.manager_process import (
     refusal,
     worker_hello,
 )
+from tests.servers import Postgres
 
 INVALID, MISSING = grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND
 PRECONDITION = grpc.StatusCode.FAILED_PRECONDITION
@@ -35,8 +36,8 @@ PRECONDITION = grpc.StatusCode.FAILED_PRECONDITION
 class World:
     """A Manager with a Worker and a Storage attached."""
 
-    def __init__(self, data: Path) -> None:
-        self.process = ManagerProcess(data)
+    def __init__(self, data: Path, **settings: str) -> None:
+        self.process = ManagerProcess(data, **settings)
         self.storage_server = StorageServer()
 
     async def start(self) -> None:
@@ -88,9 +89,12 @@ class World:
         return answer
 
 
-@pytest.fixture
-async def world(tmp_path: Path) -> AsyncIterator[World]:
-    world = World(tmp_path / "data")
+@pytest.fixture(params=["sqlite", "postgresql"])
+async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[World]:
+    settings = {}
+    if request.param == "postgresql":
+        settings["TELETRUNK_DATABASE_URL"] = await request.getfixturevalue("postgres").database()
+    world = World(tmp_path / "data", **settings)
     await world.start()
     try:
         yield world
@@ -353,6 +357,7 @@ async def test_it_does_not_start_as_it_is_set_up(world: World, tmp_path: Path) -
         assert said.count("\n") == 1
 
 
+@pytest.mark.parametrize("world", ["sqlite"], indirect=True)
 async def test_a_database_that_fails_is_said_so(world: World, tmp_path: Path) -> None:
     await world.add_account()
     trunk = await world.add_trunk("office")
@@ -361,3 +366,28 @@ async def test_a_database_that_fails_is_said_so(world: World, tmp_path: Path) ->
     database.close()
     assert await refusal(world.register("office", trunk.password)) == ("database-error", "")
     assert (await refusal(world.wire.admin.ListTrunks(admin.ListTrunksRequest())))[0] == "database-error"
+
+
+@pytest.mark.parametrize("silent", [False, True], ids=["crashed", "silent"])
+@pytest.mark.parametrize("world", ["postgresql"], indirect=True)
+async def test_postgresql_goes_away_under_a_live_manager_and_comes_back(
+    world: World, postgres: Postgres, silent: bool
+) -> None:
+    await world.add_account()
+    trunk = await world.add_trunk("office")
+    await world.register("office", trunk.password)
+    postgres.freeze() if silent else postgres.stop()
+    try:
+        loop = asyncio.get_running_loop()
+        began = loop.time()
+        assert await refusal(world.register("office", trunk.password)) == ("database-error", "")
+        assert loop.time() - began < 12  # two deadlines of the driver
+    finally:
+        postgres.thaw() if silent else postgres.start()
+    async with asyncio.timeout(20):
+        while True:
+            try:
+                assert (await world.register("office", trunk.password)).login == "office"
+                break
+            except grpc.aio.AioRpcError:
+                await asyncio.sleep(0.1)

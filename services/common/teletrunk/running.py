@@ -67,8 +67,10 @@ def _line(service: str, text: str) -> int:
     return 2
 
 
-async def until_stopped(*works: Coroutine[Any, Any, None]) -> None:
-    """Runs these until SIGTERM or SIGINT, then cancels them; raises what one of them fails with."""
+async def until_stopped(
+    *works: Coroutine[Any, Any, None], before_cancel: Callable[[], Coroutine[Any, Any, None]] | None = None
+) -> None:
+    """Runs these until SIGTERM or SIGINT, then `before_cancel`, then cancels them; raises what one fails with."""
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for name in (signal.SIGTERM, signal.SIGINT):
@@ -76,6 +78,8 @@ async def until_stopped(*works: Coroutine[Any, Any, None]) -> None:
     async with asyncio.TaskGroup() as group:
         tasks = [group.create_task(work) for work in works]
         await stop.wait()
+        if before_cancel is not None:
+            await before_cancel()
         for task in tasks:
             task.cancel()
 

@@ -54,7 +54,7 @@ async def _serve(settings: ManagerSettings, database: Database) -> None:
     server = rpc.Server(settings.manager_address, security, RIGHTS, fleet.is_current)
     server.add(manager_pb2_grpc.add_ManagerServiceServicer_to_server, service)
     server.add(admin_pb2_grpc.add_AdminServiceServicer_to_server, AdminService(database, live, accounts, trunks))
-    server.add(fleet_pb2_grpc.add_FleetServiceServicer_to_server, FleetService(fleet))
+    server.add(fleet_pb2_grpc.add_FleetServiceServicer_to_server, FleetService(fleet, trunks))
     enrolment = None
     if gatehouse is not None and security.papers is not None:
         server.listen_here(settings.socket)

@@ -11,7 +11,7 @@ from teletrunk.errors import Refusal
 from teletrunk.v1 import manager_pb2 as pb
 
 from teletrunk_manager.db.database import Database
-from teletrunk_manager.db.tables import Account, Assignment, Member, Trunk
+from teletrunk_manager.db.tables import Account, Assignment, Drain, Member, Trunk
 from teletrunk_manager.live import Live
 
 log = structlog.get_logger()
@@ -69,13 +69,14 @@ class Configurations:
             accounts = (await session.scalars(sa.select(Account).order_by(Account.account_id))).all()
             trunks = (await session.scalars(sa.select(Trunk).order_by(Trunk.trunk_id))).all()
             assigned = (await session.scalars(sa.select(Assignment))).all()
+            draining = (await session.scalars(sa.select(Drain.worker_id))).all()
             members = (await session.scalars(sa.select(Member).where(Member.kind == "worker"))).all()
         workers: dict[str, set[str]] = {}
         for row in assigned:
             workers.setdefault(row.account_id, set()).add(row.worker_id)
         revoked = {member.service_id for member in members if member.revoked}
         known = {member.service_id for member in members} | {w.service_id for w in self._live.of_kind("worker")}
-        return Current(list(accounts), list(trunks), workers, frozenset(known - revoked))
+        return Current(list(accounts), list(trunks), workers, frozenset(known - revoked), frozenset(draining))
 
 
 @dataclass(frozen=True)
@@ -86,6 +87,7 @@ class Current:
     trunks: list[Trunk]
     assigned: dict[str, set[str]]  # account id to the Workers that may use it; none: all may
     workers: frozenset[str]
+    draining: frozenset[str]
 
     def _may_use(self, worker_id: str, account_id: str) -> bool:
         return worker_id in self.assigned.get(account_id, self.workers)
@@ -97,6 +99,7 @@ class Current:
         return pb.WorkerConfig(
             sessions=[session for session in sessions if session.storage_address],
             trunk_ids=[trunk.trunk_id for trunk in self.trunks if trunk.account_id in ids],
+            draining=worker_id in self.draining,
         )
 
     def of_storages(self) -> pb.StorageConfig:

@@ -22,7 +22,7 @@ from teletrunk_manager.accounts import find_account
 from teletrunk_manager.authority import Authority
 from teletrunk_manager.configurations import Configurations
 from teletrunk_manager.db.database import Database
-from teletrunk_manager.db.tables import Assignment, Invitation, Member
+from teletrunk_manager.db.tables import Assignment, Drain, Invitation, Member, Service
 from teletrunk_manager.live import Live
 from teletrunk_manager.mistakes import Mistake, NotNow, Unknown
 
@@ -115,6 +115,15 @@ class Fleet:
             account_id = (await find_account(session, account)).account_id
             await session.execute(sa.delete(Assignment).where(Assignment.account_id == account_id))
             session.add_all(Assignment(account_id=account_id, worker_id=worker) for worker in sorted(set(worker_ids)))
+        self._configurations.changed()
+
+    async def drain(self, worker_id: str, on: bool) -> None:
+        async with self._database.transaction() as session:
+            if await session.scalar(sa.select(Service.kind).where(Service.service_id == worker_id)) != "worker":
+                raise Unknown(f"there is no Worker {worker_id}: teletrunk worker list shows them")
+            await session.execute(sa.delete(Drain).where(Drain.worker_id == worker_id))
+            if on:
+                session.add(Drain(worker_id=worker_id))
         self._configurations.changed()
 
     # For services.

@@ -9,11 +9,13 @@ from teletrunk.v1 import fleet_pb2_grpc
 
 from teletrunk_manager.fleet import Fleet
 from teletrunk_manager.mistakes import explaining
+from teletrunk_manager.trunks import Trunks
 
 
 class FleetService(fleet_pb2_grpc.FleetServiceServicer):
-    def __init__(self, fleet: Fleet) -> None:
+    def __init__(self, fleet: Fleet, trunks: Trunks) -> None:
         self._fleet = fleet
+        self._trunks = trunks
 
     @explaining
     async def Invite(self, request: pb.InviteRequest, context: Any) -> pb.InviteResponse:
@@ -28,6 +30,16 @@ class FleetService(fleet_pb2_grpc.FleetServiceServicer):
     async def Assign(self, request: pb.AssignRequest, context: Any) -> pb.AssignResponse:
         await self._fleet.assign(request.account, list(request.worker_ids))
         return pb.AssignResponse()
+
+    @explaining
+    async def Drain(self, request: pb.DrainRequest, context: Any) -> pb.DrainResponse:
+        await self._fleet.drain(request.worker_id, request.on)
+        return pb.DrainResponse()
+
+    @explaining
+    async def Trust(self, request: pb.TrustRequest, context: Any) -> pb.TrustResponse:
+        await self._trunks.trust(request.trunk, list(request.addresses))
+        return pb.TrustResponse()
 
 
 class EnrolmentService(fleet_pb2_grpc.EnrolmentServiceServicer):

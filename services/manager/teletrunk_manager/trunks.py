@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ipaddress
 import secrets
 
 import sqlalchemy as sa
@@ -15,7 +16,7 @@ from teletrunk.v1 import manager_pb2
 from teletrunk_manager.accounts import find_account
 from teletrunk_manager.configurations import Configurations
 from teletrunk_manager.db.database import Database
-from teletrunk_manager.db.tables import Account, Trunk
+from teletrunk_manager.db.tables import Account, Trunk, TrustedAddress
 from teletrunk_manager.domain import digest
 from teletrunk_manager.domain.logins import is_login, login_for
 from teletrunk_manager.live import Live
@@ -27,6 +28,7 @@ log = structlog.get_logger()
 _CODECS = ("PCMA", "PCMU", "G722")
 _HIGHEST_PRIORITY = 1000
 _LONGEST_COMMENT = 200
+_MOST_NETWORKS = 100
 
 
 class Trunks:
@@ -79,16 +81,34 @@ class Trunks:
             await session.delete(await _find_trunk(session, name))
         self._configurations.changed()
 
-    async def authenticated(self, given: manager_pb2.Digest) -> tuple[Trunk, Account]:
-        """The trunk that these credentials belong to, with its account. Raises `Refusal`."""
+    async def trust(self, name: str, addresses: list[str]) -> None:
+        """Raises `Unknown`, and `Mistake` for what is no address."""
+        networks = sorted({str(_network(address)) for address in addresses})
+        if len(networks) > _MOST_NETWORKS:
+            raise Mistake(f"too many addresses: use up to {_MOST_NETWORKS}, or larger subnets")
+        async with self._database.transaction() as session:
+            trunk = await _find_trunk(session, name)
+            await session.execute(sa.delete(TrustedAddress).where(TrustedAddress.trunk_id == trunk.trunk_id))
+            session.add_all(TrustedAddress(trunk_id=trunk.trunk_id, network=network) for network in networks)
+
+    async def authenticated(self, given: manager_pb2.Digest, source: str) -> tuple[Trunk, Account]:
+        """The trunk that these credentials belong to, with its account. Raises `Refusal`.
+
+        The address comes after the password: a stranger learns nothing about the list.
+        """
         query = sa.select(Trunk, Account).join(Account, Account.account_id == Trunk.account_id)
         async with self._database.transaction() as session:
             found = (await session.execute(query.where(Trunk.login == given.username))).one_or_none()
+            if found is not None:
+                listed = sa.select(TrustedAddress.network).where(TrustedAddress.trunk_id == found[0].trunk_id)
+                networks = (await session.scalars(listed)).all()
         if found is None:
             raise Refusal("login-not-found")
         trunk, account = found
         if not digest.matches(_answer(given), self._password(trunk)):
             raise Refusal("wrong-password")
+        if networks and not any(_is_within(source, network) for network in networks):
+            raise Refusal("ip-not-allowed")
         return trunk, account
 
     def _password(self, trunk: Trunk) -> str:
@@ -123,6 +143,21 @@ def _checked(request: pb.AddTrunkRequest) -> list[str]:
     if len(request.comment) > _LONGEST_COMMENT:
         raise Mistake(f"the comment is too long: use up to {_LONGEST_COMMENT} characters")
     return codecs
+
+
+def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+    try:
+        return ipaddress.ip_network(text.strip(), strict=False)
+    except ValueError:
+        raise Mistake(f"{text} is no address or subnet: write 192.0.2.10, 192.0.2.0/24 or 2001:db8::/32") from None
+
+
+def _is_within(source: str, network: str) -> bool:
+    try:
+        address = ipaddress.ip_address(source)
+    except ValueError:
+        return False
+    return address in ipaddress.ip_network(network)
 
 
 def _answer(given: manager_pb2.Digest) -> digest.DigestAnswer:

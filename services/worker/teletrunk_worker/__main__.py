@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 import secrets
+import signal
 import socket
 
 import structlog
@@ -16,6 +18,7 @@ from teletrunk.v1 import manager_pb2 as pb
 from teletrunk_worker.call.rim import Rim
 from teletrunk_worker.calls import Calls
 from teletrunk_worker.config import WorkerSettings
+from teletrunk_worker.edge.bans import Bans
 from teletrunk_worker.edge.edge import Edge
 from teletrunk_worker.legs.supervisor import HostPool
 from teletrunk_worker.legs.wire import Message
@@ -34,8 +37,9 @@ async def serve(settings: WorkerSettings) -> None:
     running.hold_alone(settings.data, "worker")
     worker_id = kept_secret(settings.data, "worker.id", lambda: secrets.token_hex(8).encode()).decode()
     security = await security_of(settings, Identity("worker", worker_id))
-    calls = Calls(settings.max_calls)
-    edge = Edge(calls, *settings.listen, settings.reachable_address(), settings.offered_algorithms)
+    calls = Calls(settings.max_calls, allow_registration=settings.allow_registration)
+    bans = Bans(settings.trusted_networks)
+    edge = Edge(calls, *settings.listen, settings.reachable_address(), settings.offered_algorithms, bans)
     try:
         await edge.start()
     except OSError as error:
@@ -73,8 +77,13 @@ async def serve(settings: WorkerSettings) -> None:
             "rtp_ports": count,
         }
 
+    drained = asyncio.Event()
+
     def on_config(config: pb.WorkerConfig) -> None:
-        storages.configure(config)
+        if calls.configure(config):
+            drained.set()
+        # A Worker that drains watches no session: Telegram's calls then go to others, or are told that nobody is there.
+        storages.configure(pb.WorkerConfig() if calls.draining else config)
         edge.registrar.keep_only(set(config.trunk_ids))
 
     def renewed() -> None:
@@ -87,11 +96,20 @@ async def serve(settings: WorkerSettings) -> None:
     await sip_hosts.start(configure_sip_host)
     await telegram_hosts.start(lambda index: None)
     log.info("worker listening", sip=f"{settings.listen[0]}:{edge.port}")
-    works = [manager.stay_attached(), manager.deliver_records()]
+
+    async def leave_when_drained() -> None:
+        await drained.wait()
+        log.info("draining", calls=calls.count)
+        await calls.drain()
+        log.info("drained")
+        os.kill(os.getpid(), signal.SIGTERM)
+
+    works = [manager.stay_attached(), manager.deliver_records(), leave_when_drained()]
     if security.papers is not None:
         works.append(security.papers.keep_fresh(manager.renew, renewed))
-    await running.until_stopped(*works)
+    await running.until_stopped(*works, before_cancel=lambda: calls.drain(settings.drain_seconds))
     await calls.close()
+    await manager.deliver_last_records()
     await edge.close()
     await sip_hosts.close()
     await telegram_hosts.close()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import secrets
 import time
 
@@ -22,6 +23,7 @@ from teletrunk_worker.edge.relay import binding_uri, leg_header
 log = structlog.get_logger()
 
 _HANG_UP_S = 4.0
+_STARTING_S = 30.0  # the Manager's first word is due by then; later its silence is what is wrong
 
 
 class Calls:
@@ -29,15 +31,36 @@ class Calls:
 
     rim: Rim
 
-    def __init__(self, max_calls: int) -> None:
+    def __init__(self, max_calls: int, *, allow_registration: bool = True) -> None:
+        self._born = time.monotonic()
         self._max_calls = max_calls
+        self._allow_registration = allow_registration
         self._runners: dict[str, CallRunner] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._draining = False
+        self._configured = False
+        self._empty = asyncio.Event()
+        self._empty.set()
 
     @property
     def count(self) -> int:
         return len(self._runners)
+
+    def configure(self, config: manager_pb2.WorkerConfig) -> bool:
+        """The Manager's word. Returns whether a drain begins with it."""
+        begins = config.draining and self._configured and not self._draining
+        self._configured, self._draining = True, config.draining
+        return begins
+
+    @property
+    def draining(self) -> bool:
+        return self._draining
+
+    async def drain(self, seconds: float | None = None) -> None:
+        """Lets nobody in any more, and returns when the last call has ended, or the time is up."""
+        self._draining = True
+        with contextlib.suppress(TimeoutError):
+            await asyncio.wait_for(self._empty.wait(), seconds)
 
     async def close(self) -> None:
         """Hangs everything up and waits for it, a little."""
@@ -52,6 +75,10 @@ class Calls:
     # The edge's questions.
 
     async def register(self, credentials: Credentials, source_address: str) -> tuple[str, str]:
+        if self._draining:
+            raise Refusal("worker-off", "it takes no more calls")
+        if not self._allow_registration:
+            raise Refusal("registration-type-not-allowed")
         answer = await self.rim.manager.register(credentials, source_address)
         return answer.trunk_id, answer.login
 
@@ -143,12 +170,15 @@ class Calls:
 
     def _check_room(self) -> None:
         if self._draining:
+            raise Refusal("worker-restarting", "it takes no more calls")
+        if not self._configured and time.monotonic() - self._born < _STARTING_S:
             raise Refusal("worker-restarting")
         if len(self._runners) > self._max_calls:
             raise Refusal("worker-restarting", "all lines of this Worker are busy")
 
     def _start(self, runner: CallRunner) -> None:
         self._runners[runner.call_id] = runner
+        self._empty.clear()
         self.rim.manager.note(runner.recorder.record)
         task = asyncio.get_running_loop().create_task(self._run(runner))
         self._tasks.add(task)
@@ -161,6 +191,8 @@ class Calls:
             log.exception("call failed", call_id=runner.call_id)
         finally:
             self._runners.pop(runner.call_id, None)
+            if not self._runners:
+                self._empty.set()
 
 
 def _new_call_id() -> str:

@@ -7,6 +7,7 @@ import ipaddress
 from pydantic import Field, field_validator
 from teletrunk.config import ConfigurationError, ServiceSettings, checked_address
 
+from teletrunk_worker.edge.bans import Network
 from teletrunk_worker.edge.digest import ALGORITHMS
 
 _PORTS_A_HOST = 32  # four calls need sixteen; the rest lets used ports rest
@@ -24,6 +25,21 @@ class WorkerSettings(ServiceSettings):
     digest_algorithms: str = Field(
         "SHA-256,MD5", description="Offered to PBXs in this order; MD5 alone for those that stop at what they miss."
     )
+
+    never_banned: str = Field("", description="Addresses and subnets, with commas between, that are never banned.")
+    allow_registration: bool = Field(True, description="Whether PBXs may register at this Worker.")
+    drain_seconds: float = Field(0.0, ge=0, description="How long calls may go on after SIGTERM before they are ended.")
+
+    @field_validator("never_banned")
+    @classmethod
+    def _networks(cls, value: str) -> str:
+        for part in filter(None, value.split(",")):
+            ipaddress.ip_network(part.strip())
+        return value
+
+    @property
+    def trusted_networks(self) -> tuple[Network, ...]:
+        return tuple(ipaddress.ip_network(part.strip()) for part in self.never_banned.split(",") if part.strip())
 
     @field_validator("sip_address")
     @classmethod

@@ -97,6 +97,16 @@ def revoke_storage(service_id: ServiceId) -> None:
     _revoke(service_id)
 
 
+@worker_app.command("drain")
+def drain(
+    worker: ServiceId,
+    off: Annotated[bool, typer.Option("--off", help="Lets it take up work again.")] = False,
+) -> None:
+    """Lets a Worker take no more calls; it leaves when its last one has ended."""
+    ask_fleet(lambda fleet: fleet.Drain(fleet_pb2.DrainRequest(worker_id=worker, on=not off), timeout=DEADLINE_S))
+    say(f"{worker} takes calls again." if off else f"{worker} takes no more calls; it leaves when its last has ended.")
+
+
 @worker_app.command("assign")
 def assign(
     account: Annotated[str, typer.Argument(help="An account id, phone or @username.")],

@@ -175,7 +175,7 @@ class Stack:
         """A service that dies is started again; the others go on meanwhile."""
         while not self._stopping and child.process is not None:
             await child.process.wait()
-            if self._stopping:
+            if self._stopping or child.process.returncode == 0:  # stopped, or a Worker that has drained and left
                 return
             await asyncio.sleep(1.0 if time.monotonic() - child.started_at < _SHORT_LIFE_S else 0.0)
             await child.start()

@@ -6,9 +6,10 @@ from typing import Annotated
 
 import typer
 
-from teletrunk.cli.client import DEADLINE_S, ask, fail
+from teletrunk.cli.client import DEADLINE_S, ask, ask_fleet, fail
 from teletrunk.cli.output import Json, say, show, table
 from teletrunk.v1 import admin_pb2 as pb
+from teletrunk.v1 import fleet_pb2
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -65,6 +66,17 @@ def show_trunk(trunk: Name, as_json: Json = False) -> None:
         f"codecs: {', '.join(found.codecs)}",
     )
     show(found, as_json, lambda: say("\n".join(lines)))
+
+
+@app.command()
+def trust(
+    trunk: Name,
+    addresses: Annotated[list[str] | None, typer.Argument(help="Addresses and subnets; none: from everywhere.")] = None,
+) -> None:
+    """Says from which addresses a PBX may use the trunk."""
+    request = fleet_pb2.TrustRequest(trunk=trunk, addresses=addresses or [])
+    ask_fleet(lambda fleet: fleet.Trust(request, timeout=DEADLINE_S))
+    say(f"{trunk} may be used from {', '.join(addresses) if addresses else 'everywhere'}.")
 
 
 @app.command("reset-password")

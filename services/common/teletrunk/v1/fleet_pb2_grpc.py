@@ -50,6 +50,16 @@ class FleetServiceStub:
                 request_serializer=teletrunk_dot_v1_dot_fleet__pb2.AssignRequest.SerializeToString,
                 response_deserializer=teletrunk_dot_v1_dot_fleet__pb2.AssignResponse.FromString,
                 _registered_method=True)
+        self.Drain = channel.unary_unary(
+                '/teletrunk.v1.FleetService/Drain',
+                request_serializer=teletrunk_dot_v1_dot_fleet__pb2.DrainRequest.SerializeToString,
+                response_deserializer=teletrunk_dot_v1_dot_fleet__pb2.DrainResponse.FromString,
+                _registered_method=True)
+        self.Trust = channel.unary_unary(
+                '/teletrunk.v1.FleetService/Trust',
+                request_serializer=teletrunk_dot_v1_dot_fleet__pb2.TrustRequest.SerializeToString,
+                response_deserializer=teletrunk_dot_v1_dot_fleet__pb2.TrustResponse.FromString,
+                _registered_method=True)
 
 
 class FleetServiceServicer:
@@ -77,6 +87,20 @@ class FleetServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Drain(self, request, context):
+        """A Worker lets nobody in any more and leaves when its last call has ended; or takes up work again.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def Trust(self, request, context):
+        """Says from which addresses a trunk may be used; none: from all.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_FleetServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -94,6 +118,16 @@ def add_FleetServiceServicer_to_server(servicer, server):
                     servicer.Assign,
                     request_deserializer=teletrunk_dot_v1_dot_fleet__pb2.AssignRequest.FromString,
                     response_serializer=teletrunk_dot_v1_dot_fleet__pb2.AssignResponse.SerializeToString,
+            ),
+            'Drain': grpc.unary_unary_rpc_method_handler(
+                    servicer.Drain,
+                    request_deserializer=teletrunk_dot_v1_dot_fleet__pb2.DrainRequest.FromString,
+                    response_serializer=teletrunk_dot_v1_dot_fleet__pb2.DrainResponse.SerializeToString,
+            ),
+            'Trust': grpc.unary_unary_rpc_method_handler(
+                    servicer.Trust,
+                    request_deserializer=teletrunk_dot_v1_dot_fleet__pb2.TrustRequest.FromString,
+                    response_serializer=teletrunk_dot_v1_dot_fleet__pb2.TrustResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -178,6 +212,60 @@ class FleetService:
             '/teletrunk.v1.FleetService/Assign',
             teletrunk_dot_v1_dot_fleet__pb2.AssignRequest.SerializeToString,
             teletrunk_dot_v1_dot_fleet__pb2.AssignResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Drain(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/teletrunk.v1.FleetService/Drain',
+            teletrunk_dot_v1_dot_fleet__pb2.DrainRequest.SerializeToString,
+            teletrunk_dot_v1_dot_fleet__pb2.DrainResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Trust(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/teletrunk.v1.FleetService/Trust',
+            teletrunk_dot_v1_dot_fleet__pb2.TrustRequest.SerializeToString,
+            teletrunk_dot_v1_dot_fleet__pb2.TrustResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -39,6 +39,10 @@ class FleetServiceStub:
     """Ends a service's certificate at once."""
     Assign: _grpc.UnaryUnaryMultiCallable[_fleet_pb2.AssignRequest, _fleet_pb2.AssignResponse]
     """Says which Workers may use an account; none: all may."""
+    Drain: _grpc.UnaryUnaryMultiCallable[_fleet_pb2.DrainRequest, _fleet_pb2.DrainResponse]
+    """A Worker lets nobody in any more and leaves when its last call has ended; or takes up work again."""
+    Trust: _grpc.UnaryUnaryMultiCallable[_fleet_pb2.TrustRequest, _fleet_pb2.TrustResponse]
+    """Says from which addresses a trunk may be used; none: from all."""
 
 @_typing.type_check_only
 class FleetServiceAsyncStub(FleetServiceStub):
@@ -51,6 +55,10 @@ class FleetServiceAsyncStub(FleetServiceStub):
     """Ends a service's certificate at once."""
     Assign: _aio.UnaryUnaryMultiCallable[_fleet_pb2.AssignRequest, _fleet_pb2.AssignResponse]  # type: ignore[assignment]
     """Says which Workers may use an account; none: all may."""
+    Drain: _aio.UnaryUnaryMultiCallable[_fleet_pb2.DrainRequest, _fleet_pb2.DrainResponse]  # type: ignore[assignment]
+    """A Worker lets nobody in any more and leaves when its last call has ended; or takes up work again."""
+    Trust: _aio.UnaryUnaryMultiCallable[_fleet_pb2.TrustRequest, _fleet_pb2.TrustResponse]  # type: ignore[assignment]
+    """Says from which addresses a trunk may be used; none: from all."""
 
 class FleetServiceServicer(metaclass=_abc_1.ABCMeta):
     """How services come to their certificates, and lose them. For the `teletrunk` command on the Manager's machine."""
@@ -78,6 +86,22 @@ class FleetServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_fleet_pb2.AssignResponse, _abc.Awaitable[_fleet_pb2.AssignResponse]]:
         """Says which Workers may use an account; none: all may."""
+
+    @_abc_1.abstractmethod
+    def Drain(
+        self,
+        request: _fleet_pb2.DrainRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_fleet_pb2.DrainResponse, _abc.Awaitable[_fleet_pb2.DrainResponse]]:
+        """A Worker lets nobody in any more and leaves when its last call has ended; or takes up work again."""
+
+    @_abc_1.abstractmethod
+    def Trust(
+        self,
+        request: _fleet_pb2.TrustRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_fleet_pb2.TrustResponse, _abc.Awaitable[_fleet_pb2.TrustResponse]]:
+        """Says from which addresses a trunk may be used; none: from all."""
 
 def add_FleetServiceServicer_to_server(servicer: FleetServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
 

@@ -262,6 +262,9 @@ class WorkerConfig(_message.Message):
 
     SESSIONS_FIELD_NUMBER: _builtins.int
     TRUNK_IDS_FIELD_NUMBER: _builtins.int
+    DRAINING_FIELD_NUMBER: _builtins.int
+    draining: _builtins.bool
+    """Let nobody in any more, and leave when the last call has ended."""
     @_builtins.property
     def sessions(self) -> _containers.RepeatedCompositeFieldContainer[Global___SessionAssignment]: ...
     @_builtins.property
@@ -273,10 +276,11 @@ class WorkerConfig(_message.Message):
         *,
         sessions: _abc.Iterable[Global___SessionAssignment] | None = ...,
         trunk_ids: _abc.Iterable[_builtins.str] | None = ...,
+        draining: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["sessions", b"sessions", "trunk_ids", b"trunk_ids"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["draining", b"draining", "sessions", b"sessions", "trunk_ids", b"trunk_ids"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -90,6 +90,23 @@ class Member(Base):
     revoked: Mapped[bool] = mapped_column(Boolean, default=False)
 
 
+class Drain(Base):
+    """A Worker that shall let nobody in any more."""
+
+    __tablename__ = "drains"
+
+    worker_id: Mapped[str] = mapped_column(String, primary_key=True)
+
+
+class TrustedAddress(Base):
+    """An address or subnet that a trunk may be used from. A trunk without any may be used from everywhere."""
+
+    __tablename__ = "trusted_addresses"
+
+    trunk_id: Mapped[str] = mapped_column(ForeignKey("trunks.trunk_id", ondelete="CASCADE"), primary_key=True)
+    network: Mapped[str] = mapped_column(String, primary_key=True)
+
+
 class Assignment(Base):
     """A Worker that may use an account. An account without any may be used by all."""
 

@@ -7,9 +7,10 @@ from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy import event
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncConnection
 from teletrunk.config import ConfigurationError
+from teletrunk.database import make_engine
 
 from teletrunk_session_store.vault.seal import Seal, Sealed, WrongKey
 
@@ -74,10 +75,8 @@ class Vault:
     """All that a Storage keeps. One instance a process."""
 
     def __init__(self, url: str, seal: Seal) -> None:
-        self._engine: AsyncEngine = create_async_engine(url)
+        self._engine = make_engine(url)
         self._seal = seal
-        if self._engine.dialect.name == "sqlite":
-            _make_sqlite_safe(self._engine)
 
     async def open(self) -> None:
         """Makes the tables, and refuses a key that is not this vault's (`ConfigurationError`)."""
@@ -132,8 +131,14 @@ class Vault:
 
     async def take_lease(self, session_id: str, owner: str, seconds: float) -> int | None:
         """The fencing number of a lease taken or renewed, or None while another owner's has not expired."""
-        now = time.time()
+        try:
+            return await self._take_lease(session_id, owner, seconds)
+        except IntegrityError:
+            return None  # two came for a lease that there had never been; the other was first
+
+    async def _take_lease(self, session_id: str, owner: str, seconds: float) -> int | None:
         async with self._engine.begin() as connection:
+            now = await self._now(connection)
             row = (
                 await connection.execute(sa.select(_leases).where(_leases.c.session_id == session_id).with_for_update())
             ).first()
@@ -151,6 +156,12 @@ class Vault:
                 .values(owner=owner, fence=fence, expires_at=now + seconds)
             )
             return fence
+
+    async def _now(self, connection: AsyncConnection) -> float:
+        """By one clock for all Storages: the database's, where it has one."""
+        if self._engine.dialect.name != "postgresql":
+            return time.time()
+        return float((await connection.execute(sa.text("SELECT extract(epoch FROM clock_timestamp())"))).scalar_one())
 
     async def release_lease(self, session_id: str, owner: str) -> None:
         async with self._engine.begin() as connection:
@@ -198,19 +209,3 @@ class Vault:
         async with self._engine.connect() as connection:
             rows = await connection.execute(sa.select(_calls).where(_calls.c.session_id == session_id))
             return [(row.phone_call_id, row.access_hash) for row in rows]
-
-
-def _make_sqlite_safe(engine: AsyncEngine) -> None:
-    """Without these, SQLite begins read-only and loses updates silently when two writers meet."""
-
-    @event.listens_for(engine.sync_engine, "connect")
-    def connect(connection: Any, record: object) -> None:
-        connection.isolation_level = None
-        cursor = connection.cursor()
-        for pragma in ("journal_mode=WAL", "busy_timeout=5000", "foreign_keys=ON", "synchronous=FULL"):
-            cursor.execute(f"PRAGMA {pragma}")
-        cursor.close()
-
-    @event.listens_for(engine.sync_engine, "begin")
-    def begin(connection: Any) -> None:
-        connection.exec_driver_sql("BEGIN IMMEDIATE")

@@ -17,6 +17,7 @@ from sipmessage import Request, Response
 from teletrunk.errors import Refusal
 
 from teletrunk_worker.edge import messages
+from teletrunk_worker.edge.bans import Bans
 from teletrunk_worker.edge.dialogs import Dialog, Dialogs
 from teletrunk_worker.edge.digest import ALGORITHMS, Credentials, Freshness, Nonces, credentials_of
 from teletrunk_worker.edge.flows import Flow, TcpListener, UdpEndpoint
@@ -69,6 +70,7 @@ class Edge:
         port: int,
         public_address: str,
         digest_algorithms: tuple[str, ...] = ALGORITHMS,
+        bans: Bans | None = None,
     ) -> None:
         self._gatekeeper = gatekeeper
         self._address = address
@@ -80,6 +82,7 @@ class Edge:
         self._tasks: set[asyncio.Task[None]] = set()
         self._dialogs = Dialogs()
         self.registrar = Registrar()
+        self.bans = bans or Bans()
 
     async def start(self) -> None:
         """Raises OSError when a port is taken."""
@@ -154,6 +157,10 @@ class Edge:
         elif request.method == "OPTIONS":
             headers = [("Allow", messages.ALLOW), ("Accept", "application/sdp")]
             transaction.answer(messages.respond(request, 200, "OK", headers))
+        elif left := self.bans.seconds_left(flow.peer[0]):
+            # Told, not dropped: a PBX behind the same address shows its administrator what is wrong.
+            refusal = Refusal("ip-not-allowed", f"banned for {left} s after too many failures", left)
+            transaction.answer(messages.refuse(request, refusal))
         elif request.method == "REGISTER":
             self._spawn(self._register(request, flow, transaction))
         elif request.method == "INVITE":
@@ -192,14 +199,20 @@ class Edge:
             bindings = self.registrar.register(request, trunk_id, login, flow)
         except Refusal as refusal:
             log.info("registration refused", login=credentials.username, peer=flow.peer[0], row=refusal.row.id)
+            self._count(refusal, flow)
             transaction.answer(messages.refuse(request, refusal))
         except IntervalTooBrief:
             transaction.answer(messages.respond(request, 423, "Interval Too Brief", [("Min-Expires", str(SHORTEST_S))]))
         except BadContact as error:
             transaction.answer(messages.respond(request, 400, str(error)))
         else:
+            self.bans.succeeded(flow.peer[0])
             contacts = [("Contact", f"<{b.contact.uri}>;expires={b.seconds_left}") for b in bindings]
             transaction.answer(messages.respond(request, 200, "OK", contacts))
+
+    def _count(self, refusal: Refusal, flow: Flow) -> None:
+        if refusal.row.counts_to_ban and self.bans.failed(flow.peer[0]):
+            log.warning("address banned", peer=flow.peer[0], seconds=self.bans.seconds_left(flow.peer[0]))
 
     async def _invite(self, request: Request, flow: Flow, transaction: ServerTransaction) -> None:
         credentials = self._challenge(request, flow, transaction)
@@ -210,6 +223,7 @@ class Edge:
             admission = await self._gatekeeper.admit(invite)
         except Refusal as refusal:
             log.info("call refused", sip_call_id=request.call_id, row=refusal.row.id, phrase=refusal.phrase)
+            self._count(refusal, flow)
             transaction.answer(messages.refuse(request, refusal))
             return
         except asyncio.CancelledError:

@@ -22,6 +22,7 @@ log = structlog.get_logger()
 
 _HEARTBEAT_S = 3.0
 _QUESTION_S = 3.0
+_LAST_WORDS_S = 3.0
 Answer = TypeVar("Answer")
 
 
@@ -113,13 +114,22 @@ class ManagerLink:
         while True:
             await self._spooled.wait()
             self._spooled.clear()
-            for record in self._spool.waiting():
-                try:
-                    await self._stub.ReportCall(pb.ReportCallRequest(record=record), timeout=rpc.DEADLINE_S)
-                except grpc.aio.AioRpcError as error:
-                    log.warning("record waits", call_id=record.call_id, status=error.code().name)
-                    break  # the next sign of the Manager's life tries again
-                self._spool.delivered(record)
+            await self._deliver()
+
+    async def deliver_last_records(self) -> None:
+        """Before we leave. What cannot be delivered waits for our successor."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_LAST_WORDS_S):
+                await self._deliver()
+
+    async def _deliver(self) -> None:
+        for record in self._spool.waiting():
+            try:
+                await self._stub.ReportCall(pb.ReportCallRequest(record=record), timeout=rpc.DEADLINE_S)
+            except grpc.aio.AioRpcError as error:
+                log.warning("record waits", call_id=record.call_id, status=error.code().name)
+                return  # the next sign of the Manager's life tries again
+            self._spool.delivered(record)
 
 
 async def _asked(call: Awaitable[Answer]) -> Answer:

@@ -42,8 +42,22 @@ def upgrade() -> None:
             ["account_id"], ["accounts.account_id"], name="fk_assignments_account_id", ondelete="CASCADE"
         ),
     )
+    op.create_table(
+        "drains",
+        sa.Column("worker_id", sa.String(), nullable=False),
+        sa.PrimaryKeyConstraint("worker_id", name="pk_drains"),
+    )
+    op.create_table(
+        "trusted_addresses",
+        sa.Column("trunk_id", sa.String(), nullable=False),
+        sa.Column("network", sa.String(), nullable=False),
+        sa.PrimaryKeyConstraint("trunk_id", "network", name="pk_trusted_addresses"),
+        sa.ForeignKeyConstraint(
+            ["trunk_id"], ["trunks.trunk_id"], name="fk_trusted_addresses_trunk_id", ondelete="CASCADE"
+        ),
+    )
 
 
 def downgrade() -> None:
-    for table in ("assignments", "members", "invitations"):
+    for table in ("trusted_addresses", "drains", "assignments", "members", "invitations"):
         op.drop_table(table)

@@ -1,0 +1,42 @@
+"""Database engines as the Manager and the Session Storage use them: PostgreSQL, or SQLite on one machine."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from sqlalchemy import event
+from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+
+_CONNECT_S = 3
+_ANSWER_S = 5  # a database that is stopped or cut off is silent: the caller must hear of it in time
+
+
+def make_engine(url: str) -> AsyncEngine:
+    """Raises SQLAlchemyError or ImportError for a URL that is none."""
+    if url.startswith("postgresql"):
+        return create_async_engine(
+            url,
+            pool_pre_ping=True,  # after a restart of the database the pool is full of dead connections
+            pool_timeout=_ANSWER_S,
+            connect_args={"timeout": _CONNECT_S, "command_timeout": _ANSWER_S},
+        )
+    engine = create_async_engine(url)
+    if engine.dialect.name == "sqlite":
+        _make_sqlite_safe(engine)
+    return engine
+
+
+def _make_sqlite_safe(engine: AsyncEngine) -> None:
+    """Without these, SQLite begins read-only and loses updates silently when two writers meet."""
+
+    @event.listens_for(engine.sync_engine, "connect")
+    def connect(connection: Any, record: object) -> None:
+        connection.isolation_level = None
+        cursor = connection.cursor()
+        for pragma in ("journal_mode=WAL", "busy_timeout=5000", "foreign_keys=ON", "synchronous=FULL"):
+            cursor.execute(f"PRAGMA {pragma}")
+        cursor.close()
+
+    @event.listens_for(engine.sync_engine, "begin")
+    def begin(connection: Any) -> None:
+        connection.exec_driver_sql("BEGIN IMMEDIATE")

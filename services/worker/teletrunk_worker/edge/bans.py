@@ -1,0 +1,95 @@
+"""Addresses that guess: after some failures they are turned away for a while, then for longer.
+
+A failure is a row of the error contract that counts to a ban (a wrong password, an unknown login, a foreign address).
+An outage of ours never counts. Only failures are remembered, and only so many: a stranger cannot grow this.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import time
+from collections import OrderedDict
+from collections.abc import Callable
+from dataclasses import dataclass, field
+from typing import Final
+
+FAILURES: Final = 5
+WINDOW_S: Final = 600.0
+FIRST_BAN_S: Final = 1_800.0
+LONGEST_BAN_S: Final = 86_400.0
+_MEMORY_S = 7 * 86_400.0  # how long a ban makes the next one longer
+_MOST_ADDRESSES = 50_000
+_IPV6_PREFIX = 64  # what one customer of a provider usually has
+
+Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+
+
+@dataclass
+class _Suspect:
+    failures: list[float] = field(default_factory=list)
+    bans: int = 0
+    banned_until: float = 0.0
+
+
+class Bans:
+    """Per source address; `trusted` networks are never banned."""
+
+    def __init__(self, trusted: tuple[Network, ...] = (), clock: Callable[[], float] = time.time) -> None:
+        self._trusted = trusted
+        self._clock = clock
+        self._suspects: OrderedDict[str, _Suspect] = OrderedDict()
+
+    def seconds_left(self, address: str) -> int:
+        """0 when the address is not banned."""
+        suspect = self._suspects.get(_key(address))
+        return max(0, round(suspect.banned_until - self._clock())) if suspect else 0
+
+    def failed(self, address: str) -> bool:
+        """Counts a failure. True when it brought a ban about."""
+        if self._is_trusted(address):
+            return False
+        now, key = self._clock(), _key(address)
+        suspect = self._suspects.setdefault(key, _Suspect())
+        self._suspects.move_to_end(key)
+        if len(self._suspects) > _MOST_ADDRESSES:
+            self._suspects.popitem(last=False)
+        if suspect.bans and now - suspect.banned_until > _MEMORY_S:
+            suspect.bans = 0
+        suspect.failures = [*(at for at in suspect.failures if now - at < WINDOW_S), now]
+        if len(suspect.failures) < FAILURES:
+            return False
+        suspect.failures.clear()
+        suspect.banned_until = now + min(FIRST_BAN_S * 2**suspect.bans, LONGEST_BAN_S)
+        suspect.bans += 1
+        return True
+
+    def succeeded(self, address: str) -> None:
+        """Somebody behind this address knows a password: the failures were typing."""
+        if suspect := self._suspects.get(_key(address)):
+            suspect.failures.clear()
+
+    def banned(self) -> dict[str, int]:
+        """The banned addresses and the seconds that are left of each."""
+        left = {key: round(suspect.banned_until - self._clock()) for key, suspect in self._suspects.items()}
+        return {key: seconds for key, seconds in left.items() if seconds > 0}
+
+    def lift(self, address: str) -> bool:
+        """Forgets an address (or a network as `banned` shows it). False when it was not known."""
+        return self._suspects.pop(address, None) is not None or self._suspects.pop(_key(address), None) is not None
+
+    def _is_trusted(self, address: str) -> bool:
+        try:
+            source = ipaddress.ip_address(address)
+        except ValueError:
+            return False
+        return any(source in network for network in self._trusted)
+
+
+def _key(address: str) -> str:
+    try:
+        source = ipaddress.ip_address(address.partition("%")[0])
+    except ValueError:
+        return address
+    if isinstance(source, ipaddress.IPv6Address):
+        return str(ipaddress.ip_network((source, _IPV6_PREFIX), strict=False))
+    return str(source)

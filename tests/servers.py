@@ -1,0 +1,105 @@
+"""Servers that tests start for themselves: a PostgreSQL of their own, on a free port of loopback."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import pwd
+import shutil
+import signal
+import socket
+import subprocess
+import tempfile
+from pathlib import Path
+
+import asyncpg
+import pytest
+
+PATIENCE_S = 30
+_USERS = ("postgres", "nobody")  # PostgreSQL refuses to run as root
+
+
+def _binary(name: str) -> str | None:
+    return shutil.which(name) or max(map(str, Path("/usr/lib/postgresql").glob(f"*/bin/{name}")), default=None)
+
+
+class Postgres:
+    """One cluster; every test asks for a fresh database."""
+
+    def __init__(self) -> None:
+        initdb, self._server = _binary("initdb"), _binary("postgres")
+        if initdb is None or self._server is None:
+            reason = "PostgreSQL is not installed"
+            pytest.fail(reason) if "TELETRUNK_CI" in os.environ else pytest.skip(reason)
+        self._directory = Path(tempfile.mkdtemp(prefix="teletrunk-pg-"))
+        self._user = next((name for name in _USERS if _exists(name)), None) if os.getuid() == 0 else None
+        if self._user:
+            shutil.chown(self._directory, self._user)
+        data = self._directory / "data"
+        subprocess.run([os.path.realpath(initdb), "-D", data, "-U", "teletrunk", "-A", "trust", "--no-sync"],
+                       check=True, capture_output=True, user=self._user)  # fmt: skip
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        self._count = 0
+        self.start()
+
+    def start(self) -> None:
+        self._process = subprocess.Popen(
+            [os.path.realpath(self._server or ""), "-D", self._directory / "data", "-p", str(self.port),
+             "-c", "listen_addresses=127.0.0.1", "-c", f"unix_socket_directories={self._directory}", "-c", "fsync=off"],
+            stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, user=self._user, start_new_session=True,
+        )  # fmt: skip
+
+    def stop(self) -> None:
+        """As a crash: connections break at once."""
+        self._process.send_signal(signal.SIGQUIT)
+        self._process.wait(PATIENCE_S)
+
+    def freeze(self) -> None:
+        """Up, but silent: every process of it is stopped."""
+        os.killpg(self._process.pid, signal.SIGSTOP)
+        for child in self._children():
+            os.kill(child, signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        for child in self._children():
+            os.kill(child, signal.SIGCONT)
+        os.killpg(self._process.pid, signal.SIGCONT)
+
+    def _children(self) -> list[int]:
+        # Backends make process groups of their own.
+        path = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children")
+        return [int(pid) for pid in path.read_text().split()]
+
+    async def database(self) -> str:
+        """The SQLAlchemy URL of a new, empty database."""
+        self._count += 1
+        name = f"test{self._count}"
+        async with asyncio.timeout(PATIENCE_S):
+            while True:
+                try:
+                    connection = await asyncpg.connect(
+                        host="127.0.0.1", port=self.port, user="teletrunk", database="postgres"
+                    )
+                    break
+                except (OSError, asyncpg.PostgresError):
+                    await asyncio.sleep(0.1)
+        await connection.execute(f"CREATE DATABASE {name}")
+        await connection.close()
+        return f"postgresql+asyncpg://teletrunk@127.0.0.1:{self.port}/{name}"
+
+    def close(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            self.thaw()
+        self.stop()
+        shutil.rmtree(self._directory, ignore_errors=True)
+
+
+def _exists(user: str) -> bool:
+    try:
+        pwd.getpwnam(user)
+    except KeyError:
+        return False
+    return True
