@@ -160,6 +160,21 @@ class SipWire:
 
     # Receiving.
 
+    async def next_request(self, method: str, patience: float = PATIENCE_S) -> Request:
+        """The next request of this method that the edge sends; others before it are passed over."""
+        async with asyncio.timeout(patience):
+            while (request := await self.requests.get()).method != method:
+                pass
+        return request
+
+    def answer(self, request: Request, code: int, phrase: str) -> None:
+        response = Response(code, phrase)
+        for name in ("Via", "From", "To", "Call-ID", "CSeq"):
+            response.headers.setlist(name, list(request.headers.getlist(name)))
+        response.headers.set("To", f"{request.headers['To']};tag={secrets.token_hex(4)}")
+        response.headers.set("Content-Length", "0")
+        self.send(bytes(response))
+
     def received(self, data: bytes) -> None:
         message = Message.parse(data)
         if isinstance(message, Request):
