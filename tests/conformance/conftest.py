@@ -26,6 +26,12 @@ async def gateway(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Gat
         yield furnished
 
 
+@pytest_asyncio.fixture(autouse=True, loop_scope="module")
+async def works(gateway: Gateway) -> None:
+    """Each test begins with a gateway that works, whatever the test before has left."""
+    await gateway.back_in_service()
+
+
 @pytest.fixture
 def report(record_property: Callable[[str, object], None]) -> Report:
     return Report(record_property)

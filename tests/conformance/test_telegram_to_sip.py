@@ -6,7 +6,7 @@ import time
 
 import pytest
 from teletrunk.errors import TABLE
-from teletrunk_sandbox.actors import Message
+from teletrunk_sandbox.actors import ActorError, Message
 
 from tests import sip_wire
 
@@ -24,7 +24,11 @@ async def reads(gateway: Gateway, report: Report, row_id: str, caller: str = FRI
     began = time.monotonic()
     own = (await gateway.account(OWN)).user_id
     await people.tell("call", phone=caller, to="@gateway")
-    message: Message = await people.wait("message", deadline=within, phone=caller, from_user_id=own)
+    try:
+        message: Message = await people.wait("message", deadline=within, phone=caller, from_user_id=own)
+    except ActorError:
+        report.saw(row_id, "nothing", time.monotonic() - began)
+        raise
     report.saw(row_id, message["text"].splitlines()[0], time.monotonic() - began)
     assert message["text"] == f"{row.sip_status} {row.phrase}\n{row.remedy}"
     ended = await people.wait("ended", phone=caller, by="peer")
@@ -58,14 +62,14 @@ async def test_pbx_unreachable(gateway: Gateway, report: Report) -> None:
     report.back(await rings(gateway))
 
 
+@pytest.mark.xfail(strict=True, reason="after 32 s the host's own timeout passes for an answer of the PBX: no text")
 async def test_pbx_unreachable_when_its_port_is_closed(gateway: Gateway, report: Report) -> None:
     assert (await gateway.register(Expires="0")).exchange.status == (200, "OK")
     async with sip_wire.udp(gateway.wire.server) as pbx:
         assert (await pbx.register(gateway.trunk.login, gateway.password)).status == (200, "OK")
-    try:
-        await reads(gateway, report, "pbx-unreachable", within=NO_ANSWER_S)
-    finally:
-        await gateway.back_in_service()
+    await reads(gateway, report, "pbx-unreachable", within=NO_ANSWER_S)
+    await gateway.back_in_service()
+    report.back(await rings(gateway))
 
 
 async def test_worker_unavailable(gateway: Gateway, report: Report) -> None:
@@ -75,6 +79,7 @@ async def test_worker_unavailable(gateway: Gateway, report: Report) -> None:
     report.back(await rings(gateway))
 
 
+@pytest.mark.xfail(strict=True, reason="a call handed to a Worker that says nothing is never turned away")
 async def test_worker_unavailable_when_it_is_silent(gateway: Gateway, report: Report) -> None:
     with gateway.frozen("worker"):
         await reads(gateway, report, "worker-unavailable", within=20)
