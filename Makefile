@@ -6,7 +6,7 @@ PACKAGES := services/common/teletrunk services/manager/teletrunk_manager service
 	services/session_store/teletrunk_session_store sandbox/teletrunk_sandbox
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test lint type proto proto-check bench soak check
+.PHONY: help setup demo test conformance errors-doc lint type proto proto-check bench soak check
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -26,6 +26,9 @@ demo: setup ## calls with sound both ways between a SIP phone and a Telegram use
 test: setup ## all tests
 	$(BIN)/python -m pytest -q -p no:cacheprovider
 
+conformance: setup ## the error contract: every refusal caused for real, read from the wire and timed
+	$(BIN)/python -m pytest -q -p no:cacheprovider tests/conformance
+
 lint: setup ## ruff, import rules, buf
 	$(BIN)/ruff check .
 	$(BIN)/lint-imports
@@ -40,6 +43,9 @@ proto: setup ## generate the gRPC code from protos/
 
 proto-check: proto ## fails when the generated code is not what protos/ says
 	git diff --exit-code -- services/common/teletrunk/v1
+
+errors-doc: setup ## docs/errors.md from the table of refusals
+	$(BIN)/teletrunk errors-doc
 
 bench: setup ## what bridged calls cost: CPU, memory, delay, late sound
 	$(BIN)/python benchmarks/bridge.py

@@ -119,7 +119,14 @@ class SipWire:
         self.send(bytes(ack))
 
     async def authenticated(
-        self, method: str, user: str, login: str, password: str, algorithm: str = "SHA-256", **headers: str
+        self,
+        method: str,
+        user: str,
+        login: str,
+        password: str,
+        algorithm: str = "SHA-256",
+        patience: float = PATIENCE_S,
+        **headers: str,
     ) -> Exchange:
         """A request, its challenge, and the request again with credentials."""
         first = self.request(method, user, login, **headers)
@@ -127,7 +134,7 @@ class SipWire:
         if challenged.final.code != 401:
             return challenged
         again = self.answer_challenge(first, challenged.final, login, password, algorithm)
-        return await self.ask(again)
+        return await self.ask(again, patience)
 
     def answer_challenge(
         self, first: Request, challenge: Response, login: str, password: str, algorithm: str = "SHA-256"
@@ -147,10 +154,26 @@ class SipWire:
     async def register(self, login: str, password: str, expires: int = 300, **headers: str) -> Exchange:
         return await self.authenticated("REGISTER", "", login, password, Expires=str(expires), **headers)
 
-    async def invite(self, user: str, login: str, password: str) -> Exchange:
-        return await self.authenticated("INVITE", user.replace("@", "%40").replace("#", "%23"), login, password)
+    async def invite(self, user: str, login: str, password: str, patience: float = PATIENCE_S) -> Exchange:
+        quoted = user.replace("@", "%40").replace("#", "%23")
+        return await self.authenticated("INVITE", quoted, login, password, patience=patience)
 
     # Receiving.
+
+    async def next_request(self, method: str, patience: float = PATIENCE_S) -> Request:
+        """The next request of this method that the edge sends; others before it are passed over."""
+        async with asyncio.timeout(patience):
+            while (request := await self.requests.get()).method != method:
+                pass
+        return request
+
+    def answer(self, request: Request, code: int, phrase: str) -> None:
+        response = Response(code, phrase)
+        for name in ("Via", "From", "To", "Call-ID", "CSeq"):
+            response.headers.setlist(name, list(request.headers.getlist(name)))
+        response.headers.set("To", f"{request.headers['To']};tag={secrets.token_hex(4)}")
+        response.headers.set("Content-Length", "0")
+        self.send(bytes(response))
 
     def received(self, data: bytes) -> None:
         message = Message.parse(data)

@@ -116,6 +116,11 @@ class Commands:
                 user.privacy[key] = list(privacy.PRESETS[preset])
         self._dc.state.save_user(user)
 
+    def block(self, phone: str, blocked: str, on: bool = True) -> None:
+        user, other = self._user(phone), self._user(blocked)
+        user.blocked = [*(known for known in user.blocked if known != other.id), *([other.id] if on else [])]
+        self._dc.state.save_user(user)
+
     def one_call_only(self, phone: str, on: bool) -> None:
         user = self._user(phone)
         user.one_call_only = on

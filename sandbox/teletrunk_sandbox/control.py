@@ -152,6 +152,10 @@ class SandboxControl:
         """Who may call, who may find the account by its number: all, contacts or nobody."""
         await self._ask("privacy", phone=phone, calls=calls, found_by_phone=found_by_phone)
 
+    async def block(self, phone: str, blocked: str, on: bool = True) -> None:
+        """Let an account block another, or end it."""
+        await self._ask("block", phone=phone, blocked=blocked, on=on)
+
     async def one_call_only(self, phone: str, on: bool) -> None:
         """Whether a second call of the account gets CALL_OCCUPY_FAILED when it is accepted."""
         await self._ask("one_call_only", phone=phone, on=on)

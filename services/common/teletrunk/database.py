@@ -7,8 +7,8 @@ from typing import Any
 from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
-_CONNECT_S = 3
-_ANSWER_S = 5  # a database that is stopped or cut off is silent: the caller must hear of it in time
+_CONNECT_S = 2
+_ANSWER_S = 2  # a database that is stopped or cut off is silent: the caller must hear of it in time
 
 
 def make_engine(url: str) -> AsyncEngine:
@@ -33,7 +33,7 @@ def _make_sqlite_safe(engine: AsyncEngine) -> None:
     def connect(connection: Any, record: object) -> None:
         connection.isolation_level = None
         cursor = connection.cursor()
-        for pragma in ("journal_mode=WAL", "busy_timeout=5000", "foreign_keys=ON", "synchronous=FULL"):
+        for pragma in ("journal_mode=WAL", f"busy_timeout={_ANSWER_S * 1000}", "foreign_keys=ON", "synchronous=FULL"):
             cursor.execute(f"PRAGMA {pragma}")
         cursor.close()
 

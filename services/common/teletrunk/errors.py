@@ -1,7 +1,7 @@
 """The error contract: every refusal, in one table.
 
 A refusal is raised as `Refusal(row id)` where its real condition is met. SIP answers, gRPC statuses, chat texts
-and metric labels are all derived from the row. `docs/errors.md` says what each means to the people who see it.
+and metric labels are all derived from the row, and so are `docs/errors.md` and what `teletrunk explain` prints.
 """
 
 from __future__ import annotations
@@ -30,66 +30,109 @@ class Row:
     flow: Flow
     mender: Mender
     grpc_status: grpc.StatusCode
-    remedy: str
+    essence: str  # what it means, in one sentence
+    remedy: str  # what to do; a Telegram caller reads it too, in the chat
     q850: int = 0  # a cause number of ITU-T Q.850, where one fits
     retry_after: int = 0  # seconds; 0: no Retry-After
     counts_to_ban: bool = False
+    detail: str = ""  # what can follow the phrase, after a colon
 
 
 _ROWS = (
     Row("unauthorized", 401, "Unauthorized", "common", "pbx-admin", grpc.StatusCode.UNAUTHENTICATED,
-        "A first challenge is normal. If it repeats, enter the trunk's login and password in the PBX.", 21),
+        "The request came without credentials, or with some that have expired, and is asked to come again with them.",
+        "Once at the beginning is normal. If it repeats, enter the trunk's login and password in the PBX, and see that "
+        "it answers digest challenges.", 21),
     Row("subscription-limit", 402, "Gateway subscription limit", "common", "account-owner",
-        grpc.StatusCode.RESOURCE_EXHAUSTED, "Look at the account's plan: lines, validity and durations.", 34),
+        grpc.StatusCode.RESOURCE_EXHAUSTED,
+        "The account's plan does not allow this call; the phrase says which limit was met.",
+        "Free a line or wait for the next period; for more, have the account's plan extended.", 34,
+        detail="no paid line | expired | all lines busy | total duration exceeded | failed calls exceeded"),
     Row("database-error", 500, "Database error", "common", "operator", grpc.StatusCode.INTERNAL,
-        "The Manager's database does not answer: look at the Manager's log.", 41),
+        "The Manager runs, but its database fails or refuses.",
+        "Look for `database failed` in the Manager's log; see that the disk is not full and nothing holds a lock.",
+        41),
     Row("manager-unreachable", 503, "Manager unreachable", "common", "operator", UNAVAILABLE,
-        "The Worker cannot reach the Manager: check that it runs and that the network between them is up.", 38, 60),
+        "The Worker cannot ask the Manager: the link is down, or no answer came in time.",
+        "See that the Manager runs and that the Worker reaches its address. Calls that are up go on.", 38, 60),
     Row("wrong-password", 403, "Wrong password", "registration", "pbx-admin", DENIED,
+        "The login exists, but the password in the PBX is another.",
         "Enter the trunk's password in the PBX, or make a new one: teletrunk trunk reset-password LOGIN.", 21,
         counts_to_ban=True),
     Row("ip-not-allowed", 403, "IP address is not allowed", "registration", "pbx-admin", DENIED,
-        "Add the PBX's address to the trunk's trusted addresses, or clear that list.", 21, counts_to_ban=True),
+        "The password is right, but the PBX's address is not among those that the trunk trusts.",
+        "Add the PBX's public address or subnet to the trunk's trusted addresses, or empty that list.", 21,
+        counts_to_ban=True),
     Row("account-inactive", 403, "Telegram account is inactive", "registration", "account-owner", PRECONDITION,
-        "Telegram ended the account's authorization: sign in again with teletrunk account add PHONE.", 21),
+        "Telegram has ended the account's sign-in here, or has closed the account.",
+        "Sign in again with teletrunk account add PHONE; the trunks stay. If Telegram has blocked the account, use "
+        "another.", 21, detail="Telegram's name of the reason"),
     Row("storage-off", 403, "Session storage is off", "registration", "operator", UNAVAILABLE,
-        "Start the Session Storage that holds the account's session.", 38, 60),
+        "The Session Storage that holds the account's session is not attached to the Manager.",
+        "Start that Session Storage: teletrunk storage list shows which are attached.", 38, 60),
     Row("worker-off", 403, "Worker is off", "registration", "operator", UNAVAILABLE,
-        "The Worker is draining or disabled: use another, or wait until it is back.", 38, 60),
+        "This Worker takes no registrations now: it is disabled, or is being drained before it stops.",
+        "Register at another Worker, or wait until this one is back.", 38, 60),
     Row("registration-type-not-allowed", 403, "PBX registration is not allowed on this Worker", "registration",
-        "operator", DENIED, "Register at a Worker that allows it, or use another kind of connection.", 21),
+        "operator", DENIED,
+        "This Worker is set up for other kinds of connection than a PBX that registers.",
+        "Register at a Worker that allows it, or use another kind of connection.", 21),
     Row("session-access-revoked", 403, "Access to the session is revoked", "registration", "account-owner", DENIED,
-        "The owner of the Telegram session took the right to use it away: ask them.", 21),
+        "Whoever made the trunk may not use the account's Telegram session any more.",
+        "Ask the account's owner for access, or make the trunk for an account of your own.", 21),
     Row("login-not-found", 404, "Login is not found", "registration", "pbx-admin", MISSING,
-        "Check the login in the PBX; teletrunk trunk list shows those that exist.", 1, counts_to_ban=True),
+        "There is no trunk with this login, or it was removed.",
+        "Compare the login in the PBX with teletrunk trunk list; teletrunk trunk add makes a new trunk.", 1,
+        counts_to_ban=True),
     Row("privacy-restricted", 403, "Called user restricts calls", "sip-to-telegram", "caller", DENIED,
-        "The called user must allow calls from this account in Telegram's privacy settings.", 21),
+        "The called person's privacy settings do not let this account call, or they have blocked it.",
+        "Ask the called person to allow calls from this account in Telegram, under Privacy and Security, Calls.", 21),
     Row("user-not-found", 404, "Telegram user is not found", "sip-to-telegram", "caller", MISSING,
-        "Check the number or username; a hidden number cannot be found by phone.", 1),
+        "What was dialled leads to nobody whom this account may find at Telegram.",
+        "Check the number or username. People can hide from being found by number: then dial @username.", 1,
+        detail="why, when it is not Telegram that says so"),
     Row("not-registered", 404, "SIP account is not registered", "sip-to-telegram", "pbx-admin", PRECONDITION,
-        "Let the PBX register before it calls.", 20),
+        "The PBX calls with the login of a trunk that is not registered at this Worker.",
+        "Let the PBX register, here, before it calls, and renew in time.", 20),
     Row("telegram-timeout", 408, "Telegram request timeout", "sip-to-telegram", "telegram",
-        grpc.StatusCode.DEADLINE_EXCEEDED, "Telegram did not answer in time: call less often, or try again.", 102),
+        grpc.StatusCode.DEADLINE_EXCEEDED,
+        "Telegram got the request and gave no answer in time.",
+        "Try again later. Telegram slows accounts down that look up or call many people: call less often.", 102),
     Row("no-confirmed-contact", 480, "user_id has no confirmed contact", "sip-to-telegram", "caller", PRECONDITION,
-        "Call by phone or @username, or let the user write to the account first.", 20),
+        "A user id was dialled of a person with whom this account has had no contact yet.",
+        "Dial the phone number or @username instead, or let the person write to the account or call it once.", 20),
     Row("telegram-error", 500, "Telegram error", "sip-to-telegram", "telegram", grpc.StatusCode.INTERNAL,
-        "Try again; if it stays, the phrase names Telegram's own error.", 41),
+        "Telegram refused the call for another reason, or the sound to Telegram could not be connected.",
+        "Try again. If it stays, the words after the colon are Telegram's own; without sound, see that the Worker may "
+        "send UDP to the internet.", 41, detail="MESSAGE"),
     Row("no-active-session", 503, "No active session", "sip-to-telegram", "pbx-admin", PRECONDITION,
-        "The Worker has no live session for the account yet: wait a few seconds after registering.", 41, 5),
+        "The call came before the account's session was ready here.",
+        "Call again a few seconds after the PBX has registered; if it stays, let the PBX register anew.", 41, 5),
     Row("session-disconnected", 503, "Telegram session is disconnected", "sip-to-telegram", "account-owner",
-        UNAVAILABLE, "The session's link to Telegram is down or no longer authorized: teletrunk account list.", 38, 30),
+        UNAVAILABLE,
+        "The account is known, but its connection to Telegram is down or no longer signed in.",
+        "Wait half a minute: it connects by itself. If teletrunk account list shows it signed out, sign in again.",
+        38, 30, detail="Telegram's name of the reason"),
     Row("storage-unreachable", 503, "Session storage is unreachable", "sip-to-telegram", "operator", UNAVAILABLE,
-        "The Worker cannot reach the Session Storage: check that it runs and the network between them.", 38, 60),
+        "The Worker has no link to the Session Storage that holds the account's session.",
+        "See that the Session Storage runs and that the Worker reaches its address.", 38, 60),
     Row("flood-wait", 503, "Too Many Requests", "sip-to-telegram", "account-owner",
-        grpc.StatusCode.RESOURCE_EXHAUSTED, "Telegram limits this account: wait, and call less often.", 42),
+        grpc.StatusCode.RESOURCE_EXHAUSTED,
+        "Telegram has limited this account for a time, for calling or looking up too much.",
+        "Wait as long as it says. Then call less often, or spread the calls over several accounts.", 42,
+        detail="retry after N"),
     Row("worker-restarting", 503, "Worker is restarting", "sip-to-telegram", "operator", UNAVAILABLE,
-        "The Worker has not finished starting, or is full or draining: try again.", 41, 30),
+        "The Worker takes no call now: it has just started, is stopping, or all its lines are busy.",
+        "Try again in half a minute, or have the call go to another Worker.", 41, 30),
     Row("caller-is-gateway", 482, "Loop detected", "telegram-to-sip", "caller", PRECONDITION,
+        "The caller's account is itself connected to a gateway, and a call between two gateways could go in circles.",
         "Call from a Telegram account that has no gateway of its own.", 25),
     Row("pbx-unreachable", 480, "PBX is unreachable", "telegram-to-sip", "pbx-admin", UNAVAILABLE,
-        "The PBX is not registered or does not answer: check its trunk.", 20),
+        "No PBX is registered for the called account, or it gives no answer.",
+        "Call later. The PBX's administrator should see that its trunk is registered, and let SIP in.", 20),
     Row("worker-unavailable", 503, "Worker is unavailable", "telegram-to-sip", "operator", UNAVAILABLE,
-        "No Worker carries this account's calls now: start one.", 38),
+        "No Worker carries the called account's calls at the moment.",
+        "Call later. Whoever runs the gateway should start a Worker, or look at its log.", 38),
 )  # fmt: skip
 
 TABLE: Final[dict[str, Row]] = {row.id: row for row in _ROWS}

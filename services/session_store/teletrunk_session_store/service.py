@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -55,6 +56,10 @@ class SessionStoreService(session_store_pb2_grpc.SessionStoreServiceServicer):
         call: PhoneCall | None = None
         try:
             self._grants.require(context, begin.session_id)
+            # At once: the Worker shall know that somebody is here, however long Telegram takes.
+            yield pb.CallResponse(
+                step=call_pb2.CallStep(at=time.time(), source="worker", target="storage", text="taken")
+            )
             call = PhoneCall(self._sessions.active(begin.session_id), self._vault, self._versions, begin.call_id)
             if isinstance(begin, pb.StartCall):
                 await call.start(begin.called)

@@ -28,6 +28,7 @@ _STATES = {
     SessionState.UNAUTHORIZED: manager_pb2.SESSION_STATE_UNAUTHORIZED,
 }
 _FOLLOW_S = 2.0
+_TAKE_S = 5.0
 Watcher = asyncio.Queue[pb.WatchResponse]
 
 
@@ -147,13 +148,16 @@ class Sessions:
         self.changed.set()
 
     def _on_incoming(self, session: Session, incoming: Incoming) -> None:
-        if not self._publish(session, _incoming(session, incoming)):
-            task = asyncio.get_running_loop().create_task(self._turn_away(session, incoming))
-            self._errands.add(task)
-            task.add_done_callback(self._errands.discard)
+        patience = _TAKE_S if self._publish(session, _incoming(session, incoming)) else 0.0
+        task = asyncio.get_running_loop().create_task(self._turn_away(session, incoming, patience))
+        self._errands.add(task)
+        task.add_done_callback(self._errands.discard)
 
-    async def _turn_away(self, session: Session, incoming: Incoming) -> None:
-        """No Worker is attached to the session: the caller is told why nobody answers."""
+    async def _turn_away(self, session: Session, incoming: Incoming, patience: float) -> None:
+        """No Worker watches the session, or none takes the call: the caller is told why nobody answers."""
+        await asyncio.sleep(patience)
+        if incoming.call.id not in session.incoming:
+            return  # a Worker has it, or the caller has given up
         refusal = Refusal("worker-unavailable")
         log.warning("call turned away", session=session.session_id, row=refusal.row.id)
         peer = raw.types.InputPhoneCall(id=incoming.call.id, access_hash=incoming.call.access_hash)

@@ -114,6 +114,10 @@ class Calls:
         self._start(runner)
         return Admission(call_id, host.port)
 
+    def heard(self, call_id: str, leg: str) -> None:
+        if runner := self._runners.get(call_id):
+            runner.heard(leg)
+
     def refused(self, call_id: str, leg: str, status: int, phrase: str) -> None:
         if runner := self._runners.get(call_id):
             runner.refused_on_the_way(leg, status, phrase)

@@ -14,6 +14,8 @@ import typer
 
 from teletrunk import __version__
 from teletrunk.cli import account, call, service, trunk
+from teletrunk.cli.errors_doc import document
+from teletrunk.cli.explain import explain
 from teletrunk.cli.stack import SERVICES, Stack
 from teletrunk.config import ConfigurationError, ServiceSettings, load
 
@@ -28,6 +30,7 @@ app.add_typer(trunk.app, name="trunk", help="Trunks: what a PBX registers with."
 app.add_typer(service.worker_app, name="worker", help="Workers: run one, or list those attached.")
 app.add_typer(service.storage_app, name="storage", help="Session Storages that are attached.")
 app.add_typer(call.app, name="call", help="Call records.")
+app.command()(explain)
 
 
 def _serve(name: str) -> None:
@@ -57,6 +60,12 @@ def worker(context: typer.Context) -> None:
 def version() -> None:
     """Prints the version."""
     typer.echo(__version__)
+
+
+@app.command("errors-doc", hidden=True)
+def errors_doc(output: Annotated[Path, typer.Argument()] = Path("docs/errors.md")) -> None:
+    """Writes the page of errors out of the table."""
+    output.write_text(document())
 
 
 @app.command()

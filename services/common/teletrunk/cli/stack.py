@@ -37,6 +37,8 @@ class Child:
         self.log = log
         self.process: asyncio.subprocess.Process | None = None
         self.started_at = 0.0
+        self.wanted = asyncio.Event()
+        self.wanted.set()
 
     async def start(self, *, stdout: int | None = None) -> None:
         self.log.parent.mkdir(parents=True, exist_ok=True)
@@ -175,10 +177,24 @@ class Stack:
         """A service that dies is started again; the others go on meanwhile."""
         while not self._stopping and child.process is not None:
             await child.process.wait()
-            if self._stopping or child.process.returncode == 0:  # stopped, or a Worker that has drained and left
+            left = child.process.returncode == 0 and child.wanted.is_set()  # a Worker that has drained
+            await child.wanted.wait()
+            if self._stopping or left:
                 return
             await asyncio.sleep(1.0 if time.monotonic() - child.started_at < _SHORT_LIFE_S else 0.0)
             await child.start()
+
+    async def hold_down(self, name: str) -> None:
+        """Kills a service as a crash would; it stays away until `let_up`."""
+        child = self.children[name]
+        child.wanted.clear()
+        if child.process is not None and child.process.returncode is None:
+            child.process.kill()
+            await child.process.wait()
+
+    def let_up(self, name: str) -> None:
+        """A service that was held down is started again."""
+        self.children[name].wanted.set()
 
     async def stop(self) -> None:
         """The Worker first: it hangs up while the others can still be told."""

@@ -21,7 +21,8 @@ _PEER_FLOOD_S = 86_400  # Telegram names no time; a day is what field reports gi
 
 def word(error: RPCError) -> str:
     """Telegram's own name of the error, for example USER_PRIVACY_RESTRICTED."""
-    return str(error.ID or getattr(error, "value", None) or type(error).__name__)
+    name = str(error.ID or getattr(error, "value", None) or type(error).__name__)
+    return name.strip("[]").split()[-1] if name.startswith("[") else name  # kurigram writes unknown ones "[500 NAME]"
 
 
 def refusal_of(error: Exception) -> Refusal:

@@ -57,7 +57,16 @@ class PhoneCall:
     # The beginnings.
 
     async def start(self, called: str) -> None:
-        """phone.requestCall. Raises `Refusal`."""
+        """phone.requestCall. Raises `Refusal`; a flood wait is kept, and Telegram not asked again before its end."""
+        await self._session.require_no_flood()
+        try:
+            await self._start(called)
+        except Refusal as refusal:
+            if refusal.row.id == "flood-wait":
+                await self._session.note_flood(refusal.retry_after)
+            raise
+
+    async def _start(self, called: str) -> None:
         callee = await peers.resolve(self._session, self._vault, called)
         self._step("storage", "telegram", "messages.getDhConfig")
         config = await self._session.invoke(raw.functions.messages.GetDhConfig(version=0, random_length=256))

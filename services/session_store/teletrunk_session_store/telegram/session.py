@@ -30,6 +30,7 @@ log = structlog.get_logger()
 _RPC_DEADLINE_S = 10.0
 _CONNECT_DEADLINE_S = 20.0
 _PROBE_S = 30.0
+_LINK_CHECK_S = 0.25
 _LONGEST_PAUSE_S = 30.0
 _EARLY_UPDATES_KEPT_S = 10.0
 
@@ -83,8 +84,7 @@ class Session:
         if client is None or self.state is not SessionState.ACTIVE:
             raise Refusal("session-disconnected", self.reason)
         try:
-            async with asyncio.timeout(_RPC_DEADLINE_S + 1):
-                return await client.invoke(query, retries=1, timeout=_RPC_DEADLINE_S, sleep_threshold=0)
+            return await _asked(client, query)
         except Unauthorized as error:
             self._lost_authorization(failures.word(error))
             raise failures.refusal_of(error) from None
@@ -108,6 +108,17 @@ class Session:
 
     async def forget_call(self, phone_call_id: int) -> None:
         await self._vault.forget_call(self.session_id, phone_call_id)
+
+    # Flood waits: what Telegram said holds for the account, whoever asks next.
+
+    async def require_no_flood(self) -> None:
+        """Raises `Refusal` while Telegram does not want to be asked, with the seconds that are left."""
+        left = round(await self._vault.flood_until(self.session_id) - time.time())
+        if left > 0:
+            raise Refusal("flood-wait", retry_after=left)
+
+    async def note_flood(self, seconds: int) -> None:
+        await self._vault.note_flood(self.session_id, time.time() + seconds)
 
     async def _discard_left_calls(self) -> None:
         """Calls of a Storage that crashed: nobody carries them, and the other side should not wait."""
@@ -259,6 +270,25 @@ def peer_of(user: Any) -> KnownPeer:
         (user.username or "").lower(),
         user.phone or "",
     )
+
+
+async def _asked(client: Client, query: Any) -> Any:
+    """Sends a request once. kurigram's own `invoke` repeats what Telegram answers with 500, and waits for lost links.
+
+    Raises what Telegram says, TimeoutError, and OSError when the link is down or goes down meanwhile.
+    """
+    session = client.session
+    if not session.is_started.is_set():
+        raise ConnectionError("the link to Telegram is down")
+    sending = asyncio.ensure_future(session.send(query, timeout=_RPC_DEADLINE_S))
+    try:
+        while not sending.done():
+            await asyncio.wait({sending}, timeout=_LINK_CHECK_S)
+            if not session.is_started.is_set() and not sending.done():
+                raise ConnectionError("the link to Telegram broke")
+        return sending.result()
+    finally:
+        sending.cancel()
 
 
 def _key_is_unknown(client: Client) -> bool:

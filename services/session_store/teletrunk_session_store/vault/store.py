@@ -56,6 +56,12 @@ _calls = sa.Table(
     sa.Column("phone_call_id", sa.BigInteger, primary_key=True),
     sa.Column("access_hash", sa.BigInteger, nullable=False),
 )
+_floods = sa.Table(
+    "flood_waits",
+    _tables,
+    sa.Column("session_id", sa.String, primary_key=True),
+    sa.Column("until", sa.Float, nullable=False),
+)
 _CHECK = "check"
 
 
@@ -124,7 +130,7 @@ class Vault:
 
     async def remove_session(self, session_id: str) -> None:
         async with self._engine.begin() as connection:
-            for table in (_sessions, _leases, _peers, _calls):
+            for table in (_sessions, _leases, _peers, _calls, _floods):
                 await connection.execute(table.delete().where(table.c.session_id == session_id))
 
     # Leases.
@@ -190,6 +196,19 @@ class Vault:
         if row is None:
             return None
         return KnownPeer(row.user_id, row.access_hash, row.first_name, row.last_name, row.username, row.phone)
+
+    # Flood waits.
+
+    async def note_flood(self, session_id: str, until: float) -> None:
+        async with self._engine.begin() as connection:
+            await connection.execute(_floods.delete().where(_floods.c.session_id == session_id))
+            await connection.execute(_floods.insert().values(session_id=session_id, until=until))
+
+    async def flood_until(self, session_id: str) -> float:
+        """Unix time; 0 when Telegram never complained."""
+        async with self._engine.connect() as connection:
+            found = await connection.scalar(sa.select(_floods.c.until).where(_floods.c.session_id == session_id))
+        return float(found or 0.0)
 
     # Calls that a crash would leave behind.
 

@@ -331,7 +331,9 @@ def _leg_rings(state: State, event: on.SipRinging) -> Step:
 def _leg_failed(state: State, event: on.SipEnded) -> Step:
     if not state.live(event.leg):
         return state, []
-    remembered = replace(_without(state, event.leg), last_status=event.status, last_phrase=event.phrase)
+    remembered = _without(state, event.leg)
+    if event.status:  # what one PBX has said counts more than that another says nothing
+        remembered = replace(remembered, last_status=event.status, last_phrase=event.phrase)
     return (remembered, []) if _offering(remembered) else _next_tier(remembered)
 
 

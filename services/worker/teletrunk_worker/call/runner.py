@@ -38,6 +38,9 @@ _REASONS = {
 _WORDS = {number: word for word, number in _REASONS.items()}
 _BEGIN_DEADLINE_S = 5.0
 
+_REQUEST_TIMEOUT = 408
+_SILENT_PBX_S = 6.0
+
 
 class CallRunner:
     """One call, from its first event to its record."""
@@ -57,6 +60,7 @@ class CallRunner:
         self._rings = RingPair.create()
         self._stream: CallStream | None = None
         self._ready: pb.CallReady | None = None
+        self._heard_from: set[str] = set()  # legs whose peer has said anything
         self._early_signalling: list[str] = []
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._tasks: set[asyncio.Task[None]] = set()
@@ -158,6 +162,7 @@ class CallRunner:
                 self._attach(leg)
                 self.put(on.Begun())
             case "progress" if message["status"] >= 180:
+                self.heard(leg)
                 self.recorder.step("pbx", "worker", f"{message['status']} Ringing")
                 self.put(on.SipRinging(leg))
             case "answered":
@@ -171,12 +176,25 @@ class CallRunner:
                     self.recorder.step("pbx", "worker", "BYE" if up else f"{message['status']} {message['phrase']}")
                 self.recorder.media(message["stats"])
                 self._release_sip(leg)
-                self.put(on.SipEnded(leg, message["status"], message["phrase"]))
+                # The host's own timeout, not an answer: nobody is there.
+                silent = message["status"] == _REQUEST_TIMEOUT and leg not in self._heard_from
+                self.put(on.SipEnded(leg, 0 if silent else message["status"], message["phrase"]))
             case "trouble":
                 self._log.warning("sip host", text=message["text"])
             case _ if message["event"] == DIED:
                 self._sip.pop(leg, None)
                 self.put(on.HostDied("sip", leg))
+
+    def heard(self, leg: str) -> None:
+        """The leg's peer has said something: it is there."""
+        self._heard_from.add(leg)
+
+    def _give_up_silent(self, leg: str) -> None:
+        """A PBX whose port is closed, or that is gone: nobody shall wait half a minute for SIP's own timeout."""
+        if leg in self._sip and leg not in self._heard_from:
+            self.recorder.step("worker", "pbx", "no answer at all")
+            self._command(leg, "hangup", status=0, phrase="", headers=[])
+            self.put(on.SipEnded(leg, 0, "no answer"))
 
     def refused_on_the_way(self, leg: str, status: int, phrase: str) -> None:
         """The edge saw a final answer that the host may not have told of (488 before any callback)."""
@@ -207,6 +225,7 @@ class CallRunner:
         self._sip[target.leg] = host
         self.recorder.record.trunk_id = self.recorder.record.trunk_id or target.trunk_id
         self.recorder.step("worker", "pbx", "INVITE")
+        asyncio.get_running_loop().call_later(_SILENT_PBX_S, self._give_up_silent, target.leg)
         host.send({"command": "dial", "call": name, "uri": target.uri, "caller": self.caller_header, "headers": []})
 
     def _end_sip(self, effect: do.EndSip) -> None:

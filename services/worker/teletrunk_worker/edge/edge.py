@@ -55,6 +55,10 @@ class Gatekeeper(Protocol):
 
     async def admit(self, invite: Invite) -> Admission: ...
 
+    def heard(self, call_id: str, leg: str) -> None:
+        """The leg's peer has answered something, if only 100."""
+        ...
+
     def refused(self, call_id: str, leg: str, status: int, phrase: str) -> None:
         """A leg's INVITE was refused on its way, which its host may not know of."""
         ...
@@ -127,7 +131,10 @@ class Edge:
         try:
             message = messages.parse(data)
             if isinstance(message, Response):
-                self._watch(self._relay.response_from_peer(message))
+                dialog = self._relay.response_from_peer(message)
+                if dialog is not None:
+                    self._gatekeeper.heard(dialog.call_id, dialog.leg)
+                self._watch(dialog)
             else:
                 messages.note_source(message, *flow.peer)
                 self._request(message, flow)
@@ -187,7 +194,8 @@ class Edge:
                 return credentials
         user_agent = request.headers.get("User-Agent") or ""
         challenges = self._nonces.challenges(flow.peer[0], user_agent, stale=freshness is Freshness.STALE)
-        transaction.answer(messages.respond(request, 401, "Unauthorized", challenges))
+        headers = [*challenges, *Refusal("unauthorized").sip_headers()]
+        transaction.answer(messages.respond(request, 401, "Unauthorized", headers))
         return None
 
     async def _register(self, request: Request, flow: Flow, transaction: ServerTransaction) -> None:

@@ -21,7 +21,7 @@ from teletrunk_worker.links.spool import Spool
 log = structlog.get_logger()
 
 _HEARTBEAT_S = 3.0
-_QUESTION_S = 3.0
+_QUESTION_S = 4.5  # longer than the Manager gives its database
 _LAST_WORDS_S = 3.0
 Answer = TypeVar("Answer")
 

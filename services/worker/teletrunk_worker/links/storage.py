@@ -17,7 +17,7 @@ from teletrunk.v1 import session_store_pb2 as pb
 
 log = structlog.get_logger()
 
-_CONNECT_S = 2.0
+_FIRST_WORD_S = 4.0  # it answers at once, before it asks Telegram anything
 if TYPE_CHECKING:
     # The generated stub has one class at run time; its typed form for grpc.aio exists for type checkers only.
     Stub = session_store_pb2_grpc.SessionStoreServiceAsyncStub
@@ -38,8 +38,16 @@ class CallStream:
     async def events(self) -> AsyncIterator[pb.CallResponse]:
         """Until the call is over. Raises `Refusal`: the Storage's, or storage-unreachable when the link fails."""
         try:
+            async with asyncio.timeout(_FIRST_WORD_S):
+                first = await anext(aiter(self._stream))
+            yield first
             async for response in self._stream:
                 yield response
+        except StopAsyncIteration:
+            return
+        except TimeoutError:
+            log.warning("storage is silent")
+            raise Refusal("storage-unreachable") from None
         except grpc.aio.AioRpcError as error:
             refusal = rpc.refusal_of(error)
             if refusal is None:

@@ -1,0 +1,98 @@
+"""teletrunk explain: what a refusal means, and what to do."""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+import re
+import sys
+from typing import Annotated, Any
+
+import typer
+
+from teletrunk.cli.client import DEADLINE_S, ask, fail
+from teletrunk.cli.errors_doc import FLOWS, MENDERS, facts, title
+from teletrunk.cli.ladder import header
+from teletrunk.cli.output import Json, say, table
+from teletrunk.errors import TABLE, Row
+from teletrunk.v1 import admin_pb2 as pb
+from teletrunk.v1 import call_pb2
+
+
+def explain(
+    what: Annotated[str, typer.Argument(help="A row's id, a SIP code, a phrase, or a header as it was seen.")] = "",
+    call: Annotated[str, typer.Option(help="A call id, its beginning, or `last`.")] = "",
+    as_json: Json = False,
+) -> None:
+    """What a refusal means, and what to do. Without anything: all of them."""
+    if what and call:
+        fail("give either what to explain, or --call")
+    if call:
+        _explain_call(call, as_json)
+    elif what:
+        rows = find(what)
+        if not rows:
+            fail(f"no refusal of Teletrunk fits {what!r}: teletrunk explain shows all; other codes are the peer's own")
+        _show(rows, as_json)
+    elif as_json:
+        _show(list(TABLE.values()), as_json)
+    else:
+        cells = [[str(row.sip_status), row.phrase, row.id, FLOWS[row.flow], MENDERS[row.mender]]
+                 for row in TABLE.values()]  # fmt: skip
+        table("refusals", ["SIP", "phrase", "id", "where", "who can mend it"], cells)
+
+
+def find(what: str) -> list[Row]:
+    """The rows that a person may mean: by id, by code, or by what stood on the wire."""
+    text = " ".join(what.lower().split())
+    named = [row for row in TABLE.values() if text == row.id or f'"{row.id}"' in text]
+    if named:
+        return named
+    code = re.match(r"(?:sip/2\.0 )?(\d{3})\b ?", text)
+    rows = [row for row in TABLE.values() if code is None or row.sip_status == int(code[1])]
+    phrase = text[code.end() :] if code else text
+    if not phrase:
+        return rows
+    whole = [row for row in rows if row.phrase.lower() in phrase]
+    return whole or [row for row in rows if phrase in title(row).lower() or phrase in row.id]
+
+
+def _explain_call(call: str, as_json: bool) -> None:
+    record = ask(lambda admin: admin.GetCall(pb.GetCallRequest(call_id=call), timeout=DEADLINE_S)).record
+    if record.error_id and record.error_id not in TABLE:
+        fail(f"call {record.call_id} ended with {record.error_id}, which this version does not know")
+    rows = [TABLE[record.error_id]] if record.error_id else []
+    if as_json:
+        _print(rows, call=_summary(record))
+        return
+    say("\n".join(header(record)[:2]))
+    if rows:
+        _show(rows, as_json)
+    else:
+        say("The gateway did not refuse this call: it ended as the PBX or the Telegram user wished.")
+
+
+def _summary(record: call_pb2.CallRecord) -> dict[str, Any]:
+    names = ("call_id", "caller", "called", "sip_status", "ended_by", "telegram_reason", "error_id")
+    return {name: getattr(record, name) for name in names}
+
+
+def _show(rows: list[Row], as_json: bool) -> None:
+    if as_json:
+        _print(rows)
+    else:
+        say("\n".join("\n".join(["", *_lines(row)]) for row in rows).lstrip("\n"))
+
+
+def _lines(row: Row) -> list[str]:
+    told = {"What to do": row.remedy, **facts(row), "Where": FLOWS[row.flow]}
+    return [
+        f"{title(row)}  ({row.id})",
+        f"  {row.essence}",
+        *(f"  {key}: {text}" for key, text in told.items() if text),
+    ]
+
+
+def _print(rows: list[Row], **more: Any) -> None:
+    refusals = [{**dataclasses.asdict(row), "grpc_status": row.grpc_status.name} for row in rows]
+    sys.stdout.write(json.dumps({**more, "refusals": refusals}) + "\n")

@@ -1,0 +1,97 @@
+"""Rows of REGISTER and INVITE alike: 1, 3, 4."""
+
+from __future__ import annotations
+
+import contextlib
+import sqlite3
+import time
+from collections.abc import Iterator
+
+import pytest
+
+from .gateway import Answer, Gateway, Report
+
+pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="module")]
+PROMPT_S = 1.0
+SILENCE_S = 5.5  # the Worker gives the Manager four and a half
+both = pytest.mark.parametrize("method", ["REGISTER", "INVITE"])
+
+
+async def ask(gateway: Gateway, method: str) -> Answer:
+    return await (gateway.register() if method == "REGISTER" else gateway.invite())
+
+
+async def challenge(gateway: Gateway, method: str, **headers: str) -> Answer:
+    began = time.monotonic()
+    exchange = await gateway.wire.ask(gateway.wire.request(method, "someone", gateway.trunk.login, **headers))
+    return Answer(exchange, time.monotonic() - began)
+
+
+@both
+async def test_unauthorized(gateway: Gateway, report: Report, method: str) -> None:
+    answer = await challenge(gateway, method)
+    report.saw("unauthorized", " ".join(map(str, answer.exchange.status)), answer.seconds)
+    assert answer.exchange.status == (401, "Unauthorized")
+    offers = answer.exchange.header("WWW-Authenticate")
+    assert ["SHA-256" in offers[0], "MD5" in offers[1], len(offers)] == [True, True, 2]
+    assert answer.seconds < PROMPT_S
+
+
+async def test_unauthorized_when_credentials_are_stale(gateway: Gateway, report: Report) -> None:
+    wire, trunk = gateway.wire, gateway.trunk
+    first = wire.request("REGISTER", "", trunk.login)
+    answered = wire.answer_challenge(first, (await wire.ask(first)).final, trunk.login, gateway.password)
+    assert (await wire.ask(answered)).final.code == 200
+    replay = await challenge(gateway, "REGISTER", Authorization=answered.headers["Authorization"])
+    report.saw("unauthorized", " ".join(map(str, replay.exchange.status)), replay.seconds)
+    assert replay.exchange.status == (401, "Unauthorized")
+    assert all(offer.endswith("stale=true") for offer in replay.exchange.header("WWW-Authenticate"))
+
+
+@both
+async def test_unauthorized_names_its_row(gateway: Gateway, report: Report, method: str) -> None:
+    report.carries(await challenge(gateway, method), "unauthorized", within=PROMPT_S)
+
+
+@contextlib.contextmanager
+def database_of(gateway: Gateway) -> Iterator[sqlite3.Connection]:
+    """A second connection to the live Manager's database, as another program would have it."""
+    path = next(gateway.world.stack.data.glob("manager*.db"))
+    with contextlib.closing(sqlite3.connect(path, isolation_level=None, timeout=10)) as connection:
+        yield connection
+
+
+@both
+async def test_database_error(gateway: Gateway, report: Report, method: str) -> None:
+    with database_of(gateway) as database:
+        database.execute("ALTER TABLE trunks RENAME TO mislaid")
+        try:
+            report.carries(await ask(gateway, method), "database-error", within=PROMPT_S)
+        finally:
+            database.execute("ALTER TABLE mislaid RENAME TO trunks")
+    report.back(await gateway.back_in_service())
+
+
+@both
+async def test_database_error_when_it_is_locked(gateway: Gateway, report: Report, method: str) -> None:
+    with database_of(gateway) as database:
+        database.execute("BEGIN EXCLUSIVE")
+        try:
+            report.carries(await ask(gateway, method), "database-error", within=SILENCE_S)
+        finally:
+            database.execute("ROLLBACK")
+    report.back(await gateway.back_in_service())
+
+
+@both
+async def test_manager_unreachable(gateway: Gateway, report: Report, method: str) -> None:
+    async with gateway.without("manager"):
+        report.carries(await ask(gateway, method), "manager-unreachable", within=PROMPT_S)
+    report.back(await gateway.back_in_service())
+
+
+@both
+async def test_manager_unreachable_when_it_is_silent(gateway: Gateway, report: Report, method: str) -> None:
+    with gateway.frozen("manager"):
+        report.carries(await ask(gateway, method), "manager-unreachable", within=SILENCE_S)
+    report.back(await gateway.back_in_service())

@@ -1,0 +1,69 @@
+"""docs/errors.md and `teletrunk explain`: both come out of the table."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from teletrunk.cli.errors_doc import document
+from teletrunk.cli.explain import find
+from teletrunk.cli.main import app
+from teletrunk.errors import TABLE, Refusal
+from typer.testing import CliRunner
+
+PAGE = Path(__file__).parents[2] / "docs" / "errors.md"
+
+
+def test_the_page_is_not_stale() -> None:
+    assert PAGE.read_text() == document(), "run `make errors-doc` and commit docs/errors.md"
+
+
+@pytest.mark.parametrize("row", TABLE.values(), ids=lambda row: row.id)
+def test_every_row_says_what_it_means_and_what_to_do(row) -> None:  # type: ignore[no-untyped-def]
+    for text in (row.essence, row.remedy):
+        assert text.endswith(".") and "\n" not in text
+    assert row.essence.count(". ") == 0, "the essence is one sentence"
+
+
+@pytest.mark.parametrize("row", TABLE.values(), ids=lambda row: row.id)
+def test_a_row_is_found_by_all_that_stands_on_the_wire(row) -> None:  # type: ignore[no-untyped-def]
+    refusal = Refusal(row.id, "DETAIL", retry_after=37)
+    headers = dict(refusal.sip_headers()[-2:])
+    assert find(row.id) == [row]
+    assert find(headers["Warning"]) == [row]
+    assert find(f"{row.sip_status} {refusal.phrase}") == [row]
+    assert find(f"SIP/2.0 {row.sip_status} {refusal.phrase.upper()}") == [row]
+    assert row in find(row.phrase)
+    assert row in find(str(row.sip_status))
+
+
+def test_a_code_that_several_rows_share_lists_them_all() -> None:
+    assert [row.id for row in find("404")] == ["login-not-found", "user-not-found", "not-registered"]
+    assert [row.id for row in find("session storage is")] == ["storage-off", "storage-unreachable"]
+    assert find("486") == find("no such words") == []
+
+
+def run(*arguments: str) -> tuple[int, str, str]:
+    result = CliRunner().invoke(app, ["explain", *arguments])
+    return result.exit_code, result.stdout, result.stderr
+
+
+def test_the_command_for_people_and_for_programs() -> None:
+    row = TABLE["manager-unreachable"]
+    status, out, errors = run("manager-unreachable")
+    assert (status, errors) == (0, "")
+    assert out.startswith("503 Manager unreachable  (manager-unreachable)\n")
+    assert row.essence in out and row.remedy in out and "Retry after: 60 s" in out
+    status, out, errors = run("404", "--json")
+    assert (status, errors) == (0, "")
+    assert [found["sip_status"] for found in json.loads(out)["refusals"]] == [404, 404, 404]
+    assert len(json.loads(run("--json")[1])["refusals"]) == len(TABLE)
+    assert all(row_id in run()[1] for row_id in TABLE)
+
+
+@pytest.mark.parametrize("arguments", [["486"], ["nonsense"], ["404", "--call", "last"]])
+def test_what_cannot_be_explained_is_one_line(arguments: list[str]) -> None:
+    status, out, errors = run(*arguments)
+    assert (status, out, errors.count("\n")) == (1, "", 1)
+    assert errors.startswith("teletrunk: ")
