@@ -38,7 +38,7 @@ type: setup ## mypy --strict
 	$(BIN)/mypy $(PACKAGES)
 
 proto: setup ## generate the gRPC code from protos/
-	$(BIN)/python -m grpc_tools.protoc -I protos --python_out=services/common --grpc_python_out=services/common \
+	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m grpc_tools.protoc -I protos --python_out=services/common --grpc_python_out=services/common \
 		--mypy_out=quiet:services/common --mypy_grpc_out=quiet:services/common protos/teletrunk/v1/*.proto
 
 proto-check: proto ## fails when the generated code is not what protos/ says
