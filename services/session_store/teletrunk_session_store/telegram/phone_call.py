@@ -47,6 +47,7 @@ class PhoneCall:
         self._exchange: Exchange | None = None
         self._committed: bytes | None = None  # the caller's g_a_hash, when we are called
         self._over = False
+        self._settled = False  # Telegram knows that it is over
         self.inbox: asyncio.Queue[Any] = asyncio.Queue(maxsize=1000)
         self.outbox: asyncio.Queue[pb.CallResponse | None] = asyncio.Queue()
 
@@ -118,7 +119,7 @@ class PhoneCall:
         """After `run`: hangs up what is still up, and lets the session forget the call."""
         if self._peer is None:
             return
-        if not self._over:
+        if not self._settled:  # `run` may have been cancelled while it said so
             await self._discard(pb.DISCARD_REASON_DISCONNECT, 0)
         self._session.detach(self._peer.id)
         await self._session.forget_call(self._peer.id)
@@ -213,10 +214,11 @@ class PhoneCall:
                     peer=self._peer, duration=duration, reason=_REASONS[reason](), connection_id=0
                 )
             )
+        self._settled = True
         self._say(discarded=pb.CallDiscarded(reason=reason, by_peer=False))
 
     def _discarded(self, call: Any) -> None:
-        self._over = True
+        self._over = self._settled = True
         reason = next(
             (key for key, kind in _REASONS.items() if isinstance(call.reason, kind)), pb.DISCARD_REASON_HANGUP
         )
