@@ -200,6 +200,8 @@ async def test_a_stolen_worker_certificate_opens_nothing_else(site: Site) -> Non
     identity = Identity("worker", service_id(worker, "worker"))
     held = Identity("storage", service_id(storage, "storage"))
     manager = Identity("manager", "manager")
+    while identity.id not in (await storage.says("grants"))["workers"]:
+        pass  # it has heard of the Worker when this ends
 
     async with site.channel(site.address, worker.data, identity, manager) as channel:
         stub = manager_pb2_grpc.ManagerServiceStub(channel)

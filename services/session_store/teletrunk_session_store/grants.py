@@ -4,10 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
+import structlog
 from teletrunk.errors import Refusal
 from teletrunk.identity import MANAGER, Identity
 from teletrunk.security import identity_of
 from teletrunk.v1 import manager_pb2
+
+log = structlog.get_logger()
 
 _WORKER = frozenset({"worker"})
 _SERVICE = "/teletrunk.v1.SessionStoreService/"
@@ -26,6 +29,7 @@ class Grants:
 
     def take(self, config: manager_pb2.StorageConfig) -> None:
         self._sessions = {grant.worker_id: frozenset(grant.session_ids) for grant in config.grants}
+        log.info("grants", workers={worker: len(sessions) for worker, sessions in self._sessions.items()})
 
     def is_current(self, identity: Identity) -> bool:
         return identity == MANAGER or (identity.kind == "worker" and identity.id in self._sessions)
