@@ -6,7 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 
-from tests.servers import Postgres
+from tests.servers import Postgres, Redis
 
 
 @pytest.fixture(scope="session")
@@ -14,3 +14,10 @@ def postgres() -> Iterator[Postgres]:
     server = Postgres()
     yield server
     server.close()
+
+
+@pytest.fixture(scope="session")
+def redis() -> Iterator[Redis]:
+    server = Redis()
+    yield server
+    server.stop()

@@ -1,4 +1,4 @@
-"""Servers that tests start for themselves: a PostgreSQL of their own, on a free port of loopback."""
+"""Servers that tests start for themselves, PostgreSQL and Redis, each on a free port of loopback."""
 
 from __future__ import annotations
 
@@ -11,6 +11,7 @@ import signal
 import socket
 import subprocess
 import tempfile
+import time
 from pathlib import Path
 
 import asyncpg
@@ -95,6 +96,50 @@ class Postgres:
             self.thaw()
         self.stop()
         shutil.rmtree(self._directory, ignore_errors=True)
+
+
+class Redis:
+    """One server; every test gets it empty."""
+
+    def __init__(self) -> None:
+        server = shutil.which("redis-server")
+        if server is None:
+            reason = "redis-server is not installed"
+            pytest.fail(reason) if "TELETRUNK_CI" in os.environ else pytest.skip(reason)
+        self._server = server or ""
+        with socket.socket() as probe:
+            probe.bind(("127.0.0.1", 0))
+            self.port = probe.getsockname()[1]
+        self.url = f"redis://127.0.0.1:{self.port}/0"
+        self.start()
+
+    def start(self) -> None:
+        self._process = subprocess.Popen(
+            [self._server, "--port", str(self.port), "--bind", "127.0.0.1", "--save", "", "--appendonly", "no"],
+            stdout=subprocess.DEVNULL,
+        )
+        deadline = time.monotonic() + PATIENCE_S
+        while time.monotonic() < deadline:
+            with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", self.port), 1):
+                return
+            time.sleep(0.02)
+        raise AssertionError("redis-server does not start")
+
+    def stop(self) -> None:
+        """As a crash; it keeps nothing."""
+        self._process.kill()
+        self._process.wait(PATIENCE_S)
+
+    def freeze(self) -> None:
+        self._process.send_signal(signal.SIGSTOP)
+
+    def thaw(self) -> None:
+        self._process.send_signal(signal.SIGCONT)
+
+    def empty(self) -> None:
+        with socket.create_connection(("127.0.0.1", self.port), 1) as link:
+            link.sendall(b"FLUSHALL\r\n")
+            assert link.recv(16) == b"+OK\r\n"
 
 
 def _exists(user: str) -> bool:

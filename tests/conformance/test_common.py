@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 import sqlite3
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from .gateway import Answer, Gateway, Report
+from .gateway import FRIEND, OWN, Answer, Gateway, Report
 
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="module")]
 PROMPT_S = 1.0
@@ -95,3 +96,43 @@ async def test_manager_unreachable_when_it_is_silent(gateway: Gateway, report: R
     with gateway.frozen("manager"):
         report.carries(await ask(gateway, method), "manager-unreachable", within=SILENCE_S)
     report.back(await gateway.back_in_service())
+
+
+@contextlib.asynccontextmanager
+async def plan(gateway: Gateway, *limits: str) -> AsyncIterator[None]:
+    """The account under a plan with these limits, and no longer afterwards."""
+    await gateway.world.command("subscription", "add", "trial", *limits)
+    await gateway.world.command("subscription", "include", "trial", OWN)
+    try:
+        yield
+    finally:
+        await gateway.world.command("subscription", "remove", "trial")
+
+
+@pytest.mark.parametrize(
+    ("limits", "detail"),
+    [
+        (("--lines", "0"), "no paid line"),
+        (("--valid-until", "2020-01-01"), "expired"),
+        (("--total-seconds", "0"), "total duration exceeded"),
+        (("--failed-calls", "0"), "failed calls exceeded"),
+    ],
+)
+async def test_subscription_limit(gateway: Gateway, report: Report, limits: tuple[str, ...], detail: str) -> None:
+    async with plan(gateway, *limits):
+        report.carries(await gateway.invite(), "subscription-limit", f": {detail}", within=PROMPT_S)
+    report.back(await gateway.back_in_service())
+
+
+async def test_subscription_limit_all_lines_busy(gateway: Gateway, report: Report) -> None:
+    """One line, one call that rings: the second call is refused, and the line is back when the first has ended."""
+    subscribers = gateway.world.subscribers
+    async with plan(gateway, "--lines", "1"):
+        await subscribers.tell("behave", phone=FRIEND, on_call="ring")
+        first = asyncio.ensure_future(gateway.invite())
+        await subscribers.wait("incoming", phone=FRIEND)
+        report.carries(await gateway.invite(), "subscription-limit", ": all lines busy", within=PROMPT_S)
+        await subscribers.tell("behave", phone=FRIEND, on_call="decline")
+        await subscribers.tell("decline", phone=FRIEND)
+        assert (await first).exchange.final.code == 486
+        report.back(await gateway.back_in_service())

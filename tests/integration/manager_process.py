@@ -159,6 +159,7 @@ class StorageServer(session_store_pb2_grpc.SessionStoreServiceServicer):
         self.phones: list[str] = []
         self.removed: list[str] = []
         self.two_step = False
+        self._begun = False
         self._signed_in = 0
         self.server = rpc.Server("127.0.0.1:0", rpc.Security(TOKEN))
         self.server.add(session_store_pb2_grpc.add_SessionStoreServiceServicer_to_server, self)
@@ -171,6 +172,7 @@ class StorageServer(session_store_pb2_grpc.SessionStoreServiceServicer):
 
     async def StartSignIn(self, request: store.StartSignInRequest, context: Any) -> store.StartSignInResponse:
         self.phones.append(request.phone)
+        self._begun = True
         return store.StartSignInResponse(sign_in_id="sign-in", code_sent_by="app")
 
     async def SubmitCode(self, request: store.SubmitCodeRequest, context: Any) -> store.SubmitCodeResponse:
@@ -181,6 +183,8 @@ class StorageServer(session_store_pb2_grpc.SessionStoreServiceServicer):
         return store.SubmitCodeResponse(signed_in=self._sign_in())
 
     async def SubmitPassword(self, request: store.SubmitPasswordRequest, context: Any) -> store.SubmitPasswordResponse:
+        if not self._begun:
+            await context.abort(grpc.StatusCode.NOT_FOUND, "this sign-in is over: start again")
         if request.password != TWO_STEP:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the password is wrong: try again")
         return store.SubmitPasswordResponse(signed_in=self._sign_in())
@@ -191,6 +195,7 @@ class StorageServer(session_store_pb2_grpc.SessionStoreServiceServicer):
 
     def _sign_in(self) -> store.SignedIn:
         self._signed_in += 1
+        self._begun = False
         return store.SignedIn(session_id=f"{self.storage_id}/{self._signed_in}", user=self.user)
 
 

@@ -6,7 +6,6 @@ import asyncio
 import sqlite3
 import stat
 import time
-from collections.abc import AsyncIterator
 from pathlib import Path
 
 import grpc
@@ -20,86 +19,16 @@ from tests.integration.manager_process import (
     TWO_STEP,
     Attachment,
     ManagerProcess,
-    StorageServer,
     Wire,
-    answered,
     mistake,
     refusal,
     worker_hello,
 )
+from tests.integration.manager_world import World
 from tests.servers import Postgres
 
 INVALID, MISSING = grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND
 PRECONDITION = grpc.StatusCode.FAILED_PRECONDITION
-
-
-class World:
-    """A Manager with a Worker and a Storage attached."""
-
-    def __init__(self, data: Path, **settings: str) -> None:
-        self.process = ManagerProcess(data, **settings)
-        self.storage_server = StorageServer()
-
-    async def start(self) -> None:
-        await asyncio.gather(self.process.start(), self.storage_server.server.start())
-        await self.attach()
-
-    async def attach(self) -> None:
-        self.wire = Wire(self.process.address)
-        self.worker = Attachment(self.wire, worker_hello())
-        self.storage = Attachment(self.wire, self.storage_server.hello())
-        await self.worker.beat()
-        await self.report(pb.SESSION_STATE_UNSPECIFIED)
-
-    async def restart(self) -> None:
-        assert await self.process.stop() == 0
-        await self.wire.channel.close()
-        await self.process.start()
-        await self.attach()
-
-    async def stop(self) -> None:
-        await self.process.stop()
-        await self.wire.channel.close()
-        await self.storage_server.server.stop(0)
-
-    async def report(self, state: pb.SessionState, reason: str = "", session_id: str = "storage-1/1") -> None:
-        reports = [pb.SessionReport(session_id=session_id, state=state, reason=reason)] if state else []
-        await self.storage.beat(pb.Heartbeat(sessions=reports))
-
-    async def add_account(self, phone: str = "+491711234567") -> admin.Account:
-        started = await self.wire.admin.StartAddAccount(admin.StartAddAccountRequest(phone=phone))
-        request = admin.SubmitAccountCodeRequest(sign_in_id=started.sign_in_id, code=CODE)
-        account: admin.Account = (await self.wire.admin.SubmitAccountCode(request)).account
-        await self.report(pb.SESSION_STATE_ACTIVE, session_id=account.session_id)
-        return account
-
-    async def add_trunk(self, login: str = "", priority: int = 0) -> admin.AddTrunkResponse:
-        request = admin.AddTrunkRequest(account="@ann", login=login, priority=priority)
-        answer: admin.AddTrunkResponse = await self.wire.admin.AddTrunk(request)
-        return answer
-
-    async def register(self, login: str, password: str, algorithm: str = "SHA-256") -> pb.RegisterResponse:
-        digest = answered(login, password, algorithm=algorithm)
-        answer: pb.RegisterResponse = await self.wire.manager.Register(pb.RegisterRequest(digest=digest))
-        return answer
-
-    async def route(self, login: str, password: str, called: str = "+491700000001") -> pb.RouteCallResponse:
-        request = pb.RouteCallRequest(call_id="c", digest=answered(login, password, "INVITE"), called=called)
-        answer: pb.RouteCallResponse = await self.wire.manager.RouteCall(request)
-        return answer
-
-
-@pytest.fixture(params=["sqlite", "postgresql"])
-async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[World]:
-    settings = {}
-    if request.param == "postgresql":
-        settings["TELETRUNK_DATABASE_URL"] = await request.getfixturevalue("postgres").database()
-    world = World(tmp_path / "data", **settings)
-    await world.start()
-    try:
-        yield world
-    finally:
-        await world.stop()
 
 
 async def test_services_attach_report_and_leave(world: World) -> None:
@@ -141,14 +70,14 @@ async def test_an_account_signs_in_with_code_and_password(world: World) -> None:
     assert (code, text) == (INVALID, '"0171 123" is not a phone number: write it with + and country code')
     await start(admin.StartAddAccountRequest(phone="+49 171 1234567"))
     assert world.storage_server.phones == ["+491711234567"]
-    wrong = await mistake(submit(admin.SubmitAccountCodeRequest(sign_in_id="sign-in", code="0")))
+    wrong = await mistake(submit(admin.SubmitAccountCodeRequest(sign_in_id="storage-1:sign-in", code="0")))
     assert wrong == (INVALID, "the code is wrong: start again")
 
     world.storage_server.two_step = True
-    wanted = await submit(admin.SubmitAccountCodeRequest(sign_in_id="sign-in", code=CODE))
+    wanted = await submit(admin.SubmitAccountCodeRequest(sign_in_id="storage-1:sign-in", code=CODE))
     assert not wanted.HasField("account")
     assert wanted.password_hint == "horse"
-    password = admin.SubmitAccountPasswordRequest(sign_in_id="sign-in", password=TWO_STEP)
+    password = admin.SubmitAccountPasswordRequest(sign_in_id="storage-1:sign-in", password=TWO_STEP)
     account = (await world.wire.admin.SubmitAccountPassword(password)).account
     assert (account.phone, account.username, account.name) == ("+491711234567", "Ann", "Ann Lee")
     assert (await mistake(world.wire.admin.SubmitAccountPassword(password)))[0] == MISSING, "it is over"

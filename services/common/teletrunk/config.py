@@ -39,7 +39,9 @@ class ServiceSettings(BaseSettings):
     invitation: SecretStr | None = Field(
         None, description="What `teletrunk worker invite` printed; used once, at a service's first start."
     )
-    manager_address: str = Field("127.0.0.1:5050", description="host:port of the Manager's gRPC.")
+    manager_address: str = Field(
+        "127.0.0.1:5050", description="host:port of the Manager's gRPC; of several Managers, with commas between."
+    )
 
     @property
     def socket(self) -> Path:
@@ -49,7 +51,7 @@ class ServiceSettings(BaseSettings):
     @property
     def manager_here(self) -> str:
         """How a command on the Manager's own machine reaches it."""
-        return f"unix:{self.socket}" if self.socket.exists() else self.manager_address
+        return f"unix:{self.socket}" if self.socket.exists() else self.manager_address.partition(",")[0]
 
     @field_validator("cluster_token")
     @classmethod
@@ -61,7 +63,7 @@ class ServiceSettings(BaseSettings):
     @field_validator("manager_address")
     @classmethod
     def _host_and_port(cls, value: str) -> str:
-        return checked_address(value)
+        return ",".join(checked_address(part.strip()) for part in value.split(","))
 
     def token(self) -> str:
         """The cluster token, made and kept on first use."""

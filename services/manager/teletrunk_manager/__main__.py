@@ -9,12 +9,13 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from teletrunk import rpc, running
 from teletrunk.config import ConfigurationError, kept_secret, load
 from teletrunk.identity import MANAGER, Papers, signing_request
-from teletrunk.v1 import admin_pb2_grpc, fleet_pb2_grpc, manager_pb2_grpc
+from teletrunk.v1 import admin_pb2_grpc, fleet_pb2_grpc, manager_pb2_grpc, subscription_pb2_grpc
 
 from teletrunk_manager.accounts import Accounts
 from teletrunk_manager.admin_service import AdminService
 from teletrunk_manager.attachments import Attachments
 from teletrunk_manager.authority import Authority
+from teletrunk_manager.bans import BanList
 from teletrunk_manager.config import ManagerSettings
 from teletrunk_manager.configurations import Configurations
 from teletrunk_manager.db.database import Database
@@ -22,8 +23,14 @@ from teletrunk_manager.fleet import Fleet, Gatehouse
 from teletrunk_manager.fleet_service import EnrolmentService, FleetService
 from teletrunk_manager.live import Live
 from teletrunk_manager.manager_service import ManagerService
+from teletrunk_manager.mirror import Mirror
 from teletrunk_manager.passwords import KEY_BYTES, PasswordSeal
+from teletrunk_manager.state import SharedState
+from teletrunk_manager.state.memory import MemoryState
+from teletrunk_manager.state.redis import RedisState
 from teletrunk_manager.storages import Storages
+from teletrunk_manager.subscription_service import SubscriptionService
+from teletrunk_manager.subscriptions import Subscriptions
 from teletrunk_manager.trunks import Trunks
 
 log = structlog.get_logger()
@@ -35,7 +42,7 @@ RIGHTS = {"/teletrunk.v1.ManagerService/": frozenset({"worker", "storage"})}
 async def serve(settings: ManagerSettings) -> None:
     database = Database(settings.url())
     try:
-        await database.open()
+        await database.open(upgrade=settings.upgrade_database)
         await _serve(settings, database)
     finally:
         await database.close()
@@ -43,18 +50,24 @@ async def serve(settings: ManagerSettings) -> None:
 
 async def _serve(settings: ManagerSettings, database: Database) -> None:
     live = Live()
-    configurations = Configurations(database, live)
+    state: SharedState = RedisState(settings.redis_url.get_secret_value()) if settings.redis_url else MemoryState()
+    configurations = Configurations(database, live, state)
+    mirror = Mirror(state, live, configurations)
+    bans = BanList(database, configurations)
+    subscriptions = Subscriptions(database, state)
     gatehouse = _gatehouse(settings)
     security = rpc.Security(settings.token(), _papers(settings, gatehouse))
     fleet = Fleet(database, live, configurations, gatehouse)
     await fleet.refresh()
     trunks = Trunks(database, live, configurations, _seal(settings))
     accounts = Accounts(database, live, configurations, Storages(live, security))
-    service = ManagerService(database, live, trunks, Attachments(database, live, configurations), fleet)
+    attachments = Attachments(database, live, state, configurations, bans)
+    service = ManagerService(database, live, trunks, attachments, fleet, subscriptions)
     server = rpc.Server(settings.manager_address, security, RIGHTS, fleet.is_current)
     server.add(manager_pb2_grpc.add_ManagerServiceServicer_to_server, service)
     server.add(admin_pb2_grpc.add_AdminServiceServicer_to_server, AdminService(database, live, accounts, trunks))
-    server.add(fleet_pb2_grpc.add_FleetServiceServicer_to_server, FleetService(fleet, trunks))
+    server.add(fleet_pb2_grpc.add_FleetServiceServicer_to_server, FleetService(fleet, trunks, bans))
+    server.add(subscription_pb2_grpc.add_SubscriptionServiceServicer_to_server, SubscriptionService(subscriptions))
     enrolment = None
     if gatehouse is not None and security.papers is not None:
         server.listen_here(settings.socket)
@@ -64,7 +77,9 @@ async def _serve(settings: ManagerSettings, database: Database) -> None:
         gatehouse.enrolment_address = gatehouse.enrolment_address or f"{_host(settings.enrolment)}:{enrolment.port}"
     await server.start()
     log.info("manager listening", address=f"{_host(settings.manager_address)}:{server.port}", tls=settings.tls)
-    works = [configurations.keep_sending(), fleet.keep_current()]
+    works = [
+        configurations.keep_sending(), fleet.keep_current(), mirror.keep_looking(), mirror.keep_listening(),
+    ]  # fmt: skip
     if gatehouse is not None and security.papers is not None:
         works.append(security.papers.keep_fresh(lambda request: _signed(gatehouse, request), lambda: None))
     try:
@@ -74,6 +89,7 @@ async def _serve(settings: ManagerSettings, database: Database) -> None:
         if enrolment is not None:
             await enrolment.stop()
         await server.stop()
+        await state.close()
         log.info("manager stopped")
 
 
@@ -106,9 +122,16 @@ async def _signed(gatehouse: Gatehouse, request: bytes) -> tuple[bytes, bytes]:
 
 
 def _seal(settings: ManagerSettings) -> PasswordSeal:
-    key = kept_secret(settings.data, "manager.key", lambda: os.urandom(KEY_BYTES))
+    path = settings.key_file or settings.data / "secrets" / "manager.key"
+    try:
+        key = (
+            path.read_bytes()
+            if settings.key_file
+            else kept_secret(settings.data, "manager.key", lambda: os.urandom(KEY_BYTES))
+        )
+    except OSError as error:
+        raise ConfigurationError(f"TELETRUNK_KEY_FILE: {path}: {error.strerror}") from None
     if len(key) != KEY_BYTES:
-        path = settings.data / "secrets" / "manager.key"
         raise ConfigurationError(f"{path} is not a key of {KEY_BYTES} bytes: put the right file back")
     return PasswordSeal(key)
 

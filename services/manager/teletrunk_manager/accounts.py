@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-from collections import OrderedDict
 
 import sqlalchemy as sa
 import structlog
@@ -22,8 +21,6 @@ from teletrunk_manager.storages import DEADLINE_S, Storages
 
 log = structlog.get_logger()
 
-_MOST_SIGN_INS = 100
-
 
 class Accounts:
     def __init__(self, database: Database, live: Live, configurations: Configurations, storages: Storages) -> None:
@@ -31,8 +28,6 @@ class Accounts:
         self._live = live
         self._configurations = configurations
         self._storages = storages
-        # Sign-in id to the Storage that runs it, the oldest first.
-        self._sign_ins: OrderedDict[str, str] = OrderedDict()
 
     # Signing in.
 
@@ -44,33 +39,29 @@ class Accounts:
         storage_id = self._storages.choose(request.storage_id)
         async with self._storages.dial(storage_id) as storage:
             answer = await storage.StartSignIn(store.StartSignInRequest(phone=phone), timeout=DEADLINE_S)
-        self._sign_ins[answer.sign_in_id] = storage_id
-        if len(self._sign_ins) > _MOST_SIGN_INS:
-            self._sign_ins.popitem(last=False)
-        return pb.StartAddAccountResponse(sign_in_id=answer.sign_in_id, code_sent_by=answer.code_sent_by)
+        # The id says where, so that any Manager can take the next step.
+        return pb.StartAddAccountResponse(
+            sign_in_id=f"{storage_id}:{answer.sign_in_id}", code_sent_by=answer.code_sent_by
+        )
 
     async def submit_code(self, request: pb.SubmitAccountCodeRequest) -> pb.SubmitAccountCodeResponse:
         """Signs in, or says that Telegram wants the two-step password too."""
-        question = store.SubmitCodeRequest(sign_in_id=request.sign_in_id, code=request.code)
-        async with self._storages.dial(self._place(request.sign_in_id)) as storage:
+        storage_id, sign_in_id = _place(request.sign_in_id)
+        question = store.SubmitCodeRequest(sign_in_id=sign_in_id, code=request.code)
+        async with self._storages.dial(storage_id) as storage:
             answer = await storage.SubmitCode(question, timeout=DEADLINE_S)
         if answer.WhichOneof("kind") == "password_needed":
             return pb.SubmitAccountCodeResponse(password_hint=answer.password_needed.hint)
-        return pb.SubmitAccountCodeResponse(account=await self._signed_in(request.sign_in_id, answer.signed_in))
+        return pb.SubmitAccountCodeResponse(account=await self._signed_in(storage_id, answer.signed_in))
 
     async def submit_password(self, request: pb.SubmitAccountPasswordRequest) -> pb.SubmitAccountPasswordResponse:
-        question = store.SubmitPasswordRequest(sign_in_id=request.sign_in_id, password=request.password)
-        async with self._storages.dial(self._place(request.sign_in_id)) as storage:
+        storage_id, sign_in_id = _place(request.sign_in_id)
+        question = store.SubmitPasswordRequest(sign_in_id=sign_in_id, password=request.password)
+        async with self._storages.dial(storage_id) as storage:
             answer = await storage.SubmitPassword(question, timeout=DEADLINE_S)
-        return pb.SubmitAccountPasswordResponse(account=await self._signed_in(request.sign_in_id, answer.signed_in))
+        return pb.SubmitAccountPasswordResponse(account=await self._signed_in(storage_id, answer.signed_in))
 
-    def _place(self, sign_in_id: str) -> str:
-        if sign_in_id not in self._sign_ins:
-            raise Unknown("this sign-in is over: start again")
-        return self._sign_ins[sign_in_id]
-
-    async def _signed_in(self, sign_in_id: str, signed_in: store.SignedIn) -> pb.Account:
-        storage_id = self._sign_ins.pop(sign_in_id)
+    async def _signed_in(self, storage_id: str, signed_in: store.SignedIn) -> pb.Account:
         account, before = await self._keep(signed_in, storage_id)
         log.info("account signed in", account_id=account.account_id, storage_id=storage_id)
         if before is not None and before[0] != storage_id:
@@ -138,6 +129,14 @@ class Accounts:
             reason=report.reason if report else "",
             trunks=trunks,
         )
+
+
+def _place(sign_in_id: str) -> tuple[str, str]:
+    """The Storage that runs a sign-in, and its own name for it. Raises `Unknown`."""
+    storage_id, colon, rest = sign_in_id.partition(":")
+    if not colon:
+        raise Unknown("there is no such sign-in: start again")
+    return storage_id, rest
 
 
 async def find_account(session: AsyncSession, text: str) -> Account:

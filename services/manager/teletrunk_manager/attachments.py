@@ -14,11 +14,13 @@ from teletrunk.errors import Refusal
 from teletrunk.identity import Identity
 from teletrunk.v1 import manager_pb2 as pb
 
+from teletrunk_manager.bans import BanList
 from teletrunk_manager.configurations import Configurations
 from teletrunk_manager.db.database import Database
 from teletrunk_manager.db.tables import Service
 from teletrunk_manager.live import Attached, Live
 from teletrunk_manager.mistakes import Mistake
+from teletrunk_manager.state import OutOfReach, SharedState
 
 log = structlog.get_logger()
 
@@ -27,11 +29,19 @@ _SILENCE_S = 15.0
 
 class Attachments:
     def __init__(
-        self, database: Database, live: Live, configurations: Configurations, silence: float = _SILENCE_S
+        self,
+        database: Database,
+        live: Live,
+        state: SharedState,
+        configurations: Configurations,
+        bans: BanList,
+        silence: float = _SILENCE_S,
     ) -> None:
         self._database = database
         self._live = live
+        self._state = state
         self._configurations = configurations
+        self._bans = bans
         self._silence = silence
 
     async def hold(
@@ -56,6 +66,8 @@ class Attachments:
             await session.merge(row)
         service = Attached(row.service_id, "worker" if row.kind == "worker" else "storage", row.address)
         self._live.attach(service)
+        with contextlib.suppress(OutOfReach):  # it is shown again with its next heartbeat
+            await self._state.take_service(service.service_id, service.holder, service.record())
         log.info("service attached", kind=row.kind, id=row.service_id, address=row.address)
         self._configurations.changed()
         return service
@@ -64,13 +76,32 @@ class Attachments:
         """Takes heartbeats; a stream that says nothing for too long is closed."""
         try:
             while (request := await _next(requests, self._silence)) is not None:
-                if request.WhichOneof("kind") == "heartbeat" and service.beat(request.heartbeat):
-                    self._configurations.changed()
+                kind = request.WhichOneof("kind")
+                if kind == "heartbeat":
+                    await self._beat(service, request.heartbeat)
+                elif kind == "banned" and service.kind == "worker":
+                    with contextlib.suppress(Refusal, Mistake):  # it is told again until it is in the configuration
+                        await self._bans.add(request.banned)
         finally:
-            service.outbox.put_nowait(None)
+            service.close()
+
+    async def _beat(self, service: Attached, heartbeat: pb.Heartbeat) -> None:
+        moved = service.beat(heartbeat)
+        try:
+            if not await self._state.show_service(service.service_id, service.holder, service.record()):
+                log.info("service has gone to another manager", kind=service.kind, id=service.service_id)
+                service.close()
+                return
+            await self._state.keep_lines((line.subscription_id, line.call_id) for line in heartbeat.lines)
+        except OutOfReach:
+            pass  # the mirror has said so, and shows everybody when it is back
+        if moved:
+            self._configurations.changed()
 
     async def _farewell(self, service: Attached) -> None:
         log.info("service detached", kind=service.kind, id=service.service_id)
+        with contextlib.suppress(OutOfReach):  # it lapses
+            await self._state.drop_service(service.service_id, service.holder)
         self._configurations.changed()
         with contextlib.suppress(Refusal):  # the transaction has logged it, and the time is a comfort only
             async with self._database.transaction() as session:

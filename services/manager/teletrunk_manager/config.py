@@ -13,6 +13,17 @@ class ManagerSettings(ServiceSettings):
 
     database_url: SecretStr | None = Field(None, description="SQLAlchemy URL; DATA/manager.db when not given.")
 
+    upgrade_database: bool = Field(
+        True, description="Whether the Manager changes an older schema at start; off: teletrunk db upgrade does."
+    )
+    redis_url: SecretStr | None = Field(
+        None, description="redis://... that several Managers share; one Manager alone needs none."
+    )
+    key_file: Path | None = Field(
+        None, description="The key that seals trunks' passwords, the same for all Managers; DATA/secrets/manager.key."
+    )
+    metrics_address: str | None = Field(None, description="host:port for Prometheus and for /live and /ready.")
+
     tls: bool = Field(
         False, description="Mutual TLS: certificates from this Manager's authority, for several machines."
     )
@@ -25,7 +36,7 @@ class ManagerSettings(ServiceSettings):
     )
     certificate_days: float = Field(90.0, gt=0, description="Life of the services' certificates.")
 
-    @field_validator("enrolment_address", "public_manager_address")
+    @field_validator("enrolment_address", "public_manager_address", "metrics_address")
     @classmethod
     def _address(cls, value: str | None) -> str | None:
         return None if value is None else checked_address(value)

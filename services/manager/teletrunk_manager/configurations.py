@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import time
 from dataclasses import dataclass
 
 import sqlalchemy as sa
@@ -11,12 +13,14 @@ from teletrunk.errors import Refusal
 from teletrunk.v1 import manager_pb2 as pb
 
 from teletrunk_manager.db.database import Database
-from teletrunk_manager.db.tables import Account, Assignment, Drain, Member, Trunk
+from teletrunk_manager.db.tables import Account, Assignment, BannedAddress, Drain, Member, Trunk
 from teletrunk_manager.live import Live
+from teletrunk_manager.state import OutOfReach, SharedState
 
 log = structlog.get_logger()
 
 _RETRY_S = 1.0
+_AFRESH_S = 10.0
 
 
 def assignment(account: Account, live: Live) -> pb.SessionAssignment:
@@ -37,20 +41,32 @@ class Configurations:
     that fails then does not spoil the answer to the change that was made.
     """
 
-    def __init__(self, database: Database, live: Live) -> None:
+    def __init__(self, database: Database, live: Live, state: SharedState) -> None:
         self._database = database
         self._live = live
+        self._state = state
         self._changed = asyncio.Event()
+        self._untold = False
 
     def changed(self) -> None:
-        """An account, a trunk, a session's place or the attached Workers have changed."""
+        """An account, a trunk, a ban, a session's place or the attached Workers have changed, by us."""
+        self._untold = True
+        self._changed.set()
+
+    def heard(self) -> None:
+        """The same, by another Manager."""
         self._changed.set()
 
     async def keep_sending(self) -> None:
         """Runs until cancelled."""
         while True:
-            await self._changed.wait()
+            with contextlib.suppress(TimeoutError):  # a ban has run out; another Manager's word was lost
+                await asyncio.wait_for(self._changed.wait(), _AFRESH_S)
             self._changed.clear()
+            if self._untold:
+                self._untold = False
+                with contextlib.suppress(OutOfReach):  # then the others find out with their next look
+                    await self._state.announce()
             try:
                 current = await self._read()
             except Refusal:
@@ -59,9 +75,9 @@ class Configurations:
                 await asyncio.sleep(_RETRY_S)
                 continue
             # The Storages first: a Worker must not be sent to a session before it may use it.
-            for storage in self._live.of_kind("storage"):
+            for storage in self._live.here("storage"):
                 storage.configure(pb.AttachResponse(storage=current.of_storages()))
-            for worker in self._live.of_kind("worker"):
+            for worker in self._live.here("worker"):
                 worker.configure(pb.AttachResponse(worker=current.of_worker(worker.service_id, self._live)))
 
     async def _read(self) -> Current:
@@ -71,12 +87,14 @@ class Configurations:
             assigned = (await session.scalars(sa.select(Assignment))).all()
             draining = (await session.scalars(sa.select(Drain.worker_id))).all()
             members = (await session.scalars(sa.select(Member).where(Member.kind == "worker"))).all()
+            banned = sa.select(BannedAddress).where(BannedAddress.until > time.time()).order_by(BannedAddress.network)
+            bans = [pb.Ban(network=b.network, until=b.until, times=b.times) for b in await session.scalars(banned)]
         workers: dict[str, set[str]] = {}
         for row in assigned:
             workers.setdefault(row.account_id, set()).add(row.worker_id)
         revoked = {member.service_id for member in members if member.revoked}
         known = {member.service_id for member in members} | {w.service_id for w in self._live.of_kind("worker")}
-        return Current(list(accounts), list(trunks), workers, frozenset(known - revoked), frozenset(draining))
+        return Current(list(accounts), list(trunks), workers, frozenset(known - revoked), frozenset(draining), bans)
 
 
 @dataclass(frozen=True)
@@ -88,6 +106,7 @@ class Current:
     assigned: dict[str, set[str]]  # account id to the Workers that may use it; none: all may
     workers: frozenset[str]
     draining: frozenset[str]
+    bans: list[pb.Ban]
 
     def _may_use(self, worker_id: str, account_id: str) -> bool:
         return worker_id in self.assigned.get(account_id, self.workers)
@@ -95,12 +114,25 @@ class Current:
     def of_worker(self, worker_id: str, live: Live) -> pb.WorkerConfig:
         usable = [account for account in self.accounts if self._may_use(worker_id, account.account_id)]
         sessions = [assignment(account, live) for account in usable]
+        homes = self._homes(live)
+        for session in sessions:
+            session.elsewhere = bool(homes.get(session.account_id)) and worker_id not in homes[session.account_id]
         ids = {account.account_id for account in usable}
         return pb.WorkerConfig(
             sessions=[session for session in sessions if session.storage_address],
             trunk_ids=[trunk.trunk_id for trunk in self.trunks if trunk.account_id in ids],
             draining=worker_id in self.draining,
+            bans=self.bans,
         )
+
+    def _homes(self, live: Live) -> dict[str, set[str]]:
+        """The Workers at which an account's PBX is registered."""
+        account_of = {trunk.trunk_id: trunk.account_id for trunk in self.trunks}
+        homes: dict[str, set[str]] = {}
+        for worker in live.of_kind("worker"):
+            for trunk_id in worker.heartbeat.registered_trunk_ids:
+                homes.setdefault(account_of.get(trunk_id, ""), set()).add(worker.service_id)
+        return homes
 
     def of_storages(self) -> pb.StorageConfig:
         """The same for all: any of them may come to run any session of their vault."""

@@ -63,8 +63,7 @@ class Fleet:
         members = frozenset(Identity(_kind(row.kind), row.service_id) for row in rows)
         gone, self._members = self._members - members, members
         for identity in gone:
-            if attached := self._live.find(identity.id):
-                attached.outbox.put_nowait(None)
+            self._live.drop(identity.id)
         if gone:
             self._configurations.changed()
 

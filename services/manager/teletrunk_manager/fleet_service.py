@@ -7,13 +7,15 @@ from typing import Any
 from teletrunk.v1 import fleet_pb2 as pb
 from teletrunk.v1 import fleet_pb2_grpc
 
+from teletrunk_manager.bans import BanList
 from teletrunk_manager.fleet import Fleet
 from teletrunk_manager.mistakes import explaining
 from teletrunk_manager.trunks import Trunks
 
 
 class FleetService(fleet_pb2_grpc.FleetServiceServicer):
-    def __init__(self, fleet: Fleet, trunks: Trunks) -> None:
+    def __init__(self, fleet: Fleet, trunks: Trunks, bans: BanList) -> None:
+        self._bans = bans
         self._fleet = fleet
         self._trunks = trunks
 
@@ -40,6 +42,15 @@ class FleetService(fleet_pb2_grpc.FleetServiceServicer):
     async def Trust(self, request: pb.TrustRequest, context: Any) -> pb.TrustResponse:
         await self._trunks.trust(request.trunk, list(request.addresses))
         return pb.TrustResponse()
+
+    @explaining
+    async def ListBans(self, request: pb.ListBansRequest, context: Any) -> pb.ListBansResponse:
+        return pb.ListBansResponse(bans=await self._bans.all())
+
+    @explaining
+    async def LiftBan(self, request: pb.LiftBanRequest, context: Any) -> pb.LiftBanResponse:
+        await self._bans.lift(request.address)
+        return pb.LiftBanResponse()
 
 
 class EnrolmentService(fleet_pb2_grpc.EnrolmentServiceServicer):

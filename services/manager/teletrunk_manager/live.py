@@ -1,39 +1,75 @@
-"""Who is attached now, and what they last said. In memory: one Manager."""
+"""Who is attached now, and what they last said: to us, and to the other Managers."""
 
 from __future__ import annotations
 
 import asyncio
+import secrets
 import time
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
+from teletrunk.v1 import live_pb2
 from teletrunk.v1 import manager_pb2 as pb
 
 Kind = Literal["worker", "storage"]
 
 
 @dataclass(eq=False)
-class Attached:
-    """One service's open stream. None in the outbox closes it."""
+class Seen:
+    """A service that is attached to some Manager."""
 
     service_id: str
     kind: Kind
     address: str
-    outbox: asyncio.Queue[pb.AttachResponse | None] = field(default_factory=asyncio.Queue)
     heartbeat: pb.Heartbeat = field(default_factory=pb.Heartbeat)
     seen_at: float = field(default_factory=time.time)
-    # The configuration that was sent last.
-    config: pb.AttachResponse | None = None
 
     def report_of(self, session_id: str) -> pb.SessionReport | None:
         return next((report for report in self.heartbeat.sessions if report.session_id == session_id), None)
 
+    def record(self) -> bytes:
+        """As other Managers read it."""
+        return live_pb2.LiveService(
+            service_id=self.service_id,
+            kind=self.kind,
+            address=self.address,
+            seen_at=self.seen_at,
+            heartbeat=self.heartbeat,
+        ).SerializeToString()
+
+    @classmethod
+    def of_record(cls, record: bytes) -> Seen:
+        said = live_pb2.LiveService.FromString(record)
+        kind: Kind = "worker" if said.kind == "worker" else "storage"
+        return cls(said.service_id, kind, said.address, said.heartbeat, said.seen_at)
+
+    def matters_like(self, other: Seen | None) -> bool:
+        """Whether configurations that are made with one are right with the other."""
+        return (
+            other is not None
+            and self.address == other.address
+            and list(self.heartbeat.sessions) == list(other.heartbeat.sessions)
+            and list(self.heartbeat.registered_trunk_ids) == list(other.heartbeat.registered_trunk_ids)
+        )
+
+
+@dataclass(eq=False)
+class Attached(Seen):
+    """One service's open stream to us. None in the outbox closes it."""
+
+    # Tells this stream from every other one of the same service.
+    holder: str = field(default_factory=lambda: secrets.token_hex(8))
+    outbox: asyncio.Queue[pb.AttachResponse | None] = field(default_factory=asyncio.Queue)
+    # The configuration that was sent last.
+    config: pb.AttachResponse | None = None
+
     def beat(self, heartbeat: pb.Heartbeat) -> bool:
-        """Returns whether the sessions are in other states than before."""
-        moved = list(heartbeat.sessions) != list(self.heartbeat.sessions)
+        """Returns whether anybody's configuration may be another now."""
+        before = Seen(self.service_id, self.kind, self.address, self.heartbeat)
         self.heartbeat, self.seen_at = heartbeat, time.time()
         self.outbox.put_nowait(pb.AttachResponse(pulse=pb.Pulse()))
-        return moved
+        return not self.matters_like(before)
 
     def configure(self, config: pb.AttachResponse) -> None:
         """Sends the configuration, unless it is what the service has already."""
@@ -41,44 +77,66 @@ class Attached:
             self.config = config
             self.outbox.put_nowait(config)
 
+    def close(self) -> None:
+        self.outbox.put_nowait(None)
+
 
 class Live:
     """The attached services, by id."""
 
     def __init__(self) -> None:
-        self._all: dict[str, Attached] = {}
+        self._here: dict[str, Attached] = {}
+        self._elsewhere: dict[str, Seen] = {}
 
     def attach(self, service: Attached) -> None:
         """The newest stream of a service is the one that counts; an older one is closed."""
-        if old := self._all.pop(service.service_id, None):
-            old.outbox.put_nowait(None)
-        self._all[service.service_id] = service
+        if old := self._here.pop(service.service_id, None):
+            old.close()
+        self._here[service.service_id] = service
+        self._elsewhere.pop(service.service_id, None)
 
     def detach(self, service: Attached) -> bool:
         """False when a newer stream has taken its place already."""
-        current = self._all.get(service.service_id) is service
+        current = self._here.get(service.service_id) is service
         if current:
-            del self._all[service.service_id]
+            del self._here[service.service_id]
         return current
+
+    def see(self, others: Iterable[Seen]) -> bool:
+        """All services that the Managers together have. Returns whether configurations may be others now."""
+        before = self._elsewhere
+        self._elsewhere = {seen.service_id: seen for seen in others if seen.service_id not in self._here}
+        same = before.keys() == self._elsewhere.keys()
+        return not (same and all(seen.matters_like(before[name]) for name, seen in self._elsewhere.items()))
 
     def close(self) -> None:
         """Ends every stream."""
-        for service in self._all.values():
-            service.outbox.put_nowait(None)
+        for service in self._here.values():
+            service.close()
 
-    def find(self, service_id: str) -> Attached | None:
-        return self._all.get(service_id)
+    def find(self, service_id: str) -> Seen | None:
+        return self._here.get(service_id) or self._elsewhere.get(service_id)
 
-    def of_kind(self, kind: Kind) -> list[Attached]:
-        return [service for service in self._all.values() if service.kind == kind]
+    def here(self, kind: Kind | None = None) -> list[Attached]:
+        """Those whose stream we hold."""
+        return [service for service in self._here.values() if kind in (None, service.kind)]
 
-    def place(self, session_id: str, home: str) -> Attached | None:
+    def drop(self, service_id: str) -> None:
+        """Ends the stream of a service, if it is with us."""
+        if service := self._here.get(service_id):
+            service.close()
+
+    def of_kind(self, kind: Kind) -> list[Seen]:
+        everywhere = [*self._here.values(), *self._elsewhere.values()]
+        return [service for service in everywhere if service.kind == kind]
+
+    def place(self, session_id: str, home: str) -> Seen | None:
         """The Storage that runs a session: any that says so, else the one where it was signed in, if attached."""
         for storage in self.of_kind("storage"):
             report = storage.report_of(session_id)
             if report is not None and report.state == pb.SESSION_STATE_ACTIVE:
                 return storage
-        return self._all.get(home)
+        return self.find(home)
 
     def session(self, session_id: str, home: str) -> pb.SessionReport | None:
         """What is last said of a session by the Storage in its place."""

@@ -23,11 +23,21 @@ from teletrunk_manager.domain.tiers import tiers
 from teletrunk_manager.fleet import Fleet
 from teletrunk_manager.live import Live
 from teletrunk_manager.mistakes import Mistake, explaining
+from teletrunk_manager.subscriptions import Subscriptions
 from teletrunk_manager.trunks import Trunks
 
 
 class ManagerService(manager_pb2_grpc.ManagerServiceServicer):
-    def __init__(self, database: Database, live: Live, trunks: Trunks, attachments: Attachments, fleet: Fleet) -> None:
+    def __init__(
+        self,
+        database: Database,
+        live: Live,
+        trunks: Trunks,
+        attachments: Attachments,
+        fleet: Fleet,
+        subscriptions: Subscriptions,
+    ) -> None:
+        self._subscriptions = subscriptions
         self._fleet = fleet
         self._database = database
         self._live = live
@@ -64,12 +74,17 @@ class ManagerService(manager_pb2_grpc.ManagerServiceServicer):
         if parse_called(request.called) is None:
             raise Refusal("user-not-found", "not a phone, @username or user id")
         self._require_active(account)
+        if not request.registered:
+            raise Refusal("not-registered")
+        permit = await self._subscriptions.permit(account, request.call_id)
         return pb.RouteCallResponse(
             trunk_id=trunk.trunk_id,
             account_id=account.account_id,
             session=assignment(account, self._live),
             codecs=trunk.codecs.split(","),
             steps=[asked, _step("manager", "worker", f"route: account {account.phone or account.username}")],
+            line=permit.line,
+            longest_seconds=permit.longest_seconds,
         )
 
     def _require_active(self, account: Account) -> None:
@@ -94,6 +109,7 @@ class ManagerService(manager_pb2_grpc.ManagerServiceServicer):
             found = await session.scalars(sa.select(Trunk).where(Trunk.account_id == account.account_id))
             order = tiers(found.all())
         await self._fleet.require_assigned(account.account_id, request.worker_id)
+        permit = await self._subscriptions.permit(account, request.call_id)
         text = f"route: account {account.phone or account.username}, {sum(map(len, order))} trunk(s)"
         return pb.RouteIncomingResponse(
             account_id=account.account_id,
@@ -101,6 +117,8 @@ class ManagerService(manager_pb2_grpc.ManagerServiceServicer):
             caller_id=caller_id(request.caller),
             caller_name=caller_name(request.caller),
             steps=[asked, _step("manager", "worker", text)],
+            line=permit.line,
+            longest_seconds=permit.longest_seconds,
         )
 
     @explaining
@@ -109,19 +127,34 @@ class ManagerService(manager_pb2_grpc.ManagerServiceServicer):
         if not record.call_id:
             raise Mistake("a call's record needs the call's id")
         self._fleet.require_own(identity_of(context), record.worker_id)
-        row = Call(
-            call_id=record.call_id,
-            account_id=record.account_id,
-            invited_at=record.invited_at,
-            record=record.SerializeToString(),
-        )
         async with self._database.transaction() as session:
-            await session.merge(row)
+            await session.merge(_row(record))
+        await self._subscriptions.ended(record.account_id, record.call_id)
         return pb.ReportCallResponse()
 
     @explaining
     async def Renew(self, request: pb.RenewRequest, context: Any) -> pb.RenewResponse:
         return self._fleet.renew(identity_of(context), request.signing_request)
+
+
+def _row(record: call_pb2.CallRecord) -> Call:
+    return Call(
+        call_id=record.call_id,
+        account_id=record.account_id,
+        trunk_id=record.trunk_id,
+        worker_id=record.worker_id,
+        to_telegram=record.direction == call_pb2.DIRECTION_SIP_TO_TELEGRAM,
+        caller=record.caller,
+        called=record.called,
+        invited_at=record.invited_at,
+        ringing_at=record.ringing_at,
+        answered_at=record.answered_at,
+        ended_at=record.ended_at,
+        ended_by=record.ended_by,
+        error_id=record.error_id,
+        sip_status=record.sip_status,
+        record=record.SerializeToString(),
+    )
 
 
 def _target(trunk: Trunk) -> pb.IncomingTarget:

@@ -55,9 +55,9 @@ async def serve(settings: StorageSettings) -> None:
     manager = ManagerLink(settings.manager_address, security, hello, sessions, grants)
     works = [manager.stay_attached(), sessions.follow()]
     if security.papers is not None:
-        works.append(security.papers.keep_fresh(manager.renew, manager.redial))
+        works.append(security.papers.keep_fresh(manager.way.renew, manager.way.redial))
     await running.until_stopped(*works)
-    await manager.close()
+    await manager.way.close()
     await server.stop()
     await service.settle()
     await sign_ins.close()

@@ -19,6 +19,7 @@ from teletrunk_worker.call.rim import Rim
 from teletrunk_worker.calls import Calls
 from teletrunk_worker.config import WorkerSettings
 from teletrunk_worker.edge.bans import Bans
+from teletrunk_worker.edge.bindings_file import BindingsFile
 from teletrunk_worker.edge.edge import Edge
 from teletrunk_worker.legs.supervisor import HostPool
 from teletrunk_worker.legs.wire import Message
@@ -85,14 +86,38 @@ async def serve(settings: WorkerSettings) -> None:
         # A Worker that drains watches no session: Telegram's calls then go to others, or are told that nobody is there.
         storages.configure(pb.WorkerConfig() if calls.draining else config)
         edge.registrar.keep_only(set(config.trunk_ids))
+        edge.bans.take((ban.network, ban.until, ban.times) for ban in config.bans)
 
     def renewed() -> None:
-        manager.redial()
+        manager.way.redial()
         storages.redial()
+
+    def load_now() -> pb.Heartbeat:
+        return pb.Heartbeat(
+            active_calls=calls.count,
+            registrations=edge.registrar.count,
+            lines=calls.lines(),
+            registered_trunk_ids=edge.registrar.trunk_ids(),
+        )
+
+    bindings = BindingsFile(settings.data / "bindings.json", edge.registrar)
+    bindings.load(edge.flow_of)
+    registered = edge.registrar.trunk_ids()
+
+    def on_registration() -> None:
+        nonlocal registered
+        bindings.note()
+        if registered != (registered := edge.registrar.trunk_ids()):
+            manager.has_news()
 
     storages.on_incoming = calls.on_incoming
     manager.on_config = on_config
-    manager.load = lambda: pb.Heartbeat(active_calls=calls.count, registrations=edge.registrar.count)
+    manager.load = load_now
+    manager.new_bans = lambda: [
+        pb.Ban(network=network, until=until, times=times) for network, until, times in edge.bans.unconfirmed()
+    ]
+    edge.on_ban = manager.has_news
+    edge.registrar.changed = on_registration
     await sip_hosts.start(configure_sip_host)
     await telegram_hosts.start(lambda index: None)
     log.info("worker listening", sip=f"{settings.listen[0]}:{edge.port}")
@@ -106,15 +131,16 @@ async def serve(settings: WorkerSettings) -> None:
 
     works = [manager.stay_attached(), manager.deliver_records(), leave_when_drained()]
     if security.papers is not None:
-        works.append(security.papers.keep_fresh(manager.renew, renewed))
+        works.append(security.papers.keep_fresh(manager.way.renew, renewed))
     await running.until_stopped(*works, before_cancel=lambda: calls.drain(settings.drain_seconds))
     await calls.close()
     await manager.deliver_last_records()
+    bindings.write()
     await edge.close()
     await sip_hosts.close()
     await telegram_hosts.close()
     await storages.close()
-    await manager.close()
+    await manager.way.close()
 
 
 def main() -> None:

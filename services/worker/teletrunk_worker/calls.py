@@ -46,6 +46,10 @@ class Calls:
     def count(self) -> int:
         return len(self._runners)
 
+    def lines(self) -> list[manager_pb2.Line]:
+        """What the calls that live occupy."""
+        return [runner.line for runner in self._runners.values() if runner.line is not None]
+
     def configure(self, config: manager_pb2.WorkerConfig) -> bool:
         """The Manager's word. Returns whether a drain begins with it."""
         begins = config.draining and self._configured and not self._draining
@@ -87,13 +91,20 @@ class Calls:
         self._check_room()
         call_id = _new_call_id()
         received_at = time.time()
-        route = await self.rim.manager.route_call(call_id, invite.credentials, invite.source_address, invite.called)
+        route = await self.rim.manager.route_call(
+            call_id,
+            invite.credentials,
+            invite.source_address,
+            invite.called,
+            registered=self.rim.edge.registrar.knows(invite.credentials.username),
+        )
         if not self.rim.edge.registrar.bindings(route.trunk_id):
             raise Refusal("not-registered")
         if not route.session.storage_address:
             raise Refusal("no-active-session")
         runner = CallRunner(self.rim, call_id, route.session, from_sip=True)
         runner.called = invite.called
+        runner.allow(route)
         record = runner.recorder.record
         record.invited_at = received_at
         record.account_id, record.trunk_id, record.storage_id = (
@@ -154,6 +165,7 @@ class Calls:
             return
         for step in route.steps:
             runner.recorder.add_step(step)
+        runner.allow(route)
         name = route.caller_name.replace('"', "").replace("\\", "")
         host, port = self.rim.edge.public
         runner.caller_header = f'"{name}" <sip:{route.caller_id}@{host}:{port}>'

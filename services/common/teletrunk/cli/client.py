@@ -13,7 +13,7 @@ import typer
 from teletrunk import rpc
 from teletrunk.cli.output import plain
 from teletrunk.config import ServiceSettings, load
-from teletrunk.v1 import admin_pb2_grpc, fleet_pb2_grpc
+from teletrunk.v1 import admin_pb2_grpc, fleet_pb2_grpc, subscription_pb2_grpc
 
 Answer = TypeVar("Answer")
 Admin = Any  # the generated stub's asynchronous form
@@ -28,6 +28,11 @@ def ask(work: Callable[[Admin], Awaitable[Answer]]) -> Answer:
 def ask_fleet(work: Callable[[Admin], Awaitable[Answer]]) -> Answer:
     """The same with the Manager's FleetService."""
     return _ask(fleet_pb2_grpc.FleetServiceStub, work)
+
+
+def ask_subscriptions(work: Callable[[Admin], Awaitable[Answer]]) -> Answer:
+    """The same with the Manager's SubscriptionService."""
+    return _ask(subscription_pb2_grpc.SubscriptionServiceStub, work)
 
 
 def _ask(stub: Callable[[Any], Any], work: Callable[[Admin], Awaitable[Answer]]) -> Answer:

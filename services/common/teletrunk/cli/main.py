@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from teletrunk import __version__
-from teletrunk.cli import account, call, service, trunk
+from teletrunk.cli import account, ban, call, service, subscription, trunk
 from teletrunk.cli.errors_doc import document
 from teletrunk.cli.explain import explain
 from teletrunk.cli.stack import SERVICES, Stack
@@ -30,6 +30,10 @@ app.add_typer(trunk.app, name="trunk", help="Trunks: what a PBX registers with."
 app.add_typer(service.worker_app, name="worker", help="Workers: run one, or list those attached.")
 app.add_typer(service.storage_app, name="storage", help="Session Storages that are attached.")
 app.add_typer(call.app, name="call", help="Call records.")
+app.add_typer(subscription.app, name="subscription", help="Plans: how much accounts may call.")
+app.add_typer(ban.app, name="ban", help="Addresses that guessed and are turned away.")
+database_app = typer.Typer(no_args_is_help=True)
+app.add_typer(database_app, name="db", help="The Manager's database.")
 app.command()(explain)
 
 
@@ -47,6 +51,17 @@ def manager() -> None:
 def session_store() -> None:
     """Runs the Session Storage alone."""
     _serve("session-store")
+
+
+@database_app.command("upgrade")
+def upgrade() -> None:
+    """Brings the database to this version's schema; for Managers that are told not to do it themselves."""
+    typer.echo(importlib.import_module(f"{SERVICES['manager']}.upgrade").upgrade())
+
+
+@database_app.callback()
+def database() -> None:
+    """The Manager's database."""
 
 
 @service.worker_app.callback(invoke_without_command=True)

@@ -22,41 +22,50 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from teletrunk.v1 import manager_pb2 as teletrunk_dot_v1_dot_manager__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18teletrunk/v1/fleet.proto\x12\x0cteletrunk.v1\".\n\rInviteRequest\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0f\n\x07\x63omment\x18\x02 \x01(\t\"8\n\x0eInviteResponse\x12\x12\n\ninvitation\x18\x01 \x01(\t\x12\x12\n\nexpires_at\x18\x02 \x01(\x01\"#\n\rRevokeRequest\x12\x12\n\nservice_id\x18\x01 \x01(\t\"\x10\n\x0eRevokeResponse\"4\n\rAssignRequest\x12\x0f\n\x07\x61\x63\x63ount\x18\x01 \x01(\t\x12\x12\n\nworker_ids\x18\x02 \x03(\t\"\x10\n\x0e\x41ssignResponse\"-\n\x0c\x44rainRequest\x12\x11\n\tworker_id\x18\x01 \x01(\t\x12\n\n\x02on\x18\x02 \x01(\x08\"\x0f\n\rDrainResponse\"0\n\x0cTrustRequest\x12\r\n\x05trunk\x18\x01 \x01(\t\x12\x11\n\taddresses\x18\x02 \x03(\t\"\x0f\n\rTrustResponse\"K\n\x0c\x45nrolRequest\x12\x0e\n\x06secret\x18\x01 \x01(\t\x12\x12\n\nservice_id\x18\x02 \x01(\t\x12\x17\n\x0fsigning_request\x18\x03 \x01(\x0c\"7\n\rEnrolResponse\x12\x13\n\x0b\x63\x65rtificate\x18\x01 \x01(\x0c\x12\x11\n\tauthority\x18\x02 \x01(\x0c\x32\xe1\x02\n\x0c\x46leetService\x12\x43\n\x06Invite\x12\x1b.teletrunk.v1.InviteRequest\x1a\x1c.teletrunk.v1.InviteResponse\x12\x43\n\x06Revoke\x12\x1b.teletrunk.v1.RevokeRequest\x1a\x1c.teletrunk.v1.RevokeResponse\x12\x43\n\x06\x41ssign\x12\x1b.teletrunk.v1.AssignRequest\x1a\x1c.teletrunk.v1.AssignResponse\x12@\n\x05\x44rain\x12\x1a.teletrunk.v1.DrainRequest\x1a\x1b.teletrunk.v1.DrainResponse\x12@\n\x05Trust\x12\x1a.teletrunk.v1.TrustRequest\x1a\x1b.teletrunk.v1.TrustResponse2T\n\x10\x45nrolmentService\x12@\n\x05\x45nrol\x12\x1a.teletrunk.v1.EnrolRequest\x1a\x1b.teletrunk.v1.EnrolResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18teletrunk/v1/fleet.proto\x12\x0cteletrunk.v1\x1a\x1ateletrunk/v1/manager.proto\".\n\rInviteRequest\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0f\n\x07\x63omment\x18\x02 \x01(\t\"8\n\x0eInviteResponse\x12\x12\n\ninvitation\x18\x01 \x01(\t\x12\x12\n\nexpires_at\x18\x02 \x01(\x01\"#\n\rRevokeRequest\x12\x12\n\nservice_id\x18\x01 \x01(\t\"\x10\n\x0eRevokeResponse\"4\n\rAssignRequest\x12\x0f\n\x07\x61\x63\x63ount\x18\x01 \x01(\t\x12\x12\n\nworker_ids\x18\x02 \x03(\t\"\x10\n\x0e\x41ssignResponse\"-\n\x0c\x44rainRequest\x12\x11\n\tworker_id\x18\x01 \x01(\t\x12\n\n\x02on\x18\x02 \x01(\x08\"\x0f\n\rDrainResponse\"0\n\x0cTrustRequest\x12\r\n\x05trunk\x18\x01 \x01(\t\x12\x11\n\taddresses\x18\x02 \x03(\t\"\x0f\n\rTrustResponse\"K\n\x0c\x45nrolRequest\x12\x0e\n\x06secret\x18\x01 \x01(\t\x12\x12\n\nservice_id\x18\x02 \x01(\t\x12\x17\n\x0fsigning_request\x18\x03 \x01(\x0c\"7\n\rEnrolResponse\x12\x13\n\x0b\x63\x65rtificate\x18\x01 \x01(\x0c\x12\x11\n\tauthority\x18\x02 \x01(\x0c\"\x11\n\x0fListBansRequest\"3\n\x10ListBansResponse\x12\x1f\n\x04\x62\x61ns\x18\x01 \x03(\x0b\x32\x11.teletrunk.v1.Ban\"!\n\x0eLiftBanRequest\x12\x0f\n\x07\x61\x64\x64ress\x18\x01 \x01(\t\"\x11\n\x0fLiftBanResponse2\xf4\x03\n\x0c\x46leetService\x12\x43\n\x06Invite\x12\x1b.teletrunk.v1.InviteRequest\x1a\x1c.teletrunk.v1.InviteResponse\x12\x43\n\x06Revoke\x12\x1b.teletrunk.v1.RevokeRequest\x1a\x1c.teletrunk.v1.RevokeResponse\x12\x43\n\x06\x41ssign\x12\x1b.teletrunk.v1.AssignRequest\x1a\x1c.teletrunk.v1.AssignResponse\x12@\n\x05\x44rain\x12\x1a.teletrunk.v1.DrainRequest\x1a\x1b.teletrunk.v1.DrainResponse\x12@\n\x05Trust\x12\x1a.teletrunk.v1.TrustRequest\x1a\x1b.teletrunk.v1.TrustResponse\x12I\n\x08ListBans\x12\x1d.teletrunk.v1.ListBansRequest\x1a\x1e.teletrunk.v1.ListBansResponse\x12\x46\n\x07LiftBan\x12\x1c.teletrunk.v1.LiftBanRequest\x1a\x1d.teletrunk.v1.LiftBanResponse2T\n\x10\x45nrolmentService\x12@\n\x05\x45nrol\x12\x1a.teletrunk.v1.EnrolRequest\x1a\x1b.teletrunk.v1.EnrolResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'teletrunk.v1.fleet_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_INVITEREQUEST']._serialized_start=42
-  _globals['_INVITEREQUEST']._serialized_end=88
-  _globals['_INVITERESPONSE']._serialized_start=90
-  _globals['_INVITERESPONSE']._serialized_end=146
-  _globals['_REVOKEREQUEST']._serialized_start=148
-  _globals['_REVOKEREQUEST']._serialized_end=183
-  _globals['_REVOKERESPONSE']._serialized_start=185
-  _globals['_REVOKERESPONSE']._serialized_end=201
-  _globals['_ASSIGNREQUEST']._serialized_start=203
-  _globals['_ASSIGNREQUEST']._serialized_end=255
-  _globals['_ASSIGNRESPONSE']._serialized_start=257
-  _globals['_ASSIGNRESPONSE']._serialized_end=273
-  _globals['_DRAINREQUEST']._serialized_start=275
-  _globals['_DRAINREQUEST']._serialized_end=320
-  _globals['_DRAINRESPONSE']._serialized_start=322
-  _globals['_DRAINRESPONSE']._serialized_end=337
-  _globals['_TRUSTREQUEST']._serialized_start=339
-  _globals['_TRUSTREQUEST']._serialized_end=387
-  _globals['_TRUSTRESPONSE']._serialized_start=389
-  _globals['_TRUSTRESPONSE']._serialized_end=404
-  _globals['_ENROLREQUEST']._serialized_start=406
-  _globals['_ENROLREQUEST']._serialized_end=481
-  _globals['_ENROLRESPONSE']._serialized_start=483
-  _globals['_ENROLRESPONSE']._serialized_end=538
-  _globals['_FLEETSERVICE']._serialized_start=541
-  _globals['_FLEETSERVICE']._serialized_end=894
-  _globals['_ENROLMENTSERVICE']._serialized_start=896
-  _globals['_ENROLMENTSERVICE']._serialized_end=980
+  _globals['_INVITEREQUEST']._serialized_start=70
+  _globals['_INVITEREQUEST']._serialized_end=116
+  _globals['_INVITERESPONSE']._serialized_start=118
+  _globals['_INVITERESPONSE']._serialized_end=174
+  _globals['_REVOKEREQUEST']._serialized_start=176
+  _globals['_REVOKEREQUEST']._serialized_end=211
+  _globals['_REVOKERESPONSE']._serialized_start=213
+  _globals['_REVOKERESPONSE']._serialized_end=229
+  _globals['_ASSIGNREQUEST']._serialized_start=231
+  _globals['_ASSIGNREQUEST']._serialized_end=283
+  _globals['_ASSIGNRESPONSE']._serialized_start=285
+  _globals['_ASSIGNRESPONSE']._serialized_end=301
+  _globals['_DRAINREQUEST']._serialized_start=303
+  _globals['_DRAINREQUEST']._serialized_end=348
+  _globals['_DRAINRESPONSE']._serialized_start=350
+  _globals['_DRAINRESPONSE']._serialized_end=365
+  _globals['_TRUSTREQUEST']._serialized_start=367
+  _globals['_TRUSTREQUEST']._serialized_end=415
+  _globals['_TRUSTRESPONSE']._serialized_start=417
+  _globals['_TRUSTRESPONSE']._serialized_end=432
+  _globals['_ENROLREQUEST']._serialized_start=434
+  _globals['_ENROLREQUEST']._serialized_end=509
+  _globals['_ENROLRESPONSE']._serialized_start=511
+  _globals['_ENROLRESPONSE']._serialized_end=566
+  _globals['_LISTBANSREQUEST']._serialized_start=568
+  _globals['_LISTBANSREQUEST']._serialized_end=585
+  _globals['_LISTBANSRESPONSE']._serialized_start=587
+  _globals['_LISTBANSRESPONSE']._serialized_end=638
+  _globals['_LIFTBANREQUEST']._serialized_start=640
+  _globals['_LIFTBANREQUEST']._serialized_end=673
+  _globals['_LIFTBANRESPONSE']._serialized_start=675
+  _globals['_LIFTBANRESPONSE']._serialized_end=692
+  _globals['_FLEETSERVICE']._serialized_start=695
+  _globals['_FLEETSERVICE']._serialized_end=1195
+  _globals['_ENROLMENTSERVICE']._serialized_start=1197
+  _globals['_ENROLMENTSERVICE']._serialized_end=1281
 # @@protoc_insertion_point(module_scope)

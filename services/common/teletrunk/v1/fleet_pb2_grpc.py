@@ -60,6 +60,16 @@ class FleetServiceStub:
                 request_serializer=teletrunk_dot_v1_dot_fleet__pb2.TrustRequest.SerializeToString,
                 response_deserializer=teletrunk_dot_v1_dot_fleet__pb2.TrustResponse.FromString,
                 _registered_method=True)
+        self.ListBans = channel.unary_unary(
+                '/teletrunk.v1.FleetService/ListBans',
+                request_serializer=teletrunk_dot_v1_dot_fleet__pb2.ListBansRequest.SerializeToString,
+                response_deserializer=teletrunk_dot_v1_dot_fleet__pb2.ListBansResponse.FromString,
+                _registered_method=True)
+        self.LiftBan = channel.unary_unary(
+                '/teletrunk.v1.FleetService/LiftBan',
+                request_serializer=teletrunk_dot_v1_dot_fleet__pb2.LiftBanRequest.SerializeToString,
+                response_deserializer=teletrunk_dot_v1_dot_fleet__pb2.LiftBanResponse.FromString,
+                _registered_method=True)
 
 
 class FleetServiceServicer:
@@ -101,6 +111,19 @@ class FleetServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListBans(self, request, context):
+        """Addresses that are turned away at every Worker for a while.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def LiftBan(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_FleetServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -128,6 +151,16 @@ def add_FleetServiceServicer_to_server(servicer, server):
                     servicer.Trust,
                     request_deserializer=teletrunk_dot_v1_dot_fleet__pb2.TrustRequest.FromString,
                     response_serializer=teletrunk_dot_v1_dot_fleet__pb2.TrustResponse.SerializeToString,
+            ),
+            'ListBans': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListBans,
+                    request_deserializer=teletrunk_dot_v1_dot_fleet__pb2.ListBansRequest.FromString,
+                    response_serializer=teletrunk_dot_v1_dot_fleet__pb2.ListBansResponse.SerializeToString,
+            ),
+            'LiftBan': grpc.unary_unary_rpc_method_handler(
+                    servicer.LiftBan,
+                    request_deserializer=teletrunk_dot_v1_dot_fleet__pb2.LiftBanRequest.FromString,
+                    response_serializer=teletrunk_dot_v1_dot_fleet__pb2.LiftBanResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -266,6 +299,60 @@ class FleetService:
             '/teletrunk.v1.FleetService/Trust',
             teletrunk_dot_v1_dot_fleet__pb2.TrustRequest.SerializeToString,
             teletrunk_dot_v1_dot_fleet__pb2.TrustResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListBans(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/teletrunk.v1.FleetService/ListBans',
+            teletrunk_dot_v1_dot_fleet__pb2.ListBansRequest.SerializeToString,
+            teletrunk_dot_v1_dot_fleet__pb2.ListBansResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def LiftBan(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/teletrunk.v1.FleetService/LiftBan',
+            teletrunk_dot_v1_dot_fleet__pb2.LiftBanRequest.SerializeToString,
+            teletrunk_dot_v1_dot_fleet__pb2.LiftBanResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -43,6 +43,9 @@ class FleetServiceStub:
     """A Worker lets nobody in any more and leaves when its last call has ended; or takes up work again."""
     Trust: _grpc.UnaryUnaryMultiCallable[_fleet_pb2.TrustRequest, _fleet_pb2.TrustResponse]
     """Says from which addresses a trunk may be used; none: from all."""
+    ListBans: _grpc.UnaryUnaryMultiCallable[_fleet_pb2.ListBansRequest, _fleet_pb2.ListBansResponse]
+    """Addresses that are turned away at every Worker for a while."""
+    LiftBan: _grpc.UnaryUnaryMultiCallable[_fleet_pb2.LiftBanRequest, _fleet_pb2.LiftBanResponse]
 
 @_typing.type_check_only
 class FleetServiceAsyncStub(FleetServiceStub):
@@ -59,6 +62,9 @@ class FleetServiceAsyncStub(FleetServiceStub):
     """A Worker lets nobody in any more and leaves when its last call has ended; or takes up work again."""
     Trust: _aio.UnaryUnaryMultiCallable[_fleet_pb2.TrustRequest, _fleet_pb2.TrustResponse]  # type: ignore[assignment]
     """Says from which addresses a trunk may be used; none: from all."""
+    ListBans: _aio.UnaryUnaryMultiCallable[_fleet_pb2.ListBansRequest, _fleet_pb2.ListBansResponse]  # type: ignore[assignment]
+    """Addresses that are turned away at every Worker for a while."""
+    LiftBan: _aio.UnaryUnaryMultiCallable[_fleet_pb2.LiftBanRequest, _fleet_pb2.LiftBanResponse]  # type: ignore[assignment]
 
 class FleetServiceServicer(metaclass=_abc_1.ABCMeta):
     """How services come to their certificates, and lose them. For the `teletrunk` command on the Manager's machine."""
@@ -102,6 +108,21 @@ class FleetServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_fleet_pb2.TrustResponse, _abc.Awaitable[_fleet_pb2.TrustResponse]]:
         """Says from which addresses a trunk may be used; none: from all."""
+
+    @_abc_1.abstractmethod
+    def ListBans(
+        self,
+        request: _fleet_pb2.ListBansRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_fleet_pb2.ListBansResponse, _abc.Awaitable[_fleet_pb2.ListBansResponse]]:
+        """Addresses that are turned away at every Worker for a while."""
+
+    @_abc_1.abstractmethod
+    def LiftBan(
+        self,
+        request: _fleet_pb2.LiftBanRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_fleet_pb2.LiftBanResponse, _abc.Awaitable[_fleet_pb2.LiftBanResponse]]: ...
 
 def add_FleetServiceServicer_to_server(servicer: FleetServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
 

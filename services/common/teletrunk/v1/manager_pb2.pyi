@@ -171,26 +171,89 @@ class SessionReport(_message.Message):
 Global___SessionReport: _TypeAlias = SessionReport  # noqa: Y015
 
 @_typing.final
+class Line(_message.Message):
+    """A line of a subscription that a call occupies. The Worker names it as long as the call lives."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SUBSCRIPTION_ID_FIELD_NUMBER: _builtins.int
+    CALL_ID_FIELD_NUMBER: _builtins.int
+    subscription_id: _builtins.str
+    call_id: _builtins.str
+    def __init__(
+        self,
+        *,
+        subscription_id: _builtins.str = ...,
+        call_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["call_id", b"call_id", "subscription_id", b"subscription_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Line: _TypeAlias = Line  # noqa: Y015
+
+@_typing.final
+class Ban(_message.Message):
+    """An address that guessed too often."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NETWORK_FIELD_NUMBER: _builtins.int
+    UNTIL_FIELD_NUMBER: _builtins.int
+    TIMES_FIELD_NUMBER: _builtins.int
+    network: _builtins.str
+    until: _builtins.float
+    """Unix time in seconds."""
+    times: _builtins.int
+    """How often it has been banned so far: each time is longer."""
+    def __init__(
+        self,
+        *,
+        network: _builtins.str = ...,
+        until: _builtins.float = ...,
+        times: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["network", b"network", "times", b"times", "until", b"until"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Ban: _TypeAlias = Ban  # noqa: Y015
+
+@_typing.final
 class Heartbeat(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     ACTIVE_CALLS_FIELD_NUMBER: _builtins.int
     REGISTRATIONS_FIELD_NUMBER: _builtins.int
     SESSIONS_FIELD_NUMBER: _builtins.int
+    LINES_FIELD_NUMBER: _builtins.int
+    REGISTERED_TRUNK_IDS_FIELD_NUMBER: _builtins.int
     active_calls: _builtins.int
     registrations: _builtins.int
     @_builtins.property
     def sessions(self) -> _containers.RepeatedCompositeFieldContainer[Global___SessionReport]: ...
+    @_builtins.property
+    def lines(self) -> _containers.RepeatedCompositeFieldContainer[Global___Line]: ...
+    @_builtins.property
+    def registered_trunk_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Trunks whose PBX is registered at this Worker."""
+
     def __init__(
         self,
         *,
         active_calls: _builtins.int = ...,
         registrations: _builtins.int = ...,
         sessions: _abc.Iterable[Global___SessionReport] | None = ...,
+        lines: _abc.Iterable[Global___Line] | None = ...,
+        registered_trunk_ids: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["active_calls", b"active_calls", "registrations", b"registrations", "sessions", b"sessions"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["active_calls", b"active_calls", "lines", b"lines", "registered_trunk_ids", b"registered_trunk_ids", "registrations", b"registrations", "sessions", b"sessions"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -203,24 +266,30 @@ class AttachRequest(_message.Message):
     WORKER_FIELD_NUMBER: _builtins.int
     STORAGE_FIELD_NUMBER: _builtins.int
     HEARTBEAT_FIELD_NUMBER: _builtins.int
+    BANNED_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def worker(self) -> Global___WorkerHello: ...
     @_builtins.property
     def storage(self) -> Global___StorageHello: ...
     @_builtins.property
     def heartbeat(self) -> Global___Heartbeat: ...
+    @_builtins.property
+    def banned(self) -> Global___Ban:
+        """A Worker's edge has just banned somebody."""
+
     def __init__(
         self,
         *,
         worker: Global___WorkerHello | None = ...,
         storage: Global___StorageHello | None = ...,
         heartbeat: Global___Heartbeat | None = ...,
+        banned: Global___Ban | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["heartbeat", b"heartbeat", "kind", b"kind", "storage", b"storage", "worker", b"worker"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["banned", b"banned", "heartbeat", b"heartbeat", "kind", b"kind", "storage", b"storage", "worker", b"worker"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["heartbeat", b"heartbeat", "kind", b"kind", "storage", b"storage", "worker", b"worker"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["banned", b"banned", "heartbeat", b"heartbeat", "kind", b"kind", "storage", b"storage", "worker", b"worker"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["worker", "storage", "heartbeat"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["worker", "storage", "heartbeat", "banned"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
@@ -236,10 +305,13 @@ class SessionAssignment(_message.Message):
     ACCOUNT_ID_FIELD_NUMBER: _builtins.int
     STORAGE_ID_FIELD_NUMBER: _builtins.int
     STORAGE_ADDRESS_FIELD_NUMBER: _builtins.int
+    ELSEWHERE_FIELD_NUMBER: _builtins.int
     session_id: _builtins.str
     account_id: _builtins.str
     storage_id: _builtins.str
     storage_address: _builtins.str
+    elsewhere: _builtins.bool
+    """The account's PBX is registered at other Workers only: Telegram's calls are theirs."""
     def __init__(
         self,
         *,
@@ -247,10 +319,11 @@ class SessionAssignment(_message.Message):
         account_id: _builtins.str = ...,
         storage_id: _builtins.str = ...,
         storage_address: _builtins.str = ...,
+        elsewhere: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "session_id", b"session_id", "storage_address", b"storage_address", "storage_id", b"storage_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "elsewhere", b"elsewhere", "session_id", b"session_id", "storage_address", b"storage_address", "storage_id", b"storage_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -263,6 +336,7 @@ class WorkerConfig(_message.Message):
     SESSIONS_FIELD_NUMBER: _builtins.int
     TRUNK_IDS_FIELD_NUMBER: _builtins.int
     DRAINING_FIELD_NUMBER: _builtins.int
+    BANS_FIELD_NUMBER: _builtins.int
     draining: _builtins.bool
     """Let nobody in any more, and leave when the last call has ended."""
     @_builtins.property
@@ -271,16 +345,21 @@ class WorkerConfig(_message.Message):
     def trunk_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Trunks that exist: a binding of any other is dropped."""
 
+    @_builtins.property
+    def bans(self) -> _containers.RepeatedCompositeFieldContainer[Global___Ban]:
+        """All that are in force. One that is missing here was lifted."""
+
     def __init__(
         self,
         *,
         sessions: _abc.Iterable[Global___SessionAssignment] | None = ...,
         trunk_ids: _abc.Iterable[_builtins.str] | None = ...,
         draining: _builtins.bool = ...,
+        bans: _abc.Iterable[Global___Ban] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["draining", b"draining", "sessions", b"sessions", "trunk_ids", b"trunk_ids"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bans", b"bans", "draining", b"draining", "sessions", b"sessions", "trunk_ids", b"trunk_ids"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -483,10 +562,13 @@ class RouteCallRequest(_message.Message):
     DIGEST_FIELD_NUMBER: _builtins.int
     SOURCE_ADDRESS_FIELD_NUMBER: _builtins.int
     CALLED_FIELD_NUMBER: _builtins.int
+    REGISTERED_FIELD_NUMBER: _builtins.int
     call_id: _builtins.str
     worker_id: _builtins.str
     source_address: _builtins.str
     called: _builtins.str
+    registered: _builtins.bool
+    """Whether a PBX is registered with the digest's login at the Worker."""
     @_builtins.property
     def digest(self) -> Global___Digest: ...
     def __init__(
@@ -497,10 +579,11 @@ class RouteCallRequest(_message.Message):
         digest: Global___Digest | None = ...,
         source_address: _builtins.str = ...,
         called: _builtins.str = ...,
+        registered: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["call_id", b"call_id", "called", b"called", "digest", b"digest", "source_address", b"source_address", "worker_id", b"worker_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["call_id", b"call_id", "called", b"called", "digest", b"digest", "registered", b"registered", "source_address", b"source_address", "worker_id", b"worker_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -515,14 +598,22 @@ class RouteCallResponse(_message.Message):
     SESSION_FIELD_NUMBER: _builtins.int
     CODECS_FIELD_NUMBER: _builtins.int
     STEPS_FIELD_NUMBER: _builtins.int
+    LINE_FIELD_NUMBER: _builtins.int
+    LONGEST_SECONDS_FIELD_NUMBER: _builtins.int
     trunk_id: _builtins.str
     account_id: _builtins.str
+    longest_seconds: _builtins.int
+    """The call is ended after this long; 0: never."""
     @_builtins.property
     def session(self) -> Global___SessionAssignment: ...
     @_builtins.property
     def codecs(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
     def steps(self) -> _containers.RepeatedCompositeFieldContainer[_call_pb2.CallStep]: ...
+    @_builtins.property
+    def line(self) -> Global___Line:
+        """The line that the call occupies; absent when nobody counts."""
+
     def __init__(
         self,
         *,
@@ -531,10 +622,12 @@ class RouteCallResponse(_message.Message):
         session: Global___SessionAssignment | None = ...,
         codecs: _abc.Iterable[_builtins.str] | None = ...,
         steps: _abc.Iterable[_call_pb2.CallStep] | None = ...,
+        line: Global___Line | None = ...,
+        longest_seconds: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["session", b"session"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["line", b"line", "session", b"session"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "codecs", b"codecs", "session", b"session", "steps", b"steps", "trunk_id", b"trunk_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "codecs", b"codecs", "line", b"line", "longest_seconds", b"longest_seconds", "session", b"session", "steps", b"steps", "trunk_id", b"trunk_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -626,14 +719,19 @@ class RouteIncomingResponse(_message.Message):
     CALLER_ID_FIELD_NUMBER: _builtins.int
     CALLER_NAME_FIELD_NUMBER: _builtins.int
     STEPS_FIELD_NUMBER: _builtins.int
+    LINE_FIELD_NUMBER: _builtins.int
+    LONGEST_SECONDS_FIELD_NUMBER: _builtins.int
     account_id: _builtins.str
     caller_id: _builtins.str
     """What the PBX sees as the caller's number."""
     caller_name: _builtins.str
+    longest_seconds: _builtins.int
     @_builtins.property
     def tiers(self) -> _containers.RepeatedCompositeFieldContainer[Global___IncomingTier]: ...
     @_builtins.property
     def steps(self) -> _containers.RepeatedCompositeFieldContainer[_call_pb2.CallStep]: ...
+    @_builtins.property
+    def line(self) -> Global___Line: ...
     def __init__(
         self,
         *,
@@ -642,10 +740,12 @@ class RouteIncomingResponse(_message.Message):
         caller_id: _builtins.str = ...,
         caller_name: _builtins.str = ...,
         steps: _abc.Iterable[_call_pb2.CallStep] | None = ...,
+        line: Global___Line | None = ...,
+        longest_seconds: _builtins.int = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["line", b"line"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "caller_id", b"caller_id", "caller_name", b"caller_name", "steps", b"steps", "tiers", b"tiers"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "caller_id", b"caller_id", "caller_name", b"caller_name", "line", b"line", "longest_seconds", b"longest_seconds", "steps", b"steps", "tiers", b"tiers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

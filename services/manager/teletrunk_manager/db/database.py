@@ -15,9 +15,12 @@ from alembic.script import ScriptDirectory
 from sqlalchemy import Connection, text
 from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
+from sqlalchemy.orm.exc import StaleDataError
 from teletrunk.config import ConfigurationError
 from teletrunk.database import make_engine
 from teletrunk.errors import Refusal
+
+from teletrunk_manager.mistakes import NotNow
 
 log = structlog.get_logger()
 
@@ -32,19 +35,26 @@ class Database:
             self._engine = make_engine(url)
         except (SQLAlchemyError, ImportError) as error:
             raise ConfigurationError(f"TELETRUNK_DATABASE_URL: {_line(error)}") from None
+        self._url = url
         self._sessions = async_sessionmaker(self._engine, expire_on_commit=False)
 
-    async def open(self) -> None:
-        """Migrates to this version's schema. Raises `ConfigurationError` when it is newer, or cannot be reached."""
+    async def open(self, *, upgrade: bool = True) -> None:
+        """Brings the schema up to this version, or only checks it.
+
+        Raises `ConfigurationError` when it is newer than we are, older without `upgrade`, or cannot be reached.
+        """
+        engine = make_engine(self._url, migrating=True)
         try:
-            if self._engine.dialect.name == "sqlite":
+            if engine.dialect.name == "sqlite":
                 # A file that cannot be opened shall be found out before a thread of aiosqlite's trips over it.
-                sqlite3.connect(self._engine.url.database or "").close()
-            async with self._engine.begin() as connection:
-                await connection.run_sync(_migrate)
+                sqlite3.connect(engine.url.database or "").close()
+            async with engine.begin() as connection:
+                await connection.run_sync(migrate if upgrade else check)
         except (SQLAlchemyError, sqlite3.Error, OSError) as error:
             where = self._engine.url.render_as_string(hide_password=True)
             raise ConfigurationError(f"the database {where} cannot be used: {_line(error)}") from None
+        finally:
+            await engine.dispose()
 
     async def close(self) -> None:
         await self._engine.dispose()
@@ -55,6 +65,8 @@ class Database:
         try:
             async with self._sessions.begin() as session:
                 yield session
+        except StaleDataError:
+            raise NotNow("somebody else has just changed it: look at it again, then repeat the command") from None
         except (SQLAlchemyError, sqlite3.Error, OSError) as error:
             log.error("database failed", error=_line(error))
             raise Refusal("database-error") from error
@@ -66,7 +78,24 @@ def _line(error: Exception) -> str:
     return (str(cause).splitlines() or [type(cause).__name__])[0]
 
 
-def _migrate(connection: Connection) -> None:
+def migrate(connection: Connection, revision: str = "head") -> None:
+    """To this revision, up or down. Raises `ConfigurationError` for a schema that we do not know."""
+    config, current = _current(connection)
+    if revision == "head" or current is None or int(revision) > int(current):
+        command.upgrade(config, revision)
+    else:
+        command.downgrade(config, revision)
+
+
+def check(connection: Connection) -> None:
+    """Raises `ConfigurationError` when the schema is not this version's."""
+    config, current = _current(connection)
+    wanted = ScriptDirectory.from_config(config).get_current_head()
+    if current != wanted:
+        raise ConfigurationError(f"the database has schema {current}, and {wanted} is needed: run teletrunk db upgrade")
+
+
+def _current(connection: Connection) -> tuple[Config, str | None]:
     config = Config()
     config.set_main_option("script_location", str(Path(__file__).parent.parent / "migrations").replace("%", "%%"))
     config.attributes["connection"] = connection
@@ -76,4 +105,4 @@ def _migrate(connection: Connection) -> None:
     current = MigrationContext.configure(connection).get_current_revision()
     if current is not None and current not in known:
         raise ConfigurationError(f"the database is of a newer Teletrunk (schema {current}): install that version")
-    command.upgrade(config, "head")
+    return config, current

@@ -2,7 +2,18 @@
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Boolean, CheckConstraint, Float, ForeignKey, Integer, LargeBinary, MetaData, String
+from sqlalchemy import (
+    BigInteger,
+    Boolean,
+    CheckConstraint,
+    Float,
+    ForeignKey,
+    Index,
+    Integer,
+    LargeBinary,
+    MetaData,
+    String,
+)
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
 
@@ -29,6 +40,15 @@ class Account(Base):
     name: Mapped[str] = mapped_column(String, default="")
     session_id: Mapped[str] = mapped_column(String, unique=True)
     storage_id: Mapped[str] = mapped_column(String)
+    # None: no plan, no limits.
+    subscription_id: Mapped[str | None] = mapped_column(
+        ForeignKey("subscriptions.subscription_id", ondelete="SET NULL"), index=True
+    )
+    # The administrator whose session it is; empty: this installation's own.
+    owner: Mapped[str] = mapped_column(String, default="")
+    version: Mapped[int] = mapped_column(Integer)
+
+    __mapper_args__ = {"version_id_col": version}  # noqa: RUF012  as SQLAlchemy wants it
 
 
 class Trunk(Base):
@@ -42,6 +62,11 @@ class Trunk(Base):
     priority: Mapped[int] = mapped_column(Integer, default=0)
     comment: Mapped[str] = mapped_column(String, default="")
     codecs: Mapped[str] = mapped_column(String, default="PCMA,PCMU,G722")
+    # Who uses the account with it; empty: this installation itself.
+    administrator: Mapped[str] = mapped_column(String, default="")
+    version: Mapped[int] = mapped_column(Integer)
+
+    __mapper_args__ = {"version_id_col": version}  # noqa: RUF012
 
 
 class Service(Base):
@@ -61,9 +86,24 @@ class Service(Base):
 class Call(Base):
     __tablename__ = "calls"
 
+    __table_args__ = (Index("ix_calls_account_id_invited_at", "account_id", "invited_at"),)
+
     call_id: Mapped[str] = mapped_column(String, primary_key=True)
     account_id: Mapped[str] = mapped_column(String, index=True)
+    trunk_id: Mapped[str] = mapped_column(String, default="")
+    worker_id: Mapped[str] = mapped_column(String, default="")
+    to_telegram: Mapped[bool] = mapped_column(Boolean, default=True)
+    caller: Mapped[str] = mapped_column(String, default="")
+    called: Mapped[str] = mapped_column(String, default="")
+    # 0 when it never came to that.
     invited_at: Mapped[float] = mapped_column(Float, index=True)
+    ringing_at: Mapped[float] = mapped_column(Float, default=0.0)
+    answered_at: Mapped[float] = mapped_column(Float, default=0.0)
+    ended_at: Mapped[float] = mapped_column(Float, default=0.0)
+    ended_by: Mapped[str] = mapped_column(String, default="")
+    error_id: Mapped[str] = mapped_column(String, default="")
+    sip_status: Mapped[int] = mapped_column(Integer, default=0)
+    # The whole of it, ladder and figures included.
     record: Mapped[bytes] = mapped_column(LargeBinary)
 
 
@@ -114,3 +154,62 @@ class Assignment(Base):
 
     account_id: Mapped[str] = mapped_column(ForeignKey("accounts.account_id", ondelete="CASCADE"), primary_key=True)
     worker_id: Mapped[str] = mapped_column(String, primary_key=True)
+
+
+class Share(Base):
+    """An administrator, other than its owner, who may use an account."""
+
+    __tablename__ = "shares"
+
+    account_id: Mapped[str] = mapped_column(ForeignKey("accounts.account_id", ondelete="CASCADE"), primary_key=True)
+    administrator: Mapped[str] = mapped_column(String, primary_key=True)
+
+
+class Subscription(Base):
+    """A plan. What is None is not limited."""
+
+    __tablename__ = "subscriptions"
+    __table_args__ = (
+        CheckConstraint("lines IS NULL OR lines >= 0", name="lines"),
+        CheckConstraint(
+            "(total_seconds IS NULL AND failed_calls IS NULL) OR window_seconds > 0",
+            name="window",
+        ),
+    )
+
+    subscription_id: Mapped[str] = mapped_column(String, primary_key=True)
+    name: Mapped[str] = mapped_column(String, unique=True)
+    lines: Mapped[int | None] = mapped_column(Integer)
+    valid_until: Mapped[float | None] = mapped_column(Float)
+    total_seconds: Mapped[int | None] = mapped_column(Integer)
+    failed_calls: Mapped[int | None] = mapped_column(Integer)
+    window_seconds: Mapped[int | None] = mapped_column(Integer)
+    call_seconds: Mapped[int | None] = mapped_column(Integer)
+    version: Mapped[int] = mapped_column(Integer)
+
+    __mapper_args__ = {"version_id_col": version}  # noqa: RUF012
+
+
+class BannedAddress(Base):
+    """An address that guessed. It stays a week beyond its ban: the next one is longer."""
+
+    __tablename__ = "bans"
+
+    network: Mapped[str] = mapped_column(String, primary_key=True)
+    until: Mapped[float] = mapped_column(Float, index=True)
+    times: Mapped[int] = mapped_column(Integer)
+
+
+class Change(Base):
+    """One change that a person made: who, what, before and after, without secrets."""
+
+    __tablename__ = "changes"
+
+    number: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=True)
+    at: Mapped[float] = mapped_column(Float, index=True)
+    who: Mapped[str] = mapped_column(String)
+    action: Mapped[str] = mapped_column(String)  # insert, update, delete
+    kind: Mapped[str] = mapped_column(String)  # the table
+    key: Mapped[str] = mapped_column(String)
+    before: Mapped[str] = mapped_column(String)  # JSON
+    after: Mapped[str] = mapped_column(String)

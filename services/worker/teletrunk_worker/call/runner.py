@@ -51,6 +51,8 @@ class CallRunner:
         self.called = ""
         self.caller_header = ""
         self.caller_user_id = 0
+        self.line: manager_pb2.Line | None = None
+        self._longest_seconds = 0
         self.recorder = Recorder(call_id, rim.worker_id, from_sip=from_sip)
         self.inbox: asyncio.Queue[on.Event] = asyncio.Queue()
         self._rim = rim
@@ -65,6 +67,11 @@ class CallRunner:
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._log = log.bind(call_id=call_id)
+
+    def allow(self, route: manager_pb2.RouteCallResponse | manager_pb2.RouteIncomingResponse) -> None:
+        """What the account's plan lets the call do."""
+        self.line = route.line if route.HasField("line") else None
+        self._longest_seconds = route.longest_seconds
 
     @property
     def phase(self) -> machine.Phase:
@@ -94,6 +101,9 @@ class CallRunner:
         elif self._state.phase is machine.Phase.UP:
             self.recorder.answered()
             self._rim.manager.note(self.recorder.record)
+            if self._longest_seconds:
+                over = on.HangUp(Refusal("subscription-limit", "total duration exceeded"))
+                self._timers["plan"] = asyncio.get_running_loop().call_later(self._longest_seconds, self.put, over)
 
     async def _carry_out(self, effect: do.Effect) -> None:
         match effect:

@@ -9,7 +9,7 @@ from __future__ import annotations
 import ipaddress
 import time
 from collections import OrderedDict
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -29,6 +29,7 @@ class _Suspect:
     failures: list[float] = field(default_factory=list)
     bans: int = 0
     banned_until: float = 0.0
+    confirmed: bool = False  # the Manager has it; when it forgets, the ban was lifted
 
 
 class Bans:
@@ -61,7 +62,29 @@ class Bans:
         suspect.failures.clear()
         suspect.banned_until = now + min(FIRST_BAN_S * 2**suspect.bans, LONGEST_BAN_S)
         suspect.bans += 1
+        suspect.confirmed = False
         return True
+
+    def unconfirmed(self) -> list[tuple[str, float, int]]:
+        """Network, end (Unix time) and count of the bans that the Manager does not know yet."""
+        now = self._clock()
+        return [
+            (key, suspect.banned_until, suspect.bans)
+            for key, suspect in self._suspects.items()
+            if suspect.banned_until > now and not suspect.confirmed
+        ]
+
+    def take(self, bans: Iterable[tuple[str, float, int]]) -> None:
+        """All bans that are in force everywhere. One of ours that is not among them any more was lifted."""
+        known = {network: (until, times) for network, until, times in bans}
+        for key in [key for key, suspect in self._suspects.items() if suspect.confirmed and key not in known]:
+            if self._suspects[key].banned_until > self._clock():
+                del self._suspects[key]
+        for network, (until, times) in known.items():
+            if not self._is_trusted(network):
+                suspect = self._suspects.setdefault(network, _Suspect())
+                suspect.banned_until = max(suspect.banned_until, until)
+                suspect.bans, suspect.confirmed = max(suspect.bans, times), True
 
     def succeeded(self, address: str) -> None:
         """Somebody behind this address knows a password: the failures were typing."""

@@ -8,7 +8,7 @@ Who may do what is not decided here but asked of `Gatekeeper`.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Coroutine
+from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, Protocol
 
@@ -87,6 +87,7 @@ class Edge:
         self._dialogs = Dialogs()
         self.registrar = Registrar()
         self.bans = bans or Bans()
+        self.on_ban: Callable[[], None] = lambda: None
 
     async def start(self) -> None:
         """Raises OSError when a port is taken."""
@@ -96,7 +97,7 @@ class Edge:
         self._udp = await UdpEndpoint.bind(self._address, self.port, self.receive)
         self._inside = await UdpEndpoint.bind("127.0.0.1", 0, self._receive_from_host)
         self._relay = Relay(
-            self._dialogs, self.registrar, self._inside, (self._public_address, self.port), self._flow_of
+            self._dialogs, self.registrar, self._inside, (self._public_address, self.port), self.flow_of
         )
 
     @property
@@ -116,7 +117,7 @@ class Edge:
         self._inside.close()
         await self._tcp.close()
 
-    def _flow_of(self, token: str) -> Flow | None:
+    def flow_of(self, token: str) -> Flow | None:
         if token.startswith("t-"):
             return self._tcp.find(token)
         kind, host, port = token.split("-")
@@ -221,6 +222,7 @@ class Edge:
     def _count(self, refusal: Refusal, flow: Flow) -> None:
         if refusal.row.counts_to_ban and self.bans.failed(flow.peer[0]):
             log.warning("address banned", peer=flow.peer[0], seconds=self.bans.seconds_left(flow.peer[0]))
+            self.on_ban()
 
     async def _invite(self, request: Request, flow: Flow, transaction: ServerTransaction) -> None:
         credentials = self._challenge(request, flow, transaction)

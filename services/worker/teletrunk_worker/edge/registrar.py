@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-import itertools
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from sipmessage import Address, Request
@@ -43,11 +43,12 @@ class Binding:
 
 
 class Registrar:
-    """All bindings of this Worker, in memory."""
+    """All bindings of this Worker. `changed` is called after each change."""
 
     def __init__(self) -> None:
         self._bindings: dict[str, list[Binding]] = {}
-        self._numbers = itertools.count(1)
+        self._next_number = 1
+        self.changed: Callable[[], None] = lambda: None
 
     def register(self, request: Request, trunk_id: str, login: str, flow: Flow) -> list[Binding]:
         """Applies a REGISTER whose sender is known; returns the trunk's bindings.
@@ -65,6 +66,7 @@ class Registrar:
             raise IntervalTooBrief
         for contact, seconds in wanted:
             self._apply(request, trunk_id, login, flow, contact, min(seconds, LONGEST_S))
+        self.changed()
         return self.bindings(trunk_id)
 
     def _apply(self, request: Request, trunk_id: str, login: str, flow: Flow, contact: Address, seconds: int) -> None:
@@ -75,7 +77,7 @@ class Registrar:
         rest = [binding for binding in known if binding is not same]
         if seconds:
             # The newest comes first: it is the one that calls are tried on first.
-            binding_id = same.binding_id if same else f"b{next(self._numbers)}"
+            binding_id = same.binding_id if same else self._new_id()
             rest.insert(
                 0,
                 Binding(
@@ -90,6 +92,27 @@ class Registrar:
                 ),
             )
         self._bindings[trunk_id] = rest[:_MOST_BINDINGS]
+
+    def _new_id(self) -> str:
+        self._next_number += 1
+        return f"b{self._next_number - 1}"
+
+    def all(self) -> list[Binding]:
+        return [binding for trunk_id in list(self._bindings) for binding in self.bindings(trunk_id)]
+
+    def restore(self, bindings: list[Binding]) -> None:
+        """What a Worker before us knew, newest first."""
+        for binding in bindings:
+            self._bindings.setdefault(binding.trunk_id, []).append(binding)
+            self._next_number = max(self._next_number, int(binding.binding_id.removeprefix("b")) + 1)
+
+    def knows(self, login: str) -> bool:
+        """Whether a PBX is registered with this login."""
+        return any(binding.login == login for binding in self.all())
+
+    def trunk_ids(self) -> list[str]:
+        """The trunks that have a binding."""
+        return sorted({binding.trunk_id for binding in self.all()})
 
     def bindings(self, trunk_id: str) -> list[Binding]:
         """The trunk's live bindings, newest first."""
@@ -110,8 +133,10 @@ class Registrar:
 
     def keep_only(self, trunk_ids: set[str]) -> None:
         """Drops bindings of trunks that do not exist any more."""
-        for trunk_id in set(self._bindings) - trunk_ids:
-            del self._bindings[trunk_id]
+        if gone := set(self._bindings) - trunk_ids:
+            for trunk_id in gone:
+                del self._bindings[trunk_id]
+            self.changed()
 
     @property
     def count(self) -> int:

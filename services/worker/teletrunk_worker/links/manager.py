@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import random
 from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import TypeVar
+from typing import NoReturn, TypeVar
 
 import grpc
 import structlog
 from teletrunk import rpc
 from teletrunk.errors import Refusal
-from teletrunk.v1 import call_pb2, manager_pb2_grpc
+from teletrunk.manager_way import ManagerWay
+from teletrunk.v1 import call_pb2
 from teletrunk.v1 import manager_pb2 as pb
 
 from teletrunk_worker.edge.digest import Credentials
@@ -23,53 +23,44 @@ log = structlog.get_logger()
 _HEARTBEAT_S = 3.0
 _QUESTION_S = 4.5  # longer than the Manager gives its database
 _LAST_WORDS_S = 3.0
+_GONE = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
 Answer = TypeVar("Answer")
 
 
 class ManagerLink:
     """Asks, reports, and learns the configuration."""
 
-    def __init__(self, address: str, security: rpc.Security, hello: pb.WorkerHello, spool: Spool) -> None:
-        self._address = address
-        self._security = security
-        self.redial()
+    def __init__(self, addresses: str, security: rpc.Security, hello: pb.WorkerHello, spool: Spool) -> None:
+        self.way = ManagerWay(addresses, security)
         self._hello = hello
         self._spool = spool
         self._spooled = asyncio.Event()
+        self._news = asyncio.Event()
         self.on_config: Callable[[pb.WorkerConfig], None] = lambda config: None
         self.load: Callable[[], pb.Heartbeat] = pb.Heartbeat
-
-    def redial(self) -> None:
-        """The next connection shows the certificate that we have now; the present one lasts as long as it lasts."""
-        self._channel = rpc.dial(self._address, self._security)
-        self._stub = manager_pb2_grpc.ManagerServiceStub(self._channel)
-
-    async def renew(self, signing_request: bytes) -> tuple[bytes, bytes]:
-        """A new certificate for our own. Raises `grpc.aio.AioRpcError`."""
-        answer = await self._stub.Renew(pb.RenewRequest(signing_request=signing_request), timeout=rpc.DEADLINE_S)
-        return answer.certificate, answer.authority
-
-    async def close(self) -> None:
-        await self._channel.close()
+        self.new_bans: Callable[[], list[pb.Ban]] = list
 
     async def stay_attached(self) -> None:
-        """Runs until cancelled; reconnects by itself, with jitter."""
-        while True:
-            try:
-                async for response in self._stub.Attach(self._beats(), wait_for_ready=True):
-                    if response.WhichOneof("kind") == "worker":
-                        self.on_config(response.worker)
-                    self._spooled.set()  # the Manager is there: records that waited can go
-            except grpc.aio.AioRpcError as error:
-                log.warning("manager link broke", status=error.code().name)
-            await asyncio.sleep(random.uniform(0.2, 1.0))
+        """Runs until cancelled; reconnects by itself."""
+        async for response in self.way.attached(self._beats):
+            if response.WhichOneof("kind") == "worker":
+                self.on_config(response.worker)
+            self._spooled.set()  # the Manager is there: records that waited can go
+
+    def has_news(self) -> None:
+        """The next heartbeat goes out now."""
+        self._news.set()
 
     async def _beats(self) -> AsyncIterator[pb.AttachRequest]:
         yield pb.AttachRequest(worker=self._hello)
         while True:
             self._spool.touch()
+            self._news.clear()
             yield pb.AttachRequest(heartbeat=self.load())
-            await asyncio.sleep(_HEARTBEAT_S)
+            for ban in self.new_bans():  # told until it comes back with the configuration
+                yield pb.AttachRequest(banned=ban)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._news.wait(), _HEARTBEAT_S)
 
     # Questions.
 
@@ -78,10 +69,10 @@ class ManagerLink:
         request = pb.RegisterRequest(
             worker_id=self._hello.worker_id, digest=pb.Digest(**vars(credentials)), source_address=source
         )
-        return await _asked(self._stub.Register(request, timeout=_QUESTION_S))
+        return await self._ask(lambda: self.way.stub.Register(request, timeout=_QUESTION_S))
 
     async def route_call(
-        self, call_id: str, credentials: Credentials, source: str, called: str
+        self, call_id: str, credentials: Credentials, source: str, called: str, *, registered: bool
     ) -> pb.RouteCallResponse:
         request = pb.RouteCallRequest(
             call_id=call_id,
@@ -89,14 +80,31 @@ class ManagerLink:
             digest=pb.Digest(**vars(credentials)),
             source_address=source,
             called=called,
+            registered=registered,
         )
-        return await _asked(self._stub.RouteCall(request, timeout=_QUESTION_S))
+        return await self._ask(lambda: self.way.stub.RouteCall(request, timeout=_QUESTION_S))
 
     async def route_incoming(self, call_id: str, session_id: str, caller: call_pb2.Peer) -> pb.RouteIncomingResponse:
         request = pb.RouteIncomingRequest(
             call_id=call_id, worker_id=self._hello.worker_id, session_id=session_id, caller=caller
         )
-        return await _asked(self._stub.RouteIncoming(request, timeout=_QUESTION_S))
+        return await self._ask(lambda: self.way.stub.RouteIncoming(request, timeout=_QUESTION_S))
+
+    async def _ask(self, question: Callable[[], Awaitable[Answer]]) -> Answer:
+        """Asks another Manager, if there is one, when this one is not there. It may be asked twice: questions change
+        nothing but a call's line, and that is taken by the call's id."""
+        try:
+            return await question()
+        except grpc.aio.AioRpcError as error:
+            if error.code() not in _GONE or rpc.refusal_of(error) is not None or not self.way.has_others:
+                return _refused(error)
+            self.way.turn_away()
+            if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:  # the PBX has waited long enough
+                return _refused(error)
+        try:
+            return await question()
+        except grpc.aio.AioRpcError as error:
+            return _refused(error)
 
     # Records.
 
@@ -125,19 +133,15 @@ class ManagerLink:
     async def _deliver(self) -> None:
         for record in self._spool.waiting():
             try:
-                await self._stub.ReportCall(pb.ReportCallRequest(record=record), timeout=rpc.DEADLINE_S)
+                await self.way.stub.ReportCall(pb.ReportCallRequest(record=record), timeout=rpc.DEADLINE_S)
             except grpc.aio.AioRpcError as error:
                 log.warning("record waits", call_id=record.call_id, status=error.code().name)
                 return  # the next sign of the Manager's life tries again
             self._spool.delivered(record)
 
 
-async def _asked(call: Awaitable[Answer]) -> Answer:
-    try:
-        return await call
-    except grpc.aio.AioRpcError as error:
-        refusal = rpc.refusal_of(error)
-        if refusal is None:
-            with contextlib.suppress(Exception):
-                log.warning("manager does not answer", status=error.code().name, details=error.details())
-        raise refusal or Refusal("manager-unreachable") from None
+def _refused(error: grpc.aio.AioRpcError) -> NoReturn:
+    refusal = rpc.refusal_of(error)
+    if refusal is None:
+        log.warning("manager does not answer", status=error.code().name, details=error.details())
+    raise refusal or Refusal("manager-unreachable") from None

@@ -80,6 +80,8 @@ class StorageLinks:
         wanted: dict[str, set[str]] = {}
         somewhere: dict[str, manager_pb2.SessionAssignment] = {}
         for session in config.sessions:
+            if session.elsewhere:
+                continue
             wanted.setdefault(session.storage_address, set()).add(session.session_id)
             somewhere[session.storage_address] = session
         for address in set(self._watches) - set(wanted):

@@ -1,0 +1,153 @@
+"""teletrunk subscription ...: how much accounts may call."""
+
+from __future__ import annotations
+
+import datetime
+from typing import Annotated
+
+import typer
+
+from teletrunk.cli.client import DEADLINE_S, ask_subscriptions, fail
+from teletrunk.cli.output import Json, say, show, table
+from teletrunk.v1 import subscription_pb2 as pb
+
+app = typer.Typer(no_args_is_help=True)
+
+_DAY_S = 86_400
+Name = Annotated[str, typer.Argument(help="The subscription's name or id.")]
+Lines = Annotated[int | None, typer.Option(min=0, help="Calls at the same time.")]
+Until = Annotated[datetime.datetime | None, typer.Option(formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"], help="Its end.")]
+Total = Annotated[int | None, typer.Option(min=0, help="Seconds of talk within the window.")]
+Failed = Annotated[int | None, typer.Option(min=0, help="Calls without an answer within the window.")]
+Window = Annotated[float | None, typer.Option(min=0.0001, help="Days that the two above look back; 30 if not given.")]
+Longest = Annotated[int | None, typer.Option(min=1, help="Seconds after which a call is ended.")]
+
+
+def _limits(
+    lines: int | None,
+    until: datetime.datetime | None,
+    total: int | None,
+    failed: int | None,
+    window: float | None,
+    longest: int | None,
+) -> pb.Limits:
+    return pb.Limits(
+        lines=lines,
+        valid_until=until.timestamp() if until else None,
+        total_seconds=total,
+        failed_calls=failed,
+        window_seconds=round(window * _DAY_S) if window else None,
+        call_seconds=longest,
+    )
+
+
+@app.command()
+def add(
+    name: Annotated[str, typer.Argument(help="What you will know it by.")],
+    lines: Lines = None,
+    valid_until: Until = None,
+    total_seconds: Total = None,
+    failed_calls: Failed = None,
+    window_days: Window = None,
+    call_seconds: Longest = None,
+    as_json: Json = False,
+) -> None:
+    """Makes a plan. What is not given is not limited."""
+    limits = _limits(lines, valid_until, total_seconds, failed_calls, window_days, call_seconds)
+    request = pb.AddSubscriptionRequest(name=name, limits=limits)
+    answer = ask_subscriptions(lambda service: service.AddSubscription(request, timeout=DEADLINE_S))
+    show(answer, as_json, lambda: say(f"{name}: {_told(limits)}. Next: teletrunk subscription include {name} ACCOUNT"))
+
+
+@app.command()
+def change(
+    subscription: Name,
+    lines: Lines = None,
+    valid_until: Until = None,
+    total_seconds: Total = None,
+    failed_calls: Failed = None,
+    window_days: Window = None,
+    call_seconds: Longest = None,
+    as_json: Json = False,
+) -> None:
+    """Replaces all limits of a plan."""
+    found = _one(subscription)
+    limits = _limits(lines, valid_until, total_seconds, failed_calls, window_days, call_seconds)
+    request = pb.ChangeSubscriptionRequest(subscription=subscription, limits=limits, version=found.version)
+    answer = ask_subscriptions(lambda service: service.ChangeSubscription(request, timeout=DEADLINE_S))
+    show(answer, as_json, lambda: say(f"{subscription}: {_told(limits)}."))
+
+
+def _all() -> pb.ListSubscriptionsResponse:
+    request = pb.ListSubscriptionsRequest()
+    answer: pb.ListSubscriptionsResponse = ask_subscriptions(
+        lambda service: service.ListSubscriptions(request, timeout=DEADLINE_S)
+    )
+    return answer
+
+
+def _one(name: str) -> pb.Subscription:
+    found = next((s for s in _all().subscriptions if name in (s.name, s.subscription_id)), None)
+    if found is None:
+        fail(f"there is no subscription {name}: teletrunk subscription list shows them")
+    return found
+
+
+@app.command("list")
+def list_subscriptions(as_json: Json = False) -> None:
+    """All plans, with the lines that are taken now."""
+    answer = _all()
+    rows = [
+        [s.name, _told(s.limits), str(s.lines_taken), ", ".join(s.account_ids) or "-"] for s in answer.subscriptions
+    ]
+    show(answer, as_json, lambda: table("subscriptions", ["name", "limits", "lines taken", "accounts"], rows))
+
+
+@app.command("show")
+def show_subscription(subscription: Name, as_json: Json = False) -> None:
+    """One plan."""
+    found = _one(subscription)
+    text = f"{found.name}: {_told(found.limits)}; {found.lines_taken} lines taken; {', '.join(found.account_ids)}"
+    show(found, as_json, lambda: say(text))
+
+
+@app.command()
+def include(
+    subscription: Name, account: Annotated[str, typer.Argument(help="An account id, phone or @username.")]
+) -> None:
+    """Puts an account under a plan, in place of the one that it has."""
+    request = pb.IncludeAccountRequest(account=account, subscription=subscription)
+    ask_subscriptions(lambda service: service.IncludeAccount(request, timeout=DEADLINE_S))
+    say(f"{account} calls under {subscription} now.")
+
+
+@app.command()
+def exclude(account: Annotated[str, typer.Argument(help="An account id, phone or @username.")]) -> None:
+    """Takes an account out of its plan: it calls without limits."""
+    request = pb.IncludeAccountRequest(account=account)
+    ask_subscriptions(lambda service: service.IncludeAccount(request, timeout=DEADLINE_S))
+    say(f"{account} is in no plan now.")
+
+
+@app.command()
+def remove(subscription: Name, as_json: Json = False) -> None:
+    """Removes a plan; its accounts call without limits then."""
+    request = pb.RemoveSubscriptionRequest(subscription=subscription)
+    answer = ask_subscriptions(lambda service: service.RemoveSubscription(request, timeout=DEADLINE_S))
+    show(answer, as_json, lambda: say("Removed."))
+
+
+def _told(limits: pb.Limits) -> str:
+    told = []
+    if limits.HasField("lines"):
+        told.append(f"{limits.lines} lines")
+    if limits.HasField("valid_until"):
+        told.append(f"until {datetime.datetime.fromtimestamp(limits.valid_until):%Y-%m-%d %H:%M}")
+    days = f"{limits.window_seconds / _DAY_S:g} days"
+    if limits.HasField("total_seconds"):
+        told.append(f"{limits.total_seconds} s of talk in {days}")
+    if limits.HasField("failed_calls"):
+        told.append(f"{limits.failed_calls} failed calls in {days}")
+    if limits.HasField("call_seconds"):
+        told.append(f"{limits.call_seconds} s a call")
+    return ", ".join(told) or "no limits"

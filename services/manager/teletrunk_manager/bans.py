@@ -1,0 +1,72 @@
+"""Addresses that Workers' edges have banned: kept, so that every Worker turns them away, a restarted one too."""
+
+from __future__ import annotations
+
+import ipaddress
+import time
+
+import sqlalchemy as sa
+import structlog
+from teletrunk.v1 import manager_pb2 as pb
+
+from teletrunk_manager.configurations import Configurations
+from teletrunk_manager.db.database import Database
+from teletrunk_manager.db.tables import BannedAddress
+from teletrunk_manager.mistakes import Mistake, Unknown
+
+log = structlog.get_logger()
+
+_MEMORY_S = 7 * 86_400.0  # how long a ban makes the next one longer
+_MOST_BANS = 100_000
+_LONGEST_BAN_S = 86_400.0
+
+
+class BanList:
+    def __init__(self, database: Database, configurations: Configurations) -> None:
+        self._database = database
+        self._configurations = configurations
+
+    async def add(self, ban: pb.Ban) -> None:
+        """A Worker's word. Raises `Mistake` for what is no network, and `Refusal`."""
+        network = _network(ban.network)
+        now = time.time()
+        until = min(ban.until, now + _LONGEST_BAN_S)
+        async with self._database.transaction() as session:
+            await session.execute(sa.delete(BannedAddress).where(BannedAddress.until < now - _MEMORY_S))
+            row = await session.get(BannedAddress, network)
+            if row is None:
+                if (await session.scalar(sa.select(sa.func.count()).select_from(BannedAddress)) or 0) >= _MOST_BANS:
+                    return
+                session.add(BannedAddress(network=network, until=until, times=ban.times))
+            else:
+                row.until, row.times = max(row.until, until), max(row.times, ban.times)
+        log.warning("address banned", network=network, seconds=round(until - now))
+        self._configurations.changed()
+
+    async def all(self) -> list[pb.Ban]:
+        """Those in force, the longest first."""
+        query = sa.select(BannedAddress).where(BannedAddress.until > time.time()).order_by(BannedAddress.until.desc())
+        async with self._database.transaction() as session:
+            rows = (await session.scalars(query)).all()
+        return [pb.Ban(network=row.network, until=row.until, times=row.times) for row in rows]
+
+    async def lift(self, address: str) -> None:
+        """Raises `Mistake`, and `Unknown` when the address is not banned."""
+        network = _network(address)
+        async with self._database.transaction() as session:
+            found = sa.delete(BannedAddress).where(BannedAddress.network == network)
+            lifted = await session.execute(found.returning(BannedAddress.network))
+            if lifted.first() is None:
+                raise Unknown(f"{address} is not banned: teletrunk ban list shows those that are")
+        self._configurations.changed()
+
+
+def _network(text: str) -> str:
+    """As edges name it: an IPv4 address, or the /64 that an IPv6 address is in."""
+    try:
+        network = ipaddress.ip_network(text.strip(), strict=False)
+    except ValueError:
+        raise Mistake(f"{text} is no address: write 192.0.2.10 or 2001:db8::1") from None
+    if isinstance(network, ipaddress.IPv6Network):
+        return str(network.supernet(new_prefix=64) if network.prefixlen > 64 else network)
+    return str(network.network_address) if network.prefixlen == 32 else str(network)

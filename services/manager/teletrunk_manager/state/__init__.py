@@ -1,0 +1,64 @@
+"""What several Managers share of the present: who is attached where, which lines are taken, that something changed.
+
+One contract, two ways to keep it: `MemoryState` for a single Manager, `RedisState` for several.
+"""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Iterable
+from typing import Final, Protocol
+
+SERVICE_S: Final = 12.0  # a service that has not been shown again for this long is away
+LINE_S: Final = 15.0  # a line that no Worker has named for this long is free again
+
+Line = tuple[str, str]  # a pool (a subscription's id) and the call that occupies one line of it
+
+
+class OutOfReach(Exception):
+    """The shared state cannot be asked now."""
+
+
+class SharedState(Protocol):
+    """Every method but `changes` may raise `OutOfReach`, and does so within two seconds."""
+
+    async def take_service(self, service_id: str, holder: str, record: bytes) -> None:
+        """A service has attached to `holder`; whoever held it before holds it no longer."""
+        ...
+
+    async def show_service(self, service_id: str, holder: str, record: bytes) -> bool:
+        """The service is still there. False, and nothing done, when somebody else holds it by now."""
+        ...
+
+    async def drop_service(self, service_id: str, holder: str) -> bool:
+        """The service has left `holder`. False, and nothing done, when somebody else holds it by now."""
+        ...
+
+    async def services(self) -> dict[str, bytes]:
+        """The records of all services that are attached anywhere."""
+        ...
+
+    async def take_line(self, line: Line, limit: int) -> bool:
+        """Atomic: True when the call has the line (or had it already), False when `limit` others have theirs."""
+        ...
+
+    async def keep_lines(self, lines: Iterable[Line]) -> None:
+        """These calls live: their lines are theirs, even if they had been forgotten."""
+        ...
+
+    async def give_line(self, line: Line) -> None:
+        """The call has ended. Nothing happens when it had no line."""
+        ...
+
+    async def lines(self, pool: str) -> int:
+        """How many are taken."""
+        ...
+
+    async def announce(self) -> None:
+        """Tells every Manager that something has changed."""
+        ...
+
+    def changes(self) -> AsyncIterator[None]:
+        """One item for each announcement (some may be joined), and one when they may have been missed."""
+        ...
+
+    async def close(self) -> None: ...

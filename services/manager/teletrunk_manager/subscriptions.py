@@ -1,0 +1,194 @@
+"""Subscriptions: plans, the accounts in them, and the lines that calls take."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from dataclasses import dataclass
+
+import sqlalchemy as sa
+import structlog
+from sqlalchemy.exc import IntegrityError
+from sqlalchemy.ext.asyncio import AsyncSession
+from teletrunk.errors import Refusal
+from teletrunk.v1 import manager_pb2
+from teletrunk.v1 import subscription_pb2 as pb
+
+from teletrunk_manager.accounts import find_account
+from teletrunk_manager.db.database import Database
+from teletrunk_manager.db.tables import Account, Call, Subscription
+from teletrunk_manager.domain.plans import Plan, Usage, longest_call, objection
+from teletrunk_manager.mistakes import Mistake, NotNow, Unknown
+from teletrunk_manager.state import OutOfReach, SharedState
+
+log = structlog.get_logger()
+
+_LONGEST_NAME = 64
+_USUAL_WINDOW_S = 30 * 86_400
+_LIMITS = ("lines", "valid_until", "total_seconds", "failed_calls", "window_seconds", "call_seconds")
+
+
+@dataclass(frozen=True)
+class Permit:
+    """What a call may do. `line` is None when nobody counts."""
+
+    line: manager_pb2.Line | None = None
+    longest_seconds: int = 0
+
+
+class Subscriptions:
+    def __init__(self, database: Database, state: SharedState) -> None:
+        self._database = database
+        self._state = state
+
+    # A call.
+
+    async def permit(self, account: Account, call_id: str) -> Permit:
+        """Lets a call through, with a line of the account's plan. Raises `Refusal`.
+
+        A plan that counts lines cannot be kept while the shared state is away: its calls wait. All others go on.
+        """
+        if account.subscription_id is None:
+            return Permit()
+        async with self._database.transaction() as session:
+            row = await session.get_one(Subscription, account.subscription_id)
+            usage = await _usage(session, row)
+        plan = Plan(row.lines, row.valid_until, row.total_seconds, row.failed_calls, row.call_seconds)
+        if why := objection(plan, usage, time.time()):
+            raise Refusal("subscription-limit", why)
+        line = None
+        if plan.lines is not None:
+            line = manager_pb2.Line(subscription_id=row.subscription_id, call_id=call_id)
+            await self._take(line, plan.lines)
+        return Permit(line, longest_call(plan, usage))
+
+    async def _take(self, line: manager_pb2.Line, limit: int) -> None:
+        try:
+            taken = await self._state.take_line((line.subscription_id, line.call_id), limit)
+        except OutOfReach as error:
+            log.error("database failed", error=f"the shared state: {error}")
+            raise Refusal("database-error", "lines cannot be counted") from None
+        if not taken:
+            raise Refusal("subscription-limit", "all lines busy")
+
+    async def give_back(self, line: manager_pb2.Line | None) -> None:
+        """The call has ended, or was not let in after all. If this cannot be said now, the line lapses by itself."""
+        if line is None or not line.subscription_id:
+            return
+        try:
+            await self._state.give_line((line.subscription_id, line.call_id))
+        except OutOfReach:
+            log.warning("a line waits until it lapses", subscription_id=line.subscription_id, call_id=line.call_id)
+
+    async def ended(self, account_id: str, call_id: str) -> None:
+        """Gives back what a call may have held."""
+        async with self._database.transaction() as session:
+            account = await session.get(Account, account_id)
+        if account is not None and account.subscription_id is not None:
+            await self.give_back(manager_pb2.Line(subscription_id=account.subscription_id, call_id=call_id))
+
+    # For people.
+
+    async def add(self, request: pb.AddSubscriptionRequest) -> pb.Subscription:
+        """Raises `Mistake`."""
+        name = request.name.strip()
+        if not name or len(name) > _LONGEST_NAME or not name.isprintable():
+            raise Mistake(f"a subscription needs a name of up to {_LONGEST_NAME} characters")
+        row = Subscription(subscription_id=secrets.token_hex(6), name=name, **_columns(request.limits))
+        async with self._database.transaction() as session:
+            session.add(row)
+            try:
+                await session.flush()
+            except IntegrityError:
+                raise Mistake(f"there is a subscription {name} already: choose another name, or change it") from None
+        return await self._message(row, [])
+
+    async def change(self, request: pb.ChangeSubscriptionRequest) -> pb.Subscription:
+        """Raises `Unknown`, `Mistake`, and `NotNow` when it has been changed since the version that was looked at."""
+        async with self._database.transaction() as session:
+            row = await _find(session, request.subscription)
+            if request.version and request.version != row.version:
+                raise NotNow(f"{row.name} has been changed meanwhile: look at it again")
+            for name, value in _columns(request.limits).items():
+                setattr(row, name, value)
+            await session.flush()
+            accounts = await _included(session, row.subscription_id)
+        return await self._message(row, accounts)
+
+    async def all(self) -> list[pb.Subscription]:
+        async with self._database.transaction() as session:
+            rows = (await session.scalars(sa.select(Subscription).order_by(Subscription.name))).all()
+            accounts = [await _included(session, row.subscription_id) for row in rows]
+        return [await self._message(row, included) for row, included in zip(rows, accounts, strict=True)]
+
+    async def remove(self, name: str) -> None:
+        """Raises `Unknown`. Its accounts are in no plan then, and without limits."""
+        async with self._database.transaction() as session:
+            row = await _find(session, name)
+            for account in await session.scalars(
+                sa.select(Account).where(Account.subscription_id == row.subscription_id)
+            ):
+                account.subscription_id = None
+            await session.flush()
+            await session.delete(row)
+
+    async def include(self, account: str, name: str) -> None:
+        """Raises `Unknown`."""
+        async with self._database.transaction() as session:
+            found = await find_account(session, account)
+            found.subscription_id = (await _find(session, name)).subscription_id if name else None
+
+    async def _message(self, row: Subscription, accounts: list[str]) -> pb.Subscription:
+        limits = {name: getattr(row, name) for name in _LIMITS if getattr(row, name) is not None}
+        try:
+            taken = await self._state.lines(row.subscription_id)
+        except OutOfReach:
+            taken = 0
+        return pb.Subscription(
+            subscription_id=row.subscription_id,
+            name=row.name,
+            limits=pb.Limits(**limits),
+            account_ids=accounts,
+            version=row.version,
+            lines_taken=taken,
+        )
+
+
+async def _find(session: AsyncSession, text: str) -> Subscription:
+    for column in (Subscription.name, Subscription.subscription_id):
+        if (found := await session.scalar(sa.select(Subscription).where(column == text))) is not None:
+            return found
+    raise Unknown(f"there is no subscription {text}: teletrunk subscription list shows them")
+
+
+async def _included(session: AsyncSession, subscription_id: str) -> list[str]:
+    query = sa.select(Account.account_id).where(Account.subscription_id == subscription_id)
+    return list((await session.scalars(query.order_by(Account.account_id))).all())
+
+
+async def _usage(session: AsyncSession, row: Subscription) -> Usage:
+    """From the call records of the plan's accounts. Calls that are up count when they have ended."""
+    if row.window_seconds is None or (row.total_seconds is None and row.failed_calls is None):
+        return Usage()
+    talked_each = sa.case((Call.answered_at > 0, Call.ended_at - Call.answered_at), else_=0.0)
+    failed_each = sa.case((sa.and_(Call.to_telegram, Call.answered_at == 0), 1), else_=0)
+    query = (
+        sa.select(sa.func.coalesce(sa.func.sum(talked_each), 0), sa.func.coalesce(sa.func.sum(failed_each), 0))
+        .join(Account, Account.account_id == Call.account_id)
+        .where(Account.subscription_id == row.subscription_id, Call.invited_at >= time.time() - row.window_seconds)
+    )
+    talked, count = (await session.execute(query)).one()
+    return Usage(float(talked), int(count))
+
+
+def _columns(limits: pb.Limits) -> dict[str, float | int | None]:
+    """All of the plan's columns: what is absent is not limited. Raises `Mistake`."""
+    present = {field.name for field, _ in limits.ListFields()}
+    given = {name: getattr(limits, name) if name in present else None for name in _LIMITS}
+    if given["window_seconds"] == 0 or given["call_seconds"] == 0:
+        raise Mistake("a window and a call's length are at least a second; leave them out for no limit")
+    if given["total_seconds"] is not None or given["failed_calls"] is not None:
+        given["window_seconds"] = given["window_seconds"] or _USUAL_WINDOW_S
+    if any(value is not None and value >= 2**31 for name, value in given.items() if name != "valid_until"):
+        raise Mistake("a limit is too large: leave it out for no limit")
+    return given
