@@ -63,6 +63,9 @@ class Pair:
         self.worker = Attachment(a, worker_hello())
         self.storage = Attachment(b, self.storage_server.hello())
         await asyncio.gather(self.worker.beat(), self.storage.beat())
+        async with asyncio.timeout(5):  # the Managers tell each other at once, but not in no time
+            while sum(s.attached for s in (await a.admin.ListServices(admin.ListServicesRequest())).services) < 2:
+                await asyncio.sleep(0.02)
         started = await b.admin.StartAddAccount(admin.StartAddAccountRequest(phone="+491711234567"))
         code = admin.SubmitAccountCodeRequest(sign_in_id=started.sign_in_id, code=CODE)
         self.account = (await a.admin.SubmitAccountCode(code)).account  # the other Manager takes the next step
@@ -73,7 +76,6 @@ class Pair:
         self.trunk = await b.admin.AddTrunk(admin.AddTrunkRequest(account="@ann", login="office"))
 
     async def until(self, wire: Wire, wanted: Callable[[admin.ListAccountsResponse], bool]) -> None:
-        """The Managers tell each other at once, but not in no time."""
         async with asyncio.timeout(5):
             while not wanted(await wire.admin.ListAccounts(admin.ListAccountsRequest())):
                 await asyncio.sleep(0.02)

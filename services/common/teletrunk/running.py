@@ -17,6 +17,7 @@ import uvloop
 from teletrunk.config import ConfigurationError, ServiceSettings
 from teletrunk.telemetry import configure_logging
 
+_ONCE_MORE_S = 0.5
 PROCESSOR = Path("/proc/cpuinfo")
 Settings = TypeVar("Settings", bound=ServiceSettings)
 
@@ -80,8 +81,11 @@ async def until_stopped(
         await stop.wait()
         if before_cancel is not None:
             await before_cancel()
-        for task in tasks:
-            task.cancel()
+        while left := [task for task in tasks if not task.done()]:
+            for task in left:
+                task.cancel()
+            # Again and again: between two awaits a library (redis-py does) may swallow a cancellation.
+            await asyncio.wait(left, timeout=_ONCE_MORE_S)
 
 
 def check_host() -> None:

@@ -112,7 +112,8 @@ class Attachments:
 async def _next(requests: AsyncIterator[pb.AttachRequest], patience: float) -> pb.AttachRequest | None:
     """The next message; None at the stream's end and after silence."""
     try:
-        return await asyncio.wait_for(anext(aiter(requests), None), patience)
+        async with asyncio.timeout(patience):
+            return await anext(aiter(requests), None)
     except TimeoutError:
         return None
 

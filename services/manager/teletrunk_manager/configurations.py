@@ -61,7 +61,8 @@ class Configurations:
         """Runs until cancelled."""
         while True:
             with contextlib.suppress(TimeoutError):  # a ban has run out; another Manager's word was lost
-                await asyncio.wait_for(self._changed.wait(), _AFRESH_S)
+                async with asyncio.timeout(_AFRESH_S):
+                    await self._changed.wait()
             self._changed.clear()
             if self._untold:
                 self._untold = False

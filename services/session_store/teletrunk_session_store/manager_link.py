@@ -37,4 +37,5 @@ class ManagerLink:
             self._sessions.changed.clear()
             yield pb.AttachRequest(heartbeat=pb.Heartbeat(sessions=self._sessions.reports()))
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._sessions.changed.wait(), _HEARTBEAT_S)
+                async with asyncio.timeout(_HEARTBEAT_S):
+                    await self._sessions.changed.wait()

@@ -64,7 +64,8 @@ class Calls:
         """Lets nobody in any more, and returns when the last call has ended, or the time is up."""
         self._draining = True
         with contextlib.suppress(TimeoutError):
-            await asyncio.wait_for(self._empty.wait(), seconds)
+            async with asyncio.timeout(seconds):
+                await self._empty.wait()
 
     async def close(self) -> None:
         """Hangs everything up and waits for it, a little."""

@@ -236,13 +236,15 @@ class Session:
         probed = time.monotonic()
         while not self._broken.is_set():
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._broken.wait(), RENEW_S)
+                async with asyncio.timeout(RENEW_S):
+                    await self._broken.wait()
             if not await self._lease.renew():
                 log.error("lease lost", session=self.session_id)
                 return
             if not client.session.is_started.is_set():
                 self._report(SessionState.CONNECTING)
-                await asyncio.wait_for(client.session.is_started.wait(), _CONNECT_DEADLINE_S - RENEW_S * 2)
+                async with asyncio.timeout(_CONNECT_DEADLINE_S - RENEW_S * 2):
+                    await client.session.is_started.wait()
                 self._report(SessionState.ACTIVE)
             if time.monotonic() - probed > _PROBE_S:
                 await client.invoke(raw.functions.updates.GetState(), retries=1, timeout=_RPC_DEADLINE_S)

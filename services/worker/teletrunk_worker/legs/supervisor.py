@@ -94,7 +94,8 @@ class HostPool:
                 break
             self._changed.clear()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._changed.wait(), 0.2)
+                async with asyncio.timeout(0.2):
+                    await self._changed.wait()
         raise Refusal("worker-restarting", "all lines of this Worker are busy")
 
     def release(self, host: Host, call: str) -> None:

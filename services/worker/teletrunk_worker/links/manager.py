@@ -60,7 +60,8 @@ class ManagerLink:
             for ban in self.new_bans():  # told until it comes back with the configuration
                 yield pb.AttachRequest(banned=ban)
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._news.wait(), _HEARTBEAT_S)
+                async with asyncio.timeout(_HEARTBEAT_S):
+                    await self._news.wait()
 
     # Questions.
 
