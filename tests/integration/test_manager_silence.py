@@ -9,13 +9,17 @@ from teletrunk import rpc
 from teletrunk.v1 import manager_pb2 as pb
 from teletrunk.v1 import manager_pb2_grpc
 from teletrunk_manager.attachments import Attachments
+from teletrunk_manager.bans import BanList
 from teletrunk_manager.configurations import Configurations
 from teletrunk_manager.db.database import Database
 from teletrunk_manager.fleet import Fleet
 from teletrunk_manager.live import Live
 from teletrunk_manager.manager_service import ManagerService
 from teletrunk_manager.passwords import PasswordSeal
+from teletrunk_manager.state.memory import MemoryState
+from teletrunk_manager.subscriptions import Subscriptions
 from teletrunk_manager.trunks import Trunks
+from teletrunk_manager.webhooks import Webhooks
 
 from tests.integration.manager_process import TOKEN, Attachment, Wire, worker_hello
 
@@ -23,11 +27,20 @@ from tests.integration.manager_process import TOKEN, Attachment, Wire, worker_he
 async def test_a_silent_service_is_let_go(tmp_path: Path) -> None:
     database = Database(f"sqlite+aiosqlite:///{tmp_path / 'manager.db'}")
     await database.open()
-    live = Live()
-    configurations = Configurations(database, live)
-    trunks = Trunks(database, live, configurations, PasswordSeal(bytes(32)))
-    attachments = Attachments(database, live, configurations, silence=0.5)
-    service = ManagerService(database, live, trunks, attachments, Fleet(database, live, configurations, None))
+    live, state = Live(), MemoryState()
+    configurations = Configurations(database, live, state)
+    seal = PasswordSeal(bytes(32))
+    bans = BanList(database, configurations)
+    attachments = Attachments(database, live, state, configurations, bans, silence=0.5)
+    service = ManagerService(
+        database,
+        live,
+        Trunks(database, live, configurations, seal),
+        attachments,
+        Fleet(database, live, configurations, None),
+        Subscriptions(database, state),
+        Webhooks(database, seal),
+    )
     server = rpc.Server("127.0.0.1:0", rpc.Security(TOKEN))
     server.add(manager_pb2_grpc.add_ManagerServiceServicer_to_server, service)
     await server.start()

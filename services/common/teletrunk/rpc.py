@@ -16,6 +16,7 @@ from grpc_status import rpc_status
 from teletrunk.config import ConfigurationError
 from teletrunk.errors import TABLE, Refusal
 from teletrunk.identity import MANAGER, Identity
+from teletrunk.metrics import REFUSALS
 from teletrunk.security import TOKEN_KEY, Gate, Rights, Security
 
 DEADLINE_S: Final = 5.0
@@ -160,8 +161,8 @@ def _configuration(papers: tuple[bytes, bytes, bytes]) -> grpc.ServerCertificate
     return grpc.ssl_server_certificate_configuration([(key, certificate)], authority)
 
 
-def require_loopback(address: str) -> None:
-    """Plain text is for one machine only."""
+def require_loopback(address: str, remedy: str = "") -> None:
+    """Plain text is for one machine only. Raises `ConfigurationError`; `remedy` names what would encrypt."""
     if address.startswith("unix:"):
         return
     host = address.rpartition(":")[0].strip("[]")
@@ -170,14 +171,16 @@ def require_loopback(address: str) -> None:
     except ValueError:
         on_loopback = False
     if not on_loopback:
+        usual = "TELETRUNK_TLS=on for the Manager; an invitation for the others"
         raise ConfigurationError(
             f"{address} is not a loopback address: without certificates services stay on one machine "
-            "(TELETRUNK_TLS=on for the Manager; an invitation for the others)"
+            f"({remedy or usual})"
         )
 
 
 async def abort(context: grpc.aio.ServicerContext[Any, Any], refusal: Refusal) -> None:
     """Ends the call with the row's gRPC status and its id as google.rpc.ErrorInfo."""
+    REFUSALS.labels(refusal.row.id).inc()
     info = error_details_pb2.ErrorInfo(reason=refusal.row.id, domain=_DOMAIN, metadata={"detail": refusal.detail})
     details = [_packed(info)]
     if refusal.retry_after:

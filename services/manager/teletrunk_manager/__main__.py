@@ -9,10 +9,14 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from teletrunk import rpc, running
 from teletrunk.config import ConfigurationError, kept_secret, load
 from teletrunk.identity import MANAGER, Papers, signing_request
+from teletrunk.operations import operations_app, serve_http
 from teletrunk.v1 import admin_pb2_grpc, fleet_pb2_grpc, manager_pb2_grpc, subscription_pb2_grpc
 
 from teletrunk_manager.accounts import Accounts
 from teletrunk_manager.admin_service import AdminService
+from teletrunk_manager.administrators import Administrators
+from teletrunk_manager.api.app import make_app
+from teletrunk_manager.api.repeating import Repeating
 from teletrunk_manager.attachments import Attachments
 from teletrunk_manager.authority import Authority
 from teletrunk_manager.bans import BanList
@@ -25,6 +29,7 @@ from teletrunk_manager.live import Live
 from teletrunk_manager.manager_service import ManagerService
 from teletrunk_manager.mirror import Mirror
 from teletrunk_manager.passwords import KEY_BYTES, PasswordSeal
+from teletrunk_manager.retention import retention
 from teletrunk_manager.state import SharedState
 from teletrunk_manager.state.memory import MemoryState
 from teletrunk_manager.state.redis import RedisState
@@ -32,6 +37,7 @@ from teletrunk_manager.storages import Storages
 from teletrunk_manager.subscription_service import SubscriptionService
 from teletrunk_manager.subscriptions import Subscriptions
 from teletrunk_manager.trunks import Trunks
+from teletrunk_manager.webhooks import Webhooks
 
 log = structlog.get_logger()
 
@@ -59,15 +65,22 @@ async def _serve(settings: ManagerSettings, database: Database) -> None:
     security = rpc.Security(settings.token(), _papers(settings, gatehouse))
     fleet = Fleet(database, live, configurations, gatehouse)
     await fleet.refresh()
-    trunks = Trunks(database, live, configurations, _seal(settings))
+    seal = _seal(settings)
+    webhooks = Webhooks(database, seal)
+    administrators = Administrators(database)
+    trunks = Trunks(database, live, configurations, seal)
     accounts = Accounts(database, live, configurations, Storages(live, security))
     attachments = Attachments(database, live, state, configurations, bans)
-    service = ManagerService(database, live, trunks, attachments, fleet, subscriptions)
+    service = ManagerService(database, live, trunks, attachments, fleet, subscriptions, webhooks)
     server = rpc.Server(settings.manager_address, security, RIGHTS, fleet.is_current)
     server.add(manager_pb2_grpc.add_ManagerServiceServicer_to_server, service)
-    server.add(admin_pb2_grpc.add_AdminServiceServicer_to_server, AdminService(database, live, accounts, trunks))
-    server.add(fleet_pb2_grpc.add_FleetServiceServicer_to_server, FleetService(fleet, trunks, bans))
-    server.add(subscription_pb2_grpc.add_SubscriptionServiceServicer_to_server, SubscriptionService(subscriptions))
+    admin = AdminService(database, live, accounts, trunks, administrators, webhooks)
+    fleet_service, plans = FleetService(fleet, trunks, bans), SubscriptionService(subscriptions)
+    server.add(admin_pb2_grpc.add_AdminServiceServicer_to_server, admin)
+    server.add(fleet_pb2_grpc.add_FleetServiceServicer_to_server, fleet_service)
+    server.add(subscription_pb2_grpc.add_SubscriptionServiceServicer_to_server, plans)
+    servicers = {"admin": admin, "fleet": fleet_service, "plans": plans}
+    api = make_app(servicers, administrators, Repeating(database, seal))
     enrolment = None
     if gatehouse is not None and security.papers is not None:
         server.listen_here(settings.socket)
@@ -79,6 +92,9 @@ async def _serve(settings: ManagerSettings, database: Database) -> None:
     log.info("manager listening", address=f"{_host(settings.manager_address)}:{server.port}", tls=settings.tls)
     works = [
         configurations.keep_sending(), fleet.keep_current(), mirror.keep_looking(), mirror.keep_listening(),
+        webhooks.keep_telling(), retention(database, settings.records_days),
+        serve_http(settings.metrics_address, "TELETRUNK_METRICS_ADDRESS", operations_app(lambda: "", live.measure)),
+        serve_http(settings.api_address, "TELETRUNK_API_ADDRESS", api, **settings.api_tls()),
     ]  # fmt: skip
     if gatehouse is not None and security.papers is not None:
         works.append(security.papers.keep_fresh(lambda request: _signed(gatehouse, request), lambda: None))

@@ -12,8 +12,9 @@ from teletrunk.v1 import manager_pb2
 from teletrunk.v1 import session_store_pb2 as store
 
 from teletrunk_manager.configurations import Configurations
+from teletrunk_manager.db.audit import asker
 from teletrunk_manager.db.database import Database
-from teletrunk_manager.db.tables import Account, Trunk
+from teletrunk_manager.db.tables import Account, Share, Trunk
 from teletrunk_manager.domain.phones import e164
 from teletrunk_manager.live import Live
 from teletrunk_manager.mistakes import Mistake, Unknown
@@ -76,7 +77,7 @@ class Accounts:
         async with self._database.transaction() as session:
             account = await session.scalar(sa.select(Account).where(Account.user_id == user.user_id))
             if account is None:
-                account = Account(account_id=secrets.token_hex(6), user_id=user.user_id)
+                account = Account(account_id=secrets.token_hex(6), user_id=user.user_id, owner=asker())
                 session.add(account)
             else:
                 before = (account.storage_id, account.session_id)
@@ -90,10 +91,17 @@ class Accounts:
 
     async def all(self) -> list[pb.Account]:
         async with self._database.transaction() as session:
-            accounts = (await session.scalars(sa.select(Account).order_by(Account.phone, Account.account_id))).all()
+            found = await session.scalars(sa.select(Account).order_by(Account.phone, Account.account_id))
+            accounts = [account for account in found.all() if await may_use(session, asker(), account)]
             counted = await session.execute(sa.select(Trunk.account_id, sa.func.count()).group_by(Trunk.account_id))
             trunks: dict[str, int] = {row[0]: row[1] for row in counted}
-        return [self._message(account, trunks.get(account.account_id, 0)) for account in accounts]
+            shares: dict[str, list[str]] = {}
+            for share in await session.scalars(sa.select(Share).order_by(Share.administrator)):
+                shares.setdefault(share.account_id, []).append(share.administrator)
+        return [
+            self._message(account, trunks.get(account.account_id, 0), shares.get(account.account_id, []))
+            for account in accounts
+        ]
 
     async def remove(self, name: str) -> None:
         """Signs the account out at Telegram and forgets it with its trunks. Raises `Unknown`.
@@ -102,10 +110,11 @@ class Accounts:
         """
         async with self._database.transaction() as session:
             account = await find_account(session, name)
+            require_owner(account)
         place = self._live.place(account.session_id, account.storage_id)
         await self._end_session(place.service_id if place else account.storage_id, account.session_id)
         async with self._database.transaction() as session:
-            await session.execute(sa.delete(Account).where(Account.account_id == account.account_id))
+            await session.delete(await find_account(session, account.account_id))
         self._configurations.changed()
 
     async def _end_session(self, storage_id: str, session_id: str) -> None:
@@ -115,7 +124,7 @@ class Accounts:
         async with self._storages.dial(storage_id) as storage:
             await storage.RemoveSession(store.RemoveSessionRequest(session_id=session_id), timeout=DEADLINE_S)
 
-    def _message(self, account: Account, trunks: int) -> pb.Account:
+    def _message(self, account: Account, trunks: int, shared_with: list[str]) -> pb.Account:
         report = self._live.session(account.session_id, account.storage_id)
         return pb.Account(
             account_id=account.account_id,
@@ -128,6 +137,8 @@ class Accounts:
             state=report.state if report else manager_pb2.SESSION_STATE_UNSPECIFIED,
             reason=report.reason if report else "",
             trunks=trunks,
+            owner=account.owner,
+            shared_with=shared_with,
         )
 
 
@@ -148,6 +159,20 @@ async def find_account(session: AsyncSession, text: str) -> Account:
         sa.and_(Account.username != "", sa.func.lower(Account.username) == name),
     ]
     for condition in conditions:
-        if (found := await session.scalar(sa.select(Account).where(condition))) is not None:
+        found = await session.scalar(sa.select(Account).where(condition))
+        if found is not None and await may_use(session, asker(), found):
             return found
     raise Unknown(f"there is no account {text}: teletrunk account list shows them")
+
+
+async def may_use(session: AsyncSession, administrator: str, account: Account) -> bool:
+    """The installation itself (empty) may use everything."""
+    if administrator in ("", account.owner):
+        return True
+    return await session.get(Share, (account.account_id, administrator)) is not None
+
+
+def require_owner(account: Account) -> None:
+    """Raises `Mistake` when the administrator who asks only has a share of it."""
+    if asker() not in ("", account.owner):
+        raise Mistake("only its owner can do that")

@@ -9,18 +9,30 @@ from teletrunk.v1 import admin_pb2 as pb
 from teletrunk.v1 import admin_pb2_grpc, call_pb2, manager_pb2
 
 from teletrunk_manager.accounts import Accounts
+from teletrunk_manager.administrators import Administrators
 from teletrunk_manager.db.database import Database
 from teletrunk_manager.db.tables import Call, Service
 from teletrunk_manager.live import Live
 from teletrunk_manager.mistakes import Mistake, Unknown, explaining
 from teletrunk_manager.trunks import Trunks
+from teletrunk_manager.webhooks import Webhooks
 
 _USUAL_CALLS = 20
 _MOST_CALLS = 500
 
 
 class AdminService(admin_pb2_grpc.AdminServiceServicer):
-    def __init__(self, database: Database, live: Live, accounts: Accounts, trunks: Trunks) -> None:
+    def __init__(
+        self,
+        database: Database,
+        live: Live,
+        accounts: Accounts,
+        trunks: Trunks,
+        administrators: Administrators,
+        webhooks: Webhooks,
+    ) -> None:
+        self._administrators = administrators
+        self._webhooks = webhooks
         self._database = database
         self._live = live
         self._accounts = accounts
@@ -105,6 +117,10 @@ class AdminService(admin_pb2_grpc.AdminServiceServicer):
             query = _newest_calls().limit(limit)
             if request.older_than:
                 query = query.where(Call.call_id < request.older_than)
+            if request.since:
+                query = query.where(Call.invited_at >= request.since)
+            if request.until:
+                query = query.where(Call.invited_at < request.until)
             blobs = (await session.scalars(query)).all()
         records = [call_pb2.CallRecord.FromString(blob) for blob in blobs]
         for record in records:
@@ -127,6 +143,53 @@ class AdminService(admin_pb2_grpc.AdminServiceServicer):
         if len(found) > 1 and wanted != "last":
             raise Mistake(f"several calls begin with {wanted}: give more of the id")
         return pb.GetCallResponse(record=call_pb2.CallRecord.FromString(next(iter(found.values()))))
+
+    # Administrators, their tokens, and what they did.
+
+    @explaining
+    async def ShareAccount(self, request: pb.ShareAccountRequest, context: Any) -> pb.ShareAccountResponse:
+        await self._administrators.share(request.account, request.administrator, on=True)
+        return pb.ShareAccountResponse()
+
+    @explaining
+    async def UnshareAccount(self, request: pb.UnshareAccountRequest, context: Any) -> pb.UnshareAccountResponse:
+        await self._administrators.share(request.account, request.administrator, on=False)
+        return pb.UnshareAccountResponse()
+
+    @explaining
+    async def TransferAccount(self, request: pb.TransferAccountRequest, context: Any) -> pb.TransferAccountResponse:
+        await self._administrators.transfer(request.account, request.administrator)
+        return pb.TransferAccountResponse()
+
+    @explaining
+    async def ListChanges(self, request: pb.ListChangesRequest, context: Any) -> pb.ListChangesResponse:
+        return pb.ListChangesResponse(changes=await self._administrators.changes(request.limit, request.older_than))
+
+    @explaining
+    async def AddToken(self, request: pb.AddTokenRequest, context: Any) -> pb.AddTokenResponse:
+        return await self._administrators.add_token(request.name, request.role)
+
+    @explaining
+    async def ListTokens(self, request: pb.ListTokensRequest, context: Any) -> pb.ListTokensResponse:
+        return pb.ListTokensResponse(tokens=await self._administrators.tokens())
+
+    @explaining
+    async def RemoveToken(self, request: pb.RemoveTokenRequest, context: Any) -> pb.RemoveTokenResponse:
+        await self._administrators.remove_token(request.name)
+        return pb.RemoveTokenResponse()
+
+    @explaining
+    async def AddWebhook(self, request: pb.AddWebhookRequest, context: Any) -> pb.AddWebhookResponse:
+        return await self._webhooks.add(request.url)
+
+    @explaining
+    async def ListWebhooks(self, request: pb.ListWebhooksRequest, context: Any) -> pb.ListWebhooksResponse:
+        return pb.ListWebhooksResponse(webhooks=await self._webhooks.all())
+
+    @explaining
+    async def RemoveWebhook(self, request: pb.RemoveWebhookRequest, context: Any) -> pb.RemoveWebhookResponse:
+        await self._webhooks.remove(request.webhook_id)
+        return pb.RemoveWebhookResponse()
 
 
 def _newest_calls() -> sa.Select[bytes]:

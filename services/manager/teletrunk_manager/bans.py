@@ -54,10 +54,10 @@ class BanList:
         """Raises `Mistake`, and `Unknown` when the address is not banned."""
         network = _network(address)
         async with self._database.transaction() as session:
-            found = sa.delete(BannedAddress).where(BannedAddress.network == network)
-            lifted = await session.execute(found.returning(BannedAddress.network))
-            if lifted.first() is None:
+            row = await session.get(BannedAddress, network)
+            if row is None or row.until < time.time():
                 raise Unknown(f"{address} is not banned: teletrunk ban list shows those that are")
+            await session.delete(row)
         self._configurations.changed()
 
 

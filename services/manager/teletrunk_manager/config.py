@@ -6,6 +6,7 @@ from pathlib import Path
 
 from pydantic import Field, SecretStr, field_validator
 from teletrunk.config import ServiceSettings, checked_address
+from teletrunk.rpc import require_loopback
 
 
 class ManagerSettings(ServiceSettings):
@@ -22,7 +23,10 @@ class ManagerSettings(ServiceSettings):
     key_file: Path | None = Field(
         None, description="The key that seals trunks' passwords, the same for all Managers; DATA/secrets/manager.key."
     )
-    metrics_address: str | None = Field(None, description="host:port for Prometheus and for /live and /ready.")
+    api_address: str | None = Field(None, description="host:port of the REST API; off if not given.")
+    api_certificate: Path | None = Field(None, description="PEM file of the REST API's certificate chain.")
+    api_key: Path | None = Field(None, description="PEM file of its private key.")
+    records_days: float = Field(0.0, ge=0, description="Call records older than this are deleted; 0: kept for ever.")
 
     tls: bool = Field(
         False, description="Mutual TLS: certificates from this Manager's authority, for several machines."
@@ -36,10 +40,19 @@ class ManagerSettings(ServiceSettings):
     )
     certificate_days: float = Field(90.0, gt=0, description="Life of the services' certificates.")
 
-    @field_validator("enrolment_address", "public_manager_address", "metrics_address")
+    @field_validator("enrolment_address", "public_manager_address", "api_address")
     @classmethod
     def _address(cls, value: str | None) -> str | None:
         return None if value is None else checked_address(value)
+
+    def api_tls(self) -> dict[str, str]:
+        """What the HTTP server is given. Raises `ConfigurationError`: tokens are not sent in plain text afar."""
+        if self.api_address is None:
+            return {}
+        if self.api_certificate and self.api_key:
+            return {"ssl_certfile": str(self.api_certificate), "ssl_keyfile": str(self.api_key)}
+        require_loopback(self.api_address, "TELETRUNK_API_CERTIFICATE and TELETRUNK_API_KEY")
+        return {}
 
     @property
     def enrolment(self) -> str:

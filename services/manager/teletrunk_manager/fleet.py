@@ -102,27 +102,34 @@ class Fleet:
 
     async def revoke(self, service_id: str) -> None:
         async with self._database.transaction() as session:
-            found = sa.update(Member).where(Member.service_id == service_id, sa.not_(Member.revoked))
-            changed = await session.execute(found.values(revoked=True))
-            if not changed.rowcount:  # type: ignore[attr-defined]
+            member = await session.get(Member, service_id)
+            if member is None or member.revoked:
                 raise Unknown(f"there is no member {service_id}: teletrunk worker list shows them")
+            member.revoked = True
         log.warning("service revoked", id=service_id)
         await self.refresh()
 
     async def assign(self, account: str, worker_ids: list[str]) -> None:
         async with self._database.transaction() as session:
             account_id = (await find_account(session, account)).account_id
-            await session.execute(sa.delete(Assignment).where(Assignment.account_id == account_id))
-            session.add_all(Assignment(account_id=account_id, worker_id=worker) for worker in sorted(set(worker_ids)))
+            wanted = set(worker_ids)
+            for row in await session.scalars(sa.select(Assignment).where(Assignment.account_id == account_id)):
+                if row.worker_id in wanted:
+                    wanted.remove(row.worker_id)
+                else:
+                    await session.delete(row)
+            session.add_all(Assignment(account_id=account_id, worker_id=worker) for worker in sorted(wanted))
         self._configurations.changed()
 
     async def drain(self, worker_id: str, on: bool) -> None:
         async with self._database.transaction() as session:
             if await session.scalar(sa.select(Service.kind).where(Service.service_id == worker_id)) != "worker":
                 raise Unknown(f"there is no Worker {worker_id}: teletrunk worker list shows them")
-            await session.execute(sa.delete(Drain).where(Drain.worker_id == worker_id))
-            if on:
+            drain = await session.get(Drain, worker_id)
+            if on and drain is None:
                 session.add(Drain(worker_id=worker_id))
+            elif not on and drain is not None:
+                await session.delete(drain)
         self._configurations.changed()
 
     # For services.

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Literal
 
+from teletrunk.metrics import ATTACHED
 from teletrunk.v1 import live_pb2
 from teletrunk.v1 import manager_pb2 as pb
 
@@ -121,14 +122,21 @@ class Live:
         """Those whose stream we hold."""
         return [service for service in self._here.values() if kind in (None, service.kind)]
 
+    def measure(self) -> None:
+        """Sets the gauges of what is attached anywhere."""
+        for kind in ("worker", "storage"):
+            ATTACHED.labels(kind).set(sum(service.kind == kind for service in self._everywhere()))
+
+    def _everywhere(self) -> list[Seen]:
+        return [*self._here.values(), *self._elsewhere.values()]
+
     def drop(self, service_id: str) -> None:
         """Ends the stream of a service, if it is with us."""
         if service := self._here.get(service_id):
             service.close()
 
     def of_kind(self, kind: Kind) -> list[Seen]:
-        everywhere = [*self._here.values(), *self._elsewhere.values()]
-        return [service for service in everywhere if service.kind == kind]
+        return [service for service in self._everywhere() if service.kind == kind]
 
     def place(self, session_id: str, home: str) -> Seen | None:
         """The Storage that runs a session: any that says so, else the one where it was signed in, if attached."""

@@ -25,6 +25,7 @@ from teletrunk_manager.live import Live
 from teletrunk_manager.mistakes import Mistake, explaining
 from teletrunk_manager.subscriptions import Subscriptions
 from teletrunk_manager.trunks import Trunks
+from teletrunk_manager.webhooks import Webhooks
 
 
 class ManagerService(manager_pb2_grpc.ManagerServiceServicer):
@@ -36,7 +37,9 @@ class ManagerService(manager_pb2_grpc.ManagerServiceServicer):
         attachments: Attachments,
         fleet: Fleet,
         subscriptions: Subscriptions,
+        webhooks: Webhooks,
     ) -> None:
+        self._webhooks = webhooks
         self._subscriptions = subscriptions
         self._fleet = fleet
         self._database = database
@@ -128,7 +131,10 @@ class ManagerService(manager_pb2_grpc.ManagerServiceServicer):
             raise Mistake("a call's record needs the call's id")
         self._fleet.require_own(identity_of(context), record.worker_id)
         async with self._database.transaction() as session:
+            first = await session.get(Call, record.call_id) is None
             await session.merge(_row(record))
+            if first:
+                await self._webhooks.note(session, record)
         await self._subscriptions.ended(record.account_id, record.call_id)
         return pb.ReportCallResponse()
 

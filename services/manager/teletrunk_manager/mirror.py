@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 
 import structlog
+from teletrunk.metrics import SHARED_STATE
 
 from teletrunk_manager.configurations import Configurations
 from teletrunk_manager.live import Live, Seen
@@ -25,7 +26,6 @@ class Mirror:
         self._live = live
         self._configurations = configurations
         self._away = False
-        self.reached = asyncio.Event()
 
     async def keep_looking(self) -> None:
         """Runs until cancelled."""
@@ -45,6 +45,7 @@ class Mirror:
         except OutOfReach as error:
             self._lost(error)
             return
+        SHARED_STATE.set(1)
         if self._away:
             self._away = False
             log.info("shared state is back")
@@ -62,6 +63,7 @@ class Mirror:
             self._lost(error)
 
     def _lost(self, error: OutOfReach) -> None:
+        SHARED_STATE.set(0)
         if not self._away:
             self._away = True
             log.error("shared state is away: what was known last is used", error=str(error))

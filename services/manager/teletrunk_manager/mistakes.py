@@ -8,6 +8,7 @@ from typing import Any
 import grpc
 from teletrunk import rpc
 from teletrunk.errors import Refusal
+from teletrunk.metrics import QUESTIONS
 
 _LINK_BROKE = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
 
@@ -39,7 +40,8 @@ def explaining(method: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable
 
     async def serve(self: Any, request: Any, context: Any) -> Any:
         try:
-            return await method(self, request, context)
+            with QUESTIONS.labels(method.__name__).time():
+                return await method(self, request, context)
         except Mistake as mistake:
             await context.abort(mistake.code, str(mistake))
         except Refusal as refusal:

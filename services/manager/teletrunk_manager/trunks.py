@@ -13,8 +13,9 @@ from teletrunk.errors import Refusal
 from teletrunk.v1 import admin_pb2 as pb
 from teletrunk.v1 import manager_pb2
 
-from teletrunk_manager.accounts import find_account
+from teletrunk_manager.accounts import find_account, may_use
 from teletrunk_manager.configurations import Configurations
+from teletrunk_manager.db.audit import asker
 from teletrunk_manager.db.database import Database
 from teletrunk_manager.db.tables import Account, Trunk, TrustedAddress
 from teletrunk_manager.domain import digest
@@ -53,6 +54,7 @@ class Trunks:
                 priority=request.priority,
                 comment=request.comment,
                 codecs=",".join(codecs),
+                administrator=asker(),
             )
             session.add(trunk)
             try:
@@ -64,7 +66,8 @@ class Trunks:
 
     async def all(self) -> list[pb.Trunk]:
         async with self._database.transaction() as session:
-            trunks = (await session.scalars(sa.select(Trunk).order_by(Trunk.login))).all()
+            found = (await session.scalars(sa.select(Trunk).order_by(Trunk.login))).all()
+        trunks = [trunk for trunk in found if asker() in ("", trunk.administrator)]
         return [self._message(trunk) for trunk in trunks]
 
     async def reset_password(self, name: str) -> str:
@@ -88,8 +91,15 @@ class Trunks:
             raise Mistake(f"too many addresses: use up to {_MOST_NETWORKS}, or larger subnets")
         async with self._database.transaction() as session:
             trunk = await _find_trunk(session, name)
-            await session.execute(sa.delete(TrustedAddress).where(TrustedAddress.trunk_id == trunk.trunk_id))
-            session.add_all(TrustedAddress(trunk_id=trunk.trunk_id, network=network) for network in networks)
+            wanted = set(networks)
+            for row in await session.scalars(
+                sa.select(TrustedAddress).where(TrustedAddress.trunk_id == trunk.trunk_id)
+            ):
+                if row.network in wanted:
+                    wanted.remove(row.network)
+                else:
+                    await session.delete(row)
+            session.add_all(TrustedAddress(trunk_id=trunk.trunk_id, network=network) for network in sorted(wanted))
 
     async def authenticated(self, given: manager_pb2.Digest, source: str) -> tuple[Trunk, Account]:
         """The trunk that these credentials belong to, with its account. Raises `Refusal`.
@@ -102,6 +112,7 @@ class Trunks:
             if found is not None:
                 listed = sa.select(TrustedAddress.network).where(TrustedAddress.trunk_id == found[0].trunk_id)
                 networks = (await session.scalars(listed)).all()
+                allowed = await may_use(session, found[0].administrator, found[1])
         if found is None:
             raise Refusal("login-not-found")
         trunk, account = found
@@ -109,6 +120,8 @@ class Trunks:
             raise Refusal("wrong-password")
         if networks and not any(_is_within(source, network) for network in networks):
             raise Refusal("ip-not-allowed")
+        if not allowed:
+            raise Refusal("session-access-revoked", "its owner has withdrawn it")
         return trunk, account
 
     def _password(self, trunk: Trunk) -> str:
@@ -167,6 +180,7 @@ def _answer(given: manager_pb2.Digest) -> digest.DigestAnswer:
 async def _find_trunk(session: AsyncSession, text: str) -> Trunk:
     """By login first: an id is never shown where a login would do."""
     for column in (Trunk.login, Trunk.trunk_id):
-        if (found := await session.scalar(sa.select(Trunk).where(column == text))) is not None:
+        found = await session.scalar(sa.select(Trunk).where(column == text))
+        if found is not None and asker() in ("", found.administrator):
             return found
     raise Unknown(f"there is no trunk {text}: teletrunk trunk list shows them")

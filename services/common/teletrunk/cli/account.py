@@ -106,3 +106,34 @@ def remove(
     request = pb.RemoveAccountRequest(account=account)
     answer = ask(lambda admin: admin.RemoveAccount(request, timeout=DEADLINE_S))
     show(answer, as_json, lambda: say("Removed."))
+
+
+_Account = Annotated[str, typer.Argument(help="An account id, phone or @username.")]
+_Administrator = Annotated[str, typer.Argument(help="A token's name.")]
+
+
+@app.command()
+def share(account: _Account, administrator: _Administrator) -> None:
+    """Lets another administrator use an account's session in trunks of theirs."""
+    request = pb.ShareAccountRequest(account=account, administrator=administrator)
+    ask(lambda admin: admin.ShareAccount(request, timeout=DEADLINE_S))
+    say(f"{administrator} may use {account} now.")
+
+
+@app.command()
+def unshare(account: _Account, administrator: _Administrator) -> None:
+    """Takes that back: the trunks that they made with it are refused from now on."""
+    request = pb.UnshareAccountRequest(account=account, administrator=administrator)
+    ask(lambda admin: admin.UnshareAccount(request, timeout=DEADLINE_S))
+    say(f"{administrator} may not use {account} any more.")
+
+
+@app.command()
+def transfer(
+    account: _Account,
+    administrator: Annotated[str, typer.Argument(help="A token's name; none: this installation.")] = "",
+) -> None:
+    """Gives an account to another administrator."""
+    request = pb.TransferAccountRequest(account=account, administrator=administrator)
+    ask(lambda admin: admin.TransferAccount(request, timeout=DEADLINE_S))
+    say(f"{account} belongs to {administrator or 'this installation'} now.")

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import csv
+import datetime
+import json
+import sys
 import time
-from typing import Annotated
+from collections.abc import Iterator
+from typing import Annotated, Any
 
 import typer
 
-from teletrunk.cli.client import DEADLINE_S, ask
+from teletrunk.cli.client import DEADLINE_S, ask, fail
 from teletrunk.cli.ladder import ladder
 from teletrunk.cli.output import Json, say, show, table
 from teletrunk.v1 import admin_pb2 as pb
@@ -38,6 +43,51 @@ def _row(record: call_pb2.CallRecord) -> list[str]:
         str(record.sip_status),
         record.error_id,
     ]
+
+
+_PAGE = 500
+_COLUMNS = (
+    "call_id", "direction", "account_id", "trunk_id", "worker_id", "caller", "called", "invited_at", "ringing_at",
+    "answered_at", "ended_at", "ended_by", "error_id", "sip_status", "telegram_reason",
+)  # fmt: skip
+_MEDIA = ("codec", "rtp_received", "rtp_lost", "rtp_jitter_ms", "media_connect_ms", "late_to_telegram", "late_to_sip")
+Day = Annotated[datetime.datetime | None, typer.Option(formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"])]
+
+
+@app.command()
+def export(
+    since: Day = None, until: Day = None, form: Annotated[str, typer.Option("--format", help="csv or json.")] = "csv"
+) -> None:
+    """All records of a time, newest first: CSV, or one JSON object a line."""
+    if form not in ("csv", "json"):
+        fail(f"{form} is no format: use csv or json")
+    rows = _exported(since.timestamp() if since else 0.0, until.timestamp() if until else 0.0)
+    if form == "json":
+        for row in rows:
+            sys.stdout.write(json.dumps(row) + "\n")
+        return
+    writer = csv.DictWriter(sys.stdout, [*_COLUMNS, *_MEDIA])
+    writer.writeheader()
+    writer.writerows({name: _harmless(value) for name, value in row.items()} for row in rows)
+
+
+def _harmless(value: Any) -> Any:
+    """A caller's name must not become a spreadsheet's formula."""
+    return f"'{value}" if isinstance(value, str) and value[:1] in ("=", "+", "-", "@", "\t", "\r") else value
+
+
+def _exported(since: float, until: float) -> Iterator[dict[str, Any]]:
+    last = ""
+    while True:
+        request = pb.ListCallsRequest(limit=_PAGE, older_than=last, since=since, until=until)
+        page = ask(lambda admin, request=request: admin.ListCalls(request, timeout=DEADLINE_S)).calls  # type: ignore[misc]
+        for record in page:
+            row = {name: getattr(record, name) for name in _COLUMNS}
+            row["direction"] = "to-telegram" if record.direction == call_pb2.DIRECTION_SIP_TO_TELEGRAM else "to-sip"
+            yield row | {name: getattr(record.media, name) for name in _MEDIA}
+        if len(page) < _PAGE:
+            return
+        last = page[-1].call_id
 
 
 @app.command("show")

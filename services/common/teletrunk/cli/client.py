@@ -12,6 +12,7 @@ import typer
 
 from teletrunk import rpc
 from teletrunk.cli.output import plain
+from teletrunk.cli.remote import Failed, RemoteSettings, remote_work
 from teletrunk.config import ServiceSettings, load
 from teletrunk.v1 import admin_pb2_grpc, fleet_pb2_grpc, subscription_pb2_grpc
 
@@ -36,6 +37,7 @@ def ask_subscriptions(work: Callable[[Admin], Awaitable[Answer]]) -> Answer:
 
 
 def _ask(stub: Callable[[Any], Any], work: Callable[[Admin], Awaitable[Answer]]) -> Answer:
+    remote = load(RemoteSettings)
     settings = load(ServiceSettings)
 
     async def run() -> Answer:
@@ -45,7 +47,9 @@ def _ask(stub: Callable[[Any], Any], work: Callable[[Admin], Awaitable[Answer]])
             return await work(stub(channel))
 
     try:
-        return asyncio.run(run())
+        return asyncio.run(run() if remote.api_url is None else remote_work(remote, work))
+    except Failed as error:
+        fail(str(error))
     except grpc.aio.AioRpcError as error:
         fail(_explained(error, settings.manager_address))
     except OSError as error:

@@ -13,7 +13,7 @@ from typing import Annotated
 import typer
 
 from teletrunk import __version__
-from teletrunk.cli import account, ban, call, service, subscription, trunk
+from teletrunk.cli import account, administration, ban, call, service, subscription, trunk
 from teletrunk.cli.errors_doc import document
 from teletrunk.cli.explain import explain
 from teletrunk.cli.stack import SERVICES, Stack
@@ -34,6 +34,9 @@ app.add_typer(subscription.app, name="subscription", help="Plans: how much accou
 app.add_typer(ban.app, name="ban", help="Addresses that guessed and are turned away.")
 database_app = typer.Typer(no_args_is_help=True)
 app.add_typer(database_app, name="db", help="The Manager's database.")
+app.add_typer(administration.token_app, name="token", help="Keys to the REST API.")
+app.add_typer(administration.webhook_app, name="webhook", help="Where records of calls are sent.")
+app.command()(administration.changes)
 app.command()(explain)
 
 

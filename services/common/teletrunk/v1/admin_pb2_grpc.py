@@ -95,6 +95,56 @@ class AdminServiceStub:
                 request_serializer=teletrunk_dot_v1_dot_admin__pb2.GetCallRequest.SerializeToString,
                 response_deserializer=teletrunk_dot_v1_dot_admin__pb2.GetCallResponse.FromString,
                 _registered_method=True)
+        self.ShareAccount = channel.unary_unary(
+                '/teletrunk.v1.AdminService/ShareAccount',
+                request_serializer=teletrunk_dot_v1_dot_admin__pb2.ShareAccountRequest.SerializeToString,
+                response_deserializer=teletrunk_dot_v1_dot_admin__pb2.ShareAccountResponse.FromString,
+                _registered_method=True)
+        self.UnshareAccount = channel.unary_unary(
+                '/teletrunk.v1.AdminService/UnshareAccount',
+                request_serializer=teletrunk_dot_v1_dot_admin__pb2.UnshareAccountRequest.SerializeToString,
+                response_deserializer=teletrunk_dot_v1_dot_admin__pb2.UnshareAccountResponse.FromString,
+                _registered_method=True)
+        self.TransferAccount = channel.unary_unary(
+                '/teletrunk.v1.AdminService/TransferAccount',
+                request_serializer=teletrunk_dot_v1_dot_admin__pb2.TransferAccountRequest.SerializeToString,
+                response_deserializer=teletrunk_dot_v1_dot_admin__pb2.TransferAccountResponse.FromString,
+                _registered_method=True)
+        self.ListChanges = channel.unary_unary(
+                '/teletrunk.v1.AdminService/ListChanges',
+                request_serializer=teletrunk_dot_v1_dot_admin__pb2.ListChangesRequest.SerializeToString,
+                response_deserializer=teletrunk_dot_v1_dot_admin__pb2.ListChangesResponse.FromString,
+                _registered_method=True)
+        self.AddToken = channel.unary_unary(
+                '/teletrunk.v1.AdminService/AddToken',
+                request_serializer=teletrunk_dot_v1_dot_admin__pb2.AddTokenRequest.SerializeToString,
+                response_deserializer=teletrunk_dot_v1_dot_admin__pb2.AddTokenResponse.FromString,
+                _registered_method=True)
+        self.ListTokens = channel.unary_unary(
+                '/teletrunk.v1.AdminService/ListTokens',
+                request_serializer=teletrunk_dot_v1_dot_admin__pb2.ListTokensRequest.SerializeToString,
+                response_deserializer=teletrunk_dot_v1_dot_admin__pb2.ListTokensResponse.FromString,
+                _registered_method=True)
+        self.RemoveToken = channel.unary_unary(
+                '/teletrunk.v1.AdminService/RemoveToken',
+                request_serializer=teletrunk_dot_v1_dot_admin__pb2.RemoveTokenRequest.SerializeToString,
+                response_deserializer=teletrunk_dot_v1_dot_admin__pb2.RemoveTokenResponse.FromString,
+                _registered_method=True)
+        self.AddWebhook = channel.unary_unary(
+                '/teletrunk.v1.AdminService/AddWebhook',
+                request_serializer=teletrunk_dot_v1_dot_admin__pb2.AddWebhookRequest.SerializeToString,
+                response_deserializer=teletrunk_dot_v1_dot_admin__pb2.AddWebhookResponse.FromString,
+                _registered_method=True)
+        self.ListWebhooks = channel.unary_unary(
+                '/teletrunk.v1.AdminService/ListWebhooks',
+                request_serializer=teletrunk_dot_v1_dot_admin__pb2.ListWebhooksRequest.SerializeToString,
+                response_deserializer=teletrunk_dot_v1_dot_admin__pb2.ListWebhooksResponse.FromString,
+                _registered_method=True)
+        self.RemoveWebhook = channel.unary_unary(
+                '/teletrunk.v1.AdminService/RemoveWebhook',
+                request_serializer=teletrunk_dot_v1_dot_admin__pb2.RemoveWebhookRequest.SerializeToString,
+                response_deserializer=teletrunk_dot_v1_dot_admin__pb2.RemoveWebhookResponse.FromString,
+                _registered_method=True)
 
 
 class AdminServiceServicer:
@@ -173,6 +223,70 @@ class AdminServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ShareAccount(self, request, context):
+        """Who may use an account besides its owner, and whose it is.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def UnshareAccount(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def TransferAccount(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListChanges(self, request, context):
+        """What people have changed, newest first.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AddToken(self, request, context):
+        """Keys to the REST API. A token is shown once.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListTokens(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RemoveToken(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AddWebhook(self, request, context):
+        """Where calls' records are sent when they end.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListWebhooks(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RemoveWebhook(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AdminServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -235,6 +349,56 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     servicer.GetCall,
                     request_deserializer=teletrunk_dot_v1_dot_admin__pb2.GetCallRequest.FromString,
                     response_serializer=teletrunk_dot_v1_dot_admin__pb2.GetCallResponse.SerializeToString,
+            ),
+            'ShareAccount': grpc.unary_unary_rpc_method_handler(
+                    servicer.ShareAccount,
+                    request_deserializer=teletrunk_dot_v1_dot_admin__pb2.ShareAccountRequest.FromString,
+                    response_serializer=teletrunk_dot_v1_dot_admin__pb2.ShareAccountResponse.SerializeToString,
+            ),
+            'UnshareAccount': grpc.unary_unary_rpc_method_handler(
+                    servicer.UnshareAccount,
+                    request_deserializer=teletrunk_dot_v1_dot_admin__pb2.UnshareAccountRequest.FromString,
+                    response_serializer=teletrunk_dot_v1_dot_admin__pb2.UnshareAccountResponse.SerializeToString,
+            ),
+            'TransferAccount': grpc.unary_unary_rpc_method_handler(
+                    servicer.TransferAccount,
+                    request_deserializer=teletrunk_dot_v1_dot_admin__pb2.TransferAccountRequest.FromString,
+                    response_serializer=teletrunk_dot_v1_dot_admin__pb2.TransferAccountResponse.SerializeToString,
+            ),
+            'ListChanges': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListChanges,
+                    request_deserializer=teletrunk_dot_v1_dot_admin__pb2.ListChangesRequest.FromString,
+                    response_serializer=teletrunk_dot_v1_dot_admin__pb2.ListChangesResponse.SerializeToString,
+            ),
+            'AddToken': grpc.unary_unary_rpc_method_handler(
+                    servicer.AddToken,
+                    request_deserializer=teletrunk_dot_v1_dot_admin__pb2.AddTokenRequest.FromString,
+                    response_serializer=teletrunk_dot_v1_dot_admin__pb2.AddTokenResponse.SerializeToString,
+            ),
+            'ListTokens': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListTokens,
+                    request_deserializer=teletrunk_dot_v1_dot_admin__pb2.ListTokensRequest.FromString,
+                    response_serializer=teletrunk_dot_v1_dot_admin__pb2.ListTokensResponse.SerializeToString,
+            ),
+            'RemoveToken': grpc.unary_unary_rpc_method_handler(
+                    servicer.RemoveToken,
+                    request_deserializer=teletrunk_dot_v1_dot_admin__pb2.RemoveTokenRequest.FromString,
+                    response_serializer=teletrunk_dot_v1_dot_admin__pb2.RemoveTokenResponse.SerializeToString,
+            ),
+            'AddWebhook': grpc.unary_unary_rpc_method_handler(
+                    servicer.AddWebhook,
+                    request_deserializer=teletrunk_dot_v1_dot_admin__pb2.AddWebhookRequest.FromString,
+                    response_serializer=teletrunk_dot_v1_dot_admin__pb2.AddWebhookResponse.SerializeToString,
+            ),
+            'ListWebhooks': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListWebhooks,
+                    request_deserializer=teletrunk_dot_v1_dot_admin__pb2.ListWebhooksRequest.FromString,
+                    response_serializer=teletrunk_dot_v1_dot_admin__pb2.ListWebhooksResponse.SerializeToString,
+            ),
+            'RemoveWebhook': grpc.unary_unary_rpc_method_handler(
+                    servicer.RemoveWebhook,
+                    request_deserializer=teletrunk_dot_v1_dot_admin__pb2.RemoveWebhookRequest.FromString,
+                    response_serializer=teletrunk_dot_v1_dot_admin__pb2.RemoveWebhookResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -562,6 +726,276 @@ class AdminService:
             '/teletrunk.v1.AdminService/GetCall',
             teletrunk_dot_v1_dot_admin__pb2.GetCallRequest.SerializeToString,
             teletrunk_dot_v1_dot_admin__pb2.GetCallResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ShareAccount(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/teletrunk.v1.AdminService/ShareAccount',
+            teletrunk_dot_v1_dot_admin__pb2.ShareAccountRequest.SerializeToString,
+            teletrunk_dot_v1_dot_admin__pb2.ShareAccountResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def UnshareAccount(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/teletrunk.v1.AdminService/UnshareAccount',
+            teletrunk_dot_v1_dot_admin__pb2.UnshareAccountRequest.SerializeToString,
+            teletrunk_dot_v1_dot_admin__pb2.UnshareAccountResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def TransferAccount(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/teletrunk.v1.AdminService/TransferAccount',
+            teletrunk_dot_v1_dot_admin__pb2.TransferAccountRequest.SerializeToString,
+            teletrunk_dot_v1_dot_admin__pb2.TransferAccountResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListChanges(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/teletrunk.v1.AdminService/ListChanges',
+            teletrunk_dot_v1_dot_admin__pb2.ListChangesRequest.SerializeToString,
+            teletrunk_dot_v1_dot_admin__pb2.ListChangesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AddToken(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/teletrunk.v1.AdminService/AddToken',
+            teletrunk_dot_v1_dot_admin__pb2.AddTokenRequest.SerializeToString,
+            teletrunk_dot_v1_dot_admin__pb2.AddTokenResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListTokens(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/teletrunk.v1.AdminService/ListTokens',
+            teletrunk_dot_v1_dot_admin__pb2.ListTokensRequest.SerializeToString,
+            teletrunk_dot_v1_dot_admin__pb2.ListTokensResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RemoveToken(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/teletrunk.v1.AdminService/RemoveToken',
+            teletrunk_dot_v1_dot_admin__pb2.RemoveTokenRequest.SerializeToString,
+            teletrunk_dot_v1_dot_admin__pb2.RemoveTokenResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AddWebhook(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/teletrunk.v1.AdminService/AddWebhook',
+            teletrunk_dot_v1_dot_admin__pb2.AddWebhookRequest.SerializeToString,
+            teletrunk_dot_v1_dot_admin__pb2.AddWebhookResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListWebhooks(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/teletrunk.v1.AdminService/ListWebhooks',
+            teletrunk_dot_v1_dot_admin__pb2.ListWebhooksRequest.SerializeToString,
+            teletrunk_dot_v1_dot_admin__pb2.ListWebhooksResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RemoveWebhook(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/teletrunk.v1.AdminService/RemoveWebhook',
+            teletrunk_dot_v1_dot_admin__pb2.RemoveWebhookRequest.SerializeToString,
+            teletrunk_dot_v1_dot_admin__pb2.RemoveWebhookResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -45,6 +45,20 @@ class AdminServiceStub:
     ListServices: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ListServicesRequest, _admin_pb2.ListServicesResponse]
     ListCalls: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ListCallsRequest, _admin_pb2.ListCallsResponse]
     GetCall: _grpc.UnaryUnaryMultiCallable[_admin_pb2.GetCallRequest, _admin_pb2.GetCallResponse]
+    ShareAccount: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ShareAccountRequest, _admin_pb2.ShareAccountResponse]
+    """Who may use an account besides its owner, and whose it is."""
+    UnshareAccount: _grpc.UnaryUnaryMultiCallable[_admin_pb2.UnshareAccountRequest, _admin_pb2.UnshareAccountResponse]
+    TransferAccount: _grpc.UnaryUnaryMultiCallable[_admin_pb2.TransferAccountRequest, _admin_pb2.TransferAccountResponse]
+    ListChanges: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ListChangesRequest, _admin_pb2.ListChangesResponse]
+    """What people have changed, newest first."""
+    AddToken: _grpc.UnaryUnaryMultiCallable[_admin_pb2.AddTokenRequest, _admin_pb2.AddTokenResponse]
+    """Keys to the REST API. A token is shown once."""
+    ListTokens: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ListTokensRequest, _admin_pb2.ListTokensResponse]
+    RemoveToken: _grpc.UnaryUnaryMultiCallable[_admin_pb2.RemoveTokenRequest, _admin_pb2.RemoveTokenResponse]
+    AddWebhook: _grpc.UnaryUnaryMultiCallable[_admin_pb2.AddWebhookRequest, _admin_pb2.AddWebhookResponse]
+    """Where calls' records are sent when they end."""
+    ListWebhooks: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ListWebhooksRequest, _admin_pb2.ListWebhooksResponse]
+    RemoveWebhook: _grpc.UnaryUnaryMultiCallable[_admin_pb2.RemoveWebhookRequest, _admin_pb2.RemoveWebhookResponse]
 
 @_typing.type_check_only
 class AdminServiceAsyncStub(AdminServiceStub):
@@ -63,6 +77,20 @@ class AdminServiceAsyncStub(AdminServiceStub):
     ListServices: _aio.UnaryUnaryMultiCallable[_admin_pb2.ListServicesRequest, _admin_pb2.ListServicesResponse]  # type: ignore[assignment]
     ListCalls: _aio.UnaryUnaryMultiCallable[_admin_pb2.ListCallsRequest, _admin_pb2.ListCallsResponse]  # type: ignore[assignment]
     GetCall: _aio.UnaryUnaryMultiCallable[_admin_pb2.GetCallRequest, _admin_pb2.GetCallResponse]  # type: ignore[assignment]
+    ShareAccount: _aio.UnaryUnaryMultiCallable[_admin_pb2.ShareAccountRequest, _admin_pb2.ShareAccountResponse]  # type: ignore[assignment]
+    """Who may use an account besides its owner, and whose it is."""
+    UnshareAccount: _aio.UnaryUnaryMultiCallable[_admin_pb2.UnshareAccountRequest, _admin_pb2.UnshareAccountResponse]  # type: ignore[assignment]
+    TransferAccount: _aio.UnaryUnaryMultiCallable[_admin_pb2.TransferAccountRequest, _admin_pb2.TransferAccountResponse]  # type: ignore[assignment]
+    ListChanges: _aio.UnaryUnaryMultiCallable[_admin_pb2.ListChangesRequest, _admin_pb2.ListChangesResponse]  # type: ignore[assignment]
+    """What people have changed, newest first."""
+    AddToken: _aio.UnaryUnaryMultiCallable[_admin_pb2.AddTokenRequest, _admin_pb2.AddTokenResponse]  # type: ignore[assignment]
+    """Keys to the REST API. A token is shown once."""
+    ListTokens: _aio.UnaryUnaryMultiCallable[_admin_pb2.ListTokensRequest, _admin_pb2.ListTokensResponse]  # type: ignore[assignment]
+    RemoveToken: _aio.UnaryUnaryMultiCallable[_admin_pb2.RemoveTokenRequest, _admin_pb2.RemoveTokenResponse]  # type: ignore[assignment]
+    AddWebhook: _aio.UnaryUnaryMultiCallable[_admin_pb2.AddWebhookRequest, _admin_pb2.AddWebhookResponse]  # type: ignore[assignment]
+    """Where calls' records are sent when they end."""
+    ListWebhooks: _aio.UnaryUnaryMultiCallable[_admin_pb2.ListWebhooksRequest, _admin_pb2.ListWebhooksResponse]  # type: ignore[assignment]
+    RemoveWebhook: _aio.UnaryUnaryMultiCallable[_admin_pb2.RemoveWebhookRequest, _admin_pb2.RemoveWebhookResponse]  # type: ignore[assignment]
 
 class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
     """What the `teletrunk` command asks of the Manager."""
@@ -150,5 +178,79 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _admin_pb2.GetCallRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_admin_pb2.GetCallResponse, _abc.Awaitable[_admin_pb2.GetCallResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def ShareAccount(
+        self,
+        request: _admin_pb2.ShareAccountRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.ShareAccountResponse, _abc.Awaitable[_admin_pb2.ShareAccountResponse]]:
+        """Who may use an account besides its owner, and whose it is."""
+
+    @_abc_1.abstractmethod
+    def UnshareAccount(
+        self,
+        request: _admin_pb2.UnshareAccountRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.UnshareAccountResponse, _abc.Awaitable[_admin_pb2.UnshareAccountResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def TransferAccount(
+        self,
+        request: _admin_pb2.TransferAccountRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.TransferAccountResponse, _abc.Awaitable[_admin_pb2.TransferAccountResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def ListChanges(
+        self,
+        request: _admin_pb2.ListChangesRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.ListChangesResponse, _abc.Awaitable[_admin_pb2.ListChangesResponse]]:
+        """What people have changed, newest first."""
+
+    @_abc_1.abstractmethod
+    def AddToken(
+        self,
+        request: _admin_pb2.AddTokenRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.AddTokenResponse, _abc.Awaitable[_admin_pb2.AddTokenResponse]]:
+        """Keys to the REST API. A token is shown once."""
+
+    @_abc_1.abstractmethod
+    def ListTokens(
+        self,
+        request: _admin_pb2.ListTokensRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.ListTokensResponse, _abc.Awaitable[_admin_pb2.ListTokensResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def RemoveToken(
+        self,
+        request: _admin_pb2.RemoveTokenRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.RemoveTokenResponse, _abc.Awaitable[_admin_pb2.RemoveTokenResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def AddWebhook(
+        self,
+        request: _admin_pb2.AddWebhookRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.AddWebhookResponse, _abc.Awaitable[_admin_pb2.AddWebhookResponse]]:
+        """Where calls' records are sent when they end."""
+
+    @_abc_1.abstractmethod
+    def ListWebhooks(
+        self,
+        request: _admin_pb2.ListWebhooksRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.ListWebhooksResponse, _abc.Awaitable[_admin_pb2.ListWebhooksResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def RemoveWebhook(
+        self,
+        request: _admin_pb2.RemoveWebhookRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.RemoveWebhookResponse, _abc.Awaitable[_admin_pb2.RemoveWebhookResponse]]: ...
 
 def add_AdminServiceServicer_to_server(servicer: AdminServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -20,6 +20,7 @@ from teletrunk.config import ConfigurationError
 from teletrunk.database import make_engine
 from teletrunk.errors import Refusal
 
+from teletrunk_manager.db.audit import AuditedSession
 from teletrunk_manager.mistakes import NotNow
 
 log = structlog.get_logger()
@@ -36,7 +37,7 @@ class Database:
         except (SQLAlchemyError, ImportError) as error:
             raise ConfigurationError(f"TELETRUNK_DATABASE_URL: {_line(error)}") from None
         self._url = url
-        self._sessions = async_sessionmaker(self._engine, expire_on_commit=False)
+        self._sessions = async_sessionmaker(self._engine, expire_on_commit=False, sync_session_class=AuditedSession)
 
     async def open(self, *, upgrade: bool = True) -> None:
         """Brings the schema up to this version, or only checks it.

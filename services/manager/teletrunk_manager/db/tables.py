@@ -205,7 +205,9 @@ class Change(Base):
 
     __tablename__ = "changes"
 
-    number: Mapped[int] = mapped_column(Integer, primary_key=True, autoincrement=True)
+    number: Mapped[int] = mapped_column(
+        BigInteger().with_variant(Integer, "sqlite"), primary_key=True, autoincrement=True
+    )
     at: Mapped[float] = mapped_column(Float, index=True)
     who: Mapped[str] = mapped_column(String)
     action: Mapped[str] = mapped_column(String)  # insert, update, delete
@@ -213,3 +215,47 @@ class Change(Base):
     key: Mapped[str] = mapped_column(String)
     before: Mapped[str] = mapped_column(String)  # JSON
     after: Mapped[str] = mapped_column(String)
+
+
+class ApiToken(Base):
+    """A key to the REST API. Its name is an administrator's."""
+
+    __tablename__ = "api_tokens"
+    __table_args__ = (CheckConstraint("role IN ('owner', 'administrator', 'viewer')", name="role"),)
+
+    name: Mapped[str] = mapped_column(String, primary_key=True)
+    role: Mapped[str] = mapped_column(String)
+    secret_hash: Mapped[bytes] = mapped_column(LargeBinary, unique=True)
+    created_at: Mapped[float] = mapped_column(Float)
+
+
+class Repeatable(Base):
+    """The answer to a request with an idempotency key; empty while it is being made."""
+
+    __tablename__ = "repeatables"
+
+    key: Mapped[str] = mapped_column(String, primary_key=True)
+    digest: Mapped[str] = mapped_column(String)
+    at: Mapped[float] = mapped_column(Float, index=True)
+    status: Mapped[int] = mapped_column(Integer, default=0)
+    sealed_body: Mapped[bytes] = mapped_column(LargeBinary, default=b"")
+
+
+class Webhook(Base):
+    __tablename__ = "webhooks"
+
+    webhook_id: Mapped[str] = mapped_column(String, primary_key=True)
+    url: Mapped[str] = mapped_column(String)
+    sealed_secret: Mapped[bytes] = mapped_column(LargeBinary)
+
+
+class Delivery(Base):
+    """An event that a webhook has not acknowledged yet."""
+
+    __tablename__ = "deliveries"
+
+    delivery_id: Mapped[str] = mapped_column(String, primary_key=True)
+    webhook_id: Mapped[str] = mapped_column(ForeignKey("webhooks.webhook_id", ondelete="CASCADE"), index=True)
+    body: Mapped[str] = mapped_column(String)
+    due_at: Mapped[float] = mapped_column(Float, index=True)
+    attempts: Mapped[int] = mapped_column(Integer, default=0)

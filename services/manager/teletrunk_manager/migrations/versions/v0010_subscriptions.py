@@ -82,7 +82,7 @@ def upgrade() -> None:
     op.create_index("ix_bans_until", "bans", ["until"])
     op.create_table(
         "changes",
-        sa.Column("number", sa.Integer(), primary_key=True, autoincrement=True),
+        sa.Column("number", sa.BigInteger().with_variant(sa.Integer(), "sqlite"), primary_key=True, autoincrement=True),
         sa.Column("at", sa.Float(), nullable=False),
         sa.Column("who", sa.String(), nullable=False),
         sa.Column("action", sa.String(), nullable=False),

@@ -1,0 +1,77 @@
+"""teletrunk token ..., webhook ..., changes: who may do what by the REST API, and what was done."""
+
+from __future__ import annotations
+
+import time
+from typing import Annotated
+
+import typer
+
+from teletrunk.cli.client import DEADLINE_S, ask
+from teletrunk.cli.output import Json, say, show, table
+from teletrunk.v1 import admin_pb2 as pb
+
+token_app = typer.Typer(no_args_is_help=True)
+webhook_app = typer.Typer(no_args_is_help=True)
+
+
+@token_app.command("add")
+def add_token(
+    name: Annotated[str, typer.Argument(help="The administrator's name.")],
+    role: Annotated[str, typer.Option(help="owner, administrator or viewer.")] = "administrator",
+    as_json: Json = False,
+) -> None:
+    """Makes a key to the REST API. It is shown this once."""
+    request = pb.AddTokenRequest(name=name, role=role)
+    answer = ask(lambda admin: admin.AddToken(request, timeout=DEADLINE_S))
+    show(answer, as_json, lambda: say(f"{name} is {role} with the token\n{answer.secret}"))
+
+
+@token_app.command("list")
+def list_tokens(as_json: Json = False) -> None:
+    """All tokens, without the secrets."""
+    answer = ask(lambda admin: admin.ListTokens(pb.ListTokensRequest(), timeout=DEADLINE_S))
+    rows = [[t.name, t.role, time.strftime("%Y-%m-%d", time.localtime(t.created_at))] for t in answer.tokens]
+    show(answer, as_json, lambda: table("tokens", ["name", "role", "since"], rows))
+
+
+@token_app.command("remove")
+def remove_token(name: Annotated[str, typer.Argument(help="The administrator's name.")]) -> None:
+    """Ends a token at once."""
+    ask(lambda admin: admin.RemoveToken(pb.RemoveTokenRequest(name=name), timeout=DEADLINE_S))
+    say(f"{name}'s token is worth nothing any more.")
+
+
+@webhook_app.command("add")
+def add_webhook(
+    url: Annotated[str, typer.Argument(help="http:// or https:// address.")], as_json: Json = False
+) -> None:
+    """Sends each call's record to an address when the call has ended. The secret that signs it is shown this once."""
+    answer = ask(lambda admin: admin.AddWebhook(pb.AddWebhookRequest(url=url), timeout=DEADLINE_S))
+    text = f"{answer.webhook.webhook_id} sends to {url}\nsecret  {answer.secret}"
+    show(answer, as_json, lambda: say(text))
+
+
+@webhook_app.command("list")
+def list_webhooks(as_json: Json = False) -> None:
+    """All webhooks, and how many events wait for each."""
+    answer = ask(lambda admin: admin.ListWebhooks(pb.ListWebhooksRequest(), timeout=DEADLINE_S))
+    rows = [[hook.webhook_id, hook.url, str(hook.waiting)] for hook in answer.webhooks]
+    show(answer, as_json, lambda: table("webhooks", ["id", "url", "waiting"], rows))
+
+
+@webhook_app.command("remove")
+def remove_webhook(webhook: Annotated[str, typer.Argument(help="Its id.")]) -> None:
+    """Stops sending; what has not been sent yet is dropped."""
+    ask(lambda admin: admin.RemoveWebhook(pb.RemoveWebhookRequest(webhook_id=webhook), timeout=DEADLINE_S))
+    say("Removed.")
+
+
+def changes(limit: Annotated[int, typer.Option(min=1, max=500)] = 50, as_json: Json = False) -> None:
+    """What people have changed, newest first: who, what, before and after."""
+    answer = ask(lambda admin: admin.ListChanges(pb.ListChangesRequest(limit=limit), timeout=DEADLINE_S))
+    rows = [
+        [time.strftime("%m-%d %H:%M:%S", time.localtime(c.at)), c.who, c.action, c.kind, c.key, c.before, c.after]
+        for c in answer.changes
+    ]
+    show(answer, as_json, lambda: table("changes", ["at", "who", "action", "what", "key", "before", "after"], rows))

@@ -1,0 +1,81 @@
+"""The command far from the Manager: the same RPCs by the REST API."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Awaitable, Callable
+from typing import Any, TypeVar
+from urllib.parse import quote
+
+import httpx
+from google.protobuf import json_format
+from pydantic import Field, SecretStr
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from teletrunk.errors import TABLE
+from teletrunk.rest import ROUTES, Route
+
+Answer = TypeVar("Answer")
+
+
+class RemoteSettings(BaseSettings):
+    """Prefix TELETRUNK_."""
+
+    model_config = SettingsConfigDict(env_prefix="TELETRUNK_", extra="ignore")
+
+    api_url: str | None = Field(None, description="https://host:port of the Manager's REST API, for the command.")
+    api_token: SecretStr | None = Field(None, description="What `teletrunk token add` printed.")
+
+
+class Failed(Exception):
+    """One line for the person at the command."""
+
+
+class RestStub:
+    """Looks like a generated stub: an RPC's name with a request and a timeout."""
+
+    def __init__(self, client: httpx.AsyncClient) -> None:
+        self._client = client
+        self._routes = {route.rpc: route for route in ROUTES}
+
+    def __getattr__(self, rpc: str) -> Callable[..., Awaitable[Any]]:
+        route = self._routes[rpc]
+
+        async def ask(request: Any, timeout: float) -> Any:
+            return await self._ask(route, request, timeout)
+
+        return ask
+
+    async def _ask(self, route: Route, request: Any, timeout: float) -> Any:
+        fields = json_format.MessageToDict(request, preserving_proto_field_name=True)
+        in_path = {name: quote(str(fields.pop(name, "")), safe="") for name in route.fields_in_path}
+        if not all(in_path.values()):
+            raise Failed("a name must not be empty")
+        path = route.path.format(**in_path)
+        sent: dict[str, Any] = {"params": fields} if route.verb in ("GET", "DELETE") else {"json": fields}
+        try:
+            answer = await self._client.request(route.verb, path, timeout=timeout, **sent)
+        except httpx.HTTPError as error:
+            raise Failed(f"the Manager at {self._client.base_url} does not answer: {type(error).__name__}") from None
+        if answer.is_success:
+            return json_format.Parse(answer.text, route.response())
+        raise Failed(_explained(answer))
+
+
+def _explained(answer: httpx.Response) -> str:
+    try:
+        problem = answer.json()
+        text, row = str(problem["error"]), TABLE.get(problem.get("error_id", ""))
+    except (json.JSONDecodeError, KeyError, TypeError):
+        return f"the answer is not of a Teletrunk Manager (HTTP {answer.status_code}): look at TELETRUNK_API_URL"
+    return f"{text}. {row.remedy}" if row is not None else text
+
+
+async def remote_work(settings: RemoteSettings, work: Callable[[Any], Awaitable[Answer]]) -> Answer:
+    """Raises `Failed`."""
+    assert settings.api_url is not None
+    if settings.api_token is None:
+        raise Failed("TELETRUNK_API_URL is set: set TELETRUNK_API_TOKEN too (teletrunk token add on the Manager)")
+    headers = {"Authorization": f"Bearer {settings.api_token.get_secret_value()}"}
+    async with httpx.AsyncClient(base_url=settings.api_url, headers=headers) as client:
+        return await work(RestStub(client))

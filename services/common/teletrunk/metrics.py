@@ -1,0 +1,35 @@
+"""Every metric of the three services. Labels take a bounded number of values: rows, methods, states; never names."""
+
+from __future__ import annotations
+
+from prometheus_client import Counter, Gauge, Histogram
+
+_SETUP = (0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 40)
+_ANSWER = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)
+
+# All services.
+REFUSALS = Counter("teletrunk_refusals", "Refusals given, by row of the error contract.", ["row"])
+
+# Worker.
+CALLS = Gauge("teletrunk_calls", "Calls that are up or being set up.")
+CALLS_ENDED = Counter("teletrunk_calls_ended", "Calls that have ended.", ["direction", "ended_by", "answered"])
+SETUP_SECONDS = Histogram(
+    "teletrunk_call_setup_seconds", "From the invitation to ringing.", ["direction"], buckets=_SETUP
+)
+TALK_SECONDS = Counter("teletrunk_talk_seconds", "Time that calls were up.", ["direction"])
+LATE_BLOCKS = Counter("teletrunk_late_blocks", "10 ms of sound that were missing when their time came.", ["towards"])
+RTP_LOST = Counter("teletrunk_rtp_packets_lost", "RTP packets from PBXs that never came.")
+REGISTRATIONS = Gauge("teletrunk_registrations", "Bindings of PBXs at this Worker.")
+BANS = Gauge("teletrunk_bans", "Addresses that this Worker turns away.")
+REGISTERS = Counter("teletrunk_register_requests", "REGISTER requests with credentials, by outcome.", ["outcome"])
+HOSTS_DIED = Counter("teletrunk_hosts_died", "Host processes that ended unasked.", ["kind"])
+RECORDS_WAITING = Gauge("teletrunk_records_waiting", "Call records on this Worker's disk that no Manager has yet.")
+
+# Manager.
+QUESTIONS = Histogram("teletrunk_question_seconds", "Time to answer a question.", ["method"], buckets=_ANSWER)
+ATTACHED = Gauge("teletrunk_services_attached", "Services attached to any Manager.", ["kind"])
+SHARED_STATE = Gauge("teletrunk_shared_state_reached", "1 while the shared state (Redis) answers.")
+
+# Session Storage.
+SESSIONS = Gauge("teletrunk_sessions", "Telegram sessions of this Storage, by state.", ["state"])
+TELEGRAM_CALLS = Gauge("teletrunk_telegram_calls", "Phone calls whose signalling this Storage carries.")

@@ -1,0 +1,1 @@
+"""The REST API: the RPCs of the services for people, by HTTP."""

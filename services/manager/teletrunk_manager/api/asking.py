@@ -1,0 +1,54 @@
+"""Calls a servicer's method as gRPC would, without a wire, and turns its refusals into HTTP's."""
+
+from __future__ import annotations
+
+from typing import Any, NoReturn
+
+import grpc
+from google.rpc import error_details_pb2, status_pb2
+
+STATUS = {
+    grpc.StatusCode.INVALID_ARGUMENT: 400,
+    grpc.StatusCode.UNAUTHENTICATED: 401,
+    grpc.StatusCode.PERMISSION_DENIED: 403,
+    grpc.StatusCode.NOT_FOUND: 404,
+    grpc.StatusCode.FAILED_PRECONDITION: 409,
+    grpc.StatusCode.RESOURCE_EXHAUSTED: 429,
+    grpc.StatusCode.UNAVAILABLE: 503,
+    grpc.StatusCode.DEADLINE_EXCEEDED: 504,
+}
+
+
+class Aborted(Exception):
+    """The method ended with an error; `error_id` is a row of the error contract, or empty."""
+
+    def __init__(self, code: grpc.StatusCode, text: str, error_id: str = "") -> None:
+        super().__init__(text)
+        self.status = STATUS.get(code, 500)
+        self.text = text
+        self.error_id = error_id
+
+
+class LocalContext:
+    """What servicers use of a gRPC context."""
+
+    def auth_context(self) -> dict[str, Any]:
+        return {}
+
+    async def abort(self, code: grpc.StatusCode, details: str = "") -> NoReturn:
+        raise Aborted(code, details)
+
+    async def abort_with_status(self, status: Any) -> NoReturn:
+        error_id = ""
+        for key, value in status.trailing_metadata or ():
+            if key == "grpc-status-details-bin":
+                error_id = _error_id(value)
+        raise Aborted(status.code, status.details, error_id)
+
+
+def _error_id(blob: bytes) -> str:
+    info = error_details_pb2.ErrorInfo()
+    for detail in status_pb2.Status.FromString(blob).details:
+        if detail.Unpack(info):
+            return str(info.reason)
+    return ""

@@ -1,0 +1,71 @@
+"""Idempotency keys: a request that is sent again with its key changes nothing and gets the first answer again."""
+
+from __future__ import annotations
+
+import hashlib
+import time
+from collections.abc import Awaitable, Callable
+
+import sqlalchemy as sa
+from sqlalchemy.exc import IntegrityError
+
+from teletrunk_manager.db.database import Database
+from teletrunk_manager.db.tables import Repeatable
+from teletrunk_manager.mistakes import Mistake, NotNow
+from teletrunk_manager.passwords import PasswordSeal
+
+Answer = tuple[int, str]  # HTTP status and body
+_KEPT_S = 86_400.0
+_MAKING_S = 120.0  # an answer that is not there after this never will be: its Manager died
+
+
+class Repeating:
+    """Answers may hold passwords: they are sealed."""
+
+    def __init__(self, database: Database, seal: PasswordSeal) -> None:
+        self._database = database
+        self._seal = seal
+
+    async def once(self, key: str, request: str, make: Callable[[], Awaitable[Answer]]) -> Answer:
+        """Raises `Mistake` when the key was used for another request, and `NotNow` while the first still runs."""
+        digest = hashlib.sha256(request.encode()).hexdigest()
+        if (known := await self._begin(key, digest)) is not None:
+            return known
+        try:
+            status, body = await make()
+        except BaseException:
+            await self._forget(key)
+            raise
+        if status >= 500:
+            await self._forget(key)  # it may be tried again
+        else:
+            await self._keep(key, status, body)
+        return status, body
+
+    async def _begin(self, key: str, digest: str) -> Answer | None:
+        now = time.time()
+        stale = sa.or_(Repeatable.at < now - _KEPT_S, sa.and_(Repeatable.status == 0, Repeatable.at < now - _MAKING_S))
+        async with self._database.transaction() as session:
+            await session.execute(sa.delete(Repeatable).where(stale))
+            row = await session.get(Repeatable, key)
+            if row is None:
+                session.add(Repeatable(key=key, digest=digest, at=now, status=0, sealed_body=b""))
+                try:
+                    await session.flush()
+                except IntegrityError:
+                    raise NotNow("the first request with this Idempotency-Key still runs: ask again later") from None
+                return None
+        if row.digest != digest:
+            raise Mistake("this Idempotency-Key was used for another request: make a new one for each")
+        if not row.status:
+            raise NotNow("the first request with this Idempotency-Key still runs: ask again later")
+        return row.status, self._seal.open(row.sealed_body, key)
+
+    async def _keep(self, key: str, status: int, body: str) -> None:
+        async with self._database.transaction() as session:
+            row = await session.get_one(Repeatable, key)
+            row.status, row.sealed_body = status, self._seal.close(body, key)
+
+    async def _forget(self, key: str) -> None:
+        async with self._database.transaction() as session:
+            await session.execute(sa.delete(Repeatable).where(Repeatable.key == key))

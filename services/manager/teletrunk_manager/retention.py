@@ -1,0 +1,41 @@
+"""Deletes call records that are older than they shall be kept."""
+
+from __future__ import annotations
+
+import asyncio
+import time
+
+import sqlalchemy as sa
+import structlog
+from teletrunk.errors import Refusal
+
+from teletrunk_manager.db.database import Database
+from teletrunk_manager.db.tables import Call
+
+log = structlog.get_logger()
+
+_LOOK_S = 600.0
+_BREATH_S = 0.1
+_DAY_S = 86_400.0
+_AT_ONCE = 1_000  # one long transaction would hold everybody else up
+
+
+async def retention(database: Database, days: float) -> None:
+    """Runs until cancelled; at once over when records are kept for ever (0)."""
+    while days:
+        try:
+            deleted = await delete_older(database, time.time() - days * _DAY_S)
+        except Refusal:
+            deleted = 0  # the database is away, and has been reported
+        if deleted:
+            log.info("old call records deleted", count=deleted)
+        await asyncio.sleep(_LOOK_S if deleted < _AT_ONCE else _BREATH_S)
+
+
+async def delete_older(database: Database, before: float) -> int:
+    """Deletes up to a thousand records of calls that began before this Unix time; returns how many."""
+    oldest = sa.select(Call.call_id).where(Call.invited_at < before).order_by(Call.invited_at).limit(_AT_ONCE)
+    async with database.transaction() as session:
+        ids = (await session.scalars(oldest)).all()
+        await session.execute(sa.delete(Call).where(Call.call_id.in_(ids)))
+    return len(ids)

@@ -1,0 +1,273 @@
+"""The REST API of the real Manager: tokens, roles, repeated requests, webhooks; the command far from the Manager."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import csv
+import io
+import json
+import os
+import socket
+import subprocess
+import sys
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from teletrunk.rest import ROUTES
+from teletrunk.v1 import admin_pb2 as admin
+from teletrunk.v1 import call_pb2
+from teletrunk.v1 import manager_pb2 as pb
+from teletrunk_manager.webhooks import signature
+
+from tests.integration.manager_process import refusal
+from tests.integration.manager_world import World
+
+
+def free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
+
+
+class Api:
+    def __init__(self, world: World, port: int) -> None:
+        self.world = world
+        self.url = f"http://127.0.0.1:{port}"
+        self.tokens: dict[str, str] = {}
+
+    async def token(self, name: str, role: str) -> str:
+        request = admin.AddTokenRequest(name=name, role=role)
+        self.tokens[name] = (await self.world.wire.admin.AddToken(request)).secret
+        return self.tokens[name]
+
+    async def ask(
+        self, verb: str, path: str, who: str = "root", key: str = "", body: dict[str, Any] | None = None
+    ) -> tuple[int, Any]:
+        headers = {"Authorization": f"Bearer {self.tokens.get(who, who)}"} | ({"Idempotency-Key": key} if key else {})
+        async with httpx.AsyncClient(base_url=self.url, headers=headers) as client:
+            answer = await client.request(verb, path, **({} if body is None else {"json": body}))
+        return answer.status_code, answer.json()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+async def api(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Api]:
+    port = free_port()
+    settings = {"TELETRUNK_API_ADDRESS": f"127.0.0.1:{port}"}
+    if request.param == "postgresql":
+        settings["TELETRUNK_DATABASE_URL"] = await request.getfixturevalue("postgres").database()
+    world = World(tmp_path / "data", **settings)
+    await world.start()
+    api = Api(world, port)
+    await api.token("root", "owner")
+    try:
+        yield api
+    finally:
+        await world.stop()
+
+
+def test_every_rpc_for_people_has_its_route() -> None:
+    people = {"AdminService", "FleetService", "SubscriptionService"}
+    modules = {route.module for route in ROUTES}
+    services = [s for m in modules for name, s in m.DESCRIPTOR.services_by_name.items() if name in people]
+    assert {method.name for service in services for method in service.methods} == {route.rpc for route in ROUTES}
+
+
+async def test_roles(api: Api) -> None:
+    await api.token("eve", "viewer")
+    await api.token("ann", "administrator")
+    assert (await api.ask("GET", "/v1/accounts", who="nonsense"))[0] == 401
+    assert await api.ask("GET", "/v1/accounts", who="eve") == (200, {"accounts": []})
+    status, problem = await api.ask("POST", "/v1/subscriptions", who="eve", body={"name": "p"})
+    assert (status, problem["error"]) == (403, "eve is viewer, and this is for administrators")
+    assert (await api.ask("POST", "/v1/subscriptions", who="ann", body={"name": "p"}))[0] == 200
+    assert (await api.ask("GET", "/v1/tokens", who="ann"))[0] == 403
+    listed = (await api.ask("GET", "/v1/tokens"))[1]
+    assert [token["name"] for token in listed["tokens"]] == ["ann", "eve", "root"]
+    assert not any(secret in json.dumps(listed) for secret in api.tokens.values())
+    assert (await api.ask("DELETE", "/v1/tokens/eve"))[0] == 200
+    assert (await api.ask("GET", "/v1/accounts", who="eve"))[0] == 401, "at once"
+    logged = "".join(api.world.process.lines)
+    assert not any(secret in logged for secret in api.tokens.values())
+
+
+async def test_a_request_that_is_repeated_with_its_key_is_done_once(api: Api) -> None:
+    await api.world.add_account()
+    body = {"account": "@ann"}
+    first, again = [await api.ask("POST", "/v1/trunks", key="k1", body=body) for _ in range(2)]
+    assert first == again
+    assert first[0] == 200
+    assert len((await api.ask("GET", "/v1/trunks"))[1]["trunks"]) == 1
+    assert (await api.ask("POST", "/v1/trunks", key="k1", body={"account": "@ann", "priority": 3}))[0] == 400
+    many = await asyncio.gather(*(api.ask("POST", "/v1/trunks", key="k2", body=body) for _ in range(8)))
+    assert {status for status, _ in many} <= {200, 409}
+    assert len((await api.ask("GET", "/v1/trunks"))[1]["trunks"]) == 2
+    assert (await api.ask("POST", "/v1/trunks", key="k 3", body=body))[0] == 422
+
+
+async def test_mistakes_are_told_as_they_are(api: Api) -> None:
+    for verb, path, body, status, text in (
+        ("POST", "/v1/trunks", {"account": "@nobody"}, 404, "there is no account @nobody"),
+        ("POST", "/v1/trunks", {"acount": "@nobody"}, 422, "body.acount: Extra inputs are not permitted"),
+        ("POST", "/v1/trunks", {"priority": "high"}, 422, "body.priority: Input should be a valid integer"),
+        ("POST", "/v1/trunks", {"comment": "x" * 70_000}, 413, "send at most 65536 bytes"),
+        ("GET", "/v1/calls/%00", None, 422, "call_id: must be"),
+        ("DELETE", "/v1/bans?address=here", None, 400, "here is no address"),
+        ("GET", "/v1/nothing", None, 404, "Not Found"),
+    ):
+        got, problem = await api.ask(verb, path, body=body)
+        assert (got, problem["error"][: len(text)]) == (status, text)
+
+
+async def test_whose_session_it_is(api: Api) -> None:
+    """Row 11: an administrator uses what is theirs or shared with them, and no longer when that is taken back."""
+    world = api.world
+    for name in ("ann", "bob"):
+        await api.token(name, "administrator")
+    started = (await api.ask("POST", "/v1/sign-ins", who="ann", body={"phone": "+491711234567"}))[1]
+    path = f"/v1/sign-ins/{started['sign_in_id']}/code"
+    account = (await api.ask("POST", path, who="ann", body={"code": "11111"}))[1]["account"]
+    assert account["owner"] == "ann"
+    await world.report(pb.SESSION_STATE_ACTIVE, session_id=account["session_id"])
+    assert (await api.ask("GET", "/v1/accounts", who="bob"))[1]["accounts"] == []
+    assert (await api.ask("POST", "/v1/trunks", who="bob", body={"account": "@ann"}))[0] == 404
+    assert (await api.ask("DELETE", "/v1/accounts/@ann", who="bob"))[0] == 404
+
+    shared = "/v1/accounts/@ann/shares/bob"
+    assert (await api.ask("PUT", shared, who="ann", body={}))[0] == 200
+    made = (await api.ask("POST", "/v1/trunks", who="bob", body={"account": "@ann", "login": "bobs"}))[1]
+    assert (await api.ask("GET", "/v1/trunks", who="ann"))[1]["trunks"] == [], "each their own"
+    assert (await api.ask("PUT", "/v1/accounts/@ann/owner", who="bob", body={"administrator": "bob"}))[0] == 400
+    await world.register("bobs", made["password"])
+    assert (await api.ask("DELETE", shared, who="ann"))[0] == 200
+    withdrawn = ("session-access-revoked", "its owner has withdrawn it")
+    assert await refusal(world.register("bobs", made["password"])) == withdrawn
+    assert await refusal(world.route("bobs", made["password"])) == withdrawn
+    assert (await api.ask("PUT", "/v1/accounts/@ann/owner", who="ann", body={"administrator": "bob"}))[0] == 200
+    await world.register("bobs", made["password"])
+
+
+async def test_every_change_is_written_down(api: Api) -> None:
+    await api.token("ann", "administrator")
+    await api.ask("POST", "/v1/subscriptions", who="ann", body={"name": "p", "limits": {"lines": 2}})
+    await api.ask("PUT", "/v1/subscriptions/p", who="root", body={"limits": {"lines": 5}})
+    await api.ask("DELETE", "/v1/subscriptions/p", who="ann")
+    removed, changed, added, token, *_ = (await api.ask("GET", "/v1/changes"))[1]["changes"]
+    assert [c["who"] for c in (removed, changed, added, token)] == ["ann", "root", "ann", "command"]
+    assert [c["action"] for c in (removed, changed, added)] == ["delete", "update", "insert"]
+    assert (json.loads(changed["before"]), json.loads(changed["after"])) == ({"lines": 2}, {"lines": 5})
+    assert json.loads(token["after"])["secret_hash"] == "(secret)"
+
+
+async def test_calls_are_exported_and_paged(api: Api) -> None:
+    for number in range(5):
+        record = call_pb2.CallRecord(call_id=f"c{number}", invited_at=100.0 + number, caller="=1+1", sip_status=200)
+        await api.world.wire.manager.ReportCall(pb.ReportCallRequest(record=record))
+    page = (await api.ask("GET", "/v1/calls?limit=2&older_than=c3"))[1]["calls"]
+    assert [call["call_id"] for call in page] == ["c2", "c1"]
+    between = (await api.ask("GET", "/v1/calls?since=101&until=103"))[1]["calls"]
+    assert [call["call_id"] for call in between] == ["c2", "c1"]
+    status, out, _ = await api.world.process.command("call", "export")
+    rows = list(csv.DictReader(io.StringIO(out)))
+    assert (status, [row["call_id"] for row in rows]) == (0, ["c4", "c3", "c2", "c1", "c0"])
+    assert rows[0]["caller"] == "'=1+1", "no formula for a spreadsheet"
+    _, out, _ = await api.world.process.command("call", "export", "--format", "json", "--until", "1970-01-02")
+    assert json.loads(out.splitlines()[0])["caller"] == "=1+1"
+
+
+async def test_the_same_command_far_from_the_manager(api: Api, tmp_path: Path) -> None:
+    environment = {name: value for name, value in os.environ.items() if not name.startswith("TELETRUNK_")}
+    environment |= {"TELETRUNK_API_URL": api.url, "TELETRUNK_DATA": str(tmp_path / "elsewhere")}
+
+    async def command(*arguments: str, token: str = "") -> tuple[int | None, str]:
+        process = await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "teletrunk.cli.main", *arguments, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+            env=environment | ({"TELETRUNK_API_TOKEN": token} if token else {}),
+        )  # fmt: skip
+        out, _ = await asyncio.wait_for(process.communicate(), 20)
+        return process.returncode, out.decode()
+
+    await api.world.add_account()
+    root = api.tokens["root"]
+    assert (await command("subscription", "add", "p", "--lines", "3", token=root))[0] == 0
+    assert (await command("subscription", "include", "p", "@ann", token=root))[0] == 0
+    shown = (await command("subscription", "list", "--json", token=root))[1]
+    assert json.loads(shown)["subscriptions"][0]["limits"] == {"lines": 3}
+    accounts = (await command("account", "list", "--json", token=root))[1]
+    assert json.loads(accounts)["accounts"][0]["user_id"] == "7001"
+    assert await command("trunk", "remove", "x", token=root) == (
+        1, "teletrunk: there is no trunk x: teletrunk trunk list shows them\n"
+    )  # fmt: skip
+    status, said = await command("account", "list")
+    assert (status, "set TELETRUNK_API_TOKEN too" in said) == (1, True)
+    status, said = await command("account", "list", token="wrong")
+    assert (status, said.count("\n")) == (1, 1)
+
+
+class Ear:
+    """What a webhook is told. The first answers are refusals."""
+
+    def __init__(self, refuse: int) -> None:
+        self.heard: list[tuple[dict[str, str], str]] = []
+        self._refuse = refuse
+        self.news = asyncio.Event()
+
+    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        head = (await reader.readuntil(b"\r\n\r\n")).decode()
+        headers = {k.lower(): v for k, _, v in (line.partition(": ") for line in head.splitlines()[1:])}
+        body = (await reader.readexactly(int(headers["content-length"]))).decode()
+        self.heard.append((headers, body))
+        status = b"500 No" if len(self.heard) <= self._refuse else b"204 No Content"
+        writer.write(b"HTTP/1.1 " + status + b"\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
+        with contextlib.suppress(ConnectionError):
+            await writer.drain()
+        writer.close()
+        self.news.set()
+
+
+async def test_a_webhook_hears_of_a_call_once_it_listens(api: Api) -> None:
+    ear = Ear(refuse=1)
+    server = await asyncio.start_server(ear.serve, "127.0.0.1", 0)
+    port = server.sockets[0].getsockname()[1]
+    made = (await api.ask("POST", "/v1/webhooks", body={"url": f"http://127.0.0.1:{port}/hook"}))[1]
+    assert (await api.ask("POST", "/v1/webhooks", body={"url": "ftp://x"}))[0] == 400
+    step = call_pb2.CallStep(at=1.0, source="pbx", target="worker", text="INVITE")
+    record = call_pb2.CallRecord(call_id="c1", caller="office", steps=[step])
+    for _ in range(2):
+        await api.world.wire.manager.ReportCall(pb.ReportCallRequest(record=record))
+    async with asyncio.timeout(20):
+        while len(ear.heard) < 2:
+            ear.news.clear()
+            await ear.news.wait()
+    (first, body), (second, again) = ear.heard
+    assert body == again
+    event = json.loads(body)
+    assert (event["event"], event["id"], event["call"]["caller"]) == ("call.ended", "c1", "office")
+    assert event["call"]["steps"] == []
+    assert first["teletrunk-delivery"] == second["teletrunk-delivery"]
+    at, _, signed = second["teletrunk-signature"].removeprefix("t=").partition(",v1=")
+    assert signed == signature(made["secret"], at, body)
+    assert abs(time.time() - int(at)) < 60
+    async with asyncio.timeout(10):
+        while (await api.ask("GET", "/v1/webhooks"))[1]["webhooks"][0]["waiting"]:
+            await asyncio.sleep(0.1)
+    assert len(ear.heard) == 2
+    server.close()
+
+
+async def test_schemathesis_finds_nothing(api: Api, tmp_path: Path) -> None:
+    """Generated requests, wrong ones too: no failure of the server's, and every answer is as documented."""
+    await api.world.add_account()
+    process = await asyncio.create_subprocess_exec(
+        str(Path(sys.executable).parent / "schemathesis"), "run", f"{api.url}/openapi.json",
+        "--header", f"Authorization: Bearer {api.tokens['root']}", "--max-examples", "12", "--seed", "1",
+        "--checks", "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance,"
+        "negative_data_rejection,ignored_auth", "--no-color",
+        stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd=tmp_path,
+    )  # fmt: skip
+    out, _ = await asyncio.wait_for(process.communicate(), 240)
+    assert process.returncode == 0, out.decode()[-6000:]
