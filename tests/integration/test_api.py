@@ -266,7 +266,7 @@ async def test_schemathesis_finds_nothing(api: Api, tmp_path: Path) -> None:
         str(Path(sys.executable).parent / "schemathesis"), "run", f"{api.url}/openapi.json",
         "--header", f"Authorization: Bearer {api.tokens['root']}", "--max-examples", "12", "--seed", "1",
         "--checks", "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance,"
-        "negative_data_rejection,ignored_auth", "--no-color",
+        "negative_data_rejection,ignored_auth", "--no-color", "--warnings", "off",
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd=tmp_path,
     )  # fmt: skip
     out, _ = await asyncio.wait_for(process.communicate(), 240)

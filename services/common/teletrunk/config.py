@@ -43,13 +43,6 @@ class ServiceSettings(BaseSettings):
         "127.0.0.1:5050", description="host:port of the Manager's gRPC; of several Managers, with commas between."
     )
 
-    metrics_address: str | None = Field(None, description="host:port for /metrics, /live and /ready; off if not given.")
-
-    @field_validator("metrics_address")
-    @classmethod
-    def _metrics_host_and_port(cls, value: str | None) -> str | None:
-        return None if value is None else checked_address(value)
-
     @property
     def socket(self) -> Path:
         """Where the Manager of this data directory listens for commands when it speaks TLS to others."""

@@ -16,6 +16,7 @@ import uvloop
 
 from teletrunk.config import ConfigurationError, ServiceSettings
 from teletrunk.telemetry import configure_logging
+from teletrunk.tracing import configure_tracing
 
 _ONCE_MORE_S = 0.5
 PROCESSOR = Path("/proc/cpuinfo")
@@ -28,6 +29,7 @@ def run(service: str, load: Callable[[], Settings], serve: Callable[[Settings], 
         check_host()
         settings = load()
         configure_logging(service, settings.log_format, settings.log_level)
+        configure_tracing(service)
         _make_directory(settings.data)
         uvloop.run(serve(settings))
     except ConfigurationError as error:

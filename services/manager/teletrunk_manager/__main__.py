@@ -90,10 +90,11 @@ async def _serve(settings: ManagerSettings, database: Database) -> None:
         gatehouse.enrolment_address = gatehouse.enrolment_address or f"{_host(settings.enrolment)}:{enrolment.port}"
     await server.start()
     log.info("manager listening", address=f"{_host(settings.manager_address)}:{server.port}", tls=settings.tls)
+    operations = operations_app(lambda: "", live.measure)
     works = [
         configurations.keep_sending(), fleet.keep_current(), mirror.keep_looking(), mirror.keep_listening(),
         webhooks.keep_telling(), retention(database, settings.records_days),
-        serve_http(settings.metrics_address, "TELETRUNK_METRICS_ADDRESS", operations_app(lambda: "", live.measure)),
+        serve_http(settings.manager_metrics_address, "TELETRUNK_MANAGER_METRICS_ADDRESS", operations),
         serve_http(settings.api_address, "TELETRUNK_API_ADDRESS", api, **settings.api_tls()),
     ]  # fmt: skip
     if gatehouse is not None and security.papers is not None:

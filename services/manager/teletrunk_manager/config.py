@@ -23,6 +23,9 @@ class ManagerSettings(ServiceSettings):
     key_file: Path | None = Field(
         None, description="The key that seals trunks' passwords, the same for all Managers; DATA/secrets/manager.key."
     )
+    manager_metrics_address: str | None = Field(
+        None, description="host:port for /metrics, /live and /ready; off if not given."
+    )
     api_address: str | None = Field(None, description="host:port of the REST API; off if not given.")
     api_certificate: Path | None = Field(None, description="PEM file of the REST API's certificate chain.")
     api_key: Path | None = Field(None, description="PEM file of its private key.")
@@ -39,6 +42,11 @@ class ManagerSettings(ServiceSettings):
         None, description="Directory of authority.pem and authority.key; made under DATA/authority when not given."
     )
     certificate_days: float = Field(90.0, gt=0, description="Life of the services' certificates.")
+
+    @field_validator("manager_metrics_address")
+    @classmethod
+    def _metrics_host_and_port(cls, value: str | None) -> str | None:
+        return None if value is None else checked_address(value)
 
     @field_validator("enrolment_address", "public_manager_address", "api_address")
     @classmethod

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import functools
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import sqlalchemy as sa
@@ -11,6 +12,7 @@ from teletrunk import rpc
 from teletrunk.errors import Refusal
 from teletrunk.identifiers import parse_called
 from teletrunk.security import identity_of
+from teletrunk.tracing import call_span
 from teletrunk.v1 import call_pb2, manager_pb2_grpc
 from teletrunk.v1 import manager_pb2 as pb
 
@@ -26,6 +28,17 @@ from teletrunk_manager.mistakes import Mistake, explaining
 from teletrunk_manager.subscriptions import Subscriptions
 from teletrunk_manager.trunks import Trunks
 from teletrunk_manager.webhooks import Webhooks
+
+
+def traced(method: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
+    """Decorates a method whose request has a call's id: its time is part of the call's trace."""
+
+    @functools.wraps(method)
+    async def answer(self: Any, request: Any, context: Any) -> Any:
+        with call_span(method.__name__, request.call_id):
+            return await method(self, request, context)
+
+    return answer
 
 
 class ManagerService(manager_pb2_grpc.ManagerServiceServicer):
@@ -69,6 +82,7 @@ class ManagerService(manager_pb2_grpc.ManagerServiceServicer):
         return pb.RegisterResponse(trunk_id=trunk.trunk_id, login=trunk.login)
 
     @explaining
+    @traced
     async def RouteCall(self, request: pb.RouteCallRequest, context: Any) -> pb.RouteCallResponse:
         asked = _step("worker", "manager", "RouteCall")
         self._fleet.require_own(identity_of(context), request.worker_id)
@@ -100,6 +114,7 @@ class ManagerService(manager_pb2_grpc.ManagerServiceServicer):
             raise Refusal("session-disconnected", report.reason)
 
     @explaining
+    @traced
     async def RouteIncoming(self, request: pb.RouteIncomingRequest, context: Any) -> pb.RouteIncomingResponse:
         asked = _step("worker", "manager", "RouteIncoming")
         self._fleet.require_own(identity_of(context), request.worker_id)

@@ -10,6 +10,7 @@ from teletrunk import __version__, rpc, running
 from teletrunk.config import kept_secret, load
 from teletrunk.enrolment import security_of
 from teletrunk.identity import Identity
+from teletrunk.operations import operations_app, serve_http
 from teletrunk.v1 import manager_pb2 as pb
 from teletrunk.v1 import session_store_pb2_grpc
 
@@ -53,7 +54,12 @@ async def serve(settings: StorageSettings) -> None:
         address=settings.public_storage_address or address,
     )
     manager = ManagerLink(settings.manager_address, security, hello, sessions, grants)
-    works = [manager.stay_attached(), sessions.follow()]
+    operations = operations_app(lambda: "", sessions.measure)
+    works = [
+        manager.stay_attached(),
+        sessions.follow(),
+        serve_http(settings.storage_metrics_address, "TELETRUNK_STORAGE_METRICS_ADDRESS", operations),
+    ]
     if security.papers is not None:
         works.append(security.papers.keep_fresh(manager.way.renew, manager.way.redial))
     await running.until_stopped(*works)

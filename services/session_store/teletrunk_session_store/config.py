@@ -16,6 +16,9 @@ KEY_BYTES = 32
 class StorageSettings(ServiceSettings):
     """Prefix TELETRUNK_."""
 
+    storage_metrics_address: str | None = Field(
+        None, description="host:port for /metrics, /live and /ready; off if not given."
+    )
     storage_address: str = Field("127.0.0.1:5052", description="host:port of this service's gRPC.")
     public_storage_address: str | None = Field(None, description="host:port by which the others reach it.")
     vault_url: str | None = Field(None, description="SQLAlchemy URL; DATA/vault.db when not given.")
@@ -27,6 +30,11 @@ class StorageSettings(ServiceSettings):
     telegram_library_versions: str = Field(
         "13.0.0,12.0.0,9.0.0,8.0.0", description="Versions of the call library offered, the best first."
     )
+
+    @field_validator("storage_metrics_address")
+    @classmethod
+    def _metrics_host_and_port(cls, value: str | None) -> str | None:
+        return None if value is None else checked_address(value)
 
     @field_validator("storage_address", "public_storage_address", "telegram_server")
     @classmethod

@@ -13,6 +13,8 @@ import structlog
 from pyrogram import raw
 from teletrunk import rpc
 from teletrunk.errors import Refusal
+from teletrunk.metrics import TELEGRAM_CALLS
+from teletrunk.tracing import start_call_span
 from teletrunk.v1 import call_pb2, session_store_pb2_grpc
 from teletrunk.v1 import session_store_pb2 as pb
 
@@ -54,6 +56,8 @@ class SessionStoreService(session_store_pb2_grpc.SessionStoreServiceServicer):
         begin = first.start if first.WhichOneof("kind") == "start" else first.take
         tasks: list[asyncio.Task[Any]] = []
         call: PhoneCall | None = None
+        TELEGRAM_CALLS.inc()
+        span = start_call_span("signalling", begin.call_id)
         try:
             self._grants.require(context, begin.session_id)
             # At once: the Worker shall know that somebody is here, however long Telegram takes.
@@ -73,6 +77,8 @@ class SessionStoreService(session_store_pb2_grpc.SessionStoreServiceServicer):
             log.info("call refused", call_id=begin.call_id, row=refusal.row.id, detail=refusal.detail)
             await rpc.abort(context, refusal)
         finally:
+            span.end()
+            TELEGRAM_CALLS.dec()
             for task in tasks:
                 task.cancel()
             if call is not None:

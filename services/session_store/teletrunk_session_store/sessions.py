@@ -11,6 +11,7 @@ import structlog
 from pyrogram import raw
 from sqlalchemy.exc import SQLAlchemyError
 from teletrunk.errors import Refusal
+from teletrunk.metrics import SESSIONS
 from teletrunk.v1 import manager_pb2
 from teletrunk.v1 import session_store_pb2 as pb
 
@@ -108,6 +109,13 @@ class Sessions:
 
     def reports(self) -> list[manager_pb2.SessionReport]:
         return [_report(session) for session in self._sessions.values()]
+
+    def measure(self) -> None:
+        """Sets the gauges."""
+        states = [report.state for report in self.reports()]
+        for name, state in manager_pb2.SessionState.items():
+            if state:
+                SESSIONS.labels(name.removeprefix("SESSION_STATE_").lower()).set(states.count(state))
 
     def _keep(self, session_id: str, user_id: int) -> None:
         session = Session(session_id, user_id, self._owner, self._vault, self._clients)

@@ -9,10 +9,11 @@ import signal
 import socket
 
 import structlog
-from teletrunk import __version__, running
+from teletrunk import __version__, metrics, running
 from teletrunk.config import ConfigurationError, kept_secret, load
 from teletrunk.enrolment import security_of
 from teletrunk.identity import Identity
+from teletrunk.operations import operations_app, serve_http
 from teletrunk.v1 import manager_pb2 as pb
 
 from teletrunk_worker.call.rim import Rim
@@ -129,7 +130,15 @@ async def serve(settings: WorkerSettings) -> None:
         log.info("drained")
         os.kill(os.getpid(), signal.SIGTERM)
 
+    def measure() -> None:
+        metrics.CALLS.set(calls.count)
+        metrics.REGISTRATIONS.set(edge.registrar.count)
+        metrics.BANS.set(len(edge.bans.banned()))
+        metrics.RECORDS_WAITING.set(spool.count)
+
+    operations = operations_app(calls.not_ready, measure)
     works = [manager.stay_attached(), manager.deliver_records(), leave_when_drained()]
+    works.append(serve_http(settings.worker_metrics_address, "TELETRUNK_WORKER_METRICS_ADDRESS", operations))
     if security.papers is not None:
         works.append(security.papers.keep_fresh(manager.way.renew, renewed))
     await running.until_stopped(*works, before_cancel=lambda: calls.drain(settings.drain_seconds))

@@ -185,6 +185,14 @@ class Calls:
             tiers.append(tuple(targets))
         return tuple(tiers)
 
+    def not_ready(self) -> str:
+        """Why no call would be taken now; empty when it would."""
+        try:
+            self._check_room()
+        except Refusal as refusal:
+            return refusal.phrase
+        return ""
+
     def _check_room(self) -> None:
         if self._draining:
             raise Refusal("worker-restarting", "it takes no more calls")

@@ -26,9 +26,17 @@ class WorkerSettings(ServiceSettings):
         "SHA-256,MD5", description="Offered to PBXs in this order; MD5 alone for those that stop at what they miss."
     )
 
+    worker_metrics_address: str | None = Field(
+        None, description="host:port for /metrics, /live and /ready; off if not given."
+    )
     never_banned: str = Field("", description="Addresses and subnets, with commas between, that are never banned.")
     allow_registration: bool = Field(True, description="Whether PBXs may register at this Worker.")
     drain_seconds: float = Field(0.0, ge=0, description="How long calls may go on after SIGTERM before they are ended.")
+
+    @field_validator("worker_metrics_address")
+    @classmethod
+    def _metrics_host_and_port(cls, value: str | None) -> str | None:
+        return None if value is None else checked_address(value)
 
     @field_validator("never_banned")
     @classmethod

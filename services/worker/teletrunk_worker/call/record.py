@@ -4,10 +4,27 @@ from __future__ import annotations
 
 import time
 
+from teletrunk import metrics
 from teletrunk.v1 import call_pb2
 
 from teletrunk_worker.call.machine import State
 from teletrunk_worker.legs.wire import Message
+
+
+def count(record: call_pb2.CallRecord) -> None:
+    """A call that has ended, as metrics see it."""
+    to_telegram = record.direction == call_pb2.DIRECTION_SIP_TO_TELEGRAM
+    direction = "to-telegram" if to_telegram else "to-sip"
+    metrics.CALLS_ENDED.labels(direction, record.ended_by, "yes" if record.answered_at else "no").inc()
+    if record.ringing_at:
+        metrics.SETUP_SECONDS.labels(direction).observe(max(0.0, record.ringing_at - record.invited_at))
+    if record.answered_at:
+        metrics.TALK_SECONDS.labels(direction).inc(max(0.0, record.ended_at - record.answered_at))
+    if record.error_id:
+        metrics.REFUSALS.labels(record.error_id).inc()
+    metrics.LATE_BLOCKS.labels("telegram").inc(record.media.late_to_telegram)
+    metrics.LATE_BLOCKS.labels("sip").inc(record.media.late_to_sip)
+    metrics.RTP_LOST.inc(record.media.rtp_lost)
 
 
 class Recorder:

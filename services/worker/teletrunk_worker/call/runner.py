@@ -12,14 +12,16 @@ import contextlib
 from typing import Any
 
 import structlog
+from opentelemetry import trace
 from teletrunk.errors import Refusal
+from teletrunk.tracing import call_span
 from teletrunk.v1 import call_pb2, manager_pb2
 from teletrunk.v1 import session_store_pb2 as pb
 
 from teletrunk_worker.call import effects as do
 from teletrunk_worker.call import events as on
 from teletrunk_worker.call import machine
-from teletrunk_worker.call.record import Recorder
+from teletrunk_worker.call.record import Recorder, count
 from teletrunk_worker.call.rim import Rim
 from teletrunk_worker.edge.relay import leg_header
 from teletrunk_worker.legs.ring import RingPair
@@ -82,6 +84,12 @@ class CallRunner:
 
     async def run(self) -> None:
         """Until the machine says Finish. Cancelling it hangs the call up."""
+        with call_span("call", self.call_id) as span:
+            await self._run()
+            span.set_attribute("call.ended_by", self._state.ended_by or "gateway")
+            span.set_attribute("call.refusal", self._state.refusal.row.id if self._state.refusal else "")
+
+    async def _run(self) -> None:
         try:
             while self._state.phase is not machine.Phase.ENDED:
                 event = await self.inbox.get()
@@ -98,8 +106,10 @@ class CallRunner:
     def _note_phase(self) -> None:
         if self._state.phase is machine.Phase.RINGING:
             self.recorder.ringing()
+            trace.get_current_span().add_event("ringing")
         elif self._state.phase is machine.Phase.UP:
             self.recorder.answered()
+            trace.get_current_span().add_event("answered")
             self._rim.manager.note(self.recorder.record)
             if self._longest_seconds:
                 over = on.HangUp(Refusal("subscription-limit", "total duration exceeded"))
@@ -139,7 +149,9 @@ class CallRunner:
             case do.StopTimer(timer):
                 self._stop_timer(timer)
             case do.Finish():
-                self._rim.manager.report(self.recorder.finish(self._state))
+                record = self.recorder.finish(self._state)
+                self._rim.manager.report(record)
+                count(record)
                 self._log.info("call ended", by=self._state.ended_by, sip_status=self.recorder.record.sip_status)
 
     def _spawn(self, work: Any) -> None:

@@ -15,6 +15,7 @@ from typing import Any, Protocol
 import structlog
 from sipmessage import Request, Response
 from teletrunk.errors import Refusal
+from teletrunk.metrics import REFUSALS, REGISTERS
 
 from teletrunk_worker.edge import messages
 from teletrunk_worker.edge.bans import Bans
@@ -207,6 +208,8 @@ class Edge:
             trunk_id, login = await self._gatekeeper.register(credentials, flow.peer[0])
             bindings = self.registrar.register(request, trunk_id, login, flow)
         except Refusal as refusal:
+            REFUSALS.labels(refusal.row.id).inc()
+            REGISTERS.labels(refusal.row.id).inc()
             log.info("registration refused", login=credentials.username, peer=flow.peer[0], row=refusal.row.id)
             self._count(refusal, flow)
             transaction.answer(messages.refuse(request, refusal))
@@ -215,6 +218,7 @@ class Edge:
         except BadContact as error:
             transaction.answer(messages.respond(request, 400, str(error)))
         else:
+            REGISTERS.labels("ok").inc()
             self.bans.succeeded(flow.peer[0])
             contacts = [("Contact", f"<{b.contact.uri}>;expires={b.seconds_left}") for b in bindings]
             transaction.answer(messages.respond(request, 200, "OK", contacts))
@@ -232,6 +236,7 @@ class Edge:
         try:
             admission = await self._gatekeeper.admit(invite)
         except Refusal as refusal:
+            REFUSALS.labels(refusal.row.id).inc()
             log.info("call refused", sip_call_id=request.call_id, row=refusal.row.id, phrase=refusal.phrase)
             self._count(refusal, flow)
             transaction.answer(messages.refuse(request, refusal))

@@ -16,6 +16,7 @@ from dataclasses import dataclass, field
 
 import structlog
 from teletrunk.errors import Refusal
+from teletrunk.metrics import HOSTS_DIED
 
 from teletrunk_worker.legs.wire import Message, PeerGone, Wire
 
@@ -159,6 +160,7 @@ class HostPool:
         self._starting.discard(host.index)
         if self._closing:
             return
+        HOSTS_DIED.labels(self._kind).inc()
         log.error("host died", kind=self._kind, pid=host.process.pid, exit_code=host.process.returncode)
         for listener in list(host.listeners.values()):
             listener({"event": DIED})

@@ -54,6 +54,11 @@ class Spool:
         for path in sorted(self._ended.glob("*.json")):
             yield _read(path)
 
+    @property
+    def count(self) -> int:
+        """Records that no Manager has yet."""
+        return sum(1 for _ in self._ended.glob("*.json"))
+
     def delivered(self, record: call_pb2.CallRecord) -> None:
         (self._ended / f"{record.call_id}.json").unlink(missing_ok=True)
 
