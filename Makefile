@@ -44,8 +44,9 @@ proto: setup ## generate the gRPC code from protos/
 proto-check: proto ## fails when the generated code is not what protos/ says
 	git diff --exit-code -- services/common/teletrunk/v1
 
-errors-doc: setup ## docs/errors.md from the table of refusals
+errors-doc: setup ## docs/errors.md and docs/metrics.md from their tables
 	$(BIN)/teletrunk errors-doc
+	$(BIN)/teletrunk metrics-doc
 
 bench: setup ## what bridged calls cost: CPU, memory, delay, late sound
 	$(BIN)/python benchmarks/bridge.py

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from teletrunk.cli import metrics_doc
 from teletrunk.cli.errors_doc import document
 from teletrunk.cli.explain import find
 from teletrunk.cli.main import app
@@ -17,6 +18,11 @@ PAGE = Path(__file__).parents[2] / "docs" / "errors.md"
 
 def test_the_page_is_not_stale() -> None:
     assert PAGE.read_text() == document(), "run `make errors-doc` and commit docs/errors.md"
+
+
+def test_the_page_of_metrics_is_what_they_say() -> None:
+    page = PAGE.with_name("metrics.md").read_text()
+    assert page == metrics_doc.document(), "run `make errors-doc` and commit docs/metrics.md"
 
 
 @pytest.mark.parametrize("row", TABLE.values(), ids=lambda row: row.id)

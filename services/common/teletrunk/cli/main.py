@@ -16,6 +16,7 @@ from teletrunk import __version__
 from teletrunk.cli import account, administration, ban, call, service, subscription, trunk
 from teletrunk.cli.errors_doc import document
 from teletrunk.cli.explain import explain
+from teletrunk.cli.metrics_doc import document as metrics_document
 from teletrunk.cli.stack import SERVICES, Stack
 from teletrunk.config import ConfigurationError, ServiceSettings, load
 
@@ -84,6 +85,12 @@ def version() -> None:
 def errors_doc(output: Annotated[Path, typer.Argument()] = Path("docs/errors.md")) -> None:
     """Writes the page of errors out of the table."""
     output.write_text(document())
+
+
+@app.command("metrics-doc", hidden=True)
+def metrics_doc(output: Annotated[Path, typer.Argument()] = Path("docs/metrics.md")) -> None:
+    """Writes the page of metrics out of their definitions."""
+    output.write_text(metrics_document())
 
 
 @app.command()
