@@ -6,7 +6,7 @@ PACKAGES := services/common/teletrunk services/manager/teletrunk_manager service
 	services/session_store/teletrunk_session_store sandbox/teletrunk_sandbox
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test conformance errors-doc lint type proto proto-check bench soak check
+.PHONY: help setup demo test conformance chaos errors-doc lint type proto proto-check bench soak check
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -43,6 +43,9 @@ proto: setup ## generate the gRPC code from protos/
 
 proto-check: proto ## fails when the generated code is not what protos/ says
 	git diff --exit-code -- services/common/teletrunk/v1
+
+chaos: setup ## twenty rounds of kills, stops and crashes under load, on two of each service
+	TELETRUNK_CHAOS_ROUNDS=20 $(BIN)/python -m pytest -q -s -p no:cacheprovider tests/chaos
 
 errors-doc: setup ## docs/errors.md and docs/metrics.md from their tables
 	$(BIN)/teletrunk errors-doc

@@ -130,7 +130,9 @@ async def test_subscription_limit_all_lines_busy(gateway: Gateway, report: Repor
     async with plan(gateway, "--lines", "1"):
         await subscribers.tell("behave", phone=FRIEND, on_call="ring")
         first = asyncio.ensure_future(gateway.invite())
-        await subscribers.wait("incoming", phone=FRIEND)
+        async with asyncio.timeout(SILENCE_S):
+            while '"lines_taken": 1' not in await gateway.world.command("subscription", "list", "--json"):
+                await asyncio.sleep(0.1)
         report.carries(await gateway.invite(), "subscription-limit", ": all lines busy", within=PROMPT_S)
         await subscribers.tell("behave", phone=FRIEND, on_call="decline")
         await subscribers.tell("hangup", phone=FRIEND)

@@ -57,6 +57,9 @@ class PhoneCall:
 
     # The beginnings.
 
+    def on_lost(self) -> None:
+        self.inbox.put_nowait(Refusal("session-disconnected"))
+
     async def start(self, called: str) -> None:
         """phone.requestCall. Raises `Refusal`; a flood wait is kept, and Telegram not asked again before its end."""
         await self._session.require_no_flood()
@@ -126,6 +129,8 @@ class PhoneCall:
 
     async def _handle(self, item: Any) -> None:
         match item:
+            case Refusal():
+                raise item
             case pb.SignallingData():
                 await self._session.invoke(raw.functions.phone.SendSignalingData(peer=self._peer, data=item.data))
             case pb.AcceptCall():

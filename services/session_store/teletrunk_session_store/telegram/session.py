@@ -46,6 +46,10 @@ class CallListener(Protocol):
 
     def on_update(self, update: Any) -> None: ...
 
+    def on_lost(self) -> None:
+        """The session runs elsewhere now: nothing more will be heard of the call here."""
+        ...
+
 
 @dataclass(frozen=True)
 class Incoming:
@@ -240,6 +244,8 @@ class Session:
                     await self._broken.wait()
             if not await self._lease.renew():
                 log.error("lease lost", session=self.session_id)
+                for listener in list(self._calls.values()):
+                    listener.on_lost()
                 return
             if not client.session.is_started.is_set():
                 self._report(SessionState.CONNECTING)

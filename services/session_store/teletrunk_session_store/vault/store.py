@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
 from teletrunk.config import ConfigurationError
@@ -181,10 +182,16 @@ class Vault:
 
     async def put_peers(self, session_id: str, peers: list[KnownPeer]) -> None:
         async with self._engine.begin() as connection:
-            for peer in peers:
-                key = (_peers.c.session_id == session_id) & (_peers.c.user_id == peer.user_id)
-                await connection.execute(_peers.delete().where(key))
-                await connection.execute(_peers.insert().values(session_id=session_id, **vars(peer)))
+            # In one order: two calls that bring the same users must not wait for each other.
+            for peer in sorted(peers, key=lambda peer: peer.user_id):
+                await connection.execute(self._put(_peers, session_id=session_id, **vars(peer)))
+
+    def _put(self, table: sa.Table, **values: Any) -> sa.Insert:
+        """Inserts a row, or replaces the one with its key, as one statement: others do the same at the same time."""
+        keys = [column.name for column in table.primary_key]
+        rest = {name: value for name, value in values.items() if name not in keys}
+        insert = postgresql.insert if self._engine.dialect.name == "postgresql" else sqlite.insert
+        return insert(table).values(**values).on_conflict_do_update(index_elements=keys, set_=rest)
 
     async def find_peer(self, session_id: str, **fields: Any) -> KnownPeer | None:
         """A peer by `user_id`, `username` (lower case) or `phone`."""
@@ -201,8 +208,7 @@ class Vault:
 
     async def note_flood(self, session_id: str, until: float) -> None:
         async with self._engine.begin() as connection:
-            await connection.execute(_floods.delete().where(_floods.c.session_id == session_id))
-            await connection.execute(_floods.insert().values(session_id=session_id, until=until))
+            await connection.execute(self._put(_floods, session_id=session_id, until=until))
 
     async def flood_until(self, session_id: str) -> float:
         """Unix time; 0 when Telegram never complained."""
