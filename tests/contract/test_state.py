@@ -50,7 +50,7 @@ async def test_a_service_is_its_last_holders(state: SharedState) -> None:
     assert not await state.drop_service("w1", "a")
     assert await state.services() == {"w1": b"three"}
     assert await state.drop_service("w1", "b")
-    assert await state.services() == {}
+    assert await state.services() == {"w1": b""}, "it has left, and was not only forgotten"
     assert await state.show_service("w1", "a", b"five"), "nobody holds it: whoever shows it does"
     assert await state.services() == {"w1": b"five"}
 

@@ -5,13 +5,15 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import Iterable
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
 from teletrunk.metrics import ATTACHED
 from teletrunk.v1 import live_pb2
 from teletrunk.v1 import manager_pb2 as pb
+
+from teletrunk_manager.state import SERVICE_S
 
 Kind = Literal["worker", "storage"]
 
@@ -87,7 +89,7 @@ class Live:
 
     def __init__(self) -> None:
         self._here: dict[str, Attached] = {}
-        self._elsewhere: dict[str, Seen] = {}
+        self._elsewhere: dict[str, tuple[Seen, float]] = {}  # with the monotonic time until which it counts
 
     def attach(self, service: Attached) -> None:
         """The newest stream of a service is the one that counts; an older one is closed."""
@@ -103,12 +105,19 @@ class Live:
             del self._here[service.service_id]
         return current
 
-    def see(self, others: Iterable[Seen]) -> bool:
-        """All services that the Managers together have. Returns whether configurations may be others now."""
-        before = self._elsewhere
-        self._elsewhere = {seen.service_id: seen for seen in others if seen.service_id not in self._here}
+    def see(self, records: Mapping[str, bytes], now: float) -> bool:
+        """What the Managers together say of their services. Returns whether configurations may be others now.
+
+        A service that has left is said to have left. One that is only missing may have been forgotten by a state that
+        lost its memory: it counts for as long as it could have gone without being shown. `now` is monotonic.
+        """
+        before = {name: entry[0] for name, entry in self._elsewhere.items()}
+        shown = {name: Seen.of_record(record) for name, record in records.items() if record}
+        kept = {name: entry for name, entry in self._elsewhere.items() if name not in records and entry[1] > now}
+        fresh = {name: (seen, now + SERVICE_S) for name, seen in shown.items()}
+        self._elsewhere = {name: entry for name, entry in (kept | fresh).items() if name not in self._here}
         same = before.keys() == self._elsewhere.keys()
-        return not (same and all(seen.matters_like(before[name]) for name, seen in self._elsewhere.items()))
+        return not (same and all(seen.matters_like(before[name]) for name, (seen, _) in self._elsewhere.items()))
 
     def close(self) -> None:
         """Ends every stream."""
@@ -116,7 +125,9 @@ class Live:
             service.close()
 
     def find(self, service_id: str) -> Seen | None:
-        return self._here.get(service_id) or self._elsewhere.get(service_id)
+        if here := self._here.get(service_id):
+            return here
+        return self._elsewhere[service_id][0] if service_id in self._elsewhere else None
 
     def here(self, kind: Kind | None = None) -> list[Attached]:
         """Those whose stream we hold."""
@@ -128,7 +139,7 @@ class Live:
             ATTACHED.labels(kind).set(sum(service.kind == kind for service in self._everywhere()))
 
     def _everywhere(self) -> list[Seen]:
-        return [*self._here.values(), *self._elsewhere.values()]
+        return [*self._here.values(), *(seen for seen, _ in self._elsewhere.values())]
 
     def drop(self, service_id: str) -> None:
         """Ends the stream of a service, if it is with us."""

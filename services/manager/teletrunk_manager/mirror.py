@@ -7,12 +7,13 @@ to count until it can be asked again.
 from __future__ import annotations
 
 import asyncio
+import time
 
 import structlog
 from teletrunk.metrics import SHARED_STATE
 
 from teletrunk_manager.configurations import Configurations
-from teletrunk_manager.live import Live, Seen
+from teletrunk_manager.live import Live
 from teletrunk_manager.state import OutOfReach, SharedState
 
 log = structlog.get_logger()
@@ -50,7 +51,7 @@ class Mirror:
             self._away = False
             log.info("shared state is back")
             await self._show_ours()
-        if self._live.see([Seen.of_record(record) for record in records.values()]):
+        if self._live.see(records, time.monotonic()):
             self._configurations.heard()
 
     async def _show_ours(self) -> None:

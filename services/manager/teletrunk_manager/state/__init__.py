@@ -34,7 +34,10 @@ class SharedState(Protocol):
         ...
 
     async def services(self) -> dict[str, bytes]:
-        """The records of all services that are attached anywhere."""
+        """The records of all services that are attached anywhere; empty for those that have left a moment ago.
+
+        One that is missing has not been shown for long, or was forgotten.
+        """
         ...
 
     async def take_line(self, line: Line, limit: int) -> bool:

@@ -28,12 +28,12 @@ class MemoryState:
     async def drop_service(self, service_id: str, holder: str) -> bool:
         mine = self._holder(service_id) == holder
         if mine:
-            del self._services[service_id]
+            self._services[service_id] = ("", b"", self._clock() + SERVICE_S)
         return mine
 
     def _holder(self, service_id: str) -> str | None:
         found = self._services.get(service_id)
-        return found[0] if found and found[2] > self._clock() else None
+        return found[0] or None if found and found[2] > self._clock() else None
 
     async def services(self) -> dict[str, bytes]:
         now = self._clock()

@@ -35,8 +35,9 @@ return 1
 """
 _DROP = """
 if redis.call('HGET', KEYS[1], 'holder') ~= ARGV[1] then return 0 end
-redis.call('DEL', KEYS[1])
-redis.call('SREM', KEYS[2], ARGV[2])
+redis.call('HDEL', KEYS[1], 'holder')
+redis.call('HSET', KEYS[1], 'record', '')
+redis.call('PEXPIRE', KEYS[1], ARGV[2])
 return 1
 """
 _TAKE = """
@@ -89,7 +90,7 @@ class RedisState:
         return bool(await _asked(self._show(keys=keys, args=[holder, record, _ms(SERVICE_S), service_id])))
 
     async def drop_service(self, service_id: str, holder: str) -> bool:
-        return bool(await _asked(self._drop(keys=[_service(service_id), _NAMES], args=[holder, service_id])))
+        return bool(await _asked(self._drop(keys=[_service(service_id)], args=[holder, _ms(SERVICE_S)])))
 
     async def services(self) -> dict[str, bytes]:
         async with _reaching():
