@@ -53,6 +53,7 @@ errors-doc: setup ## docs/errors.md and docs/metrics.md from their tables
 
 bench: setup ## what bridged calls cost: CPU, memory, delay, late sound
 	$(BIN)/python benchmarks/bridge.py
+	$(BIN)/python benchmarks/control_plane.py
 
 soak: setup ## an hour of calls that come and go: nothing may grow, nothing may be lost
 	$(BIN)/python benchmarks/soak.py

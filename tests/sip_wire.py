@@ -124,7 +124,7 @@ class SipWire:
         user: str,
         login: str,
         password: str,
-        algorithm: str = "SHA-256",
+        algorithm: str = "",
         patience: float = PATIENCE_S,
         **headers: str,
     ) -> Exchange:
@@ -137,10 +137,11 @@ class SipWire:
         return await self.ask(again, patience)
 
     def answer_challenge(
-        self, first: Request, challenge: Response, login: str, password: str, algorithm: str = "SHA-256"
+        self, first: Request, challenge: Response, login: str, password: str, algorithm: str = ""
     ) -> Request:
+        """With the algorithm that is wanted, or the first that is offered."""
         offered = [AuthChallenge.parse(value) for value in challenge.headers.getlist("WWW-Authenticate")]
-        chosen = next(offer for offer in offered if offer.parameters.get("algorithm", "MD5") == algorithm)
+        chosen = next(offer for offer in offered if algorithm in ("", offer.parameters.get("algorithm", "MD5")))
         again = Message.parse(bytes(first))
         assert isinstance(again, Request)
         again.headers.set("CSeq", f"{next(self._cseq)} {first.method}")

@@ -72,8 +72,7 @@ class ManagerService(manager_pb2_grpc.ManagerServiceServicer):
     @explaining
     async def Register(self, request: pb.RegisterRequest, context: Any) -> pb.RegisterResponse:
         self._fleet.require_own(identity_of(context), request.worker_id)
-        trunk, account = await self._trunks.authenticated(request.digest, request.source_address)
-        await self._fleet.require_assigned(account.account_id, request.worker_id)
+        trunk, account = await self._trunks.authenticated(request.digest, request.source_address, request.worker_id)
         if self._live.place(account.session_id, account.storage_id) is None:
             raise Refusal("storage-off")
         report = self._live.session(account.session_id, account.storage_id)
@@ -86,8 +85,7 @@ class ManagerService(manager_pb2_grpc.ManagerServiceServicer):
     async def RouteCall(self, request: pb.RouteCallRequest, context: Any) -> pb.RouteCallResponse:
         asked = _step("worker", "manager", "RouteCall")
         self._fleet.require_own(identity_of(context), request.worker_id)
-        trunk, account = await self._trunks.authenticated(request.digest, request.source_address)
-        await self._fleet.require_assigned(account.account_id, request.worker_id)
+        trunk, account = await self._trunks.authenticated(request.digest, request.source_address, request.worker_id)
         if parse_called(request.called) is None:
             raise Refusal("user-not-found", "not a phone, @username or user id")
         self._require_active(account)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import secrets
+from dataclasses import dataclass, field
 
 import sqlalchemy as sa
 import structlog
@@ -13,11 +14,11 @@ from teletrunk.errors import Refusal
 from teletrunk.v1 import admin_pb2 as pb
 from teletrunk.v1 import manager_pb2
 
-from teletrunk_manager.accounts import find_account, may_use
+from teletrunk_manager.accounts import find_account
 from teletrunk_manager.configurations import Configurations
 from teletrunk_manager.db.audit import asker
 from teletrunk_manager.db.database import Database
-from teletrunk_manager.db.tables import Account, Trunk, TrustedAddress
+from teletrunk_manager.db.tables import Account, Assignment, Share, Trunk, TrustedAddress
 from teletrunk_manager.domain import digest
 from teletrunk_manager.domain.logins import is_login, login_for
 from teletrunk_manager.live import Live
@@ -101,27 +102,26 @@ class Trunks:
                     await session.delete(row)
             session.add_all(TrustedAddress(trunk_id=trunk.trunk_id, network=network) for network in sorted(wanted))
 
-    async def authenticated(self, given: manager_pb2.Digest, source: str) -> tuple[Trunk, Account]:
+    async def authenticated(self, given: manager_pb2.Digest, source: str, worker_id: str) -> tuple[Trunk, Account]:
         """The trunk that these credentials belong to, with its account. Raises `Refusal`.
 
-        The address comes after the password: a stranger learns nothing about the list.
+        What a stranger could learn from comes after the password: the list of addresses, whose session it is.
         """
         query = sa.select(Trunk, Account).join(Account, Account.account_id == Trunk.account_id)
         async with self._database.transaction() as session:
             found = (await session.execute(query.where(Trunk.login == given.username))).one_or_none()
-            if found is not None:
-                listed = sa.select(TrustedAddress.network).where(TrustedAddress.trunk_id == found[0].trunk_id)
-                networks = (await session.scalars(listed)).all()
-                allowed = await may_use(session, found[0].administrator, found[1])
+            rules = await _rules(session, *found) if found is not None else _Rules()
         if found is None:
             raise Refusal("login-not-found")
         trunk, account = found
         if not digest.matches(_answer(given), self._password(trunk)):
             raise Refusal("wrong-password")
-        if networks and not any(_is_within(source, network) for network in networks):
+        if rules.networks and not any(_is_within(source, network) for network in rules.networks):
             raise Refusal("ip-not-allowed")
-        if not allowed:
+        if trunk.administrator not in ("", account.owner, *rules.administrators):
             raise Refusal("session-access-revoked", "its owner has withdrawn it")
+        if rules.workers and worker_id not in rules.workers:
+            raise Refusal("session-access-revoked", "the account is assigned to another Worker")
         return trunk, account
 
     def _password(self, trunk: Trunk) -> str:
@@ -142,6 +142,29 @@ class Trunks:
             codecs=trunk.codecs.split(","),
             sip_address=workers[0].address if workers else "",
         )
+
+
+@dataclass
+class _Rules:
+    """Who may use a trunk, besides knowing its password. Empty networks or Workers: all."""
+
+    networks: list[str] = field(default_factory=list)
+    administrators: list[str] = field(default_factory=list)
+    workers: list[str] = field(default_factory=list)
+
+
+async def _rules(session: AsyncSession, trunk: Trunk, account: Account) -> _Rules:
+    """In one question: this is asked for every call."""
+    kind = sa.literal_column
+    query: sa.CompoundSelect[tuple[str, str]] = sa.union_all(
+        sa.select(kind("'networks'"), TrustedAddress.network).where(TrustedAddress.trunk_id == trunk.trunk_id),
+        sa.select(kind("'administrators'"), Share.administrator).where(Share.account_id == account.account_id),
+        sa.select(kind("'workers'"), Assignment.worker_id).where(Assignment.account_id == account.account_id),
+    )
+    rules = _Rules()
+    for name, value in await session.execute(query):
+        getattr(rules, name).append(value)
+    return rules
 
 
 def _checked(request: pb.AddTrunkRequest) -> list[str]:

@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
-from typing import Any, Protocol
+from typing import Any, Protocol, TypeVar
 
 import structlog
 from sipmessage import Request, Response
@@ -27,6 +27,10 @@ from teletrunk_worker.edge.relay import CALL_HEADER, Relay, leg_header
 from teletrunk_worker.edge.transactions import ServerTransaction, ServerTransactions
 
 log = structlog.get_logger()
+
+_MOST_QUESTIONS = 400  # that are under way at the Manager: at 200 a second, two seconds' worth
+_BUSY_S = 5
+Answer = TypeVar("Answer")
 
 
 @dataclass(frozen=True)
@@ -85,6 +89,7 @@ class Edge:
         self._transactions = ServerTransactions()
         self._admissions: dict[str, asyncio.Task[None]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
+        self._asking = 0
         self._dialogs = Dialogs()
         self.registrar = Registrar()
         self.bans = bans or Bans()
@@ -205,7 +210,7 @@ class Edge:
         if credentials is None:
             return
         try:
-            trunk_id, login = await self._gatekeeper.register(credentials, flow.peer[0])
+            trunk_id, login = await self._asked(self._gatekeeper.register(credentials, flow.peer[0]))
             bindings = self.registrar.register(request, trunk_id, login, flow)
         except Refusal as refusal:
             REFUSALS.labels(refusal.row.id).inc()
@@ -223,6 +228,17 @@ class Edge:
             contacts = [("Contact", f"<{b.contact.uri}>;expires={b.seconds_left}") for b in bindings]
             transaction.answer(messages.respond(request, 200, "OK", contacts))
 
+    async def _asked(self, question: Coroutine[Any, Any, Answer]) -> Answer:
+        """A flood is refused at once instead of keeping everybody waiting. Raises `Refusal`."""
+        if self._asking >= _MOST_QUESTIONS:
+            question.close()
+            raise Refusal("manager-unreachable", "too many requests at once", _BUSY_S)
+        self._asking += 1
+        try:
+            return await question
+        finally:
+            self._asking -= 1
+
     def _count(self, refusal: Refusal, flow: Flow) -> None:
         if refusal.row.counts_to_ban and self.bans.failed(flow.peer[0]):
             log.warning("address banned", peer=flow.peer[0], seconds=self.bans.seconds_left(flow.peer[0]))
@@ -234,7 +250,7 @@ class Edge:
             return
         invite = Invite(credentials, flow.peer[0], request.uri.user or "", request.call_id)
         try:
-            admission = await self._gatekeeper.admit(invite)
+            admission = await self._asked(self._gatekeeper.admit(invite))
         except Refusal as refusal:
             REFUSALS.labels(refusal.row.id).inc()
             log.info("call refused", sip_call_id=request.call_id, row=refusal.row.id, phrase=refusal.phrase)

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import socket
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, cast
@@ -19,6 +20,7 @@ _MOST_CONNECTIONS_AN_ADDRESS = 64
 _HALF_READ_DEADLINE_S = 10.0
 _IDLE_DEADLINE_S = 3_700.0  # longer than the longest registration
 _MOST_UNSENT = 1 << 20
+_RECEIVE_BUFFER = 4 << 20
 _SOCKET_BUFFER = 1 << 20
 
 Address = tuple[str, int]
@@ -78,6 +80,8 @@ class UdpEndpoint(asyncio.DatagramProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.DatagramTransport, transport)
+        # The kernel gives what it may: a burst waits there while we are busy.
+        transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
 
     def datagram_received(self, data: bytes, addr: Address) -> None:
         self._receive(data, UdpFlow(self, (addr[0], addr[1])))

@@ -1,0 +1,149 @@
+"""What the control plane does in a second: RouteCall at one Manager on PostgreSQL and Redis, and REGISTER through the
+edge by sipp, beside sipp's own ceiling against a plain UDP echo of the same answers.
+
+The Manager is held to one core (taskset); the askers share what is left. One table on standard output.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import re
+import statistics
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import psutil
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT))
+
+from teletrunk.v1 import admin_pb2 as admin  # noqa: E402
+from teletrunk.v1 import manager_pb2 as pb  # noqa: E402
+from teletrunk_sandbox.world import World  # noqa: E402
+
+from tests import sip_wire  # noqa: E402
+from tests.conformance.gateway import Gateway  # noqa: E402
+from tests.e2e.test_scanners import REGISTER, run  # noqa: E402
+from tests.integration.manager_process import Wire, answered  # noqa: E402
+from tests.integration.manager_world import World as ManagerWorld  # noqa: E402
+from tests.servers import Postgres, Redis  # noqa: E402
+
+SECONDS = float(os.environ.get("TELETRUNK_BENCH_SECONDS", "10"))
+RATES = (50, 100, 200, 300)
+
+
+async def route(postgres: Postgres, redis: Redis, askers: int) -> str:
+    with tempfile.TemporaryDirectory() as directory:
+        settings = {"TELETRUNK_DATABASE_URL": await postgres.database(), "TELETRUNK_REDIS_URL": redis.url}
+        world = ManagerWorld(Path(directory) / "data", **settings)
+        await world.start()
+        process = psutil.Process(world.process.process.pid)
+        process.cpu_affinity([0])
+        psutil.Process().cpu_affinity([1 % (os.cpu_count() or 1)])
+        await world.add_account()
+        password = (await world.add_trunk("office")).password
+        wires = [Wire(world.process.address) for _ in range(4)]
+        times: list[float] = []
+        stop = time.monotonic() + SECONDS
+        request = pb.RouteCallRequest(
+            call_id="c", digest=answered("office", password, "INVITE"), called="+491700000001", registered=True
+        )
+
+        async def ask(wire: Wire) -> None:
+            while time.monotonic() < stop:
+                began = time.monotonic()
+                await wire.manager.RouteCall(request)
+                times.append(time.monotonic() - began)
+
+        async def keep_storage() -> None:
+            while time.monotonic() < stop:
+                await world.report(pb.SESSION_STATE_ACTIVE)
+                await asyncio.sleep(2)
+
+        before = sum(process.cpu_times()[:2])
+        await asyncio.gather(keep_storage(), *(ask(wires[n % 4]) for n in range(askers)))
+        busy = sum(process.cpu_times()[:2]) - before
+        for wire in wires:
+            await wire.channel.close()
+        await world.wire.admin.ListTrunks(admin.ListTrunksRequest())
+        await world.stop()
+    times.sort()
+    p99 = times[int(len(times) * 0.99)] * 1000
+    rate = len(times) / SECONDS
+    median = statistics.median(times) * 1000
+    return f"| RouteCall, {askers} askers | {rate:.0f} a second | {median:.1f} / {p99:.1f} ms | {busy / SECONDS:.0%} |"
+
+
+async def sipp(directory: Path, port: int, login: str, password: str, rate: int) -> tuple[int, int, float]:
+    """Successful and failed registrations, and the seconds that they took."""
+    scenario = directory / "register.xml"
+    scenario.write_text(REGISTER.format(login=login, password=password))
+    count = int(rate * SECONDS)
+    began = time.monotonic()
+    out = await run(
+        "sipp", f"127.0.0.1:{port}", "-sf", str(scenario), "-r", str(rate), "-m", str(count), "-i", "127.0.0.1",
+        "-timeout", "60", "-nostdin", cwd=directory,
+    )  # fmt: skip
+    found = dict(re.findall(r"(Successful|Failed) call +\| +\d+ +\| +(\d+)", out))
+    return int(found.get("Successful", 0)), int(found.get("Failed", 0)), time.monotonic() - began
+
+
+class Echo(asyncio.DatagramProtocol):
+    """Answers 401 and 200 with no thought: what sipp itself can do here."""
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = transport
+
+    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
+        head = data.decode().split("\r\n")
+        kept = [line for line in head if line.split(":")[0] in ("Via", "From", "To", "Call-ID", "CSeq")]
+        status = "200 OK" if b"Authorization" in data else "401 Unauthorized"
+        challenge = ['WWW-Authenticate: Digest realm="x", nonce="n", algorithm=MD5, qop="auth"']
+        lines = [f"SIP/2.0 {status}", *kept, *(challenge if status[0] == "4" else []), "Content-Length: 0", "", ""]
+        self.transport.sendto("\r\n".join(lines).encode(), addr)  # type: ignore[attr-defined]
+
+
+async def edge() -> None:
+    with tempfile.TemporaryDirectory() as name:
+        directory = Path(name)
+        transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(Echo, local_addr=("127.0.0.1", 0))
+        port = transport.get_extra_info("sockname")[1]
+        for rate in RATES:
+            good, bad, took = await sipp(directory, port, "u", "p", rate)
+            print(f"| sipp alone, {rate} a second | {good / took:.0f} a second | {bad} failed | |")
+        transport.close()
+        world = World(directory / "world", TELETRUNK_DIGEST_ALGORITHMS="MD5")
+        async with world, sip_wire.udp(("127.0.0.1", world.sip_port)) as wire:
+            gateway = Gateway(world, wire)
+            await gateway.furnish()
+            child = world.stack.children["worker"].process
+            assert child is not None
+            worker = psutil.Process(child.pid)
+            for rate in RATES:
+                before = sum(worker.cpu_times()[:2])
+                good, bad, took = await sipp(directory, world.sip_port, gateway.trunk.login, gateway.password, rate)
+                busy = (sum(worker.cpu_times()[:2]) - before) / took
+                print(f"| edge, REGISTER with digest, {rate} a second | {good / took:.0f} a second "
+                      f"| {bad} failed | {busy:.0%} of a core (Worker) |")  # fmt: skip
+
+
+async def main() -> None:
+    print("| what | rate | median / p99, failed | CPU |\n|---|---|---|---|")
+    postgres, redis = Postgres(), Redis()
+    try:
+        for askers in (1, 8, 32):
+            print(await route(postgres, redis, askers))
+    finally:
+        redis.stop()
+        postgres.close()
+    psutil.Process().cpu_affinity(list(range(os.cpu_count() or 1)))
+    with contextlib.suppress(KeyboardInterrupt):
+        await edge()
+
+
+if __name__ == "__main__":
+    asyncio.run(main())
