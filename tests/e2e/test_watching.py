@@ -138,3 +138,14 @@ async def test_every_service_is_live_and_a_worker_without_a_manager_is_not_ready
         assert (await watched.get("worker", "/live")).status_code == 200
     await watched.gateway.back_in_service()
     assert (await watched.get("worker", "/ready")).status_code == 200
+
+
+async def test_the_doctor_names_what_the_last_calls_met(watched: Watched) -> None:
+    await watched.gateway.invite("@nobody_at_all")
+    with pytest.raises(RuntimeError) as said:  # it has findings, and says so with its exit code too
+        async with asyncio.timeout(10):
+            while True:
+                await watched.gateway.world.command("doctor")
+    text = str(said.value)
+    assert "user-not-found: call " in text
+    assert "not-registered" not in text

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import secrets
 from dataclasses import dataclass, field
+from typing import Any
 
 import sqlalchemy as sa
 import structlog
@@ -141,6 +142,7 @@ class Trunks:
             comment=trunk.comment,
             codecs=trunk.codecs.split(","),
             sip_address=workers[0].address if workers else "",
+            registered_at=[w.service_id for w in workers if trunk.trunk_id in w.heartbeat.registered_trunk_ids],
         )
 
 
@@ -156,14 +158,14 @@ class _Rules:
 async def _rules(session: AsyncSession, trunk: Trunk, account: Account) -> _Rules:
     """In one question: this is asked for every call."""
     kind = sa.literal_column
-    query: sa.CompoundSelect[tuple[str, str]] = sa.union_all(
+    query: Any = sa.union_all(
         sa.select(kind("'networks'"), TrustedAddress.network).where(TrustedAddress.trunk_id == trunk.trunk_id),
         sa.select(kind("'administrators'"), Share.administrator).where(Share.account_id == account.account_id),
         sa.select(kind("'workers'"), Assignment.worker_id).where(Assignment.account_id == account.account_id),
     )
     rules = _Rules()
-    for name, value in await session.execute(query):
-        getattr(rules, name).append(value)
+    for row in await session.execute(query):
+        getattr(rules, row[0]).append(row[1])
     return rules
 
 

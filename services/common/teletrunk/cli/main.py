@@ -14,6 +14,7 @@ import typer
 
 from teletrunk import __version__
 from teletrunk.cli import account, administration, ban, call, service, subscription, trunk
+from teletrunk.cli.doctor import doctor
 from teletrunk.cli.errors_doc import document
 from teletrunk.cli.explain import explain
 from teletrunk.cli.metrics_doc import document as metrics_document
@@ -39,6 +40,7 @@ app.add_typer(administration.token_app, name="token", help="Keys to the REST API
 app.add_typer(administration.webhook_app, name="webhook", help="Where records of calls are sent.")
 app.command()(administration.changes)
 app.command()(explain)
+app.command()(doctor)
 
 
 def _serve(name: str) -> None:

@@ -87,6 +87,7 @@ class Trunk(_message.Message):
     COMMENT_FIELD_NUMBER: _builtins.int
     CODECS_FIELD_NUMBER: _builtins.int
     SIP_ADDRESS_FIELD_NUMBER: _builtins.int
+    REGISTERED_AT_FIELD_NUMBER: _builtins.int
     trunk_id: _builtins.str
     login: _builtins.str
     account_id: _builtins.str
@@ -96,6 +97,10 @@ class Trunk(_message.Message):
     """Where PBXs enter it: host:port of the Worker's SIP."""
     @_builtins.property
     def codecs(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def registered_at(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The Workers at which a PBX is registered with it now."""
+
     def __init__(
         self,
         *,
@@ -106,10 +111,11 @@ class Trunk(_message.Message):
         comment: _builtins.str = ...,
         codecs: _abc.Iterable[_builtins.str] | None = ...,
         sip_address: _builtins.str = ...,
+        registered_at: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "codecs", b"codecs", "comment", b"comment", "login", b"login", "priority", b"priority", "sip_address", b"sip_address", "trunk_id", b"trunk_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "codecs", b"codecs", "comment", b"comment", "login", b"login", "priority", b"priority", "registered_at", b"registered_at", "sip_address", b"sip_address", "trunk_id", b"trunk_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

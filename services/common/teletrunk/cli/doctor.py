@@ -1,0 +1,193 @@
+"""teletrunk doctor: looks for the condition behind each row of the error contract, and says what to do."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import time
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import Annotated, Any
+
+import typer
+
+from teletrunk.cli.client import DEADLINE_S, ask, ask_fleet, ask_subscriptions, fail
+from teletrunk.cli.output import Json, say
+from teletrunk.errors import TABLE
+from teletrunk.v1 import admin_pb2 as pb
+from teletrunk.v1 import call_pb2, fleet_pb2, manager_pb2, subscription_pb2
+
+_LATE_CALLS = 50
+
+
+@dataclass
+class Seen:
+    """What the Manager knows now."""
+
+    accounts: list[pb.Account] = field(default_factory=list)
+    trunks: list[pb.Trunk] = field(default_factory=list)
+    services: list[pb.AttachedService] = field(default_factory=list)
+    calls: list[call_pb2.CallRecord] = field(default_factory=list)  # newest first
+    bans: list[manager_pb2.Ban] = field(default_factory=list)
+    plans: list[subscription_pb2.Subscription] = field(default_factory=list)
+
+
+@dataclass(frozen=True)
+class Finding:
+    """`row` is of the error contract, or empty for what is no refusal."""
+
+    row: str
+    about: str
+    text: str
+
+    @property
+    def remedy(self) -> str:
+        return TABLE[self.row].remedy if self.row else ""
+
+
+def findings(seen: Seen, now: float) -> Iterator[Finding]:
+    """Everything that is wrong, the causes of much before the causes of little."""
+    yield from _services(seen)
+    yield from _bans(seen, now)
+    yield from _plans(seen, now)
+    for account in seen.accounts:
+        yield from _account(seen, account)
+    for trunk in seen.trunks:
+        yield from _trunk(trunk)
+    yield from _calls(seen, now)
+
+
+def _services(seen: Seen) -> Iterator[Finding]:
+    for kind, row in (("worker", "worker-unavailable"), ("storage", "storage-unreachable")):
+        there = [service for service in seen.services if service.kind == kind]
+        if not any(service.attached for service in there):
+            yield Finding(row, kind, f"no {kind} is attached to the Manager")
+        elif kind == "worker":
+            for service in there:
+                if not service.attached:
+                    yield Finding(row, service.id, f"the Worker {service.name} is away")
+    if not seen.accounts:
+        yield Finding("", "accounts", "there is no Telegram account: teletrunk account add +PHONE")
+    if seen.accounts and not seen.trunks:
+        yield Finding("", "trunks", "there is no trunk: teletrunk trunk add ACCOUNT")
+
+
+def _bans(seen: Seen, now: float) -> Iterator[Finding]:
+    for ban in seen.bans:
+        left = round(ban.until - now)
+        text = f"is turned away for {left} s after too many failures; teletrunk ban lift {ban.network} lets it in"
+        yield Finding("ip-not-allowed", ban.network, text)
+
+
+def _plans(seen: Seen, now: float) -> Iterator[Finding]:
+    for plan in seen.plans:
+        limits = plan.limits
+        if limits.HasField("valid_until") and limits.valid_until < now:
+            yield Finding("subscription-limit", plan.name, "the plan has expired")
+        if limits.HasField("lines") and plan.lines_taken >= limits.lines:
+            yield Finding("subscription-limit", plan.name, f"all {limits.lines} lines are taken")
+
+
+def _account(seen: Seen, account: pb.Account) -> Iterator[Finding]:
+    name = account.phone or account.username or account.account_id
+    home = next((service for service in seen.services if service.id == account.storage_id), None)
+    if account.state == manager_pb2.SESSION_STATE_UNAUTHORIZED:
+        yield Finding("account-inactive", name, f"Telegram has ended its sign-in: {account.reason}")
+    elif account.state == manager_pb2.SESSION_STATE_CONNECTING:
+        yield Finding("session-disconnected", name, "its session has no connection to Telegram now")
+    elif account.state == manager_pb2.SESSION_STATE_UNSPECIFIED:
+        away = home is None or not home.attached
+        text = "its Session Storage is not attached" if away else "its Session Storage does not have its session"
+        yield Finding("storage-off" if away else "no-active-session", name, text)
+
+
+def _trunk(trunk: pb.Trunk) -> Iterator[Finding]:
+    if not trunk.registered_at:
+        yield Finding("not-registered", trunk.login, "no PBX is registered with it: no call comes in or goes out")
+
+
+def _calls(seen: Seen, now: float) -> Iterator[Finding]:
+    """What the latest calls met: each row once, with how often and when last."""
+    refused: dict[str, list[call_pb2.CallRecord]] = {}
+    for record in seen.calls:
+        if record.error_id in TABLE:
+            refused.setdefault(record.error_id, []).append(record)
+    for row, records in refused.items():
+        ago = round(now - records[0].ended_at)
+        text = f"{len(records)} of the last {len(seen.calls)} calls ended with it, the last {ago} s ago"
+        yield Finding(row, f"call {records[0].call_id}", text)
+    for record in seen.calls:
+        if record.answered_at and record.ended_at - record.answered_at > 3 and not record.media.rtp_received:
+            text = (
+                "one-way audio: not one RTP packet of the PBX arrived. See that the PBX sends to the Worker's "
+                "address (TELETRUNK_PUBLIC_ADDRESS) and that TELETRUNK_RTP_PORTS are open for UDP"
+            )
+            yield Finding("", f"call {record.call_id}", text)
+            return
+
+
+def _only(seen: Seen, account: str, trunk: str, call: str) -> Seen:
+    """What concerns one account, trunk or call."""
+    if trunk:
+        seen.trunks = [each for each in seen.trunks if trunk in (each.login, each.trunk_id)]
+        if not seen.trunks:
+            fail(f"there is no trunk {trunk}: teletrunk trunk list shows them")
+        account = seen.trunks[0].account_id
+    if call:
+        seen.calls = [record for record in seen.calls if record.call_id.startswith(call)][:1]
+        if not seen.calls:
+            fail(f"{call} is not among the last {_LATE_CALLS} calls: teletrunk explain --call {call}")
+        account = seen.calls[0].account_id
+    if account:
+        name = account.removeprefix("@").lower()
+        seen.accounts = [a for a in seen.accounts if name in (a.account_id, a.phone.lower(), a.username.lower())]
+        if not seen.accounts:
+            fail(f"there is no account {account}: teletrunk account list shows them")
+        ids = {each.account_id for each in seen.accounts}
+        seen.trunks = [each for each in seen.trunks if each.account_id in ids]
+        seen.calls = [record for record in seen.calls if record.account_id in ids]
+        seen.plans = [plan for plan in seen.plans if ids & set(plan.account_ids)]
+    return seen
+
+
+def _look() -> Seen:
+    async def admin(service: Any) -> Seen:
+        accounts, trunks, services, calls = await asyncio.gather(
+            service.ListAccounts(pb.ListAccountsRequest(), timeout=DEADLINE_S),
+            service.ListTrunks(pb.ListTrunksRequest(), timeout=DEADLINE_S),
+            service.ListServices(pb.ListServicesRequest(), timeout=DEADLINE_S),
+            service.ListCalls(pb.ListCallsRequest(limit=_LATE_CALLS), timeout=DEADLINE_S),
+        )
+        return Seen(list(accounts.accounts), list(trunks.trunks), list(services.services), list(calls.calls))
+
+    seen = ask(admin)
+    bans = ask_fleet(lambda fleet: fleet.ListBans(fleet_pb2.ListBansRequest(), timeout=DEADLINE_S))
+    request = subscription_pb2.ListSubscriptionsRequest()
+    plans = ask_subscriptions(lambda service: service.ListSubscriptions(request, timeout=DEADLINE_S))
+    seen.bans, seen.plans = list(bans.bans), list(plans.subscriptions)
+    return seen
+
+
+def doctor(
+    account: Annotated[str, typer.Option(help="Only what concerns this account.")] = "",
+    trunk: Annotated[str, typer.Option(help="Only what concerns this trunk.")] = "",
+    call: Annotated[str, typer.Option(help="Only what concerns this call, or `last`.")] = "",
+    as_json: Json = False,
+) -> None:
+    """Looks at everything that can stand in a call's way, and says what to do. Exit code 1 when something does."""
+    seen = _look()
+    if call == "last":
+        call = seen.calls[0].call_id if seen.calls else call
+    found = list(findings(_only(seen, account, trunk, call), time.time()))
+    if as_json:
+        rows = [{"row": f.row, "about": f.about, "text": f.text, "remedy": f.remedy} for f in found]
+        typer.echo(json.dumps({"findings": rows}))
+    else:
+        for finding in found:
+            say(f"{finding.row or '-'}: {finding.about}: {finding.text}")
+            if finding.remedy:
+                say(f"    {finding.remedy}")
+        if not found:
+            say("Nothing stands in a call's way that can be seen from here.")
+        say("DTMF: digits that the PBX sends inside the sound reach Telegram as sound; others are not passed on yet.")
+    raise typer.Exit(1 if found else 0)

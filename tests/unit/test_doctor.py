@@ -1,0 +1,71 @@
+"""The doctor: each condition is found by itself, and a healthy system has none."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+from teletrunk.cli.doctor import Seen, findings
+from teletrunk.v1 import admin_pb2 as pb
+from teletrunk.v1 import call_pb2, manager_pb2, subscription_pb2
+
+NOW = 1_000.0
+
+
+def healthy() -> Seen:
+    call = call_pb2.CallRecord(call_id="c", answered_at=900, ended_at=950, media=call_pb2.MediaStats(rtp_received=9))
+    plan = subscription_pb2.Subscription(name="p", limits=subscription_pb2.Limits(lines=2, valid_until=NOW + 1))
+    return Seen(
+        accounts=[pb.Account(account_id="a", phone="+1", storage_id="s", state=manager_pb2.SESSION_STATE_ACTIVE)],
+        trunks=[pb.Trunk(trunk_id="t", login="office", account_id="a", registered_at=["w"])],
+        services=[
+            pb.AttachedService(id="w", kind="worker", attached=True),
+            pb.AttachedService(id="s", kind="storage", attached=True),
+        ],
+        calls=[call],
+        plans=[plan],
+    )
+
+
+def test_a_healthy_system_has_no_finding() -> None:
+    assert list(findings(healthy(), NOW)) == []
+
+
+def state(value: int) -> Callable[[Seen], None]:
+    def spoil(seen: Seen) -> None:
+        seen.accounts[0].state = value  # type: ignore[assignment]
+
+    return spoil
+
+
+def away(kind: str) -> Callable[[Seen], None]:
+    def spoil(seen: Seen) -> None:
+        next(service for service in seen.services if service.kind == kind).attached = False
+
+    return spoil
+
+
+@pytest.mark.parametrize(
+    ("spoil", "row", "about"),
+    [
+        (away("worker"), "worker-unavailable", "worker"),
+        (away("storage"), "storage-unreachable", "storage"),
+        (state(manager_pb2.SESSION_STATE_UNAUTHORIZED), "account-inactive", "+1"),
+        (state(manager_pb2.SESSION_STATE_CONNECTING), "session-disconnected", "+1"),
+        (state(manager_pb2.SESSION_STATE_UNSPECIFIED), "no-active-session", "+1"),
+        (lambda seen: seen.trunks[0].ClearField("registered_at"), "not-registered", "office"),
+        (lambda seen: seen.bans.append(manager_pb2.Ban(network="192.0.2.1", until=NOW + 9)), "ip-not-allowed", "192"),
+        (lambda seen: setattr(seen.plans[0], "lines_taken", 2), "subscription-limit", "p"),
+        (lambda seen: setattr(seen.plans[0].limits, "valid_until", NOW - 1), "subscription-limit", "p"),
+        (lambda seen: setattr(seen.calls[0], "error_id", "flood-wait"), "flood-wait", "call c"),
+        (lambda seen: seen.calls[0].media.ClearField("rtp_received"), "", "call c"),
+        (lambda seen: seen.trunks.clear(), "", "trunks"),
+    ],
+)
+def test_each_condition_is_found(spoil: Callable[[Seen], None], row: str, about: str) -> None:
+    seen = healthy()
+    spoil(seen)
+    (found,) = findings(seen, NOW)
+    assert found.row == row
+    assert found.about.startswith(about)
+    assert bool(found.remedy) == bool(row)
