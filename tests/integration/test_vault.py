@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
 import pytest_asyncio
+from pydantic import SecretStr
 from teletrunk.config import ConfigurationError
-from teletrunk_session_store.vault.seal import Seal
+from teletrunk.security import Security
+from teletrunk_session_store.config import StorageSettings
+from teletrunk_session_store.vault.seal import Seal, WrongKey
 from teletrunk_session_store.vault.store import KnownPeer, Vault
 
 KEY = bytes(range(32))
@@ -67,3 +71,65 @@ async def test_peers_and_live_calls(vault: Vault) -> None:
     assert await vault.left_calls("s1") == [(5, 55)]
     await vault.forget_call("s1", 5)
     assert await vault.left_calls("s1") == []
+
+
+async def test_the_key_is_changed_while_the_vault_is_in_use(vault: Vault, url: str) -> None:
+    new = bytes(reversed(KEY))
+    await vault.put_session("s1", 7, "one")
+    ready = Vault(url, Seal(KEY, (new,)))  # first everybody learns the new key
+    await ready.open()
+    moving = Vault(url, Seal(new, (KEY,)))
+    await moving.open()
+    moved = await asyncio.gather(moving.rotate(), moving.rotate())
+    assert max(moved) == 2, "the session and the vault's own check"
+    assert await moving.rotate() == 0
+    await moving.put_session("s2", 8, "two")
+    for each in (moving, ready):
+        assert [await each.get_session(name) for name in ("s1", "s2")] == ["one", "two"]
+    last = Vault(url, Seal(new))
+    await last.open()
+    assert await last.get_session("s1") == "one"
+    old = Vault(url, Seal(KEY))
+    with pytest.raises(ConfigurationError, match="made with another key"):
+        await old.open()
+    for each in (ready, moving, last, old):
+        await each.close()
+
+
+def test_a_row_that_is_moved_does_not_open() -> None:
+    seal = Seal(KEY)
+    sealed = seal.close(b"value", "s1")
+    with pytest.raises(WrongKey):
+        seal.open(sealed, "s2")
+    with pytest.raises(WrongKey):
+        Seal(bytes(32), (KEY,)).rewrapped(sealed.wrapped_key, "s2")
+
+
+def test_the_key_comes_from_a_file_or_a_command(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    text = base64.b64encode(KEY).decode()
+    file = tmp_path / "key"
+    file.write_text(f"{text}\n")
+    monkeypatch.setenv("TELETRUNK_DATA", str(tmp_path))
+    assert StorageSettings(vault_key_file=file).key() == KEY
+    assert StorageSettings(vault_key_command=f"cat {file}").key() == KEY
+    assert StorageSettings(vault_other_keys=SecretStr(f"{text}, {text}")).other_keys() == (KEY, KEY)
+    for wrong, said in (
+        ({"vault_key_command": "false"}, "TELETRUNK_VAULT_KEY_COMMAND: exit code 1"),
+        ({"vault_key_command": "echo short"}, "TELETRUNK_VAULT_KEY_COMMAND: must be 32 bytes"),
+        ({"vault_key_command": "/no/such/command"}, "TELETRUNK_VAULT_KEY_COMMAND: "),
+        ({"vault_key_file": tmp_path / "none"}, "TELETRUNK_VAULT_KEY_FILE: "),
+        ({"vault_key_file": file, "vault_key_command": "true"}, "give one of"),
+    ):
+        with pytest.raises(ConfigurationError, match=said):
+            StorageSettings(**wrong).key()
+
+
+def test_no_key_shows(tmp_path: Path) -> None:
+    """A canary in each secret: neither `repr` nor `str` nor a traceback's line lets it out."""
+    canary = b"canary-canary-canary-canary-cana"
+    text = base64.b64encode(canary).decode()
+    settings = StorageSettings(data=tmp_path, vault_key=SecretStr(text), cluster_token=SecretStr("canary" * 4))
+    shown = f"{settings!r} {settings} {Seal(canary, (canary,))!r} {Security('canary' * 4)!r}"
+    assert "canary" not in shown
+    assert text not in shown
+    assert repr(canary)[2:-1] not in shown

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
+import resource
 import signal
 import sys
 from collections.abc import Callable, Coroutine
@@ -27,6 +28,7 @@ def run(service: str, load: Callable[[], Settings], serve: Callable[[Settings], 
     """Runs a service to its end. Exit code 2, with one line, when it cannot start as it is set up."""
     try:
         check_host()
+        resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would hold keys
         settings = load()
         configure_logging(service, settings.log_format, settings.log_level)
         configure_tracing(service)

@@ -32,8 +32,10 @@ async def serve(settings: StorageSettings) -> None:
 
     settings.check()
     running.hold_alone(settings.data, "session-store")
-    vault = Vault(settings.database_url(), Seal(settings.key()))
+    vault = Vault(settings.database_url(), Seal(settings.key(), settings.other_keys()))
     await vault.open()
+    if moved := await vault.rotate():
+        log.info("vault moved under another key", rows=moved)
     clients = Clients(settings)
     storage_id = kept_secret(settings.data, "storage.id", lambda: secrets.token_hex(8).encode()).decode()
     security = await security_of(settings, Identity("storage", storage_id))

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import base64
 import os
+import shlex
+import subprocess
 from pathlib import Path
 
 from pydantic import Field, SecretStr, field_validator
@@ -11,6 +13,8 @@ from teletrunk.config import ConfigurationError, ServiceSettings, checked_addres
 
 _SAMPLE_API_HASH = "0123456789abcdef0123456789abcdef"  # the one in Telegram's own documentation
 KEY_BYTES = 32
+
+_COMMAND_S = 10.0
 
 
 class StorageSettings(ServiceSettings):
@@ -23,6 +27,13 @@ class StorageSettings(ServiceSettings):
     public_storage_address: str | None = Field(None, description="host:port by which the others reach it.")
     vault_url: str | None = Field(None, description="SQLAlchemy URL; DATA/vault.db when not given.")
     vault_key: SecretStr | None = Field(None, description="32 bytes in base64; DATA/secrets/vault.key when not given.")
+    vault_key_file: Path | None = Field(None, description="A file with that key instead.")
+    vault_key_command: str | None = Field(
+        None, description="A command, without a shell, that prints that key: for a KMS."
+    )
+    vault_other_keys: SecretStr = Field(
+        SecretStr(""), description="Keys that open too, with commas between: the next one, then the last one."
+    )
     telegram_api_id: int = Field(0, description="From my.telegram.org.")
     telegram_api_hash: SecretStr = Field(SecretStr(""), description="From my.telegram.org.")
     telegram_server: str | None = Field(None, description="host:port of a data centre that is not Telegram's own.")
@@ -59,17 +70,45 @@ class StorageSettings(ServiceSettings):
         return self.vault_url or f"sqlite+aiosqlite:///{self.data / 'vault.db'}"
 
     def key(self) -> bytes:
-        """The key that seals the vault."""
+        """The key that seals the vault. Raises `ConfigurationError`."""
+        if sum(given is not None for given in (self.vault_key, self.vault_key_file, self.vault_key_command)) > 1:
+            raise ConfigurationError("give one of TELETRUNK_VAULT_KEY, _VAULT_KEY_FILE and _VAULT_KEY_COMMAND")
         if self.vault_key is not None:
-            text = self.vault_key.get_secret_value()
-        else:
-            text = kept_secret(self.data, "vault.key", lambda: base64.b64encode(os.urandom(KEY_BYTES))).decode()
-        try:
-            key = base64.b64decode(text, validate=True)
-        except ValueError:
-            key = b""
-        if len(key) != KEY_BYTES:
-            raise ConfigurationError(
-                f"TELETRUNK_VAULT_KEY: must be {KEY_BYTES} bytes in base64 (head -c 32 /dev/urandom | base64)"
-            )
-        return key
+            return _key(self.vault_key.get_secret_value(), "TELETRUNK_VAULT_KEY")
+        if self.vault_key_file is not None:
+            return _key(_read(self.vault_key_file), "TELETRUNK_VAULT_KEY_FILE")
+        if self.vault_key_command is not None:
+            return _key(_printed(self.vault_key_command), "TELETRUNK_VAULT_KEY_COMMAND")
+        made = kept_secret(self.data, "vault.key", lambda: base64.b64encode(os.urandom(KEY_BYTES)))
+        return _key(made.decode(), "DATA/secrets/vault.key")
+
+    def other_keys(self) -> tuple[bytes, ...]:
+        """Raises `ConfigurationError`."""
+        given = self.vault_other_keys.get_secret_value()
+        return tuple(_key(text, "TELETRUNK_VAULT_OTHER_KEYS") for text in given.split(",") if text.strip())
+
+
+def _key(text: str, where: str) -> bytes:
+    try:
+        key = base64.b64decode(text.strip(), validate=True)
+    except ValueError:
+        key = b""
+    if len(key) != KEY_BYTES:
+        raise ConfigurationError(f"{where}: must be {KEY_BYTES} bytes in base64 (head -c 32 /dev/urandom | base64)")
+    return key
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text()
+    except (OSError, UnicodeDecodeError) as error:
+        raise ConfigurationError(f"TELETRUNK_VAULT_KEY_FILE: {path} cannot be read: {error}") from None
+
+
+def _printed(command: str) -> str:
+    try:
+        done = subprocess.run(shlex.split(command), capture_output=True, text=True, timeout=_COMMAND_S, check=True)
+    except (OSError, ValueError, subprocess.SubprocessError) as error:
+        what = f"exit code {error.returncode}" if isinstance(error, subprocess.CalledProcessError) else str(error)
+        raise ConfigurationError(f"TELETRUNK_VAULT_KEY_COMMAND: {what}") from None
+    return done.stdout

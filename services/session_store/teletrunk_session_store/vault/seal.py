@@ -25,7 +25,10 @@ class Sealed:
 
 @dataclass(frozen=True)
 class Seal:
+    """`key` closes and opens; `also` are other keys that open: the last one, or the next one."""
+
     key: bytes = field(repr=False)
+    also: tuple[bytes, ...] = field(default=(), repr=False)
 
     def close(self, value: bytes, owner: str) -> Sealed:
         """`owner` is bound to the result: the same bytes in another row do not open."""
@@ -34,7 +37,23 @@ class Seal:
 
     def open(self, sealed: Sealed, owner: str) -> bytes:
         """Raises `WrongKey`."""
-        return _decrypt(_decrypt(self.key, sealed.wrapped_key, owner), sealed.value, owner)
+        return _decrypt(self._unwrapped(sealed.wrapped_key, owner), sealed.value, owner)
+
+    def rewrapped(self, wrapped_key: bytes, owner: str) -> bytes | None:
+        """The data key under our own key; None when it is already. Raises `WrongKey`. The value stays as it is."""
+        try:
+            _decrypt(self.key, wrapped_key, owner)
+        except WrongKey:
+            return _encrypt(self.key, self._unwrapped(wrapped_key, owner), owner)
+        return None
+
+    def _unwrapped(self, wrapped_key: bytes, owner: str) -> bytes:
+        for key in (self.key, *self.also):
+            try:
+                return _decrypt(key, wrapped_key, owner)
+            except WrongKey:
+                continue
+        raise WrongKey(owner)
 
 
 def _encrypt(key: bytes, value: bytes, owner: str) -> bytes:
