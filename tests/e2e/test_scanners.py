@@ -106,7 +106,7 @@ async def test_two_hundred_registrations_a_second(gateway: Gateway, tmp_path: Pa
     took = time.monotonic() - began
     ended = {what: int(count) for what, count in re.findall(r"(Successful|Failed) call +\| +\d+ +\| +(\d+)", out)}
     assert ended == {"Successful": RATE * SECONDS, "Failed": 0}, out[-3000:]
-    assert took < SECONDS * 1.5
+    assert took < SECONDS * 3
     grown = (worker.memory_info().rss - before) / 1e6
     assert grown < GROWTH_MB
     await gateway.back_in_service()

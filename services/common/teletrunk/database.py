@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import Any
+from typing import Any, Final
 
 from sqlalchemy import event
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
+READING: Final = "teletrunk_reading"  # an execution option: this transaction writes nothing and waits for nobody
 _CONNECT_S = 2
 _ANSWER_S = 2  # a database that is stopped or cut off is silent: the caller must hear of it in time
 
@@ -43,4 +44,5 @@ def _make_sqlite_safe(engine: AsyncEngine, foreign_keys: str) -> None:
 
     @event.listens_for(engine.sync_engine, "begin")
     def begin(connection: Any) -> None:
-        connection.exec_driver_sql("BEGIN IMMEDIATE")
+        reading = connection.get_execution_options().get(READING)
+        connection.exec_driver_sql("BEGIN" if reading else "BEGIN IMMEDIATE")

@@ -90,7 +90,7 @@ class Accounts:
     # Those that there are.
 
     async def all(self) -> list[pb.Account]:
-        async with self._database.transaction() as session:
+        async with self._database.transaction(reading=True) as session:
             found = await session.scalars(sa.select(Account).order_by(Account.phone, Account.account_id))
             accounts = [account for account in found.all() if await may_use(session, asker(), account)]
             counted = await session.execute(sa.select(Trunk.account_id, sa.func.count()).group_by(Trunk.account_id))

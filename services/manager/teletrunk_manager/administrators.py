@@ -55,7 +55,7 @@ class Administrators:
 
     async def holder(self, secret: str) -> tuple[str, Role] | None:
         """Name and role that a token stands for. It is looked up by its hash, which takes no telling time."""
-        async with self._database.transaction() as session:
+        async with self._database.transaction(reading=True) as session:
             row = await session.scalar(sa.select(ApiToken).where(ApiToken.secret_hash == _hash(secret)))
         return (row.name, Role[row.role]) if row is not None else None
 

@@ -82,7 +82,7 @@ class Configurations:
                 worker.configure(pb.AttachResponse(worker=current.of_worker(worker.service_id, self._live)))
 
     async def _read(self) -> Current:
-        async with self._database.transaction() as session:
+        async with self._database.transaction(reading=True) as session:
             accounts = (await session.scalars(sa.select(Account).order_by(Account.account_id))).all()
             trunks = (await session.scalars(sa.select(Trunk).order_by(Trunk.trunk_id))).all()
             assigned = (await session.scalars(sa.select(Assignment))).all()

@@ -58,7 +58,7 @@ class Fleet:
 
     async def refresh(self) -> None:
         """Reads who belongs to us; those who do not any more lose their streams."""
-        async with self._database.transaction() as session:
+        async with self._database.transaction(reading=True) as session:
             rows = (await session.scalars(sa.select(Member).where(sa.not_(Member.revoked)))).all()
         members = frozenset(Identity(_kind(row.kind), row.service_id) for row in rows)
         gone, self._members = self._members - members, members
@@ -178,7 +178,7 @@ class Fleet:
 
     async def require_assigned(self, account_id: str, worker_id: str) -> None:
         """Raises `Refusal` when the account is for other Workers."""
-        async with self._database.transaction() as session:
+        async with self._database.transaction(reading=True) as session:
             found = sa.select(Assignment.worker_id).where(Assignment.account_id == account_id)
             workers = set((await session.scalars(found)).all())
         if workers and worker_id not in workers:

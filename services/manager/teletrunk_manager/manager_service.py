@@ -116,7 +116,7 @@ class ManagerService(manager_pb2_grpc.ManagerServiceServicer):
     async def RouteIncoming(self, request: pb.RouteIncomingRequest, context: Any) -> pb.RouteIncomingResponse:
         asked = _step("worker", "manager", "RouteIncoming")
         self._fleet.require_own(identity_of(context), request.worker_id)
-        async with self._database.transaction() as session:
+        async with self._database.transaction(reading=True) as session:
             account = await session.scalar(sa.select(Account).where(Account.session_id == request.session_id))
             if account is None:
                 raise Refusal("worker-unavailable", "the session belongs to no account")

@@ -50,7 +50,7 @@ class Subscriptions:
         """
         if account.subscription_id is None:
             return Permit()
-        async with self._database.transaction() as session:
+        async with self._database.transaction(reading=True) as session:
             row = await session.get_one(Subscription, account.subscription_id)
             usage = await _usage(session, row)
         plan = Plan(row.lines, row.valid_until, row.total_seconds, row.failed_calls, row.call_seconds)
@@ -82,7 +82,7 @@ class Subscriptions:
 
     async def ended(self, account_id: str, call_id: str) -> None:
         """Gives back what a call may have held."""
-        async with self._database.transaction() as session:
+        async with self._database.transaction(reading=True) as session:
             account = await session.get(Account, account_id)
         if account is not None and account.subscription_id is not None:
             await self.give_back(manager_pb2.Line(subscription_id=account.subscription_id, call_id=call_id))

@@ -67,7 +67,7 @@ class Trunks:
         return pb.AddTrunkResponse(trunk=self._message(trunk), password=password)
 
     async def all(self) -> list[pb.Trunk]:
-        async with self._database.transaction() as session:
+        async with self._database.transaction(reading=True) as session:
             found = (await session.scalars(sa.select(Trunk).order_by(Trunk.login))).all()
         trunks = [trunk for trunk in found if asker() in ("", trunk.administrator)]
         return [self._message(trunk) for trunk in trunks]
@@ -109,7 +109,7 @@ class Trunks:
         What a stranger could learn from comes after the password: the list of addresses, whose session it is.
         """
         query = sa.select(Trunk, Account).join(Account, Account.account_id == Trunk.account_id)
-        async with self._database.transaction() as session:
+        async with self._database.transaction(reading=True) as session:
             found = (await session.execute(query.where(Trunk.login == given.username))).one_or_none()
             rules = await _rules(session, *found) if found is not None else _Rules()
         if found is None:

@@ -17,7 +17,7 @@ from sqlalchemy.exc import DBAPIError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from sqlalchemy.orm.exc import StaleDataError
 from teletrunk.config import ConfigurationError
-from teletrunk.database import make_engine
+from teletrunk.database import READING, make_engine
 from teletrunk.errors import Refusal
 
 from teletrunk_manager.db.audit import AuditedSession
@@ -61,10 +61,15 @@ class Database:
         await self._engine.dispose()
 
     @contextlib.asynccontextmanager
-    async def transaction(self) -> AsyncIterator[AsyncSession]:
-        """Committed at the end of the block. A database that fails is `Refusal("database-error")`."""
+    async def transaction(self, *, reading: bool = False) -> AsyncIterator[AsyncSession]:
+        """Committed at the end of the block. A database that fails is `Refusal("database-error")`.
+
+        With SQLite one transaction at a time may write; those that only read shall say so, and need not queue.
+        """
         try:
             async with self._sessions.begin() as session:
+                if reading:
+                    await session.connection(execution_options={READING: True})
                 yield session
         except StaleDataError:
             raise NotNow("somebody else has just changed it: look at it again, then repeat the command") from None
