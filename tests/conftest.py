@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 import pytest
+import teletrunk  # noqa: F401  before grpc: it says how grpc shall behave
 
 from tests.servers import Postgres, Redis
 

@@ -4,5 +4,8 @@ import os
 
 # gRPC's core would print its own lines beside ours; it reads this when it is first imported.
 os.environ.setdefault("GRPC_VERBOSITY", "NONE")
+# Its handlers around fork() would start its threads again in every child, in the moment before the child becomes
+# another program, and crash there now and then. We only ever fork to become another program.
+os.environ.setdefault("GRPC_ENABLE_FORK_SUPPORT", "false")
 
 __version__ = "0.1.0"
