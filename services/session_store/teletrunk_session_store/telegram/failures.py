@@ -2,17 +2,22 @@
 
 from __future__ import annotations
 
-from pyrogram.errors import FloodWait, RPCError, Unauthorized
+from pyrogram.errors import Flood, RPCError, Unauthorized
 from teletrunk.errors import Refusal
 
 _ROWS = {
     "USER_PRIVACY_RESTRICTED": "privacy-restricted",
     "USER_IS_BLOCKED": "privacy-restricted",
+    "USER_BLOCKED": "privacy-restricted",
+    "USER_NOT_MUTUAL_CONTACT": "privacy-restricted",
+    "PRIVACY_PREMIUM_REQUIRED": "privacy-restricted",
     "PHONE_NOT_OCCUPIED": "user-not-found",
     "PHONE_NUMBER_INVALID": "user-not-found",
+    "PHONE_NUMBER_UNOCCUPIED": "user-not-found",
     "USERNAME_NOT_OCCUPIED": "user-not-found",
     "USERNAME_INVALID": "user-not-found",
     "INPUT_USER_DEACTIVATED": "user-not-found",
+    "USER_DELETED": "user-not-found",
     "USER_ID_INVALID": "no-confirmed-contact",
     "PEER_ID_INVALID": "no-confirmed-contact",
 }
@@ -29,7 +34,7 @@ def refusal_of(error: Exception) -> Refusal:
     """The row for whatever a request to Telegram raised."""
     if isinstance(error, TimeoutError):
         return Refusal("telegram-timeout")
-    if isinstance(error, FloodWait):
+    if isinstance(error, Flood) and isinstance(error.value, int):  # FLOOD_WAIT_X and its kin
         return Refusal("flood-wait", retry_after=int(error.value))
     if isinstance(error, Unauthorized):
         return Refusal("session-disconnected", word(error))
