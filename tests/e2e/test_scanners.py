@@ -144,6 +144,12 @@ async def test_a_ban_outlives_the_worker_and_a_binding_too(gateway: Gateway, tmp
     for _ in range(6):
         await gateway.register(password="wrong")
     assert (await gateway.register()).exchange.final.code == 403
+    kept = gateway.world.stack.data / "bindings.json"
+    async with asyncio.timeout(10):  # both are written down very soon, but not before the answer
+        while not kept.exists() or gateway.trunk.login not in kept.read_text():
+            await asyncio.sleep(0.05)
+        while "127.0.0.1" not in await gateway.world.command("ban", "list"):
+            await asyncio.sleep(0.05)
     async with gateway.without("worker"):
         pass
     async with asyncio.timeout(15):
