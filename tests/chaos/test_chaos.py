@@ -19,7 +19,7 @@ from tests.chaos.cluster import Cluster
 from tests.servers import Postgres, Redis
 
 ROUNDS = int(os.environ.get("TELETRUNK_CHAOS_ROUNDS", "1"))
-HARMS = int(os.environ.get("TELETRUNK_CHAOS_HARMS", "4"))
+HARMS = int(os.environ.get("TELETRUNK_CHAOS_HARMS", "3"))
 SEED = int(os.environ.get("TELETRUNK_CHAOS_SEED", "20261124"))
 CALM_S = 3.0  # load between two harms
 

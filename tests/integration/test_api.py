@@ -266,7 +266,7 @@ async def test_schemathesis_finds_nothing(api: Api, tmp_path: Path) -> None:
     (tmp_path / "schemathesis.toml").write_text(f"[checks.negative_data_rejection]\n{expected}\n")
     process = await asyncio.create_subprocess_exec(
         str(Path(sys.executable).parent / "schemathesis"), "run", f"{api.url}/openapi.json",
-        "--header", f"Authorization: Bearer {api.tokens['root']}", "--max-examples", "12", "--seed", "1",
+        "--header", f"Authorization: Bearer {api.tokens['root']}", "--max-examples", "6", "--seed", "1",
         "--checks", "not_a_server_error,status_code_conformance,content_type_conformance,response_schema_conformance,"
         "negative_data_rejection,ignored_auth", "--no-color", "--warnings", "off",
         stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd=tmp_path,
