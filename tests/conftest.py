@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import Iterator
 
 import pytest
@@ -21,4 +22,14 @@ def postgres() -> Iterator[Postgres]:
 def redis() -> Iterator[Redis]:
     server = Redis()
     yield server
+    server.stop()
+
+
+@pytest.fixture
+def own_redis() -> Iterator[Redis]:
+    """One that the test may stop and freeze."""
+    server = Redis()
+    yield server
+    with contextlib.suppress(ProcessLookupError):
+        server.thaw()
     server.stop()

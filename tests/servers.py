@@ -25,6 +25,14 @@ def _binary(name: str) -> str | None:
     return shutil.which(name) or max(map(str, Path("/usr/lib/postgresql").glob(f"*/bin/{name}")), default=None)
 
 
+def free_port() -> int:
+    """A port of loopback that is free now, for TCP and UDP."""
+    with socket.socket() as stream, socket.socket(type=socket.SOCK_DGRAM) as datagram:
+        stream.bind(("127.0.0.1", 0))
+        datagram.bind(stream.getsockname())
+        return int(stream.getsockname()[1])
+
+
 class Postgres:
     """One cluster; every test asks for a fresh database."""
 
@@ -40,9 +48,7 @@ class Postgres:
         data = self._directory / "data"
         subprocess.run([os.path.realpath(initdb), "-D", data, "-U", "teletrunk", "-A", "trust", "--no-sync"],
                        check=True, capture_output=True, user=self._user)  # fmt: skip
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.port = free_port()
         self._count = 0
         self.start()
 
@@ -107,9 +113,7 @@ class Redis:
             reason = "redis-server is not installed"
             pytest.fail(reason) if "TELETRUNK_CI" in os.environ else pytest.skip(reason)
         self._server = server or ""
-        with socket.socket() as probe:
-            probe.bind(("127.0.0.1", 0))
-            self.port = probe.getsockname()[1]
+        self.port = free_port()
         self.url = f"redis://127.0.0.1:{self.port}/0"
         self.start()
 

@@ -9,7 +9,6 @@ import os
 import random
 import secrets
 import signal
-import socket
 import time
 from pathlib import Path
 from typing import Any
@@ -22,7 +21,7 @@ from teletrunk_sandbox.actors import Actor
 from teletrunk_sandbox.control import SandboxControl
 
 from tests import sip_wire
-from tests.servers import Postgres, Redis
+from tests.servers import Postgres, Redis, free_port
 
 FRIEND = "+79990000002"
 ACCOUNTS = ("+79990000001", "+79990000011")
@@ -30,13 +29,6 @@ PLAN_LINES = 3
 REST_S = 120.0  # after the last harm everything works again within this
 _TOKEN = "c" * 32
 _DECLINED = (486, "Busy Here")
-
-
-def free_port() -> int:
-    with socket.socket() as stream, socket.socket(type=socket.SOCK_DGRAM) as datagram:
-        stream.bind(("127.0.0.1", 0))
-        datagram.bind(stream.getsockname())
-        return int(stream.getsockname()[1])
 
 
 class Cluster:

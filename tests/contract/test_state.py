@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
@@ -122,15 +122,6 @@ async def test_an_announcement_reaches_every_listener(state: SharedState) -> Non
         task.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await task
-
-
-@pytest.fixture
-def own_redis() -> Iterator[Redis]:
-    server = Redis()
-    yield server
-    with contextlib.suppress(ProcessLookupError):
-        server.thaw()
-    server.stop()
 
 
 async def test_redis_gone_or_silent_is_told_in_time_and_it_comes_back(own_redis: Redis) -> None:

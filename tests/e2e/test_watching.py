@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import json
-import socket
 from collections import defaultdict
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -20,6 +19,7 @@ from teletrunk_sandbox.world import World
 
 from tests import sip_wire
 from tests.conformance.gateway import Gateway
+from tests.servers import free_port
 
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="module")]
 SERVICES = ("manager", "session-store", "worker")
@@ -44,16 +44,6 @@ class Collector(otlp_grpc.TraceServiceServicer):
         return otlp.ExportTraceServiceResponse()
 
 
-def free_ports(count: int) -> list[int]:
-    probes = [socket.socket() for _ in range(count)]
-    for probe in probes:
-        probe.bind(("127.0.0.1", 0))
-    ports = [int(probe.getsockname()[1]) for probe in probes]
-    for probe in probes:
-        probe.close()
-    return ports
-
-
 class Watched:
     def __init__(self, gateway: Gateway, collector: Collector, ports: dict[str, int]) -> None:
         self.gateway = gateway
@@ -74,7 +64,7 @@ async def watched(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Wat
     directory: Path = tmp_path_factory.mktemp("watched")
     collector = Collector()
     await collector.server.start()
-    ports = dict(zip(SERVICES, free_ports(3), strict=True))
+    ports = {name: free_port() for name in SERVICES}
     metrics = {f"TELETRUNK_{NAMES[name]}_METRICS_ADDRESS": f"127.0.0.1:{port}" for name, port in ports.items()}
     world = World(
         directory, OTEL_EXPORTER_OTLP_ENDPOINT=f"http://127.0.0.1:{collector.port}",

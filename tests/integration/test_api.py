@@ -8,7 +8,6 @@ import csv
 import io
 import json
 import os
-import socket
 import subprocess
 import sys
 import time
@@ -26,12 +25,7 @@ from teletrunk_manager.webhooks import signature
 
 from tests.integration.manager_process import refusal
 from tests.integration.manager_world import World
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+from tests.servers import free_port
 
 
 class Api:

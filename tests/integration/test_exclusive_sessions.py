@@ -7,7 +7,6 @@ import contextlib
 import json
 import os
 import signal
-import socket
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -18,6 +17,8 @@ from teletrunk.cli.stack import Child
 from teletrunk.v1 import manager_pb2, session_store_pb2_grpc
 from teletrunk.v1 import session_store_pb2 as pb
 from teletrunk_sandbox.control import SandboxControl
+
+from tests.servers import free_port
 
 PHONE = "+79990000301"
 TOKEN = "t" * 32
@@ -69,12 +70,6 @@ class Pair:
                 assert await self.control.duplicates() == 0
                 await asyncio.sleep(0.2)
         assert len(await self.control.connections(PHONE)) == 1
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 @pytest_asyncio.fixture

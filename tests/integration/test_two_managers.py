@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import os
 import secrets
 import signal
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
 
@@ -30,15 +29,6 @@ from tests.integration.manager_process import (
     worker_hello,
 )
 from tests.servers import Postgres, Redis
-
-
-@pytest.fixture
-def own_redis() -> Iterator[Redis]:
-    server = Redis()
-    yield server
-    with contextlib.suppress(ProcessLookupError):
-        server.thaw()
-    server.stop()
 
 
 class Pair:

@@ -79,8 +79,7 @@ async def _serve(settings: ManagerSettings, database: Database) -> None:
     server.add(admin_pb2_grpc.add_AdminServiceServicer_to_server, admin)
     server.add(fleet_pb2_grpc.add_FleetServiceServicer_to_server, fleet_service)
     server.add(subscription_pb2_grpc.add_SubscriptionServiceServicer_to_server, plans)
-    servicers = {"admin": admin, "fleet": fleet_service, "plans": plans}
-    api = make_app(servicers, administrators, Repeating(database, seal))
+    api = make_app((admin, fleet_service, plans), administrators, Repeating(database, seal))
     enrolment = None
     if gatehouse is not None and security.papers is not None:
         server.listen_here(settings.socket)

@@ -91,16 +91,16 @@ class Accounts:
 
     async def all(self) -> list[pb.Account]:
         async with self._database.transaction(reading=True) as session:
-            found = await session.scalars(sa.select(Account).order_by(Account.phone, Account.account_id))
-            accounts = [account for account in found.all() if await may_use(session, asker(), account)]
+            found = (await session.scalars(sa.select(Account).order_by(Account.phone, Account.account_id))).all()
             counted = await session.execute(sa.select(Trunk.account_id, sa.func.count()).group_by(Trunk.account_id))
             trunks: dict[str, int] = {row[0]: row[1] for row in counted}
             shares: dict[str, list[str]] = {}
             for share in await session.scalars(sa.select(Share).order_by(Share.administrator)):
                 shares.setdefault(share.account_id, []).append(share.administrator)
         return [
-            self._message(account, trunks.get(account.account_id, 0), shares.get(account.account_id, []))
-            for account in accounts
+            self._message(account, trunks.get(account.account_id, 0), shared_with)
+            for account in found
+            if asker() in ("", account.owner, *(shared_with := shares.get(account.account_id, [])))
         ]
 
     async def remove(self, name: str) -> None:

@@ -43,12 +43,7 @@ class ManagerSettings(ServiceSettings):
     )
     certificate_days: float = Field(90.0, gt=0, description="Life of the services' certificates.")
 
-    @field_validator("manager_metrics_address")
-    @classmethod
-    def _metrics_host_and_port(cls, value: str | None) -> str | None:
-        return None if value is None else checked_address(value)
-
-    @field_validator("enrolment_address", "public_manager_address", "api_address")
+    @field_validator("manager_metrics_address", "enrolment_address", "public_manager_address", "api_address")
     @classmethod
     def _address(cls, value: str | None) -> str | None:
         return None if value is None else checked_address(value)

@@ -21,7 +21,7 @@ from teletrunk.v1 import manager_pb2
 from teletrunk_manager.accounts import find_account
 from teletrunk_manager.authority import Authority
 from teletrunk_manager.configurations import Configurations
-from teletrunk_manager.db.database import Database
+from teletrunk_manager.db.database import Database, delete_others
 from teletrunk_manager.db.tables import Assignment, Drain, Invitation, Member, Service
 from teletrunk_manager.live import Live
 from teletrunk_manager.mistakes import Mistake, NotNow, Unknown
@@ -112,13 +112,9 @@ class Fleet:
     async def assign(self, account: str, worker_ids: list[str]) -> None:
         async with self._database.transaction() as session:
             account_id = (await find_account(session, account)).account_id
-            wanted = set(worker_ids)
-            for row in await session.scalars(sa.select(Assignment).where(Assignment.account_id == account_id)):
-                if row.worker_id in wanted:
-                    wanted.remove(row.worker_id)
-                else:
-                    await session.delete(row)
-            session.add_all(Assignment(account_id=account_id, worker_id=worker) for worker in sorted(wanted))
+            assigned = sa.select(Assignment).where(Assignment.account_id == account_id)
+            missing = await delete_others(session, assigned, "worker_id", set(worker_ids))
+            session.add_all(Assignment(account_id=account_id, worker_id=worker) for worker in sorted(missing))
         self._configurations.changed()
 
     async def drain(self, worker_id: str, on: bool) -> None:

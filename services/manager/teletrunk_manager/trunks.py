@@ -18,7 +18,7 @@ from teletrunk.v1 import manager_pb2
 from teletrunk_manager.accounts import find_account
 from teletrunk_manager.configurations import Configurations
 from teletrunk_manager.db.audit import asker
-from teletrunk_manager.db.database import Database
+from teletrunk_manager.db.database import Database, delete_others
 from teletrunk_manager.db.tables import Account, Assignment, Share, Trunk, TrustedAddress
 from teletrunk_manager.domain import digest
 from teletrunk_manager.domain.logins import is_login, login_for
@@ -88,20 +88,14 @@ class Trunks:
 
     async def trust(self, name: str, addresses: list[str]) -> None:
         """Raises `Unknown`, and `Mistake` for what is no address."""
-        networks = sorted({str(_network(address)) for address in addresses})
+        networks = {str(_network(address)) for address in addresses}
         if len(networks) > _MOST_NETWORKS:
             raise Mistake(f"too many addresses: use up to {_MOST_NETWORKS}, or larger subnets")
         async with self._database.transaction() as session:
             trunk = await _find_trunk(session, name)
-            wanted = set(networks)
-            for row in await session.scalars(
-                sa.select(TrustedAddress).where(TrustedAddress.trunk_id == trunk.trunk_id)
-            ):
-                if row.network in wanted:
-                    wanted.remove(row.network)
-                else:
-                    await session.delete(row)
-            session.add_all(TrustedAddress(trunk_id=trunk.trunk_id, network=network) for network in sorted(wanted))
+            listed = sa.select(TrustedAddress).where(TrustedAddress.trunk_id == trunk.trunk_id)
+            missing = await delete_others(session, listed, "network", networks)
+            session.add_all(TrustedAddress(trunk_id=trunk.trunk_id, network=network) for network in sorted(missing))
 
     async def authenticated(self, given: manager_pb2.Digest, source: str, worker_id: str) -> tuple[Trunk, Account]:
         """The trunk that these credentials belong to, with its account. Raises `Refusal`.

@@ -42,12 +42,7 @@ class StorageSettings(ServiceSettings):
         "13.0.0,12.0.0,9.0.0,8.0.0", description="Versions of the call library offered, the best first."
     )
 
-    @field_validator("storage_metrics_address")
-    @classmethod
-    def _metrics_host_and_port(cls, value: str | None) -> str | None:
-        return None if value is None else checked_address(value)
-
-    @field_validator("storage_address", "public_storage_address", "telegram_server")
+    @field_validator("storage_metrics_address", "storage_address", "public_storage_address", "telegram_server")
     @classmethod
     def _address(cls, value: str | None) -> str | None:
         return None if value is None else checked_address(value)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI, Header, HTTPException, Query, Request
@@ -44,8 +44,8 @@ _PROBLEMS: dict[int | str, dict[str, Any]] = {
 }
 
 
-def make_app(servicers: Mapping[str, object], administrators: Administrators, repeating: Repeating) -> FastAPI:
-    """`servicers` are the services for people, by any name; each route finds the one that has its RPC."""
+def make_app(servicers: Sequence[object], administrators: Administrators, repeating: Repeating) -> FastAPI:
+    """`servicers` are the services for people; each route finds the one that has its RPC."""
     app = FastAPI(title="Teletrunk", version=__version__, docs_url=None, redoc_url=None, openapi_url="/openapi.json")
     app.add_exception_handler(RequestValidationError, _unreadable)
     app.add_exception_handler(StarletteHTTPException, _http_problem)
@@ -53,7 +53,7 @@ def make_app(servicers: Mapping[str, object], administrators: Administrators, re
     app.add_exception_handler(Mistake, _mistaken)
     app.add_middleware(_Sized)
     for route in ROUTES:
-        servicer = next(each for each in servicers.values() if route.rpc in vars(type(each)))
+        servicer = next(each for each in servicers if route.rpc in vars(type(each)))
         _add(app, route, getattr(servicer, route.rpc), administrators, repeating)
     return app
 

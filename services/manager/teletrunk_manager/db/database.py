@@ -6,7 +6,9 @@ import contextlib
 import sqlite3
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
+import sqlalchemy as sa
 import structlog
 from alembic import command
 from alembic.config import Config
@@ -76,6 +78,20 @@ class Database:
         except (SQLAlchemyError, sqlite3.Error, OSError) as error:
             log.error("database failed", error=_line(error))
             raise Refusal("database-error") from error
+
+
+async def delete_others(session: AsyncSession, rows: sa.Select[Any], name: str, wanted: set[str]) -> set[str]:
+    """Deletes those rows whose `name` is not wanted; returns what is wanted and has no row yet.
+
+    One by one, not by one statement: only then the change is written down.
+    """
+    missing = set(wanted)
+    for row in await session.scalars(rows):
+        if getattr(row, name) in wanted:
+            missing.discard(getattr(row, name))
+        else:
+            await session.delete(row)
+    return missing
 
 
 def _line(error: Exception) -> str:
