@@ -74,6 +74,7 @@ class PhoneCall(pj.Call):  # type: ignore[misc]
         self.port: PhonePort | None = None
         self.headers: dict[str, list[str]] = {}
         self.codec = ""
+        self.farewell = ""  # how it ended
 
     def onCallTsxState(self, prm: Any) -> None:
         event = prm.e  # kept: its members are freed with it
@@ -93,6 +94,7 @@ class PhoneCall(pj.Call):  # type: ignore[misc]
             emit("established", call=self.number, codec=self.codec)
         elif info.state == pj.PJSIP_INV_STATE_DISCONNECTED:
             self.phone.live.pop(self.number, None)
+            self.farewell = f"{status} {phrase}"
             # Told from the pump: the transaction's callback, which brings the headers, may come after this one.
             self.phone.ended.append((self, status, phrase))
 
@@ -201,7 +203,10 @@ class Phone:
             call.answer(parameter)
 
     def hangup(self, call: int) -> Message:
-        self.calls[call].hangup(pj.CallOpParam())
+        told = self.calls[call]
+        if told.farewell:
+            raise ValueError(f"call {call} has ended before: {told.farewell}, {told.headers}")
+        told.hangup(pj.CallOpParam())
         return {}
 
     def heard(self, call: int, skip_s: float = 0.5, save: str | None = None) -> Message:
@@ -247,6 +252,7 @@ def run() -> None:
             try:
                 emit("done", id=number, **getattr(phone, command)(**message))
             except Exception as error:
-                emit("failed", id=number, error=f"{type(error).__name__}: {error}")
+                reason = error.info() if isinstance(error, pj.Error) else error  # pj.Error has no text of its own
+                emit("failed", id=number, error=f"{type(error).__name__}: {reason}")
         if not chunk:
             os._exit(0)
