@@ -55,7 +55,8 @@ bench: setup ## what bridged calls cost: CPU, memory, delay, late sound
 	$(BIN)/python benchmarks/bridge.py
 	$(BIN)/python benchmarks/control_plane.py
 
-soak: setup ## an hour of calls that come and go: nothing may grow, nothing may be lost
+soak: setup ## an hour of calls that come and go, nothing may grow or be lost; ten minutes without a Manager
+	TELETRUNK_OUTAGE_S=600 $(BIN)/python -m pytest -q -p no:cacheprovider tests/e2e/test_long_outage.py
 	$(BIN)/python benchmarks/soak.py
 
 check: lint type test ## what CI runs

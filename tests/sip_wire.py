@@ -109,6 +109,12 @@ class SipWire:
             self.acknowledge(request, exchange.final)
         return exchange
 
+    async def repeat(self, request: Request, patience: float = PATIENCE_S) -> Response:
+        """Sends the same bytes again, as a client does that heard nothing; the next answer."""
+        self.send(bytes(request))
+        async with asyncio.timeout(patience):
+            return await self._answers[request.via[0].parameters["branch"] or ""].get()
+
     def acknowledge(self, request: Request, final: Response) -> None:
         ack = Request("ACK", request.uri)
         for name in ("Via", "Max-Forwards", "From", "Call-ID"):

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import statistics
+import time
 from pathlib import Path
 
 import pytest
@@ -46,6 +48,64 @@ async def test_an_address_that_guesses_is_banned_and_others_are_not(scene: Scene
         assert 1700 < int(refused.header("Retry-After")[0]) <= 1800
         assert refused.header("Warning") == ['399 teletrunk "ip-not-allowed"']
         assert (await neighbour.register(login, password)).status == (200, "OK")
+
+
+async def test_a_trunk_without_md5_asks_for_the_better_digest(scene: Scene) -> None:
+    added = await scene.world.add_trunk(GATEWAY)
+    login, password = added.trunk.login, added.password
+    async with sip_wire.udp(scene.edge, "127.0.7.1") as pbx:
+
+        async def with_algorithm(algorithm: str) -> sip_wire.Exchange:
+            return await pbx.authenticated("REGISTER", "", login, password, algorithm, Expires="300")
+
+        assert (await with_algorithm("MD5")).status == (200, "OK")
+        await scene.world.command("trunk", "change", login, "--sha256-only")
+        for _ in range(6):  # it is no guessing, and no reason for a ban
+            refused = await with_algorithm("MD5")
+            assert refused.status == (401, "Unauthorized: this trunk needs SHA-256")
+            challenges = refused.header("WWW-Authenticate")
+            assert len(challenges) == 1 and "algorithm=SHA-256" in challenges[0]
+        first = pbx.request("REGISTER", "", login, Expires="300")
+        assert (await pbx.ask(pbx.answer_challenge(first, refused.final, login, password))).status == (200, "OK")
+        assert (await with_algorithm("SHA-256")).status == (200, "OK")
+        await scene.world.command("trunk", "change", login, "--md5", "--comment", "an old PBX")
+        assert (await with_algorithm("MD5")).status == (200, "OK")
+    await scene.world.remove_trunk(login)
+
+
+async def test_a_login_that_is_guessed_at_from_everywhere_rests_and_its_pbx_notices_nothing(scene: Scene) -> None:
+    added = await scene.world.add_trunk(GATEWAY)
+    login, password = added.trunk.login, added.password
+    async with sip_wire.udp(scene.edge, "127.0.3.1") as office, sip_wire.udp(scene.edge, "127.0.3.2") as stranger:
+        assert (await office.register(login, password)).status == (200, "OK")
+        for name in (login, "nobody-has-this-login"):
+            for guess in range(20):
+                async with sip_wire.udp(scene.edge, f"127.0.4.{guess + 1}") as guesser:
+                    assert (await guesser.register(name, "guess")).header("Warning") != []
+            refused = await stranger.register(name, password)
+            assert refused.final.code == 403 and "too many wrong passwords for this login" in refused.final.phrase
+            assert 50 <= int(refused.header("Retry-After")[0]) <= 60
+        assert (await office.register(login, password)).status == (200, "OK"), "it has shown the password before"
+        assert (await stranger.register(scene.trunk.trunk.login, scene.trunk.password)).status == (200, "OK")
+    await scene.world.remove_trunk(login)
+
+
+async def test_wrong_logins_and_wrong_passwords_take_equally_long(scene: Scene) -> None:
+    async def seconds(login: str, source: str) -> list[float]:
+        taken = []
+        async with sip_wire.udp(scene.edge, source) as guesser:
+            for _ in range(4):  # one more would be a ban
+                first = guesser.request("REGISTER", "", login, Expires="300")
+                again = guesser.answer_challenge(first, (await guesser.ask(first)).final, login, "guess")
+                began = time.monotonic()
+                await guesser.ask(again)
+                taken.append(time.monotonic() - began)
+        return taken
+
+    known = [t for n in range(3) for t in await seconds(scene.trunk.trunk.login, f"127.0.5.{n + 1}")]
+    unknown = [t for n in range(3) for t in await seconds(f"nobody{n}", f"127.0.6.{n + 1}")]
+    assert min(known + unknown) >= 0.1
+    assert abs(statistics.median(known) - statistics.median(unknown)) < 0.01
 
 
 async def test_a_worker_without_registrations_says_so(tmp_path: Path) -> None:

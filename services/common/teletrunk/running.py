@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
+import os
 import resource
 import signal
 import sys
@@ -29,6 +30,7 @@ def run(service: str, load: Callable[[], Settings], serve: Callable[[Settings], 
     try:
         check_host()
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would hold keys
+        os.umask(0o077)  # databases and records are nobody else's to read
         settings = load()
         configure_logging(service, settings.log_format, settings.log_level)
         configure_tracing(service)

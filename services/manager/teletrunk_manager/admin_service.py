@@ -82,6 +82,10 @@ class AdminService(admin_pb2_grpc.AdminServiceServicer):
         return pb.ResetTrunkPasswordResponse(password=await self._trunks.reset_password(request.trunk))
 
     @explaining
+    async def ChangeTrunk(self, request: pb.ChangeTrunkRequest, context: Any) -> pb.ChangeTrunkResponse:
+        return pb.ChangeTrunkResponse(trunk=await self._trunks.change(request))
+
+    @explaining
     async def RemoveTrunk(self, request: pb.RemoveTrunkRequest, context: Any) -> pb.RemoveTrunkResponse:
         await self._trunks.remove(request.trunk)
         return pb.RemoveTrunkResponse()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import secrets
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
@@ -23,7 +24,7 @@ from teletrunk_manager.db.tables import Account, Assignment, Share, Trunk, Trust
 from teletrunk_manager.domain import digest
 from teletrunk_manager.domain.logins import is_login, login_for
 from teletrunk_manager.live import Live
-from teletrunk_manager.mistakes import Mistake, Unknown
+from teletrunk_manager.mistakes import Mistake, NotNow, Unknown
 from teletrunk_manager.passwords import PasswordSeal, SealBroken, make_password
 
 log = structlog.get_logger()
@@ -43,7 +44,10 @@ class Trunks:
 
     async def add(self, request: pb.AddTrunkRequest) -> pb.AddTrunkResponse:
         """Raises `Mistake`. The password is in this answer and in no other."""
-        codecs = _checked(request)
+        codecs = _codecs(request.codecs) or list(_CODECS)
+        _check(request)
+        if request.login and not is_login(request.login):
+            raise Mistake(f"{request.login!r} is not a login: use up to 64 letters, digits and . _ + -")
         password, trunk_id = make_password(), secrets.token_hex(6)
         async with self._database.transaction() as session:
             account = await find_account(session, request.account)
@@ -56,6 +60,7 @@ class Trunks:
                 priority=request.priority,
                 comment=request.comment,
                 codecs=",".join(codecs),
+                sha256_only=request.sha256_only,
                 administrator=asker(),
             )
             session.add(trunk)
@@ -71,6 +76,23 @@ class Trunks:
             found = (await session.scalars(sa.select(Trunk).order_by(Trunk.login))).all()
         trunks = [trunk for trunk in found if asker() in ("", trunk.administrator)]
         return [self._message(trunk) for trunk in trunks]
+
+    async def change(self, request: pb.ChangeTrunkRequest) -> pb.Trunk:
+        """Raises `Unknown`, `Mistake`, and `NotNow` when it has been changed since the version that was looked at."""
+        _check(request)
+        codecs = _codecs(request.codecs)
+        async with self._database.transaction() as session:
+            trunk = await _find_trunk(session, request.trunk)
+            if request.version and request.version != trunk.version:
+                raise NotNow(f"{trunk.login} has been changed meanwhile: look at it again")
+            for name in ("priority", "comment", "sha256_only"):
+                if request.HasField(name):
+                    setattr(trunk, name, getattr(request, name))
+            if codecs:
+                trunk.codecs = ",".join(codecs)
+            await session.flush()
+        self._configurations.changed()
+        return self._message(trunk)
 
     async def reset_password(self, name: str) -> str:
         """Raises `Unknown`. The old password is worth nothing from now on."""
@@ -107,8 +129,11 @@ class Trunks:
             found = (await session.execute(query.where(Trunk.login == given.username))).one_or_none()
             rules = await _rules(session, *found) if found is not None else _Rules()
         if found is None:
+            digest.matches(_answer(given), "")  # as much work as for a login that there is
             raise Refusal("login-not-found")
         trunk, account = found
+        if trunk.sha256_only and digest.is_md5(given.algorithm):
+            raise Refusal("unauthorized", digest.NO_MD5)
         if not digest.matches(_answer(given), self._password(trunk)):
             raise Refusal("wrong-password")
         if rules.networks and not any(_is_within(source, network) for network in rules.networks):
@@ -135,6 +160,8 @@ class Trunks:
             priority=trunk.priority,
             comment=trunk.comment,
             codecs=trunk.codecs.split(","),
+            sha256_only=trunk.sha256_only,
+            version=trunk.version,
             sip_address=workers[0].address if workers else "",
             registered_at=[w.service_id for w in workers if trunk.trunk_id in w.heartbeat.registered_trunk_ids],
         )
@@ -163,18 +190,19 @@ async def _rules(session: AsyncSession, trunk: Trunk, account: Account) -> _Rule
     return rules
 
 
-def _checked(request: pb.AddTrunkRequest) -> list[str]:
-    """The codecs, when all of the request can be used."""
-    codecs = list(dict.fromkeys(codec.strip().upper() for codec in request.codecs)) or list(_CODECS)
+def _codecs(given: Iterable[str]) -> list[str]:
+    """Raises `Mistake`."""
+    codecs = list(dict.fromkeys(codec.strip().upper() for codec in given))
     if unknown := set(codecs) - set(_CODECS):
         raise Mistake(f"unknown codec {', '.join(sorted(unknown))}: there are {', '.join(_CODECS)}")
-    if request.login and not is_login(request.login):
-        raise Mistake(f"{request.login!r} is not a login: use up to 64 letters, digits and . _ + -")
+    return codecs
+
+
+def _check(request: pb.AddTrunkRequest | pb.ChangeTrunkRequest) -> None:
     if request.priority > _HIGHEST_PRIORITY:
         raise Mistake(f"the priority {request.priority} is too high: use 0 to {_HIGHEST_PRIORITY}")
     if len(request.comment) > _LONGEST_COMMENT:
         raise Mistake(f"the comment is too long: use up to {_LONGEST_COMMENT} characters")
-    return codecs
 
 
 def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:

@@ -103,6 +103,8 @@ async def serve(settings: WorkerSettings) -> None:
 
     bindings = BindingsFile(settings.data / "bindings.json", edge.registrar)
     bindings.load(edge.flow_of)
+    for binding in edge.registrar.all():
+        edge.throttle.succeeded(binding.login, binding.flow.peer[0])
     registered = edge.registrar.trunk_ids()
 
     def on_registration() -> None:

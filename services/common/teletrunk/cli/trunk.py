@@ -23,11 +23,17 @@ def add(
     priority: Annotated[int, typer.Option(min=0, help="Lower is tried first; equal ones ring together.")] = 0,
     comment: Annotated[str, typer.Option(help="For your own memory.")] = "",
     codecs: Annotated[str, typer.Option(help="In order of preference.")] = "PCMA,PCMU,G722",
+    sha256_only: Annotated[bool, typer.Option("--sha256-only", help="Let no PBX in with MD5.")] = False,
     as_json: Json = False,
 ) -> None:
     """Makes a trunk and prints what to enter in the PBX. The password is shown this once."""
     request = pb.AddTrunkRequest(
-        account=account, login=login, priority=priority, comment=comment, codecs=codecs.split(",")
+        account=account,
+        login=login,
+        priority=priority,
+        comment=comment,
+        codecs=codecs.split(","),
+        sha256_only=sha256_only,
     )
     answer = ask(lambda admin: admin.AddTrunk(request, timeout=DEADLINE_S))
     lines = (
@@ -54,18 +60,49 @@ def list_trunks(as_json: Json = False) -> None:
     show(answer, as_json, lambda: table("trunks", ["id", "login", "account", "priority", "codecs", "comment"], rows))
 
 
+def _one(name: str) -> pb.Trunk:
+    found = next((t for t in _all().trunks if name in (t.trunk_id, t.login)), None)
+    if found is None:
+        fail(f"there is no trunk {name}: teletrunk trunk list shows them")
+    return found
+
+
+@app.command()
+def change(
+    trunk: Name,
+    priority: Annotated[int | None, typer.Option(min=0, help="Lower is tried first; equal ones ring together.")] = None,
+    comment: Annotated[str | None, typer.Option(help="For your own memory.")] = None,
+    codecs: Annotated[str | None, typer.Option(help="In order of preference.")] = None,
+    sha256_only: Annotated[bool | None, typer.Option("--sha256-only/--md5", help="Let no PBX in with MD5.")] = None,
+    as_json: Json = False,
+) -> None:
+    """Changes what is given; the rest, and the password, stay."""
+    request = pb.ChangeTrunkRequest(
+        trunk=trunk,
+        priority=priority,
+        comment=comment,
+        codecs=codecs.split(",") if codecs else [],
+        sha256_only=sha256_only,
+        version=_one(trunk).version,
+    )
+    answer = ask(lambda admin: admin.ChangeTrunk(request, timeout=DEADLINE_S))
+    show(answer, as_json, lambda: say("\n".join(_told(answer.trunk))))
+
+
+def _told(trunk: pb.Trunk) -> list[str]:
+    return [
+        f"{trunk.login}  account {trunk.account_id}  priority {trunk.priority}  {trunk.comment}".rstrip(),
+        f"server: {trunk.sip_address or '(no Worker is attached)'}, UDP or TCP",
+        f"codecs: {', '.join(trunk.codecs)}",
+        f"digest: {'SHA-256' if trunk.sha256_only else 'SHA-256 or MD5'}",
+    ]
+
+
 @app.command("show")
 def show_trunk(trunk: Name, as_json: Json = False) -> None:
     """One trunk."""
-    found = next((t for t in _all().trunks if trunk in (t.trunk_id, t.login)), None)
-    if found is None:
-        fail(f"there is no trunk {trunk}: teletrunk trunk list shows them")
-    lines = (
-        f"{found.login}  account {found.account_id}  priority {found.priority}  {found.comment}".rstrip(),
-        f"server: {found.sip_address or '(no Worker is attached)'}, UDP or TCP",
-        f"codecs: {', '.join(found.codecs)}",
-    )
-    show(found, as_json, lambda: say("\n".join(lines)))
+    found = _one(trunk)
+    show(found, as_json, lambda: say("\n".join(_told(found))))
 
 
 @app.command()

@@ -88,6 +88,8 @@ class Trunk(_message.Message):
     CODECS_FIELD_NUMBER: _builtins.int
     SIP_ADDRESS_FIELD_NUMBER: _builtins.int
     REGISTERED_AT_FIELD_NUMBER: _builtins.int
+    SHA256_ONLY_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
     trunk_id: _builtins.str
     login: _builtins.str
     account_id: _builtins.str
@@ -95,6 +97,9 @@ class Trunk(_message.Message):
     comment: _builtins.str
     sip_address: _builtins.str
     """Where PBXs enter it: host:port of the Worker's SIP."""
+    sha256_only: _builtins.bool
+    """No MD5: a PBX that does not know SHA-256 (RFC 8760) is not let in."""
+    version: _builtins.int
     @_builtins.property
     def codecs(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
@@ -112,10 +117,12 @@ class Trunk(_message.Message):
         codecs: _abc.Iterable[_builtins.str] | None = ...,
         sip_address: _builtins.str = ...,
         registered_at: _abc.Iterable[_builtins.str] | None = ...,
+        sha256_only: _builtins.bool = ...,
+        version: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "codecs", b"codecs", "comment", b"comment", "login", b"login", "priority", b"priority", "registered_at", b"registered_at", "sip_address", b"sip_address", "trunk_id", b"trunk_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "codecs", b"codecs", "comment", b"comment", "login", b"login", "priority", b"priority", "registered_at", b"registered_at", "sha256_only", b"sha256_only", "sip_address", b"sip_address", "trunk_id", b"trunk_id", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -334,11 +341,13 @@ class AddTrunkRequest(_message.Message):
     PRIORITY_FIELD_NUMBER: _builtins.int
     COMMENT_FIELD_NUMBER: _builtins.int
     CODECS_FIELD_NUMBER: _builtins.int
+    SHA256_ONLY_FIELD_NUMBER: _builtins.int
     account: _builtins.str
     login: _builtins.str
     """Empty: made from the account."""
     priority: _builtins.int
     comment: _builtins.str
+    sha256_only: _builtins.bool
     @_builtins.property
     def codecs(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     def __init__(
@@ -349,14 +358,85 @@ class AddTrunkRequest(_message.Message):
         priority: _builtins.int = ...,
         comment: _builtins.str = ...,
         codecs: _abc.Iterable[_builtins.str] | None = ...,
+        sha256_only: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "codecs", b"codecs", "comment", b"comment", "login", b"login", "priority", b"priority"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "codecs", b"codecs", "comment", b"comment", "login", b"login", "priority", b"priority", "sha256_only", b"sha256_only"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___AddTrunkRequest: _TypeAlias = AddTrunkRequest  # noqa: Y015
+
+@_typing.final
+class ChangeTrunkRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TRUNK_FIELD_NUMBER: _builtins.int
+    PRIORITY_FIELD_NUMBER: _builtins.int
+    COMMENT_FIELD_NUMBER: _builtins.int
+    CODECS_FIELD_NUMBER: _builtins.int
+    SHA256_ONLY_FIELD_NUMBER: _builtins.int
+    VERSION_FIELD_NUMBER: _builtins.int
+    trunk: _builtins.str
+    """A login or an id."""
+    priority: _builtins.int
+    comment: _builtins.str
+    sha256_only: _builtins.bool
+    version: _builtins.int
+    """The version that the change was made from; 0: whichever."""
+    @_builtins.property
+    def codecs(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """None: as they are."""
+
+    def __init__(
+        self,
+        *,
+        trunk: _builtins.str = ...,
+        priority: _builtins.int | None = ...,
+        comment: _builtins.str | None = ...,
+        codecs: _abc.Iterable[_builtins.str] | None = ...,
+        sha256_only: _builtins.bool | None = ...,
+        version: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_comment", b"_comment", "_priority", b"_priority", "_sha256_only", b"_sha256_only", "comment", b"comment", "priority", b"priority", "sha256_only", b"sha256_only"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_comment", b"_comment", "_priority", b"_priority", "_sha256_only", b"_sha256_only", "codecs", b"codecs", "comment", b"comment", "priority", b"priority", "sha256_only", b"sha256_only", "trunk", b"trunk", "version", b"version"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType__comment: _TypeAlias = _typing.Literal["comment"]  # noqa: Y015
+    _WhichOneofArgType__comment: _TypeAlias = _typing.Literal["_comment", b"_comment"]  # noqa: Y015
+    _WhichOneofReturnType__priority: _TypeAlias = _typing.Literal["priority"]  # noqa: Y015
+    _WhichOneofArgType__priority: _TypeAlias = _typing.Literal["_priority", b"_priority"]  # noqa: Y015
+    _WhichOneofReturnType__sha256_only: _TypeAlias = _typing.Literal["sha256_only"]  # noqa: Y015
+    _WhichOneofArgType__sha256_only: _TypeAlias = _typing.Literal["_sha256_only", b"_sha256_only"]  # noqa: Y015
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__comment) -> _WhichOneofReturnType__comment | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__priority) -> _WhichOneofReturnType__priority | None: ...
+    @_typing.overload
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__sha256_only) -> _WhichOneofReturnType__sha256_only | None: ...
+
+Global___ChangeTrunkRequest: _TypeAlias = ChangeTrunkRequest  # noqa: Y015
+
+@_typing.final
+class ChangeTrunkResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TRUNK_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def trunk(self) -> Global___Trunk: ...
+    def __init__(
+        self,
+        *,
+        trunk: Global___Trunk | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["trunk", b"trunk"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["trunk", b"trunk"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ChangeTrunkResponse: _TypeAlias = ChangeTrunkResponse  # noqa: Y015
 
 @_typing.final
 class AddTrunkResponse(_message.Message):

@@ -80,6 +80,11 @@ class AdminServiceStub:
                 request_serializer=teletrunk_dot_v1_dot_admin__pb2.RemoveTrunkRequest.SerializeToString,
                 response_deserializer=teletrunk_dot_v1_dot_admin__pb2.RemoveTrunkResponse.FromString,
                 _registered_method=True)
+        self.ChangeTrunk = channel.unary_unary(
+                '/teletrunk.v1.AdminService/ChangeTrunk',
+                request_serializer=teletrunk_dot_v1_dot_admin__pb2.ChangeTrunkRequest.SerializeToString,
+                response_deserializer=teletrunk_dot_v1_dot_admin__pb2.ChangeTrunkResponse.FromString,
+                _registered_method=True)
         self.ListServices = channel.unary_unary(
                 '/teletrunk.v1.AdminService/ListServices',
                 request_serializer=teletrunk_dot_v1_dot_admin__pb2.ListServicesRequest.SerializeToString,
@@ -201,6 +206,13 @@ class AdminServiceServicer:
 
     def RemoveTrunk(self, request, context):
         """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ChangeTrunk(self, request, context):
+        """Changes what is given and leaves the rest.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -334,6 +346,11 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     servicer.RemoveTrunk,
                     request_deserializer=teletrunk_dot_v1_dot_admin__pb2.RemoveTrunkRequest.FromString,
                     response_serializer=teletrunk_dot_v1_dot_admin__pb2.RemoveTrunkResponse.SerializeToString,
+            ),
+            'ChangeTrunk': grpc.unary_unary_rpc_method_handler(
+                    servicer.ChangeTrunk,
+                    request_deserializer=teletrunk_dot_v1_dot_admin__pb2.ChangeTrunkRequest.FromString,
+                    response_serializer=teletrunk_dot_v1_dot_admin__pb2.ChangeTrunkResponse.SerializeToString,
             ),
             'ListServices': grpc.unary_unary_rpc_method_handler(
                     servicer.ListServices,
@@ -645,6 +662,33 @@ class AdminService:
             '/teletrunk.v1.AdminService/RemoveTrunk',
             teletrunk_dot_v1_dot_admin__pb2.RemoveTrunkRequest.SerializeToString,
             teletrunk_dot_v1_dot_admin__pb2.RemoveTrunkResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ChangeTrunk(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/teletrunk.v1.AdminService/ChangeTrunk',
+            teletrunk_dot_v1_dot_admin__pb2.ChangeTrunkRequest.SerializeToString,
+            teletrunk_dot_v1_dot_admin__pb2.ChangeTrunkResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -42,6 +42,8 @@ class AdminServiceStub:
     ListTrunks: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ListTrunksRequest, _admin_pb2.ListTrunksResponse]
     ResetTrunkPassword: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ResetTrunkPasswordRequest, _admin_pb2.ResetTrunkPasswordResponse]
     RemoveTrunk: _grpc.UnaryUnaryMultiCallable[_admin_pb2.RemoveTrunkRequest, _admin_pb2.RemoveTrunkResponse]
+    ChangeTrunk: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ChangeTrunkRequest, _admin_pb2.ChangeTrunkResponse]
+    """Changes what is given and leaves the rest."""
     ListServices: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ListServicesRequest, _admin_pb2.ListServicesResponse]
     ListCalls: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ListCallsRequest, _admin_pb2.ListCallsResponse]
     GetCall: _grpc.UnaryUnaryMultiCallable[_admin_pb2.GetCallRequest, _admin_pb2.GetCallResponse]
@@ -74,6 +76,8 @@ class AdminServiceAsyncStub(AdminServiceStub):
     ListTrunks: _aio.UnaryUnaryMultiCallable[_admin_pb2.ListTrunksRequest, _admin_pb2.ListTrunksResponse]  # type: ignore[assignment]
     ResetTrunkPassword: _aio.UnaryUnaryMultiCallable[_admin_pb2.ResetTrunkPasswordRequest, _admin_pb2.ResetTrunkPasswordResponse]  # type: ignore[assignment]
     RemoveTrunk: _aio.UnaryUnaryMultiCallable[_admin_pb2.RemoveTrunkRequest, _admin_pb2.RemoveTrunkResponse]  # type: ignore[assignment]
+    ChangeTrunk: _aio.UnaryUnaryMultiCallable[_admin_pb2.ChangeTrunkRequest, _admin_pb2.ChangeTrunkResponse]  # type: ignore[assignment]
+    """Changes what is given and leaves the rest."""
     ListServices: _aio.UnaryUnaryMultiCallable[_admin_pb2.ListServicesRequest, _admin_pb2.ListServicesResponse]  # type: ignore[assignment]
     ListCalls: _aio.UnaryUnaryMultiCallable[_admin_pb2.ListCallsRequest, _admin_pb2.ListCallsResponse]  # type: ignore[assignment]
     GetCall: _aio.UnaryUnaryMultiCallable[_admin_pb2.GetCallRequest, _admin_pb2.GetCallResponse]  # type: ignore[assignment]
@@ -157,6 +161,14 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _admin_pb2.RemoveTrunkRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_admin_pb2.RemoveTrunkResponse, _abc.Awaitable[_admin_pb2.RemoveTrunkResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def ChangeTrunk(
+        self,
+        request: _admin_pb2.ChangeTrunkRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.ChangeTrunkResponse, _abc.Awaitable[_admin_pb2.ChangeTrunkResponse]]:
+        """Changes what is given and leaves the rest."""
 
     @_abc_1.abstractmethod
     def ListServices(

@@ -62,6 +62,7 @@ class Trunk(Base):
     priority: Mapped[int] = mapped_column(Integer, default=0)
     comment: Mapped[str] = mapped_column(String, default="")
     codecs: Mapped[str] = mapped_column(String, default="PCMA,PCMU,G722")
+    sha256_only: Mapped[bool] = mapped_column(Boolean, default=False)
     # Who uses the account with it; empty: this installation itself.
     administrator: Mapped[str] = mapped_column(String, default="")
     version: Mapped[int] = mapped_column(Integer)

@@ -7,6 +7,7 @@ import hmac
 from dataclasses import dataclass
 
 REALM = "teletrunk"
+NO_MD5 = "this trunk needs SHA-256"
 _HASHES = {"MD5": "md5", "SHA-256": "sha256"}
 
 
@@ -26,9 +27,14 @@ class DigestAnswer:
     method: str
 
 
+def is_md5(algorithm: str) -> bool:
+    """RFC 7616: MD5 is what a client means that names none."""
+    return (algorithm or "MD5").upper() == "MD5"
+
+
 def matches(answer: DigestAnswer, password: str, realm: str = REALM) -> bool:
     """Whether `password` gives this response. Compares in constant time."""
-    algorithm = _HASHES.get((answer.algorithm or "MD5").upper())
+    algorithm = _HASHES.get("MD5" if is_md5(answer.algorithm) else answer.algorithm.upper())
     if algorithm is None or answer.realm != realm or answer.qop not in ("", "auth"):
         return False
 

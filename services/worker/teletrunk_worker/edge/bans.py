@@ -47,7 +47,7 @@ class Bans:
 
     def failed(self, address: str) -> bool:
         """Counts a failure. True when it brought a ban about."""
-        if self._is_trusted(address):
+        if self.is_trusted(address):
             return False
         now, key = self._clock(), _key(address)
         suspect = self._suspects.setdefault(key, _Suspect())
@@ -81,7 +81,7 @@ class Bans:
             if self._suspects[key].banned_until > self._clock():
                 del self._suspects[key]
         for network, (until, times) in known.items():
-            if not self._is_trusted(network):
+            if not self.is_trusted(network):
                 suspect = self._suspects.setdefault(network, _Suspect())
                 suspect.banned_until = max(suspect.banned_until, until)
                 suspect.bans, suspect.confirmed = max(suspect.bans, times), True
@@ -100,7 +100,8 @@ class Bans:
         """Forgets an address (or a network as `banned` shows it). False when it was not known."""
         return self._suspects.pop(address, None) is not None or self._suspects.pop(_key(address), None) is not None
 
-    def _is_trusted(self, address: str) -> bool:
+    def is_trusted(self, address: str) -> bool:
+        """Never banned, and never made to wait."""
         try:
             source = ipaddress.ip_address(address)
         except ValueError:

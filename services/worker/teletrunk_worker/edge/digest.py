@@ -82,9 +82,15 @@ class Nonces:
         self._secret = secrets.token_bytes(32)
         self._counts: OrderedDict[str, int] = OrderedDict()
 
-    def challenges(self, address: str, user_agent: str = "", *, stale: bool = False) -> list[tuple[str, str]]:
+    def challenges(
+        self, address: str, user_agent: str = "", *, stale: bool = False, md5: bool = True
+    ) -> list[tuple[str, str]]:
         """One WWW-Authenticate header for each algorithm, the preferred first; the same nonce in all."""
-        algorithms = ("MD5",) if only_md5(user_agent) and "MD5" in self._algorithms else self._algorithms
+        algorithms = self._algorithms
+        if not md5:
+            algorithms = ("SHA-256",)
+        elif only_md5(user_agent) and "MD5" in algorithms:
+            algorithms = ("MD5",)
         nonce = self._make(address, time.time())
         suffix = ", stale=true" if stale else ""
         return [

@@ -8,6 +8,7 @@ Who may do what is not decided here but asked of `Gatekeeper`.
 from __future__ import annotations
 
 import asyncio
+import time
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
@@ -24,13 +25,19 @@ from teletrunk_worker.edge.digest import ALGORITHMS, Credentials, Freshness, Non
 from teletrunk_worker.edge.flows import Flow, TcpListener, UdpEndpoint
 from teletrunk_worker.edge.registrar import SHORTEST_S, BadContact, IntervalTooBrief, Registrar
 from teletrunk_worker.edge.relay import CALL_HEADER, Relay, leg_header
+from teletrunk_worker.edge.throttle import Throttle
 from teletrunk_worker.edge.transactions import ServerTransaction, ServerTransactions
 
 log = structlog.get_logger()
 
 _MOST_QUESTIONS = 400  # that are under way at the Manager: at 200 a second, two seconds' worth
 _BUSY_S = 5
+_PACE_S = 0.1  # a wrong login and a wrong password take equally long, whatever was looked up
 Answer = TypeVar("Answer")
+
+
+class _Resting(Refusal):
+    """The login is being guessed at: nobody was asked, so nothing is learnt and nothing counts."""
 
 
 @dataclass(frozen=True)
@@ -93,6 +100,7 @@ class Edge:
         self._dialogs = Dialogs()
         self.registrar = Registrar()
         self.bans = bans or Bans()
+        self.throttle = Throttle()
         self.on_ban: Callable[[], None] = lambda: None
 
     async def start(self) -> None:
@@ -201,23 +209,23 @@ class Edge:
                 return credentials
         user_agent = request.headers.get("User-Agent") or ""
         challenges = self._nonces.challenges(flow.peer[0], user_agent, stale=freshness is Freshness.STALE)
-        headers = [*challenges, *Refusal("unauthorized").sip_headers()]
-        transaction.answer(messages.respond(request, 401, "Unauthorized", headers))
+        refusal = Refusal("unauthorized")
+        transaction.answer(messages.respond(request, 401, refusal.phrase, [*challenges, *refusal.sip_headers()]))
         return None
 
     async def _register(self, request: Request, flow: Flow, transaction: ServerTransaction) -> None:
         credentials = self._challenge(request, flow, transaction)
         if credentials is None:
             return
+        began = time.monotonic()
         try:
-            trunk_id, login = await self._asked(self._gatekeeper.register(credentials, flow.peer[0]))
+            question = self._gatekeeper.register(credentials, flow.peer[0])
+            trunk_id, login = await self._asked(question, credentials, flow)
             bindings = self.registrar.register(request, trunk_id, login, flow)
         except Refusal as refusal:
-            REFUSALS.labels(refusal.row.id).inc()
             REGISTERS.labels(refusal.row.id).inc()
             log.info("registration refused", login=credentials.username, peer=flow.peer[0], row=refusal.row.id)
-            self._count(refusal, flow)
-            transaction.answer(messages.refuse(request, refusal))
+            await self._refuse(request, flow, transaction, refusal, credentials, began)
         except IntervalTooBrief:
             transaction.answer(messages.respond(request, 423, "Interval Too Brief", [("Min-Expires", str(SHORTEST_S))]))
         except BadContact as error:
@@ -225,11 +233,16 @@ class Edge:
         else:
             REGISTERS.labels("ok").inc()
             self.bans.succeeded(flow.peer[0])
+            self.throttle.succeeded(login, flow.peer[0])
             contacts = [("Contact", f"<{b.contact.uri}>;expires={b.seconds_left}") for b in bindings]
             transaction.answer(messages.respond(request, 200, "OK", contacts))
 
-    async def _asked(self, question: Coroutine[Any, Any, Answer]) -> Answer:
+    async def _asked(self, question: Coroutine[Any, Any, Answer], credentials: Credentials, flow: Flow) -> Answer:
         """A flood is refused at once instead of keeping everybody waiting. Raises `Refusal`."""
+        left = self.throttle.seconds_left(credentials.username, flow.peer[0])
+        if left and not self.bans.is_trusted(flow.peer[0]):
+            question.close()
+            raise _Resting("ip-not-allowed", f"too many wrong passwords for this login, wait {left} s", left)
         if self._asking >= _MOST_QUESTIONS:
             question.close()
             raise Refusal("manager-unreachable", "too many requests at once", _BUSY_S)
@@ -239,8 +252,30 @@ class Edge:
         finally:
             self._asking -= 1
 
-    def _count(self, refusal: Refusal, flow: Flow) -> None:
-        if refusal.row.counts_to_ban and self.bans.failed(flow.peer[0]):
+    async def _refuse(
+        self,
+        request: Request,
+        flow: Flow,
+        transaction: ServerTransaction,
+        refusal: Refusal,
+        credentials: Credentials,
+        began: float,
+    ) -> None:
+        """Answers with the row, and counts it when it looks like guessing."""
+        REFUSALS.labels(refusal.row.id).inc()
+        headers = refusal.sip_headers()
+        if refusal.row.id == "unauthorized":  # the trunk wants no MD5: the client is asked for the better digest
+            headers = [*self._nonces.challenges(flow.peer[0], md5=False), *headers]
+        try:
+            if refusal.row.counts_to_ban and not isinstance(refusal, _Resting):
+                self._count(credentials.username, flow)
+                await asyncio.sleep(began + _PACE_S - time.monotonic())
+        finally:  # also when a CANCEL comes meanwhile
+            transaction.answer(messages.respond(request, refusal.row.sip_status, refusal.phrase, headers))
+
+    def _count(self, login: str, flow: Flow) -> None:
+        self.throttle.failed(login)
+        if self.bans.failed(flow.peer[0]):
             log.warning("address banned", peer=flow.peer[0], seconds=self.bans.seconds_left(flow.peer[0]))
             self.on_ban()
 
@@ -249,13 +284,12 @@ class Edge:
         if credentials is None:
             return
         invite = Invite(credentials, flow.peer[0], request.uri.user or "", request.call_id)
+        began = time.monotonic()
         try:
-            admission = await self._asked(self._gatekeeper.admit(invite))
+            admission = await self._asked(self._gatekeeper.admit(invite), credentials, flow)
         except Refusal as refusal:
-            REFUSALS.labels(refusal.row.id).inc()
             log.info("call refused", sip_call_id=request.call_id, row=refusal.row.id, phrase=refusal.phrase)
-            self._count(refusal, flow)
-            transaction.answer(messages.refuse(request, refusal))
+            await self._refuse(request, flow, transaction, refusal, credentials, began)
             return
         except asyncio.CancelledError:
             transaction.answer(messages.respond(request, 487, "Request Terminated"))
@@ -293,6 +327,7 @@ class Edge:
             message = messages.parse(data)
             if isinstance(message, Response):
                 self._watch(self._relay.response_from_host(message))
+                self._transactions.note(message)
             else:
                 refusal = self._relay.request_from_host(message, flow)
                 if refusal is not None:

@@ -47,6 +47,7 @@ class Registrar:
 
     def __init__(self) -> None:
         self._bindings: dict[str, list[Binding]] = {}
+        self._trunk_of: dict[str, str] = {}  # by login: asked for every call
         self._next_number = 1
         self.changed: Callable[[], None] = lambda: None
 
@@ -92,6 +93,7 @@ class Registrar:
                 ),
             )
         self._bindings[trunk_id] = rest[:_MOST_BINDINGS]
+        self._trunk_of[login] = trunk_id
 
     def _new_id(self) -> str:
         self._next_number += 1
@@ -104,11 +106,12 @@ class Registrar:
         """What a Worker before us knew, newest first."""
         for binding in bindings:
             self._bindings.setdefault(binding.trunk_id, []).append(binding)
+            self._trunk_of[binding.login] = binding.trunk_id
             self._next_number = max(self._next_number, int(binding.binding_id.removeprefix("b")) + 1)
 
     def knows(self, login: str) -> bool:
         """Whether a PBX is registered with this login."""
-        return any(binding.login == login for binding in self.all())
+        return bool(self.bindings(self._trunk_of.get(login, "")))
 
     def trunk_ids(self) -> list[str]:
         """The trunks that have a binding."""
@@ -136,6 +139,7 @@ class Registrar:
         if gone := set(self._bindings) - trunk_ids:
             for trunk_id in gone:
                 del self._bindings[trunk_id]
+            self._trunk_of = {login: kept for login, kept in self._trunk_of.items() if kept not in gone}
             self.changed()
 
     @property

@@ -41,6 +41,11 @@ class ServerTransaction:
         if self.final and self.request.method == "INVITE" and self._flow.transport == "UDP":
             self._schedule()
 
+    def note(self, response: Response) -> None:
+        """A host has answered. It repeats that by itself; we keep it for a request that comes again."""
+        if response.code > 100:
+            self._answer = bytes(response)
+
     def repeat(self) -> None:
         if self._answer is not None:
             self._flow.send(self._answer)
@@ -69,6 +74,11 @@ class ServerTransactions:
     def find(self, request: Request, method: str | None = None) -> ServerTransaction | None:
         return self._all.get(_key(request, method or request.method))
 
+    def note(self, response: Response) -> None:
+        """An answer that was relayed."""
+        if transaction := self._all.get(_key(response, response.cseq.method)):
+            transaction.note(response)
+
     def create(self, request: Request, flow: Flow) -> ServerTransaction | None:
         """None when there are too many: the request is then dropped, and will come again."""
         self._forget_old()
@@ -88,6 +98,6 @@ class ServerTransactions:
             del self._all[key]
 
 
-def _key(request: Request, method: str) -> Key:
-    top = request.via[0]
-    return (top.parameters.get("branch") or "", f"{top.host}:{top.port}:{request.call_id}", method)
+def _key(message: Request | Response, method: str) -> Key:
+    top = message.via[0]
+    return (top.parameters.get("branch") or "", f"{top.host}:{top.port}:{message.call_id}", method)
