@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -17,17 +18,30 @@ from teletrunk_session_store.vault.store import Vault
 from tests import sip_wire
 from tests.conformance.gateway import Gateway
 
+from .test_watching import Collector
+
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="module")]
 PHONE, TWO_STEP = "+79990000009", "canary-two-step-password"
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def gateway(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Gateway]:
+async def collector() -> AsyncIterator[Collector]:
+    collector = Collector()
+    await collector.server.start()
+    yield collector
+    await collector.server.stop(0)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def gateway(tmp_path_factory: pytest.TempPathFactory, collector: Collector) -> AsyncIterator[Gateway]:
     directory: Path = tmp_path_factory.mktemp("canaries")
-    async with (
-        World(directory, TELETRUNK_LOG_LEVEL="DEBUG", TELETRUNK_LOG_FORMAT="json") as world,
-        sip_wire.udp(("127.0.0.1", world.sip_port)) as wire,
-    ):
+    settings = {
+        "TELETRUNK_LOG_LEVEL": "DEBUG",
+        "TELETRUNK_LOG_FORMAT": "json",
+        "OTEL_EXPORTER_OTLP_ENDPOINT": f"http://127.0.0.1:{collector.port}",
+        "OTEL_EXPORTER_OTLP_INSECURE": "true",
+    }
+    async with World(directory, **settings) as world, sip_wire.udp(("127.0.0.1", world.sip_port)) as wire:
         gateway = Gateway(world, wire)
         await gateway.furnish()
         yield gateway
@@ -68,7 +82,7 @@ def forms(secret: bytes) -> set[bytes]:
     return plain | {base64.urlsafe_b64encode(secret).rstrip(b"=")}
 
 
-async def test_no_log_record_or_process_list_shows_a_secret(gateway: Gateway) -> None:
+async def test_no_log_trace_record_or_process_list_shows_a_secret(gateway: Gateway, collector: Collector) -> None:
     secrets = await used(gateway)
     world = gateway.world
     said = {file.name: file.read_bytes() for file in (world.directory / "data" / "logs").glob("*.log")}
@@ -83,6 +97,10 @@ async def test_no_log_record_or_process_list_shows_a_secret(gateway: Gateway) ->
         + await world.command("token", "list", "--json")
         + await world.command("webhook", "list", "--json")
     ).encode()
+    async with asyncio.timeout(15):
+        while not any(("teletrunk-worker", "call") in spans for spans in collector.spans.values()):
+            await asyncio.sleep(0.1)
+    said["traces"] = collector.told
     assert len(said["worker.log"]) > 1000 and b'"level"' in said["worker.log"], "there is something to look at"
     told = {
         (name, where) for where, text in said.items() for name, secret in secrets.items()

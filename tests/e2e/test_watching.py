@@ -31,11 +31,13 @@ class Collector(otlp_grpc.TraceServiceServicer):
 
     def __init__(self) -> None:
         self.spans: dict[int, set[tuple[str, str]]] = defaultdict(set)
+        self.told = b""  # everything, as it came
         self.server = grpc.aio.server()
         otlp_grpc.add_TraceServiceServicer_to_server(self, self.server)
         self.port = self.server.add_insecure_port("127.0.0.1:0")
 
     async def Export(self, request: otlp.ExportTraceServiceRequest, context: object) -> otlp.ExportTraceServiceResponse:
+        self.told += request.SerializeToString()
         for resource in request.resource_spans:
             service = next(a.value.string_value for a in resource.resource.attributes if a.key == "service.name")
             for scope in resource.scope_spans:

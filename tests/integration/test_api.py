@@ -173,6 +173,25 @@ async def test_calls_are_exported_and_paged(api: Api) -> None:
     assert json.loads(out.splitlines()[0])["caller"] == "=1+1"
 
 
+async def test_lists_come_in_pages(api: Api) -> None:
+    await api.world.add_account()
+    for number in range(7):
+        await api.world.add_trunk(f"trunk{number}")
+    seen: list[str] = []
+    while page := (await api.ask("GET", f"/v1/trunks?limit=3&after={seen[-1] if seen else ''}"))[1]["trunks"]:
+        assert len(page) <= 3
+        seen += [trunk["login"] for trunk in page]
+    assert seen == [f"trunk{number}" for number in range(7)]
+    (account,) = (await api.ask("GET", "/v1/accounts?limit=1"))[1]["accounts"]
+    assert account["trunks"] == 7
+    assert (await api.ask("GET", f"/v1/accounts?after={account['account_id']}"))[1]["accounts"] == []
+    changed = await api.ask("PATCH", "/v1/trunks/trunk3", body={"sha256_only": True, "priority": 2})
+    trunk = changed[1]["trunk"]
+    assert (changed[0], trunk["sha256_only"], trunk["priority"], trunk["comment"]) == (200, True, 2, "")
+    stale = {"priority": 3, "version": trunk["version"] - 1}
+    assert (await api.ask("PATCH", "/v1/trunks/trunk3", body=stale))[0] == 409
+
+
 async def test_the_same_command_far_from_the_manager(api: Api, tmp_path: Path) -> None:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("TELETRUNK_")}
     environment |= {"TELETRUNK_API_URL": api.url, "TELETRUNK_DATA": str(tmp_path / "elsewhere")}

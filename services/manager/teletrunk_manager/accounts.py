@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import secrets
+from collections.abc import Sequence
 
 import sqlalchemy as sa
 import structlog
@@ -13,7 +14,7 @@ from teletrunk.v1 import session_store_pb2 as store
 
 from teletrunk_manager.configurations import Configurations
 from teletrunk_manager.db.audit import asker
-from teletrunk_manager.db.database import Database
+from teletrunk_manager.db.database import Database, page_size
 from teletrunk_manager.db.tables import Account, Share, Trunk
 from teletrunk_manager.domain.phones import e164
 from teletrunk_manager.live import Live
@@ -69,7 +70,8 @@ class Accounts:
             # Within one Storage it has been replaced there; a session left in another would run on unseen.
             await self._end_session(*before)
         self._configurations.changed()
-        return next(message for message in await self.all() if message.account_id == account.account_id)
+        async with self._database.transaction(reading=True) as session:
+            return (await self._messages(session, [account]))[0]
 
     async def _keep(self, signed_in: store.SignedIn, storage_id: str) -> tuple[Account, tuple[str, str] | None]:
         """The account as it is now, and the place of the session that it had before."""
@@ -89,18 +91,28 @@ class Accounts:
 
     # Those that there are.
 
-    async def all(self) -> list[pb.Account]:
+    async def page(self, after: str = "", limit: int = 0) -> list[pb.Account]:
+        """Those that the asker may see, by id, from the one behind `after` on."""
+        query = sa.select(Account).where(Account.account_id > after).order_by(Account.account_id)
+        if asker():
+            shared = sa.select(Share.account_id).where(Share.administrator == asker())
+            query = query.where(sa.or_(Account.owner == asker(), Account.account_id.in_(shared)))
         async with self._database.transaction(reading=True) as session:
-            found = (await session.scalars(sa.select(Account).order_by(Account.phone, Account.account_id))).all()
-            counted = await session.execute(sa.select(Trunk.account_id, sa.func.count()).group_by(Trunk.account_id))
-            trunks: dict[str, int] = {row[0]: row[1] for row in counted}
-            shares: dict[str, list[str]] = {}
-            for share in await session.scalars(sa.select(Share).order_by(Share.administrator)):
-                shares.setdefault(share.account_id, []).append(share.administrator)
+            return await self._messages(session, (await session.scalars(query.limit(page_size(limit)))).all())
+
+    async def _messages(self, session: AsyncSession, found: Sequence[Account]) -> list[pb.Account]:
+        ids = [account.account_id for account in found]
+        counted = await session.execute(
+            sa.select(Trunk.account_id, sa.func.count()).where(Trunk.account_id.in_(ids)).group_by(Trunk.account_id)
+        )
+        trunks: dict[str, int] = {row[0]: row[1] for row in counted}
+        shares: dict[str, list[str]] = {}
+        listed = sa.select(Share).where(Share.account_id.in_(ids)).order_by(Share.administrator)
+        for share in await session.scalars(listed):
+            shares.setdefault(share.account_id, []).append(share.administrator)
         return [
-            self._message(account, trunks.get(account.account_id, 0), shared_with)
+            self._message(account, trunks.get(account.account_id, 0), shares.get(account.account_id, []))
             for account in found
-            if asker() in ("", account.owner, *(shared_with := shares.get(account.account_id, [])))
         ]
 
     async def remove(self, name: str) -> None:

@@ -58,7 +58,7 @@ class AdminService(admin_pb2_grpc.AdminServiceServicer):
 
     @explaining
     async def ListAccounts(self, request: pb.ListAccountsRequest, context: Any) -> pb.ListAccountsResponse:
-        return pb.ListAccountsResponse(accounts=await self._accounts.all())
+        return pb.ListAccountsResponse(accounts=await self._accounts.page(request.after, request.limit))
 
     @explaining
     async def RemoveAccount(self, request: pb.RemoveAccountRequest, context: Any) -> pb.RemoveAccountResponse:
@@ -73,7 +73,7 @@ class AdminService(admin_pb2_grpc.AdminServiceServicer):
 
     @explaining
     async def ListTrunks(self, request: pb.ListTrunksRequest, context: Any) -> pb.ListTrunksResponse:
-        return pb.ListTrunksResponse(trunks=await self._trunks.all())
+        return pb.ListTrunksResponse(trunks=await self._trunks.page(request.after, request.limit))
 
     @explaining
     async def ResetTrunkPassword(

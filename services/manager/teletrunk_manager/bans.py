@@ -10,7 +10,7 @@ import structlog
 from teletrunk.v1 import manager_pb2 as pb
 
 from teletrunk_manager.configurations import Configurations
-from teletrunk_manager.db.database import Database
+from teletrunk_manager.db.database import Database, page_size
 from teletrunk_manager.db.tables import BannedAddress
 from teletrunk_manager.mistakes import Mistake, Unknown
 
@@ -42,6 +42,13 @@ class BanList:
                 row.until, row.times = max(row.until, until), max(row.times, ban.times)
         log.warning("address banned", network=network, seconds=round(until - now))
         self._configurations.changed()
+
+    async def page(self, after: str = "", limit: int = 0) -> list[pb.Ban]:
+        """Those in force, by network, from the one behind `after` on."""
+        query = sa.select(BannedAddress).where(BannedAddress.until > time.time(), BannedAddress.network > after)
+        async with self._database.transaction(reading=True) as session:
+            rows = await session.scalars(query.order_by(BannedAddress.network).limit(page_size(limit)))
+            return [pb.Ban(network=row.network, until=row.until, times=row.times) for row in rows]
 
     async def all(self) -> list[pb.Ban]:
         """Those in force, the longest first."""

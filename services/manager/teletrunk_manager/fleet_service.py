@@ -45,7 +45,7 @@ class FleetService(fleet_pb2_grpc.FleetServiceServicer):
 
     @explaining
     async def ListBans(self, request: pb.ListBansRequest, context: Any) -> pb.ListBansResponse:
-        return pb.ListBansResponse(bans=await self._bans.all())
+        return pb.ListBansResponse(bans=await self._bans.page(request.after, request.limit))
 
     @explaining
     async def LiftBan(self, request: pb.LiftBanRequest, context: Any) -> pb.LiftBanResponse:

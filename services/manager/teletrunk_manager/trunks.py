@@ -19,7 +19,7 @@ from teletrunk.v1 import manager_pb2
 from teletrunk_manager.accounts import find_account
 from teletrunk_manager.configurations import Configurations
 from teletrunk_manager.db.audit import asker
-from teletrunk_manager.db.database import Database, delete_others
+from teletrunk_manager.db.database import Database, delete_others, page_size
 from teletrunk_manager.db.tables import Account, Assignment, Share, Trunk, TrustedAddress
 from teletrunk_manager.domain import digest
 from teletrunk_manager.domain.logins import is_login, login_for
@@ -71,11 +71,13 @@ class Trunks:
         self._configurations.changed()
         return pb.AddTrunkResponse(trunk=self._message(trunk), password=password)
 
-    async def all(self) -> list[pb.Trunk]:
+    async def page(self, after: str = "", limit: int = 0) -> list[pb.Trunk]:
+        """Those that the asker may see, by login, from the one behind `after` on."""
+        query = sa.select(Trunk).where(Trunk.login > after).order_by(Trunk.login).limit(page_size(limit))
+        if asker():
+            query = query.where(Trunk.administrator == asker())
         async with self._database.transaction(reading=True) as session:
-            found = (await session.scalars(sa.select(Trunk).order_by(Trunk.login))).all()
-        trunks = [trunk for trunk in found if asker() in ("", trunk.administrator)]
-        return [self._message(trunk) for trunk in trunks]
+            return [self._message(trunk) for trunk in await session.scalars(query)]
 
     async def change(self, request: pb.ChangeTrunkRequest) -> pb.Trunk:
         """Raises `Unknown`, `Mistake`, and `NotNow` when it has been changed since the version that was looked at."""

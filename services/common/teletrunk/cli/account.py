@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from teletrunk.cli.client import DEADLINE_S, ask, fail
+from teletrunk.cli.client import DEADLINE_S, ask, every, fail
 from teletrunk.cli.output import Json, say, show, table
 from teletrunk.v1 import admin_pb2 as pb
 from teletrunk.v1 import manager_pb2
@@ -72,7 +72,7 @@ def _submit_code(sign_in_id: str, code: str, password: str | None) -> pb.Account
 
 def _all() -> pb.ListAccountsResponse:
     answer: pb.ListAccountsResponse = ask(
-        lambda admin: admin.ListAccounts(pb.ListAccountsRequest(), timeout=DEADLINE_S)
+        lambda admin: every(admin.ListAccounts, pb.ListAccountsRequest(), "accounts", "account_id")
     )
     return answer
 

@@ -19,6 +19,7 @@ from teletrunk.v1 import admin_pb2_grpc, fleet_pb2_grpc, subscription_pb2_grpc
 Answer = TypeVar("Answer")
 Admin = Any  # the generated stub's asynchronous form
 DEADLINE_S = 60.0  # longer than the Manager gives a Storage for a sign-in
+_PAGE = 500
 
 
 def ask(work: Callable[[Admin], Awaitable[Answer]]) -> Answer:
@@ -34,6 +35,18 @@ def ask_fleet(work: Callable[[Admin], Awaitable[Answer]]) -> Answer:
 def ask_subscriptions(work: Callable[[Admin], Awaitable[Answer]]) -> Answer:
     """The same with the Manager's SubscriptionService."""
     return _ask(subscription_pb2_grpc.SubscriptionServiceStub, work)
+
+
+async def every(method: Callable[..., Awaitable[Any]], request: Any, items: str, key: str) -> Any:
+    """Page after page of a list, as one answer. `items` is its field in the answer, `key` what pages go by."""
+    request.limit = _PAGE
+    answer = await method(request, timeout=DEADLINE_S)
+    page = answer
+    while len(getattr(page, items)) == _PAGE:
+        request.after = getattr(getattr(page, items)[-1], key)
+        page = await method(request, timeout=DEADLINE_S)
+        getattr(answer, items).extend(getattr(page, items))
+    return answer
 
 
 def _ask(stub: Callable[[Any], Any], work: Callable[[Admin], Awaitable[Answer]]) -> Answer:

@@ -11,7 +11,7 @@ from typing import Annotated, Any
 
 import typer
 
-from teletrunk.cli.client import DEADLINE_S, ask, ask_fleet, ask_subscriptions, fail
+from teletrunk.cli.client import DEADLINE_S, ask, ask_fleet, ask_subscriptions, every, fail
 from teletrunk.cli.output import Json, say
 from teletrunk.errors import TABLE
 from teletrunk.v1 import admin_pb2 as pb
@@ -153,8 +153,8 @@ def _only(seen: Seen, account: str, trunk: str, call: str) -> Seen:
 def _look() -> Seen:
     async def admin(service: Any) -> Seen:
         accounts, trunks, services, calls = await asyncio.gather(
-            service.ListAccounts(pb.ListAccountsRequest(), timeout=DEADLINE_S),
-            service.ListTrunks(pb.ListTrunksRequest(), timeout=DEADLINE_S),
+            every(service.ListAccounts, pb.ListAccountsRequest(), "accounts", "account_id"),
+            every(service.ListTrunks, pb.ListTrunksRequest(), "trunks", "login"),
             service.ListServices(pb.ListServicesRequest(), timeout=DEADLINE_S),
             service.ListCalls(pb.ListCallsRequest(limit=_LATE_CALLS), timeout=DEADLINE_S),
         )

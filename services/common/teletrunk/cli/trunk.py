@@ -6,7 +6,7 @@ from typing import Annotated
 
 import typer
 
-from teletrunk.cli.client import DEADLINE_S, ask, ask_fleet, fail
+from teletrunk.cli.client import DEADLINE_S, ask, ask_fleet, every, fail
 from teletrunk.cli.output import Json, say, show, table
 from teletrunk.v1 import admin_pb2 as pb
 from teletrunk.v1 import fleet_pb2
@@ -48,7 +48,9 @@ def add(
 
 
 def _all() -> pb.ListTrunksResponse:
-    answer: pb.ListTrunksResponse = ask(lambda admin: admin.ListTrunks(pb.ListTrunksRequest(), timeout=DEADLINE_S))
+    answer: pb.ListTrunksResponse = ask(
+        lambda admin: every(admin.ListTrunks, pb.ListTrunksRequest(), "trunks", "login")
+    )
     return answer
 
 

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from teletrunk.v1 import manager_pb2 as teletrunk_dot_v1_dot_manager__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18teletrunk/v1/fleet.proto\x12\x0cteletrunk.v1\x1a\x1ateletrunk/v1/manager.proto\".\n\rInviteRequest\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0f\n\x07\x63omment\x18\x02 \x01(\t\"8\n\x0eInviteResponse\x12\x12\n\ninvitation\x18\x01 \x01(\t\x12\x12\n\nexpires_at\x18\x02 \x01(\x01\"#\n\rRevokeRequest\x12\x12\n\nservice_id\x18\x01 \x01(\t\"\x10\n\x0eRevokeResponse\"4\n\rAssignRequest\x12\x0f\n\x07\x61\x63\x63ount\x18\x01 \x01(\t\x12\x12\n\nworker_ids\x18\x02 \x03(\t\"\x10\n\x0e\x41ssignResponse\"-\n\x0c\x44rainRequest\x12\x11\n\tworker_id\x18\x01 \x01(\t\x12\n\n\x02on\x18\x02 \x01(\x08\"\x0f\n\rDrainResponse\"0\n\x0cTrustRequest\x12\r\n\x05trunk\x18\x01 \x01(\t\x12\x11\n\taddresses\x18\x02 \x03(\t\"\x0f\n\rTrustResponse\"K\n\x0c\x45nrolRequest\x12\x0e\n\x06secret\x18\x01 \x01(\t\x12\x12\n\nservice_id\x18\x02 \x01(\t\x12\x17\n\x0fsigning_request\x18\x03 \x01(\x0c\"7\n\rEnrolResponse\x12\x13\n\x0b\x63\x65rtificate\x18\x01 \x01(\x0c\x12\x11\n\tauthority\x18\x02 \x01(\x0c\"\x11\n\x0fListBansRequest\"3\n\x10ListBansResponse\x12\x1f\n\x04\x62\x61ns\x18\x01 \x03(\x0b\x32\x11.teletrunk.v1.Ban\"!\n\x0eLiftBanRequest\x12\x0f\n\x07\x61\x64\x64ress\x18\x01 \x01(\t\"\x11\n\x0fLiftBanResponse2\xf4\x03\n\x0c\x46leetService\x12\x43\n\x06Invite\x12\x1b.teletrunk.v1.InviteRequest\x1a\x1c.teletrunk.v1.InviteResponse\x12\x43\n\x06Revoke\x12\x1b.teletrunk.v1.RevokeRequest\x1a\x1c.teletrunk.v1.RevokeResponse\x12\x43\n\x06\x41ssign\x12\x1b.teletrunk.v1.AssignRequest\x1a\x1c.teletrunk.v1.AssignResponse\x12@\n\x05\x44rain\x12\x1a.teletrunk.v1.DrainRequest\x1a\x1b.teletrunk.v1.DrainResponse\x12@\n\x05Trust\x12\x1a.teletrunk.v1.TrustRequest\x1a\x1b.teletrunk.v1.TrustResponse\x12I\n\x08ListBans\x12\x1d.teletrunk.v1.ListBansRequest\x1a\x1e.teletrunk.v1.ListBansResponse\x12\x46\n\x07LiftBan\x12\x1c.teletrunk.v1.LiftBanRequest\x1a\x1d.teletrunk.v1.LiftBanResponse2T\n\x10\x45nrolmentService\x12@\n\x05\x45nrol\x12\x1a.teletrunk.v1.EnrolRequest\x1a\x1b.teletrunk.v1.EnrolResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18teletrunk/v1/fleet.proto\x12\x0cteletrunk.v1\x1a\x1ateletrunk/v1/manager.proto\".\n\rInviteRequest\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0f\n\x07\x63omment\x18\x02 \x01(\t\"8\n\x0eInviteResponse\x12\x12\n\ninvitation\x18\x01 \x01(\t\x12\x12\n\nexpires_at\x18\x02 \x01(\x01\"#\n\rRevokeRequest\x12\x12\n\nservice_id\x18\x01 \x01(\t\"\x10\n\x0eRevokeResponse\"4\n\rAssignRequest\x12\x0f\n\x07\x61\x63\x63ount\x18\x01 \x01(\t\x12\x12\n\nworker_ids\x18\x02 \x03(\t\"\x10\n\x0e\x41ssignResponse\"-\n\x0c\x44rainRequest\x12\x11\n\tworker_id\x18\x01 \x01(\t\x12\n\n\x02on\x18\x02 \x01(\x08\"\x0f\n\rDrainResponse\"0\n\x0cTrustRequest\x12\r\n\x05trunk\x18\x01 \x01(\t\x12\x11\n\taddresses\x18\x02 \x03(\t\"\x0f\n\rTrustResponse\"K\n\x0c\x45nrolRequest\x12\x0e\n\x06secret\x18\x01 \x01(\t\x12\x12\n\nservice_id\x18\x02 \x01(\t\x12\x17\n\x0fsigning_request\x18\x03 \x01(\x0c\"7\n\rEnrolResponse\x12\x13\n\x0b\x63\x65rtificate\x18\x01 \x01(\x0c\x12\x11\n\tauthority\x18\x02 \x01(\x0c\"/\n\x0fListBansRequest\x12\r\n\x05limit\x18\x01 \x01(\r\x12\r\n\x05\x61\x66ter\x18\x02 \x01(\t\"3\n\x10ListBansResponse\x12\x1f\n\x04\x62\x61ns\x18\x01 \x03(\x0b\x32\x11.teletrunk.v1.Ban\"!\n\x0eLiftBanRequest\x12\x0f\n\x07\x61\x64\x64ress\x18\x01 \x01(\t\"\x11\n\x0fLiftBanResponse2\xf4\x03\n\x0c\x46leetService\x12\x43\n\x06Invite\x12\x1b.teletrunk.v1.InviteRequest\x1a\x1c.teletrunk.v1.InviteResponse\x12\x43\n\x06Revoke\x12\x1b.teletrunk.v1.RevokeRequest\x1a\x1c.teletrunk.v1.RevokeResponse\x12\x43\n\x06\x41ssign\x12\x1b.teletrunk.v1.AssignRequest\x1a\x1c.teletrunk.v1.AssignResponse\x12@\n\x05\x44rain\x12\x1a.teletrunk.v1.DrainRequest\x1a\x1b.teletrunk.v1.DrainResponse\x12@\n\x05Trust\x12\x1a.teletrunk.v1.TrustRequest\x1a\x1b.teletrunk.v1.TrustResponse\x12I\n\x08ListBans\x12\x1d.teletrunk.v1.ListBansRequest\x1a\x1e.teletrunk.v1.ListBansResponse\x12\x46\n\x07LiftBan\x12\x1c.teletrunk.v1.LiftBanRequest\x1a\x1d.teletrunk.v1.LiftBanResponse2T\n\x10\x45nrolmentService\x12@\n\x05\x45nrol\x12\x1a.teletrunk.v1.EnrolRequest\x1a\x1b.teletrunk.v1.EnrolResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -57,15 +57,15 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ENROLRESPONSE']._serialized_start=511
   _globals['_ENROLRESPONSE']._serialized_end=566
   _globals['_LISTBANSREQUEST']._serialized_start=568
-  _globals['_LISTBANSREQUEST']._serialized_end=585
-  _globals['_LISTBANSRESPONSE']._serialized_start=587
-  _globals['_LISTBANSRESPONSE']._serialized_end=638
-  _globals['_LIFTBANREQUEST']._serialized_start=640
-  _globals['_LIFTBANREQUEST']._serialized_end=673
-  _globals['_LIFTBANRESPONSE']._serialized_start=675
-  _globals['_LIFTBANRESPONSE']._serialized_end=692
-  _globals['_FLEETSERVICE']._serialized_start=695
-  _globals['_FLEETSERVICE']._serialized_end=1195
-  _globals['_ENROLMENTSERVICE']._serialized_start=1197
-  _globals['_ENROLMENTSERVICE']._serialized_end=1281
+  _globals['_LISTBANSREQUEST']._serialized_end=615
+  _globals['_LISTBANSRESPONSE']._serialized_start=617
+  _globals['_LISTBANSRESPONSE']._serialized_end=668
+  _globals['_LIFTBANREQUEST']._serialized_start=670
+  _globals['_LIFTBANREQUEST']._serialized_end=703
+  _globals['_LIFTBANRESPONSE']._serialized_start=705
+  _globals['_LIFTBANRESPONSE']._serialized_end=722
+  _globals['_FLEETSERVICE']._serialized_start=725
+  _globals['_FLEETSERVICE']._serialized_end=1225
+  _globals['_ENROLMENTSERVICE']._serialized_start=1227
+  _globals['_ENROLMENTSERVICE']._serialized_end=1311
 # @@protoc_insertion_point(module_scope)

@@ -266,12 +266,21 @@ Global___EnrolResponse: _TypeAlias = EnrolResponse  # noqa: Y015
 class ListBansRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
+    LIMIT_FIELD_NUMBER: _builtins.int
+    AFTER_FIELD_NUMBER: _builtins.int
+    limit: _builtins.int
+    """How many at most; 0, or too many: as many as a page may have (500)."""
+    after: _builtins.str
+    """The last network of the page before."""
     def __init__(
         self,
+        *,
+        limit: _builtins.int = ...,
+        after: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "limit", b"limit"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -283,7 +292,9 @@ class ListBansResponse(_message.Message):
 
     BANS_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def bans(self) -> _containers.RepeatedCompositeFieldContainer[_manager_pb2.Ban]: ...
+    def bans(self) -> _containers.RepeatedCompositeFieldContainer[_manager_pb2.Ban]:
+        """By network."""
+
     def __init__(
         self,
         *,

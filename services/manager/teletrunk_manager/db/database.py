@@ -27,6 +27,7 @@ from teletrunk_manager.mistakes import NotNow
 
 log = structlog.get_logger()
 
+PAGE = 500  # rows of one list; a message stays far below gRPC's 4 MiB
 _MIGRATION_LOCK = 0x7E1E  # several Managers may start at once
 
 
@@ -78,6 +79,11 @@ class Database:
         except (SQLAlchemyError, sqlite3.Error, OSError) as error:
             log.error("database failed", error=_line(error))
             raise Refusal("database-error") from error
+
+
+def page_size(wanted: int) -> int:
+    """How many rows a list may have; 0 asks for as many as there may be."""
+    return min(wanted or PAGE, PAGE)
 
 
 async def delete_others(session: AsyncSession, rows: sa.Select[Any], name: str, wanted: set[str]) -> set[str]:
