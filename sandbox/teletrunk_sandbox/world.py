@@ -9,7 +9,7 @@ import asyncio
 import contextlib
 import socket
 import sys
-from collections.abc import Collection
+from collections.abc import Collection, Mapping
 from pathlib import Path
 from typing import Any, Self
 
@@ -28,7 +28,8 @@ _PAGE = 200
 class World:
     """An async context manager; everything stops with it."""
 
-    def __init__(self, directory: Path, **settings: str) -> None:
+    def __init__(self, directory: Path, of_one: Mapping[str, dict[str, str]] | None = None, **settings: str) -> None:
+        """`settings` are all services', `of_one` those of one service by its name."""
         self.directory = directory
         self.sip_port = _free_port()
         self.stack = Stack(
@@ -40,6 +41,7 @@ class World:
                 "TELETRUNK_SIP_ADDRESS": f"127.0.0.1:{self.sip_port}",
                 **settings,
             },
+            of_one=of_one,
         )
         self._exits = contextlib.AsyncExitStack()
 

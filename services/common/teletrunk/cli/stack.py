@@ -9,6 +9,7 @@ import os
 import signal
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 
 import grpc
@@ -74,8 +75,17 @@ class Child:
 class Stack:
     """Starts everything on one machine, keeps it running, stops it in order."""
 
-    def __init__(self, data: Path, *, sandbox: bool, overrides: dict[str, str] | None = None) -> None:
+    def __init__(
+        self,
+        data: Path,
+        *,
+        sandbox: bool,
+        overrides: dict[str, str] | None = None,
+        of_one: Mapping[str, dict[str, str]] | None = None,
+    ) -> None:
+        """`overrides` are all services' settings, `of_one` those of one by its name."""
         self.data = data
+        self._of_one = of_one or {}
         self.sandbox: dict[str, str] = {}
         self._with_sandbox = sandbox
         self.environment = {**os.environ, "TELETRUNK_DATA": str(data), **(overrides or {})}
@@ -101,7 +111,7 @@ class Stack:
         self._keepers = [loop.create_task(self._keep(self.children[name])) for name in SERVICES]
 
     def _child(self, name: str, arguments: list[str], extra: dict[str, str] | None = None) -> Child:
-        environment = {**self.environment, **(extra or {})}
+        environment = {**self.environment, **self._of_one.get(name, {}), **(extra or {})}
         child = self.children[name] = Child(name, arguments, environment, self.data / "logs" / f"{name}.log")
         return child
 
