@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any, Final
 
 from sqlalchemy import event
+from sqlalchemy.exc import DisconnectionError
 from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 
 READING: Final = "teletrunk_reading"  # an execution option: this transaction writes nothing and waits for nobody
 _CONNECT_S = 2
+_FRESH_S = 1.0  # a connection that worked so lately is not tried before it is used again
 _ANSWER_S = 2  # a database that is stopped or cut off is silent: the caller must hear of it in time
 
 
@@ -18,16 +21,37 @@ def make_engine(url: str, *, migrating: bool = False) -> AsyncEngine:
     To change a table SQLite makes it anew; while `migrating`, dropping the old one must not delete what refers to it.
     """
     if url.startswith("postgresql"):
-        return create_async_engine(
+        engine = create_async_engine(
             url,
-            pool_pre_ping=True,  # after a restart of the database the pool is full of dead connections
             pool_timeout=_ANSWER_S,
             connect_args={"timeout": _CONNECT_S, "command_timeout": None if migrating else _ANSWER_S},
         )
+        _try_connections(engine)
+        return engine
     engine = create_async_engine(url)
     if engine.dialect.name == "sqlite":
         _make_sqlite_safe(engine, foreign_keys="OFF" if migrating else "ON")
     return engine
+
+
+def _try_connections(engine: AsyncEngine) -> None:
+    """After a restart of the database the pool is full of dead connections.
+
+    SQLAlchemy's own `pool_pre_ping` asks before each use, which doubles the questions of a busy Manager.
+    """
+
+    @event.listens_for(engine.sync_engine, "checkin")
+    def checkin(connection: Any, record: Any) -> None:
+        record.info["used_at"] = time.monotonic()
+
+    @event.listens_for(engine.sync_engine, "checkout")
+    def checkout(connection: Any, record: Any, proxy: Any) -> None:
+        if time.monotonic() - record.info.get("used_at", 0.0) < _FRESH_S:
+            return
+        try:
+            engine.dialect.do_ping(connection)
+        except Exception as error:  # whatever it is, another connection may be better
+            raise DisconnectionError(str(error)) from error
 
 
 def _make_sqlite_safe(engine: AsyncEngine, foreign_keys: str) -> None:

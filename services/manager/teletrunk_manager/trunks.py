@@ -5,7 +5,6 @@ from __future__ import annotations
 import ipaddress
 import secrets
 from collections.abc import Iterable
-from dataclasses import dataclass, field
 from typing import Any
 
 import sqlalchemy as sa
@@ -126,23 +125,22 @@ class Trunks:
 
         What a stranger could learn from comes after the password: the list of addresses, whose session it is.
         """
-        query = sa.select(Trunk, Account).join(Account, Account.account_id == Trunk.account_id)
         async with self._database.transaction(reading=True) as session:
-            found = (await session.execute(query.where(Trunk.login == given.username))).one_or_none()
-            rules = await _rules(session, *found) if found is not None else _Rules()
+            found = (await session.execute(_WHO, {"login": given.username})).one_or_none()
         if found is None:
             digest.matches(_answer(given), "")  # as much work as for a login that there is
             raise Refusal("login-not-found")
-        trunk, account = found
+        trunk, account = found.Trunk, found.Account
         if trunk.sha256_only and digest.is_md5(given.algorithm):
             raise Refusal("unauthorized", digest.NO_MD5)
         if not digest.matches(_answer(given), self._password(trunk)):
             raise Refusal("wrong-password")
-        if rules.networks and not any(_is_within(source, network) for network in rules.networks):
+        networks, sharers, workers = (listed.split("\n") if listed else [] for listed in found[2:])
+        if networks and not any(_is_within(source, network) for network in networks):
             raise Refusal("ip-not-allowed")
-        if trunk.administrator not in ("", account.owner, *rules.administrators):
+        if trunk.administrator not in ("", account.owner, *sharers):
             raise Refusal("session-access-revoked", "its owner has withdrawn it")
-        if rules.workers and worker_id not in rules.workers:
+        if workers and worker_id not in workers:
             raise Refusal("session-access-revoked", "the account is assigned to another Worker")
         return trunk, account
 
@@ -169,27 +167,23 @@ class Trunks:
         )
 
 
-@dataclass
-class _Rules:
-    """Who may use a trunk, besides knowing its password. Empty networks or Workers: all."""
-
-    networks: list[str] = field(default_factory=list)
-    administrators: list[str] = field(default_factory=list)
-    workers: list[str] = field(default_factory=list)
+def _listed(column: Any, where: Any) -> Any:
+    """The rows' values in one text, a line each."""
+    return sa.select(sa.func.aggregate_strings(column, "\n")).where(where).scalar_subquery()
 
 
-async def _rules(session: AsyncSession, trunk: Trunk, account: Account) -> _Rules:
-    """In one question: this is asked for every call."""
-    kind = sa.literal_column
-    query: Any = sa.union_all(
-        sa.select(kind("'networks'"), TrustedAddress.network).where(TrustedAddress.trunk_id == trunk.trunk_id),
-        sa.select(kind("'administrators'"), Share.administrator).where(Share.account_id == account.account_id),
-        sa.select(kind("'workers'"), Assignment.worker_id).where(Assignment.account_id == account.account_id),
+# One question, made once: it is asked for every call. An empty list of networks or Workers allows all.
+_WHO = (
+    sa.select(
+        Trunk,
+        Account,
+        _listed(TrustedAddress.network, TrustedAddress.trunk_id == Trunk.trunk_id),
+        _listed(Share.administrator, Share.account_id == Account.account_id),
+        _listed(Assignment.worker_id, Assignment.account_id == Account.account_id),
     )
-    rules = _Rules()
-    for row in await session.execute(query):
-        getattr(rules, row[0]).append(row[1])
-    return rules
+    .join(Account, Account.account_id == Trunk.account_id)
+    .where(Trunk.login == sa.bindparam("login"))
+)
 
 
 def _codecs(given: Iterable[str]) -> list[str]:

@@ -41,6 +41,11 @@ class Database:
             raise ConfigurationError(f"TELETRUNK_DATABASE_URL: {_line(error)}") from None
         self._url = url
         self._sessions = async_sessionmaker(self._engine, expire_on_commit=False, sync_session_class=AuditedSession)
+        self._reading: async_sessionmaker[AsyncSession] | None = None
+        if self._engine.dialect.name == "postgresql":
+            # Each statement sees what is committed anyway: BEGIN and COMMIT would only be two more questions.
+            alone = self._engine.execution_options(isolation_level="AUTOCOMMIT")
+            self._reading = async_sessionmaker(alone, expire_on_commit=False)
 
     async def open(self, *, upgrade: bool = True) -> None:
         """Brings the schema up to this version, or only checks it.
@@ -70,6 +75,10 @@ class Database:
         With SQLite one transaction at a time may write; those that only read shall say so, and need not queue.
         """
         try:
+            if reading and self._reading is not None:
+                async with self._reading() as session:
+                    yield session
+                return
             async with self._sessions.begin() as session:
                 if reading:
                     await session.connection(execution_options={READING: True})
