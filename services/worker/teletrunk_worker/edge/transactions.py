@@ -91,9 +91,7 @@ class ServerTransactions:
     def _forget_old(self) -> None:
         """Dictionaries keep the order of insertion, so the oldest come first."""
         limit = time.monotonic() - _LIFETIME_S
-        for key, transaction in list(self._all.items()):
-            if transaction.born > limit:
-                break
+        while self._all and (transaction := self._all[key := next(iter(self._all))]).born <= limit:
             transaction.acknowledged()
             del self._all[key]
 
