@@ -32,8 +32,51 @@ from tests.integration.manager_process import Wire, answered  # noqa: E402
 from tests.integration.manager_world import World as ManagerWorld  # noqa: E402
 from tests.servers import Postgres, Redis  # noqa: E402
 
+# Only a 200 counts here: a 503 that says when to come again is an answer, but no registration.
+ONLY_200 = REGISTER.replace(
+    '<recv response="200" optional="true" next="1"/>\n  <recv response="503" />\n  <label id="1"/>',
+    '<recv response="200" />',
+)
+# A call that the Manager refuses once it knows who asks: the edge's and the Manager's share of a set-up.
+_ASK = """  <send retrans="500"><![CDATA[
+INVITE sip:-@[remote_ip] SIP/2.0
+Via: SIP/2.0/[transport] [local_ip]:[local_port];branch=[branch]
+From: <sip:{{login}}@[remote_ip]>;tag=[call_number]
+To: <sip:-@[remote_ip]>
+Call-ID: [call_id]
+CSeq: {cseq} INVITE
+Contact: <sip:{{login}}@[local_ip]:[local_port]>
+Max-Forwards: 70
+{credentials}Content-Length: 0
+
+]]></send>
+  <recv response="100" optional="true" />
+  <recv response="{answer}"{auth} />
+  <send><![CDATA[
+ACK sip:-@[remote_ip] SIP/2.0
+[last_Via:]
+[last_From:]
+[last_To:]
+Call-ID: [call_id]
+CSeq: {cseq} ACK
+Max-Forwards: 70
+Content-Length: 0
+
+]]></send>
+"""
+INVITE = (
+    '<?xml version="1.0"?>\n<scenario name="invite">\n'
+    + _ASK.format(cseq=1, credentials="", answer=401, auth=' auth="true"')
+    + _ASK.format(
+        cseq=2, credentials="[authentication username={{login}} password={{password}}]\n", answer=404, auth=""
+    )
+    .replace("{{password}}", "{password}")
+    .replace("{{login}}", "{login}")
+    + "</scenario>\n"
+)
 SECONDS = float(os.environ.get("TELETRUNK_BENCH_SECONDS", "10"))
 RATES = (50, 100, 200, 300)
+ASKED = {"REGISTER": ONLY_200, "INVITE": INVITE}
 
 
 async def route(postgres: Postgres, redis: Redis, askers: int) -> str:
@@ -78,10 +121,12 @@ async def route(postgres: Postgres, redis: Redis, askers: int) -> str:
     return f"| RouteCall, {askers} askers | {rate:.0f} a second | {median:.1f} / {p99:.1f} ms | {busy / SECONDS:.0%} |"
 
 
-async def sipp(directory: Path, port: int, login: str, password: str, rate: int) -> tuple[int, int, float]:
-    """Successful and failed registrations, and the seconds that they took."""
-    scenario = directory / "register.xml"
-    scenario.write_text(REGISTER.format(login=login, password=password))
+async def sipp(
+    directory: Path, port: int, login: str, password: str, rate: int, text: str = ONLY_200
+) -> tuple[int, int, float]:
+    """Successful and failed exchanges, and the seconds that they took."""
+    scenario = directory / "scenario.xml"
+    scenario.write_text(text.format(login=login, password=password))
     count = int(rate * SECONDS)
     began = time.monotonic()
     out = await run(
@@ -123,11 +168,13 @@ async def edge() -> None:
             child = world.stack.children["worker"].process
             assert child is not None
             worker = psutil.Process(child.pid)
-            for rate in RATES:
+            for name, scenario, rate in [(n, s, r) for n, s in ASKED.items() for r in RATES]:
                 before = sum(worker.cpu_times()[:2])
-                good, bad, took = await sipp(directory, world.sip_port, gateway.trunk.login, gateway.password, rate)
+                good, bad, took = await sipp(
+                    directory, world.sip_port, gateway.trunk.login, gateway.password, rate, scenario
+                )
                 busy = (sum(worker.cpu_times()[:2]) - before) / took
-                print(f"| edge, REGISTER with digest, {rate} a second | {good / took:.0f} a second "
+                print(f"| edge, {name} with digest, {rate} a second | {good / took:.0f} a second "
                       f"| {bad} failed | {busy:.0%} of a core (Worker) |")  # fmt: skip
 
 

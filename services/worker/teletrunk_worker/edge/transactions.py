@@ -25,7 +25,8 @@ class ServerTransaction:
     """One request and the latest answer to it."""
 
     def __init__(self, request: Request, flow: Flow) -> None:
-        self.request = request
+        # The request itself is not kept: at 200 a second that would be 12,000 of them.
+        self._repeats = request.method == "INVITE" and flow.transport == "UDP"
         self._flow = flow
         self._answer: bytes | None = None
         self._repeat: asyncio.TimerHandle | None = None
@@ -38,7 +39,7 @@ class ServerTransaction:
         self._answer = bytes(response)
         self.repeat()
         self.final = response.code >= 200
-        if self.final and self.request.method == "INVITE" and self._flow.transport == "UDP":
+        if self.final and self._repeats:
             self._schedule()
 
     def note(self, response: Response) -> None:
