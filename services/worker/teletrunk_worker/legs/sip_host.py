@@ -67,17 +67,23 @@ class SoundPort(pj.AudioMediaPort):  # type: ignore[misc]
         self.playout = Playout(rings.to_sip, self._rate, self._block, self._rate * TELEGRAM_FRAME_MS // 1000)
         self._rings = rings
 
+    def clear(self) -> None:
+        """Forgets its call; the bridge has forgotten the connections when the call's own port left it."""
+        self._rings = self.playout = None
+
     def onFrameReceived(self, frame: pj.MediaFrame) -> None:
         keep_thread_state()
-        if self._rings is None:
+        rings = self._rings
+        if rings is None:
             return
         address, count = _vector(frame.buf)
         if count:
-            self._rings.to_telegram.write(ctypes.string_at(address, count), time.monotonic())
+            rings.to_telegram.write(ctypes.string_at(address, count), time.monotonic())
 
     def onFrameRequested(self, frame: pj.MediaFrame) -> None:
         keep_thread_state()
-        pcm = self._silence if self.playout is None else self.playout.next_block(time.monotonic())
+        playout = self.playout
+        pcm = self._silence if playout is None else playout.next_block(time.monotonic())
         if frame.buf.size() != len(pcm):
             frame.buf.resize(len(pcm))
         ctypes.memmove(_vector(frame.buf)[0], pcm, len(pcm))
@@ -92,7 +98,7 @@ class HostCall(pj.Call):  # type: ignore[misc]
         super().__init__(account, pjsua_id)
         self.host = host
         self.call_id = call_id
-        self.port = SoundPort(host.rate)
+        self.port = host.free_port()
         self.stats: Message = {}
         self.answered = False
         self.hung_up_by_us = False
@@ -147,7 +153,7 @@ class HostAccount(pj.Account):  # type: ignore[misc]
         found = _CALL_HEADER_PATTERN.search(prm.rdata.wholeMsg)
         call = HostCall(self.host, self, found.group(1) if found else "", prm.callId)
         if not found:
-            self.host.orphans.append(call)
+            self.host.ended_calls.append(call)
             _hang_up(call, 403, "Calls come through the edge", [])
             return
         self.host.calls[call.call_id] = call
@@ -202,7 +208,9 @@ class SipHost:
         self._waker = Waker(wire)
         self._measured_at = 0.0
         self.calls: dict[str, HostCall] = {}
+        self.ended_calls: list[HostCall] = []
         self.orphans: list[HostCall] = []
+        self._free_ports: list[SoundPort] = []
         self.rate = 8000
 
     def tell(self, **event: object) -> None:
@@ -295,7 +303,7 @@ class SipHost:
         try:
             call.makeCall(message["uri"], parameter)
         except pj.Error as error:
-            self.calls.pop(call.call_id, None)
+            self.ended_calls.append(self.calls.pop(call.call_id))
             self.tell(event="ended", call=call.call_id, status=500, phrase=str(error.reason), by_us=False, stats={})
 
     def ended(self, call: HostCall, status: int, phrase: str) -> None:
@@ -309,7 +317,11 @@ class SipHost:
                 by_us=call.hung_up_by_us,
                 stats=call.stats,
             )
-            self.orphans.append(call)
+            self.ended_calls.append(call)
+
+    def free_port(self) -> SoundPort:
+        """Ports are used again and never destroyed: this pjsua2 leaks the place of each that is, and has 254."""
+        return self._free_ports.pop() if self._free_ports else SoundPort(self.rate)
 
     def run(self) -> None:
         """Pumps SIP and commands until the control process is gone."""
@@ -327,6 +339,11 @@ class SipHost:
             self._hang_up_everything()
 
     def _tidy(self) -> None:
+        ended, self.ended_calls = self.ended_calls, []
+        for call in ended:
+            call.port.clear()
+            self._free_ports.append(call.port)
+        self.orphans += ended
         # pjsua2's destructor hangs up whatever call has its slot, and a slot is used again at once: an ended
         # call may only be destroyed while its slot is free.
         self.orphans = [call for call in self.orphans if call.isActive()]
