@@ -28,13 +28,13 @@ async def test_services_go_over_to_the_other_manager_with_their_certificates(
         a.address = b.address = f"{a.address},{b.address}"
         worker = await a.join("worker", "w1", await a.invitation("worker"))
         storage = await b.join("storage", "s1", await b.invitation("storage"))
-        names = {service_id_of: service_id(process, service_id_of)
-                 for process, service_id_of in ((worker, "worker"), (storage, "storage"))
-                 if await process.says("enrolled")}  # fmt: skip
+        await worker.says("enrolled")
+        await storage.says("enrolled")
+        worker_id, storage_id = service_id(worker, "worker"), service_id(storage, "storage")
 
         async def both_seen_by_b() -> bool:
             seen = await attached(b)
-            return all(seen.get(name) for name in names.values())
+            return bool(seen.get(worker_id) and seen.get(storage_id))
 
         await until(both_seen_by_b)
         a.manager._process.kill()
@@ -47,11 +47,11 @@ async def test_services_go_over_to_the_other_manager_with_their_certificates(
             return sum(line.startswith("service attached") for line in lines) >= 3 and await both_seen_by_b()
 
         await until(all_at_b)
-        code, _ = await command(b.manager.data, "worker", "revoke", names["worker"])
+        code, _ = await command(b.manager.data, "worker", "revoke", worker_id)
         assert code == 0
 
         async def worker_is_gone() -> bool:
-            return not (await attached(b))[names["worker"]]
+            return not (await attached(b))[worker_id]
 
         await until(worker_is_gone)
-        assert (await attached(b))[names["storage"]]
+        assert (await attached(b))[storage_id]

@@ -50,13 +50,6 @@ class BanList:
             rows = await session.scalars(query.order_by(BannedAddress.network).limit(page_size(limit)))
             return [pb.Ban(network=row.network, until=row.until, times=row.times) for row in rows]
 
-    async def all(self) -> list[pb.Ban]:
-        """Those in force, the longest first."""
-        query = sa.select(BannedAddress).where(BannedAddress.until > time.time()).order_by(BannedAddress.until.desc())
-        async with self._database.transaction() as session:
-            rows = (await session.scalars(query)).all()
-        return [pb.Ban(network=row.network, until=row.until, times=row.times) for row in rows]
-
     async def lift(self, address: str) -> None:
         """Raises `Mistake`, and `Unknown` when the address is not banned."""
         network = _network(address)

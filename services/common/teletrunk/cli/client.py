@@ -19,7 +19,6 @@ from teletrunk.v1 import admin_pb2_grpc, fleet_pb2_grpc, subscription_pb2_grpc
 Answer = TypeVar("Answer")
 Admin = Any  # the generated stub's asynchronous form
 DEADLINE_S = 60.0  # longer than the Manager gives a Storage for a sign-in
-_PAGE = 500
 
 
 def ask(work: Callable[[Admin], Awaitable[Answer]]) -> Answer:
@@ -39,13 +38,12 @@ def ask_subscriptions(work: Callable[[Admin], Awaitable[Answer]]) -> Answer:
 
 async def every(method: Callable[..., Awaitable[Any]], request: Any, items: str, key: str) -> Any:
     """Page after page of a list, as one answer. `items` is its field in the answer, `key` what pages go by."""
-    request.limit = _PAGE
     answer = await method(request, timeout=DEADLINE_S)
-    page = answer
-    while len(getattr(page, items)) == _PAGE:
-        request.after = getattr(getattr(page, items)[-1], key)
-        page = await method(request, timeout=DEADLINE_S)
-        getattr(answer, items).extend(getattr(page, items))
+    page = getattr(answer, items)
+    while page:  # how long pages are is the Manager's affair: an empty one is the end
+        request.after = getattr(page[-1], key)
+        page = getattr(await method(request, timeout=DEADLINE_S), items)
+        getattr(answer, items).extend(page)
     return answer
 
 

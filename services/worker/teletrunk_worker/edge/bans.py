@@ -10,14 +10,17 @@ import ipaddress
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from typing import Final
+
+from teletrunk_worker.edge.guesses import Guesses, Patience
 
 FAILURES: Final = 5
 WINDOW_S: Final = 600.0
 FIRST_BAN_S: Final = 1_800.0
 LONGEST_BAN_S: Final = 86_400.0
 _MEMORY_S = 7 * 86_400.0  # how long a ban makes the next one longer
+_PATIENCE = Patience(FAILURES, WINDOW_S, FIRST_BAN_S, LONGEST_BAN_S, _MEMORY_S)
 _MOST_ADDRESSES = 50_000
 _IPV6_PREFIX = 64  # what one customer of a provider usually has
 
@@ -25,10 +28,7 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 @dataclass
-class _Suspect:
-    failures: list[float] = field(default_factory=list)
-    bans: int = 0
-    banned_until: float = 0.0
+class _Suspect(Guesses):
     confirmed: bool = False  # the Manager has it; when it forgets, the ban was lifted
 
 
@@ -43,7 +43,7 @@ class Bans:
     def seconds_left(self, address: str) -> int:
         """0 when the address is not banned."""
         suspect = self._suspects.get(_key(address))
-        return max(0, round(suspect.banned_until - self._clock())) if suspect else 0
+        return max(0, round(suspect.until - self._clock())) if suspect else 0
 
     def failed(self, address: str) -> bool:
         """Counts a failure. True when it brought a ban about."""
@@ -54,14 +54,8 @@ class Bans:
         self._suspects.move_to_end(key)
         if len(self._suspects) > _MOST_ADDRESSES:
             self._suspects.popitem(last=False)
-        if suspect.bans and now - suspect.banned_until > _MEMORY_S:
-            suspect.bans = 0
-        suspect.failures = [*(at for at in suspect.failures if now - at < WINDOW_S), now]
-        if len(suspect.failures) < FAILURES:
+        if not suspect.failed(now, _PATIENCE):
             return False
-        suspect.failures.clear()
-        suspect.banned_until = now + min(FIRST_BAN_S * 2**suspect.bans, LONGEST_BAN_S)
-        suspect.bans += 1
         suspect.confirmed = False
         return True
 
@@ -69,22 +63,22 @@ class Bans:
         """Network, end (Unix time) and count of the bans that the Manager does not know yet."""
         now = self._clock()
         return [
-            (key, suspect.banned_until, suspect.bans)
+            (key, suspect.until, suspect.pauses)
             for key, suspect in self._suspects.items()
-            if suspect.banned_until > now and not suspect.confirmed
+            if suspect.until > now and not suspect.confirmed
         ]
 
     def take(self, bans: Iterable[tuple[str, float, int]]) -> None:
         """All bans that are in force everywhere. One of ours that is not among them any more was lifted."""
         known = {network: (until, times) for network, until, times in bans}
         for key in [key for key, suspect in self._suspects.items() if suspect.confirmed and key not in known]:
-            if self._suspects[key].banned_until > self._clock():
+            if self._suspects[key].until > self._clock():
                 del self._suspects[key]
         for network, (until, times) in known.items():
             if not self.is_trusted(network):
                 suspect = self._suspects.setdefault(network, _Suspect())
-                suspect.banned_until = max(suspect.banned_until, until)
-                suspect.bans, suspect.confirmed = max(suspect.bans, times), True
+                suspect.until = max(suspect.until, until)
+                suspect.pauses, suspect.confirmed = max(suspect.pauses, times), True
 
     def succeeded(self, address: str) -> None:
         """Somebody behind this address knows a password: the failures were typing."""
@@ -93,7 +87,7 @@ class Bans:
 
     def banned(self) -> dict[str, int]:
         """The banned addresses and the seconds that are left of each."""
-        left = {key: round(suspect.banned_until - self._clock()) for key, suspect in self._suspects.items()}
+        left = {key: round(suspect.until - self._clock()) for key, suspect in self._suspects.items()}
         return {key: seconds for key, seconds in left.items() if seconds > 0}
 
     def lift(self, address: str) -> bool:

@@ -9,22 +9,17 @@ from __future__ import annotations
 import time
 from collections import OrderedDict
 from collections.abc import Callable
-from dataclasses import dataclass, field
 from typing import Final
+
+from teletrunk_worker.edge.guesses import Guesses, Patience
 
 FAILURES: Final = 20
 WINDOW_S: Final = 600.0
 FIRST_REST_S: Final = 60.0
 LONGEST_REST_S: Final = 3_600.0
+_PATIENCE = Patience(FAILURES, WINDOW_S, FIRST_REST_S, LONGEST_REST_S, WINDOW_S)
 _MOST_LOGINS = 20_000
 _MOST_HOMES = 16  # addresses of one login
-
-
-@dataclass
-class _Login:
-    failures: list[float] = field(default_factory=list)
-    rests: int = 0
-    rests_until: float = 0.0
 
 
 class Throttle:
@@ -32,7 +27,7 @@ class Throttle:
 
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
-        self._guessed: OrderedDict[str, _Login] = OrderedDict()
+        self._guessed: OrderedDict[str, Guesses] = OrderedDict()
         self._homes: OrderedDict[str, list[str]] = OrderedDict()
 
     def seconds_left(self, login: str, address: str) -> int:
@@ -40,22 +35,15 @@ class Throttle:
         guessed = self._guessed.get(login)
         if guessed is None or address in self._homes.get(login, ()):
             return 0
-        return max(0, round(guessed.rests_until - self._clock()))
+        return max(0, round(guessed.until - self._clock()))
 
     def failed(self, login: str) -> None:
         """Counts a guess."""
-        now = self._clock()
-        guessed = self._guessed.setdefault(login, _Login())
+        guessed = self._guessed.setdefault(login, Guesses())
         self._guessed.move_to_end(login)
         if len(self._guessed) > _MOST_LOGINS:
             self._guessed.popitem(last=False)
-        if guessed.rests and now - guessed.rests_until > WINDOW_S:
-            guessed.rests = 0
-        guessed.failures = [*(at for at in guessed.failures if now - at < WINDOW_S), now]
-        if len(guessed.failures) >= FAILURES:
-            guessed.failures.clear()
-            guessed.rests_until = now + min(FIRST_REST_S * 2**guessed.rests, LONGEST_REST_S)
-            guessed.rests += 1
+        guessed.failed(self._clock(), _PATIENCE)
 
     def succeeded(self, login: str, address: str) -> None:
         """The address is at home here: it is heard even while the login rests."""
