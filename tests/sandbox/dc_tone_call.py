@@ -46,6 +46,7 @@ class Engine:
     def __init__(self, side: Person, tone: float) -> None:
         self.loop, self.side, self.tone = asyncio.get_running_loop(), side, tone
         self.heard: list[bytes] = []
+        self.prepared = asyncio.Event()
         self.connected = asyncio.Event()
         self.native = NTgCalls()
         self.native.on_signaling_data(self._signal)
@@ -70,8 +71,12 @@ class Engine:
         version = call.protocol.library_versions[0]
         parameters = call.custom_parameters.data
         await self.native.connect_p2p(CALL, servers, [version], bool(call.p2p_allowed), parameters)
+        self.prepared.set()
 
     async def relay_signals(self) -> None:
+        # The other side's first words may come while connect_p2p still builds the call in another thread, and
+        # ntgcalls crashes then (double free, 1 run in 30).
+        await self.prepared.wait()
         while True:
             update = await self.side.update(types.UpdatePhoneCallSignalingData)
             await self.native.send_signaling_data(CALL, update.data)
@@ -121,7 +126,9 @@ async def set_up(anna: Engine, bob: Engine) -> None:
     )
     g_a_hash = await anna.prepare(None)
     user = await anna.side.input_of(bob.side)
-    await anna.side.ask(functions.phone.RequestCall(user_id=user, random_id=1, g_a_hash=g_a_hash, protocol=protocol))
+    random_id = int.from_bytes(os.urandom(4), "big") >> 1
+    query = functions.phone.RequestCall(user_id=user, random_id=random_id, g_a_hash=g_a_hash, protocol=protocol)
+    await anna.side.ask(query)
     requested = await bob.side.call(types.PhoneCallRequested)
     await bob.side.ask(functions.phone.ReceivedCall(peer=peer(requested)))
     g_b = await bob.prepare(requested.g_a_hash)
