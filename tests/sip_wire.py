@@ -116,13 +116,20 @@ class SipWire:
             return await self._answers[request.via[0].parameters["branch"] or ""].get()
 
     def acknowledge(self, request: Request, final: Response) -> None:
-        ack = Request("ACK", request.uri)
+        self._follow_up("ACK", request, final.headers["To"])
+
+    def cancel(self, request: Request) -> None:
+        self._follow_up("CANCEL", request, request.headers["To"])
+
+    def _follow_up(self, method: str, request: Request, to: str) -> None:
+        """ACK or CANCEL, on the branch of its INVITE (RFC 3261 9.1, 17.1.1.3)."""
+        follower = Request(method, request.uri)
         for name in ("Via", "Max-Forwards", "From", "Call-ID"):
-            ack.headers.set(name, request.headers[name])
-        ack.headers.set("To", final.headers["To"])
-        ack.headers.set("CSeq", request.headers["CSeq"].split()[0] + " ACK")
-        ack.headers.set("Content-Length", "0")
-        self.send(bytes(ack))
+            follower.headers.set(name, request.headers[name])
+        follower.headers.set("To", to)
+        follower.headers.set("CSeq", f"{request.headers['CSeq'].split()[0]} {method}")
+        follower.headers.set("Content-Length", "0")
+        self.send(bytes(follower))
 
     async def authenticated(
         self,
@@ -186,6 +193,8 @@ class SipWire:
         message = Message.parse(data)
         if isinstance(message, Request):
             self.requests.put_nowait(message)
+        elif message.cseq.method == "CANCEL":
+            return  # its INVITE's answer, on the same branch, is what counts
         elif queue := self._answers.get(message.via[0].parameters.get("branch") or ""):
             queue.put_nowait(message)
 

@@ -18,6 +18,7 @@ from teletrunk_manager.administrators import Administrators
 from teletrunk_manager.api.app import make_app
 from teletrunk_manager.api.repeating import Repeating
 from teletrunk_manager.attachments import Attachments
+from teletrunk_manager.authentication import Authentication
 from teletrunk_manager.authority import Authority
 from teletrunk_manager.bans import BanList
 from teletrunk_manager.config import ManagerSettings
@@ -71,7 +72,9 @@ async def _serve(settings: ManagerSettings, database: Database) -> None:
     trunks = Trunks(database, live, configurations, seal)
     accounts = Accounts(database, live, configurations, Storages(live, security))
     attachments = Attachments(database, live, state, configurations, bans)
-    service = ManagerService(database, live, trunks, attachments, fleet, subscriptions, webhooks)
+    service = ManagerService(
+        database, live, Authentication(database, seal), attachments, fleet, subscriptions, webhooks
+    )
     server = rpc.Server(settings.manager_address, security, RIGHTS, fleet.is_current)
     server.add(manager_pb2_grpc.add_ManagerServiceServicer_to_server, service)
     admin = AdminService(database, live, accounts, trunks, administrators, webhooks)

@@ -12,6 +12,7 @@ import structlog
 from teletrunk.errors import Refusal
 from teletrunk.v1 import manager_pb2 as pb
 
+from teletrunk_manager.authentication import Pbx
 from teletrunk_manager.db.database import Database
 from teletrunk_manager.db.tables import Account, Assignment, BannedAddress, Drain, Member, Trunk
 from teletrunk_manager.live import Live
@@ -23,7 +24,7 @@ _RETRY_S = 1.0
 _AFRESH_S = 10.0
 
 
-def assignment(account: Account, live: Live) -> pb.SessionAssignment:
+def assignment(account: Account | Pbx, live: Live) -> pb.SessionAssignment:
     """Where the account's session runs now; no address while its Storage is away."""
     storage = live.place(account.session_id, account.storage_id)
     return pb.SessionAssignment(

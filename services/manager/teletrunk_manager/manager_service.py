@@ -17,6 +17,7 @@ from teletrunk.v1 import call_pb2, manager_pb2_grpc
 from teletrunk.v1 import manager_pb2 as pb
 
 from teletrunk_manager.attachments import Attachments
+from teletrunk_manager.authentication import Authentication, Pbx
 from teletrunk_manager.configurations import assignment
 from teletrunk_manager.db.database import Database
 from teletrunk_manager.db.tables import Account, Call, Trunk
@@ -26,7 +27,6 @@ from teletrunk_manager.fleet import Fleet
 from teletrunk_manager.live import Live
 from teletrunk_manager.mistakes import Mistake, explaining
 from teletrunk_manager.subscriptions import Subscriptions
-from teletrunk_manager.trunks import Trunks
 from teletrunk_manager.webhooks import Webhooks
 
 
@@ -46,7 +46,7 @@ class ManagerService(manager_pb2_grpc.ManagerServiceServicer):
         self,
         database: Database,
         live: Live,
-        trunks: Trunks,
+        authentication: Authentication,
         attachments: Attachments,
         fleet: Fleet,
         subscriptions: Subscriptions,
@@ -57,7 +57,7 @@ class ManagerService(manager_pb2_grpc.ManagerServiceServicer):
         self._fleet = fleet
         self._database = database
         self._live = live
-        self._trunks = trunks
+        self._authentication = authentication
         self._attachments = attachments
 
     async def Attach(self, requests: AsyncIterator[pb.AttachRequest], context: Any) -> AsyncIterator[pb.AttachResponse]:
@@ -72,40 +72,40 @@ class ManagerService(manager_pb2_grpc.ManagerServiceServicer):
     @explaining
     async def Register(self, request: pb.RegisterRequest, context: Any) -> pb.RegisterResponse:
         self._fleet.require_own(identity_of(context), request.worker_id)
-        trunk, account = await self._trunks.authenticated(request.digest, request.source_address, request.worker_id)
-        if self._live.place(account.session_id, account.storage_id) is None:
+        pbx = await self._authentication.pbx(request.digest, request.source_address, request.worker_id)
+        if self._live.place(pbx.session_id, pbx.storage_id) is None:
             raise Refusal("storage-off")
-        report = self._live.session(account.session_id, account.storage_id)
+        report = self._live.session(pbx.session_id, pbx.storage_id)
         if report is not None and report.state == pb.SESSION_STATE_UNAUTHORIZED:
             raise Refusal("account-inactive", report.reason)
-        return pb.RegisterResponse(trunk_id=trunk.trunk_id, login=trunk.login)
+        return pb.RegisterResponse(trunk_id=pbx.trunk_id, login=pbx.login)
 
     @explaining
     @traced
     async def RouteCall(self, request: pb.RouteCallRequest, context: Any) -> pb.RouteCallResponse:
         asked = _step("worker", "manager", "RouteCall")
         self._fleet.require_own(identity_of(context), request.worker_id)
-        trunk, account = await self._trunks.authenticated(request.digest, request.source_address, request.worker_id)
+        pbx = await self._authentication.pbx(request.digest, request.source_address, request.worker_id)
         if parse_called(request.called) is None:
             raise Refusal("user-not-found", "not a phone, @username or user id")
-        self._require_active(account)
+        self._require_active(pbx)
         if not request.registered:
             raise Refusal("not-registered")
-        permit = await self._subscriptions.permit(account, request.call_id)
+        permit = await self._subscriptions.permit(pbx.subscription_id, request.call_id)
         return pb.RouteCallResponse(
-            trunk_id=trunk.trunk_id,
-            account_id=account.account_id,
-            session=assignment(account, self._live),
-            codecs=trunk.codecs.split(","),
-            steps=[asked, _step("manager", "worker", f"route: account {account.phone or account.username}")],
+            trunk_id=pbx.trunk_id,
+            account_id=pbx.account_id,
+            session=assignment(pbx, self._live),
+            codecs=pbx.codecs.split(","),
+            steps=[asked, _step("manager", "worker", f"route: account {pbx.phone or pbx.username}")],
             line=permit.line,
             longest_seconds=permit.longest_seconds,
         )
 
-    def _require_active(self, account: Account) -> None:
-        if self._live.place(account.session_id, account.storage_id) is None:
+    def _require_active(self, pbx: Pbx) -> None:
+        if self._live.place(pbx.session_id, pbx.storage_id) is None:
             raise Refusal("storage-unreachable")
-        report = self._live.session(account.session_id, account.storage_id)
+        report = self._live.session(pbx.session_id, pbx.storage_id)
         if report is None:
             raise Refusal("no-active-session")
         if report.state != pb.SESSION_STATE_ACTIVE:
@@ -125,7 +125,7 @@ class ManagerService(manager_pb2_grpc.ManagerServiceServicer):
             found = await session.scalars(sa.select(Trunk).where(Trunk.account_id == account.account_id))
             order = tiers(found.all())
         await self._fleet.require_assigned(account.account_id, request.worker_id)
-        permit = await self._subscriptions.permit(account, request.call_id)
+        permit = await self._subscriptions.permit(account.subscription_id, request.call_id)
         text = f"route: account {account.phone or account.username}, {sum(map(len, order))} trunk(s)"
         return pb.RouteIncomingResponse(
             account_id=account.account_id,

@@ -43,15 +43,15 @@ class Subscriptions:
 
     # A call.
 
-    async def permit(self, account: Account, call_id: str) -> Permit:
-        """Lets a call through, with a line of the account's plan. Raises `Refusal`.
+    async def permit(self, subscription_id: str | None, call_id: str) -> Permit:
+        """Lets a call through, with a line of its account's plan. Raises `Refusal`.
 
         A plan that counts lines cannot be kept while the shared state is away: its calls wait. All others go on.
         """
-        if account.subscription_id is None:
+        if subscription_id is None:
             return Permit()
         async with self._database.transaction(reading=True) as session:
-            row = await session.get_one(Subscription, account.subscription_id)
+            row = await session.get_one(Subscription, subscription_id)
             usage = await _usage(session, row)
         plan = Plan(row.lines, row.valid_until, row.total_seconds, row.failed_calls, row.call_seconds)
         if why := objection(plan, usage, time.time()):

@@ -5,28 +5,21 @@ from __future__ import annotations
 import ipaddress
 import secrets
 from collections.abc import Iterable
-from typing import Any
 
 import sqlalchemy as sa
-import structlog
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
-from teletrunk.errors import Refusal
 from teletrunk.v1 import admin_pb2 as pb
-from teletrunk.v1 import manager_pb2
 
 from teletrunk_manager.accounts import find_account
 from teletrunk_manager.configurations import Configurations
 from teletrunk_manager.db.audit import asker
 from teletrunk_manager.db.database import Database, delete_others, page_size
-from teletrunk_manager.db.tables import Account, Assignment, Share, Trunk, TrustedAddress
-from teletrunk_manager.domain import digest
+from teletrunk_manager.db.tables import Trunk, TrustedAddress
 from teletrunk_manager.domain.logins import is_login, login_for
 from teletrunk_manager.live import Live
 from teletrunk_manager.mistakes import Mistake, NotNow, Unknown
-from teletrunk_manager.passwords import PasswordSeal, SealBroken, make_password
-
-log = structlog.get_logger()
+from teletrunk_manager.passwords import PasswordSeal, make_password
 
 _CODECS = ("PCMA", "PCMU", "G722")
 _HIGHEST_PRIORITY = 1000
@@ -120,37 +113,6 @@ class Trunks:
             missing = await delete_others(session, listed, "network", networks)
             session.add_all(TrustedAddress(trunk_id=trunk.trunk_id, network=network) for network in sorted(missing))
 
-    async def authenticated(self, given: manager_pb2.Digest, source: str, worker_id: str) -> tuple[Trunk, Account]:
-        """The trunk that these credentials belong to, with its account. Raises `Refusal`.
-
-        What a stranger could learn from comes after the password: the list of addresses, whose session it is.
-        """
-        async with self._database.transaction(reading=True) as session:
-            found = (await session.execute(_WHO, {"login": given.username})).one_or_none()
-        if found is None:
-            digest.matches(_answer(given), "")  # as much work as for a login that there is
-            raise Refusal("login-not-found")
-        trunk, account = found.Trunk, found.Account
-        if trunk.sha256_only and digest.is_md5(given.algorithm):
-            raise Refusal("unauthorized", digest.NO_MD5)
-        if not digest.matches(_answer(given), self._password(trunk)):
-            raise Refusal("wrong-password")
-        networks, sharers, workers = (listed.split("\n") if listed else [] for listed in found[2:])
-        if networks and not any(_is_within(source, network) for network in networks):
-            raise Refusal("ip-not-allowed")
-        if trunk.administrator not in ("", account.owner, *sharers):
-            raise Refusal("session-access-revoked", "its owner has withdrawn it")
-        if workers and worker_id not in workers:
-            raise Refusal("session-access-revoked", "the account is assigned to another Worker")
-        return trunk, account
-
-    def _password(self, trunk: Trunk) -> str:
-        try:
-            return self._seal.open(trunk.sealed_password, trunk.trunk_id)
-        except SealBroken:
-            log.error("DATA/secrets/manager.key does not open this trunk: put the right file back", login=trunk.login)
-            raise Refusal("database-error") from None
-
     def _message(self, trunk: Trunk) -> pb.Trunk:
         workers = self._live.of_kind("worker")
         return pb.Trunk(
@@ -165,25 +127,6 @@ class Trunks:
             sip_address=workers[0].address if workers else "",
             registered_at=[w.service_id for w in workers if trunk.trunk_id in w.heartbeat.registered_trunk_ids],
         )
-
-
-def _listed(column: Any, where: Any) -> Any:
-    """The rows' values in one text, a line each."""
-    return sa.select(sa.func.aggregate_strings(column, "\n")).where(where).scalar_subquery()
-
-
-# One question, made once: it is asked for every call. An empty list of networks or Workers allows all.
-_WHO = (
-    sa.select(
-        Trunk,
-        Account,
-        _listed(TrustedAddress.network, TrustedAddress.trunk_id == Trunk.trunk_id),
-        _listed(Share.administrator, Share.account_id == Account.account_id),
-        _listed(Assignment.worker_id, Assignment.account_id == Account.account_id),
-    )
-    .join(Account, Account.account_id == Trunk.account_id)
-    .where(Trunk.login == sa.bindparam("login"))
-)
 
 
 def _codecs(given: Iterable[str]) -> list[str]:
@@ -206,18 +149,6 @@ def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
         return ipaddress.ip_network(text.strip(), strict=False)
     except ValueError:
         raise Mistake(f"{text} is no address or subnet: write 192.0.2.10, 192.0.2.0/24 or 2001:db8::/32") from None
-
-
-def _is_within(source: str, network: str) -> bool:
-    try:
-        address = ipaddress.ip_address(source)
-    except ValueError:
-        return False
-    return address in ipaddress.ip_network(network)
-
-
-def _answer(given: manager_pb2.Digest) -> digest.DigestAnswer:
-    return digest.DigestAnswer(**{field.name: getattr(given, field.name) for field in given.DESCRIPTOR.fields})
 
 
 async def _find_trunk(session: AsyncSession, text: str) -> Trunk:

@@ -89,7 +89,7 @@ class Calls:
 
     async def admit(self, invite: Invite) -> Admission:
         """Routes a call from a PBX and gives it a SIP host. Raises `Refusal`."""
-        self._check_room()
+        self._check_room(coming=1)
         call_id = _new_call_id()
         received_at = time.time()
         route = await self.rim.manager.route_call(
@@ -119,10 +119,20 @@ class Calls:
         )
         for step in route.steps:
             runner.recorder.add_step(step)
-        host = await self.rim.sip_hosts.place(
-            leg_header(call_id, machine.CALLER_LEG), lambda message: runner.on_sip(machine.CALLER_LEG, message)
-        )
-        await runner.wait_for_host(host)
+        try:
+            host = await self.rim.sip_hosts.place(
+                leg_header(call_id, machine.CALLER_LEG), lambda message: runner.on_sip(machine.CALLER_LEG, message)
+            )
+        except Refusal as refusal:
+            # Its line is taken: it ends as every call does, with a record that gives the line back.
+            runner.put(on.Refused(refusal))
+            self._start(runner)
+            raise
+        except asyncio.CancelledError:
+            runner.put(on.SipEnded(machine.CALLER_LEG, 487, "Request Terminated"))
+            self._start(runner)
+            raise
+        runner.wait_for_host(host)
         self._start(runner)
         return Admission(call_id, host.port)
 
@@ -193,12 +203,13 @@ class Calls:
             return refusal.phrase
         return ""
 
-    def _check_room(self) -> None:
+    def _check_room(self, coming: int = 0) -> None:
+        """`coming` are calls that are not counted yet. Raises `Refusal`."""
         if self._draining:
             raise Refusal("worker-restarting", "it takes no more calls")
         if not self._configured and time.monotonic() - self._born < _STARTING_S:
             raise Refusal("worker-restarting")
-        if len(self._runners) > self._max_calls:
+        if len(self._runners) + coming > self._max_calls:
             raise Refusal("worker-restarting", "all lines of this Worker are busy")
 
     def _start(self, runner: CallRunner) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import sqlite3
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -41,11 +41,13 @@ class Database:
             raise ConfigurationError(f"TELETRUNK_DATABASE_URL: {_line(error)}") from None
         self._url = url
         self._sessions = async_sessionmaker(self._engine, expire_on_commit=False, sync_session_class=AuditedSession)
-        self._reading: async_sessionmaker[AsyncSession] | None = None
-        if self._engine.dialect.name == "postgresql":
-            # Each statement sees what is committed anyway: BEGIN and COMMIT would only be two more questions.
-            alone = self._engine.execution_options(isolation_level="AUTOCOMMIT")
-            self._reading = async_sessionmaker(alone, expire_on_commit=False)
+        # With PostgreSQL each statement sees what is committed anyway: BEGIN and COMMIT would only be two more
+        # questions. With SQLite one transaction at a time may write; those that only read need not queue.
+        is_postgres = self._engine.dialect.name == "postgresql"
+        self._reader = self._engine.execution_options(
+            **{"isolation_level": "AUTOCOMMIT"} if is_postgres else {READING: True}
+        )
+        self._reading = async_sessionmaker(self._reader, expire_on_commit=False)
 
     async def open(self, *, upgrade: bool = True) -> None:
         """Brings the schema up to this version, or only checks it.
@@ -72,22 +74,32 @@ class Database:
     async def transaction(self, *, reading: bool = False) -> AsyncIterator[AsyncSession]:
         """Committed at the end of the block. A database that fails is `Refusal("database-error")`.
 
-        With SQLite one transaction at a time may write; those that only read shall say so, and need not queue.
+        A block that only reads shall say so.
         """
-        try:
-            if reading and self._reading is not None:
-                async with self._reading() as session:
-                    yield session
-                return
-            async with self._sessions.begin() as session:
-                if reading:
-                    await session.connection(execution_options={READING: True})
+        with _failing():
+            async with self._reading() if reading else self._sessions.begin() as session:
                 yield session
-        except StaleDataError:
-            raise NotNow("somebody else has just changed it: look at it again, then repeat the command") from None
-        except (SQLAlchemyError, sqlite3.Error, OSError) as error:
-            log.error("database failed", error=_line(error))
-            raise Refusal("database-error") from error
+
+    async def ask(self, question: sa.Executable, **values: object) -> sa.Row[Any] | None:
+        """The one row that answers, if any. For what is asked at every call: no session, no objects.
+
+        Raises `Refusal("database-error")`.
+        """
+        with _failing():
+            async with self._reader.connect() as connection:
+                row: sa.Row[Any] | None = (await connection.execute(question, values)).one_or_none()
+                return row
+
+
+@contextlib.contextmanager
+def _failing() -> Iterator[None]:
+    try:
+        yield
+    except StaleDataError:
+        raise NotNow("somebody else has just changed it: look at it again, then repeat the command") from None
+    except (SQLAlchemyError, sqlite3.Error, OSError) as error:
+        log.error("database failed", error=_line(error))
+        raise Refusal("database-error") from error
 
 
 def page_size(wanted: int) -> int:

@@ -169,7 +169,7 @@ class CallRunner:
 
     # SIP legs.
 
-    async def wait_for_host(self, host: Host) -> None:
+    def wait_for_host(self, host: Host) -> None:
         """SIP to Telegram: `host` will get the INVITE. If it does not, the call ends."""
         self._sip[machine.CALLER_LEG] = host
         self._timers["begin"] = asyncio.get_running_loop().call_later(

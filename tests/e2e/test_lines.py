@@ -1,0 +1,82 @@
+"""A line that a call has taken comes back at once however the call ends, not when it lapses (15 s)."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import signal
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import psutil
+import pytest
+from teletrunk_sandbox.world import World
+
+from tests import sip_wire
+from tests.conformance.gateway import FRIEND, OWN, Gateway
+
+pytestmark = pytest.mark.e2e
+
+LAPSES_S = 15.0
+
+
+@contextlib.asynccontextmanager
+async def without_hosts(world: World) -> AsyncIterator[None]:
+    """No SIP host lives long enough to take a call."""
+    process = world.stack.children["worker"].process
+    assert process is not None
+    worker = psutil.Process(process.pid)
+
+    async def kill_on() -> None:
+        while True:
+            for child in worker.children():
+                with contextlib.suppress(psutil.NoSuchProcess, ProcessLookupError):
+                    if any("legs.sip_host" in part for part in child.cmdline()):
+                        os.kill(child.pid, signal.SIGKILL)
+            await asyncio.sleep(0.02)
+
+    killing = asyncio.ensure_future(kill_on())
+    try:
+        yield
+    finally:
+        killing.cancel()
+
+
+async def lines_taken(world: World) -> int:
+    plans = json.loads(await world.command("subscription", "list", "--json"))["subscriptions"]
+    return int(next(plan for plan in plans if plan["name"] == "plan").get("lines_taken", 0))
+
+
+async def test_a_call_that_gets_no_host_gives_its_line_back(tmp_path: Path) -> None:
+    async with World(tmp_path) as world, sip_wire.udp(("127.0.0.1", world.sip_port)) as wire:
+        gateway = Gateway(world, wire)
+        await gateway.furnish()
+        seen = {(await world.record()).call_id}
+        await world.command("subscription", "add", "plan", "--lines", "1")
+        await world.command("subscription", "include", "plan", OWN)
+        async with without_hosts(world):
+            first = wire.request("INVITE", FRIEND, gateway.trunk.login)
+            invite = wire.answer_challenge(first, (await wire.ask(first)).final, gateway.trunk.login, gateway.password)
+            asking = asyncio.ensure_future(wire.ask(invite, patience=30))
+            async with asyncio.timeout(5):
+                while not await lines_taken(world):
+                    pass
+            began = asyncio.get_running_loop().time()
+            wire.cancel(invite)
+            assert (await asking).status == (487, "Request Terminated")
+            while await lines_taken(world):
+                assert asyncio.get_running_loop().time() - began < LAPSES_S / 3
+            cancelled = await world.record(besides=seen)
+            assert (cancelled.sip_status, cancelled.ended_by, cancelled.error_id) == (487, "pbx", "")
+
+            refused = await gateway.invite()
+            assert refused.exchange.status == (503, "Worker is restarting: all lines of this Worker are busy")
+            assert refused.seconds < LAPSES_S
+            began = asyncio.get_running_loop().time()
+            while await lines_taken(world):
+                assert asyncio.get_running_loop().time() - began < LAPSES_S / 3
+        record = await world.record(besides={*seen, cancelled.call_id})
+        assert (record.sip_status, record.error_id) == (503, "worker-restarting")
+        await gateway.back_in_service()
