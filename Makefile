@@ -6,7 +6,7 @@ PACKAGES := services/common/teletrunk services/manager/teletrunk_manager service
 	services/session_store/teletrunk_session_store sandbox/teletrunk_sandbox
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo test conformance chaos errors-doc lint type proto proto-check bench soak check
+.PHONY: help setup demo run test conformance chaos errors-doc lint type proto proto-check bench soak check
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -22,6 +22,9 @@ setup: $(VENV)/.ready ## a virtual environment with everything in it
 demo: setup ## calls with sound both ways between a SIP phone and a Telegram user
 	@command -v baresip >/dev/null || ./tools/install-baresip
 	$(BIN)/teletrunk demo
+
+run: setup ## the three services with the local Telegram, until Ctrl-C
+	$(BIN)/teletrunk up --sandbox
 
 test: setup ## all tests
 	$(BIN)/python -m pytest -q -p no:cacheprovider

@@ -1,0 +1,70 @@
+"""What the README tells people to type and to set is what there is."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import typer.main
+from teletrunk.cli.main import app
+
+ROOT = Path(__file__).parents[2]
+README = (ROOT / "README.md").read_text()
+
+
+def _code() -> Iterator[str]:
+    """The README's code: lines of blocks, and spans in sentences."""
+    for number, part in enumerate(re.split(r"^```.*$", README, flags=re.MULTILINE)):
+        yield from part.splitlines() if number % 2 else re.findall(r"`([^`\n]+)`", part)
+
+
+def _commands() -> list[str]:
+    """`teletrunk ...` without comments and settings before it; `a|b` is written out."""
+    found = set()
+    for code in _code():
+        words = code.partition("#")[0].split()
+        names = [number for number, word in enumerate(words) if re.fullmatch(r"(\.venv/bin/)?teletrunk", word)]
+        if names and all("=" in word for word in words[: names[0]]):
+            found |= set(_written_out(words[names[0] + 1 :]))
+    return sorted(found)
+
+
+def _written_out(words: list[str]) -> Iterator[str]:
+    if choice := next((word for word in words if "|" in word), None):
+        for one in choice.split("|"):
+            yield from _written_out([one if word == choice else word for word in words])
+    elif words:
+        yield " ".join(word for word in words if word not in ("...",)).replace("...", "")
+
+
+@pytest.mark.parametrize("line", _commands())
+def test_a_command_of_the_readme_exists(line: str) -> None:
+    command: Any = typer.main.get_command(app)
+    words = shlex.split(line)
+    while hasattr(command, "commands") and words and not words[0].startswith("-"):
+        assert words[0] in command.commands, f"teletrunk {line}: there is no {words[0]}"
+        command = command.commands[words.pop(0)]
+    options = {name for parameter in command.params for name in (*parameter.opts, *parameter.secondary_opts)}
+    given = {word for word in words if word.startswith("--")}
+    assert given <= options, f"teletrunk {line}"
+
+
+def test_there_are_commands() -> None:
+    assert len(_commands()) > 25
+
+
+def test_a_make_target_of_the_readme_exists() -> None:
+    targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
+    named = {match for code in _code() for match in re.findall(r"^make ([a-z-]+)", code)}
+    assert {"demo", "test"} <= named <= targets
+
+
+def test_a_setting_of_the_readme_exists() -> None:
+    """Every variable is read somewhere: `TELETRUNK_X` is the field `x` of some service's settings."""
+    sources = "\n".join(path.read_text() for path in ROOT.glob("services/**/*.py"))
+    for name in set(re.findall(r"TELETRUNK_([A-Z0-9_]+[A-Z0-9])\b", README)):
+        assert f"TELETRUNK_{name}" in sources or re.search(rf"^    {name.lower()}: ", sources, re.MULTILINE), name
