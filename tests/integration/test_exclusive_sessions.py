@@ -18,7 +18,8 @@ from teletrunk.v1 import manager_pb2, session_store_pb2_grpc
 from teletrunk.v1 import session_store_pb2 as pb
 from teletrunk_sandbox.control import SandboxControl
 
-from tests.servers import free_port
+from tests.cable import cable
+from tests.servers import Postgres, free_port
 
 PHONE = "+79990000301"
 TOKEN = "t" * 32
@@ -72,8 +73,9 @@ class Pair:
         assert len(await self.control.connections(PHONE)) == 1
 
 
-@pytest_asyncio.fixture
-async def pair(tmp_path: Path) -> AsyncIterator[Pair]:
+@contextlib.asynccontextmanager
+async def two_storages(tmp_path: Path, *vaults: str) -> AsyncIterator[Pair]:
+    """Each reaches the vault by its own URL; the first runs the session."""
     base = {name: value for name, value in os.environ.items() if not name.startswith("TELETRUNK_")}
     arguments = ["-m", "teletrunk_sandbox", "dc", "--state", str(tmp_path / "dc")]
     sandbox = Child("sandbox", arguments, base, tmp_path / "dc.log")
@@ -82,13 +84,15 @@ async def pair(tmp_path: Path) -> AsyncIterator[Pair]:
     dc = json.loads(await asyncio.wait_for(sandbox.process.stdout.readline(), 20))
     environment = base | {
         "TELETRUNK_CLUSTER_TOKEN": TOKEN,
-        "TELETRUNK_VAULT_URL": f"sqlite+aiosqlite:///{tmp_path / 'vault.db'}",
         "TELETRUNK_VAULT_KEY": "MDEyMzQ1Njc4OWFiY2RlZjAxMjM0NTY3ODlhYmNkZWY=",
         "TELETRUNK_TELEGRAM_SERVER": f"{dc['host']}:{dc['port']}",
         "TELETRUNK_TELEGRAM_RSA_KEY_FILE": str(dc["rsa_key_file"]),
         "TELETRUNK_MANAGER_ADDRESS": f"127.0.0.1:{free_port()}",
     }
-    twins = [Twin(tmp_path, name, environment) for name in ("one", "two")]
+    twins = [
+        Twin(tmp_path, name, environment | {"TELETRUNK_VAULT_URL": vault})
+        for name, vault in zip(("one", "two"), vaults, strict=True)
+    ]
     async with SandboxControl(dc["control_port"]) as control:
         await twins[0].start()
         await control.add_user(PHONE, "Gateway")
@@ -105,6 +109,13 @@ async def pair(tmp_path: Path) -> AsyncIterator[Pair]:
                 twin.signal(signal.SIGCONT)
             await twin.child.stop()
     await sandbox.stop()
+
+
+@pytest_asyncio.fixture
+async def pair(tmp_path: Path) -> AsyncIterator[Pair]:
+    vault = f"sqlite+aiosqlite:///{tmp_path / 'vault.db'}"
+    async with two_storages(tmp_path, vault, vault) as pair:
+        yield pair
 
 
 async def test_a_killed_storage_is_followed_by_the_other_once_its_lease_is_over(pair: Pair) -> None:
@@ -140,3 +151,21 @@ async def test_a_storage_that_leaves_in_order_hands_over_at_once(pair: Pair) -> 
     await pair.runs(two)
     assert loop.time() - began < 45  # its pause between two attempts, not the other's whole lease on top
     assert await pair.control.duplicates() == 0
+
+
+async def test_a_storage_that_is_cut_off_from_the_vault_lets_go_in_time(tmp_path: Path, postgres: Postgres) -> None:
+    """Telegram it still reaches: only its own watch over the lease makes it leave before the other comes."""
+    vault = await postgres.database()
+    async with cable(postgres.port) as cut_off:
+        by_cable = vault.replace(f":{postgres.port}/", f":{cut_off.port}/")
+        assert by_cable != vault
+        async with two_storages(tmp_path, by_cable, vault) as pair:
+            two = pair.twins[1]
+            with cut_off.cut():
+                async with asyncio.timeout(TAKE_OVER_S):
+                    while await two.states() != [manager_pb2.SESSION_STATE_ACTIVE]:
+                        assert await pair.control.duplicates() == 0
+                        await asyncio.sleep(0.1)
+                assert await pair.control.duplicates() == 0
+            await pair.runs(two)
+            assert await pair.control.duplicates() == 0

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -65,8 +66,13 @@ async def test_of_many_that_race_for_a_lease_one_wins(vault: Vault) -> None:
 async def test_peers_and_live_calls(vault: Vault) -> None:
     await vault.put_peers("s1", [KnownPeer(1, 11, "Ann", "", "ann", "15550100"), KnownPeer(2, 22)])
     await vault.put_peers("s1", [KnownPeer(1, 12, "Ann", "", "ann", "15550100")])
-    assert await vault.find_peer("s1", username="ann") == KnownPeer(1, 12, "Ann", "", "ann", "15550100")
-    assert await vault.find_peer("s2", username="ann") is None
+    ann = KnownPeer(1, 12, "Ann", "", "ann", "15550100")
+    assert await vault.find_peer("s1", 1) == await vault.find_alias("s1", "username", "ann", 0) == ann
+    assert await vault.find_peer("s2", 1) is await vault.find_alias("s2", "username", "ann", 0) is None
+    await vault.put_peers("s1", [KnownPeer(1, 13, "Ann"), KnownPeer(2, 22, "Bo", "", "ann")])
+    assert await vault.find_alias("s1", "username", "ann", 0) == KnownPeer(2, 22, "Bo", "", "ann"), "the name has moved"
+    assert await vault.find_alias("s1", "phone", "15550100", 0) == KnownPeer(1, 13, "Ann", "", "", "15550100")
+    assert await vault.find_alias("s1", "username", "ann", time.time() + 1) is None, "that was too long ago"
     await vault.note_call("s1", 5, 55)
     assert await vault.left_calls("s1") == [(5, 55)]
     await vault.forget_call("s1", 5)

@@ -105,7 +105,7 @@ class SessionStoreService(session_store_pb2_grpc.SessionStoreServiceServicer):
     async def SendMessage(self, request: pb.SendMessageRequest, context: Any) -> pb.SendMessageResponse:
         self._grants.require(context, request.session_id)
         session = self._sessions.active(request.session_id)
-        peer = await self._vault.find_peer(request.session_id, user_id=request.user_id)
+        peer = await self._vault.find_peer(request.session_id, request.user_id)
         if peer is None:
             raise Refusal("no-confirmed-contact")
         return pb.SendMessageResponse(
@@ -116,7 +116,7 @@ class SessionStoreService(session_store_pb2_grpc.SessionStoreServiceServicer):
     async def EditMessage(self, request: pb.EditMessageRequest, context: Any) -> pb.EditMessageResponse:
         self._grants.require(context, request.session_id)
         session = self._sessions.active(request.session_id)
-        peer = await self._vault.find_peer(request.session_id, user_id=request.user_id)
+        peer = await self._vault.find_peer(request.session_id, request.user_id)
         if peer is None:
             raise Refusal("no-confirmed-contact")
         await session.invoke(

@@ -93,12 +93,14 @@ class Sessions:
 
     async def remove(self, session_id: str) -> None:
         self._removing.add(session_id)
-        if session := self._sessions.get(session_id):
-            with contextlib.suppress(Refusal):
-                await session.invoke(raw.functions.auth.LogOut())
-        await self._let_go(session_id)
-        await self._vault.remove_session(session_id)
-        self._removing.discard(session_id)
+        try:
+            if session := self._sessions.get(session_id):
+                with contextlib.suppress(Refusal):
+                    await session.invoke(raw.functions.auth.LogOut())
+            await self._let_go(session_id)
+            await self._vault.remove_session(session_id)
+        finally:
+            self._removing.discard(session_id)
 
     async def _let_go(self, session_id: str) -> None:
         self._sessions.pop(session_id, None)

@@ -4,7 +4,7 @@ A lease is taken in the vault, renewed every few seconds, and taken over by anot
 things make that safe. Telegram is told to close our connection when we are silent for `SILENCE_S`, which is less than
 what a lease lasts: a Storage that is stopped or cut off has no connection any more when another takes over. No
 connection is made without renewing first: a Storage that wakes up finds its lease gone before it speaks. And a Storage
-that cannot reach the vault stops its client before the lease has run out.
+that cannot reach the vault stops its client before the lease has run out, whatever it is doing then.
 """
 
 from __future__ import annotations
@@ -12,7 +12,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from typing import Final
+from collections.abc import Coroutine
+from typing import Any, Final
 
 import structlog
 from sqlalchemy.exc import SQLAlchemyError
@@ -25,7 +26,13 @@ LEASE_S: Final = 20.0
 RENEW_S: Final = 4.0
 SILENCE_S: Final = 12  # whole seconds, in ping_delay_disconnect
 _VAULT_DEADLINE_S = 3.0
+_RETRY_S = 1.0
+_LAST_WORDS_S = 1.0
 _SAFETY_S = 5.0
+
+
+class LeaseLost(Exception):
+    """Another Storage has the session, or may have it soon."""
 
 
 class Lease:
@@ -48,17 +55,47 @@ class Lease:
         self._safe_until = began + LEASE_S - _SAFETY_S
         return True
 
+    async def hold(self, work: Coroutine[Any, Any, None]) -> None:
+        """Does `work` for as long as the lease is kept, and renews it meanwhile. Raises what `work` raises.
+
+        Raises `LeaseLost` when it is gone, or `_SAFETY_S` before it may be; `work` has been cancelled then.
+        """
+        working = asyncio.ensure_future(work)
+        try:
+            pause = RENEW_S
+            while not await _done(working, min(pause, self._left)):
+                renewing = asyncio.ensure_future(self._renewed())
+                if not await _done(renewing, self._left):
+                    renewing.cancel()
+                    raise LeaseLost
+                kept, answered = renewing.result()
+                if not kept:
+                    raise LeaseLost
+                pause = RENEW_S if answered else _RETRY_S
+            working.result()
+        finally:
+            working.cancel()
+            await _done(working, _LAST_WORDS_S)
+
+    @property
+    def _left(self) -> float:
+        return max(0.0, self._safe_until - time.monotonic())
+
     async def renew(self) -> bool:
         """Whether the session may still be run. A vault that does not answer is borne for a while."""
+        return (await self._renewed())[0]
+
+    async def _renewed(self) -> tuple[bool, bool]:
+        """Whether it may still be run, and whether the vault has answered."""
         began = time.monotonic()
         fence = await self._ask()
         if fence is None:
-            return time.monotonic() < self._safe_until
+            return self._left > 0, False
         if fence != self._fence:  # somebody else had it meanwhile
             self._safe_until = 0.0
-            return False
+            return False, True
         self._safe_until = began + LEASE_S - _SAFETY_S
-        return True
+        return True, True
 
     async def release(self) -> None:
         with contextlib.suppress(SQLAlchemyError, OSError, TimeoutError):  # leaving: one that runs out serves as well
@@ -73,3 +110,8 @@ class Lease:
         except (SQLAlchemyError, OSError, TimeoutError) as error:
             log.warning("vault does not answer", session=self._session_id, error=type(error).__name__)
             return None
+
+
+async def _done(task: asyncio.Future[Any], seconds: float) -> bool:
+    """Whether it ends in time. Never waits longer, not even for a task that takes its time to be cancelled."""
+    return bool((await asyncio.wait({task}, timeout=seconds))[0])

@@ -27,6 +27,7 @@ log = structlog.get_logger()
 
 _MIN_LAYER = 65
 _MAX_LAYER = 92
+_NOBODY_THERE = ("user-not-found", "no-confirmed-contact")
 _REASONS: dict[pb.DiscardReason.ValueType, Any] = {
     pb.DISCARD_REASON_MISSED: raw.types.PhoneCallDiscardReasonMissed,
     pb.DISCARD_REASON_BUSY: raw.types.PhoneCallDiscardReasonBusy,
@@ -75,17 +76,29 @@ class PhoneCall:
         self._step("storage", "telegram", "messages.getDhConfig")
         config = await self._session.invoke(raw.functions.messages.GetDhConfig(version=0, random_length=256))
         self._exchange = await self._make_exchange(config)
+        try:
+            answer = await self._request(callee, self._exchange)
+        except Refusal as refusal:
+            if refusal.row.id not in _NOBODY_THERE:
+                raise
+            # The number or name may be another's by now.
+            if (now := await peers.resolve(self._session, self._vault, called, fresh=True)).user_id == callee.user_id:
+                raise
+            callee = now
+            answer = await self._request(callee, self._exchange)
+        await self._session.remember(answer.users)
+        await self._begun(answer.phone_call, callee)
+
+    async def _request(self, callee: KnownPeer, exchange: Exchange) -> Any:
         self._step("storage", "telegram", "phone.requestCall")
-        answer = await self._session.invoke(
+        return await self._session.invoke(
             raw.functions.phone.RequestCall(
                 user_id=raw.types.InputUser(user_id=callee.user_id, access_hash=callee.access_hash),
                 random_id=random.randint(1, 0x7FFFFFFF),
-                g_a_hash=self._exchange.public_hash,
+                g_a_hash=exchange.public_hash,
                 protocol=self._protocol(),
             )
         )
-        await self._session.remember(answer.users)
-        await self._begun(answer.phone_call, callee)
 
     async def take(self, phone_call_id: int) -> None:
         """Takes charge of an incoming call that waits. Raises `Refusal` when it is over already."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -16,13 +17,14 @@ from typing import Any, Protocol
 
 import structlog
 from pyrogram import Client, raw
-from pyrogram.errors import RPCError, Unauthorized
+from pyrogram.errors import AuthKeyDuplicated, RPCError, Unauthorized
 from pyrogram.handlers import RawUpdateHandler
+from sqlalchemy.exc import SQLAlchemyError
 from teletrunk.errors import Refusal
 
 from teletrunk_session_store.telegram import failures
 from teletrunk_session_store.telegram.clients import Clients
-from teletrunk_session_store.telegram.lease import RENEW_S, SILENCE_S, Lease
+from teletrunk_session_store.telegram.lease import SILENCE_S, Lease, LeaseLost
 from teletrunk_session_store.vault.store import KnownPeer, Vault
 
 log = structlog.get_logger()
@@ -30,8 +32,15 @@ log = structlog.get_logger()
 _RPC_DEADLINE_S = 10.0
 _CONNECT_DEADLINE_S = 20.0
 _PROBE_S = 30.0
+_VAULT_DEADLINE_S = 3.0
 _LINK_CHECK_S = 0.25
 _LONGEST_PAUSE_S = 30.0
+_LOOK_S = 4.0
+_LINK_DOWN_S = 12.0  # kurigram comes back by itself in this time, or is given up
+_CLOSE_S = 2.0  # of a connection, when the lease may be over in five
+_TERMINATE_S = 5.0
+# Telegram has taken the authorization away. The second is what it says when it saw the key in two places.
+_NO_AUTHORIZATION = (Unauthorized, AuthKeyDuplicated)
 _EARLY_UPDATES_KEPT_S = 10.0
 
 
@@ -89,7 +98,7 @@ class Session:
             raise Refusal("session-disconnected", self.reason)
         try:
             return await _asked(client, query)
-        except Unauthorized as error:
+        except _NO_AUTHORIZATION as error:
             self._lost_authorization(failures.word(error))
             raise failures.refusal_of(error) from None
         except (RPCError, OSError, TimeoutError) as error:
@@ -117,7 +126,7 @@ class Session:
 
     async def require_no_flood(self) -> None:
         """Raises `Refusal` while Telegram does not want to be asked, with the seconds that are left."""
-        left = round(await self._vault.flood_until(self.session_id) - time.time())
+        left = math.ceil(await self._vault.flood_until(self.session_id) - time.time())
         if left > 0:
             raise Refusal("flood-wait", retry_after=left)
 
@@ -142,15 +151,20 @@ class Session:
     # Updates.
 
     async def _on_update(self, client: Client, update: Any, users: dict[int, Any], chats: object) -> None:
-        await self.remember(list(users.values()))
         if isinstance(update, raw.types.UpdatePhoneCall):
             call = update.phone_call
             if isinstance(call, raw.types.PhoneCallRequested):
-                await self._on_requested(call)
+                await self._on_requested(call, users)
             else:
                 self._pass_on(call.id, call)
         elif isinstance(update, raw.types.UpdatePhoneCallSignalingData):
             self._pass_on(update.phone_call_id, update)
+        elif not _is_private_message(update):
+            return  # who only shares a group with the account is not worth remembering
+        # After the call, which must not wait for a vault, nor be lost with it.
+        with contextlib.suppress(SQLAlchemyError, OSError, TimeoutError):
+            async with asyncio.timeout(_VAULT_DEADLINE_S):
+                await self.remember(list(users.values()))
 
     def _pass_on(self, phone_call_id: int, update: Any) -> None:
         if listener := self._calls.get(phone_call_id):
@@ -163,14 +177,23 @@ class Session:
         self._early = {key: kept for key, kept in self._early.items() if now - kept[-1][0] < _EARLY_UPDATES_KEPT_S}
         self._early.setdefault(phone_call_id, []).append((now, update))
 
-    async def _on_requested(self, call: Any) -> None:
+    async def _on_requested(self, call: Any, users: dict[int, Any]) -> None:
         at = time.time()
         peer = raw.types.InputPhoneCall(id=call.id, access_hash=call.access_hash)
         with contextlib.suppress(Refusal):
             await self.invoke(raw.functions.phone.ReceivedCall(peer=peer))  # now the caller hears ringing
-        caller = await self._vault.find_peer(self.session_id, user_id=call.admin_id) or KnownPeer(call.admin_id, 0)
-        incoming = self.incoming[call.id] = Incoming(call, caller, at)
+        incoming = self.incoming[call.id] = Incoming(call, await self._caller(call.admin_id, users), at)
         self.on_incoming(self, incoming)
+
+    async def _caller(self, user_id: int, users: dict[int, Any]) -> KnownPeer:
+        """From the update that brought the call, else from the vault, else by the bare id."""
+        if (user := users.get(user_id)) is not None and user.access_hash and not user.min:
+            return peer_of(user)
+        with contextlib.suppress(SQLAlchemyError, OSError, TimeoutError):
+            async with asyncio.timeout(_VAULT_DEADLINE_S):
+                if known := await self._vault.find_peer(self.session_id, user_id):
+                    return known
+        return KnownPeer(user_id, 0)
 
     async def remember(self, users: list[Any]) -> list[KnownPeer]:
         """Caches the users that an answer or update brought, with this session's access hashes."""
@@ -190,7 +213,7 @@ class Session:
                 if await self._lease.take():
                     self._broken.clear()
                     started = time.monotonic()
-                    await self._run_client()
+                    await self._run_once()
                     pause = 1.0 if time.monotonic() - started > 60 else min(pause * 2, _LONGEST_PAUSE_S)
                     if self.state is SessionState.UNAUTHORIZED:
                         pause = _LONGEST_PAUSE_S * 10
@@ -198,9 +221,27 @@ class Session:
         finally:
             await self._lease.release()
 
+    async def _run_once(self) -> None:
+        """One life of a client, whatever ends it."""
+        try:
+            await self._lease.hold(self._run_client())
+        except LeaseLost:
+            log.error("lease lost", session=self.session_id)
+            for listener in list(self._calls.values()):
+                listener.on_lost()
+        except Exception as error:  # a vault that fails, a row that does not open: the next try may do better
+            log.warning("session failed", session=self.session_id, error=type(error).__name__)
+        finally:
+            client, self._client = self._client, None
+            if self.state is SessionState.ACTIVE:
+                self._report(SessionState.CONNECTING)
+            if client is not None:
+                await _stop(client)
+
     async def _run_client(self) -> None:
         opened = await self._vault.get_session(self.session_id)
-        client = self._clients.make(self.session_id, opened, lambda: self._may_connect(client))
+        client: Any = self._clients.make(self.session_id, opened, lambda: self._may_connect(client))
+        self._client = client
         client.add_handler(RawUpdateHandler(self._on_update))
         try:
             async with asyncio.timeout(_CONNECT_DEADLINE_S):
@@ -208,26 +249,21 @@ class Session:
                 await _limit_silence(client)
                 await client.initialize()
             await client.invoke(raw.functions.updates.GetState(), retries=1)
-            self._client = client
             self._report(SessionState.ACTIVE)
             await self._discard_left_calls()
             await self._watch(client)
-        except Unauthorized as error:
+        except _NO_AUTHORIZATION as error:
             self._lost_authorization(failures.word(error))
         except (RPCError, OSError, TimeoutError, ConnectionError) as error:
             if _key_is_unknown(client):
                 self._lost_authorization("AUTH_KEY_UNREGISTERED")
             else:
                 log.warning("telegram connection failed", session=self.session_id, error=str(error))
-        finally:
-            self._client = None
-            if self.state is SessionState.ACTIVE:
-                self._report(SessionState.CONNECTING)
-            await _stop(client)
 
-    async def _may_connect(self, client: Client) -> bool:
+    async def _may_connect(self, client: Any) -> bool:
         """Asked before every connection, also those that kurigram makes by itself."""
-        if not await self._lease.renew():
+        retired = self._client is not client
+        if retired or not await self._lease.renew():
             return False
         if client.session is not None:  # a reconnection; after the first connection `_run_client` does it
             task = asyncio.get_running_loop().create_task(_limit_silence(client))
@@ -235,21 +271,16 @@ class Session:
             task.add_done_callback(self._errands.discard)
         return True
 
-    async def _watch(self, client: Client) -> None:
+    async def _watch(self, client: Any) -> None:
         """Returns or raises when the client is of no more use."""
         probed = time.monotonic()
         while not self._broken.is_set():
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(RENEW_S):
+                async with asyncio.timeout(_LOOK_S):
                     await self._broken.wait()
-            if not await self._lease.renew():
-                log.error("lease lost", session=self.session_id)
-                for listener in list(self._calls.values()):
-                    listener.on_lost()
-                return
             if not client.session.is_started.is_set():
                 self._report(SessionState.CONNECTING)
-                async with asyncio.timeout(_CONNECT_DEADLINE_S - RENEW_S * 2):
+                async with asyncio.timeout(_LINK_DOWN_S):
                     await client.session.is_started.wait()
                 self._report(SessionState.ACTIVE)
             if time.monotonic() - probed > _PROBE_S:
@@ -269,13 +300,14 @@ class Session:
 
 
 def peer_of(user: Any) -> KnownPeer:
-    """A TL user as a peer."""
+    """A TL user as a peer. Who has several usernames has them in a list instead."""
+    names = [user.username, *(name.username for name in user.usernames or [] if name.active)]
     return KnownPeer(
         user.id,
         user.access_hash or 0,
         user.first_name or "",
         user.last_name or "",
-        (user.username or "").lower(),
+        next((name for name in names if name), "").lower(),
         user.phone or "",
     )
 
@@ -318,11 +350,26 @@ async def _limit_silence(client: Client) -> None:
             )
 
 
-async def _stop(client: Client) -> None:
-    """Ends a client in whatever half-started state it is."""
-    with contextlib.suppress(Exception):  # it may be broken in any way: it is thrown away
-        async with asyncio.timeout(5):
+def _is_private_message(update: Any) -> bool:
+    return isinstance(update, raw.types.UpdateNewMessage) and isinstance(
+        getattr(update.message, "peer_id", None), raw.types.PeerUser
+    )
+
+
+async def _stop(client: Any) -> None:
+    """Ends a client in whatever half-started state it is. Its connection goes first: another Storage may come soon."""
+    session = client.session
+    if session is not None:
+        with contextlib.suppress(Exception):  # it may be broken in any way: it is thrown away
+            async with asyncio.timeout(_CLOSE_S):
+                await session.stop()
+        with contextlib.suppress(Exception):  # there may be none, and it may be closed
+            session.connection.protocol.writer.transport.abort()
+    with contextlib.suppress(Exception):
+        async with asyncio.timeout(_TERMINATE_S):
             if client.is_initialized:
                 await client.terminate()
             if client.is_connected:
                 await client.disconnect()
+    for task in client.dispatcher.handler_worker_tasks:  # one that hangs would keep the client
+        task.cancel()

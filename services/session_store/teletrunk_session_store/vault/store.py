@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
 import sqlalchemy as sa
+import structlog
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncConnection
@@ -14,6 +16,8 @@ from teletrunk.config import ConfigurationError
 from teletrunk.database import make_engine
 
 from teletrunk_session_store.vault.seal import Seal, Sealed, WrongKey
+
+log = structlog.get_logger()
 
 _tables = sa.MetaData()
 _meta = sa.Table(
@@ -49,6 +53,16 @@ _peers = sa.Table(
     sa.Column("last_name", sa.String, nullable=False, default=""),
     sa.Column("username", sa.String, nullable=False, default="", index=True),
     sa.Column("phone", sa.String, nullable=False, default="", index=True),
+)
+# What leads to a peer, and since when: usernames and numbers move from one user to another.
+_aliases = sa.Table(
+    "aliases",
+    _tables,
+    sa.Column("session_id", sa.String, primary_key=True),
+    sa.Column("kind", sa.String, primary_key=True),
+    sa.Column("value", sa.String, primary_key=True),
+    sa.Column("user_id", sa.BigInteger, nullable=False),
+    sa.Column("seen_at", sa.Float, nullable=False),
 )
 _calls = sa.Table(
     "live_calls",
@@ -110,7 +124,12 @@ class Vault:
             async with self._engine.connect() as connection:
                 rows = (await connection.execute(sa.select(name, table.c.wrapped_key))).all()
             for owner, wrapped in rows:
-                if (fresh := self._seal.rewrapped(wrapped, owner)) is None:
+                try:
+                    fresh = self._seal.rewrapped(wrapped, owner)
+                except WrongKey:  # a damaged row keeps nobody else from working
+                    log.error("a row of the vault does not open", row=owner)
+                    continue
+                if fresh is None:
                     continue
                 same = sa.and_(name == owner, table.c.wrapped_key == wrapped)  # unless somebody was faster
                 async with self._engine.begin() as connection:
@@ -146,7 +165,7 @@ class Vault:
 
     async def remove_session(self, session_id: str) -> None:
         async with self._engine.begin() as connection:
-            for table in (_sessions, _leases, _peers, _calls, _floods):
+            for table in (_sessions, _leases, _peers, _aliases, _calls, _floods):
                 await connection.execute(table.delete().where(table.c.session_id == session_id))
 
     # Leases.
@@ -196,25 +215,52 @@ class Vault:
     # Peers.
 
     async def put_peers(self, session_id: str, peers: list[KnownPeer]) -> None:
+        """What Telegram has just said of these users, and of the names that they have now."""
         async with self._engine.begin() as connection:
             # In one order: two calls that bring the same users must not wait for each other.
             for peer in sorted(peers, key=lambda peer: peer.user_id):
-                await connection.execute(self._put(_peers, session_id=session_id, **vars(peer)))
+                await connection.execute(self._put(_peers, {"session_id": session_id, **vars(peer)}, kept=("phone",)))
+            named = [(kind, getattr(peer, kind), peer.user_id) for peer in peers for kind in ("phone", "username")]
+            for kind, value, user_id in sorted(named):
+                if value:
+                    await connection.execute(self._put_alias(session_id, kind, value, user_id))
 
-    def _put(self, table: sa.Table, **values: Any) -> sa.Insert:
-        """Inserts a row, or replaces the one with its key, as one statement: others do the same at the same time."""
+    async def put_alias(self, session_id: str, kind: str, value: str, user_id: int) -> None:
+        """A phone or username by which Telegram has found the user."""
+        async with self._engine.begin() as connection:
+            await connection.execute(self._put_alias(session_id, kind, value, user_id))
+
+    def _put_alias(self, session_id: str, kind: str, value: str, user_id: int) -> sa.Insert:
+        alias = {"session_id": session_id, "kind": kind, "value": value, "user_id": user_id, "seen_at": time.time()}
+        return self._put(_aliases, alias)
+
+    def _put(self, table: sa.Table, values: dict[str, Any], kept: Sequence[str] = ()) -> sa.Insert:
+        """Inserts a row, or replaces the one with its key, as one statement: others do the same at the same time.
+
+        Of the columns in `kept` an empty text replaces nothing.
+        """
         keys = [column.name for column in table.primary_key]
         rest = {name: value for name, value in values.items() if name not in keys}
+        rest |= {name: table.c[name] for name in kept if not values[name]}
         insert = postgresql.insert if self._engine.dialect.name == "postgresql" else sqlite.insert
         return insert(table).values(**values).on_conflict_do_update(index_elements=keys, set_=rest)
 
-    async def find_peer(self, session_id: str, **fields: Any) -> KnownPeer | None:
-        """A peer by `user_id`, `username` (lower case) or `phone`."""
-        query = sa.select(_peers).where(_peers.c.session_id == session_id)
-        for name, value in fields.items():
-            query = query.where(_peers.c[name] == value)
+    async def find_peer(self, session_id: str, user_id: int) -> KnownPeer | None:
+        return await self._find_peer(_peers.c.session_id == session_id, _peers.c.user_id == user_id)
+
+    async def find_alias(self, session_id: str, kind: str, value: str, since: float) -> KnownPeer | None:
+        """Who had this phone or username (in lower case) when Telegram last said so, if not before `since`."""
+        alias = sa.select(_aliases.c.user_id).where(
+            _aliases.c.session_id == session_id,
+            _aliases.c.kind == kind,
+            _aliases.c.value == value,
+            _aliases.c.seen_at >= since,
+        )
+        return await self._find_peer(_peers.c.session_id == session_id, _peers.c.user_id == alias.scalar_subquery())
+
+    async def _find_peer(self, *where: sa.ColumnElement[bool]) -> KnownPeer | None:
         async with self._engine.connect() as connection:
-            row = (await connection.execute(query)).first()
+            row = (await connection.execute(sa.select(_peers).where(*where))).first()
         if row is None:
             return None
         return KnownPeer(row.user_id, row.access_hash, row.first_name, row.last_name, row.username, row.phone)
@@ -222,8 +268,11 @@ class Vault:
     # Flood waits.
 
     async def note_flood(self, session_id: str, until: float) -> None:
+        """Of two waits the longer one counts."""
         async with self._engine.begin() as connection:
-            await connection.execute(self._put(_floods, session_id=session_id, until=until))
+            query = sa.select(_floods.c.until).where(_floods.c.session_id == session_id).with_for_update()
+            known = await connection.scalar(query)
+            await connection.execute(self._put(_floods, {"session_id": session_id, "until": max(until, known or 0.0)}))
 
     async def flood_until(self, session_id: str) -> float:
         """Unix time; 0 when Telegram never complained."""
