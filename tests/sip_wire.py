@@ -118,6 +118,11 @@ class SipWire:
     def acknowledge(self, request: Request, final: Response) -> None:
         self._follow_up("ACK", request, final.headers["To"])
 
+    def in_dialog(self, method: str, invite: Request, answer: Response, **headers: str) -> Request:
+        """A request in the dialog that the answer made; `headers` may say otherwise."""
+        tags = {"From": invite.headers["From"], "To": answer.headers["To"], "Call_ID": invite.call_id}
+        return self.request(method, "", "pbx", **{**tags, **headers})
+
     def cancel(self, request: Request) -> None:
         self._follow_up("CANCEL", request, request.headers["To"])
 

@@ -42,15 +42,20 @@ class ManagerWay:
 
     @property
     def stub(self) -> Stub:
-        """Of the Manager that we turn to at present."""
-        address = self._addresses[0]
+        address = self.address
         if address not in self._channels:
             self._channels[address] = rpc.dial(address, self._security)
         return Stub(self._channels[address])
 
-    def turn_away(self) -> None:
-        """This one does not answer: the next one is asked from now on."""
-        self._addresses.append(self._addresses.pop(0))
+    @property
+    def address(self) -> str:
+        """Of the Manager that we turn to at present."""
+        return self._addresses[0]
+
+    def turn_away(self, failed: str) -> None:
+        """This one does not answer: the next one is asked from now on, unless somebody else has turned away already."""
+        if self.address == failed:
+            self._addresses.append(self._addresses.pop(0))
 
     def redial(self) -> None:
         """The next connection shows the certificate that we have now; the present one lasts as long as it lasts."""
@@ -68,14 +73,20 @@ class ManagerWay:
     async def attached(self, beats: Callable[[], AsyncIterator[pb.AttachRequest]]) -> AsyncIterator[pb.AttachResponse]:
         """What the Manager says, without end: a link that breaks or falls silent is made anew, with jitter."""
         while True:
+            address = self.address
             try:
                 async for response in self._one_stream(beats()):
                     yield response
             except grpc.aio.AioRpcError as error:
                 log.warning("manager link broke", status=error.code().name)
             except TimeoutError:
-                log.warning("manager is silent", address=self._addresses[0])
-            self.turn_away()
+                log.warning("manager is silent", address=address)
+            except asyncio.CancelledError:
+                # grpc cancels the stream when what it asks for beats fails; only our own end is to be passed on.
+                if (task := asyncio.current_task()) is None or task.cancelling():
+                    raise
+                log.warning("manager link was given up", address=address)
+            self.turn_away(address)
             await asyncio.sleep(random.uniform(0.2, 1.0))
 
     async def _one_stream(self, beats: AsyncIterator[pb.AttachRequest]) -> AsyncIterator[pb.AttachResponse]:

@@ -30,18 +30,30 @@ def run(service: str, load: Callable[[], Settings], serve: Callable[[Settings], 
     try:
         check_host()
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would hold keys
+        _, most = resource.getrlimit(resource.RLIMIT_NOFILE)
+        resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # connections, hosts and rings: 1,024 are soon gone
         os.umask(0o077)  # databases and records are nobody else's to read
         settings = load()
         configure_logging(service, settings.log_format, settings.log_level)
         configure_tracing(service)
         _make_directory(settings.data)
-        uvloop.run(serve(settings))
+        _serve(serve(settings))
     except ConfigurationError as error:
         sys.exit(_line(service, str(error)))
     except PermissionError as error:
         sys.exit(_line(service, f"{error.filename}: permission denied"))
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+def _serve(service: Coroutine[Any, Any, None]) -> None:
+    try:
+        uvloop.run(service)
+    except* ConfigurationError as group:  # one of its works found out
+        first: BaseException = group
+        while isinstance(first, BaseExceptionGroup):
+            first = first.exceptions[0]
+        raise first from None
 
 
 def _make_directory(data: Path) -> None:

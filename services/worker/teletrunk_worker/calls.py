@@ -189,9 +189,9 @@ class Calls:
         for tier in route.tiers:
             targets = []
             for trunk in tier.targets:
-                for binding in self.rim.edge.registrar.bindings(trunk.trunk_id):
+                for binding in self.rim.edge.registrar.reachable(trunk.trunk_id):
                     number += 1
-                    targets.append(on.Target(f"t{number}", trunk.trunk_id, binding_uri(binding.binding_id)))
+                    targets.append(on.Target(f"t{number}", trunk.trunk_id, binding_uri(binding)))
             tiers.append(tuple(targets))
         return tuple(tiers)
 
@@ -215,10 +215,10 @@ class Calls:
     def _start(self, runner: CallRunner) -> None:
         self._runners[runner.call_id] = runner
         self._empty.clear()
-        self.rim.manager.note(runner.recorder.record)
         task = asyncio.get_running_loop().create_task(self._run(runner))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        self.rim.manager.note(runner.recorder.record)
 
     async def _run(self, runner: CallRunner) -> None:
         try:

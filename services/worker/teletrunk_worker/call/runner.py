@@ -201,6 +201,8 @@ class CallRunner:
                 # The host's own timeout, not an answer: nobody is there.
                 silent = message["status"] == _REQUEST_TIMEOUT and leg not in self._heard_from
                 self.put(on.SipEnded(leg, 0 if silent else message["status"], message["phrase"]))
+            case "silent":
+                self.put(on.HangUp(Refusal("pbx-unreachable", "no sound from it for a minute")))
             case "trouble":
                 self._log.warning("sip host", text=message["text"])
             case _ if message["event"] == DIED:
@@ -219,8 +221,8 @@ class CallRunner:
             self.put(on.SipEnded(leg, 0, "no answer"))
 
     def refused_on_the_way(self, leg: str, status: int, phrase: str) -> None:
-        """The edge saw a final answer that the host may not have told of (488 before any callback)."""
-        if status == 488 and leg in self._sip:
+        """The edge saw the final answer of a host that knows nothing of the call: 488 at first sight, 486 when full."""
+        if "begin" in self._timers and leg in self._sip:
             self._stop_timer("begin")
             self._release_sip(leg)
             self.put(on.SipEnded(leg, status, phrase))

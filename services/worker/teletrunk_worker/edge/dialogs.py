@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
-from sipmessage import CSeq, Request, Response
+from sipmessage import Address, CSeq, Request, Response
 
 from teletrunk_worker.edge import messages
 from teletrunk_worker.edge.flows import Flow
 
+_MOST_ANSWERERS = 64
 _LINGER_S = 32.0  # RFC 3261's longest transaction: late retransmissions still find their way
 
 
@@ -27,6 +28,16 @@ class Dialog:
     finished_at: float = 0.0
     last_status: int = 0
     last_phrase: str = ""
+    # The To tags of those who have answered: one, or one for each phone that a PBX rings.
+    answerers: set[str] = field(default_factory=set)
+
+    def has(self, request: Request) -> bool:
+        """Whether a request that comes from the peer belongs here: who only knows the Call-ID changes nothing."""
+        near, far = _tag(request.to_address), _tag(request.from_address)  # ours and the peer's
+        caller = _tag(self.invite.from_address)
+        if self.from_host:
+            return near == caller and far in self.answerers
+        return far == caller and near in self.answerers
 
     @property
     def pending(self) -> bool:
@@ -35,7 +46,11 @@ class Dialog:
 
     def note_response(self, response: Response) -> None:
         """Watches the answers to the first INVITE."""
-        if response.cseq.method != "INVITE" or not self.pending:
+        if response.cseq.method != "INVITE":
+            return
+        if (tag := _tag(response.to_address)) and len(self.answerers) < _MOST_ANSWERERS:
+            self.answerers.add(tag)
+        if not self.pending:
             return
         self.last_status, self.last_phrase = response.code, response.phrase
         if 200 <= response.code < 300:
@@ -80,6 +95,10 @@ class Dialog:
         cancel.route = self.invite.route
         cancel.headers.set("Content-Length", "0")
         return cancel
+
+
+def _tag(address: Address) -> str:
+    return address.parameters.get("tag") or ""
 
 
 class Dialogs:

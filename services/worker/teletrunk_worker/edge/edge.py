@@ -94,7 +94,7 @@ class Edge:
         self._public_address = public_address
         self._nonces = Nonces(digest_algorithms)
         self._transactions = ServerTransactions()
-        self._admissions: dict[str, asyncio.Task[None]] = {}
+        self._admissions: dict[str, tuple[Request, asyncio.Task[None]]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._asking = 0
         self._dialogs = Dialogs()
@@ -105,7 +105,7 @@ class Edge:
 
     async def start(self) -> None:
         """Raises OSError when a port is taken."""
-        self._tcp = await TcpListener.bind(self._address, self._port, self.receive)
+        self._tcp = await TcpListener.bind(self._address, self._port, self.receive, self._on_tcp_close)
         # Port 0 asks for any free one; UDP then takes the same number.
         self.port = self._tcp._server.sockets[0].getsockname()[1] if self._tcp._server else self._port
         self._udp = await UdpEndpoint.bind(self._address, self.port, self.receive)
@@ -113,6 +113,9 @@ class Edge:
         self._relay = Relay(
             self._dialogs, self.registrar, self._inside, (self._public_address, self.port), self.flow_of
         )
+
+    def _on_tcp_close(self) -> None:
+        self.registrar.changed()  # who was bound to it cannot be reached any more
 
     @property
     def public(self) -> tuple[str, int]:
@@ -125,7 +128,7 @@ class Edge:
         return self._inside.port
 
     async def close(self) -> None:
-        for task in [*self._admissions.values(), *self._tasks]:
+        for task in list(self._tasks):
             task.cancel()
         self._udp.close()
         self._inside.close()
@@ -165,33 +168,51 @@ class Edge:
             self._cancel(request, flow)
         elif transaction := self._transactions.find(request):
             transaction.repeat()
-        elif self._dialogs.find(request.call_id):
-            self._relay.request_from_peer(request, flow)
+        elif (dialog := self._dialogs.find(request.call_id)) and dialog.has(request):
+            self._in_dialog(request, flow, dialog)
         else:
             self._new(request, flow)
 
+    def _in_dialog(self, request: Request, flow: Flow, dialog: Dialog) -> None:
+        if request.method in messages.IN_DIALOG:
+            self._relay.request_from_peer(request, flow, dialog)
+        else:  # a REFER, for one, would make the host call whoever is named
+            flow.send(bytes(messages.respond(request, 405, "Method Not Allowed", [("Allow", messages.ALLOW)])))
+
     def _new(self, request: Request, flow: Flow) -> None:
         transaction = self._transactions.create(request, flow)
-        if transaction is None:
+        if (answer := self._plain_answer(request, flow)) is not None:
+            transaction.answer(answer, repeats=False)
             return
+        credentials = self._challenge(request, flow, transaction)
+        if credentials is None or not self._transactions.ask(request):
+            return
+        if request.method == "REGISTER":
+            self._spawn(self._register(request, flow, transaction, credentials))
+            return
+        transaction.answer(messages.respond(request, 100, "Trying"))
+        task = self._spawn(self._invite(request, flow, transaction, credentials))
+        self._admissions[request.call_id] = (request, task)
+        task.add_done_callback(lambda _: self._admissions.pop(request.call_id, None))
+
+    def _plain_answer(self, request: Request, flow: Flow) -> Response | None:
+        """The answer to what needs nobody to be asked; None for a REGISTER or INVITE that may be let in."""
+        dialog = self._dialogs.find(request.call_id)
         if "tag" in request.to_address.parameters:
-            transaction.answer(messages.respond(request, 481, "Call/Transaction Does Not Exist"))
-        elif request.method == "OPTIONS":
+            return messages.respond(request, 481, "Call/Transaction Does Not Exist")
+        if request.method == "OPTIONS":
             headers = [("Allow", messages.ALLOW), ("Accept", "application/sdp")]
-            transaction.answer(messages.respond(request, 200, "OK", headers))
-        elif left := self.bans.seconds_left(flow.peer[0]):
+            return messages.respond(request, 200, "OK", headers)
+        if left := self.bans.seconds_left(flow.peer[0]):
             # Told, not dropped: a PBX behind the same address shows its administrator what is wrong.
             refusal = Refusal("ip-not-allowed", f"banned for {left} s after too many failures", left)
-            transaction.answer(messages.refuse(request, refusal))
-        elif request.method == "REGISTER":
-            self._spawn(self._register(request, flow, transaction))
-        elif request.method == "INVITE":
-            transaction.answer(messages.respond(request, 100, "Trying"))
-            task = self._spawn(self._invite(request, flow, transaction))
-            self._admissions[request.call_id] = task
-            task.add_done_callback(lambda _: self._admissions.pop(request.call_id, None))
-        else:
-            transaction.answer(messages.respond(request, 405, "Method Not Allowed", [("Allow", messages.ALLOW)]))
+            return messages.refuse(request, refusal)
+        if request.method not in ("REGISTER", "INVITE"):
+            return messages.respond(request, 405, "Method Not Allowed", [("Allow", messages.ALLOW)])
+        pending = request.call_id in self._admissions or (dialog is not None and not dialog.finished_at)
+        if request.method == "INVITE" and pending:  # it came by two ways (RFC 3261 8.2.2.2)
+            return messages.respond(request, 482, "Loop Detected")
+        return None
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
         task = asyncio.get_running_loop().create_task(work)
@@ -210,13 +231,13 @@ class Edge:
         user_agent = request.headers.get("User-Agent") or ""
         challenges = self._nonces.challenges(flow.peer[0], user_agent, stale=freshness is Freshness.STALE)
         refusal = Refusal("unauthorized")
-        transaction.answer(messages.respond(request, 401, refusal.phrase, [*challenges, *refusal.sip_headers()]))
+        challenge = messages.respond(request, 401, refusal.phrase, [*challenges, *refusal.sip_headers()])
+        transaction.answer(challenge, repeats=False)
         return None
 
-    async def _register(self, request: Request, flow: Flow, transaction: ServerTransaction) -> None:
-        credentials = self._challenge(request, flow, transaction)
-        if credentials is None:
-            return
+    async def _register(
+        self, request: Request, flow: Flow, transaction: ServerTransaction, credentials: Credentials
+    ) -> None:
         began = time.monotonic()
         try:
             question = self._gatekeeper.register(credentials, flow.peer[0])
@@ -279,10 +300,9 @@ class Edge:
             log.warning("address banned", peer=flow.peer[0], seconds=self.bans.seconds_left(flow.peer[0]))
             self.on_ban()
 
-    async def _invite(self, request: Request, flow: Flow, transaction: ServerTransaction) -> None:
-        credentials = self._challenge(request, flow, transaction)
-        if credentials is None:
-            return
+    async def _invite(
+        self, request: Request, flow: Flow, transaction: ServerTransaction, credentials: Credentials
+    ) -> None:
         invite = Invite(credentials, flow.peer[0], request.uri.user or "", request.call_id)
         began = time.monotonic()
         try:
@@ -306,19 +326,20 @@ class Edge:
         own = self._transactions.find(request, "INVITE")
         if own is not None and own.final:
             own.acknowledged()
-        elif dialog := self._dialogs.find(request.call_id):
-            self._relay.request_from_peer(request, dialog.flow)
+        elif (dialog := self._dialogs.find(request.call_id)) and dialog.has(request):
+            self._relay.request_from_peer(request, dialog.flow, dialog)
 
     def _cancel(self, request: Request, flow: Flow) -> None:
-        admission = self._admissions.get(request.call_id)
+        """On the branch of its INVITE (RFC 3261 9.1): a Call-ID alone ends nothing."""
+        invite, admission = self._admissions.get(request.call_id, (None, None))
         dialog = self._dialogs.find(request.call_id)
-        if dialog is not None:
-            self._relay.request_from_peer(request, flow)
-            return
-        phrase = (200, "OK") if admission else (481, "Call/Transaction Does Not Exist")
-        flow.send(bytes(messages.respond(request, *phrase)))
-        if admission:
+        if dialog is not None and not dialog.from_host and messages.is_cancel_of(request, dialog.invite):
+            self._relay.request_from_peer(request, flow, dialog)
+        elif admission is not None and invite is not None and messages.is_cancel_of(request, invite):
+            flow.send(bytes(messages.respond(request, 200, "OK")))
             admission.cancel()
+        else:
+            flow.send(bytes(messages.respond(request, 481, "Call/Transaction Does Not Exist")))
 
     # What comes from our own hosts.
 

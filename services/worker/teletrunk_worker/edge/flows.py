@@ -38,6 +38,11 @@ class Flow(Protocol):
     @property
     def peer(self) -> Address: ...
 
+    @property
+    def closed(self) -> bool:
+        """Whether nothing can be sent on it any more."""
+        ...
+
     def send(self, data: bytes) -> bool:
         """False when the flow is gone."""
         ...
@@ -51,6 +56,7 @@ class UdpFlow:
     endpoint: UdpEndpoint
     peer: Address
     transport: str = "UDP"
+    closed: bool = False
 
     @property
     def token(self) -> str:
@@ -66,6 +72,7 @@ class UdpEndpoint(asyncio.DatagramProtocol):
     def __init__(self, receive: Receiver) -> None:
         self._receive = receive
         self._transport: asyncio.DatagramTransport | None = None
+        self._is_ipv6 = False
 
     @classmethod
     async def bind(cls, host: str, port: int, receive: Receiver) -> UdpEndpoint:
@@ -80,11 +87,12 @@ class UdpEndpoint(asyncio.DatagramProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.DatagramTransport, transport)
+        self._is_ipv6 = transport.get_extra_info("socket").family == socket.AF_INET6
         # The kernel gives what it may: a burst waits there while we are busy.
         transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
 
     def datagram_received(self, data: bytes, addr: Address) -> None:
-        self._receive(data, UdpFlow(self, (addr[0], addr[1])))
+        self._receive(data, UdpFlow(self, (_plain(addr[0]), addr[1])))
 
     def flow(self, peer: Address) -> UdpFlow:
         return UdpFlow(self, peer)
@@ -92,8 +100,11 @@ class UdpEndpoint(asyncio.DatagramProtocol):
     def send(self, data: bytes, peer: Address) -> bool:
         if self._transport is None or self._transport.is_closing():
             return False
-        self._transport.sendto(data, peer)
+        self._transport.sendto(data, (f"::ffff:{peer[0]}", peer[1]) if self._mapped(peer[0]) else peer)
         return True
+
+    def _mapped(self, host: str) -> bool:
+        return self._is_ipv6 and ":" not in host
 
     def close(self) -> None:
         if self._transport is not None:
@@ -109,10 +120,14 @@ class TcpFlow:
         self.token = f"t-{number}"
         self._writer = writer
         peer = writer.get_extra_info("peername")
-        self.peer: Address = (peer[0], peer[1])
+        self.peer: Address = (_plain(peer[0]), peer[1])
+
+    @property
+    def closed(self) -> bool:
+        return self._writer.is_closing()
 
     def send(self, data: bytes) -> bool:
-        if self._writer.is_closing():
+        if self.closed:
             return False
         if self._writer.transport.get_write_buffer_size() > _MOST_UNSENT:
             self._writer.transport.abort()  # it does not read: nothing more can be said to it
@@ -124,15 +139,17 @@ class TcpFlow:
 class TcpListener:
     """Accepts SIP over TCP, frames it by Content-Length (RFC 3261 18.3), and keeps the connections."""
 
-    def __init__(self, receive: Receiver) -> None:
+    def __init__(self, receive: Receiver, on_close: Callable[[], None]) -> None:
         self._receive = receive
+        self._on_close = on_close
         self._numbers = itertools.count(1)
         self._flows: dict[str, TcpFlow] = {}
         self._server: asyncio.Server | None = None
 
     @classmethod
-    async def bind(cls, host: str, port: int, receive: Receiver) -> TcpListener:
-        listener = cls(receive)
+    async def bind(cls, host: str, port: int, receive: Receiver, on_close: Callable[[], None]) -> TcpListener:
+        """`on_close` is called when a connection has ended."""
+        listener = cls(receive, on_close)
         listener._server = await asyncio.start_server(listener._serve, host, port, limit=LARGEST_MESSAGE)
         return listener
 
@@ -157,6 +174,7 @@ class TcpListener:
         finally:
             del self._flows[flow.token]
             writer.transport.abort()
+            self._on_close()
 
     async def close(self) -> None:
         if self._server is not None:
@@ -168,14 +186,22 @@ class TcpListener:
                 await asyncio.wait_for(self._server.wait_closed(), 1)
 
 
+def _plain(host: str) -> str:
+    """An IPv4 address as such, also where an IPv6 socket saw it: bans and trusted networks know it by that name."""
+    return host.removeprefix("::ffff:") if "." in host else host
+
+
 async def _read_message(reader: asyncio.StreamReader) -> bytes | None:
     """The next whole message, a keep-alive, or None at the end of the stream."""
-    first = await asyncio.wait_for(reader.read(1), _IDLE_DEADLINE_S)
+    line_ends = b""
+    while (first := await asyncio.wait_for(reader.read(1), _IDLE_DEADLINE_S)) in (b"\r", b"\n"):
+        line_ends += first  # those before a message are to be ignored (RFC 3261 7.5); two of them ask for an answer
+        if line_ends == b"\r\n\r\n":
+            return line_ends
+        line_ends = line_ends[-3:]
     if not first:
         return None
     async with asyncio.timeout(_HALF_READ_DEADLINE_S):
-        if first == b"\r":
-            return b"\r" + await reader.readexactly(3)
         head = first + await reader.readuntil(b"\r\n\r\n")
         length = _content_length(head)
         if length > LARGEST_MESSAGE:

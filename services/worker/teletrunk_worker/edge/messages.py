@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import re
 import secrets
 from collections.abc import Iterable
 
@@ -12,8 +13,13 @@ from teletrunk.errors import Refusal
 from teletrunk_worker.edge.flows import LARGEST_MESSAGE
 
 _MOST_HEADER_LINES = 200
+_STRAY = re.compile(rb"[\r\n\0]")
 SERVER = "Teletrunk"
 ALLOW = "INVITE, ACK, CANCEL, BYE, OPTIONS, REGISTER, INFO, UPDATE, PRACK"
+
+
+# What is relayed in a dialog.
+IN_DIALOG = frozenset({"INVITE", "ACK", "BYE", "INFO", "UPDATE", "PRACK", "OPTIONS"})
 
 
 class Malformed(ValueError):
@@ -26,11 +32,13 @@ def parse(data: bytes) -> Request | Response:
     if len(data) > LARGEST_MESSAGE or not separator or head.count(b"\r\n") > _MOST_HEADER_LINES:
         raise Malformed("too large or without end of headers")
     head = head.replace(b"\r\n ", b" ").replace(b"\r\n\t", b" ")
+    if _STRAY.search(head.replace(b"\r\n", b"")):  # another parser would see a line of its own there
+        raise Malformed("line ends inside a header")
     try:
         message = Message.parse(head + separator + body)
         # These must be there and make sense before anybody can be answered.
         _ = message.via[0], message.cseq, message.call_id, message.from_address, message.to_address
-    except (ValueError, KeyError, IndexError) as error:
+    except (ValueError, KeyError, IndexError, TypeError) as error:
         raise Malformed(str(error)) from None
     return message
 
@@ -67,11 +75,20 @@ def note_source(request: Request, host: str, port: int) -> None:
     request.via = [Via(top.transport, top.host, top.port, parameters), *rest]
 
 
-def derived_branch(request: Request) -> str:
-    """The branch of our hop: the same for a request, its retransmissions, its CANCEL and its non-2xx ACK."""
-    top = request.via[0]
-    seed = f"{top.parameters.get('branch', '')}|{top.host}|{top.port}|{request.call_id}|{request.cseq.sequence}"
+def derived_branch(message: Request | Response) -> str:
+    """The branch of our hop: the same for a request, its retransmissions, its CANCEL and its non-2xx ACK.
+
+    Of a response whose top Via was ours and is off: the branch that it must have had.
+    """
+    top = message.via[0]
+    seed = f"{top.parameters.get('branch', '')}|{top.host}|{top.port}|{message.call_id}|{message.cseq.sequence}"
     return "z9hG4bK-tt-" + hashlib.sha256(seed.encode()).hexdigest()[:24]
+
+
+def is_cancel_of(cancel: Request, invite: Request) -> bool:
+    """RFC 3261 9.1: the same top Via, and the same number in CSeq."""
+    branches = {request.via[0].parameters.get("branch") for request in (cancel, invite)}
+    return len(branches) == 1 and cancel.cseq.sequence == invite.cseq.sequence
 
 
 def push_via(request: Request, transport: str, host: str, port: int, branch: str, **parameters: str | None) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import secrets
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -48,7 +49,6 @@ class Registrar:
     def __init__(self) -> None:
         self._bindings: dict[str, list[Binding]] = {}
         self._trunk_of: dict[str, str] = {}  # by login: asked for every call
-        self._next_number = 1
         self.changed: Callable[[], None] = lambda: None
 
     def register(self, request: Request, trunk_id: str, login: str, flow: Flow) -> list[Binding]:
@@ -78,7 +78,7 @@ class Registrar:
         rest = [binding for binding in known if binding is not same]
         if seconds:
             # The newest comes first: it is the one that calls are tried on first.
-            binding_id = same.binding_id if same else self._new_id()
+            binding_id = same.binding_id if same else f"b{secrets.token_hex(8)}"
             rest.insert(
                 0,
                 Binding(
@@ -95,10 +95,6 @@ class Registrar:
         self._bindings[trunk_id] = rest[:_MOST_BINDINGS]
         self._trunk_of[login] = trunk_id
 
-    def _new_id(self) -> str:
-        self._next_number += 1
-        return f"b{self._next_number - 1}"
-
     def all(self) -> list[Binding]:
         return [binding for trunk_id in list(self._bindings) for binding in self.bindings(trunk_id)]
 
@@ -107,15 +103,18 @@ class Registrar:
         for binding in bindings:
             self._bindings.setdefault(binding.trunk_id, []).append(binding)
             self._trunk_of[binding.login] = binding.trunk_id
-            self._next_number = max(self._next_number, int(binding.binding_id.removeprefix("b")) + 1)
 
     def knows(self, login: str) -> bool:
         """Whether a PBX is registered with this login."""
         return bool(self.bindings(self._trunk_of.get(login, "")))
 
     def trunk_ids(self) -> list[str]:
-        """The trunks that have a binding."""
-        return sorted({binding.trunk_id for binding in self.all()})
+        """The trunks whose PBX can be reached."""
+        return sorted({binding.trunk_id for binding in self.all() if not binding.flow.closed})
+
+    def reachable(self, trunk_id: str) -> list[Binding]:
+        """Those of the live bindings whose connection is still there, newest first."""
+        return [binding for binding in self.bindings(trunk_id) if not binding.flow.closed]
 
     def bindings(self, trunk_id: str) -> list[Binding]:
         """The trunk's live bindings, newest first."""

@@ -14,15 +14,18 @@ from teletrunk.errors import Refusal
 from teletrunk_worker.edge import messages
 from teletrunk_worker.edge.dialogs import Dialog, Dialogs
 from teletrunk_worker.edge.flows import Flow, UdpEndpoint
-from teletrunk_worker.edge.registrar import Registrar
+from teletrunk_worker.edge.registrar import Binding, Registrar
 
 CALL_HEADER = "X-Teletrunk-Call"
 BINDING_DOMAIN = "binding.teletrunk.invalid"
 
 
-def binding_uri(binding_id: str) -> str:
-    """What a host dials to reach a registered PBX; the edge puts the real contact in its place."""
-    return f"sip:{binding_id}@{BINDING_DOMAIN}"
+def binding_uri(binding: Binding) -> str:
+    """What a host dials to reach a registered PBX; the edge puts the real contact in its place.
+
+    The PBX reads this as the To header, so the user is its own login.
+    """
+    return f"sip:{binding.login}@{binding.binding_id}.{BINDING_DOMAIN}"
 
 
 def leg_header(call_id: str, leg: str) -> str:
@@ -61,17 +64,10 @@ class Relay:
         ]
         self._to_host(forwarded, flow, dialog)
 
-    def request_from_peer(self, request: Request, flow: Flow) -> None:
-        """Anything of a known dialog. The peer may have moved: later requests go where this one came from."""
-        dialog = self._dialogs.find(request.call_id)
-        if dialog is None:
-            return
+    def request_from_peer(self, request: Request, flow: Flow, dialog: Dialog) -> None:
+        """Anything of the dialog. The peer may have moved: later requests go where this one came from."""
         dialog.flow = flow
         forwarded = _copy(request)
-        if request.method == "INVITE" and "tag" not in request.to_address.parameters:
-            forwarded = _copy(dialog.invite)  # a retransmission
-            self.invite_to_host(forwarded, flow, dialog)
-            return
         if request.method == "BYE":
             dialog.finish()
         messages.drop_own_routes(forwarded, self._own)
@@ -103,7 +99,7 @@ class Relay:
 
     def request_from_host(self, request: Request, host: Flow) -> Response | None:
         """Returns the refusal that the host gets when there is no way to the peer."""
-        if request.uri.host == BINDING_DOMAIN:
+        if request.uri.host.endswith(f".{BINDING_DOMAIN}"):
             return self._invite_binding(request, host)
         dialog = self._dialogs.find(request.call_id)
         if dialog is None:
@@ -116,17 +112,19 @@ class Relay:
 
     def _invite_binding(self, request: Request, host: Flow) -> Response | None:
         """A host's INVITE (or its CANCEL, or the ACK of a refusal) to a registered PBX."""
-        binding = self._registrar.find(request.uri.user or "")
+        binding = self._registrar.find(request.uri.host.partition(".")[0])
         dialog = self._dialogs.find(request.call_id)
+        call_id, _, leg = (request.headers.get(CALL_HEADER) or "").partition("/")
         if dialog is None and (binding is None or request.method != "INVITE"):
             return None if request.method == "ACK" else messages.respond(request, 480, "PBX is not registered")
+        if dialog is None and not leg:  # the host calls by itself: whoever made it do so, no call of ours wants it
+            return messages.respond(request, 403, "No call has dialled this")
         branch = messages.derived_branch(request)
         if dialog is not None:
             request.uri, flow = dialog.invite.uri, dialog.flow
         else:
             assert binding is not None
             request.uri, flow = binding.contact.uri, binding.flow
-        call_id, _, leg = (request.headers.get(CALL_HEADER) or "").partition("/")
         request.headers.remove(CALL_HEADER)
         messages.drop_own_routes(request, self._own)
         if request.method == "INVITE":
@@ -150,7 +148,9 @@ class Relay:
         dialog = self._dialogs.find(response.call_id)
         if dialog is None or response.via[0].parameters.get("branch", "").startswith("z9hG4bK-tt-dead"):
             return None
-        messages.pop_via(response)
+        ours = messages.pop_via(response)
+        if ours.parameters.get("branch") != messages.derived_branch(response):
+            return None  # nobody was asked this
         was_pending = dialog.pending
         if dialog.from_host:
             dialog.note_response(response)

@@ -16,7 +16,8 @@ from teletrunk_worker.edge.flows import Flow
 _T1_S = 0.5
 _T2_S = 4.0
 _LIFETIME_S = 64 * _T1_S
-_MOST = 20_000
+_MOST_ASKED = 20_000
+_MOST_UNASKED = 5_000
 
 Key = tuple[str, str, str]
 
@@ -34,12 +35,16 @@ class ServerTransaction:
         self.born = time.monotonic()
         self.final = False
 
-    def answer(self, response: Response) -> None:
-        """Sends `response`, and keeps it for when the request comes again."""
+    def answer(self, response: Response, *, repeats: bool = True) -> None:
+        """Sends `response`, and keeps it for when the request comes again.
+
+        Without `repeats` it is said once to each request: who has not shown a password must not make us send more
+        than they do (RFC 3261 26.3.2.4).
+        """
         self._answer = bytes(response)
         self.repeat()
         self.final = response.code >= 200
-        if self.final and self._repeats:
+        if self.final and self._repeats and repeats:
             self._schedule()
 
     def note(self, response: Response) -> None:
@@ -67,34 +72,48 @@ class ServerTransaction:
 
 
 class ServerTransactions:
-    """The transactions of the last half minute."""
+    """The transactions of the last half minute.
+
+    Those of strangers make room for newer ones: whoever floods the port pushes out answers of their own kind only.
+    """
 
     def __init__(self) -> None:
-        self._all: dict[Key, ServerTransaction] = {}
+        self._asked: dict[Key, ServerTransaction] = {}
+        self._unasked: dict[Key, ServerTransaction] = {}
 
     def find(self, request: Request, method: str | None = None) -> ServerTransaction | None:
-        return self._all.get(_key(request, method or request.method))
+        key = _key(request, method or request.method)
+        return self._asked.get(key) or self._unasked.get(key)
 
     def note(self, response: Response) -> None:
         """An answer that was relayed."""
-        if transaction := self._all.get(_key(response, response.cseq.method)):
+        if transaction := self._asked.get(_key(response, response.cseq.method)):
             transaction.note(response)
 
-    def create(self, request: Request, flow: Flow) -> ServerTransaction | None:
-        """None when there are too many: the request is then dropped, and will come again."""
-        self._forget_old()
-        if len(self._all) >= _MOST:
-            return None
+    def create(self, request: Request, flow: Flow) -> ServerTransaction:
+        _forget_old(self._unasked)
+        if len(self._unasked) >= _MOST_UNASKED:
+            del self._unasked[next(iter(self._unasked))]
         transaction = ServerTransaction(request, flow)
-        self._all[_key(request, request.method)] = transaction
+        self._unasked[_key(request, request.method)] = transaction
         return transaction
 
-    def _forget_old(self) -> None:
-        """Dictionaries keep the order of insertion, so the oldest come first."""
-        limit = time.monotonic() - _LIFETIME_S
-        while self._all and (transaction := self._all[key := next(iter(self._all))]).born <= limit:
-            transaction.acknowledged()
-            del self._all[key]
+    def ask(self, request: Request) -> bool:
+        """The request has shown credentials: its answer is kept for sure. False when there are too many of them."""
+        _forget_old(self._asked)
+        key = _key(request, request.method)
+        if len(self._asked) >= _MOST_ASKED or key not in self._unasked:
+            return False
+        self._asked[key] = self._unasked.pop(key)
+        return True
+
+
+def _forget_old(transactions: dict[Key, ServerTransaction]) -> None:
+    """Dictionaries keep the order of insertion, so the oldest come first."""
+    limit = time.monotonic() - _LIFETIME_S
+    while transactions and (transaction := transactions[key := next(iter(transactions))]).born <= limit:
+        transaction.acknowledged()
+        del transactions[key]
 
 
 def _key(message: Request | Response, method: str) -> Key:

@@ -10,6 +10,8 @@ Commands (control to host)             Events (host to control)
   ring, answer, hangup {call, ...}       progress {call, status}
   dial {call, uri, caller, ...}          answered {call, codec}
                                          ended {call, status, phrase, by_us, stats}
+                                         silent {call}: no RTP for long
+                                         occupied {places}: also by dialogs that are still ending
 """
 
 from __future__ import annotations
@@ -24,12 +26,14 @@ import socket
 import sys
 import threading
 import time
+from pathlib import Path
 
 import pjsua2 as pj
 from teletrunk.native_thread import keep_thread_state
 
 from teletrunk_worker.legs.playout import Playout
 from teletrunk_worker.legs.ring import SIP_FRAME_MS, TELEGRAM_FRAME_MS, RingPair
+from teletrunk_worker.legs.silence import Silence
 from teletrunk_worker.legs.wire import Message, PeerGone, Wire
 
 CALL_HEADER = "X-Teletrunk-Call"
@@ -40,12 +44,19 @@ _KEEP_ALIVE = b"\r\n\r\n"  # RFC 5626 3.5.1: pjsip swallows it
 _CALL_HEADER_PATTERN = re.compile(rf"^{CALL_HEADER}:\s*(\S+)\s*$", re.MULTILINE | re.IGNORECASE)
 _PRIORITIES = {"PCMA/8000/1": 252, "PCMU/8000/1": 251, "G722/16000/1": 250}
 _BeginEnd = ctypes.c_size_t * 2
+_pjsua = ctypes.CDLL(str(next(Path(pj.__file__).parent.glob("_pjsua2*.so"))))  # the library that is loaded already
+_pjsua.pjsua_call_get_count.restype = ctypes.c_uint
 
 
 def _vector(vector: object) -> tuple[int, int]:
     """Address and length of a SWIG `std::vector<unsigned char>`, which this release cannot copy in bulk."""
     begin, end = _BeginEnd.from_address(int(vector.this))  # type: ignore[attr-defined]
     return begin, end - begin
+
+
+def _occupied_places() -> int:
+    """Calls that pjsua counts, those too whose hang-up nobody has answered yet: up to 32 s. pjsua2 does not show it."""
+    return int(_pjsua.pjsua_call_get_count())
 
 
 class SoundPort(pj.AudioMediaPort):  # type: ignore[misc]
@@ -102,6 +113,14 @@ class HostCall(pj.Call):  # type: ignore[misc]
         self.stats: Message = {}
         self.answered = False
         self.hung_up_by_us = False
+        self.on_hold = False
+        self._silence = Silence(time.monotonic())
+
+    def onCallTransferRequest(self, prm: pj.OnCallTransferRequestParam) -> None:
+        prm.statusCode = pj.PJSIP_SC_DECLINE  # pjsua would call whoever is named
+
+    def onCallReplaceRequest(self, prm: pj.OnCallReplaceRequestParam) -> None:
+        prm.statusCode = pj.PJSIP_SC_DECLINE
 
     def onCallState(self, prm: pj.OnCallStateParam) -> None:
         info = self.getInfo()
@@ -116,15 +135,23 @@ class HostCall(pj.Call):  # type: ignore[misc]
 
     def onCallMediaState(self, prm: pj.OnCallMediaStateParam) -> None:
         info = self.getInfo()  # kept: its members are freed with it
+        self.on_hold = True
         for index, media in enumerate(info.media):
             if media.type == pj.PJMEDIA_TYPE_AUDIO and media.status in (
                 pj.PJSUA_CALL_MEDIA_ACTIVE,
                 pj.PJSUA_CALL_MEDIA_REMOTE_HOLD,
             ):
+                self.on_hold = media.status == pj.PJSUA_CALL_MEDIA_REMOTE_HOLD
                 sound = self.getAudioMedia(index)
                 self.port.startTransmit(sound)
                 sound.startTransmit(self.port)
                 return
+
+    @property
+    def silent(self) -> bool:
+        """Whether the phone, which should speak, has not been heard for long."""
+        received = int(self.stats.get("rtp_received", 0))
+        return self._silence.too_long(received, time.monotonic(), on_hold=self.on_hold)
 
     def measure(self) -> None:
         """Notes the stream's figures while it lives: they are gone once the call is."""
@@ -207,6 +234,7 @@ class SipHost:
         self._account: HostAccount | None = None
         self._waker = Waker(wire)
         self._measured_at = 0.0
+        self._occupied = 0
         self.calls: dict[str, HostCall] = {}
         self.ended_calls: list[HostCall] = []
         self.orphans: list[HostCall] = []
@@ -339,6 +367,9 @@ class SipHost:
             self._hang_up_everything()
 
     def _tidy(self) -> None:
+        if self._occupied != (occupied := _occupied_places()):
+            self._occupied = occupied
+            self.tell(event="occupied", places=occupied)
         ended, self.ended_calls = self.ended_calls, []
         for call in ended:
             call.port.clear()
@@ -352,8 +383,10 @@ class SipHost:
             return
         self._measured_at = now
         for call in self.calls.values():
-            if call.answered:
+            if call.answered and not call.hung_up_by_us:
                 call.measure()
+                if call.silent:
+                    self.tell(event="silent", call=call.call_id)
 
     def _hang_up_everything(self) -> None:
         """Control died: no call can be steered any more. Say BYE and leave."""

@@ -24,6 +24,7 @@ log = structlog.get_logger()
 
 _READY_DEADLINE_S = 15.0
 _STOP_DEADLINE_S = 2.0
+_RETRY_S = 1.0
 _SHORT_LIFE_S = 10.0
 _SPARE_PLACES = 4
 
@@ -43,20 +44,28 @@ class Host:
     port: int = 0
     rate: int = 8000
     born: float = field(default_factory=time.monotonic)
+    occupied: int = 0  # by its own count: a call whose end nobody has acknowledged keeps its place for a while
     listeners: dict[str, Listener] = field(default_factory=dict)
     ready: asyncio.Event = field(default_factory=asyncio.Event)
 
     @property
     def free(self) -> int:
-        return self.capacity - len(self.listeners)
+        return self.capacity - max(len(self.listeners), self.occupied)
 
     def send(self, message: Message, descriptor: int | None = None) -> None:
         """A host that cannot be reached is dead or stuck; either way it is killed, and its death is the answer."""
         try:
             self.wire.send(message, descriptor)
         except PeerGone:
-            with contextlib.suppress(ProcessLookupError):
-                self.process.kill()
+            self.kill()
+
+    def kill(self) -> None:
+        with contextlib.suppress(ProcessLookupError):
+            self.process.kill()
+
+    def kill_unready(self) -> None:
+        if not self.ready.is_set():
+            self.kill()
 
 
 class HostPool:
@@ -112,8 +121,7 @@ class HostPool:
         if self._tasks:
             await asyncio.wait(self._tasks, timeout=_STOP_DEADLINE_S)
         for host in list(self._hosts.values()):
-            with contextlib.suppress(ProcessLookupError):
-                host.process.kill()
+            host.kill()
         for task in list(self._tasks):
             task.cancel()
 
@@ -137,23 +145,40 @@ class HostPool:
     async def _run(self, index: int, pause: float) -> None:
         """The owner task of one host, from its start to its death."""
         await asyncio.sleep(pause)
-        wire, theirs = Wire.pair()
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", self._module, str(theirs.fileno()), pass_fds=[theirs.fileno()], start_new_session=True
-        )
-        theirs.close()
-        host = self._hosts[index] = Host(self._kind, index, wire, process)
-        loop = asyncio.get_running_loop()
+        try:
+            host = self._hosts[index] = await self._born(index)
+        except OSError as error:  # no memory, no descriptors, no processes: later there may be
+            log.error("host cannot be started", kind=self._kind, error=str(error))
+            self._starting.discard(index)
+            self._spawn(pause=_RETRY_S)
+            return
+        loop, wire, process = asyncio.get_running_loop(), host.wire, host.process
         loop.add_reader(wire.socket.fileno(), self._on_readable, host)
+        deadline = loop.call_later(_READY_DEADLINE_S, host.kill_unready)
         try:
             if (command := self._configure(index)) is not None:
                 host.send(command)
             await process.wait()
         finally:
+            deadline.cancel()
             with contextlib.suppress(ValueError, OSError):
                 loop.remove_reader(wire.socket.fileno())
             wire.close()
             self._bury(host)
+
+    async def _born(self, index: int) -> Host:
+        wire, theirs = Wire.pair()
+        descriptor = theirs.fileno()
+        try:
+            process = await asyncio.create_subprocess_exec(
+                sys.executable, "-m", self._module, str(descriptor), pass_fds=[descriptor], start_new_session=True
+            )
+        except OSError:
+            wire.close()
+            raise
+        finally:
+            theirs.close()
+        return Host(self._kind, index, wire, process)
 
     def _bury(self, host: Host) -> None:
         self._hosts.pop(host.index, None)
@@ -185,5 +210,10 @@ class HostPool:
             self._starting.discard(host.index)
             self._changed.set()
             log.info("host ready", kind=self._kind, pid=host.process.pid, capacity=host.capacity)
+        elif message["event"] == "occupied":
+            host.occupied = message["places"]
+            self._changed.set()
         elif listener := host.listeners.get(message.get("call", "")):
             listener(message)
+        elif message["event"] == "incoming":  # too late, or by a name that nobody gave: it would ring for ever
+            host.send({"command": "hangup", "call": message["call"], "status": 503, "phrase": "", "headers": []})

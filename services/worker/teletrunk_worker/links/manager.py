@@ -35,6 +35,7 @@ class ManagerLink:
         self._hello = hello
         self._spool = spool
         self._spooled = asyncio.Event()
+        self._unspooled: list[call_pb2.CallRecord] = []
         self._news = asyncio.Event()
         self.on_config: Callable[[pb.WorkerConfig], None] = lambda config: None
         self.load: Callable[[], pb.Heartbeat] = pb.Heartbeat
@@ -94,12 +95,13 @@ class ManagerLink:
     async def _ask(self, question: Callable[[], Awaitable[Answer]]) -> Answer:
         """Asks another Manager, if there is one, when this one is not there. It may be asked twice: questions change
         nothing but a call's line, and that is taken by the call's id."""
+        asked = self.way.address
         try:
             return await question()
         except grpc.aio.AioRpcError as error:
             if error.code() not in _GONE or rpc.refusal_of(error) is not None or not self.way.has_others:
                 return _refused(error)
-            self.way.turn_away()
+            self.way.turn_away(asked)
             if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:  # the PBX has waited long enough
                 return _refused(error)
         try:
@@ -114,8 +116,12 @@ class ManagerLink:
         self._spool.note(record)
 
     def report(self, record: call_pb2.CallRecord) -> None:
-        """Puts the record on disk first, so that no outage loses it."""
-        self._spool.end(record)
+        """Puts the record on disk first, so that no outage loses it. A disk that is full holds no call up."""
+        try:
+            self._spool.end(record)
+        except OSError as error:
+            self._unspooled.append(record)
+            log.error("a call's record waits in memory", call_id=record.call_id, error=str(error))
         self._spooled.set()
 
     async def deliver_records(self) -> None:
@@ -132,13 +138,15 @@ class ManagerLink:
                 await self._deliver()
 
     async def _deliver(self) -> None:
-        for record in self._spool.waiting():
+        for record in [*self._unspooled, *self._spool.waiting()]:
             try:
                 await self.way.stub.ReportCall(pb.ReportCallRequest(record=record), timeout=rpc.DEADLINE_S)
             except grpc.aio.AioRpcError as error:
                 log.warning("record waits", call_id=record.call_id, status=error.code().name)
                 return  # the next sign of the Manager's life tries again
             self._spool.delivered(record)
+            if record in self._unspooled:
+                self._unspooled.remove(record)
 
 
 def _refused(error: grpc.aio.AioRpcError) -> NoReturn:

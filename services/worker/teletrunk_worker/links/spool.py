@@ -26,24 +26,28 @@ class Spool:
         self._open.mkdir(parents=True, exist_ok=True)
 
     def note(self, record: call_pb2.CallRecord) -> None:
-        """Keeps what is known of a call that is still going on."""
-        _write(self._open / f"{record.call_id}.json", record)
+        """Keeps what is known of a call that is still going on. A full disk must not end it."""
+        try:
+            _write(self._open / f"{record.call_id}.json", record)
+        except OSError as error:
+            log.error("a call's progress is not on disk", call_id=record.call_id, error=str(error))
 
     def end(self, record: call_pb2.CallRecord) -> None:
-        """Keeps a finished record until it is delivered."""
-        _write(self._ended / f"{record.call_id}.json", record)
+        """Keeps a finished record until it is delivered. Raises OSError when the disk does not take it."""
+        _write(self._ended / f"{record.call_id}.json", record, sync=True)
         (self._open / f"{record.call_id}.json").unlink(missing_ok=True)
 
     def touch(self) -> None:
         """The open calls are up now: were we killed, they lasted until here."""
         for path in self._open.glob("*.json"):
-            with contextlib.suppress(FileNotFoundError):
+            with contextlib.suppress(OSError):
                 os.utime(path)
 
     def recover(self) -> None:
         """At the start: calls that a predecessor was killed in have ended with it."""
         for path in self._open.glob("*.json"):
-            record = _read(path)
+            if (record := _read(path)) is None:
+                continue
             record.ended_at = path.stat().st_mtime
             record.ended_by, record.error_id = "gateway", "worker-restarting"
             log.warning("call ended with a killed worker", call_id=record.call_id)
@@ -52,7 +56,8 @@ class Spool:
     def waiting(self) -> Iterator[call_pb2.CallRecord]:
         """The finished records, oldest call first."""
         for path in sorted(self._ended.glob("*.json")):
-            yield _read(path)
+            if (record := _read(path)) is not None:
+                yield record
 
     @property
     def count(self) -> int:
@@ -63,11 +68,23 @@ class Spool:
         (self._ended / f"{record.call_id}.json").unlink(missing_ok=True)
 
 
-def _write(path: Path, record: call_pb2.CallRecord) -> None:
+def _write(path: Path, record: call_pb2.CallRecord, *, sync: bool = False) -> None:
     unfinished = path.with_suffix(".part")
-    unfinished.write_text(json.dumps(json_format.MessageToDict(record)))
+    with unfinished.open("w") as file:
+        json.dump(json_format.MessageToDict(record), file)
+        if sync:
+            file.flush()
+            os.fsync(file.fileno())
     unfinished.rename(path)
 
 
-def _read(path: Path) -> call_pb2.CallRecord:
-    return json_format.ParseDict(json.loads(path.read_text()), call_pb2.CallRecord())
+def _read(path: Path) -> call_pb2.CallRecord | None:
+    """None for a file that makes no sense: it is put aside, and keeps nobody else waiting."""
+    try:
+        known = json.loads(path.read_text())
+        return json_format.ParseDict(known, call_pb2.CallRecord(), ignore_unknown_fields=True)
+    except (OSError, ValueError, json_format.ParseError) as error:
+        log.error("a call's record cannot be read", file=path.name, error=str(error))
+        with contextlib.suppress(OSError):
+            path.rename(path.with_suffix(".bad"))
+        return None

@@ -127,13 +127,20 @@ class StorageLinks:
             self._channels[address] = rpc.dial(address, self._security, Identity("storage", session.storage_id))
         return Stub(self._channels[address])
 
+    def _arrived(self, incoming: pb.IncomingCall) -> None:
+        """One call that cannot be begun (no memory, no descriptors) must not end the watch for the others."""
+        try:
+            self.on_incoming(incoming)
+        except Exception:
+            log.exception("an incoming call could not be begun", session=incoming.session_id)
+
     async def _watch(self, session: manager_pb2.SessionAssignment, session_ids: list[str]) -> None:
         while True:
             try:
                 request = pb.WatchRequest(session_ids=session_ids)
                 async for response in self._stub(session).Watch(request, wait_for_ready=True):
                     if response.WhichOneof("kind") == "incoming":
-                        self.on_incoming(response.incoming)
+                        self._arrived(response.incoming)
             except grpc.aio.AioRpcError as error:
                 log.warning("storage watch broke", address=session.storage_address, status=error.code().name)
             await asyncio.sleep(random.uniform(0.2, 1.0))

@@ -1,0 +1,18 @@
+"""Notices a phone that is gone without a word: no BYE comes, and no sound either."""
+
+from __future__ import annotations
+
+LONGEST_S = 60.0  # many PBXs send nothing for seconds, none does so for a minute without having put the call on hold
+
+
+class Silence:
+    """Watches one call's count of received RTP packets. Times are seconds of one monotonic clock."""
+
+    def __init__(self, now: float) -> None:
+        self._received = 0
+        self._heard_at = now
+
+    def too_long(self, received: int, now: float, *, on_hold: bool) -> bool:
+        if on_hold or received != self._received:
+            self._received, self._heard_at = received, now
+        return now - self._heard_at > LONGEST_S
