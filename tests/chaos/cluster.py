@@ -255,7 +255,7 @@ class Cluster:
         """Calls that a Worker has begun and that have no record, once there was time to deliver it."""
         deadline = time.monotonic() + 30
         while True:
-            missing = self._begun() - await self._recorded()
+            missing = self._begun() - await self.recorded()
             if not missing or time.monotonic() > deadline:
                 return missing
             await asyncio.sleep(0.5)
@@ -270,7 +270,7 @@ class Cluster:
                         begun.add(said["call_id"])
         return begun
 
-    async def _recorded(self) -> set[str]:
+    async def recorded(self) -> set[str]:
         found: set[str] = set()
         while True:
             page = admin_pb2.ListCallsRequest(limit=500, older_than=min(found, default=""))

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import random
 import sys
@@ -15,7 +16,8 @@ from pathlib import Path
 import pytest
 import pytest_asyncio
 
-from tests.chaos.cluster import Cluster
+from tests import sip_wire
+from tests.chaos.cluster import ACCOUNTS, FRIEND, Cluster
 from tests.servers import Postgres, Redis
 
 ROUNDS = int(os.environ.get("TELETRUNK_CHAOS_ROUNDS", "1"))
@@ -39,6 +41,30 @@ async def cluster(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Clu
         await cluster.stop()
         redis.stop()
         postgres.close()
+
+
+async def test_a_telegram_call_is_one_workers_whoever_is_registered_where(cluster: Cluster) -> None:
+    """The PBX is registered at both Workers: both hear of the call, one takes it, and there is one record."""
+    assert await cluster.missing_records() == set()
+    before = await cluster.recorded()
+    async with contextlib.AsyncExitStack() as stack:
+        pbxs = [await stack.enter_async_context(sip_wire.udp(("127.0.0.1", port))) for port in cluster.sip_ports]
+        for pbx in pbxs:
+            assert (await pbx.register(*cluster.trunks[0])).final.code == 200
+        await cluster.friends.tell("call", phone=FRIEND, to=ACCOUNTS[0])
+        rung = [asyncio.ensure_future(pbx.next_request("INVITE")) for pbx in pbxs]
+        async with asyncio.timeout(10):
+            await asyncio.wait(rung, return_when=asyncio.FIRST_COMPLETED)
+        number = next(number for number, task in enumerate(rung) if task.done())
+        pbxs[number].answer(rung[number].result(), 486, "Busy Here")
+        await cluster.friends.wait("ended", phone=FRIEND)
+        async with asyncio.timeout(20):
+            while not await cluster.recorded() - before:
+                await asyncio.sleep(0.1)
+        assert not rung[1 - number].done()
+        rung[1 - number].cancel()
+    assert await cluster.lines_at_rest() == 0
+    assert len(await cluster.recorded() - before) == 1
 
 
 @pytest.mark.parametrize("number", range(ROUNDS))

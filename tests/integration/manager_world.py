@@ -6,6 +6,7 @@ import asyncio
 from pathlib import Path
 
 from teletrunk.v1 import admin_pb2 as admin
+from teletrunk.v1 import call_pb2
 from teletrunk.v1 import manager_pb2 as pb
 
 from tests.integration.manager_process import (
@@ -68,6 +69,13 @@ class World:
         digest = answered(login, password, algorithm=algorithm)
         answer: pb.RegisterResponse = await self.wire.manager.Register(pb.RegisterRequest(digest=digest))
         return answer
+
+    async def rings(self, session_id: str) -> list[str]:
+        """The logins of the trunks that a Telegram call to this session is offered."""
+        caller = call_pb2.Peer(user_id=4711, first_name="Caller")
+        request = pb.RouteIncomingRequest(call_id="in", session_id=session_id, caller=caller)
+        answer = await self.wire.manager.RouteIncoming(request)
+        return [target.login for tier in answer.tiers for target in tier.targets]
 
     async def route(
         self, login: str, password: str, called: str = "+491700000001", *, call_id: str = "c", worker_id: str = ""

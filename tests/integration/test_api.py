@@ -76,9 +76,17 @@ async def test_roles(api: Api) -> None:
     await api.token("ann", "administrator")
     assert (await api.ask("GET", "/v1/accounts", who="nonsense"))[0] == 401
     assert await api.ask("GET", "/v1/accounts", who="eve") == (200, {"accounts": []})
-    status, problem = await api.ask("POST", "/v1/subscriptions", who="eve", body={"name": "p"})
+    status, problem = await api.ask("POST", "/v1/trunks", who="eve", body={"account": "@x"})
     assert (status, problem["error"]) == (403, "eve is viewer, and this is for administrators")
-    assert (await api.ask("POST", "/v1/subscriptions", who="ann", body={"name": "p"}))[0] == 200
+    assert (await api.ask("POST", "/v1/trunks", who="ann", body={"account": "@x"}))[0] == 404
+    for verb, path, body in (  # plans are what administrators are held to
+        ("POST", "/v1/subscriptions", {"name": "p"}),
+        ("PUT", "/v1/subscriptions/p", {}),
+        ("DELETE", "/v1/subscriptions/p", None),
+        ("PUT", "/v1/accounts/@x/subscription", {}),
+    ):
+        assert (await api.ask(verb, path, who="ann", body=body))[0] == 403
+    assert (await api.ask("POST", "/v1/subscriptions", body={"name": "p"}))[0] == 200
     assert (await api.ask("GET", "/v1/tokens", who="ann"))[0] == 403
     listed = (await api.ask("GET", "/v1/tokens"))[1]
     assert [token["name"] for token in listed["tokens"]] == ["ann", "eve", "root"]
@@ -120,7 +128,7 @@ async def test_mistakes_are_told_as_they_are(api: Api) -> None:
 async def test_whose_session_it_is(api: Api) -> None:
     """Row 11: an administrator uses what is theirs or shared with them, and no longer when that is taken back."""
     world = api.world
-    for name in ("ann", "bob"):
+    for name in ("ann", "bob", "carl"):
         await api.token(name, "administrator")
     started = (await api.ask("POST", "/v1/sign-ins", who="ann", body={"phone": "+491711234567"}))[1]
     path = f"/v1/sign-ins/{started['sign_in_id']}/code"
@@ -137,7 +145,15 @@ async def test_whose_session_it_is(api: Api) -> None:
     assert (await api.ask("GET", "/v1/trunks", who="ann"))[1]["trunks"] == [], "each their own"
     assert (await api.ask("PUT", "/v1/accounts/@ann/owner", who="bob", body={"administrator": "bob"}))[0] == 400
     await world.register("bobs", made["password"])
+    assert await world.rings(account["session_id"]) == ["bobs"]
+    record = call_pb2.CallRecord(call_id="c1", account_id=account["account_id"], invited_at=1.0, worker_id="w")
+    await world.wire.manager.ReportCall(pb.ReportCallRequest(record=record))
+    for who, calls in (("ann", 1), ("bob", 1), ("carl", 0)):
+        assert len((await api.ask("GET", "/v1/calls", who=who))[1]["calls"]) == calls
+        assert (await api.ask("GET", "/v1/calls/c1", who=who))[0] == (200 if calls else 404)
+    assert (await api.ask("PUT", "/v1/accounts/@ann/workers", who="bob", body={"worker_ids": ["w9"]}))[0] == 400
     assert (await api.ask("DELETE", shared, who="ann"))[0] == 200
+    assert await world.rings(account["session_id"]) == [], "who may not use the account is not rung for it"
     withdrawn = ("session-access-revoked", "its owner has withdrawn it")
     assert await refusal(world.register("bobs", made["password"])) == withdrawn
     assert await refusal(world.route("bobs", made["password"])) == withdrawn
@@ -146,7 +162,7 @@ async def test_whose_session_it_is(api: Api) -> None:
 
 
 async def test_every_change_is_written_down(api: Api) -> None:
-    await api.token("ann", "administrator")
+    await api.token("ann", "owner")
     await api.ask("POST", "/v1/subscriptions", who="ann", body={"name": "p", "limits": {"lines": 2}})
     await api.ask("PUT", "/v1/subscriptions/p", who="root", body={"limits": {"lines": 5}})
     await api.ask("DELETE", "/v1/subscriptions/p", who="ann")
@@ -155,6 +171,16 @@ async def test_every_change_is_written_down(api: Api) -> None:
     assert [c["action"] for c in (removed, changed, added)] == ["delete", "update", "insert"]
     assert (json.loads(changed["before"]), json.loads(changed["after"])) == ({"lines": 2}, {"lines": 5})
     assert json.loads(token["after"])["secret_hash"] == "(secret)"
+    # What goes with an account is written down too.
+    await api.world.add_account()
+    trunk = (await api.ask("POST", "/v1/trunks", body={"account": "@ann", "login": "office"}))[1]["trunk"]
+    await api.ask("PUT", "/v1/trunks/office/trusted", body={"addresses": ["192.0.2.0/24"]})
+    await api.ask("PUT", "/v1/accounts/@ann/workers", body={"worker_ids": ["w1"]})
+    assert (await api.ask("DELETE", "/v1/accounts/@ann"))[0] == 200
+    gone = [c for c in (await api.ask("GET", "/v1/changes"))[1]["changes"] if c["action"] == "delete"]
+    assert {c["kind"] for c in gone} >= {"accounts", "trunks", "trusted_addresses", "assignments"}
+    assert next(c for c in gone if c["kind"] == "trunks")["key"] == trunk["trunk_id"]
+    assert (await api.ask("POST", "/v1/tokens", body={"name": "command", "role": "viewer"}))[0] == 400
 
 
 async def test_calls_are_exported_and_paged(api: Api) -> None:
@@ -247,7 +273,8 @@ async def test_a_webhook_hears_of_a_call_once_it_listens(api: Api) -> None:
     server = await asyncio.start_server(ear.serve, "127.0.0.1", 0)
     port = server.sockets[0].getsockname()[1]
     made = (await api.ask("POST", "/v1/webhooks", body={"url": f"http://127.0.0.1:{port}/hook"}))[1]
-    assert (await api.ask("POST", "/v1/webhooks", body={"url": "ftp://x"}))[0] == 400
+    for wrong in ("ftp://x", "http://host:99x/", "http://[::1", "http://", "https:///x"):
+        assert (await api.ask("POST", "/v1/webhooks", body={"url": wrong}))[0] == 400
     step = call_pb2.CallStep(at=1.0, source="pbx", target="worker", text="INVITE")
     record = call_pb2.CallRecord(call_id="c1", caller="office", steps=[step])
     for _ in range(2):

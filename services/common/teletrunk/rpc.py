@@ -21,7 +21,7 @@ from teletrunk.security import TOKEN_KEY, Gate, Rights, Security
 
 DEADLINE_S: Final = 5.0
 _DOMAIN = "teletrunk"
-_LARGEST_MESSAGE = 1 << 20
+_LARGEST_MESSAGE = 4 << 20
 _OPTIONS: Final = (
     ("grpc.max_receive_message_length", _LARGEST_MESSAGE),
     # A peer that is stopped or cut off answers no ping: the stream then breaks within seconds.

@@ -68,7 +68,7 @@ async def _serve(settings: ManagerSettings, database: Database) -> None:
     await fleet.refresh()
     seal = _seal(settings)
     webhooks = Webhooks(database, seal)
-    administrators = Administrators(database)
+    administrators = Administrators(database, configurations)
     trunks = Trunks(database, live, configurations, seal)
     accounts = Accounts(database, live, configurations, Storages(live, security))
     attachments = Attachments(database, live, state, configurations, bans)

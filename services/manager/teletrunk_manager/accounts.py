@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import secrets
 from collections.abc import Sequence
+from typing import Any
 
 import sqlalchemy as sa
 import structlog
@@ -13,7 +14,7 @@ from teletrunk.v1 import manager_pb2
 from teletrunk.v1 import session_store_pb2 as store
 
 from teletrunk_manager.configurations import Configurations
-from teletrunk_manager.db.audit import asker
+from teletrunk_manager.db.audit import asker, delete_whole
 from teletrunk_manager.db.database import Database, page_size
 from teletrunk_manager.db.tables import Account, Share, Trunk
 from teletrunk_manager.domain.phones import e164
@@ -94,9 +95,7 @@ class Accounts:
     async def page(self, after: str = "", limit: int = 0) -> list[pb.Account]:
         """Those that the asker may see, by id, from the one behind `after` on."""
         query = sa.select(Account).where(Account.account_id > after).order_by(Account.account_id)
-        if asker():
-            shared = sa.select(Share.account_id).where(Share.administrator == asker())
-            query = query.where(sa.or_(Account.owner == asker(), Account.account_id.in_(shared)))
+        query = query.where(visible(Account.account_id))
         async with self._database.transaction(reading=True) as session:
             return await self._messages(session, (await session.scalars(query.limit(page_size(limit)))).all())
 
@@ -126,7 +125,7 @@ class Accounts:
         place = self._live.place(account.session_id, account.storage_id)
         await self._end_session(place.service_id if place else account.storage_id, account.session_id)
         async with self._database.transaction() as session:
-            await session.delete(await find_account(session, account.account_id))
+            await delete_whole(session, await find_account(session, account.account_id))
         self._configurations.changed()
 
     async def _end_session(self, storage_id: str, session_id: str) -> None:
@@ -175,6 +174,15 @@ async def find_account(session: AsyncSession, text: str) -> Account:
         if found is not None and await may_use(session, asker(), found):
             return found
     raise Unknown(f"there is no account {text}: teletrunk account list shows them")
+
+
+def visible(account_id: Any) -> sa.ColumnElement[bool]:
+    """The accounts that the asker may see: its own and those shared with it."""
+    if not asker():
+        return sa.true()
+    own = sa.select(Account.account_id).where(Account.owner == asker())
+    shared = sa.select(Share.account_id).where(Share.administrator == asker())
+    return sa.or_(account_id.in_(own), account_id.in_(shared))
 
 
 async def may_use(session: AsyncSession, administrator: str, account: Account) -> bool:

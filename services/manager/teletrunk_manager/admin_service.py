@@ -8,7 +8,7 @@ import sqlalchemy as sa
 from teletrunk.v1 import admin_pb2 as pb
 from teletrunk.v1 import admin_pb2_grpc, call_pb2, manager_pb2
 
-from teletrunk_manager.accounts import Accounts
+from teletrunk_manager.accounts import Accounts, visible
 from teletrunk_manager.administrators import Administrators
 from teletrunk_manager.db.database import Database
 from teletrunk_manager.db.tables import Call, Service
@@ -118,7 +118,7 @@ class AdminService(admin_pb2_grpc.AdminServiceServicer):
     async def ListCalls(self, request: pb.ListCallsRequest, context: Any) -> pb.ListCallsResponse:
         limit = min(request.limit or _USUAL_CALLS, _MOST_CALLS)
         async with self._database.transaction() as session:
-            query = _newest_calls().limit(limit)
+            query = _newest_calls().where(visible(Call.account_id)).limit(limit)
             if request.older_than:
                 query = query.where(Call.call_id < request.older_than)
             if request.since:
@@ -134,12 +134,12 @@ class AdminService(admin_pb2_grpc.AdminServiceServicer):
     @explaining
     async def GetCall(self, request: pb.GetCallRequest, context: Any) -> pb.GetCallResponse:
         wanted = request.call_id
-        query = _newest_calls().add_columns(Call.call_id).limit(2)
+        query = _newest_calls().where(visible(Call.account_id)).add_columns(Call.call_id).limit(2)
         if wanted != "last":
             query = query.where(Call.call_id.startswith(wanted, autoescape=True))
         async with self._database.transaction() as session:
             found = {row.call_id: row.record for row in await session.execute(query)}
-            if whole := await session.get(Call, wanted):
+            if (whole := (await session.execute(query.where(Call.call_id == wanted))).first()) is not None:
                 found = {wanted: whole.record}
         if not found:
             text = "there are no calls yet" if wanted in ("", "last") else f"there is no call {wanted}"

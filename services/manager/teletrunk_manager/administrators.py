@@ -12,6 +12,8 @@ from teletrunk.rest import Role
 from teletrunk.v1 import admin_pb2 as pb
 
 from teletrunk_manager.accounts import find_account, require_owner
+from teletrunk_manager.configurations import Configurations
+from teletrunk_manager.db.audit import NOBODY
 from teletrunk_manager.db.database import Database
 from teletrunk_manager.db.tables import ApiToken, Change, Share
 from teletrunk_manager.domain.logins import is_login
@@ -22,14 +24,15 @@ _MOST_CHANGES = 500
 
 
 class Administrators:
-    def __init__(self, database: Database) -> None:
+    def __init__(self, database: Database, configurations: Configurations) -> None:
         self._database = database
+        self._configurations = configurations
 
     # Tokens.
 
     async def add_token(self, name: str, role: str) -> pb.AddTokenResponse:
         """Raises `Mistake`. The secret is in this answer and in no other."""
-        if not is_login(name):
+        if not is_login(name) or name == NOBODY:
             raise Mistake(f"{name!r} is not a name: use up to 64 letters, digits and . _ + -")
         if role not in Role.__members__:
             raise Mistake(f"there is no role {role}: use {', '.join(Role.__members__)}")
@@ -74,6 +77,7 @@ class Administrators:
                 raise Unknown(f"{account} is not shared with {administrator}")
             elif not on and row is not None:
                 await session.delete(row)
+        self._configurations.changed()
 
     async def transfer(self, account: str, administrator: str) -> None:
         """Another owner from now on; who had it before needs a share. Raises `Unknown`."""
@@ -83,6 +87,7 @@ class Administrators:
             if administrator:
                 await _require_administrator(session, administrator)
             found.owner = administrator
+        self._configurations.changed()
 
     async def changes(self, limit: int, older_than: int) -> list[pb.Change]:
         query = sa.select(Change).order_by(Change.number.desc()).limit(min(limit or _USUAL_CHANGES, _MOST_CHANGES))

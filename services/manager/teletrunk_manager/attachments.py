@@ -16,6 +16,7 @@ from teletrunk.v1 import manager_pb2 as pb
 
 from teletrunk_manager.bans import BanList
 from teletrunk_manager.configurations import Configurations
+from teletrunk_manager.db.audit import asked_by_service
 from teletrunk_manager.db.database import Database
 from teletrunk_manager.db.tables import Service
 from teletrunk_manager.live import Attached, Live
@@ -48,32 +49,37 @@ class Attachments:
         self, requests: AsyncIterator[pb.AttachRequest], identity: Identity | None
     ) -> AsyncIterator[pb.AttachResponse]:
         """One stream from its hello to its end. Raises `Mistake` for a hello that is none, and `Refusal`."""
-        service = await self._welcome(requests, identity)
-        reader = asyncio.get_running_loop().create_task(self._read(service, requests))
+        service = await self._introduced(requests, identity)
+        reader: asyncio.Task[None] | None = None
         try:
+            await self._welcome(service)
+            reader = asyncio.get_running_loop().create_task(self._read(service, requests))
             while (response := await service.outbox.get()) is not None:
                 yield response
         finally:
-            reader.cancel()
+            if reader is not None:
+                reader.cancel()
             if self._live.detach(service):
                 await self._farewell(service)
 
-    async def _welcome(self, requests: AsyncIterator[pb.AttachRequest], identity: Identity | None) -> Attached:
+    async def _introduced(self, requests: AsyncIterator[pb.AttachRequest], identity: Identity | None) -> Attached:
         row = _introduced(await _next(requests, rpc.DEADLINE_S))
         if identity is not None and (identity.kind, identity.id) != (row.kind, row.service_id):
             raise Mistake(f"the certificate is of {identity.kind} {identity.id}, not of {row.kind} {row.service_id}")
         async with self._database.transaction() as session:
             await session.merge(row)
-        service = Attached(row.service_id, "worker" if row.kind == "worker" else "storage", row.address)
+        return Attached(row.service_id, "worker" if row.kind == "worker" else "storage", row.address)
+
+    async def _welcome(self, service: Attached) -> None:
         self._live.attach(service)
         with contextlib.suppress(OutOfReach):  # it is shown again with its next heartbeat
             await self._state.take_service(service.service_id, service.holder, service.record())
-        log.info("service attached", kind=row.kind, id=row.service_id, address=row.address)
+        log.info("service attached", kind=service.kind, id=service.service_id, address=service.address)
         self._configurations.changed()
-        return service
 
     async def _read(self, service: Attached, requests: AsyncIterator[pb.AttachRequest]) -> None:
         """Takes heartbeats; a stream that says nothing for too long is closed."""
+        asked_by_service(service.service_id)
         try:
             while (request := await _next(requests, self._silence)) is not None:
                 kind = request.WhichOneof("kind")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from collections.abc import Set
 from dataclasses import dataclass
 
 import sqlalchemy as sa
@@ -14,7 +15,7 @@ from teletrunk.v1 import manager_pb2 as pb
 
 from teletrunk_manager.authentication import Pbx
 from teletrunk_manager.db.database import Database
-from teletrunk_manager.db.tables import Account, Assignment, BannedAddress, Drain, Member, Trunk
+from teletrunk_manager.db.tables import Account, Assignment, BannedAddress, Drain, Member, Share, Trunk
 from teletrunk_manager.live import Live
 from teletrunk_manager.state import OutOfReach, SharedState
 
@@ -22,6 +23,7 @@ log = structlog.get_logger()
 
 _RETRY_S = 1.0
 _AFRESH_S = 10.0
+_MOST_BANS = 10_000  # those that are in force longest: a message stays far below gRPC's limit
 
 
 def assignment(account: Account | Pbx, live: Live) -> pb.SessionAssignment:
@@ -89,14 +91,23 @@ class Configurations:
             assigned = (await session.scalars(sa.select(Assignment))).all()
             draining = (await session.scalars(sa.select(Drain.worker_id))).all()
             members = (await session.scalars(sa.select(Member).where(Member.kind == "worker"))).all()
-            banned = sa.select(BannedAddress).where(BannedAddress.until > time.time()).order_by(BannedAddress.network)
+            shares = {(row.account_id, row.administrator) for row in await session.scalars(sa.select(Share))}
+            banned = sa.select(BannedAddress).where(BannedAddress.until > time.time())
+            banned = banned.order_by(BannedAddress.until.desc(), BannedAddress.network).limit(_MOST_BANS)
             bans = [pb.Ban(network=b.network, until=b.until, times=b.times) for b in await session.scalars(banned)]
         workers: dict[str, set[str]] = {}
         for row in assigned:
             workers.setdefault(row.account_id, set()).add(row.worker_id)
         revoked = {member.service_id for member in members if member.revoked}
         known = {member.service_id for member in members} | {w.service_id for w in self._live.of_kind("worker")}
-        return Current(list(accounts), list(trunks), workers, frozenset(known - revoked), frozenset(draining), bans)
+        owners = {account.account_id: account.owner for account in accounts}
+        usable = [t for t in trunks if t.account_id in owners and may_use_trunk(t, owners[t.account_id], shares)]
+        return Current(list(accounts), usable, workers, frozenset(known - revoked), frozenset(draining), bans)
+
+
+def may_use_trunk(trunk: Trunk, owner: str, shares: Set[tuple[str, str]]) -> bool:
+    """Whether the trunk's administrator (still) may use its account. The installation itself may use all."""
+    return trunk.administrator in ("", owner) or (trunk.account_id, trunk.administrator) in shares
 
 
 @dataclass(frozen=True)
@@ -104,7 +115,7 @@ class Current:
     """What there is, as one transaction saw it."""
 
     accounts: list[Account]
-    trunks: list[Trunk]
+    trunks: list[Trunk]  # those that may be used
     assigned: dict[str, set[str]]  # account id to the Workers that may use it; none: all may
     workers: frozenset[str]
     draining: frozenset[str]
@@ -133,7 +144,9 @@ class Current:
         homes: dict[str, set[str]] = {}
         for worker in live.of_kind("worker"):
             for trunk_id in worker.heartbeat.registered_trunk_ids:
-                homes.setdefault(account_of.get(trunk_id, ""), set()).add(worker.service_id)
+                account_id = account_of.get(trunk_id, "")
+                if self._may_use(worker.service_id, account_id):  # whatever it says of others' trunks
+                    homes.setdefault(account_id, set()).add(worker.service_id)
         return homes
 
     def of_storages(self) -> pb.StorageConfig:

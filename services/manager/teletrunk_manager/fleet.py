@@ -18,7 +18,7 @@ from teletrunk.identity import MANAGER, Identity
 from teletrunk.v1 import fleet_pb2 as pb
 from teletrunk.v1 import manager_pb2
 
-from teletrunk_manager.accounts import find_account
+from teletrunk_manager.accounts import find_account, require_owner
 from teletrunk_manager.authority import Authority
 from teletrunk_manager.configurations import Configurations
 from teletrunk_manager.db.database import Database, delete_others
@@ -111,7 +111,10 @@ class Fleet:
 
     async def assign(self, account: str, worker_ids: list[str]) -> None:
         async with self._database.transaction() as session:
-            account_id = (await find_account(session, account)).account_id
+            found = await find_account(session, account)
+            require_owner(found)
+            await session.refresh(found, with_for_update=True)  # two lists at once must not become one
+            account_id = found.account_id
             assigned = sa.select(Assignment).where(Assignment.account_id == account_id)
             missing = await delete_others(session, assigned, "worker_id", set(worker_ids))
             session.add_all(Assignment(account_id=account_id, worker_id=worker) for worker in sorted(missing))

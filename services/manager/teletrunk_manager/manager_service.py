@@ -18,9 +18,9 @@ from teletrunk.v1 import manager_pb2 as pb
 
 from teletrunk_manager.attachments import Attachments
 from teletrunk_manager.authentication import Authentication, Pbx
-from teletrunk_manager.configurations import assignment
+from teletrunk_manager.configurations import assignment, may_use_trunk
 from teletrunk_manager.db.database import Database
-from teletrunk_manager.db.tables import Account, Call, Trunk
+from teletrunk_manager.db.tables import Account, Call, Share, Trunk
 from teletrunk_manager.domain.callers import caller_id, caller_name
 from teletrunk_manager.domain.tiers import tiers
 from teletrunk_manager.fleet import Fleet
@@ -122,8 +122,10 @@ class ManagerService(manager_pb2_grpc.ManagerServiceServicer):
                 raise Refusal("worker-unavailable", "the session belongs to no account")
             if await session.scalar(sa.select(Account.user_id).where(Account.user_id == request.caller.user_id)):
                 raise Refusal("caller-is-gateway")
-            found = await session.scalars(sa.select(Trunk).where(Trunk.account_id == account.account_id))
-            order = tiers(found.all())
+            found = (await session.scalars(sa.select(Trunk).where(Trunk.account_id == account.account_id))).all()
+            shared = await session.scalars(sa.select(Share).where(Share.account_id == account.account_id))
+            shares = {(share.account_id, share.administrator) for share in shared}
+            order = tiers([trunk for trunk in found if may_use_trunk(trunk, account.owner, shares)])
         await self._fleet.require_assigned(account.account_id, request.worker_id)
         permit = await self._subscriptions.permit(account.subscription_id, request.call_id)
         text = f"route: account {account.phone or account.username}, {sum(map(len, order))} trunk(s)"
@@ -144,9 +146,11 @@ class ManagerService(manager_pb2_grpc.ManagerServiceServicer):
             raise Mistake("a call's record needs the call's id")
         self._fleet.require_own(identity_of(context), record.worker_id)
         async with self._database.transaction() as session:
-            first = await session.get(Call, record.call_id) is None
+            known = await session.get(Call, record.call_id)
+            if known is not None and known.worker_id != record.worker_id:
+                raise Mistake(f"{record.call_id} is another Worker's call")
             await session.merge(_row(record))
-            if first:
+            if known is None:
                 await self._webhooks.note(session, record)
         await self._subscriptions.ended(record.account_id, record.call_id)
         return pb.ReportCallResponse()

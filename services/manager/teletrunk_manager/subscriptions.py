@@ -14,7 +14,7 @@ from teletrunk.errors import Refusal
 from teletrunk.v1 import manager_pb2
 from teletrunk.v1 import subscription_pb2 as pb
 
-from teletrunk_manager.accounts import find_account
+from teletrunk_manager.accounts import find_account, visible
 from teletrunk_manager.db.database import Database
 from teletrunk_manager.db.tables import Account, Call, Subscription
 from teletrunk_manager.domain.plans import Plan, Usage, longest_call, objection
@@ -162,7 +162,7 @@ async def _find(session: AsyncSession, text: str) -> Subscription:
 
 
 async def _included(session: AsyncSession, subscription_id: str) -> list[str]:
-    query = sa.select(Account.account_id).where(Account.subscription_id == subscription_id)
+    query = sa.select(Account.account_id).where(Account.subscription_id == subscription_id, visible(Account.account_id))
     return list((await session.scalars(query.order_by(Account.account_id))).all())
 
 

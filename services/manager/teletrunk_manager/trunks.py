@@ -13,7 +13,7 @@ from teletrunk.v1 import admin_pb2 as pb
 
 from teletrunk_manager.accounts import find_account
 from teletrunk_manager.configurations import Configurations
-from teletrunk_manager.db.audit import asker
+from teletrunk_manager.db.audit import asker, delete_whole
 from teletrunk_manager.db.database import Database, delete_others, page_size
 from teletrunk_manager.db.tables import Trunk, TrustedAddress
 from teletrunk_manager.domain.logins import is_login, login_for
@@ -99,7 +99,7 @@ class Trunks:
     async def remove(self, name: str) -> None:
         """Raises `Unknown`."""
         async with self._database.transaction() as session:
-            await session.delete(await _find_trunk(session, name))
+            await delete_whole(session, await _find_trunk(session, name))
         self._configurations.changed()
 
     async def trust(self, name: str, addresses: list[str]) -> None:
@@ -109,6 +109,7 @@ class Trunks:
             raise Mistake(f"too many addresses: use up to {_MOST_NETWORKS}, or larger subnets")
         async with self._database.transaction() as session:
             trunk = await _find_trunk(session, name)
+            await session.refresh(trunk, with_for_update=True)  # two lists at once must not become one
             listed = sa.select(TrustedAddress).where(TrustedAddress.trunk_id == trunk.trunk_id)
             missing = await delete_others(session, listed, "network", networks)
             session.add_all(TrustedAddress(trunk_id=trunk.trunk_id, network=network) for network in sorted(missing))

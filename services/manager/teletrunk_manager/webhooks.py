@@ -13,7 +13,6 @@ import json
 import secrets
 import time
 from dataclasses import dataclass
-from urllib.parse import urlsplit
 
 import httpx
 import sqlalchemy as sa
@@ -26,7 +25,7 @@ from teletrunk.v1 import call_pb2
 
 from teletrunk_manager.db.database import Database
 from teletrunk_manager.db.tables import Delivery, Webhook
-from teletrunk_manager.mistakes import Mistake, Unknown
+from teletrunk_manager.mistakes import Mistake, NotNow, Unknown
 from teletrunk_manager.passwords import PasswordSeal, SealBroken
 
 log = structlog.get_logger()
@@ -45,6 +44,7 @@ _LONGEST_URL = 2_000
 @dataclass(frozen=True)
 class _Letter:
     delivery_id: str
+    webhook_id: str
     url: str
     secret: str
     body: str
@@ -60,8 +60,7 @@ class Webhooks:
 
     async def add(self, url: str) -> pb.AddWebhookResponse:
         """Raises `Mistake`. The secret is in this answer and in no other."""
-        parts = urlsplit(url)
-        if parts.scheme not in ("http", "https") or not parts.hostname or len(url) > _LONGEST_URL:
+        if len(url) > _LONGEST_URL or not _can_be_sent_to(url):
             raise Mistake(f"{url[:80]} is not an address to send to: write http://... or https://...")
         webhook_id, secret = secrets.token_hex(6), secrets.token_urlsafe(32)
         async with self._database.transaction() as session:
@@ -116,8 +115,8 @@ class Webhooks:
                 try:
                     letters = await self._claimed()
                     await asyncio.gather(*(self._tell(client, letter) for letter in letters))
-                except Refusal:
-                    letters = []  # the database is away, and has been reported
+                except (Refusal, NotNow):
+                    letters = []  # the database is away, and has been reported; or a row went while it was held
                 if not letters:
                     await asyncio.sleep(_LOOK_S)
 
@@ -140,7 +139,16 @@ class Webhooks:
                 except SealBroken:
                     log.error("DATA/secrets/manager.key does not open this webhook", webhook_id=webhook.webhook_id)
                     continue
-                letters.append(_Letter(delivery.delivery_id, webhook.url, secret, delivery.body, delivery.attempts))
+                letters.append(
+                    _Letter(
+                        delivery.delivery_id,
+                        webhook.webhook_id,
+                        webhook.url,
+                        secret,
+                        delivery.body,
+                        delivery.attempts,
+                    )
+                )
         return letters
 
     async def _tell(self, client: httpx.AsyncClient, letter: _Letter) -> None:
@@ -151,13 +159,14 @@ class Webhooks:
             "Teletrunk-Signature": f"t={at},v1={signature(letter.secret, at, letter.body)}",
         }
         try:
-            answer = await client.post(letter.url, content=letter.body, headers=headers)
+            async with asyncio.timeout(_ANSWER_S):  # of the whole: one that drips bytes keeps the others waiting
+                answer = await client.post(letter.url, content=letter.body, headers=headers)
             done, why = answer.is_success, f"HTTP {answer.status_code}"
-        except httpx.HTTPError as error:
+        except Exception as error:  # whatever one address does, the others are told
             done, why = False, type(error).__name__
         async with self._database.transaction() as session:
-            row = await session.get(Delivery, letter.delivery_id)
-            if row is None:
+            row = await session.get(Delivery, letter.delivery_id, with_for_update=True)
+            if row is None:  # its webhook was removed meanwhile
                 return
             if done or letter.attempts >= _MOST_ATTEMPTS:
                 await session.delete(row)
@@ -165,7 +174,17 @@ class Webhooks:
                 row.due_at = time.time() + min(_FIRST_PAUSE_S * 2 ** (letter.attempts - 1), _LONGEST_PAUSE_S)
         if not done:
             gives_up = letter.attempts >= _MOST_ATTEMPTS
-            log.warning("webhook not delivered", url=letter.url, why=why, attempts=letter.attempts, gives_up=gives_up)
+            log.warning("webhook not delivered", webhook_id=letter.webhook_id, why=why, attempts=letter.attempts,
+                        gives_up=gives_up)  # fmt: skip
+
+
+def _can_be_sent_to(url: str) -> bool:
+    """As the one who sends understands it."""
+    try:
+        parsed = httpx.URL(url)
+    except (httpx.InvalidURL, ValueError, TypeError):
+        return False
+    return parsed.scheme in ("http", "https") and bool(parsed.host)
 
 
 def signature(secret: str, at: str, body: str) -> str:

@@ -43,10 +43,11 @@ class SessionStoreService(session_store_pb2_grpc.SessionStoreServiceServicer):
         try:
             for session_id in request.session_ids:
                 self._grants.require(context, session_id)
+            async for session_id, response in self._sessions.watch(list(request.session_ids)):
+                self._grants.require(context, session_id)  # it may have been taken away meanwhile
+                yield response
         except Refusal as refusal:
             await rpc.abort(context, refusal)
-        async for response in self._sessions.watch(list(request.session_ids)):
-            yield response
 
     async def Call(self, requests: AsyncIterator[pb.CallRequest], context: Any) -> AsyncIterator[pb.CallResponse]:
         """The stream is the call: when it breaks, for whatever reason, the call is hung up."""

@@ -30,7 +30,7 @@ _STATES = {
 }
 _FOLLOW_S = 2.0
 _TAKE_S = 5.0
-Watcher = asyncio.Queue[pb.WatchResponse]
+Watcher = asyncio.Queue[tuple[str, pb.WatchResponse]]
 
 
 class Sessions:
@@ -129,16 +129,16 @@ class Sessions:
 
     # Watching.
 
-    async def watch(self, session_ids: list[str]) -> AsyncIterator[pb.WatchResponse]:
-        """What happens to these sessions, the present state and waiting calls first."""
+    async def watch(self, session_ids: list[str]) -> AsyncIterator[tuple[str, pb.WatchResponse]]:
+        """What happens to these sessions, each with its id; the present state and waiting calls first."""
         queue: Watcher = asyncio.Queue(maxsize=1000)
         self._watchers[queue] = set(session_ids)
         try:
             for session_id in session_ids:
                 if session := self._sessions.get(session_id):
-                    yield pb.WatchResponse(session=_report(session))
+                    yield session_id, pb.WatchResponse(session=_report(session))
                     for incoming in list(session.incoming.values()):
-                        yield _incoming(session, incoming)
+                        yield session_id, _incoming(session, incoming)
             while True:
                 yield await queue.get()
         finally:
@@ -149,7 +149,7 @@ class Sessions:
         for queue, wanted in self._watchers.items():
             if session.session_id in wanted:
                 with contextlib.suppress(asyncio.QueueFull):
-                    queue.put_nowait(response)
+                    queue.put_nowait((session.session_id, response))
                     told = True
         return told
 

@@ -162,12 +162,16 @@ class Calls:
                 session_id=incoming.session_id, call_id=runner.call_id, phone_call_id=incoming.phone_call_id
             )
         )
-        self._start(runner)
         task = asyncio.get_running_loop().create_task(self._route_incoming(runner, incoming.caller))
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
 
     async def _route_incoming(self, runner: CallRunner, caller: call_pb2.Peer) -> None:
+        """Every Worker that watches the session hears of the call; the one that the Storage gives it to routes it."""
+        if not await runner.taken():
+            runner.abandon()
+            return
+        self._start(runner)
         try:
             self._check_room()
             route = await self.rim.manager.route_incoming(runner.call_id, runner.session.session_id, caller)

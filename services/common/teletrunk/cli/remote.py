@@ -76,6 +76,9 @@ async def remote_work(settings: RemoteSettings, work: Callable[[Any], Awaitable[
     assert settings.api_url is not None
     if settings.api_token is None:
         raise Failed("TELETRUNK_API_URL is set: set TELETRUNK_API_TOKEN too (teletrunk token add on the Manager)")
+    url = httpx.URL(settings.api_url)
+    if url.scheme != "https" and url.host not in ("localhost", "127.0.0.1", "::1"):
+        raise Failed("TELETRUNK_API_URL: the token would cross the network in plain text: write https://...")
     headers = {"Authorization": f"Bearer {settings.api_token.get_secret_value()}"}
     async with httpx.AsyncClient(base_url=settings.api_url, headers=headers) as client:
         return await work(RestStub(client))

@@ -16,7 +16,7 @@ from teletrunk_manager.passwords import PasswordSeal
 
 Answer = tuple[int, str]  # HTTP status and body
 _KEPT_S = 86_400.0
-_MAKING_S = 120.0  # an answer that is not there after this never will be: its Manager died
+_MAKING_S = 120.0  # an answer that is not there after this never will be: its Manager died, before or after the change
 
 
 class Repeating:
@@ -44,9 +44,8 @@ class Repeating:
 
     async def _begin(self, key: str, digest: str) -> Answer | None:
         now = time.time()
-        stale = sa.or_(Repeatable.at < now - _KEPT_S, sa.and_(Repeatable.status == 0, Repeatable.at < now - _MAKING_S))
         async with self._database.transaction() as session:
-            await session.execute(sa.delete(Repeatable).where(stale))
+            await session.execute(sa.delete(Repeatable).where(Repeatable.at < now - _KEPT_S))
             row = await session.get(Repeatable, key)
             if row is None:
                 session.add(Repeatable(key=key, digest=digest, at=now, status=0, sealed_body=b""))
@@ -57,6 +56,8 @@ class Repeating:
                 return None
         if row.digest != digest:
             raise Mistake("this Idempotency-Key was used for another request: make a new one for each")
+        if not row.status and row.at < now - _MAKING_S:
+            raise NotNow("nobody knows whether the first request was carried out: look, then use a new Idempotency-Key")
         if not row.status:
             raise NotNow("the first request with this Idempotency-Key still runs: ask again later")
         return row.status, self._seal.open(row.sealed_body, key)

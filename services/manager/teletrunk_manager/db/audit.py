@@ -7,13 +7,16 @@ import json
 import time
 from typing import Any, Final
 
+import sqlalchemy as sa
 from sqlalchemy import event, inspect
+from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
 from teletrunk_manager.db import tables
 
 # Who asks: a token's name for the REST API; the command on the Manager's own machine has no name of its own.
-WHO: Final = contextvars.ContextVar("who", default="command")
+NOBODY: Final = "command"
+WHO: Final = contextvars.ContextVar("who", default=NOBODY)
 # The administrator that a change is made for; empty for the installation itself and for its owners.
 _ASKER: Final = contextvars.ContextVar("asker", default="")
 
@@ -29,12 +32,22 @@ def asked_by(name: str, *, for_all: bool) -> None:
     _ASKER.set("" if for_all else name)
 
 
+def asked_by_service(service_id: str) -> None:
+    """A service acts, for the rest of this task: no person makes these changes, so they are not written down.
+
+    Strangers bring bans about, and could fill the list of changes with them.
+    """
+    WHO.set(_SERVICE + service_id)
+
+
+_SERVICE = "service/"  # no token's name has a slash
 _AUDITED = (
     tables.Account,
     tables.ApiToken,
     tables.Assignment,
     tables.BannedAddress,
     tables.Drain,
+    tables.Invitation,
     tables.Member,
     tables.Share,
     tables.Subscription,
@@ -46,11 +59,14 @@ _SECRET = ("sealed", "hash")
 
 
 class AuditedSession(Session):
-    """A session that writes down what it flushes. Changes by bare UPDATE and DELETE statements escape it."""
+    """A session that writes down what it flushes. Changes by bare UPDATE and DELETE statements escape it, and so do
+    rows that the database deletes with others: `delete_whole` is for those."""
 
 
 @event.listens_for(AuditedSession, "before_flush")
 def _write_down(session: Session, context: object, instances: object) -> None:
+    if WHO.get().startswith(_SERVICE):
+        return
     for action, rows in (("insert", session.new), ("update", session.dirty), ("delete", session.deleted)):
         for row in list(rows):
             if isinstance(row, _AUDITED):
@@ -90,3 +106,20 @@ def _change(row: object, action: str, before: dict[str, Any], after: dict[str, A
         before=json.dumps(before),
         after=json.dumps(after),
     )
+
+
+async def delete_whole(session: AsyncSession, row: tables.Account | tables.Trunk) -> None:
+    """Deletes the row and all that belongs to it, one by one: only then each is written down."""
+    if isinstance(row, tables.Account):
+        for trunk in await session.scalars(sa.select(tables.Trunk).where(tables.Trunk.account_id == row.account_id)):
+            await delete_whole(session, trunk)
+        parts: tuple[Any, ...] = (tables.Share, tables.Assignment)
+        column, key = "account_id", row.account_id
+    else:
+        parts, column, key = (tables.TrustedAddress,), "trunk_id", row.trunk_id
+    for table in parts:
+        for part in await session.scalars(sa.select(table).where(getattr(table, column) == key)):
+            await session.delete(part)
+    await session.flush()  # children first
+    await session.delete(row)
+    await session.flush()

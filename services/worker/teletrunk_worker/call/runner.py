@@ -66,6 +66,7 @@ class CallRunner:
         self._ready: pb.CallReady | None = None
         self._heard_from: set[str] = set()  # legs whose peer has said anything
         self._early_signalling: list[str] = []
+        self._taken: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._timers: dict[str, asyncio.TimerHandle] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._log = log.bind(call_id=call_id)
@@ -81,6 +82,14 @@ class CallRunner:
 
     def put(self, event: on.Event) -> None:
         self.inbox.put_nowait(event)
+
+    async def taken(self) -> bool:
+        """Telegram to SIP: whether the Storage has given us the call. Another Worker may have been faster."""
+        return await self._taken
+
+    def abandon(self) -> None:
+        """Instead of `run`: it never was our call."""
+        self._let_everything_go()
 
     async def run(self) -> None:
         """Until the machine says Finish. Cancelling it hangs the call up."""
@@ -276,6 +285,10 @@ class CallRunner:
         self.recorder.step("worker", "storage", "StartCall" if "start" in first else "TakeCall")
         self._spawn(self._follow(stream))
 
+    def _note_taken(self, taken: bool) -> None:
+        if not self._taken.done():
+            self._taken.set_result(taken)
+
     async def _follow(self, stream: CallStream) -> None:
         requested = over = False
         try:
@@ -290,6 +303,7 @@ class CallRunner:
             stream.close()
         if self._stream is stream:
             self._stream = None
+        self._note_taken(False)
         if over:
             return
         if self._state.from_sip and not requested:
@@ -303,6 +317,7 @@ class CallRunner:
             case "step":
                 self.recorder.add_step(event.step)
             case "requested":
+                self._note_taken(True)
                 self.recorder.record.called = self.recorder.record.called or _display(event.requested.peer)
             case "ringing":
                 self.recorder.step("storage", "worker", "ringing")

@@ -33,6 +33,8 @@ log = structlog.get_logger()
 _MOST_QUESTIONS = 400  # that are under way at the Manager: at 200 a second, two seconds' worth
 _BUSY_S = 5
 _PACE_S = 0.1  # a wrong login and a wrong password take equally long, whatever was looked up
+# Rows that say: this login is not to be used from there.
+_NOT_THEIRS = frozenset({"wrong-password", "ip-not-allowed", "session-access-revoked", "login-not-found"})
 Answer = TypeVar("Answer")
 
 
@@ -245,6 +247,8 @@ class Edge:
             bindings = self.registrar.register(request, trunk_id, login, flow)
         except Refusal as refusal:
             REGISTERS.labels(refusal.row.id).inc()
+            if refusal.row.id in _NOT_THEIRS and not isinstance(refusal, _Resting):
+                self.registrar.drop(credentials.username, flow)
             log.info("registration refused", login=credentials.username, peer=flow.peer[0], row=refusal.row.id)
             await self._refuse(request, flow, transaction, refusal, credentials, began)
         except IntervalTooBrief:

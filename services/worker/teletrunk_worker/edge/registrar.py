@@ -126,6 +126,17 @@ class Registrar:
             self._bindings.pop(trunk_id, None)
         return list(live)
 
+    def drop(self, login: str, flow: Flow) -> None:
+        """Who comes by this flow has shown that the login is not theirs (any more): it is not rung either."""
+        trunk_id = self._trunk_of.get(login, "")
+        known = self.bindings(trunk_id)
+        if rest := [binding for binding in known if binding.flow.token != flow.token]:
+            self._bindings[trunk_id] = rest
+        else:
+            self._bindings.pop(trunk_id, None)
+        if len(rest) != len(known):
+            self.changed()
+
     def find(self, binding_id: str) -> Binding | None:
         for trunk_id in list(self._bindings):
             for binding in self.bindings(trunk_id):

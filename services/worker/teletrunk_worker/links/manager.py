@@ -142,8 +142,11 @@ class ManagerLink:
             try:
                 await self.way.stub.ReportCall(pb.ReportCallRequest(record=record), timeout=rpc.DEADLINE_S)
             except grpc.aio.AioRpcError as error:
-                log.warning("record waits", call_id=record.call_id, status=error.code().name)
-                return  # the next sign of the Manager's life tries again
+                if error.code() is not grpc.StatusCode.INVALID_ARGUMENT:
+                    log.warning("record waits", call_id=record.call_id, status=error.code().name)
+                    return  # the next sign of the Manager's life tries again
+                log.error("record refused", call_id=record.call_id, details=error.details())
+                self._spool.put_aside(record)
             self._spool.delivered(record)
             if record in self._unspooled:
                 self._unspooled.remove(record)

@@ -64,6 +64,12 @@ class Spool:
         """Records that no Manager has yet."""
         return sum(1 for _ in self._ended.glob("*.json"))
 
+    def put_aside(self, record: call_pb2.CallRecord) -> None:
+        """The Manager does not want it: kept for a person to look at."""
+        with contextlib.suppress(OSError):
+            path = self._ended / f"{record.call_id}.json"
+            path.rename(path.with_suffix(".refused"))
+
     def delivered(self, record: call_pb2.CallRecord) -> None:
         (self._ended / f"{record.call_id}.json").unlink(missing_ok=True)
 
