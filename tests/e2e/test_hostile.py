@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 
@@ -19,8 +20,10 @@ PROMPT_S = 1.0
 
 
 @contextlib.asynccontextmanager
-async def call_up(scene: Scene, wire: sip_wire.SipWire) -> AsyncIterator[tuple[Request, Response]]:
-    """A call that is up, as its PBX knows it: the INVITE and the 200."""
+async def call_up(
+    scene: Scene, wire: sip_wire.SipWire, seconds: float = 0.0
+) -> AsyncIterator[tuple[Request, Response]]:
+    """A call that is up, for so long at least, as its PBX knows it: the INVITE and the 200. It sends no sound."""
     login, password = scene.trunk.trunk.login, scene.trunk.password
     await scene.friends.tell("behave", phone=FRIEND, on_call="answer")
     first = wire.request("INVITE", FRIEND, login)
@@ -29,6 +32,7 @@ async def call_up(scene: Scene, wire: sip_wire.SipWire) -> AsyncIterator[tuple[R
     assert answer.code == 200
     wire.acknowledge(invite, answer)
     yield invite, answer
+    await asyncio.sleep(seconds)  # the talking itself
     await wire.ask(wire.in_dialog("BYE", invite, answer))
     await scene.friends.wait("ended", phone=FRIEND)
     await scene.record()

@@ -13,7 +13,9 @@ NOW = 1_000.0
 
 
 def healthy() -> Seen:
-    call = call_pb2.CallRecord(call_id="c", answered_at=900, ended_at=950, media=call_pb2.MediaStats(rtp_received=9))
+    call = call_pb2.CallRecord(
+        call_id="c", answered_at=900, ended_at=950, media=call_pb2.MediaStats(rtp_received=9, rtp_sent=9)
+    )
     plan = subscription_pb2.Subscription(name="p", limits=subscription_pb2.Limits(lines=2, valid_until=NOW + 1))
     return Seen(
         accounts=[pb.Account(account_id="a", phone="+1", storage_id="s", state=manager_pb2.SESSION_STATE_ACTIVE)],
@@ -59,6 +61,10 @@ def away(kind: str) -> Callable[[Seen], None]:
         (lambda seen: setattr(seen.plans[0].limits, "valid_until", NOW - 1), "subscription-limit", "p"),
         (lambda seen: setattr(seen.calls[0], "error_id", "flood-wait"), "flood-wait", "call c"),
         (lambda seen: seen.calls[0].media.ClearField("rtp_received"), "", "call c"),
+        (lambda seen: seen.calls[0].media.ClearField("rtp_sent"), "", "call c"),
+        (lambda seen: setattr(seen.calls[0].media, "rtp_silent_s", 40.0), "", "call c"),
+        (lambda seen: seen.audiences.update(a=call_pb2.CALL_AUDIENCE_CONTACTS), "", "+1"),
+        (lambda seen: seen.audiences.update(a=call_pb2.CALL_AUDIENCE_NOBODY), "", "+1"),
         (lambda seen: seen.trunks.clear(), "", "trunks"),
     ],
 )

@@ -51,6 +51,7 @@ ROUTES: Final = (
     Route("StartAddAccount", "POST", "/v1/sign-ins", _A, admin_pb2),
     Route("SubmitAccountCode", "POST", "/v1/sign-ins/{sign_in_id}/code", _A, admin_pb2),
     Route("SubmitAccountPassword", "POST", "/v1/sign-ins/{sign_in_id}/password", _A, admin_pb2),
+    Route("CheckAccount", "GET", "/v1/accounts/{account}/check", _V, admin_pb2),
     Route("RemoveAccount", "DELETE", "/v1/accounts/{account}", _A, admin_pb2),
     Route("ShareAccount", "PUT", "/v1/accounts/{account}/shares/{administrator}", _A, admin_pb2),
     Route("UnshareAccount", "DELETE", "/v1/accounts/{account}/shares/{administrator}", _A, admin_pb2),

@@ -92,7 +92,7 @@ async def _serve(settings: ManagerSettings, database: Database) -> None:
         gatehouse.enrolment_address = gatehouse.enrolment_address or f"{_host(settings.enrolment)}:{enrolment.port}"
     await server.start()
     log.info("manager listening", address=f"{_host(settings.manager_address)}:{server.port}", tls=settings.tls)
-    operations = operations_app(lambda: "", live.measure)
+    operations = operations_app(lambda: "the database cannot be used" if database.failing else "", live.measure)
     works = [
         configurations.keep_sending(), fleet.keep_current(), mirror.keep_looking(), mirror.keep_listening(),
         webhooks.keep_telling(), retention(database, settings.records_days),

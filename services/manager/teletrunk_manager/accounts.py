@@ -10,7 +10,7 @@ import sqlalchemy as sa
 import structlog
 from sqlalchemy.ext.asyncio import AsyncSession
 from teletrunk.v1 import admin_pb2 as pb
-from teletrunk.v1 import manager_pb2
+from teletrunk.v1 import call_pb2, manager_pb2
 from teletrunk.v1 import session_store_pb2 as store
 
 from teletrunk_manager.configurations import Configurations
@@ -113,6 +113,16 @@ class Accounts:
             self._message(account, trunks.get(account.account_id, 0), shares.get(account.account_id, []))
             for account in found
         ]
+
+    async def call_audience(self, name: str) -> call_pb2.CallAudience.ValueType:
+        """Who may call the account, as Telegram says now. Raises `Unknown`, and what the Storage answers."""
+        async with self._database.transaction(reading=True) as session:
+            account = await find_account(session, name)
+        place = self._live.place(account.session_id, account.storage_id)
+        question = store.GetCallAudienceRequest(session_id=account.session_id)
+        async with self._storages.dial(place.service_id if place else account.storage_id) as storage:
+            answer: store.GetCallAudienceResponse = await storage.GetCallAudience(question, timeout=DEADLINE_S)
+        return answer.audience
 
     async def remove(self, name: str) -> None:
         """Signs the account out at Telegram and forgets it with its trunks. Raises `Unknown`.

@@ -61,6 +61,10 @@ class AdminService(admin_pb2_grpc.AdminServiceServicer):
         return pb.ListAccountsResponse(accounts=await self._accounts.page(request.after, request.limit))
 
     @explaining
+    async def CheckAccount(self, request: pb.CheckAccountRequest, context: Any) -> pb.CheckAccountResponse:
+        return pb.CheckAccountResponse(call_audience=await self._accounts.call_audience(request.account))
+
+    @explaining
     async def RemoveAccount(self, request: pb.RemoveAccountRequest, context: Any) -> pb.RemoveAccountResponse:
         await self._accounts.remove(request.account)
         return pb.RemoveAccountResponse()

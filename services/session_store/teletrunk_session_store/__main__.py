@@ -56,7 +56,7 @@ async def serve(settings: StorageSettings) -> None:
         address=settings.public_storage_address or address,
     )
     manager = ManagerLink(settings.manager_address, security, hello, sessions, grants)
-    operations = operations_app(lambda: "", sessions.measure)
+    operations = operations_app(lambda: "the vault does not answer" if sessions.blind else "", sessions.measure)
     works = [
         manager.stay_attached(),
         sessions.follow(),

@@ -129,6 +129,14 @@ class SessionStoreService(session_store_pb2_grpc.SessionStoreServiceServicer):
         )
         return pb.EditMessageResponse()
 
+    @rpc.refusing
+    async def GetCallAudience(self, request: pb.GetCallAudienceRequest, context: Any) -> pb.GetCallAudienceResponse:
+        session = self._sessions.active(request.session_id)
+        rules = await session.invoke(raw.functions.account.GetPrivacy(key=raw.types.InputPrivacyKeyPhoneCall()))
+        kinds = {type(rule) for rule in rules.rules}
+        audience = next((name for kind, name in _AUDIENCES.items() if kind in kinds), call_pb2.CALL_AUDIENCE_NOBODY)
+        return pb.GetCallAudienceResponse(audience=audience)
+
     async def ListSessions(self, request: pb.ListSessionsRequest, context: Any) -> pb.ListSessionsResponse:
         return pb.ListSessionsResponse(sessions=self._sessions.reports())
 
@@ -167,6 +175,12 @@ class SessionStoreService(session_store_pb2_grpc.SessionStoreServiceServicer):
             phone=user.phone_number or "",
         )
         return pb.SignedIn(session_id=session_id, user=peer)
+
+
+_AUDIENCES = {
+    raw.types.PrivacyValueAllowAll: call_pb2.CALL_AUDIENCE_EVERYBODY,
+    raw.types.PrivacyValueAllowContacts: call_pb2.CALL_AUDIENCE_CONTACTS,
+}
 
 
 class _Failure:

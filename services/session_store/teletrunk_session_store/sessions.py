@@ -46,6 +46,7 @@ class Sessions:
         self._removing: set[str] = set()
         self._errands: set[asyncio.Task[None]] = set()
         self.changed = asyncio.Event()
+        self.blind = False  # the vault does not answer
 
     async def start(self) -> None:
         for session_id, user_id in (await self._vault.session_ids()).items():
@@ -58,8 +59,10 @@ class Sessions:
             try:
                 found = await self._vault.session_ids()
             except (SQLAlchemyError, OSError) as error:
+                self.blind = True
                 log.warning("vault does not answer", error=type(error).__name__)
                 continue
+            self.blind = False
             for session_id, user_id in found.items():
                 if session_id not in self._sessions and session_id not in self._removing:
                     self._keep(session_id, user_id)

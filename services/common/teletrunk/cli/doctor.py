@@ -18,6 +18,12 @@ from teletrunk.v1 import admin_pb2 as pb
 from teletrunk.v1 import call_pb2, fleet_pb2, manager_pb2, subscription_pb2
 
 _LATE_CALLS = 50
+_ASKED_ACCOUNTS = 20  # each is a question to Telegram
+_TALKED_S = 3.0
+_CALLED_BY_FEW: dict[int, str] = {
+    call_pb2.CALL_AUDIENCE_CONTACTS: "only its contacts",
+    call_pb2.CALL_AUDIENCE_NOBODY: "nobody, or only single users,",
+}
 
 
 @dataclass
@@ -30,6 +36,7 @@ class Seen:
     calls: list[call_pb2.CallRecord] = field(default_factory=list)  # newest first
     bans: list[manager_pb2.Ban] = field(default_factory=list)
     plans: list[subscription_pb2.Subscription] = field(default_factory=list)
+    audiences: dict[str, int] = field(default_factory=dict)  # by account id: who may call it, as far as Telegram said
 
 
 @dataclass(frozen=True)
@@ -99,6 +106,12 @@ def _account(seen: Seen, account: pb.Account) -> Iterator[Finding]:
         away = home is None or not home.attached
         text = "its Session Storage is not attached" if away else "its Session Storage does not have its session"
         yield Finding("storage-off" if away else "no-active-session", name, text)
+    if few := _CALLED_BY_FEW.get(seen.audiences.get(account.account_id, 0)):
+        text = (
+            f"incoming calls: {few} may call it. In a Telegram app of this account set "
+            "Settings, Privacy, Calls to Everybody"
+        )
+        yield Finding("", name, text)
 
 
 def _trunk(trunk: pb.Trunk) -> Iterator[Finding]:
@@ -117,13 +130,36 @@ def _calls(seen: Seen, now: float) -> Iterator[Finding]:
         text = f"{len(records)} of the last {len(seen.calls)} calls ended with it, the last {ago} s ago"
         yield Finding(row, f"call {records[0].call_id}", text)
     for record in seen.calls:
-        if record.answered_at and record.ended_at - record.answered_at > 3 and not record.media.rtp_received:
-            text = (
-                "one-way audio: not one RTP packet of the PBX arrived. See that the PBX sends to the Worker's "
-                "address (TELETRUNK_PUBLIC_ADDRESS) and that TELETRUNK_RTP_PORTS are open for UDP"
-            )
-            yield Finding("", f"call {record.call_id}", text)
+        if record.answered_at and record.ended_at - record.answered_at > _TALKED_S and (text := _one_way(record)):
+            yield Finding("", f"call {record.call_id}", f"one-way audio: {text}")
             return
+
+
+def _one_way(record: call_pb2.CallRecord) -> str:
+    """Which direction had no sound, since when, in which codec and between which addresses; empty when both had."""
+    media = record.media
+    where = f"({media.codec or 'no codec'}, the PBX's side is {media.rtp_peer or 'unknown'})"
+    if not media.rtp_received:
+        return (
+            f"not one RTP packet came from the PBX {where}. See that the PBX sends to the Worker's address "
+            "(TELETRUNK_PUBLIC_ADDRESS) and that TELETRUNK_RTP_PORTS are open for UDP"
+        )
+    if media.rtp_silent_s > _TALKED_S:
+        return (
+            f"nothing came from the PBX in the last {media.rtp_silent_s:.0f} s of the call, after "
+            f"{media.rtp_received} packets {where}. See for a firewall that forgets idle ways, and for a hold"
+        )
+    if not media.rtp_sent:
+        return f"not one RTP packet went to the PBX {where}. See that its SDP names an address that can be reached"
+    return ""
+
+
+def digits(record: call_pb2.CallRecord) -> str:
+    """What is known of a call's DTMF: what the PBX offered, what was agreed, and what came."""
+    offered = "RFC 4733 was offered and agreed" if record.media.dtmf_offered else "RFC 4733 was not offered by the PBX"
+    seen = f"{record.media.dtmf_digits} digits came, by RFC 4733 or INFO"
+    remedy = "" if record.media.dtmf_offered else "; set the trunk's DTMF to RFC 2833/4733 in the PBX"
+    return f"DTMF in call {record.call_id}: {offered}; {seen}{remedy}. Telegram has no keys of its own to pass on."
 
 
 def _only(seen: Seen, account: str, trunk: str, call: str) -> Seen:
@@ -158,7 +194,17 @@ def _look() -> Seen:
             service.ListServices(pb.ListServicesRequest(), timeout=DEADLINE_S),
             service.ListCalls(pb.ListCallsRequest(limit=_LATE_CALLS), timeout=DEADLINE_S),
         )
-        return Seen(list(accounts.accounts), list(trunks.trunks), list(services.services), list(calls.calls))
+        active = [a for a in accounts.accounts if a.state == manager_pb2.SESSION_STATE_ACTIVE][:_ASKED_ACCOUNTS]
+        questions = [pb.CheckAccountRequest(account=account.account_id) for account in active]
+        asked = (service.CheckAccount(question, timeout=DEADLINE_S) for question in questions)
+        answers = await asyncio.gather(*asked, return_exceptions=True)  # one that fails is seen by its state
+        audiences = {
+            a.account_id: answer.call_audience
+            for a, answer in zip(active, answers, strict=True)
+            if not isinstance(answer, BaseException)
+        }
+        there = list(services.services)
+        return Seen(list(accounts.accounts), list(trunks.trunks), there, list(calls.calls), audiences=audiences)
 
     seen = ask(admin)
     bans = ask_fleet(lambda fleet: fleet.ListBans(fleet_pb2.ListBansRequest(), timeout=DEADLINE_S))
@@ -179,9 +225,10 @@ def doctor(
     if call == "last":
         call = seen.calls[0].call_id if seen.calls else call
     found = list(findings(_only(seen, account, trunk, call), time.time()))
+    dtmf = next((digits(record) for record in seen.calls if record.answered_at), "")
     if as_json:
         rows = [{"row": f.row, "about": f.about, "text": f.text, "remedy": f.remedy} for f in found]
-        typer.echo(json.dumps({"findings": rows}))
+        typer.echo(json.dumps({"findings": rows, "dtmf": dtmf}))
     else:
         for finding in found:
             say(f"{finding.row or '-'}: {finding.about}: {finding.text}")
@@ -189,5 +236,6 @@ def doctor(
                 say(f"    {finding.remedy}")
         if not found:
             say("Nothing stands in a call's way that can be seen from here.")
-        say("DTMF: digits that the PBX sends inside the sound reach Telegram as sound; others are not passed on yet.")
+        if dtmf:
+            say(dtmf)
     raise typer.Exit(1 if found else 0)

@@ -55,6 +55,11 @@ class AdminServiceStub:
                 request_serializer=teletrunk_dot_v1_dot_admin__pb2.ListAccountsRequest.SerializeToString,
                 response_deserializer=teletrunk_dot_v1_dot_admin__pb2.ListAccountsResponse.FromString,
                 _registered_method=True)
+        self.CheckAccount = channel.unary_unary(
+                '/teletrunk.v1.AdminService/CheckAccount',
+                request_serializer=teletrunk_dot_v1_dot_admin__pb2.CheckAccountRequest.SerializeToString,
+                response_deserializer=teletrunk_dot_v1_dot_admin__pb2.CheckAccountResponse.FromString,
+                _registered_method=True)
         self.RemoveAccount = channel.unary_unary(
                 '/teletrunk.v1.AdminService/RemoveAccount',
                 request_serializer=teletrunk_dot_v1_dot_admin__pb2.RemoveAccountRequest.SerializeToString,
@@ -176,6 +181,13 @@ class AdminServiceServicer:
 
     def ListAccounts(self, request, context):
         """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def CheckAccount(self, request, context):
+        """Asks the account's Storage, and that asks Telegram: why incoming calls may not arrive.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -321,6 +333,11 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     servicer.ListAccounts,
                     request_deserializer=teletrunk_dot_v1_dot_admin__pb2.ListAccountsRequest.FromString,
                     response_serializer=teletrunk_dot_v1_dot_admin__pb2.ListAccountsResponse.SerializeToString,
+            ),
+            'CheckAccount': grpc.unary_unary_rpc_method_handler(
+                    servicer.CheckAccount,
+                    request_deserializer=teletrunk_dot_v1_dot_admin__pb2.CheckAccountRequest.FromString,
+                    response_serializer=teletrunk_dot_v1_dot_admin__pb2.CheckAccountResponse.SerializeToString,
             ),
             'RemoveAccount': grpc.unary_unary_rpc_method_handler(
                     servicer.RemoveAccount,
@@ -527,6 +544,33 @@ class AdminService:
             '/teletrunk.v1.AdminService/ListAccounts',
             teletrunk_dot_v1_dot_admin__pb2.ListAccountsRequest.SerializeToString,
             teletrunk_dot_v1_dot_admin__pb2.ListAccountsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def CheckAccount(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/teletrunk.v1.AdminService/CheckAccount',
+            teletrunk_dot_v1_dot_admin__pb2.CheckAccountRequest.SerializeToString,
+            teletrunk_dot_v1_dot_admin__pb2.CheckAccountResponse.FromString,
             options,
             channel_credentials,
             insecure,

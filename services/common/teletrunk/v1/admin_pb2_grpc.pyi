@@ -37,6 +37,8 @@ class AdminServiceStub:
     SubmitAccountCode: _grpc.UnaryUnaryMultiCallable[_admin_pb2.SubmitAccountCodeRequest, _admin_pb2.SubmitAccountCodeResponse]
     SubmitAccountPassword: _grpc.UnaryUnaryMultiCallable[_admin_pb2.SubmitAccountPasswordRequest, _admin_pb2.SubmitAccountPasswordResponse]
     ListAccounts: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ListAccountsRequest, _admin_pb2.ListAccountsResponse]
+    CheckAccount: _grpc.UnaryUnaryMultiCallable[_admin_pb2.CheckAccountRequest, _admin_pb2.CheckAccountResponse]
+    """Asks the account's Storage, and that asks Telegram: why incoming calls may not arrive."""
     RemoveAccount: _grpc.UnaryUnaryMultiCallable[_admin_pb2.RemoveAccountRequest, _admin_pb2.RemoveAccountResponse]
     AddTrunk: _grpc.UnaryUnaryMultiCallable[_admin_pb2.AddTrunkRequest, _admin_pb2.AddTrunkResponse]
     ListTrunks: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ListTrunksRequest, _admin_pb2.ListTrunksResponse]
@@ -71,6 +73,8 @@ class AdminServiceAsyncStub(AdminServiceStub):
     SubmitAccountCode: _aio.UnaryUnaryMultiCallable[_admin_pb2.SubmitAccountCodeRequest, _admin_pb2.SubmitAccountCodeResponse]  # type: ignore[assignment]
     SubmitAccountPassword: _aio.UnaryUnaryMultiCallable[_admin_pb2.SubmitAccountPasswordRequest, _admin_pb2.SubmitAccountPasswordResponse]  # type: ignore[assignment]
     ListAccounts: _aio.UnaryUnaryMultiCallable[_admin_pb2.ListAccountsRequest, _admin_pb2.ListAccountsResponse]  # type: ignore[assignment]
+    CheckAccount: _aio.UnaryUnaryMultiCallable[_admin_pb2.CheckAccountRequest, _admin_pb2.CheckAccountResponse]  # type: ignore[assignment]
+    """Asks the account's Storage, and that asks Telegram: why incoming calls may not arrive."""
     RemoveAccount: _aio.UnaryUnaryMultiCallable[_admin_pb2.RemoveAccountRequest, _admin_pb2.RemoveAccountResponse]  # type: ignore[assignment]
     AddTrunk: _aio.UnaryUnaryMultiCallable[_admin_pb2.AddTrunkRequest, _admin_pb2.AddTrunkResponse]  # type: ignore[assignment]
     ListTrunks: _aio.UnaryUnaryMultiCallable[_admin_pb2.ListTrunksRequest, _admin_pb2.ListTrunksResponse]  # type: ignore[assignment]
@@ -126,6 +130,14 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _admin_pb2.ListAccountsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_admin_pb2.ListAccountsResponse, _abc.Awaitable[_admin_pb2.ListAccountsResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def CheckAccount(
+        self,
+        request: _admin_pb2.CheckAccountRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.CheckAccountResponse, _abc.Awaitable[_admin_pb2.CheckAccountResponse]]:
+        """Asks the account's Storage, and that asks Telegram: why incoming calls may not arrive."""
 
     @_abc_1.abstractmethod
     def RemoveAccount(

@@ -36,6 +36,26 @@ DIRECTION_SIP_TO_TELEGRAM: Direction.ValueType  # 1
 DIRECTION_TELEGRAM_TO_SIP: Direction.ValueType  # 2
 Global___Direction: _TypeAlias = Direction  # noqa: Y015
 
+class _CallAudience:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _CallAudienceEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_CallAudience.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    CALL_AUDIENCE_UNSPECIFIED: _CallAudience.ValueType  # 0
+    CALL_AUDIENCE_EVERYBODY: _CallAudience.ValueType  # 1
+    CALL_AUDIENCE_CONTACTS: _CallAudience.ValueType  # 2
+    CALL_AUDIENCE_NOBODY: _CallAudience.ValueType  # 3
+
+class CallAudience(_CallAudience, metaclass=_CallAudienceEnumTypeWrapper):
+    """Who may call a Telegram account, by its own privacy settings. Exceptions for single users are left out."""
+
+CALL_AUDIENCE_UNSPECIFIED: CallAudience.ValueType  # 0
+CALL_AUDIENCE_EVERYBODY: CallAudience.ValueType  # 1
+CALL_AUDIENCE_CONTACTS: CallAudience.ValueType  # 2
+CALL_AUDIENCE_NOBODY: CallAudience.ValueType  # 3
+Global___CallAudience: _TypeAlias = CallAudience  # noqa: Y015
+
 @_typing.final
 class CallStep(_message.Message):
     """One arrow of a call's ladder, noted by the service that saw it."""
@@ -82,6 +102,11 @@ class MediaStats(_message.Message):
     LATE_TO_TELEGRAM_FIELD_NUMBER: _builtins.int
     LATE_TO_SIP_FIELD_NUMBER: _builtins.int
     TELEGRAM_LIBRARY_VERSION_FIELD_NUMBER: _builtins.int
+    RTP_SENT_FIELD_NUMBER: _builtins.int
+    RTP_PEER_FIELD_NUMBER: _builtins.int
+    RTP_SILENT_S_FIELD_NUMBER: _builtins.int
+    DTMF_OFFERED_FIELD_NUMBER: _builtins.int
+    DTMF_DIGITS_FIELD_NUMBER: _builtins.int
     codec: _builtins.str
     rtp_received: _builtins.int
     rtp_lost: _builtins.int
@@ -92,6 +117,14 @@ class MediaStats(_message.Message):
     """10 ms blocks that were missing when their time came, per direction."""
     late_to_sip: _builtins.int
     telegram_library_version: _builtins.str
+    rtp_sent: _builtins.int
+    rtp_peer: _builtins.str
+    """Where the PBX's sound comes from and ours goes to, host:port."""
+    rtp_silent_s: _builtins.float
+    """How long nothing had come from the PBX when the call ended, in seconds."""
+    dtmf_offered: _builtins.bool
+    """Whether the PBX's SDP had telephone-event (RFC 4733), and how many digits came, by that or by INFO."""
+    dtmf_digits: _builtins.int
     def __init__(
         self,
         *,
@@ -103,10 +136,15 @@ class MediaStats(_message.Message):
         late_to_telegram: _builtins.int = ...,
         late_to_sip: _builtins.int = ...,
         telegram_library_version: _builtins.str = ...,
+        rtp_sent: _builtins.int = ...,
+        rtp_peer: _builtins.str = ...,
+        rtp_silent_s: _builtins.float = ...,
+        dtmf_offered: _builtins.bool = ...,
+        dtmf_digits: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["codec", b"codec", "late_to_sip", b"late_to_sip", "late_to_telegram", b"late_to_telegram", "media_connect_ms", b"media_connect_ms", "rtp_jitter_ms", b"rtp_jitter_ms", "rtp_lost", b"rtp_lost", "rtp_received", b"rtp_received", "telegram_library_version", b"telegram_library_version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["codec", b"codec", "dtmf_digits", b"dtmf_digits", "dtmf_offered", b"dtmf_offered", "late_to_sip", b"late_to_sip", "late_to_telegram", b"late_to_telegram", "media_connect_ms", b"media_connect_ms", "rtp_jitter_ms", b"rtp_jitter_ms", "rtp_lost", b"rtp_lost", "rtp_peer", b"rtp_peer", "rtp_received", b"rtp_received", "rtp_sent", b"rtp_sent", "rtp_silent_s", b"rtp_silent_s", "telegram_library_version", b"telegram_library_version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -61,6 +61,11 @@ class SessionStoreServiceStub:
                 request_serializer=teletrunk_dot_v1_dot_session__store__pb2.ResolveRequest.SerializeToString,
                 response_deserializer=teletrunk_dot_v1_dot_session__store__pb2.ResolveResponse.FromString,
                 _registered_method=True)
+        self.GetCallAudience = channel.unary_unary(
+                '/teletrunk.v1.SessionStoreService/GetCallAudience',
+                request_serializer=teletrunk_dot_v1_dot_session__store__pb2.GetCallAudienceRequest.SerializeToString,
+                response_deserializer=teletrunk_dot_v1_dot_session__store__pb2.GetCallAudienceResponse.FromString,
+                _registered_method=True)
         self.ListSessions = channel.unary_unary(
                 '/teletrunk.v1.SessionStoreService/ListSessions',
                 request_serializer=teletrunk_dot_v1_dot_session__store__pb2.ListSessionsRequest.SerializeToString,
@@ -125,6 +130,13 @@ class SessionStoreServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetCallAudience(self, request, context):
+        """Whom the account lets call it: account.getPrivacy.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListSessions(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -183,6 +195,11 @@ def add_SessionStoreServiceServicer_to_server(servicer, server):
                     servicer.Resolve,
                     request_deserializer=teletrunk_dot_v1_dot_session__store__pb2.ResolveRequest.FromString,
                     response_serializer=teletrunk_dot_v1_dot_session__store__pb2.ResolveResponse.SerializeToString,
+            ),
+            'GetCallAudience': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetCallAudience,
+                    request_deserializer=teletrunk_dot_v1_dot_session__store__pb2.GetCallAudienceRequest.FromString,
+                    response_serializer=teletrunk_dot_v1_dot_session__store__pb2.GetCallAudienceResponse.SerializeToString,
             ),
             'ListSessions': grpc.unary_unary_rpc_method_handler(
                     servicer.ListSessions,
@@ -347,6 +364,33 @@ class SessionStoreService:
             '/teletrunk.v1.SessionStoreService/Resolve',
             teletrunk_dot_v1_dot_session__store__pb2.ResolveRequest.SerializeToString,
             teletrunk_dot_v1_dot_session__store__pb2.ResolveResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetCallAudience(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/teletrunk.v1.SessionStoreService/GetCallAudience',
+            teletrunk_dot_v1_dot_session__store__pb2.GetCallAudienceRequest.SerializeToString,
+            teletrunk_dot_v1_dot_session__store__pb2.GetCallAudienceResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -42,6 +42,8 @@ class SessionStoreServiceStub:
     SendMessage: _grpc.UnaryUnaryMultiCallable[_session_store_pb2.SendMessageRequest, _session_store_pb2.SendMessageResponse]
     EditMessage: _grpc.UnaryUnaryMultiCallable[_session_store_pb2.EditMessageRequest, _session_store_pb2.EditMessageResponse]
     Resolve: _grpc.UnaryUnaryMultiCallable[_session_store_pb2.ResolveRequest, _session_store_pb2.ResolveResponse]
+    GetCallAudience: _grpc.UnaryUnaryMultiCallable[_session_store_pb2.GetCallAudienceRequest, _session_store_pb2.GetCallAudienceResponse]
+    """Whom the account lets call it: account.getPrivacy."""
     ListSessions: _grpc.UnaryUnaryMultiCallable[_session_store_pb2.ListSessionsRequest, _session_store_pb2.ListSessionsResponse]
     StartSignIn: _grpc.UnaryUnaryMultiCallable[_session_store_pb2.StartSignInRequest, _session_store_pb2.StartSignInResponse]
     SubmitCode: _grpc.UnaryUnaryMultiCallable[_session_store_pb2.SubmitCodeRequest, _session_store_pb2.SubmitCodeResponse]
@@ -63,6 +65,8 @@ class SessionStoreServiceAsyncStub(SessionStoreServiceStub):
     SendMessage: _aio.UnaryUnaryMultiCallable[_session_store_pb2.SendMessageRequest, _session_store_pb2.SendMessageResponse]  # type: ignore[assignment]
     EditMessage: _aio.UnaryUnaryMultiCallable[_session_store_pb2.EditMessageRequest, _session_store_pb2.EditMessageResponse]  # type: ignore[assignment]
     Resolve: _aio.UnaryUnaryMultiCallable[_session_store_pb2.ResolveRequest, _session_store_pb2.ResolveResponse]  # type: ignore[assignment]
+    GetCallAudience: _aio.UnaryUnaryMultiCallable[_session_store_pb2.GetCallAudienceRequest, _session_store_pb2.GetCallAudienceResponse]  # type: ignore[assignment]
+    """Whom the account lets call it: account.getPrivacy."""
     ListSessions: _aio.UnaryUnaryMultiCallable[_session_store_pb2.ListSessionsRequest, _session_store_pb2.ListSessionsResponse]  # type: ignore[assignment]
     StartSignIn: _aio.UnaryUnaryMultiCallable[_session_store_pb2.StartSignInRequest, _session_store_pb2.StartSignInResponse]  # type: ignore[assignment]
     SubmitCode: _aio.UnaryUnaryMultiCallable[_session_store_pb2.SubmitCodeRequest, _session_store_pb2.SubmitCodeResponse]  # type: ignore[assignment]
@@ -111,6 +115,14 @@ class SessionStoreServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _session_store_pb2.ResolveRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_session_store_pb2.ResolveResponse, _abc.Awaitable[_session_store_pb2.ResolveResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def GetCallAudience(
+        self,
+        request: _session_store_pb2.GetCallAudienceRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_session_store_pb2.GetCallAudienceResponse, _abc.Awaitable[_session_store_pb2.GetCallAudienceResponse]]:
+        """Whom the account lets call it: account.getPrivacy."""
 
     @_abc_1.abstractmethod
     def ListSessions(

@@ -48,6 +48,7 @@ class Database:
             **{"isolation_level": "AUTOCOMMIT"} if is_postgres else {READING: True}
         )
         self._reading = async_sessionmaker(self._reader, expire_on_commit=False)
+        self.failing = False  # as of the last use
 
     async def open(self, *, upgrade: bool = True) -> None:
         """Brings the schema up to this version, or only checks it.
@@ -76,7 +77,7 @@ class Database:
 
         A block that only reads shall say so.
         """
-        with _failing():
+        with self._noting_failures():
             async with self._reading() if reading else self._sessions.begin() as session:
                 yield session
 
@@ -85,21 +86,22 @@ class Database:
 
         Raises `Refusal("database-error")`.
         """
-        with _failing():
+        with self._noting_failures():
             async with self._reader.connect() as connection:
                 row: sa.Row[Any] | None = (await connection.execute(question, values)).one_or_none()
                 return row
 
-
-@contextlib.contextmanager
-def _failing() -> Iterator[None]:
-    try:
-        yield
-    except StaleDataError:
-        raise NotNow("somebody else has just changed it: look at it again, then repeat the command") from None
-    except (SQLAlchemyError, sqlite3.Error, OSError) as error:
-        log.error("database failed", error=_line(error))
-        raise Refusal("database-error") from error
+    @contextlib.contextmanager
+    def _noting_failures(self) -> Iterator[None]:
+        try:
+            yield
+        except StaleDataError:
+            raise NotNow("somebody else has just changed it: look at it again, then repeat the command") from None
+        except (SQLAlchemyError, sqlite3.Error, OSError) as error:
+            self.failing = True
+            log.error("database failed", error=_line(error))
+            raise Refusal("database-error") from error
+        self.failing = False
 
 
 def page_size(wanted: int) -> int:

@@ -10,6 +10,8 @@ from teletrunk.v1 import call_pb2
 from teletrunk_worker.call.machine import State
 from teletrunk_worker.legs.wire import Message
 
+_FIGURES = {field.name for field in call_pb2.MediaStats.DESCRIPTOR.fields}
+
 
 def count(record: call_pb2.CallRecord) -> None:
     """A call that has ended, as metrics see it."""
@@ -51,12 +53,8 @@ class Recorder:
 
     def media(self, stats: Message) -> None:
         """Takes over the figures that a host gives; a later report of the same replaces the earlier."""
-        for name in ("codec", "rtp_received", "rtp_lost", "rtp_jitter_ms", "media_connect_ms"):
-            if name in stats:
-                setattr(self.record.media, name, stats[name])
-        for name in ("late_to_telegram", "late_to_sip"):
-            if name in stats:
-                setattr(self.record.media, name, stats[name])
+        for name in _FIGURES & stats.keys():
+            setattr(self.record.media, name, stats[name])
 
     def finish(self, state: State) -> call_pb2.CallRecord:
         record = self.record

@@ -118,6 +118,8 @@ class CallRunner:
             trace.get_current_span().add_event("ringing")
         elif self._state.phase is machine.Phase.UP:
             self.recorder.answered()
+            leg = machine.CALLER_LEG if self._state.from_sip else self._state.winner
+            self.recorder.media({"dtmf_offered": self._rim.edge.offered_telephone_event(self.call_id, leg)})
             trace.get_current_span().add_event("answered")
             self._rim.manager.note(self.recorder.record)
             if self._longest_seconds:

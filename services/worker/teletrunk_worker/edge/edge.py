@@ -365,6 +365,12 @@ class Edge:
         if dialog is not None and dialog.finished_at and dialog.last_status >= 300:
             self._gatekeeper.refused(dialog.call_id, dialog.leg, dialog.last_status, dialog.last_phrase)
 
+    def offered_telephone_event(self, call_id: str, leg: str) -> bool:
+        """Whether the peer's SDP names RFC 4733's digits."""
+        dialog = self._dialogs.of_leg(call_id, leg)
+        said = (dialog.established if dialog.from_host else dialog.invite) if dialog is not None else None
+        return said is not None and b"telephone-event" in said.body
+
     def speak_for_dead_host(self, call_id: str, leg: str, refusal: Refusal) -> None:
         """Ends a leg's dialog towards the peer when the host that carried it is gone."""
         dialog = self._dialogs.of_leg(call_id, leg)

@@ -15,4 +15,8 @@ class Silence:
     def too_long(self, received: int, now: float, *, on_hold: bool) -> bool:
         if on_hold or received != self._received:
             self._received, self._heard_at = received, now
-        return now - self._heard_at > LONGEST_S
+        return self.seconds(now) > LONGEST_S
+
+    def seconds(self, now: float) -> float:
+        """How long nothing has come, as of what was last told."""
+        return now - self._heard_at

@@ -114,7 +114,11 @@ class HostCall(pj.Call):  # type: ignore[misc]
         self.answered = False
         self.hung_up_by_us = False
         self.on_hold = False
+        self._digits = 0
         self._silence = Silence(time.monotonic())
+
+    def onDtmfDigit(self, prm: pj.OnDtmfDigitParam) -> None:
+        self._digits += 1
 
     def onCallTransferRequest(self, prm: pj.OnCallTransferRequestParam) -> None:
         prm.statusCode = pj.PJSIP_SC_DECLINE  # pjsua would call whoever is named
@@ -165,6 +169,10 @@ class HostCall(pj.Call):  # type: ignore[misc]
             "rtp_received": int(received.pkt),
             "rtp_lost": int(received.loss),
             "rtp_jitter_ms": round(received.jitterUsec.mean / 1000, 2),
+            "rtp_sent": int(statistics.rtcp.txStat.pkt),
+            "rtp_peer": str(stream.remoteRtpAddress),
+            "rtp_silent_s": round(self._silence.seconds(time.monotonic()), 1),
+            "dtmf_digits": self._digits,
             "late_to_sip": self.port.playout.late if self.port.playout else 0,
         }
 
