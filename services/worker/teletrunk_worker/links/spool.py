@@ -48,7 +48,8 @@ class Spool:
         for path in self._open.glob("*.json"):
             if (record := _read(path)) is None:
                 continue
-            record.ended_at = path.stat().st_mtime
+            # The file system's clock lags some milliseconds behind the one that the other times are of.
+            record.ended_at = max(path.stat().st_mtime, record.invited_at, record.ringing_at, record.answered_at)
             record.ended_by, record.error_id = "gateway", "worker-restarting"
             log.warning("call ended with a killed worker", call_id=record.call_id)
             self.end(record)
