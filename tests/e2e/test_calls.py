@@ -131,6 +131,11 @@ async def test_a_killed_host_ends_its_call_on_both_sides_and_the_next_call_works
     await scene.phone.wait("ended", call=call)
     await scene.friends.wait("ended", phone=FRIEND, by="peer")
     await scene.record()
+    await _next_call_works(scene)
+
+
+async def _next_call_works(scene: Scene) -> None:
+    """Once the new host is there; a call that comes too early is refused, not lost."""
     async with asyncio.timeout(40):
         while True:
             call = await place_call(scene)
@@ -138,11 +143,23 @@ async def test_a_killed_host_ends_its_call_on_both_sides_and_the_next_call_works
                 await scene.phone.wait("established", call=call, deadline=4)
                 break
             except Exception:
-                await scene.phone.wait("ended", call=call)  # the new host was not there yet: refused, not lost
+                await scene.phone.wait("ended", call=call)
     await talk(scene, call)
     await scene.phone.tell("hangup", call=call)
     await scene.friends.wait("ended", phone=FRIEND, by="peer")
     await scene.record()
+
+
+async def test_a_host_that_hangs_is_replaced(scene: Scene) -> None:
+    """It lives and answers nothing: its call ends on both sides, and the next call works."""
+    call = await place_call(scene)
+    await scene.phone.wait("established", call=call)
+    for pid in _hosts(scene, "legs.sip_host"):
+        os.kill(pid, signal.SIGSTOP)
+    await scene.phone.wait("ended", call=call)
+    await scene.friends.wait("ended", phone=FRIEND, by="peer")
+    await scene.record()
+    await _next_call_works(scene)
 
 
 async def test_the_manager_dies_the_call_goes_on_and_its_record_arrives_later(scene: Scene) -> None:

@@ -9,6 +9,7 @@ Commands (control to host)             Events (host to control)
   attach {call} + rings descriptor       incoming {call}
   ring, answer, hangup {call, ...}       progress {call, status}
   dial {call, uri, caller, ...}          answered {call, codec}
+  ping                                   pong
                                          ended {call, status, phrase, by_us, stats}
                                          silent {call}: no RTP for long
                                          occupied {places}: also by dialogs that are still ending
@@ -297,7 +298,9 @@ class SipHost:
 
     def handle(self, message: Message, descriptor: int | None) -> None:
         call_id = message.get("call", "")
-        if message["command"] == "configure":
+        if message["command"] == "ping":
+            self.tell(event="pong")
+        elif message["command"] == "configure":
             self.configure(message)
         elif message["command"] == "attach" and descriptor is not None:
             self._attach(call_id, descriptor)

@@ -25,6 +25,8 @@ log = structlog.get_logger()
 _READY_DEADLINE_S = 15.0
 _STOP_DEADLINE_S = 2.0
 _RETRY_S = 1.0
+_PING_S = 5.0
+_MOST_UNANSWERED = 3  # a machine that slept costs one; a host that answers nothing for so long hangs
 _SHORT_LIFE_S = 10.0
 _SPARE_PLACES = 4
 
@@ -47,6 +49,8 @@ class Host:
     occupied: int = 0  # by its own count: a call whose end nobody has acknowledged keeps its place for a while
     listeners: dict[str, Listener] = field(default_factory=dict)
     ready: asyncio.Event = field(default_factory=asyncio.Event)
+    unanswered: int = 0
+    timer: asyncio.TimerHandle | None = None
 
     @property
     def free(self) -> int:
@@ -63,9 +67,20 @@ class Host:
         with contextlib.suppress(ProcessLookupError):
             self.process.kill()
 
-    def kill_unready(self) -> None:
+    def watch(self) -> None:
+        """From its birth: one that is not ready in time, or stops answering, is killed. Native code can hang, too."""
+        loop = asyncio.get_running_loop()
         if not self.ready.is_set():
+            late = time.monotonic() - self.born > _READY_DEADLINE_S
+        else:
+            late = self.unanswered >= _MOST_UNANSWERED
+            self.unanswered += 1
+            self.send({"command": "ping"})
+        if late:
+            log.error("host hangs", kind=self.kind, pid=self.process.pid)
             self.kill()
+        else:
+            self.timer = loop.call_later(_PING_S, self.watch)
 
 
 class HostPool:
@@ -154,13 +169,14 @@ class HostPool:
             return
         loop, wire, process = asyncio.get_running_loop(), host.wire, host.process
         loop.add_reader(wire.socket.fileno(), self._on_readable, host)
-        deadline = loop.call_later(_READY_DEADLINE_S, host.kill_unready)
+        host.watch()
         try:
             if (command := self._configure(index)) is not None:
                 host.send(command)
             await process.wait()
         finally:
-            deadline.cancel()
+            if host.timer is not None:
+                host.timer.cancel()
             with contextlib.suppress(ValueError, OSError):
                 loop.remove_reader(wire.socket.fileno())
             wire.close()
@@ -210,6 +226,8 @@ class HostPool:
             self._starting.discard(host.index)
             self._changed.set()
             log.info("host ready", kind=self._kind, pid=host.process.pid, capacity=host.capacity)
+        elif message["event"] == "pong":
+            host.unanswered = 0
         elif message["event"] == "occupied":
             host.occupied = message["places"]
             self._changed.set()

@@ -8,6 +8,7 @@ Commands (control to host)             Events (host to control)
   open {call, key, servers, ...} + rings   ready {capacity}
   signalling {call, data}                  signalling {call, data}
   close {call}                             connected {call}
+  ping                                     pong
                                            failed {call, why}
                                            closed {call, stats}
 """
@@ -130,6 +131,9 @@ class TelegramHost:
 
     def _dispatch(self, message: Message, descriptor: int | None) -> None:
         """Each call has a task of its own that takes its commands in order."""
+        if message["command"] == "ping":
+            self._tell({"event": "pong"})
+            return
         name = message["call"]
         if message["command"] == "open" and descriptor is not None:
             self._rings[name] = descriptor
