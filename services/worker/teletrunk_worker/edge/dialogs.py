@@ -11,6 +11,7 @@ from teletrunk_worker.edge import messages
 from teletrunk_worker.edge.flows import Flow
 
 _MOST_ANSWERERS = 64
+_LOOK_S = 1.0
 _LINGER_S = 32.0  # RFC 3261's longest transaction: late retransmissions still find their way
 
 
@@ -102,23 +103,32 @@ def _tag(address: Address) -> str:
 
 
 class Dialogs:
-    """All dialogs that pass through, by SIP Call-ID."""
+    """All dialogs that pass through, by SIP Call-ID and by the leg that they are."""
 
     def __init__(self) -> None:
         self._all: dict[str, Dialog] = {}
+        self._of_leg: dict[tuple[str, str], Dialog] = {}
+        self._looked_at = 0.0
 
     def add(self, dialog: Dialog) -> None:
         self._forget_old()
-        self._all[dialog.invite.call_id] = dialog
+        self._all[dialog.invite.call_id] = self._of_leg[dialog.call_id, dialog.leg] = dialog
 
     def find(self, sip_call_id: str) -> Dialog | None:
         return self._all.get(sip_call_id)
 
     def of_leg(self, call_id: str, leg: str) -> Dialog | None:
-        return next((d for d in self._all.values() if d.call_id == call_id and d.leg == leg), None)
+        return self._of_leg.get((call_id, leg))
 
     def _forget_old(self) -> None:
-        limit = time.monotonic() - _LINGER_S
-        for key, dialog in list(self._all.items()):
-            if dialog.finished_at and dialog.finished_at < limit:
-                del self._all[key]
+        """Now and then: looking at all of them for each new one would cost more with every one."""
+        now = time.monotonic()
+        if now - self._looked_at < _LOOK_S:
+            return
+        self._looked_at, limit = now, now - _LINGER_S
+
+        def kept(dialog: Dialog) -> bool:
+            return not dialog.finished_at or dialog.finished_at >= limit
+
+        self._all = {key: dialog for key, dialog in self._all.items() if kept(dialog)}
+        self._of_leg = {key: dialog for key, dialog in self._of_leg.items() if kept(dialog)}
