@@ -5,6 +5,7 @@ from __future__ import annotations
 import argparse
 import asyncio
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 from teletrunk_sandbox import server
@@ -15,7 +16,8 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="teletrunk_sandbox", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_dc(commands.add_parser("dc", help="run the local Telegram data centre"))
-    _add_subscriber(commands.add_parser("subscriber", help="play Telegram users, steered by JSON lines"))
+    _add_people(commands.add_parser("subscriber", help="play Telegram users, steered by JSON lines"), _run_subscriber)
+    _add_people(commands.add_parser("people", help="play a friend who answers every call with a tone"), _run_people)
     commands.add_parser("sip-phone", help="play a SIP phone, steered by JSON lines").set_defaults(run=_run_phone)
     baresip = commands.add_parser("baresip-phone", help="play a SIP phone that is baresip, steered by JSON lines")
     baresip.add_argument("--hz", type=float, default=440.0, help="the tone that it plays in every call")
@@ -47,17 +49,24 @@ def _run_dc(options: argparse.Namespace) -> int:
     return 0
 
 
-def _add_subscriber(parser: argparse.ArgumentParser) -> None:
+def _add_people(parser: argparse.ArgumentParser, run: Callable[[argparse.Namespace], int]) -> None:
     parser.add_argument("--dc", required=True, help="host:port of the local Telegram")
     parser.add_argument("--rsa-key", required=True, help="its public RSA key")
     parser.add_argument("--control-port", type=int, required=True)
-    parser.set_defaults(run=_run_subscriber)
+    parser.set_defaults(run=run)
 
 
 def _run_subscriber(options: argparse.Namespace) -> int:
     from teletrunk_sandbox import subscriber  # ntgcalls is heavy: only where it is used
 
     asyncio.run(subscriber.run(options.dc, options.rsa_key, options.control_port))
+    return 0
+
+
+def _run_people(options: argparse.Namespace) -> int:
+    from teletrunk_sandbox import people
+
+    asyncio.run(people.run(options.dc, options.rsa_key, options.control_port))
     return 0
 
 

@@ -117,12 +117,13 @@ async def _up(stack: Stack) -> None:
             if attached.kind == "worker":
                 typer.echo(f"PBXs register at {attached.address} (SIP over UDP or TCP)")
         typer.echo(f"Data and logs are in {stack.data}")
+        phone = "+PHONE"
         if stack.sandbox:
-            typer.echo(
-                f"Local Telegram at {stack.sandbox['host']}:{stack.sandbox['port']}; "
-                f"its sign-in codes are in {stack.data / 'logs' / 'sandbox.log'}"
-            )
-        typer.echo("Next: teletrunk account add +PHONE, then teletrunk trunk add +PHONE. Ctrl-C stops everything.")
+            await stack.start_people()
+            phone = "+15550100"
+            typer.echo(f"Local Telegram: sign-in codes are in {stack.data / 'logs' / 'sandbox.log'};")
+            typer.echo("@friend (+15550199) answers every call with a tone")
+        typer.echo(f"Next: teletrunk account add {phone}, then teletrunk trunk add {phone}. Ctrl-C stops everything.")
         await stop.wait()
     finally:
         typer.echo("Stopping...")

@@ -152,6 +152,13 @@ class Stack:
         self.environment["TELETRUNK_TELEGRAM_SERVER"] = f"{self.sandbox['host']}:{self.sandbox['port']}"
         self.environment["TELETRUNK_TELEGRAM_RSA_KEY_FILE"] = str(self.sandbox["rsa_key_file"])
 
+    async def start_people(self) -> None:
+        """Somebody to sign in as and somebody to call, at the local Telegram."""
+        where = f"{self.sandbox['host']}:{self.sandbox['port']}"
+        await self._child("people", ["-m", "teletrunk_sandbox", "people", "--dc", where, "--rsa-key",
+                                     str(self.sandbox["rsa_key_file"]), "--control-port",
+                                     str(self.sandbox["control_port"])]).start()  # fmt: skip
+
     async def _all_attached(self) -> None:
         deadline = time.monotonic() + _START_DEADLINE_S
         while time.monotonic() < deadline:
@@ -211,6 +218,6 @@ class Stack:
         self._stopping = True
         for keeper in self._keepers:
             keeper.cancel()
-        for name in ("worker", "session-store", "manager", "sandbox"):
+        for name in ("worker", "session-store", "manager", "people", "sandbox"):
             if child := self.children.get(name):
                 await child.stop()

@@ -1,0 +1,82 @@
+"""`teletrunk up --sandbox` as a person uses it: started, an account and a trunk added, a friend called, Ctrl-C."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import re
+import signal
+import sys
+from pathlib import Path
+
+import pytest
+
+from tests import sip_wire
+from tests.servers import free_port
+
+pytestmark = pytest.mark.e2e
+
+PATIENCE_S = 40
+
+
+class Shell:
+    def __init__(self, data: Path) -> None:
+        self.sip_port = free_port()
+        addresses = {name: f"127.0.0.1:{free_port()}" for name in ("MANAGER_ADDRESS", "STORAGE_ADDRESS")}
+        settings = {"DATA": str(data), "SIP_ADDRESS": f"127.0.0.1:{self.sip_port}", **addresses}
+        kept = {name: value for name, value in os.environ.items() if not name.startswith("TELETRUNK_")}
+        self._environment = kept | {f"TELETRUNK_{name}": value for name, value in settings.items()}
+
+    async def start(self, *arguments: str) -> asyncio.subprocess.Process:
+        return await asyncio.create_subprocess_exec(
+            sys.executable, "-m", "teletrunk.cli.main", *arguments, env=self._environment,
+            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
+        )  # fmt: skip
+
+    async def run(self, *arguments: str) -> str:
+        process = await self.start(*arguments)
+        out, _ = await asyncio.wait_for(process.communicate(), PATIENCE_S)
+        assert process.returncode == 0, out.decode()
+        return out.decode()
+
+
+async def line_with(process: asyncio.subprocess.Process, text: str) -> str:
+    assert process.stdout is not None
+    async with asyncio.timeout(PATIENCE_S):
+        while line := (await process.stdout.readline()).decode():
+            if text in line:
+                return line
+    raise AssertionError(f"it ended without saying {text}")
+
+
+async def code_in(log: Path, phone: str) -> str:
+    async with asyncio.timeout(PATIENCE_S):
+        while not (found := re.findall(rf"login code for \{phone}: (\d+)", log.read_text())):
+            await asyncio.sleep(0.05)
+    return str(found[-1])
+
+
+async def test_a_person_tries_it_out(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    shell = Shell(data)
+    up = await shell.start("up", "--sandbox")
+    try:
+        await line_with(up, "Next: teletrunk account add +15550100")
+        log = data / "logs" / "sandbox.log"
+        await code_in(log, "+15550199")  # the friend signs in as well: then everybody is there
+        adding = await shell.start("account", "add", "+15550100")
+        assert "has sent a code" in await line_with(adding, "code")
+        out, _ = await asyncio.wait_for(adding.communicate(f"{await code_in(log, '+15550100')}\n".encode()), PATIENCE_S)
+        assert adding.returncode == 0 and "Signed in: Gateway" in out.decode()
+        trunk = await shell.run("trunk", "add", "+15550100")
+        login, password = (re.search(rf"{name} +(\S+)", trunk).group(1) for name in ("login", "password"))  # type: ignore[union-attr]
+        async with sip_wire.udp(("127.0.0.1", shell.sip_port)) as pbx:
+            async with asyncio.timeout(PATIENCE_S):
+                while (await pbx.register(login, password)).final.code != 200:
+                    await asyncio.sleep(0.2)
+            answered = await pbx.invite("@friend", login, password, patience=PATIENCE_S)
+            assert answered.status == (200, "OK")
+    finally:
+        up.send_signal(signal.SIGINT)
+        assert await asyncio.wait_for(up.wait(), PATIENCE_S) == 0
+    assert "Stopping" in await line_with(up, "Stopping")
