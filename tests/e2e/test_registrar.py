@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 import random
 import secrets
 from collections.abc import AsyncIterator
@@ -134,3 +135,13 @@ async def test_nonsense_stops_nothing(scene: Scene) -> None:
     worker = scene.world.stack.children["worker"]
     assert worker.process is not None and worker.process.returncode is None
     assert "Traceback" not in worker.log.read_text(errors="replace")
+
+
+async def test_a_pbx_whose_password_was_changed_is_not_rung_any_more(scene: Scene, pbx: Pbx) -> None:
+    """Once it has come again with the old one; others that are registered with the login are."""
+    async with sip_wire.udp(pbx.edge, "127.0.11.1") as old, sip_wire.udp(pbx.edge, "127.0.11.2") as new:
+        assert len((await pbx.register(old)).header("Contact")) == 1
+        said = json.loads(await scene.world.command("trunk", "reset-password", pbx.login, "--json"))
+        assert len((await new.register(pbx.login, said["password"])).header("Contact")) == 2
+        assert (await pbx.register(old)).final.code == 403
+        assert len((await new.register(pbx.login, said["password"])).header("Contact")) == 1

@@ -141,8 +141,9 @@ async def test_scanners_find_nothing_and_are_banned(gateway: Gateway, tmp_path: 
 
 async def test_a_ban_outlives_the_worker_and_a_binding_too(gateway: Gateway, tmp_path: Path) -> None:
     """A PBX that registered is called after the Worker's restart without registering again; who guessed stays out."""
-    for _ in range(6):
-        await gateway.register(password="wrong")
+    async with sip_wire.udp(("127.0.0.1", gateway.world.sip_port)) as guesser:
+        for _ in range(6):
+            await guesser.register(gateway.trunk.login, "wrong")
     assert (await gateway.register()).exchange.final.code == 403
     kept = gateway.world.stack.data / "bindings.json"
     async with asyncio.timeout(10):  # both are written down very soon, but not before the answer
