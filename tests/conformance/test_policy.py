@@ -37,7 +37,7 @@ async def test_ip_not_allowed(gateway: Gateway, report: Report) -> None:
     await gateway.world.command("trunk", "trust", gateway.trunk.login, "127.0.0.9", "2001:db8::/32")
     report.carries(await gateway.register(), "ip-not-allowed", within=PROMPT_S)
     report.carries(await gateway.invite(), "ip-not-allowed", within=PROMPT_S)
-    await gateway.world.command("trunk", "trust", gateway.trunk.login)
+    await gateway.world.command("trunk", "trust", gateway.trunk.login, "--everywhere")
     report.back(await gateway.back_in_service())
 
 

@@ -31,7 +31,7 @@ async def test_a_trunk_is_used_from_its_trusted_addresses_only(scene: Scene) -> 
             assert (await office.register(login, password)).status == (200, "OK")
             carries(await stranger.invite(FRIEND, login, password), "ip-not-allowed")
     finally:
-        await scene.world.command("trunk", "trust", login)
+        await scene.world.command("trunk", "trust", login, "--everywhere")
     async with sip_wire.udp(scene.edge, "127.0.0.67") as stranger:
         assert (await stranger.register(login, password)).status == (200, "OK")
 

@@ -76,6 +76,9 @@ async def test_a_person_tries_it_out(tmp_path: Path) -> None:
                     await asyncio.sleep(0.2)
             answered = await pbx.invite("@friend", login, password, patience=PATIENCE_S)
             assert answered.status == (200, "OK")
+        second = await shell.start("up", "--sandbox")
+        out, _ = await asyncio.wait_for(second.communicate(), PATIENCE_S)
+        assert second.returncode == 2 and b"is used by another stack that still runs" in out
     finally:
         up.send_signal(signal.SIGINT)
         assert await asyncio.wait_for(up.wait(), PATIENCE_S) == 0

@@ -29,6 +29,7 @@ class ManagerProcess:
     """`python -m teletrunk_manager` on a free port."""
 
     def __init__(self, data: Path, **environment: str) -> None:
+        self.data = data
         self._environment = {
             **{name: value for name, value in os.environ.items() if not name.startswith("TELETRUNK_")},
             "TELETRUNK_DATA": str(data),

@@ -286,6 +286,32 @@ async def test_it_does_not_start_as_it_is_set_up(world: World, tmp_path: Path) -
         assert said.count("\n") == 1
 
 
+async def test_it_does_not_start_with_a_key_that_opens_no_password(world: World) -> None:
+    await world.add_account()
+    await world.add_trunk("office")
+    assert await world.process.stop() == 0
+    key = world.process.data / "secrets" / "manager.key"
+    right = key.read_bytes()
+    key.write_bytes(bytes(32))
+    status, said = await world.process.refused()
+    assert status == 2 and "sealed with another key: put the right file back" in said and said.count("\n") == 1
+    key.write_bytes(right)
+    await world.process.start()
+
+
+async def test_a_service_that_leaves_was_last_seen_when_it_left(world: World) -> None:
+    began = time.time()
+    await world.worker.beat()
+    world.worker.stream.cancel()
+    async with asyncio.timeout(5):
+        while True:
+            services = (await world.wire.admin.ListServices(admin.ListServicesRequest())).services
+            worker = next(service for service in services if service.kind == "worker")
+            if not worker.attached and worker.last_seen >= began:
+                break
+            await asyncio.sleep(0.05)
+
+
 @pytest.mark.parametrize("world", ["sqlite"], indirect=True)
 async def test_a_database_that_fails_is_said_so(world: World, tmp_path: Path) -> None:
     await world.add_account()

@@ -36,7 +36,7 @@ def run(service: str, load: Callable[[], Settings], serve: Callable[[Settings], 
         settings = load()
         configure_logging(service, settings.log_format, settings.log_level)
         configure_tracing(service)
-        _make_directory(settings.data)
+        make_directory(settings.data)
         _serve(serve(settings))
     except ConfigurationError as error:
         sys.exit(_line(service, str(error)))
@@ -56,7 +56,8 @@ def _serve(service: Coroutine[Any, Any, None]) -> None:
         raise first from None
 
 
-def _make_directory(data: Path) -> None:
+def make_directory(data: Path) -> None:
+    """Raises `ConfigurationError`."""
     try:
         data.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError as error:

@@ -70,6 +70,7 @@ async def _serve(settings: ManagerSettings, database: Database) -> None:
     webhooks = Webhooks(database, seal)
     administrators = Administrators(database, configurations)
     trunks = Trunks(database, live, configurations, seal)
+    await trunks.check_seal()
     accounts = Accounts(database, live, configurations, Storages(live, security))
     attachments = Attachments(database, live, state, configurations, bans)
     service = ManagerService(
@@ -108,6 +109,7 @@ async def _serve(settings: ManagerSettings, database: Database) -> None:
         if enrolment is not None:
             await enrolment.stop()
         await server.stop()
+        await attachments.settle()
         await state.close()
         log.info("manager stopped")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator
 
 import sqlalchemy as sa
 import structlog
@@ -44,10 +44,11 @@ class Attachments:
         self._configurations = configurations
         self._bans = bans
         self._silence = silence
+        self._farewells: set[asyncio.Task[None]] = set()
 
     async def hold(
         self, requests: AsyncIterator[pb.AttachRequest], identity: Identity | None
-    ) -> AsyncIterator[pb.AttachResponse]:
+    ) -> AsyncGenerator[pb.AttachResponse, None]:
         """One stream from its hello to its end. Raises `Mistake` for a hello that is none, and `Refusal`."""
         service = await self._introduced(requests, identity)
         reader: asyncio.Task[None] | None = None
@@ -60,7 +61,10 @@ class Attachments:
             if reader is not None:
                 reader.cancel()
             if self._live.detach(service):
-                await self._farewell(service)
+                # In a task of its own: this one is cancelled, again and again, when the service has hung up.
+                task = asyncio.get_running_loop().create_task(self._farewell(service))
+                self._farewells.add(task)
+                task.add_done_callback(self._farewells.discard)
 
     async def _introduced(self, requests: AsyncIterator[pb.AttachRequest], identity: Identity | None) -> Attached:
         row = _introduced(await _next(requests, rpc.DEADLINE_S))
@@ -103,6 +107,11 @@ class Attachments:
             pass  # the mirror has said so, and shows everybody when it is back
         if moved:
             self._configurations.changed()
+
+    async def settle(self) -> None:
+        """Once all streams are closed: waits until it is written down who has left."""
+        if self._farewells:
+            await asyncio.wait(self._farewells, timeout=rpc.DEADLINE_S)
 
     async def _farewell(self, service: Attached) -> None:
         log.info("service detached", kind=service.kind, id=service.service_id)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import functools
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable
@@ -62,8 +63,10 @@ class ManagerService(manager_pb2_grpc.ManagerServiceServicer):
 
     async def Attach(self, requests: AsyncIterator[pb.AttachRequest], context: Any) -> AsyncIterator[pb.AttachResponse]:
         try:
-            async for response in self._attachments.hold(requests, identity_of(context)):
-                yield response
+            # Closed at once when the stream is cancelled, and not when somebody collects what is left of it.
+            async with contextlib.aclosing(self._attachments.hold(requests, identity_of(context))) as responses:
+                async for response in responses:
+                    yield response
         except Mistake as mistake:
             await context.abort(mistake.code, str(mistake))
         except Refusal as refusal:

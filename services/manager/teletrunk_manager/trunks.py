@@ -9,6 +9,7 @@ from collections.abc import Iterable
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
+from teletrunk.config import ConfigurationError
 from teletrunk.v1 import admin_pb2 as pb
 
 from teletrunk_manager.accounts import find_account
@@ -19,7 +20,7 @@ from teletrunk_manager.db.tables import Trunk, TrustedAddress
 from teletrunk_manager.domain.logins import is_login, login_for
 from teletrunk_manager.live import Live
 from teletrunk_manager.mistakes import Mistake, NotNow, Unknown
-from teletrunk_manager.passwords import PasswordSeal, make_password
+from teletrunk_manager.passwords import PasswordSeal, SealBroken, make_password
 
 _CODECS = ("PCMA", "PCMU", "G722")
 _HIGHEST_PRIORITY = 1000
@@ -62,6 +63,19 @@ class Trunks:
                 raise Mistake(f"the login {trunk.login} is taken: choose another with --login") from None
         self._configurations.changed()
         return pb.AddTrunkResponse(trunk=self._message(trunk), password=password)
+
+    async def check_seal(self) -> None:
+        """Raises `ConfigurationError` for a key that is not the one under which the trunks' passwords were sealed."""
+        async with self._database.transaction(reading=True) as session:
+            trunk = await session.scalar(sa.select(Trunk).limit(1))
+        try:
+            if trunk is not None:
+                self._seal.open(trunk.sealed_password, trunk.trunk_id)
+        except SealBroken:
+            raise ConfigurationError(
+                "the trunks' passwords were sealed with another key: put the right file back "
+                "(TELETRUNK_KEY_FILE, or DATA/secrets/manager.key)"
+            ) from None
 
     async def page(self, after: str = "", limit: int = 0) -> list[pb.Trunk]:
         """Those that the asker may see, by login, from the one behind `after` on."""

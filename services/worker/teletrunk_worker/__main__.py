@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import secrets
 import signal
@@ -47,7 +48,8 @@ async def serve(settings: WorkerSettings) -> None:
     except OSError as error:
         cause = error.__cause__ if isinstance(error.__cause__, OSError) else error  # uvloop hides the reason there
         reason = os.strerror(cause.errno) if cause.errno else str(error)
-        raise ConfigurationError(f"TELETRUNK_SIP_ADDRESS: {settings.sip_address}: {reason}") from None
+        advice = ": stop what uses it, or set another port" if cause.errno == errno.EADDRINUSE else ""
+        raise ConfigurationError(f"TELETRUNK_SIP_ADDRESS: {settings.sip_address}: {reason}{advice}") from None
     hello = pb.WorkerHello(
         worker_id=worker_id,
         name=socket.gethostname(),

@@ -12,7 +12,7 @@ from typing import Annotated
 
 import typer
 
-from teletrunk import __version__
+from teletrunk import __version__, running
 from teletrunk.cli import account, administration, ban, call, service, subscription, trunk
 from teletrunk.cli.doctor import doctor
 from teletrunk.cli.errors_doc import document
@@ -110,6 +110,8 @@ async def _up(stack: Stack) -> None:
     stop = asyncio.Event()
     for name in (signal.SIGINT, signal.SIGTERM):
         asyncio.get_running_loop().add_signal_handler(name, stop.set)
+    running.make_directory(stack.data)
+    running.hold_alone(stack.data, "stack")  # a second one would take the first one's Manager for its own
     typer.echo("Starting the Manager, the Session Storage and the Worker...")
     await stack.start()
     try:

@@ -14,7 +14,7 @@ from pathlib import Path
 
 import grpc
 
-from teletrunk import rpc
+from teletrunk import rpc, running
 from teletrunk.config import ConfigurationError, ServiceSettings, load
 from teletrunk.v1 import admin_pb2, admin_pb2_grpc, fleet_pb2, fleet_pb2_grpc
 
@@ -36,6 +36,7 @@ class Child:
         self._arguments = arguments
         self._environment = environment
         self.log = log
+        self._log_began = 0
         self.process: asyncio.subprocess.Process | None = None
         self.started_at = 0.0
         self.wanted = asyncio.Event()
@@ -44,6 +45,7 @@ class Child:
     async def start(self, *, stdout: int | None = None) -> None:
         self.log.parent.mkdir(parents=True, exist_ok=True)
         with self.log.open("ab") as log:
+            self._log_began = log.tell()
             self.process = await asyncio.create_subprocess_exec(
                 sys.executable,
                 *self._arguments,
@@ -68,8 +70,10 @@ class Child:
             await self.process.wait()
 
     def last_line(self) -> str:
-        lines = self.log.read_text(errors="replace").strip().splitlines() if self.log.exists() else []
-        return lines[-1] if lines else f"{self.name} ended without a word"
+        """What it had to say when it ended: its own word, if there is one, whatever was printed after it."""
+        lines = self.log.read_bytes()[self._log_began :].decode(errors="replace").strip().splitlines()
+        own = [line for line in lines if line.startswith("teletrunk ")]
+        return (own or lines or [f"{self.name} ended without a word"])[-1]
 
 
 class Stack:
@@ -95,7 +99,7 @@ class Stack:
 
     async def start(self) -> None:
         """Returns when Worker and Storage are attached. Raises `ConfigurationError` with a service's own line."""
-        self.data.mkdir(parents=True, exist_ok=True, mode=0o700)
+        running.make_directory(self.data)
         if self._with_sandbox:
             await self._start_sandbox()
         try:

@@ -110,9 +110,12 @@ def show_trunk(trunk: Name, as_json: Json = False) -> None:
 @app.command()
 def trust(
     trunk: Name,
-    addresses: Annotated[list[str] | None, typer.Argument(help="Addresses and subnets; none: from everywhere.")] = None,
+    addresses: Annotated[list[str] | None, typer.Argument(help="Addresses and subnets, all of them.")] = None,
+    everywhere: Annotated[bool, typer.Option("--everywhere", help="From any address: the list is emptied.")] = False,
 ) -> None:
-    """Says from which addresses a PBX may use the trunk."""
+    """Says from which addresses a PBX may use the trunk. The list replaces the one before."""
+    if bool(addresses) == everywhere:
+        fail("give the addresses and subnets, or --everywhere to let the trunk be used from any")
     request = fleet_pb2.TrustRequest(trunk=trunk, addresses=addresses or [])
     ask_fleet(lambda fleet: fleet.Trust(request, timeout=DEADLINE_S))
     say(f"{trunk} may be used from {', '.join(addresses) if addresses else 'everywhere'}.")
