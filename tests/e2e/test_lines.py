@@ -24,20 +24,30 @@ LAPSES_S = 15.0
 
 @contextlib.asynccontextmanager
 async def without_hosts(world: World) -> AsyncIterator[None]:
-    """No SIP host lives long enough to take a call."""
-    process = world.stack.children["worker"].process
-    assert process is not None
-    worker = psutil.Process(process.pid)
+    """No SIP host lives long enough to take a call, and the Worker knows that those it had are dead."""
+    child = world.stack.children["worker"]
+    assert child.process is not None
+    worker = psutil.Process(child.process.pid)
+
+    def kill() -> int:
+        killed = 0
+        for process in worker.children():
+            with contextlib.suppress(psutil.NoSuchProcess, ProcessLookupError):
+                if any("legs.sip_host" in part for part in process.cmdline()):
+                    os.kill(process.pid, signal.SIGKILL)
+                    killed += 1
+        return killed
 
     async def kill_on() -> None:
         while True:
-            for child in worker.children():
-                with contextlib.suppress(psutil.NoSuchProcess, ProcessLookupError):
-                    if any("legs.sip_host" in part for part in child.cmdline()):
-                        os.kill(child.pid, signal.SIGKILL)
+            kill()
             await asyncio.sleep(0.02)
 
+    deaths = child.log.read_text().count('"host died"') + kill()
     killing = asyncio.ensure_future(kill_on())
+    async with asyncio.timeout(LAPSES_S):
+        while child.log.read_text().count('"host died"') < deaths:
+            await asyncio.sleep(0.02)
     try:
         yield
     finally:
