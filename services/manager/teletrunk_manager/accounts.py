@@ -172,7 +172,7 @@ def _place(sign_in_id: str) -> tuple[str, str]:
 
 
 async def find_account(session: AsyncSession, text: str) -> Account:
-    """By id, phone or @username. Raises `Unknown`."""
+    """By id, phone or @username, of those that the asker may see. Raises `Unknown`."""
     name = text.strip().removeprefix("@").lower()
     conditions = [
         Account.account_id == text,
@@ -180,8 +180,8 @@ async def find_account(session: AsyncSession, text: str) -> Account:
         sa.and_(Account.username != "", sa.func.lower(Account.username) == name),
     ]
     for condition in conditions:
-        found = await session.scalar(sa.select(Account).where(condition))
-        if found is not None and await may_use(session, asker(), found):
+        query = sa.select(Account).where(condition, visible(Account.account_id))
+        if (found := await session.scalar(query)) is not None:
             return found
     raise Unknown(f"there is no account {text}: teletrunk account list shows them")
 
@@ -193,13 +193,6 @@ def visible(account_id: Any) -> sa.ColumnElement[bool]:
     own = sa.select(Account.account_id).where(Account.owner == asker())
     shared = sa.select(Share.account_id).where(Share.administrator == asker())
     return sa.or_(account_id.in_(own), account_id.in_(shared))
-
-
-async def may_use(session: AsyncSession, administrator: str, account: Account) -> bool:
-    """The installation itself (empty) may use everything."""
-    if administrator in ("", account.owner):
-        return True
-    return await session.get(Share, (account.account_id, administrator)) is not None
 
 
 def require_owner(account: Account) -> None:

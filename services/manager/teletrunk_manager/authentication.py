@@ -14,6 +14,7 @@ from teletrunk.v1 import manager_pb2
 from teletrunk_manager.db.database import Database
 from teletrunk_manager.db.tables import Account, Assignment, Share, Trunk, TrustedAddress
 from teletrunk_manager.domain import digest
+from teletrunk_manager.domain.rights import may_use
 from teletrunk_manager.passwords import PasswordSeal, SealBroken
 
 log = structlog.get_logger()
@@ -55,7 +56,7 @@ class Authentication:
         networks, sharers, workers = map(_lines, (found.networks, found.sharers, found.workers))
         if networks and not any(_is_within(source, network) for network in networks):
             raise Refusal("ip-not-allowed")
-        if found.administrator not in ("", found.owner, *sharers):
+        if not may_use(found.administrator, found.owner, sharers):
             raise Refusal("session-access-revoked", "its owner has withdrawn it")
         if workers and worker_id not in workers:
             raise Refusal("session-access-revoked", "the account is assigned to another Worker")

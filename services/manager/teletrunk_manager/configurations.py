@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Set
 from dataclasses import dataclass
 
 import sqlalchemy as sa
@@ -16,6 +15,7 @@ from teletrunk.v1 import manager_pb2 as pb
 from teletrunk_manager.authentication import Pbx
 from teletrunk_manager.db.database import Database
 from teletrunk_manager.db.tables import Account, Assignment, BannedAddress, Drain, Member, Share, Trunk
+from teletrunk_manager.domain.rights import may_use
 from teletrunk_manager.live import Live
 from teletrunk_manager.state import OutOfReach, SharedState
 
@@ -91,23 +91,26 @@ class Configurations:
             assigned = (await session.scalars(sa.select(Assignment))).all()
             draining = (await session.scalars(sa.select(Drain.worker_id))).all()
             members = (await session.scalars(sa.select(Member).where(Member.kind == "worker"))).all()
-            shares = {(row.account_id, row.administrator) for row in await session.scalars(sa.select(Share))}
+            shared = (await session.scalars(sa.select(Share))).all()
             banned = sa.select(BannedAddress).where(BannedAddress.until > time.time())
             banned = banned.order_by(BannedAddress.until.desc(), BannedAddress.network).limit(_MOST_BANS)
             bans = [pb.Ban(network=b.network, until=b.until, times=b.times) for b in await session.scalars(banned)]
         workers: dict[str, set[str]] = {}
         for row in assigned:
             workers.setdefault(row.account_id, set()).add(row.worker_id)
+        sharers: dict[str, set[str]] = {}
+        for share in shared:
+            sharers.setdefault(share.account_id, set()).add(share.administrator)
         revoked = {member.service_id for member in members if member.revoked}
         known = {member.service_id for member in members} | {w.service_id for w in self._live.of_kind("worker")}
         owners = {account.account_id: account.owner for account in accounts}
-        usable = [t for t in trunks if t.account_id in owners and may_use_trunk(t, owners[t.account_id], shares)]
+        usable = [
+            trunk
+            for trunk in trunks
+            if trunk.account_id in owners
+            and may_use(trunk.administrator, owners[trunk.account_id], sharers.get(trunk.account_id, ()))
+        ]
         return Current(list(accounts), usable, workers, frozenset(known - revoked), frozenset(draining), bans)
-
-
-def may_use_trunk(trunk: Trunk, owner: str, shares: Set[tuple[str, str]]) -> bool:
-    """Whether the trunk's administrator (still) may use its account. The installation itself may use all."""
-    return trunk.administrator in ("", owner) or (trunk.account_id, trunk.administrator) in shares
 
 
 @dataclass(frozen=True)

@@ -19,10 +19,11 @@ from teletrunk.v1 import manager_pb2 as pb
 
 from teletrunk_manager.attachments import Attachments
 from teletrunk_manager.authentication import Authentication, Pbx
-from teletrunk_manager.configurations import assignment, may_use_trunk
+from teletrunk_manager.configurations import assignment
 from teletrunk_manager.db.database import Database
 from teletrunk_manager.db.tables import Account, Call, Share, Trunk
 from teletrunk_manager.domain.callers import caller_id, caller_name
+from teletrunk_manager.domain.rights import may_use
 from teletrunk_manager.domain.tiers import tiers
 from teletrunk_manager.fleet import Fleet
 from teletrunk_manager.live import Live
@@ -126,9 +127,9 @@ class ManagerService(manager_pb2_grpc.ManagerServiceServicer):
             if await session.scalar(sa.select(Account.user_id).where(Account.user_id == request.caller.user_id)):
                 raise Refusal("caller-is-gateway")
             found = (await session.scalars(sa.select(Trunk).where(Trunk.account_id == account.account_id))).all()
-            shared = await session.scalars(sa.select(Share).where(Share.account_id == account.account_id))
-            shares = {(share.account_id, share.administrator) for share in shared}
-            order = tiers([trunk for trunk in found if may_use_trunk(trunk, account.owner, shares)])
+            shared = sa.select(Share.administrator).where(Share.account_id == account.account_id)
+            sharers = (await session.scalars(shared)).all()
+            order = tiers([trunk for trunk in found if may_use(trunk.administrator, account.owner, sharers)])
         await self._fleet.require_assigned(account.account_id, request.worker_id)
         permit = await self._subscriptions.permit(account.subscription_id, request.call_id)
         text = f"route: account {account.phone or account.username}, {sum(map(len, order))} trunk(s)"

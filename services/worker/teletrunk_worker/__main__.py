@@ -42,7 +42,8 @@ async def serve(settings: WorkerSettings) -> None:
     security = await security_of(settings, Identity("worker", worker_id))
     calls = Calls(settings.max_calls, allow_registration=settings.allow_registration)
     bans = Bans(settings.trusted_networks)
-    edge = Edge(calls, *settings.listen, settings.reachable_address(), settings.offered_algorithms, bans)
+    address = settings.reachable_address()  # once: hosts that start later must not be told another
+    edge = Edge(calls, *settings.listen, address, settings.offered_algorithms, bans)
     try:
         await edge.start()
     except OSError as error:
@@ -54,7 +55,7 @@ async def serve(settings: WorkerSettings) -> None:
         worker_id=worker_id,
         name=socket.gethostname(),
         version=__version__,
-        sip_address=f"{settings.reachable_address()}:{edge.port}",
+        sip_address=f"{address}:{edge.port}",
         max_calls=settings.max_calls,
     )
     spool = Spool(settings.data / "records")
@@ -74,7 +75,7 @@ async def serve(settings: WorkerSettings) -> None:
             "rate": settings.sample_rate,
             "max_calls": _CALLS_A_SIP_HOST,
             "edge_port": edge.inside_port,
-            "public_address": settings.reachable_address(),
+            "public_address": address,
             "public_port": edge.port,
             "rtp_address": settings.listen[0] if settings.listen[0] not in ("0.0.0.0", "::") else "",  # noqa: S104
             "rtp_port": first,

@@ -10,22 +10,19 @@ that cannot reach the vault stops its client before the lease has run out, whate
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import time
 from collections.abc import Coroutine
 from typing import Any, Final
 
 import structlog
-from sqlalchemy.exc import SQLAlchemyError
 
-from teletrunk_session_store.vault.store import Vault
+from teletrunk_session_store.vault.store import DEADLINE_S, FAILURES, Vault, best_effort
 
 log = structlog.get_logger()
 
 LEASE_S: Final = 20.0
 RENEW_S: Final = 4.0
 SILENCE_S: Final = 12  # whole seconds, in ping_delay_disconnect
-_VAULT_DEADLINE_S = 3.0
 _RETRY_S = 1.0
 _LAST_WORDS_S = 1.0
 _SAFETY_S = 5.0
@@ -98,16 +95,15 @@ class Lease:
         return True, True
 
     async def release(self) -> None:
-        with contextlib.suppress(SQLAlchemyError, OSError, TimeoutError):  # leaving: one that runs out serves as well
-            async with asyncio.timeout(_VAULT_DEADLINE_S):
-                await self._vault.release_lease(self._session_id, self._owner)
+        async with best_effort():  # leaving: one that runs out serves as well
+            await self._vault.release_lease(self._session_id, self._owner)
 
     async def _ask(self) -> int | None:
         """The fencing number; 0 when another has the lease, None when the vault does not answer."""
         try:
-            async with asyncio.timeout(_VAULT_DEADLINE_S):
+            async with asyncio.timeout(DEADLINE_S):
                 return await self._vault.take_lease(self._session_id, self._owner, LEASE_S) or 0
-        except (SQLAlchemyError, OSError, TimeoutError) as error:
+        except FAILURES as error:
             log.warning("vault does not answer", session=self._session_id, error=type(error).__name__)
             return None
 

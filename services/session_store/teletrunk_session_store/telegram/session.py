@@ -19,20 +19,18 @@ import structlog
 from pyrogram import Client, raw
 from pyrogram.errors import AuthKeyDuplicated, RPCError, Unauthorized
 from pyrogram.handlers import RawUpdateHandler
-from sqlalchemy.exc import SQLAlchemyError
 from teletrunk.errors import Refusal
 
 from teletrunk_session_store.telegram import failures
 from teletrunk_session_store.telegram.clients import Clients
 from teletrunk_session_store.telegram.lease import SILENCE_S, Lease, LeaseLost
-from teletrunk_session_store.vault.store import KnownPeer, Vault
+from teletrunk_session_store.vault.store import KnownPeer, Vault, best_effort
 
 log = structlog.get_logger()
 
 _RPC_DEADLINE_S = 10.0
 _CONNECT_DEADLINE_S = 20.0
 _PROBE_S = 30.0
-_VAULT_DEADLINE_S = 3.0
 _LINK_CHECK_S = 0.25
 _LONGEST_PAUSE_S = 30.0
 _LOOK_S = 4.0
@@ -162,9 +160,8 @@ class Session:
         elif not _is_private_message(update):
             return  # who only shares a group with the account is not worth remembering
         # After the call, which must not wait for a vault, nor be lost with it.
-        with contextlib.suppress(SQLAlchemyError, OSError, TimeoutError):
-            async with asyncio.timeout(_VAULT_DEADLINE_S):
-                await self.remember(list(users.values()))
+        async with best_effort():
+            await self.remember(list(users.values()))
 
     def _pass_on(self, phone_call_id: int, update: Any) -> None:
         if listener := self._calls.get(phone_call_id):
@@ -189,10 +186,9 @@ class Session:
         """From the update that brought the call, else from the vault, else by the bare id."""
         if (user := users.get(user_id)) is not None and user.access_hash and not user.min:
             return peer_of(user)
-        with contextlib.suppress(SQLAlchemyError, OSError, TimeoutError):
-            async with asyncio.timeout(_VAULT_DEADLINE_S):
-                if known := await self._vault.find_peer(self.session_id, user_id):
-                    return known
+        async with best_effort():
+            if known := await self._vault.find_peer(self.session_id, user_id):
+                return known
         return KnownPeer(user_id, 0)
 
     async def remember(self, users: list[Any]) -> list[KnownPeer]:

@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import time
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 import sqlalchemy as sa
 import structlog
 from sqlalchemy.dialects import postgresql, sqlite
-from sqlalchemy.exc import IntegrityError
+from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection
 from teletrunk.config import ConfigurationError
 from teletrunk.database import make_engine
@@ -78,6 +80,16 @@ _floods = sa.Table(
     sa.Column("until", sa.Float, nullable=False),
 )
 _CHECK = "check"
+DEADLINE_S: Final = 3.0
+FAILURES: Final = (SQLAlchemyError, OSError, TimeoutError)
+
+
+@contextlib.asynccontextmanager
+async def best_effort() -> AsyncIterator[None]:
+    """What the vault cannot do, or not in time, is done without."""
+    with contextlib.suppress(*FAILURES):
+        async with asyncio.timeout(DEADLINE_S):
+            yield
 
 
 @dataclass(frozen=True)
