@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import errno
 import os
 import secrets
@@ -66,7 +65,7 @@ async def serve(settings: WorkerSettings) -> None:
     telegram_hosts = HostPool(
         "telegram", "teletrunk_worker.legs.telegram_host", _CALLS_A_TELEGRAM_HOST, settings.max_calls
     )
-    calls.rim = Rim(worker_id, edge, sip_hosts, telegram_hosts, manager, storages)
+    calls.rim = Rim(worker_id, edge, sip_hosts, telegram_hosts, manager, storages, settings.first_answer_seconds)
 
     def configure_sip_host(index: int) -> Message:
         first, count = settings.rtp_slice(index)
@@ -82,13 +81,9 @@ async def serve(settings: WorkerSettings) -> None:
             "rtp_ports": count,
         }
 
-    drained = asyncio.Event()
-
     def on_config(config: pb.WorkerConfig) -> None:
-        if calls.configure(config):
-            drained.set()
-        # A Worker that drains watches no session: Telegram's calls then go to others, or are told that nobody is there.
-        storages.configure(pb.WorkerConfig() if calls.draining else config)
+        calls.configure(config)
+        storages.configure(config, watch=not calls.draining)
         edge.registrar.keep_only(set(config.trunk_ids))
         edge.bans.take((ban.network, ban.until, ban.times) for ban in config.bans)
 
@@ -129,13 +124,16 @@ async def serve(settings: WorkerSettings) -> None:
     log.info("worker listening", sip=f"{settings.listen[0]}:{edge.port}")
 
     async def leave_when_drained() -> None:
-        await drained.wait()
-        log.info("draining", calls=calls.count)
-        await calls.drain()
+        await calls.drained()
         log.info("drained")
         os.kill(os.getpid(), signal.SIGTERM)
 
+    async def leave() -> None:
+        storages.stop_watching()
+        await calls.drain(settings.drain_seconds)
+
     def measure() -> None:
+        edge.measure()
         metrics.CALLS.set(calls.count)
         metrics.REGISTRATIONS.set(edge.registrar.count)
         metrics.BANS.set(len(edge.bans.banned()))
@@ -146,7 +144,7 @@ async def serve(settings: WorkerSettings) -> None:
     works.append(serve_http(settings.worker_metrics_address, "TELETRUNK_WORKER_METRICS_ADDRESS", operations))
     if security.papers is not None:
         works.append(security.papers.keep_fresh(manager.way.renew, renewed))
-    await running.until_stopped(*works, before_cancel=lambda: calls.drain(settings.drain_seconds))
+    await running.until_stopped(*works, before_cancel=leave)
     await calls.close()
     await manager.deliver_last_records()
     bindings.write()

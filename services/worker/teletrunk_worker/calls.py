@@ -37,10 +37,14 @@ class Calls:
         self._allow_registration = allow_registration
         self._runners: dict[str, CallRunner] = {}
         self._tasks: set[asyncio.Task[None]] = set()
-        self._draining = False
+        # Two causes, kept apart: the Manager's word may be taken back, the end of this process may not.
+        self._drain_ordered = False
+        self._drain_began = False  # ordered while we were at work, and not before we started
+        self._leaving = False
         self._configured = False
         self._empty = asyncio.Event()
         self._empty.set()
+        self._news = asyncio.Event()  # the Manager's word has changed
 
     @property
     def count(self) -> int:
@@ -50,26 +54,36 @@ class Calls:
         """What the calls that live occupy."""
         return [runner.line for runner in self._runners.values() if runner.line is not None]
 
-    def configure(self, config: manager_pb2.WorkerConfig) -> bool:
-        """The Manager's word. Returns whether a drain begins with it."""
-        begins = config.draining and self._configured and not self._draining
-        self._configured, self._draining = True, config.draining
-        return begins
+    def configure(self, config: manager_pb2.WorkerConfig) -> None:
+        """The Manager's word."""
+        begins = self._configured and not self._drain_ordered
+        self._drain_began = config.draining and (begins or self._drain_began)
+        self._configured, self._drain_ordered = True, config.draining
+        self._news.set()
+
+    async def drained(self) -> None:
+        """Returns when the Manager has ordered a drain, has not taken it back, and the last call has ended."""
+        while not (self._drain_began and self._empty.is_set()):
+            self._news.clear()
+            if self._drain_began:
+                await self._empty.wait()
+            else:
+                await self._news.wait()
 
     @property
     def draining(self) -> bool:
-        return self._draining
+        return self._drain_ordered or self._leaving
 
     async def drain(self, seconds: float | None = None) -> None:
-        """Lets nobody in any more, and returns when the last call has ended, or the time is up."""
-        self._draining = True
+        """This process leaves: nobody is let in any more. Returns when the last call has ended, or the time is up."""
+        self._leaving = True
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._empty.wait()
 
     async def close(self) -> None:
         """Hangs everything up and waits for it, a little."""
-        self._draining = True
+        self._leaving = True
         for runner in self._runners.values():
             runner.put(on.HangUp(Refusal("worker-restarting")))
         if self._tasks:
@@ -80,7 +94,7 @@ class Calls:
     # The edge's questions.
 
     async def register(self, credentials: Credentials, source_address: str) -> tuple[str, str]:
-        if self._draining:
+        if self.draining:
             raise Refusal("worker-off", "it takes no more calls")
         if not self._allow_registration:
             raise Refusal("registration-type-not-allowed")
@@ -151,6 +165,9 @@ class Calls:
         session = self.rim.storages.sessions.get(incoming.session_id)
         if session is None:
             return
+        if why := self.not_ready():  # another Worker may have room: it is not taken from that one only to be refused
+            log.info("a call from Telegram is left to others", session=incoming.session_id, why=why)
+            return
         runner = CallRunner(self.rim, _new_call_id(), session, from_sip=False)
         runner.caller_user_id = incoming.caller.user_id
         record = runner.recorder.record
@@ -209,7 +226,7 @@ class Calls:
 
     def _check_room(self, coming: int = 0) -> None:
         """`coming` are calls that are not counted yet. Raises `Refusal`."""
-        if self._draining:
+        if self.draining:
             raise Refusal("worker-restarting", "it takes no more calls")
         if not self._configured and time.monotonic() - self._born < _STARTING_S:
             raise Refusal("worker-restarting")

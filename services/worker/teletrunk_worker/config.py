@@ -33,6 +33,9 @@ class WorkerSettings(ServiceSettings):
     )
     never_banned: str = Field("", description="Addresses and subnets, with commas between, that are never banned.")
     allow_registration: bool = Field(True, description="Whether PBXs may register at this Worker.")
+    first_answer_seconds: float = Field(
+        12.0, ge=1, le=32, description="How long a PBX may take for its first word to a call before it counts as gone."
+    )
     drain_seconds: float = Field(0.0, ge=0, description="How long calls may go on after SIGTERM before they are ended.")
 
     @field_validator("worker_metrics_address")

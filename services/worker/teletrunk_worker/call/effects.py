@@ -56,17 +56,19 @@ class EndSip:
     """Refuse, CANCEL or BYE, whichever the leg needs; answered by SipEnded.
 
     `refusal` is the gateway's own reason. Without one, `status` and `phrase` pass the other side's word on.
+    `elsewhere`: another phone has the call, which its own shall not list as missed.
     """
 
     leg: str
     status: int = 0
     phrase: str = ""
     refusal: Refusal | None = None
+    elsewhere: bool = False
 
 
 @dataclass(frozen=True)
 class SpeakForSip:
-    """The SIP host is dead: tell the peer in its place."""
+    """The SIP host is dead, or does not do what it was told: tell the peer in its place."""
 
     leg: str
     refusal: Refusal

@@ -55,6 +55,14 @@ class SipEnded:
 
 
 @dataclass(frozen=True)
+class NotDialled:
+    """The gateway itself could not dial a target: no host has room for it. The peer has heard nothing."""
+
+    leg: str
+    refusal: Refusal
+
+
+@dataclass(frozen=True)
 class TelegramRinging:
     """A device of the called user has the call (receive_date)."""
 
@@ -122,6 +130,7 @@ Event = (
     | SipRinging
     | SipAnswered
     | SipEnded
+    | NotDialled
     | TelegramRinging
     | TelegramReady
     | TelegramEnded

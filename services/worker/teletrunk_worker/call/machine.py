@@ -64,6 +64,7 @@ class State:
     last_phrase: str = ""
     ended_by: str = ""  # pbx, telegram or gateway
     refusal: Refusal | None = field(default=None, compare=False)
+    not_dialled: Refusal | None = field(default=None, compare=False)  # why a target could not even be called
 
     def live(self, leg: str) -> bool:
         return any(name == leg for name, _ in self.sip_legs)
@@ -197,7 +198,7 @@ def _sip_over(state: State, event: on.SipEnded) -> Step:
     return _end(ended, "pbx", reason=_reason(state), status=event.status, phrase=event.phrase)
 
 
-def _sip_let_go(state: State, event: on.SipEnded) -> Step:
+def _sip_let_go(state: State, event: on.SipEnded | on.NotDialled) -> Step:
     return _without(state, event.leg), []
 
 
@@ -210,10 +211,12 @@ def _media_let_go(state: State, event: on.MediaClosed) -> Step:
 
 
 def _give_up(state: State, event: on.Expired) -> Step:
-    """Something did not answer that it has ended. It is counted as gone: its host or Storage cleans up."""
+    """Something did not answer that it has ended. It is counted as gone, and a peer of SIP is told by the edge."""
     if event.timer != "ending":
         return state, []
-    return replace(state, sip_legs=(), telegram_open=False, media_open=False), []
+    refusal = state.refusal or Refusal("telegram-error", "media process failed")
+    speak: list[do.Effect] = [do.SpeakForSip(leg, refusal) for leg, _ in state.sip_legs]
+    return replace(state, sip_legs=(), telegram_open=False, media_open=False), speak
 
 
 def _telegram_over(state: State, event: on.TelegramEnded) -> Step:
@@ -310,7 +313,7 @@ def _next_tier(state: State) -> Step:
     if not tiers:
         if state.last_status:
             return _end(state, "pbx", reason="busy", status=state.last_status, phrase=state.last_phrase)
-        refusal = Refusal("pbx-unreachable")
+        refusal = state.not_dialled or Refusal("pbx-unreachable")
         ended, actions = _end(state, "gateway", reason="busy", refusal=refusal)
         return ended, [do.TellCaller(refusal), *actions]
     first, *rest = tiers
@@ -337,6 +340,14 @@ def _leg_failed(state: State, event: on.SipEnded) -> Step:
     return (remembered, []) if _offering(remembered) else _next_tier(remembered)
 
 
+def _leg_not_dialled(state: State, event: on.NotDialled) -> Step:
+    """A failure of ours: another target may do better, and if none does it is not the PBX that gets the blame."""
+    if not state.live(event.leg):
+        return state, []
+    remembered = replace(_without(state, event.leg), not_dialled=event.refusal)
+    return (remembered, []) if _offering(remembered) else _next_tier(remembered)
+
+
 def _leg_host_died(state: State, event: on.HostDied) -> Step:
     if event.kind != "sip" or not state.live(event.leg):
         return _host_died(state, event)
@@ -360,7 +371,7 @@ def _leg_answered(state: State, event: on.SipAnswered) -> Step:
     if not state.live(event.leg):
         return state, []
     others: list[do.Effect] = [
-        do.EndSip(leg, 487, "Answered elsewhere") for leg, ending in state.sip_legs if leg != event.leg and not ending
+        do.EndSip(leg, 487, elsewhere=True) for leg, ending in state.sip_legs if leg != event.leg and not ending
     ]
     legs = tuple((leg, ending or leg != event.leg) for leg, ending in state.sip_legs)
     won = replace(state, phase=Phase.MEDIA, winner=event.leg, sip_legs=legs, tiers=())
@@ -371,7 +382,7 @@ def _late_answer(state: State, event: on.SipAnswered) -> Step:
     """A second 200 crossed our CANCEL: that dialog is up and needs a BYE."""
     if event.leg == state.winner or not state.live(event.leg):
         return state, []
-    return state, [do.EndSip(event.leg, 487, "Answered elsewhere")]
+    return state, [do.EndSip(event.leg, 487, elsewhere=True)]
 
 
 def _media_opens(state: State, event: on.TelegramReady) -> Step:
@@ -387,6 +398,7 @@ _Tables = dict[Phase, dict[type, Callable[..., Step]]]
 
 _ENDING: dict[type, Callable[..., Step]] = {
     on.SipEnded: _sip_let_go,
+    on.NotDialled: _sip_let_go,
     on.TelegramEnded: _telegram_let_go,
     on.TelegramLost: _telegram_let_go,
     on.MediaClosed: _media_let_go,
@@ -438,6 +450,7 @@ _FROM_TELEGRAM: _Tables = {
         on.SipRinging: _leg_rings,
         on.SipAnswered: _leg_answered,
         on.SipEnded: _leg_failed,
+        on.NotDialled: _leg_not_dialled,
         on.HostDied: _leg_host_died,
         on.TelegramEnded: _telegram_over,
         on.Refused: _refused,
@@ -450,12 +463,14 @@ _FROM_TELEGRAM: _Tables = {
         on.Expired: _media_lost,
         on.TelegramEnded: _telegram_over,
         on.SipEnded: _winner_over,
+        on.NotDialled: _sip_let_go,
         on.SipAnswered: _late_answer,
         on.Refused: _refused,
     },
     Phase.UP: {
         on.TelegramEnded: _telegram_over,
         on.SipEnded: _winner_over,
+        on.NotDialled: _sip_let_go,
         on.SipAnswered: _late_answer,
         on.MediaFailed: _media_lost,
     },

@@ -18,3 +18,4 @@ class Rim:
     telegram_hosts: HostPool
     manager: ManagerLink
     storages: StorageLinks
+    first_answer_s: float  # how long a PBX may take to say anything at all to an INVITE

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import contextlib
+from dataclasses import replace
 from typing import Any
 
 import structlog
@@ -39,9 +40,8 @@ _REASONS = {
 }
 _WORDS = {number: word for word, number in _REASONS.items()}
 _BEGIN_DEADLINE_S = 5.0
-
 _REQUEST_TIMEOUT = 408
-_SILENT_PBX_S = 6.0
+_ELSEWHERE = ["Reason", 'SIP;cause=200;text="Call completed elsewhere"']  # RFC 3326 and 3GPP: no missed call
 
 
 class CallRunner:
@@ -60,6 +60,8 @@ class CallRunner:
         self._rim = rim
         self._state = machine.from_sip() if from_sip else machine.from_telegram()
         self._sip: dict[str, Host] = {}
+        self._targets: dict[str, on.Target] = {}
+        self._full: dict[str, list[Host]] = {}  # by leg: hosts that had no place for it, whatever they had said
         self._media: Host | None = None
         self._rings = RingPair.create()
         self._stream: CallStream | None = None
@@ -109,8 +111,18 @@ class CallRunner:
                     self._note_phase()
                 for effect in effects:
                     await self._carry_out(effect)
+        except Exception:  # our own mistake: the call ends, and its record says by whom
+            self._log.exception("call failed")
+            self._state = replace(self._state, ended_by="gateway", refusal=Refusal("telegram-error", "gateway failed"))
+            self._finish()
         finally:
             self._let_everything_go()
+
+    def _finish(self) -> None:
+        record = self.recorder.finish(self._state)
+        self._rim.manager.report(record)
+        count(record)
+        self._log.info("call ended", by=self._state.ended_by, sip_status=self.recorder.record.sip_status)
 
     def _note_phase(self) -> None:
         if self._state.phase is machine.Phase.RINGING:
@@ -160,10 +172,7 @@ class CallRunner:
             case do.StopTimer(timer):
                 self._stop_timer(timer)
             case do.Finish():
-                record = self.recorder.finish(self._state)
-                self._rim.manager.report(record)
-                count(record)
-                self._log.info("call ended", by=self._state.ended_by, sip_status=self.recorder.record.sip_status)
+                self._finish()
 
     def _spawn(self, work: Any) -> None:
         task = asyncio.get_running_loop().create_task(work)
@@ -208,15 +217,21 @@ class CallRunner:
                     up = self._state.phase in (machine.Phase.UP, machine.Phase.MEDIA)
                     self.recorder.step("pbx", "worker", "BYE" if up else f"{message['status']} {message['phrase']}")
                 self.recorder.media(message["stats"])
-                self._release_sip(leg)
+                self._let_leg_go(leg)
                 # The host's own timeout, not an answer: nobody is there.
                 silent = message["status"] == _REQUEST_TIMEOUT and leg not in self._heard_from
                 self.put(on.SipEnded(leg, 0 if silent else message["status"], message["phrase"]))
+            case "refused":
+                self._log.warning("sip host has no place", why=message["why"])
+                self._full.setdefault(leg, []).append(self._sip[leg])
+                self._release_sip(leg)
+                self._spawn(self._dial(self._targets[leg]))
             case "silent":
                 self.put(on.HangUp(Refusal("pbx-unreachable", "no sound from it for a minute")))
             case "trouble":
                 self._log.warning("sip host", text=message["text"])
             case _ if message["event"] == DIED:
+                self._stop_timer(f"silent-{leg}")
                 self._sip.pop(leg, None)
                 self.put(on.HostDied("sip", leg))
 
@@ -229,16 +244,23 @@ class CallRunner:
         if leg in self._sip and leg not in self._heard_from:
             self.recorder.step("worker", "pbx", "no answer at all")
             self._command(leg, "hangup", status=0, phrase="", headers=[])
+            self._rim.edge.leg_is_over(self.call_id, leg)
             self.put(on.SipEnded(leg, 0, "no answer"))
 
     def refused_on_the_way(self, leg: str, status: int, phrase: str) -> None:
         """The edge saw the final answer of a host that knows nothing of the call: 488 at first sight, 486 when full."""
         if "begin" in self._timers and leg in self._sip:
             self._stop_timer("begin")
-            self._release_sip(leg)
+            self._let_leg_go(leg)
             self.put(on.SipEnded(leg, status, phrase))
 
+    def _let_leg_go(self, leg: str) -> None:
+        """The leg is over: its host, and the edge's dialog, have nothing to do any more."""
+        self._release_sip(leg)
+        self._rim.edge.leg_is_over(self.call_id, leg)
+
     def _release_sip(self, leg: str) -> None:
+        self._stop_timer(f"silent-{leg}")
         if host := self._sip.pop(leg, None):
             self._rim.sip_hosts.release(host, leg_header(self.call_id, leg))
 
@@ -252,22 +274,29 @@ class CallRunner:
 
     async def _dial(self, target: on.Target) -> None:
         name = leg_header(self.call_id, target.leg)
+        self._targets[target.leg] = target
         try:
-            host = await self._rim.sip_hosts.place(name, lambda message: self.on_sip(target.leg, message))
+            host = await self._rim.sip_hosts.place(
+                name, lambda message: self.on_sip(target.leg, message), besides=self._full.get(target.leg, ())
+            )
         except Refusal as refusal:
-            self.put(on.SipEnded(target.leg, refusal.row.sip_status, refusal.phrase))
+            self.put(on.NotDialled(target.leg, refusal))
             return
         self._sip[target.leg] = host
         self.recorder.record.trunk_id = self.recorder.record.trunk_id or target.trunk_id
         self.recorder.step("worker", "pbx", "INVITE")
-        asyncio.get_running_loop().call_later(_SILENT_PBX_S, self._give_up_silent, target.leg)
+        self._timers[f"silent-{target.leg}"] = asyncio.get_running_loop().call_later(
+            self._rim.first_answer_s, self._give_up_silent, target.leg
+        )
         host.send({"command": "dial", "call": name, "uri": target.uri, "caller": self.caller_header, "headers": []})
 
     def _end_sip(self, effect: do.EndSip) -> None:
         up = self.recorder.record.answered_at > 0
         headers: list[list[str]] = []
         status, phrase = effect.status, effect.phrase
-        if effect.refusal is not None:
+        if effect.elsewhere:
+            headers = [_ELSEWHERE]
+        elif effect.refusal is not None:
             status, phrase = effect.refusal.row.sip_status, effect.refusal.phrase
             headers = [list(header) for header in effect.refusal.sip_headers()]
         elif status:
@@ -432,7 +461,7 @@ class CallRunner:
             if self._media is not None:
                 self._media.send({"command": "close", "call": self.call_id})
         for leg in list(self._sip):
-            self._release_sip(leg)
+            self._let_leg_go(leg)
         self._release_media()
         if self._stream is not None:
             self._stream.close()

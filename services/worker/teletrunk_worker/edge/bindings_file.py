@@ -12,10 +12,10 @@ from collections.abc import Callable
 from pathlib import Path
 
 import structlog
-from sipmessage import Address
 
 from teletrunk_worker.edge.flows import Flow
 from teletrunk_worker.edge.registrar import Binding, Registrar
+from teletrunk_worker.sip.uri import parse_name_addr
 
 log = structlog.get_logger()
 
@@ -65,7 +65,7 @@ def _row(binding: Binding) -> dict[str, object]:
         "binding": binding.binding_id,
         "trunk": binding.trunk_id,
         "login": binding.login,
-        "contact": str(binding.contact),
+        "contact": binding.contact.text,
         "flow": binding.flow.token,
         "until": time.time() + binding.seconds_left,
         "call_id": binding.call_id,
@@ -81,7 +81,7 @@ def _binding(row: dict[str, str], flow_of: Callable[[str], Flow | None]) -> Bind
         binding_id=row["binding"],
         trunk_id=row["trunk"],
         login=row["login"],
-        contact=Address.parse(row["contact"]),
+        contact=parse_name_addr(row["contact"]),
         flow=flow,
         expires_at=time.monotonic() + float(row["until"]) - time.time(),
         call_id=row["call_id"],

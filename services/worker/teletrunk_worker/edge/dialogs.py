@@ -1,18 +1,19 @@
-"""What the edge remembers of each dialog: enough to relay it, and to end it in place of a host that died."""
+"""What the edge remembers of each dialog: enough to relay it, and to end it in place of a host."""
 
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
-from sipmessage import Address, CSeq, Request, Response
-
 from teletrunk_worker.edge import messages
-from teletrunk_worker.edge.flows import Flow
+from teletrunk_worker.edge.flows import Address, Flow
+from teletrunk_worker.sip.message import Request, Response
 
 _MOST_ANSWERERS = 64
 _LOOK_S = 1.0
 _LINGER_S = 32.0  # RFC 3261's longest transaction: late retransmissions still find their way
+_ABOVE_THE_HOSTS = 1_000_000  # a CSeq higher than any that the host can have used
 
 
 @dataclass
@@ -29,13 +30,17 @@ class Dialog:
     finished_at: float = 0.0
     last_status: int = 0
     last_phrase: str = ""
+    cancelled: bool = False  # a CANCEL has gone to the peer: a 200 that crosses it is nobody's
+    host_gone: bool = False  # the edge speaks for it from now on
     # The To tags of those who have answered: one, or one for each phone that a PBX rings.
     answerers: set[str] = field(default_factory=set)
+    # By To tag: 2xx answers that the edge has ended, with the ACK that each repetition gets again.
+    declined: dict[str, bytes] = field(default_factory=dict)
 
     def has(self, request: Request) -> bool:
         """Whether a request that comes from the peer belongs here: who only knows the Call-ID changes nothing."""
-        near, far = _tag(request.to_address), _tag(request.from_address)  # ours and the peer's
-        caller = _tag(self.invite.from_address)
+        near, far = request.to.tag, request.from_.tag  # ours and the peer's
+        caller = self.invite.from_.tag
         if self.from_host:
             return near == caller and far in self.answerers
         return far == caller and near in self.answerers
@@ -45,12 +50,16 @@ class Dialog:
         """The INVITE has no final answer yet."""
         return self.established is None and not self.finished_at
 
+    def is_first_invites(self, response: Response) -> bool:
+        """Whether this answers the INVITE that made the dialog, and no later one."""
+        return response.cseq == self.invite.cseq
+
     def note_response(self, response: Response) -> None:
         """Watches the answers to the first INVITE."""
         if response.cseq.method != "INVITE":
             return
-        if (tag := _tag(response.to_address)) and len(self.answerers) < _MOST_ANSWERERS:
-            self.answerers.add(tag)
+        if response.to.tag and len(self.answerers) < _MOST_ANSWERERS:
+            self.answerers.add(response.to.tag)
         if not self.pending:
             return
         self.last_status, self.last_phrase = response.code, response.phrase
@@ -62,44 +71,62 @@ class Dialog:
     def finish(self) -> None:
         self.finished_at = self.finished_at or time.monotonic()
 
-    def bye(self, reason: tuple[str, str], own: list[tuple[str, int]]) -> Request | None:
-        """The BYE that the host would send, or None when there is no dialog to end."""
-        if self.established is None or self.finished_at:
-            return None
-        ours, theirs = self.invite, self.established
-        # The peer's contact and route set, seen from the side that the host stands on (RFC 3261 12.1).
-        contacts = theirs.contact if self.from_host else ours.contact
-        routes = list(reversed(theirs.record_route)) if self.from_host else ours.record_route
-        if not contacts:
-            return None
-        bye = Request("BYE", contacts[0].uri)
-        near, far = ("From", "To") if self.from_host else ("To", "From")
-        bye.headers.set("From", theirs.headers[near])
-        bye.headers.set("To", theirs.headers[far])
-        bye.headers.set("Call-ID", ours.call_id)
-        bye.cseq = CSeq(ours.cseq.sequence + 1_000_000, "BYE")  # above anything that the host has sent
-        bye.max_forwards = 70
-        bye.route = [route for route in routes if (route.uri.host, route.uri.port or 5060) not in set(own)]
-        bye.headers.set(*reason)
-        bye.headers.set("User-Agent", messages.SERVER)
-        bye.headers.set("Content-Length", "0")
+    # Requests that the host would send.
+
+    def bye(self, answer: Response, reason: tuple[str, str], own: Sequence[Address]) -> Request | None:
+        """For the dialog that the 2xx made; None when it says no address."""
+        bye = self._request("BYE", self.invite.cseq.sequence + _ABOVE_THE_HOSTS, answer, own)
+        if bye is not None:
+            bye.headers.add(*reason)
         return bye
+
+    def ack(self, answer: Response, own: Sequence[Address]) -> Request | None:
+        """RFC 3261 13.2.2.4: for a 2xx, a request of its own."""
+        return self._request("ACK", answer.cseq.sequence, answer, own)
 
     def cancel(self) -> Request:
         """CANCEL for the INVITE that we sent to the peer (RFC 3261 9.1)."""
-        cancel = Request("CANCEL", self.invite.uri)
-        cancel.via = [self.invite.via[0]]
-        for name in ("From", "To", "Call-ID"):
-            cancel.headers.set(name, self.invite.headers[name])
-        cancel.cseq = CSeq(self.invite.cseq.sequence, "CANCEL")
-        cancel.max_forwards = 70
-        cancel.route = self.invite.route
-        cancel.headers.set("Content-Length", "0")
-        return cancel
+        self.cancelled = True
+        return self._hop_by_hop("CANCEL", self.invite.headers["To"])
 
+    def ack_of_refusal(self, refusal: Response) -> Request:
+        """RFC 3261 17.1.1.3: on the branch of its INVITE."""
+        return self._hop_by_hop("ACK", refusal.headers["To"])
 
-def _tag(address: Address) -> str:
-    return address.parameters.get("tag") or ""
+    def _request(self, method: str, sequence: int, answer: Response, own: Sequence[Address]) -> Request | None:
+        ours, theirs = self.invite, answer
+        # The peer's contact and route set, seen from the side that the host stands on (RFC 3261 12.1).
+        contacts = theirs.contacts if self.from_host else ours.contacts
+        recorded = (theirs if self.from_host else ours).addresses("Record-Route")
+        routes = recorded[::-1] if self.from_host else recorded
+        if not contacts:
+            return None
+        request = Request(method, contacts[0].uri.text)
+        near, far = ("From", "To") if self.from_host else ("To", "From")
+        for route in routes:
+            if not messages.is_own(route, own):
+                request.headers.add("Route", route.text)
+        request.headers.add("From", theirs.headers[near])
+        request.headers.add("To", theirs.headers[far])
+        request.headers.add("Call-ID", ours.call_id)
+        request.headers.add("CSeq", f"{sequence} {method}")
+        request.headers.add("Max-Forwards", "70")
+        request.headers.add("User-Agent", messages.SERVER)
+        request.headers.add("Content-Length", "0")
+        return request
+
+    def _hop_by_hop(self, method: str, to: str) -> Request:
+        request = Request(method, self.invite.target)
+        request.headers.add("Via", self.invite.vias[0])
+        for route in self.invite.headers.getlist("Route"):
+            request.headers.add("Route", route)
+        request.headers.add("From", self.invite.headers["From"])
+        request.headers.add("To", to)
+        request.headers.add("Call-ID", self.invite.call_id)
+        request.headers.add("CSeq", f"{self.invite.cseq.sequence} {method}")
+        request.headers.add("Max-Forwards", "70")
+        request.headers.add("Content-Length", "0")
+        return request
 
 
 class Dialogs:
@@ -109,6 +136,10 @@ class Dialogs:
         self._all: dict[str, Dialog] = {}
         self._of_leg: dict[tuple[str, str], Dialog] = {}
         self._looked_at = 0.0
+
+    def __len__(self) -> int:
+        """Those that have not ended."""
+        return sum(1 for dialog in self._all.values() if not dialog.finished_at)
 
     def add(self, dialog: Dialog) -> None:
         self._forget_old()

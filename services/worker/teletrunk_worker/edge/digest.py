@@ -2,7 +2,7 @@
 
 The edge makes nonces and checks that an answer belongs to a live one; the Manager, which alone knows the
 passwords, checks the response. A nonce carries its time of birth and an HMAC over that and the peer's address,
-so nothing is stored for peers that never answer.
+so nothing is stored for peers that never answer; those that were answered are kept until they have expired.
 """
 
 from __future__ import annotations
@@ -10,22 +10,27 @@ from __future__ import annotations
 import base64
 import hashlib
 import hmac
+import re
 import secrets
 import struct
 import time
-from collections import OrderedDict
+from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
-from urllib.request import parse_http_list, parse_keqv_list
-
-from sipmessage import Request
+from typing import Final
 
 from teletrunk_worker.edge.quirks import only_md5
+from teletrunk_worker.sip.message import LONGEST_VALUE, Request
+from teletrunk_worker.sip.scanner import Malformed, split, unquoted
+from teletrunk_worker.sip.uri import parse_uri
 
 REALM = "teletrunk"
 ALGORITHMS = ("SHA-256", "MD5")  # in our order of preference
-_LIFETIME_S = 300
-_MOST_COUNTED_NONCES = 20_000
+LIFETIME_S: Final = 120.0
+MOST_ANSWERED: Final = 100_000  # nonces: 800 a second over their lifetime
+_LONGEST_LOGIN = 64
+_NONCE_LENGTH = 40
+_COUNT = re.compile(r"[0-9A-Fa-f]{0,8}")
 
 
 class Freshness(Enum):
@@ -51,46 +56,84 @@ class Credentials:
 
 
 def credentials_of(request: Request) -> Credentials | None:
-    """The request's digest answer, or None when it has none that can be read."""
-    for name in ("Authorization", "Proxy-Authorization"):
-        for value in request.headers.getlist(name):
-            scheme, _, answer = value.partition(" ")
-            if scheme.lower() == "digest":
-                # Not sipmessage's parser: its time doubles with each quoted parameter that a stranger adds.
-                fields = parse_keqv_list([part for part in parse_http_list(answer) if "=" in part])
-                return Credentials(
-                    username=fields.get("username", ""),
-                    realm=fields.get("realm", ""),
-                    nonce=fields.get("nonce", ""),
-                    uri=fields.get("uri", ""),
-                    qop=fields.get("qop", ""),
-                    nc=fields.get("nc", ""),
-                    cnonce=fields.get("cnonce", ""),
-                    response=fields.get("response", ""),
-                    algorithm=fields.get("algorithm", "MD5"),
-                    method=request.method,
-                )
-    return None
+    """The request's digest answer to a challenge of ours, or None when it has none that can be read."""
+    found = [
+        answer
+        for name in ("Authorization", "Proxy-Authorization")
+        for value in request.headers.getlist(name)
+        if (answer := _digest(value, request.method)) is not None
+    ]
+    return next((answer for answer in found if answer.realm == REALM), found[0] if found else None)
+
+
+def _digest(value: str, method: str) -> Credentials | None:
+    """RFC 7616 3.4. What cannot be read counts as not given: the client is challenged."""
+    scheme, _, answer = value.partition(" ")
+    if scheme.lower() != "digest" or len(value) > LONGEST_VALUE:
+        return None
+    try:
+        parts = split(answer, ",", brackets=False)
+    except Malformed:
+        return None
+    fields: dict[str, str] = {}
+    for part in parts:
+        name, equals, text = part.partition("=")
+        if equals:
+            fields.setdefault(name.strip().lower(), _utf8(unquoted(text.strip())))
+    if len(fields.get("username", "")) > _LONGEST_LOGIN or len(fields.get("nonce", "")) != _NONCE_LENGTH:
+        return None  # it answers no challenge of ours, and would only be kept
+    return Credentials(
+        username=fields.get("username", ""),
+        realm=fields.get("realm", ""),
+        nonce=fields.get("nonce", ""),
+        uri=fields.get("uri", ""),
+        qop=fields.get("qop", ""),
+        nc=fields.get("nc", ""),
+        cnonce=fields.get("cnonce", ""),
+        response=fields.get("response", ""),
+        algorithm=fields.get("algorithm", "MD5"),
+        method=method,
+    )
+
+
+def _utf8(text: str) -> str:
+    """Bytes that are no UTF-8 cannot be asked about."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
+def is_for(credentials: Credentials, request: Request) -> bool:
+    """Whether the answer was made for this Request-URI (RFC 7616 3.4.6): who is called is part of what it proves.
+
+    A proxy on the way may have changed where the request goes (host, port, parameters), never for whom it is.
+    """
+    if credentials.uri == request.target:
+        return True
+    try:
+        meant, asked = parse_uri(credentials.uri), request.uri
+    except Malformed:
+        return False
+    return (meant.scheme, meant.user) == (asked.scheme, asked.user)
 
 
 class Nonces:
     """Makes nonces, and tells fresh answers from stale, replayed and foreign ones."""
 
-    def __init__(self, algorithms: tuple[str, ...] = ALGORITHMS) -> None:
+    def __init__(self, algorithms: tuple[str, ...] = ALGORITHMS, clock: Callable[[], float] = time.time) -> None:
         self._algorithms = algorithms
+        self._clock = clock
         self._secret = secrets.token_bytes(32)
-        self._counts: OrderedDict[str, int] = OrderedDict()
+        self._answered: dict[str, tuple[float, int]] = {}  # birth and highest count, by nonce, the first answered first
 
     def challenges(
-        self, address: str, user_agent: str = "", *, stale: bool = False, md5: bool = True
+        self, address: str, request: Request | None = None, *, stale: bool = False, md5: bool = True
     ) -> list[tuple[str, str]]:
         """One WWW-Authenticate header for each algorithm, the preferred first; the same nonce in all."""
         algorithms = self._algorithms
         if not md5:
             algorithms = ("SHA-256",)
-        elif only_md5(user_agent) and "MD5" in algorithms:
+        elif request is not None and only_md5(request) and "MD5" in algorithms:
             algorithms = ("MD5",)
-        nonce = self._make(address, time.time())
+        nonce = self._make(address, self._clock())
         suffix = ", stale=true" if stale else ""
         return [
             (
@@ -101,23 +144,29 @@ class Nonces:
         ]
 
     def check(self, credentials: Credentials, address: str) -> Freshness:
-        """Each (nonce, nc) passes once: a captured answer is worth nothing."""
+        """Each (nonce, nc) passes once: a captured answer is worth nothing.
+
+        An answered nonce is forgotten when it has expired, never to make room: while there is none, all are stale.
+        """
         born = self._born(credentials.nonce, address)
         if born is None or credentials.realm != REALM:
             return Freshness.FOREIGN
-        if time.time() - born > _LIFETIME_S:
+        if self._clock() - born > LIFETIME_S:
             return Freshness.STALE
-        try:
-            count = int(credentials.nc, 16) if credentials.nc else 0
-        except ValueError:
+        if not _COUNT.fullmatch(credentials.nc):
             return Freshness.FOREIGN
-        if count <= self._counts.get(credentials.nonce, -1):
+        count = int(credentials.nc or "0", 16)
+        _, highest = self._answered.get(credentials.nonce, (0.0, -1))
+        if count <= highest or not self._has_room(credentials.nonce):
             return Freshness.STALE
-        self._counts[credentials.nonce] = count
-        self._counts.move_to_end(credentials.nonce)
-        if len(self._counts) > _MOST_COUNTED_NONCES:
-            self._counts.popitem(last=False)
+        self._answered[credentials.nonce] = (born, count)
         return Freshness.FRESH
+
+    def _has_room(self, nonce: str) -> bool:
+        expired = self._clock() - LIFETIME_S
+        while self._answered and self._answered[first := next(iter(self._answered))][0] < expired:
+            del self._answered[first]
+        return nonce in self._answered or len(self._answered) < MOST_ANSWERED
 
     def _make(self, address: str, now: float) -> str:
         birth = struct.pack(">d", now) + secrets.token_bytes(6)

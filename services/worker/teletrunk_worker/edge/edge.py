@@ -14,32 +14,35 @@ from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 import structlog
-from sipmessage import Request, Response
 from teletrunk.errors import Refusal
-from teletrunk.metrics import REFUSALS, REGISTERS
+from teletrunk.metrics import DIALOGS, EDGE_ERRORS, REFUSALS, REGISTERS
 
 from teletrunk_worker.edge import messages
 from teletrunk_worker.edge.bans import Bans
 from teletrunk_worker.edge.dialogs import Dialog, Dialogs
-from teletrunk_worker.edge.digest import ALGORITHMS, Credentials, Freshness, Nonces, credentials_of
+from teletrunk_worker.edge.digest import ALGORITHMS, Credentials, Freshness, Nonces, credentials_of, is_for
 from teletrunk_worker.edge.flows import Flow, TcpListener, UdpEndpoint
 from teletrunk_worker.edge.registrar import SHORTEST_S, BadContact, IntervalTooBrief, Registrar
-from teletrunk_worker.edge.relay import CALL_HEADER, Relay, leg_header
+from teletrunk_worker.edge.relay import Relay
 from teletrunk_worker.edge.throttle import Throttle
 from teletrunk_worker.edge.transactions import ServerTransaction, ServerTransactions
+from teletrunk_worker.sip.message import Message, Request, Response, parse
+from teletrunk_worker.sip.scanner import Malformed
 
 log = structlog.get_logger()
 
 _MOST_QUESTIONS = 400  # that are under way at the Manager: at 200 a second, two seconds' worth
 _BUSY_S = 5
+_MOST_DETAIL = 24  # of a refusal in the log, where the row says the rest
 _PACE_S = 0.1  # a wrong login and a wrong password take equally long, whatever was looked up
 # Rows that say: this login is not to be used from there.
 _NOT_THEIRS = frozenset({"wrong-password", "ip-not-allowed", "session-access-revoked", "login-not-found"})
+_FIRST_OF_S = 60.0  # of errors that strangers can cause, one in so long is told whole
 Answer = TypeVar("Answer")
 
 
 class _Resting(Refusal):
-    """The login is being guessed at: nobody was asked, so nothing is learnt and nothing counts."""
+    """The login is being guessed at: nobody was asked, and the login counts no further guess. The address does."""
 
 
 @dataclass(frozen=True)
@@ -49,7 +52,6 @@ class Invite:
     credentials: Credentials
     source_address: str
     called: str
-    sip_call_id: str
 
 
 @dataclass(frozen=True)
@@ -99,6 +101,7 @@ class Edge:
         self._admissions: dict[str, tuple[Request, asyncio.Task[None]]] = {}
         self._tasks: set[asyncio.Task[None]] = set()
         self._asking = 0
+        self._told_at = -_FIRST_OF_S
         self._dialogs = Dialogs()
         self.registrar = Registrar()
         self.bans = bans or Bans()
@@ -132,6 +135,7 @@ class Edge:
     async def close(self) -> None:
         for task in list(self._tasks):
             task.cancel()
+        self._relay.close()
         self._udp.close()
         self._inside.close()
         await self._tcp.close()
@@ -149,19 +153,53 @@ class Edge:
         if not data.strip():
             return
         try:
-            message = messages.parse(data)
+            message = parse(data)
+        except Malformed as error:
+            log.debug("malformed message dropped", peer=flow.peer[0], why=str(error))
+            return
+        try:
+            messages.check(message)
             if isinstance(message, Response):
-                dialog = self._relay.response_from_peer(message)
-                if dialog is not None:
-                    self._gatekeeper.heard(dialog.call_id, dialog.leg)
-                self._watch(dialog)
+                self._response(message)
             else:
                 messages.note_source(message, *flow.peer)
                 self._request(message, flow)
-        except messages.Malformed as error:
-            log.debug("malformed message dropped", peer=flow.peer[0], why=str(error))
-        except ValueError as error:
-            log.info("unusable message dropped", peer=flow.peer[0], why=str(error))
+        except Malformed as error:
+            self._unreadable(message, flow, error)
+        except Exception as error:
+            self._failed(error, message, flow)
+
+    def _response(self, response: Response) -> None:
+        dialog = self._relay.response_from_peer(response)
+        if dialog is not None:
+            self._gatekeeper.heard(dialog.call_id, dialog.leg)
+        self._watch(dialog)
+
+    def _unreadable(self, message: Message, flow: Flow, error: Malformed) -> None:
+        log.debug("message cannot be read", peer=flow.peer[0], why=messages.shown(str(error)))
+        if isinstance(message, Request) and (answer := messages.bad_request(message, error)) is not None:
+            self._answer(message, flow, answer)
+
+    def _failed(self, error: Exception, message: Message, flow: Flow) -> None:
+        """Our own mistake: counted, told once a minute, and the peer is not left without an answer."""
+        EDGE_ERRORS.inc()
+        if time.monotonic() - self._told_at >= _FIRST_OF_S:
+            self._told_at = time.monotonic()
+            log.error("a SIP message met an error of ours", peer=flow.peer[0], exc_info=error)
+        error.__traceback__ = None  # it holds the message
+        if isinstance(message, Request) and message.method != "ACK":
+            self._answer(message, flow, messages.respond(message, 500, "Server Internal Error"))
+
+    def _answer(self, request: Request, flow: Flow, answer: Response) -> None:
+        """Through the request's transaction, if it got as far as to have one."""
+        try:
+            transaction = self._transactions.find(request)
+        except Malformed:
+            transaction = None
+        if transaction is not None:
+            transaction.answer(answer)
+        else:
+            flow.send(bytes(answer))
 
     def _request(self, request: Request, flow: Flow) -> None:
         if request.method == "ACK":
@@ -176,10 +214,13 @@ class Edge:
             self._new(request, flow)
 
     def _in_dialog(self, request: Request, flow: Flow, dialog: Dialog) -> None:
+        answer: Response | None
         if request.method in messages.IN_DIALOG:
-            self._relay.request_from_peer(request, flow, dialog)
+            answer = self._relay.request_from_peer(request, flow, dialog)
         else:  # a REFER, for one, would make the host call whoever is named
-            flow.send(bytes(messages.respond(request, 405, "Method Not Allowed", [("Allow", messages.ALLOW)])))
+            answer = messages.respond(request, 405, "Method Not Allowed", [("Allow", messages.ALLOW)])
+        if answer is not None:
+            self._transactions.create(request, flow).answer(answer)
 
     def _new(self, request: Request, flow: Flow) -> None:
         transaction = self._transactions.create(request, flow)
@@ -189,18 +230,24 @@ class Edge:
         credentials = self._challenge(request, flow, transaction)
         if credentials is None or not self._transactions.ask(request):
             return
+        if not is_for(credentials, request):  # a captured answer is worth nothing for another number
+            transaction.answer(messages.respond(request, 400, "Bad Request: the digest's uri is not the Request-URI"))
+            return
         if request.method == "REGISTER":
-            self._spawn(self._register(request, flow, transaction, credentials))
+            self._spawn(self._register(request, flow, transaction, credentials), request, flow)
+            return
+        if (refusal := self._relay.objection(request, flow)) is not None:
+            transaction.answer(refusal)
             return
         transaction.answer(messages.respond(request, 100, "Trying"))
-        task = self._spawn(self._invite(request, flow, transaction, credentials))
+        task = self._spawn(self._invite(request, flow, transaction, credentials), request, flow)
         self._admissions[request.call_id] = (request, task)
         task.add_done_callback(lambda _: self._admissions.pop(request.call_id, None))
 
     def _plain_answer(self, request: Request, flow: Flow) -> Response | None:
         """The answer to what needs nobody to be asked; None for a REGISTER or INVITE that may be let in."""
         dialog = self._dialogs.find(request.call_id)
-        if "tag" in request.to_address.parameters:
+        if request.to.tag:
             return messages.respond(request, 481, "Call/Transaction Does Not Exist")
         if request.method == "OPTIONS":
             headers = [("Allow", messages.ALLOW), ("Accept", "application/sdp")]
@@ -211,15 +258,27 @@ class Edge:
             return messages.refuse(request, refusal)
         if request.method not in ("REGISTER", "INVITE"):
             return messages.respond(request, 405, "Method Not Allowed", [("Allow", messages.ALLOW)])
+        _ = request.uri  # it must be readable
         pending = request.call_id in self._admissions or (dialog is not None and not dialog.finished_at)
         if request.method == "INVITE" and pending:  # it came by two ways (RFC 3261 8.2.2.2)
             return messages.respond(request, 482, "Loop Detected")
         return None
 
-    def _spawn(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        task = asyncio.get_running_loop().create_task(work)
+    def _spawn(self, work: Coroutine[Any, Any, None], request: Request, flow: Flow) -> asyncio.Task[None]:
+        """What goes on with a request while others come in. Whatever it raises, the request is answered."""
+
+        async def answered() -> None:
+            try:
+                await work
+            except Malformed as error:
+                self._unreadable(request, flow, error)
+            except Exception as error:
+                self._failed(error, request, flow)
+
+        task = asyncio.get_running_loop().create_task(answered())
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)
+        task.add_done_callback(lambda _: work.close())  # of a task that was cancelled before it began
         return task
 
     def _challenge(self, request: Request, flow: Flow, transaction: ServerTransaction) -> Credentials | None:
@@ -230,8 +289,7 @@ class Edge:
             freshness = self._nonces.check(credentials, flow.peer[0])
             if freshness is Freshness.FRESH:
                 return credentials
-        user_agent = request.headers.get("User-Agent") or ""
-        challenges = self._nonces.challenges(flow.peer[0], user_agent, stale=freshness is Freshness.STALE)
+        challenges = self._nonces.challenges(flow.peer[0], request, stale=freshness is Freshness.STALE)
         refusal = Refusal("unauthorized")
         challenge = messages.respond(request, 401, refusal.phrase, [*challenges, *refusal.sip_headers()])
         transaction.answer(challenge, repeats=False)
@@ -249,7 +307,8 @@ class Edge:
             REGISTERS.labels(refusal.row.id).inc()
             if refusal.row.id in _NOT_THEIRS and not isinstance(refusal, _Resting):
                 self.registrar.drop(credentials.username, flow)
-            log.info("registration refused", login=credentials.username, peer=flow.peer[0], row=refusal.row.id)
+            login = messages.shown(credentials.username)
+            log.info("registration refused", login=login, peer=flow.peer[0], row=refusal.row.id)
             await self._refuse(request, flow, transaction, refusal, credentials, began)
         except IntervalTooBrief:
             transaction.answer(messages.respond(request, 423, "Interval Too Brief", [("Min-Expires", str(SHORTEST_S))]))
@@ -259,7 +318,7 @@ class Edge:
             REGISTERS.labels("ok").inc()
             self.bans.succeeded(flow.peer[0])
             self.throttle.succeeded(login, flow.peer[0])
-            contacts = [("Contact", f"<{b.contact.uri}>;expires={b.seconds_left}") for b in bindings]
+            contacts = [("Contact", f"<{b.contact.uri.text}>;expires={b.seconds_left}") for b in bindings]
             transaction.answer(messages.respond(request, 200, "OK", contacts))
 
     async def _asked(self, question: Coroutine[Any, Any, Answer], credentials: Credentials, flow: Flow) -> Answer:
@@ -292,14 +351,16 @@ class Edge:
         if refusal.row.id == "unauthorized":  # the trunk wants no MD5: the client is asked for the better digest
             headers = [*self._nonces.challenges(flow.peer[0], md5=False), *headers]
         try:
-            if refusal.row.counts_to_ban and not isinstance(refusal, _Resting):
-                self._count(credentials.username, flow)
+            if refusal.row.counts_to_ban:
+                self._count(credentials.username if not isinstance(refusal, _Resting) else None, flow)
                 await asyncio.sleep(began + _PACE_S - time.monotonic())
         finally:  # also when a CANCEL comes meanwhile
             transaction.answer(messages.respond(request, refusal.row.sip_status, refusal.phrase, headers))
 
-    def _count(self, login: str, flow: Flow) -> None:
-        self.throttle.failed(login)
+    def _count(self, login: str | None, flow: Flow) -> None:
+        """A guess from this address, at this login if anybody was asked about it."""
+        if login is not None:
+            self.throttle.failed(login)
         if self.bans.failed(flow.peer[0]):
             log.warning("address banned", peer=flow.peer[0], seconds=self.bans.seconds_left(flow.peer[0]))
             self.on_ban()
@@ -307,20 +368,16 @@ class Edge:
     async def _invite(
         self, request: Request, flow: Flow, transaction: ServerTransaction, credentials: Credentials
     ) -> None:
-        invite = Invite(credentials, flow.peer[0], request.uri.user or "", request.call_id)
+        called = request.uri.user.partition(";")[0]  # what follows are parameters of the number (RFC 3966 3)
         began = time.monotonic()
         try:
+            invite = Invite(credentials, flow.peer[0], called)
             admission = await self._asked(self._gatekeeper.admit(invite), credentials, flow)
         except Refusal as refusal:
-            log.info("call refused", sip_call_id=request.call_id, row=refusal.row.id, phrase=refusal.phrase)
+            shown = messages.shown(request.call_id)
+            log.info("call refused", sip_call_id=shown, row=refusal.row.id, why=refusal.detail[:_MOST_DETAIL])
             await self._refuse(request, flow, transaction, refusal, credentials, began)
             return
-        except asyncio.CancelledError:
-            transaction.answer(messages.respond(request, 487, "Request Terminated"))
-            return
-        for name in ("Authorization", "Proxy-Authorization", CALL_HEADER):
-            request.headers.remove(name)
-        request.headers.set(CALL_HEADER, leg_header(admission.call_id, "a"))
         dialog = Dialog(admission.call_id, "a", admission.host_port, flow, request, from_host=False)
         self._dialogs.add(dialog)
         self._relay.invite_to_host(request, flow, dialog)
@@ -341,6 +398,8 @@ class Edge:
             self._relay.request_from_peer(request, flow, dialog)
         elif admission is not None and invite is not None and messages.is_cancel_of(request, invite):
             flow.send(bytes(messages.respond(request, 200, "OK")))
+            # At once, and not by the task: one that has not begun yet is cancelled without a word.
+            self._transactions.answer(invite, messages.respond(invite, 487, "Request Terminated"))
             admission.cancel()
         else:
             flow.send(bytes(messages.respond(request, 481, "Call/Transaction Does Not Exist")))
@@ -349,7 +408,7 @@ class Edge:
 
     def _receive_from_host(self, data: bytes, flow: Flow) -> None:
         try:
-            message = messages.parse(data)
+            message = parse(data)
             if isinstance(message, Response):
                 self._watch(self._relay.response_from_host(message))
                 self._transactions.note(message)
@@ -357,8 +416,8 @@ class Edge:
                 refusal = self._relay.request_from_host(message, flow)
                 if refusal is not None:
                     flow.send(bytes(refusal))
-        except ValueError as error:
-            log.warning("unusable message from a SIP host", why=str(error))
+        except Exception:
+            log.exception("unusable message from a SIP host")
 
     def _watch(self, dialog: Dialog | None) -> None:
         """An INVITE that was refused on its way: the call must know, whatever its host says."""
@@ -372,10 +431,19 @@ class Edge:
         return said is not None and b"telephone-event" in said.body
 
     def speak_for_dead_host(self, call_id: str, leg: str, refusal: Refusal) -> None:
-        """Ends a leg's dialog towards the peer when the host that carried it is gone."""
+        """Ends a leg's dialog towards the peer when the host that carried it is gone, or does not end it."""
         dialog = self._dialogs.of_leg(call_id, leg)
-        if dialog is not None:
-            self._relay.end(dialog, refusal)
+        if dialog is not None and (answer := self._relay.end(dialog, refusal)) is not None:
+            self._transactions.answer(dialog.invite, answer)
+
+    def leg_is_over(self, call_id: str, leg: str) -> None:
+        """The call has done with this leg: an INVITE of it that nobody has answered keeps no dialog."""
+        if (dialog := self._dialogs.of_leg(call_id, leg)) is not None:
+            dialog.finish()
+
+    def measure(self) -> None:
+        """Sets the gauges."""
+        DIALOGS.set(len(self._dialogs))
 
 
 __all__ = ["Admission", "Edge", "Gatekeeper", "Invite"]

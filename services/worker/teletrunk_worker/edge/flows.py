@@ -14,7 +14,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Protocol, cast
 
-LARGEST_MESSAGE = 65_536
+from teletrunk_worker.sip.message import LARGEST_MESSAGE
+
 _MOST_CONNECTIONS = 1_000
 _MOST_CONNECTIONS_AN_ADDRESS = 64
 _HALF_READ_DEADLINE_S = 10.0
@@ -213,5 +214,8 @@ def _content_length(head: bytes) -> int:
     for line in head.split(b"\r\n"):
         name, _, value = line.partition(b":")
         if name.strip().lower() in (b"content-length", b"l"):
-            return max(0, int(value))
+            text = value.strip()
+            if not (text.isdigit() and len(text) <= 10):
+                raise ValueError("no length")
+            return int(text)
     return 0

@@ -1,62 +1,82 @@
-"""What the edge does to SIP messages: the few operations of a proxy, on sipmessage's parser."""
+"""What the edge does to SIP messages: the few operations of a proxy and of a server that answers for itself."""
 
 from __future__ import annotations
 
 import hashlib
-import re
+import ipaddress
 import secrets
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 
-from sipmessage import URI, Address, Message, Parameters, Request, Response, Via
 from teletrunk.errors import Refusal
 
-from teletrunk_worker.edge.flows import LARGEST_MESSAGE
+from teletrunk_worker.sip.message import Message, Request, Response
+from teletrunk_worker.sip.scanner import Malformed
+from teletrunk_worker.sip.uri import NameAddr
+from teletrunk_worker.sip.via import Via, parse_via
 
-_MOST_HEADER_LINES = 200
-_STRAY = re.compile(rb"[\r\n\0]")
 SERVER = "Teletrunk"
 ALLOW = "INVITE, ACK, CANCEL, BYE, OPTIONS, REGISTER, INFO, UPDATE, PRACK"
-
-
 # What is relayed in a dialog.
 IN_DIALOG = frozenset({"INVITE", "ACK", "BYE", "INFO", "UPDATE", "PRACK", "OPTIONS"})
+_MOST_HOPS = 255  # RFC 3261 20.22
+# Headers that are one number: what cannot be read there is the sender's mistake, and no host's to stumble over.
+_NUMBERS = ("Max-Forwards", "Expires", "Session-Expires", "Min-SE", "Content-Length", "RSeq")
 
 
-class Malformed(ValueError):
-    """Not a SIP message that can be understood."""
+def check(message: Message) -> None:
+    """What must be there and make sense before anything is decided. Raises `Malformed`.
 
-
-def parse(data: bytes) -> Request | Response:
-    """Raises `Malformed`. Folded header lines (RFC 3261 7.3.1) are unfolded first."""
-    head, separator, body = data.partition(b"\r\n\r\n")
-    if len(data) > LARGEST_MESSAGE or not separator or head.count(b"\r\n") > _MOST_HEADER_LINES:
-        raise Malformed("too large or without end of headers")
-    head = head.replace(b"\r\n ", b" ").replace(b"\r\n\t", b" ")
-    if _STRAY.search(head.replace(b"\r\n", b"")):  # another parser would see a line of its own there
-        raise Malformed("line ends inside a header")
-    try:
-        message = Message.parse(head + separator + body)
-        # These must be there and make sense before anybody can be answered.
-        _ = message.via[0], message.cseq, message.call_id, message.from_address, message.to_address
-    except (ValueError, KeyError, IndexError, TypeError) as error:
-        raise Malformed(str(error)) from None
-    return message
+    A body that is longer than its Content-Length says is cut (RFC 3261 18.3).
+    """
+    _ = message.via, message.vias, message.cseq, message.call_id, message.from_, message.to
+    for name in _NUMBERS:
+        message.number(name)
+    for name in ("Contact", "Route", "Record-Route"):
+        if message.headers.get(name) != "*":
+            message.addresses(name)
+    if isinstance(message, Request) and message.cseq.method != message.method:
+        raise Malformed("CSeq names another method")
+    if (length := message.number("Content-Length")) is not None:
+        if length > len(message.body):
+            raise Malformed("Content-Length is more than there is")
+        message.body = message.body[:length]
 
 
 def respond(request: Request, code: int, phrase: str, headers: Iterable[tuple[str, str]] = ()) -> Response:
     """A response of our own (RFC 3261 8.2.6); the To tag is the same for every answer to one request."""
     response = Response(code, phrase)
-    response.headers.setlist("Via", list(request.headers.getlist("Via")))
+    response.headers.setlist("Via", request.headers.getlist("Via"))
     for name in ("From", "To", "Call-ID", "CSeq"):
-        response.headers.set(name, request.headers[name])
-    if code > 100 and "tag" not in request.to_address.parameters:
-        tag = hashlib.sha256(f"{request.call_id}{request.via[0]}".encode()).hexdigest()[:16]
-        response.headers.set("To", f"{request.headers['To']};tag={tag}")
+        response.headers.setlist(name, request.headers.getlist(name)[:1])
+    if code > 100 and not _has_tag(request):
+        seed = "".join(value for name in ("Call-ID", "Via") for value in request.headers.getlist(name)[:1])
+        tag = hashlib.sha256(seed.encode("utf-8", "surrogateescape")).hexdigest()[:16]
+        response.headers.set("To", f"{response.headers['To']};tag={tag}")
     for name, value in headers:
         response.headers.add(name, value)
     response.headers.set("Server", SERVER)
     response.headers.set("Content-Length", "0")
     return response
+
+
+def _has_tag(request: Request) -> bool:
+    try:
+        return bool(request.to.tag)
+    except Malformed:
+        return ";tag=" in (request.headers.get("To") or "").lower()
+
+
+def bad_request(request: Request, error: Malformed) -> Response | None:
+    """400 that names what cannot be read; None when it could not be addressed, or to an ACK."""
+    if request.method == "ACK" or any(not request.headers.get(name) for name in ("From", "To", "Call-ID", "CSeq")):
+        return None
+    try:
+        _ = request.via
+    except Malformed:
+        return None
+    if str(error) == "Request-URI: URI is too long":
+        return respond(request, 414, "Request-URI Too Long")
+    return respond(request, 400, f"Bad Request: {error}"[:120])
 
 
 def refuse(request: Request, refusal: Refusal) -> Response:
@@ -66,13 +86,8 @@ def refuse(request: Request, refusal: Refusal) -> Response:
 
 def note_source(request: Request, host: str, port: int) -> None:
     """Writes where the request really came from into its top Via (RFC 3261 18.2.1, RFC 3581)."""
-    top, *rest = request.via
-    parameters = top.parameters
-    if "rport" in parameters:
-        parameters = parameters.replace(rport=str(port), received=host)
-    elif top.host != host:
-        parameters = parameters.replace(received=host)
-    request.via = [Via(top.transport, top.host, top.port, parameters), *rest]
+    _, *rest = request.vias
+    request.headers.setlist("Via", [request.via.seen_from(host, port), *rest])
 
 
 def derived_branch(message: Request | Response) -> str:
@@ -80,54 +95,77 @@ def derived_branch(message: Request | Response) -> str:
 
     Of a response whose top Via was ours and is off: the branch that it must have had.
     """
-    top = message.via[0]
-    seed = f"{top.parameters.get('branch', '')}|{top.host}|{top.port}|{message.call_id}|{message.cseq.sequence}"
-    return "z9hG4bK-tt-" + hashlib.sha256(seed.encode()).hexdigest()[:24]
+    top = message.via
+    seed = f"{top.branch}|{top.host}|{top.port}|{message.call_id}|{message.cseq.sequence}"
+    return "z9hG4bK-tt-" + hashlib.sha256(seed.encode("utf-8", "surrogateescape")).hexdigest()[:24]
 
 
 def is_cancel_of(cancel: Request, invite: Request) -> bool:
     """RFC 3261 9.1: the same top Via, and the same number in CSeq."""
-    branches = {request.via[0].parameters.get("branch") for request in (cancel, invite)}
-    return len(branches) == 1 and cancel.cseq.sequence == invite.cseq.sequence
+    return cancel.via.branch == invite.via.branch and cancel.cseq.sequence == invite.cseq.sequence
 
 
-def push_via(request: Request, transport: str, host: str, port: int, branch: str, **parameters: str | None) -> None:
-    ours = Via(transport, host, port, Parameters(branch=branch, **parameters))
-    request.via = [ours, *request.via]
+def push_via(request: Request, transport: str, host: str, port: int, branch: str, extra: str = "") -> None:
+    """`extra` are parameters as they are written, with their semicolon."""
+    request.headers.insert("Via", f"SIP/2.0/{transport} {bracketed(host)}:{port};branch={branch}{extra}")
 
 
 def pop_via(response: Response) -> Via:
     """Takes the top Via off; raises `Malformed` when nobody is left to send it to."""
-    top, *rest = response.via
+    top, *rest = response.vias
     if not rest:
         raise Malformed("response with a single Via")
-    response.via = rest
-    return top
+    response.headers.setlist("Via", rest)
+    return parse_via(top)
 
 
 def hop(request: Request) -> bool:
     """Counts Max-Forwards down; False when it has run out (RFC 3261 16.3)."""
-    left = request.max_forwards if request.max_forwards is not None else 70
-    request.max_forwards = left - 1
+    left = request.number("Max-Forwards")
+    left = 70 if left is None else left
+    request.headers.set("Max-Forwards", str(min(max(0, left - 1), _MOST_HOPS)))
     return left > 0
 
 
-def route_address(host: str, port: int, transport: str = "UDP") -> Address:
-    parameters = Parameters(lr=None) if transport == "UDP" else Parameters(transport=transport.lower(), lr=None)
-    return Address(URI("sip", host, port=port, parameters=parameters))
+def bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
 
 
-def drop_own_routes(request: Request, own: Iterable[tuple[str, int]]) -> None:
+def route_address(host: str, port: int, transport: str = "UDP") -> str:
+    """An entry of ours for Record-Route."""
+    over = "" if transport == "UDP" else f";transport={transport.lower()}"
+    return f"<sip:{bracketed(host)}:{port}{over};lr>"
+
+
+def drop_own_routes(request: Request, own: Sequence[tuple[str, int]]) -> None:
     """Takes our own entries off the top of the route set (RFC 3261 16.4)."""
-    ours = set(own)
-    routes = request.route
-    while routes and (routes[0].uri.host, routes[0].uri.port or 5060) in ours:
-        routes.pop(0)
-    if routes:
-        request.route = routes
-    else:
-        request.headers.remove("Route")
+    routes = request.addresses("Route")
+    while routes and is_own(routes[0], own):
+        routes = routes[1:]
+    request.headers.setlist("Route", [route.text for route in routes])
+
+
+def is_own(route: NameAddr, own: Sequence[tuple[str, int]]) -> bool:
+    """Whether an entry of a route set is one of these addresses."""
+    where = (_plain(route.uri.host), route.uri.port or 5060)
+    return any(where == (_plain(host), port) for host, port in own)
+
+
+def _plain(host: str) -> str:
+    """One way to write an IPv6 address."""
+    try:
+        return str(ipaddress.ip_address(host))
+    except ValueError:
+        return host.lower()
 
 
 def new_branch() -> str:
     return "z9hG4bK-tt-" + secrets.token_hex(12)
+
+
+_MOST_SHOWN = 16
+
+
+def shown(text: str) -> str:
+    """Something that a stranger wrote, for the log: short, and nothing that a terminal or a parser would act on."""
+    return "".join(c if " " < c < "\x7f" and c not in '"\\' else "?" for c in text[:_MOST_SHOWN])

@@ -7,9 +7,9 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 
-from sipmessage import Address, Request
-
 from teletrunk_worker.edge.flows import Flow
+from teletrunk_worker.sip.message import Request
+from teletrunk_worker.sip.uri import NameAddr
 
 SHORTEST_S = 60
 LONGEST_S = 3600
@@ -32,7 +32,7 @@ class Binding:
     binding_id: str
     trunk_id: str
     login: str
-    contact: Address
+    contact: NameAddr
     flow: Flow
     expires_at: float
     call_id: str
@@ -56,8 +56,9 @@ class Registrar:
 
         Raises `IntervalTooBrief`, `BadContact`; then nothing has changed.
         """
-        contacts = [] if request.headers.get("Contact") == "*" else _contacts(request)
-        default = request.expires if request.expires is not None else _DEFAULT_S
+        contacts = _contacts(request)
+        asked = request.number("Expires")
+        default = asked if asked is not None else _DEFAULT_S
         if request.headers.get("Contact") == "*":
             if default != 0:
                 raise BadContact("Contact: * needs Expires: 0")
@@ -70,9 +71,9 @@ class Registrar:
         self.changed()
         return self.bindings(trunk_id)
 
-    def _apply(self, request: Request, trunk_id: str, login: str, flow: Flow, contact: Address, seconds: int) -> None:
+    def _apply(self, request: Request, trunk_id: str, login: str, flow: Flow, contact: NameAddr, seconds: int) -> None:
         known = self.bindings(trunk_id)
-        same = next((binding for binding in known if binding.contact.uri == contact.uri), None)
+        same = next((binding for binding in known if binding.contact.uri.is_same_as(contact.uri)), None)
         if same and same.call_id == request.call_id and same.sequence > request.cseq.sequence:
             raise BadContact("an older REGISTER came after a newer one")
         rest = [binding for binding in known if binding is not same]
@@ -157,11 +158,8 @@ class Registrar:
         return sum(len(self.bindings(trunk_id)) for trunk_id in list(self._bindings))
 
 
-def _contacts(request: Request) -> list[Address]:
-    try:
-        contacts: list[Address] = request.contact
-    except ValueError:
-        raise BadContact("Contact cannot be read") from None
+def _contacts(request: Request) -> list[NameAddr]:
+    contacts = request.contacts
     if len(contacts) > _MOST_BINDINGS:
         raise BadContact("too many contacts")
     if any(contact.uri.scheme != "sip" for contact in contacts):
@@ -169,7 +167,7 @@ def _contacts(request: Request) -> list[Address]:
     return contacts
 
 
-def _expires(contact: Address, default: int) -> int:
+def _expires(contact: NameAddr, default: int) -> int:
     value = contact.parameters.get("expires")
     if value is None:
         return default

@@ -1,7 +1,8 @@
-"""Answers that the edge itself gave, kept for retransmissions (RFC 3261 17.2).
+"""What the edge itself answers and asks, for as long as it may have to be said again (RFC 3261 17).
 
 A request that comes again gets the same answer without anybody being asked twice. A final answer to an INVITE
-is repeated until its ACK comes, since the client has stopped repeating the INVITE after our 100.
+is repeated until its ACK comes, since the client has stopped repeating the INVITE after our 100. A request of our
+own is repeated until it is answered.
 """
 
 from __future__ import annotations
@@ -9,15 +10,15 @@ from __future__ import annotations
 import asyncio
 import time
 
-from sipmessage import Request, Response
-
 from teletrunk_worker.edge.flows import Flow
+from teletrunk_worker.sip.message import Request, Response
 
 _T1_S = 0.5
 _T2_S = 4.0
 _LIFETIME_S = 64 * _T1_S
 _MOST_ASKED = 20_000
 _MOST_UNASKED = 5_000
+_LARGEST_KEPT = 4_096  # bytes of an answer to a stranger: it is as long as what the stranger wrote
 
 Key = tuple[str, str, str]
 
@@ -36,14 +37,18 @@ class ServerTransaction:
         self.final = False
 
     def answer(self, response: Response, *, repeats: bool = True) -> None:
-        """Sends `response`, and keeps it for when the request comes again.
+        """Sends `response`, and keeps it for when the request comes again. After a final one nothing is said any more.
 
         Without `repeats` it is said once to each request: who has not shown a password must not make us send more
         than they do (RFC 3261 26.3.2.4).
         """
+        if self.final:
+            return
         self._answer = bytes(response)
         self.repeat()
         self.final = response.code >= 200
+        if not repeats and len(self._answer) > _LARGEST_KEPT:
+            self._answer = None
         if self.final and self._repeats and repeats:
             self._schedule()
 
@@ -85,6 +90,11 @@ class ServerTransactions:
         key = _key(request, method or request.method)
         return self._asked.get(key) or self._unasked.get(key)
 
+    def answer(self, request: Request, response: Response) -> None:
+        """An answer of ours to a request that may be forgotten already."""
+        if transaction := self.find(request):
+            transaction.answer(response)
+
     def note(self, response: Response) -> None:
         """An answer that was relayed."""
         if transaction := self._asked.get(_key(response, response.cseq.method)):
@@ -117,5 +127,42 @@ def _forget_old(transactions: dict[Key, ServerTransaction]) -> None:
 
 
 def _key(message: Request | Response, method: str) -> Key:
-    top = message.via[0]
-    return (top.parameters.get("branch") or "", f"{top.host}:{top.port}:{message.call_id}", method)
+    top = message.via
+    return (top.branch, f"{top.host}:{top.port}:{message.call_id}", method)
+
+
+class ClientTransactions:
+    """Requests of the edge's own that are no INVITE (RFC 3261 17.1.2): BYE and CANCEL in place of a host."""
+
+    def __init__(self) -> None:
+        self._repeats: dict[tuple[str, str], asyncio.TimerHandle] = {}
+
+    def send(self, request: Request, flow: Flow) -> None:
+        """Sends it now; over UDP again and again until it is answered, or for half a minute."""
+        flow.send(bytes(request))
+        if flow.transport == "UDP":
+            key = (request.via.branch, request.method)
+            self._schedule(key, bytes(request), flow, _T1_S, time.monotonic() + _LIFETIME_S)
+
+    def answered(self, response: Response) -> bool:
+        """Whether this is the answer to a request of ours; a final one ends its repeating."""
+        key = (response.via.branch, response.cseq.method)
+        handle = self._repeats.get(key)
+        if handle is not None and response.code >= 200:
+            handle.cancel()
+            del self._repeats[key]
+        return handle is not None
+
+    def close(self) -> None:
+        for handle in self._repeats.values():
+            handle.cancel()
+        self._repeats.clear()
+
+    def _schedule(self, key: tuple[str, str], data: bytes, flow: Flow, interval: float, until: float) -> None:
+        def again() -> None:
+            if time.monotonic() > until or not flow.send(data):
+                del self._repeats[key]
+            else:
+                self._schedule(key, data, flow, min(2 * interval, _T2_S), until)
+
+        self._repeats[key] = asyncio.get_running_loop().call_later(interval, again)

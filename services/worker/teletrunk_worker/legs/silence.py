@@ -6,14 +6,15 @@ LONGEST_S = 60.0  # many PBXs send nothing for seconds, none does so for a minut
 
 
 class Silence:
-    """Watches one call's count of received RTP packets. Times are seconds of one monotonic clock."""
+    """Watches one call's count of received RTP packets, from its answer on. Seconds of one monotonic clock."""
 
     def __init__(self, now: float) -> None:
         self._received = 0
         self._heard_at = now
 
-    def too_long(self, received: int, now: float, *, on_hold: bool) -> bool:
-        if on_hold or received != self._received:
+    def too_long(self, received: int, now: float, *, promised: bool) -> bool:
+        """`promised`: whether the phone has said, in its description, that it sends."""
+        if not promised or received != self._received:
             self._received, self._heard_at = received, now
         return self.seconds(now) > LONGEST_S
 

@@ -10,9 +10,10 @@ Commands (control to host)             Events (host to control)
   ring, answer, hangup {call, ...}       progress {call, status}
   dial {call, uri, caller, ...}          answered {call, codec}
   ping                                   pong
-                                         ended {call, status, phrase, by_us, stats}
+                                         ended {call, status, phrase, by_us, stats, ending}
+                                         refused {call, why}: there is no place to dial it from
                                          silent {call}: no RTP for long
-                                         occupied {places}: also by dialogs that are still ending
+                                         ending {places}: those that dialogs keep which have ended for us
 """
 
 from __future__ import annotations
@@ -31,6 +32,7 @@ from pathlib import Path
 
 import pjsua2 as pj
 from teletrunk.native_thread import keep_thread_state
+from teletrunk.privileges import forbid_privileges
 
 from teletrunk_worker.legs.playout import Playout
 from teletrunk_worker.legs.ring import SIP_FRAME_MS, TELEGRAM_FRAME_MS, RingPair
@@ -41,6 +43,7 @@ CALL_HEADER = "X-Teletrunk-Call"
 _PUMP_MS = 200  # commands do not wait for its end: `Waker`
 _SHORT_PUMP_MS = 10
 _STATS_EVERY_S = 1.0
+_TOO_MANY = 70010  # PJ_ETOOMANY
 _KEEP_ALIVE = b"\r\n\r\n"  # RFC 5626 3.5.1: pjsip swallows it
 _CALL_HEADER_PATTERN = re.compile(rf"^{CALL_HEADER}:\s*(\S+)\s*$", re.MULTILINE | re.IGNORECASE)
 _PRIORITIES = {"PCMA/8000/1": 252, "PCMU/8000/1": 251, "G722/16000/1": 250}
@@ -114,7 +117,7 @@ class HostCall(pj.Call):  # type: ignore[misc]
         self.stats: Message = {}
         self.answered = False
         self.hung_up_by_us = False
-        self.on_hold = False
+        self.sends = False  # whether the phone has promised sound
         self._digits = 0
         self._silence = Silence(time.monotonic())
 
@@ -133,6 +136,7 @@ class HostCall(pj.Call):  # type: ignore[misc]
             self.host.tell(event="progress", call=self.call_id, status=int(info.lastStatusCode))
         elif info.state == pj.PJSIP_INV_STATE_CONFIRMED and not self.answered:
             self.answered = True
+            self._silence = Silence(time.monotonic())  # ringing is not silence
             self.measure()
             self.host.tell(event="answered", call=self.call_id, codec=self.stats.get("codec", ""))
         elif info.state == pj.PJSIP_INV_STATE_DISCONNECTED:
@@ -140,14 +144,18 @@ class HostCall(pj.Call):  # type: ignore[misc]
 
     def onCallMediaState(self, prm: pj.OnCallMediaStateParam) -> None:
         info = self.getInfo()  # kept: its members are freed with it
-        self.on_hold = True
+        self.sends = False
         for index, media in enumerate(info.media):
             if media.type == pj.PJMEDIA_TYPE_AUDIO and media.status in (
                 pj.PJSUA_CALL_MEDIA_ACTIVE,
                 pj.PJSUA_CALL_MEDIA_REMOTE_HOLD,
             ):
-                self.on_hold = media.status == pj.PJSUA_CALL_MEDIA_REMOTE_HOLD
-                sound = self.getAudioMedia(index)
+                active = media.status == pj.PJSUA_CALL_MEDIA_ACTIVE
+                self.sends = active and bool(media.dir & pj.PJMEDIA_DIR_DECODING)
+                try:
+                    sound = self.getAudioMedia(index)
+                except pj.Error:  # it is gone again
+                    return
                 self.port.startTransmit(sound)
                 sound.startTransmit(self.port)
                 return
@@ -156,7 +164,7 @@ class HostCall(pj.Call):  # type: ignore[misc]
     def silent(self) -> bool:
         """Whether the phone, which should speak, has not been heard for long."""
         received = int(self.stats.get("rtp_received", 0))
-        return self._silence.too_long(received, time.monotonic(), on_hold=self.on_hold)
+        return self._silence.too_long(received, time.monotonic(), promised=self.sends)
 
     def measure(self) -> None:
         """Notes the stream's figures while it lives: they are gone once the call is."""
@@ -189,8 +197,7 @@ class HostAccount(pj.Account):  # type: ignore[misc]
         found = _CALL_HEADER_PATTERN.search(prm.rdata.wholeMsg)
         call = HostCall(self.host, self, found.group(1) if found else "", prm.callId)
         if not found:
-            self.host.ended_calls.append(call)
-            _hang_up(call, 403, "Calls come through the edge", [])
+            self.host.uninvited.append(call)
             return
         self.host.calls[call.call_id] = call
         self.host.tell(event="incoming", call=call.call_id)
@@ -243,9 +250,10 @@ class SipHost:
         self._account: HostAccount | None = None
         self._waker = Waker(wire)
         self._measured_at = 0.0
-        self._occupied = 0
+        self._ending = 0
         self.calls: dict[str, HostCall] = {}
         self.ended_calls: list[HostCall] = []
+        self.uninvited: list[HostCall] = []  # hung up by the pump: inside pjsua2's callback it can abort
         self.orphans: list[HostCall] = []
         self._free_ports: list[SoundPort] = []
         self.rate = 8000
@@ -343,20 +351,33 @@ class SipHost:
             call.makeCall(message["uri"], parameter)
         except pj.Error as error:
             self.ended_calls.append(self.calls.pop(call.call_id))
-            self.tell(event="ended", call=call.call_id, status=500, phrase=str(error.reason), by_us=False, stats={})
+            if error.status == _TOO_MANY:
+                self.tell(event="refused", call=call.call_id, why=str(error.reason))
+            else:
+                self._tell_ended(call, 500, str(error.reason))
 
     def ended(self, call: HostCall, status: int, phrase: str) -> None:
         """The dialog is over. The object lives on until the pump is out of pjsua2's callback."""
         if self.calls.pop(call.call_id, None):
-            self.tell(
-                event="ended",
-                call=call.call_id,
-                status=status,
-                phrase=phrase,
-                by_us=call.hung_up_by_us,
-                stats=call.stats,
-            )
+            self._tell_ended(call, status, phrase)
             self.ended_calls.append(call)
+
+    def _tell_ended(self, call: HostCall, status: int, phrase: str) -> None:
+        """Together with the places that are not free yet: between two messages a new call might be put there."""
+        self._ending = self._places_of_ended()
+        self.tell(
+            event="ended",
+            call=call.call_id,
+            status=status,
+            phrase=phrase,
+            by_us=call.hung_up_by_us,
+            stats=call.stats,
+            ending=self._ending,
+        )
+
+    def _places_of_ended(self) -> int:
+        """pjsua keeps a place until the peer has answered that it is over, or has not for half a minute."""
+        return max(0, _occupied_places() - len(self.calls))
 
     def free_port(self) -> SoundPort:
         """Ports are used again and never destroyed: this pjsua2 leaks the place of each that is, and has 254."""
@@ -378,9 +399,13 @@ class SipHost:
             self._hang_up_everything()
 
     def _tidy(self) -> None:
-        if self._occupied != (occupied := _occupied_places()):
-            self._occupied = occupied
-            self.tell(event="occupied", places=occupied)
+        uninvited, self.uninvited = self.uninvited, []
+        for call in uninvited:
+            _hang_up(call, 403, "Calls come through the edge", [])
+            self.ended_calls.append(call)
+        if self._ending != (ending := self._places_of_ended()):
+            self._ending = ending
+            self.tell(event="ending", places=ending)
         ended, self.ended_calls = self.ended_calls, []
         for call in ended:
             call.port.clear()
@@ -410,6 +435,7 @@ class SipHost:
 
 
 def main() -> None:
+    forbid_privileges()
     sys.setswitchinterval(0.0005)  # the clock thread must not wait 5 ms for the pump
     host = SipHost(Wire.inherited(int(sys.argv[1])))
     gc.freeze()

@@ -11,13 +11,14 @@ import itertools
 import os
 import sys
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import structlog
 from teletrunk.errors import Refusal
 from teletrunk.metrics import HOSTS_DIED
 
+from teletrunk_worker.legs.host_events import checked_event
 from teletrunk_worker.legs.wire import Message, PeerGone, Wire
 
 log = structlog.get_logger()
@@ -30,6 +31,8 @@ _MOST_UNANSWERED = 3  # a machine that slept costs one; a host that answers noth
 _SHORT_LIFE_S = 10.0
 _SPARE_PLACES = 4
 
+# A host needs no setting, and gets none: the services' hold keys and tokens.
+_PASSED_ON = ("PATH", "LANG")
 Listener = Callable[[Message], None]
 DIED = "died"  # the event that a host's death is to its calls
 
@@ -46,7 +49,7 @@ class Host:
     port: int = 0
     rate: int = 8000
     born: float = field(default_factory=time.monotonic)
-    occupied: int = 0  # by its own count: a call whose end nobody has acknowledged keeps its place for a while
+    ending: int = 0  # by its own count: a call whose end nobody has acknowledged keeps its place for a while
     listeners: dict[str, Listener] = field(default_factory=dict)
     ready: asyncio.Event = field(default_factory=asyncio.Event)
     unanswered: int = 0
@@ -54,7 +57,7 @@ class Host:
 
     @property
     def free(self) -> int:
-        return self.capacity - max(len(self.listeners), self.occupied)
+        return self.capacity - len(self.listeners) - self.ending
 
     def send(self, message: Message, descriptor: int | None = None) -> None:
         """A host that cannot be reached is dead or stuck; either way it is killed, and its death is the answer."""
@@ -106,10 +109,14 @@ class HostPool:
                 self._changed.clear()
                 await self._changed.wait()
 
-    async def place(self, call: str, listener: Listener) -> Host:
-        """The fullest host that has room (so that others may stay empty). Raises `Refusal` when all are full."""
+    async def place(self, call: str, listener: Listener, besides: Sequence[Host] = ()) -> Host:
+        """The fullest host that has room (so that others may stay empty), and is none of `besides`.
+
+        Raises `Refusal` when all are full.
+        """
         for _ in range(50):
-            hosts = sorted((host for host in self._ready() if host.free > 0), key=lambda host: host.free)
+            fit = (host for host in self._ready() if host.free > 0 and not any(host is other for other in besides))
+            hosts = sorted(fit, key=lambda host: host.free)
             if hosts:
                 hosts[0].listeners[call] = listener
                 self._keep_one_spare()
@@ -187,8 +194,9 @@ class HostPool:
         descriptor = theirs.fileno()
         try:
             process = await asyncio.create_subprocess_exec(
-                sys.executable, "-m", self._module, str(descriptor), pass_fds=[descriptor], start_new_session=True
-            )
+                sys.executable, "-I", "-m", self._module, str(descriptor),
+                pass_fds=[descriptor], start_new_session=True, env=_environment(),
+            )  # fmt: skip
         except OSError:
             wire.close()
             raise
@@ -214,11 +222,16 @@ class HostPool:
                 message, descriptor = received
                 if descriptor is not None:
                     os.close(descriptor)
-                self._on_event(host, message)
+                self._on_event(host, checked_event(message))
         except PeerGone:
             asyncio.get_running_loop().remove_reader(host.wire.socket.fileno())
+        except ValueError as error:  # native code that is no longer itself, or somebody else's
+            log.error("a host says what makes no sense", kind=self._kind, pid=host.process.pid, why=str(error))
+            asyncio.get_running_loop().remove_reader(host.wire.socket.fileno())
+            host.kill()
 
     def _on_event(self, host: Host, message: Message) -> None:
+        host.ending = message.get("ending", host.ending)
         if message["event"] == "ready":
             host.capacity, host.port = message["capacity"], message.get("port", 0)
             host.rate = message.get("rate", host.rate)
@@ -228,10 +241,14 @@ class HostPool:
             log.info("host ready", kind=self._kind, pid=host.process.pid, capacity=host.capacity)
         elif message["event"] == "pong":
             host.unanswered = 0
-        elif message["event"] == "occupied":
-            host.occupied = message["places"]
+        elif message["event"] == "ending":
+            host.ending = message["places"]
             self._changed.set()
         elif listener := host.listeners.get(message.get("call", "")):
             listener(message)
         elif message["event"] == "incoming":  # too late, or by a name that nobody gave: it would ring for ever
             host.send({"command": "hangup", "call": message["call"], "status": 503, "phrase": "", "headers": []})
+
+
+def _environment() -> dict[str, str]:
+    return {name: os.environ[name] for name in _PASSED_ON if name in os.environ}

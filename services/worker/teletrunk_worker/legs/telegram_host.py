@@ -29,6 +29,7 @@ from typing import Any
 
 import ntgcalls as ntg
 from teletrunk.native_thread import InlineLoop, keep_thread_state
+from teletrunk.privileges import forbid_privileges
 
 from teletrunk_worker.legs.playout import Playout
 from teletrunk_worker.legs.ring import SAMPLE_BYTES, SIP_FRAME_MS, TELEGRAM_FRAME_MS, RingPair
@@ -263,6 +264,7 @@ def _unpack(text: str) -> bytes:
 
 
 def main() -> None:
+    forbid_privileges()
     sys.setswitchinterval(0.0005)
     for name in ("ntgcalls", "webrtc"):
         # Before the first instance, which would fix the level otherwise. Never DEBUG: that prints keys.

@@ -74,9 +74,15 @@ class StorageLinks:
         self.on_incoming: Callable[[pb.IncomingCall], None] = lambda incoming: None
         self.sessions: dict[str, manager_pb2.SessionAssignment] = {}
 
-    def configure(self, config: manager_pb2.WorkerConfig) -> None:
-        """Watches the sessions that are this Worker's now, and no others."""
+    def configure(self, config: manager_pb2.WorkerConfig, *, watch: bool) -> None:
+        """Watches the sessions that are this Worker's now, and no others; with `watch` off none.
+
+        A Worker that drains watches none: Telegram's calls then go to others, or are told that nobody is there.
+        """
         self.sessions = {session.session_id: session for session in config.sessions}
+        if not watch:
+            self.stop_watching()
+            return
         wanted: dict[str, set[str]] = {}
         somewhere: dict[str, manager_pb2.SessionAssignment] = {}
         for session in config.sessions:
@@ -95,6 +101,13 @@ class StorageLinks:
                 self._watches[address] = asyncio.get_running_loop().create_task(
                     self._watch(somewhere[address], sorted(session_ids))
                 )
+
+    def stop_watching(self) -> None:
+        """No new call is heard of; those that are up go on."""
+        for watch in self._watches.values():
+            watch.cancel()
+        self._watches.clear()
+        self._watched.clear()
 
     async def close(self) -> None:
         for watch in self._watches.values():

@@ -1,0 +1,103 @@
+"""What a SIP host can take.
+
+pjsua cuts a longer packet and aborts at it, and at addresses that are none; a request with a header that pjsip cannot
+read it drops without a word. So a host gets only the headers that it has a use for, in a form that it can read.
+"""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from typing import Final
+
+from teletrunk_worker.sip import sdp
+from teletrunk_worker.sip.message import Message, Request, Response
+from teletrunk_worker.sip.scanner import Malformed
+from teletrunk_worker.sip.uri import NameAddr
+
+LARGEST_MESSAGE: Final = 4_000  # PJSIP_MAX_PKT_LEN of the stock wheel
+LONGEST_LEG_HEADER: Final = 40
+# What a dialog needs (RFC 3261 12, RFC 3262, RFC 4028). A wish to replace or join another is none of it.
+_NEEDED = frozenset(
+    {"via", "record-route", "from", "to", "call-id", "cseq", "contact", "content-type", "content-length", "require",
+     "supported", "allow", "session-expires", "min-se", "rseq", "rack", "reason", "max-forwards", "x-teletrunk-call"}
+)  # fmt: skip
+_TOKENS = re.compile(r"[A-Za-z0-9.!%*_+`'~\-]{1,60}(?:\s*,\s*[A-Za-z0-9.!%*_+`'~\-]{1,60}){0,60}")
+_MEDIA_TYPE = re.compile(r"[A-Za-z0-9.+\-]{1,40}\s*/\s*[A-Za-z0-9.+\-]{1,60}")
+_RACK = re.compile(r"[0-9]{1,10}\s+[0-9]{1,10}\s+[A-Z]{1,20}")
+
+
+@dataclass(frozen=True)
+class Objection:
+    """Why a host cannot take a message, as SIP says it."""
+
+    status: int
+    phrase: str
+    headers: tuple[tuple[str, str], ...] = field(default=())
+
+
+def objection_to(message: Message) -> Objection | None:
+    """For a message as it would be sent."""
+    if len(bytes(message)) > LARGEST_MESSAGE:
+        return Objection(513, "Message Too Large")
+    if line := sdp.unusable_address(message.body):
+        said = line.replace("\\", "?").replace('"', "'")
+        return Objection(488, "Not Acceptable Here", (("Warning", f'399 teletrunk "no literal address: {said}"'),))
+    return None
+
+
+def simplify(request: Request) -> None:
+    """Leaves what the host needs, as it can read it. Raises `Malformed` for what it needs and nobody can read."""
+    _keep_needed(request)
+    headers = request.headers
+    headers.set("CSeq", str(request.cseq))
+    for name in ("Supported", "Allow"):
+        headers.setlist(name, [value for value in headers.getlist(name) if _TOKENS.fullmatch(value)])
+    for name, form in (("Require", _TOKENS), ("RAck", _RACK)):
+        if any(not form.fullmatch(value) for value in headers.getlist(name)):
+            raise Malformed(f"{name} cannot be read")
+    if (kind := headers.get("Content-Type")) is not None:
+        found = _MEDIA_TYPE.match(kind)
+        if found is None or kind[found.end() : found.end() + 1] not in ("", ";", " "):
+            raise Malformed("Content-Type cannot be read")
+    for name in ("Session-Expires", "Min-SE"):
+        if (seconds := request.number(name)) is not None:
+            headers.set(name, str(seconds) + _refresher(headers[name]))
+    for contact in request.contacts:
+        _check_contact(contact)
+
+
+def _refresher(value: str) -> str:
+    return next((f";refresher={who}" for who in ("uac", "uas") if f"refresher={who}" in value.lower()), "")
+
+
+def _check_contact(contact: NameAddr) -> None:
+    if contact.uri.scheme not in ("sip", "sips"):
+        raise Malformed("Contact is no SIP address")
+
+
+def _keep_needed(message: Message) -> None:
+    message.headers.remove(*{name for name, _ in message.headers if name.lower() not in _NEEDED})
+
+
+def fit(response: Response) -> None:
+    """A provisional answer brings no sound: its description stays here. What is too long loses what nobody needs."""
+    if response.code < 200 and "100rel" not in (response.headers.get("Require") or ""):
+        strip_body(response)
+    if len(bytes(response)) > LARGEST_MESSAGE:
+        _keep_needed(response)
+    if response.code >= 300 and len(bytes(response)) > LARGEST_MESSAGE:
+        strip_body(response)
+
+
+def strip_body(message: Message) -> None:
+    message.body = b""
+    message.headers.remove("Content-Type", "Content-Encoding", "Content-Disposition")
+    message.headers.set("Content-Length", "0")
+
+
+def turn_into(response: Response, status: int, phrase: str) -> None:
+    """Makes a refusal of an answer: what the dialog is known by stays."""
+    response.code, response.phrase = status, phrase
+    response.headers.remove("Contact", "Record-Route", "Require")
+    strip_body(response)

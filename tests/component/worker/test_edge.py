@@ -1,0 +1,472 @@
+"""The public SIP port by itself: what it answers to what nobody should send, and what it lets through to a host."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+from collections.abc import AsyncIterator
+
+import psutil
+import pytest
+import pytest_asyncio
+import structlog
+from prometheus_client import REGISTRY
+from sipmessage import Message, Request, Response
+from teletrunk.errors import Refusal
+from teletrunk_worker.edge.relay import CALL_HEADER
+
+from tests import sip_wire
+
+from .edge_world import EdgeWorld, edge_world
+
+
+@pytest_asyncio.fixture
+async def world() -> AsyncIterator[EdgeWorld]:
+    async with edge_world() as made:
+        yield made
+
+
+async def authenticated(wire: sip_wire.SipWire, method: str, user: str = "", **headers: str) -> sip_wire.Exchange:
+    return await wire.authenticated(method, user, "office", "x", **headers)
+
+
+async def ready(wire: sip_wire.SipWire, method: str, user: str = "100", **headers: str) -> Request:
+    """A request that answers its challenge, not sent yet."""
+    first = wire.request(method, user, "office", **headers)
+    return wire.answer_challenge(first, (await wire.ask(first)).final, "office", "x")
+
+
+# What cannot be read is answered, and named.
+
+
+@pytest.mark.parametrize("value", ["Digest a=", "Digest , opaque=", "Digest =,=,=", 'Digest username="', "Digest"])
+async def test_a_digest_that_cannot_be_read_is_challenged(world: EdgeWorld, value: str) -> None:
+    async with sip_wire.udp(world.address) as wire:
+        for method in ("REGISTER", "INVITE"):
+            assert (await wire.ask(wire.request(method, "", "x", Authorization=value))).final.code == 401
+
+
+@pytest.mark.parametrize(
+    ("method", "name", "value"),
+    [
+        ("REGISTER", "Expires", "abc"),
+        ("REGISTER", "Expires", ""),
+        ("REGISTER", "Contact", "junk"),
+        ("REGISTER", "Contact", "<sip:a@b"),
+        ("INVITE", "Max-Forwards", "abc"),
+        ("INVITE", "Max-Forwards", "1.5"),
+        ("INVITE", "Session-Expires", "abc"),
+        ("INVITE", "Min-SE", "x"),
+        ("INVITE", "Record-Route", "junk"),
+        ("INVITE", "Contact", "<tel:>, <"),
+        ("INVITE", "Content-Length", "9999"),
+        ("INVITE", "Content-Length", "abc"),
+        ("INVITE", "CSeq", "2147483648 INVITE"),
+        ("INVITE", "CSeq", "5 BYE"),
+        ("INVITE", "Contact", '"" <sip:@b>'),
+        ("INVITE", "Contact", "<sip:a@127.0.0.1:70000>"),
+        ("INVITE", "Content-Type", "a"),
+        ("INVITE", "Require", ",,"),
+    ],
+)
+async def test_a_header_that_cannot_be_read_is_named(world: EdgeWorld, method: str, name: str, value: str) -> None:
+    async with sip_wire.udp(world.address) as wire:
+        request = await ready(wire, method)
+        request.headers.set(name, value)
+        answer = (await wire.ask(request)).final
+        assert answer.code == 400 and name in answer.phrase
+
+
+async def test_parameters_of_any_name_are_borne(world: EdgeWorld) -> None:
+    async with sip_wire.udp(world.address) as wire:
+        contact = f"<sip:a@{wire.local[0]}:{wire.local[1]};self=1>;self;cls=2"
+        assert (await authenticated(wire, "REGISTER", Expires="300", Contact=contact)).final.code == 200
+
+
+async def test_an_error_of_ours_is_answered_counted_and_told_once(world: EdgeWorld) -> None:
+    async with sip_wire.udp(world.address) as wire:
+        before = REGISTRY.get_sample_value("teletrunk_edge_errors_total") or 0
+        world.door.failure = RuntimeError("no memory")
+        with structlog.testing.capture_logs() as lines:
+            for method in ("REGISTER", "INVITE", "REGISTER"):
+                assert (await authenticated(wire, method)).status == (500, "Server Internal Error")
+        assert REGISTRY.get_sample_value("teletrunk_edge_errors_total") == before + 3
+        assert len([line for line in lines if line["log_level"] == "error"]) == 1
+        world.door.failure = None
+        assert (await authenticated(wire, "REGISTER")).final.code == 200
+
+
+async def test_a_via_goes_back_byte_for_byte(world: EdgeWorld) -> None:
+    for via in (
+        "SIP/2.0/UDP 127.0.0.1:{port};branch=z9hG4bK+x*1!;x=%41;Y",
+        'SIP / 2.0 / UDP  127.0.0.1:{port} ;branch=z9hG4bK.~\'`|;ext="a;b, c"',
+        "SIP/2.0/UDP [2001:db8::1]:{port};received=::1;branch=z9hG4bK-1",
+    ):
+        async with sip_wire.udp(world.address) as wire:
+            sent = via.format(port=wire.local[1])
+            answers = asyncio.Queue[Message]()
+            wire.received = lambda data, answers=answers: answers.put_nowait(data)  # type: ignore[method-assign,misc]
+            lower = "SIP/2.0/TCP 10.0.0.1;branch=z9hG4bK+2;a=%2B"
+            wire.send(
+                f"OPTIONS sip:x SIP/2.0\r\nVia: {sent}\r\nv: {lower}\r\nFrom: <sip:a@b>;tag=1\r\nTo: <sip:a@b>\r\n"
+                "Call-ID: via\r\nCSeq: 1 OPTIONS\r\nContent-Length: 0\r\n\r\n".encode()
+            )
+            raw = await asyncio.wait_for(answers.get(), 5)
+            vias = [line for line in raw.decode().split("\r\n") if line.lower().startswith("via:")]
+            if "[2001" in sent:  # where it came from is another address than it says
+                assert vias[0] == f"Via: SIP/2.0/UDP [2001:db8::1]:{wire.local[1]};branch=z9hG4bK-1;received=127.0.0.1"
+            else:
+                assert vias[0] == f"Via: {sent}"
+            assert vias[1] == f"Via: {lower}"
+
+
+async def test_malformed_messages_leave_no_memory_behind(world: EdgeWorld) -> None:
+    async with sip_wire.udp(world.address) as wire:
+        good = bytes(wire.request("OPTIONS", "", "x")).decode()
+        broken = [
+            good.replace("Via: ", "Via: x, "),
+            good.replace("From: <", 'From: "x <' + "x" * 2_000),
+            good.replace(";tag=", ";tag=1 @ " + "y" * 2_000),
+            good.replace("Call-ID: ", "Call-ID: " + "z" * 2_000),
+            good.replace("CSeq: ", "CSeq: x "),
+            good.replace("OPTIONS sip:", "OPTIONS tel:+" + "1" * 2_000 + "!"),
+        ]
+
+        async def send(count: int) -> int:
+            for number in range(count):
+                world.edge.receive(broken[number % len(broken)].encode(), Silent())
+            gc.collect()
+            return int(psutil.Process().memory_info().rss)
+
+        before = await send(5_000)
+        after = await send(10_000)
+        assert after - before < 8 << 20, f"{(after - before) >> 20} MB more"
+
+
+class Silent:
+    """A flow whose peer reads nothing."""
+
+    token, transport, peer, closed = "u-127.0.0.1-9", "UDP", ("127.0.0.1", 9), False
+
+    def send(self, data: bytes) -> bool:
+        return True
+
+
+# Transactions.
+
+
+async def test_a_cancel_directly_behind_its_invite_gets_its_487(world: EdgeWorld) -> None:
+    world.door.open.clear()
+    async with sip_wire.udp(world.address) as wire:
+        for wait in (False, True, False):
+            invite = await ready(wire, "INVITE")
+            asking = asyncio.ensure_future(wire.ask(invite, patience=5))
+            await asyncio.sleep(0)  # the INVITE is on the wire
+            if wait:
+                async with asyncio.timeout(5):
+                    while not world.edge._admissions:
+                        await asyncio.sleep(0.001)
+            wire.cancel(invite)
+            assert (await asking).status == (487, "Request Terminated")
+    assert world.door.admitted == [] and len(world.edge._tasks) == 0
+
+
+async def test_a_request_that_may_go_no_further_gets_one_final_answer(world: EdgeWorld) -> None:
+    async with sip_wire.udp(world.address) as wire:
+        invite = await ready(wire, "INVITE")
+        invite.headers.set("Max-Forwards", "0")
+        assert (await wire.ask(invite)).status == (483, "Too Many Hops")
+    assert world.door.admitted == [] and len(world.edge._dialogs) == 0
+
+
+# What reaches a host.
+
+
+@pytest.mark.parametrize("transport", [sip_wire.udp, sip_wire.tcp])
+@pytest.mark.parametrize("padding", [3_900, 4_100, 4_300, 4_500, 5_000, 20_000, 58_000])
+async def test_a_message_that_a_host_cannot_take_is_refused(world: EdgeWorld, transport, padding: int) -> None:  # type: ignore[no-untyped-def]
+    async with transport(world.address) as wire:
+        invite = await ready(wire, "INVITE")
+        invite.headers.set("X-Padding", "p" * padding)
+        assert (await wire.ask(invite)).status == (513, "Message Too Large")
+    assert world.door.admitted == [] and world.host.received.empty()
+
+
+async def test_a_host_gets_what_it_can_read_and_nothing_else(world: EdgeWorld) -> None:
+    useless = {
+        "Expires": "300", "Retry-After": "abc", "Event": "", "Accept": ",,,", "Replaces": "a;to-tag=b;from-tag=c",
+        "Refer-To": "<sip:x@y>", "Route": "<sip:elsewhere;lr>", "Subscription-State": "?", "Date": "yesterday",
+    }  # fmt: skip
+    async with sip_wire.udp(world.address) as wire:
+        invite = await ready(wire, "INVITE")
+        for name, value in useless.items():
+            invite.headers.set(name, value)
+        invite.headers.set("Supported", ",")
+        invite.headers.set("Session-Expires", "1800;refresher=uas;x=")
+        invite.headers.set("Record-Route ", "<sip:proxy.example;lr>")
+        asking = asyncio.ensure_future(wire.ask(invite))
+        heard = await world.host.next()
+        asking.cancel()
+    assert not {name.lower() for name in useless} & {name.lower() for name in heard.headers.keys()}  # noqa: SIM118
+    assert heard.headers.get("Supported") is None and heard.headers["Session-Expires"] == "1800;refresher=uas"
+    routes = heard.headers.getlist("Record-Route")
+    assert [f":{world.edge.inside_port};" in routes[0], f":{world.edge.port};" in routes[1]] == [True, True]
+    assert routes[2:] == ["<sip:proxy.example;lr>"], "a blank before the colon is no way round the edge"
+
+
+async def test_our_own_header_comes_first_and_no_other_is_believed(world: EdgeWorld) -> None:
+    async with sip_wire.udp(world.address) as wire:
+        invite = await ready(wire, "INVITE")
+        invite.headers.set("X-Teletrunk-Call ", "forged/a")
+        asking = asyncio.ensure_future(wire.ask(invite))
+        data = await asyncio.wait_for(world.host.received.get(), 5)
+        asking.cancel()
+    lines = data.decode().split("\r\n")
+    assert lines[1] == f"{CALL_HEADER}: call1/a"
+    assert len([line for line in lines if line.lower().startswith("x-teletrunk-call")]) == 1
+    assert not any(line.lower().startswith("authorization") for line in lines)
+    assert len(data) <= 4_000
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "c=IN IP4 " + "1" * 254,
+        "c=IN IP4 pbx.example.com",
+        "c=IN IP4 1.2.3.4.5",
+        "c=IN IP4 127.0.0.1/127",
+        "c=IN IP6 " + "a" * 300,
+        "c=IN IP4 ",
+        "c=",
+        "a=rtcp:4001 IN IP4 pbx.example.com",
+        "a=rtcp:4001 IN IP4 " + "9" * 260,
+        "a=rtcp:x",
+    ],
+)
+async def test_a_description_whose_addresses_are_none_is_refused(world: EdgeWorld, line: str) -> None:
+    async with sip_wire.udp(world.address) as wire:
+        for invite in (await ready(wire, "INVITE"), await ready(wire, "INVITE", Content_Type="multipart/mixed")):
+            invite.body = invite.body.replace(b"t=0 0", line.encode() + b"\r\nt=0 0")
+            invite.headers.set("Content-Length", str(len(invite.body)))
+            answer = (await wire.ask(invite)).final
+            assert (answer.code, answer.phrase) == (488, "Not Acceptable Here")
+    assert world.door.admitted == []
+
+
+LITERAL = ["c=IN IP4 0.0.0.0", "c=IN IP6 2001:db8::1", "a=rtcp:4001", "a=rtcp:4001 IN IP4 10.0.0.1"]
+
+
+@pytest.mark.parametrize("line", LITERAL)
+async def test_a_description_with_literal_addresses_passes(world: EdgeWorld, line: str) -> None:
+    async with sip_wire.udp(world.address) as wire:
+        invite = await ready(wire, "INVITE")
+        invite.body += line.encode() + b"\r\n"
+        invite.headers.set("Content-Length", str(len(invite.body)))
+        asking = asyncio.ensure_future(wire.ask(invite))
+        assert (await world.host.next()).body == invite.body
+        asking.cancel()
+
+
+async def dialled(world: EdgeWorld, wire: sip_wire.SipWire, call_id: str = "c1") -> tuple[Request, Request]:
+    """A host's INVITE, as the host sent it and as the PBX has it."""
+    invite = world.host.invite(await world.registered(wire), call_id)
+    world.host.send(invite)
+    return invite, await wire.next_request("INVITE")
+
+
+def answer(
+    request: Request, code: int, phrase: str, wire: sip_wire.SipWire, body: bytes = b"", pad: int = 0
+) -> Response:
+    response = Response(code, phrase, body)
+    for name in ("Via", "Record-Route", "From", "To", "Call-ID", "CSeq"):
+        response.headers.setlist(name, list(request.headers.getlist(name)))
+    response.headers.set("To", f"{request.headers['To']};tag=pbx")
+    response.headers.set("Contact", f"<sip:pbx@{wire.local[0]}:{wire.local[1]}>")
+    if body:
+        response.headers.set("Content-Type", "application/sdp")
+    if pad:
+        response.headers.set("X-Padding", "p" * pad)
+    response.headers.set("Content-Length", str(len(body)))
+    return response
+
+
+SDP = b"v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=audio 4000 RTP/AVP 8\r\n"
+
+
+async def test_a_provisional_answers_description_stays_outside(world: EdgeWorld) -> None:
+    """pjsua aborts when one that it cannot use is crossed by a CANCEL and a 200."""
+    async with sip_wire.udp(world.address) as wire:
+        _, invite = await dialled(world, wire)
+        wire.send(bytes(answer(invite, 183, "Session Progress", wire, SDP.replace(b"AVP 8", b"AVP 18"))))
+        heard = await world.host.next(lambda message: isinstance(message, Response) and message.code == 183)
+        assert heard.body == b"" and heard.headers.get("Content-Type") is None
+
+
+@pytest.mark.parametrize(
+    ("body", "pad", "told"),
+    [
+        (SDP.replace(b"c=IN IP4 127.0.0.1", b"c=IN IP4 " + b"1" * 254), 0, 488),
+        (SDP.replace(b"c=IN IP4 127.0.0.1", b"c=IN IP4 pbx.example"), 0, 488),
+        (SDP + b"a=x\r\n" * 900, 0, 513),
+    ],
+)
+async def test_an_answer_that_a_host_cannot_take_is_ended_by_the_edge(
+    world: EdgeWorld, body: bytes, pad: int, told: int
+) -> None:
+    async with sip_wire.udp(world.address) as wire:
+        _, invite = await dialled(world, wire)
+        wire.send(bytes(answer(invite, 200, "OK", wire, body, pad)))
+        await wire.next_request("ACK")
+        bye = await wire.next_request("BYE")
+        wire.answer(bye, 200, "OK")
+        heard = await world.host.next(lambda message: isinstance(message, Response) and message.code >= 200)
+        assert isinstance(heard, Response) and heard.code == told and heard.body == b""
+    assert len(world.edge._dialogs) == 0
+
+
+async def test_an_answer_that_is_long_only_by_its_headers_is_cut_to_what_a_dialog_needs(world: EdgeWorld) -> None:
+    async with sip_wire.udp(world.address) as wire:
+        _, invite = await dialled(world, wire)
+        wire.send(bytes(answer(invite, 200, "OK", wire, SDP, pad=5_000)))
+        data = await asyncio.wait_for(world.host.received.get(), 5)
+        heard = Message.parse(data)
+        assert isinstance(heard, Response) and heard.code == 200 and heard.body == SDP and len(data) <= 4_000
+        assert heard.headers.getlist("Record-Route") and heard.headers.get("X-Padding") is None
+
+
+async def test_a_200_that_crosses_our_cancel_is_acknowledged_and_ended(world: EdgeWorld) -> None:
+    async with sip_wire.udp(world.address) as wire:
+        invite, heard = await dialled(world, wire)
+        wire.send(bytes(answer(heard, 180, "Ringing", wire)))
+        await world.host.next(lambda message: isinstance(message, Response) and message.code == 180)
+        world.host.send(world.host.follow_up("CANCEL", invite))
+        cancel = await wire.next_request("CANCEL")
+        ok = answer(heard, 200, "OK", wire, SDP)
+        wire.send(bytes(ok))
+        wire.answer(cancel, 200, "OK")
+        ack, bye = await wire.next_request("ACK"), await wire.next_request("BYE")
+        assert ack.cseq.sequence == heard.cseq.sequence and bye.headers["To"].endswith(";tag=pbx")
+        wire.send(bytes(ok))  # it had not heard the ACK
+        assert (await wire.next_request("ACK")).headers["Via"] == ack.headers["Via"]
+        wire.answer(bye, 200, "OK")
+        told = await world.host.next(
+            lambda message: isinstance(message, Response) and message.code >= 200 and message.cseq.method == "INVITE"
+        )
+        assert isinstance(told, Response) and told.code == 487
+        world.host.send(world.host.follow_up("ACK", invite, To=told.headers["To"]))
+        world.host.send(world.host.invite(await world.registered(wire), "c2"))
+        await wire.next_request("INVITE")
+        assert wire.requests.empty(), "the host's ACK of what it was told is not for the PBX"
+
+
+async def test_requests_of_a_dialog_that_a_host_cannot_take_are_refused_and_the_call_goes_on(world: EdgeWorld) -> None:
+    async with sip_wire.udp(world.address) as wire:
+        invite = await ready(wire, "INVITE")
+        asking = asyncio.ensure_future(wire.ask(invite))
+        at_host = await world.host.next()
+        assert isinstance(at_host, Request)
+        world.host.send(answer(at_host, 200, "OK", wire, SDP))
+        established = (await asking).final
+        for method in ("INVITE", "UPDATE"):
+            bad = wire.in_dialog(method, invite, established)
+            bad.body = SDP.replace(b"127.0.0.1\r\nt=", b"pbx.example\r\nt=")
+            bad.headers.set("Content-Length", str(len(bad.body)))
+            assert (await wire.ask(bad)).final.code == 488
+            large = wire.in_dialog(method, invite, established, X_Padding="p" * 5_000)
+            assert (await wire.ask(large)).final.code == 513
+        assert world.host.received.empty()
+        bye = asyncio.ensure_future(wire.ask(wire.in_dialog("BYE", invite, established)))
+        heard = await world.host.next()
+        assert isinstance(heard, Request) and heard.method == "BYE"
+        world.host.send(answer(heard, 200, "OK", wire))
+        assert (await bye).final.code == 200
+
+
+# In place of a host.
+
+
+async def test_what_the_edge_says_for_a_dead_host_is_repeated_until_it_is_heard(world: EdgeWorld) -> None:
+    async with sip_wire.udp(world.address) as wire:
+        _, invite = await dialled(world, wire)
+        wire.send(bytes(answer(invite, 200, "OK", wire, SDP)))
+        await world.host.next(lambda message: isinstance(message, Response) and message.code == 200)
+        world.edge.speak_for_dead_host("c1", "t1", Refusal("telegram-error", "media process failed"))
+        first = await wire.next_request("BYE")
+        assert bytes(await wire.next_request("BYE")) == bytes(first)
+        wire.answer(first, 200, "OK")
+        await asyncio.sleep(2.5)  # longer than the next repetition would take
+        assert wire.requests.empty()
+
+
+async def test_a_cancel_for_a_dead_host_waits_for_a_provisional_answer(world: EdgeWorld) -> None:
+    async with sip_wire.udp(world.address) as wire:
+        _, invite = await dialled(world, wire)
+        world.edge.speak_for_dead_host("c1", "t1", Refusal("telegram-error", "media process failed"))
+        wire.send(bytes(answer(invite, 180, "Ringing", wire)))
+        cancel = await wire.next_request("CANCEL")
+        wire.answer(cancel, 200, "OK")
+        wire.send(bytes(answer(invite, 487, "Request Terminated", wire)))
+        ack = await wire.next_request("ACK")
+        assert ack.headers["Via"] == invite.headers["Via"]
+
+
+async def test_an_invite_that_nobody_answers_keeps_no_dialog(world: EdgeWorld) -> None:
+    async with sip_wire.udp(world.address) as wire:
+        binding = await world.registered(wire)
+        for number in range(1_001):
+            world.host.send(world.host.invite(binding, f"u{number}"))
+            await wire.next_request("INVITE")
+            world.edge.leg_is_over(f"u{number}", "t1")
+        assert len(world.edge._dialogs) == 0
+
+
+# Digests.
+
+
+async def test_a_captured_invite_is_worth_no_other_number(world: EdgeWorld) -> None:
+    async with sip_wire.udp(world.address) as wire:
+        invite = await ready(wire, "INVITE", "100")
+        invite.uri = sip_wire.Message.parse(bytes(invite).replace(b"INVITE sip:100@", b"INVITE sip:900100@", 1)).uri  # type: ignore[union-attr]
+        refused = (await wire.ask(invite)).final
+        assert refused.code == 400 and "digest" in refused.phrase
+        assert world.door.admitted == []
+        assert (await authenticated(wire, "REGISTER")).final.code == 200
+
+
+@pytest.mark.parametrize("agent", ["kamailio (5.6.3 (x86_64/linux))", "Kamailio", "baresip v1.0.0 (x86_64/Linux)"])
+async def test_clients_that_stop_at_sha256_are_offered_md5_alone(world: EdgeWorld, agent: str) -> None:
+    async with sip_wire.udp(world.address) as wire:
+        offered = (await wire.ask(wire.request("REGISTER", "", "x", User_Agent=agent))).header("WWW-Authenticate")
+        assert len(offered) == 1 and "algorithm=MD5" in offered[0]
+        offered = (await wire.ask(wire.request("REGISTER", "", "x", User_Agent="other"))).header("WWW-Authenticate")
+        assert ["SHA-256" in challenge for challenge in offered] == [True, False]
+
+
+# What strangers leave in the log, and what their guesses cost them.
+
+
+async def test_no_log_line_of_a_stranger_is_long(world: EdgeWorld) -> None:
+    world.door.failure = Refusal("login-not-found")
+    async with sip_wire.udp(world.address, "127.0.0.21") as wire:
+        with structlog.testing.capture_logs() as lines:
+            for login in ("x" * 60, "\u202e\\\x1b[31m" * 8, '"}' * 20):
+                first = wire.request("REGISTER", "", "x")
+                again = wire.answer_challenge(first, (await wire.ask(first)).final, login.replace('"', ""), "x")
+                await wire.ask(again)
+            invite = await ready(wire, "INVITE", Call_ID="y" * 500)
+            await wire.ask(invite)
+    assert lines
+    for line in lines:
+        stamped = {**line, "service": "worker", "timestamp": "2026-11-26T06:27:23.112493Z"}
+        stamped["level"] = stamped.pop("log_level")
+        assert len(structlog.processors.JSONRenderer()(None, "", stamped)) <= 200
+
+
+async def test_what_is_refused_as_resting_counts_towards_a_ban(world: EdgeWorld) -> None:
+    for _ in range(20):
+        world.edge.throttle.failed("office")
+    async with sip_wire.udp(world.address, "127.0.0.22") as stranger:
+        for _ in range(5):
+            refused = (await stranger.register("office", "x")).final
+            assert refused.code == 403 and "too many wrong passwords" in refused.phrase
+        assert "banned" in (await stranger.register("office", "x")).final.phrase

@@ -1,0 +1,49 @@
+"""Nonces: forgotten by age alone, and stale for all while there is no room."""
+
+from __future__ import annotations
+
+import re
+
+import pytest
+from teletrunk_worker.edge import digest
+from teletrunk_worker.edge.digest import LIFETIME_S, Credentials, Freshness, Nonces
+
+
+class Clock:
+    now = 1_000_000.0
+
+    def __call__(self) -> float:
+        return self.now
+
+
+def answered(nonces: Nonces, address: str = "192.0.2.1", nc: str = "00000001") -> Credentials:
+    _, challenge = nonces.challenges(address)[0]
+    found = re.search('nonce="([^"]+)"', challenge)
+    assert found is not None
+    return Credentials("a", digest.REALM, found[1], "sip:x", "auth", nc, "c", "r", "MD5", "INVITE")
+
+
+def test_no_number_of_other_answers_makes_a_captured_one_good_again(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(digest, "MOST_ANSWERED", 100)
+    clock = Clock()
+    nonces = Nonces(clock=clock)
+    captured = answered(nonces)
+    assert nonces.check(captured, "192.0.2.1") is Freshness.FRESH
+    results = [nonces.check(answered(nonces, "192.0.2.7"), "192.0.2.7") for _ in range(1_000)]
+    assert results.count(Freshness.FRESH) == 99 and results[-1] is Freshness.STALE
+    assert nonces.check(captured, "192.0.2.1") is Freshness.STALE
+    clock.now += LIFETIME_S + 1
+    assert nonces.check(captured, "192.0.2.1") is Freshness.STALE
+    assert nonces.check(answered(nonces), "192.0.2.1") is Freshness.FRESH
+    assert len(nonces._answered) == 1
+
+
+def test_each_count_of_a_nonce_passes_once() -> None:
+    nonces = Nonces(clock=Clock())
+    first = answered(nonces)
+    later = Credentials(**{**vars(first), "nc": "00000002"})
+    assert [nonces.check(c, "192.0.2.1") for c in (first, later, first, later)] == [
+        Freshness.FRESH, Freshness.FRESH, Freshness.STALE, Freshness.STALE,
+    ]  # fmt: skip
+    for nc in ("9" * 9, "x", "0x1", "1_0"):
+        assert nonces.check(Credentials(**{**vars(first), "nc": nc}), "192.0.2.1") is Freshness.FOREIGN
