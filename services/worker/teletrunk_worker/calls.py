@@ -219,7 +219,7 @@ class Calls:
     def not_ready(self) -> str:
         """Why no call would be taken now; empty when it would."""
         try:
-            self._check_room()
+            self._check_room(coming=1)
         except Refusal as refusal:
             return refusal.phrase
         return ""

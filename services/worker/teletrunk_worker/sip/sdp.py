@@ -1,6 +1,7 @@
 """What of a session description (RFC 8866) could harm a media host: addresses that are none.
 
-pjmedia resolves a name in its only thread, and aborts at an address that is too long for its buffer.
+pjmedia resolves a name in its only thread, and aborts at an address that is too long for its buffer, or of another
+family than it says.
 """
 
 from __future__ import annotations
@@ -9,8 +10,8 @@ import ipaddress
 import re
 
 _LINE_END = re.compile(rb"[\r\n]+")
-_CONNECTION = re.compile(rb"[cC]=IN (?:IP4|IP6) ([0-9A-Fa-f:.]{2,45})")
-_RTCP = re.compile(rb"[aA]=rtcp:[0-9]{1,5}(?: IN (?:IP4|IP6) ([0-9A-Fa-f:.]{2,45}))?", re.IGNORECASE)
+_CONNECTION = re.compile(rb"[cC]=IN IP([46]) ([0-9A-Fa-f:.]{2,45})")
+_RTCP = re.compile(rb"[aA]=rtcp:[0-9]{1,5}(?: IN IP([46]) ([0-9A-Fa-f:.]{2,45}))?", re.IGNORECASE)
 
 
 def unusable_address(body: bytes) -> str:
@@ -26,14 +27,14 @@ def unusable_address(body: bytes) -> str:
             found = _RTCP.fullmatch(line)
         else:
             continue
-        if found is None or not (found[1] is None or _is_address(found[1])):
+        if found is None or not (found[1] is None or _is_address(found[1], found[2])):
             return line[:40].decode("ascii", "replace")
     return ""
 
 
-def _is_address(text: bytes) -> bool:
+def _is_address(family: bytes, text: bytes) -> bool:
     try:
-        ipaddress.ip_address(text.decode())
+        address = ipaddress.ip_address(text.decode())
     except ValueError:
         return False
-    return True
+    return address.version == int(family)
