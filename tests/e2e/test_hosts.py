@@ -164,7 +164,7 @@ async def test_those_that_lost_a_call_do_not_list_it_as_missed(scene: Scene) -> 
         reasons = [value.partition(";")[0] for value in bye.headers.getlist("Reason")]
         assert sorted(reasons) == sorted(set(reasons)), "one Reason a protocol"
         winner.answer(bye, 200, "OK")
-        await scene.record()
+        await scene.friends.wait("ended", phone=FRIEND)
     await scene.world.remove_trunk(added.trunk.login)
 
 
@@ -173,11 +173,12 @@ async def test_a_pbx_may_think_before_its_first_word(scene: Scene) -> None:
     await scene.phone.tell("behave", on_call="busy")
     async with sip_wire.udp(scene.edge, "127.0.20.5") as slow:
         assert (await slow.register(added.trunk.login, added.password)).final.code == 200
+        seen = await scene.world.call_ids()
         await scene.friends.tell("call", phone=FRIEND, to=GATEWAY)
         invite = await slow.next_request("INVITE")
         await asyncio.sleep(7)  # the thinking itself
         slow.answer(invite, 600, "Busy Everywhere")
         await scene.friends.wait("ended", phone=FRIEND, by="peer")
-        record = await scene.record()
+        record = await scene.world.record(besides=seen)
         assert (record.ended_by, record.sip_status) == ("pbx", 600)
     await scene.world.remove_trunk(added.trunk.login)
