@@ -30,7 +30,7 @@ from tests.fuzz.watch import LogWatch, Pinger, memory
 SECONDS = float(os.environ.get("TELETRUNK_FUZZ_SECONDS", "25"))
 SEED = int(os.environ.get("TELETRUNK_FUZZ_SEED", "1"))
 RATE = float(os.environ.get("TELETRUNK_FUZZ_RATE", "100"))  # strangers' messages a second
-CALLERS = 2  # calls at once that the hostile trunk makes
+CALLERS = 4  # calls at once that the hostile trunk makes
 GOOD, CALLER, CALLED = "+79990000001", "+79990000011", "+79990000021"
 FRIENDS = {"good": ("+79990000002", "+79990000003"), "caller": ("+79990000012",), "called": ("+79990000022",)}
 NEVER_BANNED = "127.0.1.0/30"  # the hostile trunks: banned, they would be heard no more

@@ -273,7 +273,7 @@ class Mutator:
         soft = soft or rng.random() < 0.5
         for _ in range(rng.choice([1, 1, 1, 2, 2, 3, 4])):
             change = rng.choice(SOFT if soft else SOFT + HARD)
-            change(rng, message, largest - len(bytes(message)))
+            change(rng, message, max(64, largest - len(bytes(message))))
             kinds.append(change.__name__)
         broken = bytes(message)
         if not soft and rng.random() < 0.2:

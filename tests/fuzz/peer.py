@@ -225,7 +225,7 @@ class Peer(asyncio.DatagramProtocol):
         queue = self._conversations[call_id] = asyncio.Queue()
         try:
             self.send("INVITE", mutated)
-            cancel_at = self.rng.choice([0.0, 0.0, 0.02, 0.3]) if self.rng.random() < 0.4 else _NEVER_S
+            cancel_at = self.rng.choice([0.0, 0.0, 0.02, 0.3, 1.0, 3.0])
             answer = await self._outcome(queue, request, cancel_at)
             if answer is None and mutated.answerable:
                 self.journal.note_unanswered("INVITE", mutated.kinds, mutated.data)
@@ -238,7 +238,7 @@ class Peer(asyncio.DatagramProtocol):
         """The INVITE's final answer, acknowledged."""
         began = time.monotonic()
         cancelled = False
-        while (left := began + 2 * _NEVER_S - time.monotonic()) > 0:
+        while (left := began + cancel_at + _NEVER_S - time.monotonic()) > 0:
             if not cancelled and time.monotonic() - began >= cancel_at:
                 cancelled = True
                 self.say("CANCEL", _cancel(request))
