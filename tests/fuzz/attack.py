@@ -12,10 +12,9 @@ import random
 import sys
 import tempfile
 import time
-from collections.abc import AsyncIterator, Coroutine
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import psutil
 from teletrunk.v1 import admin_pb2
@@ -35,6 +34,7 @@ GOOD, CALLER, CALLED = "+79990000001", "+79990000011", "+79990000021"
 FRIENDS = {"good": ("+79990000002", "+79990000003"), "caller": ("+79990000012",), "called": ("+79990000022",)}
 NEVER_BANNED = "127.0.1.0/30"  # the hostile trunks: banned, they would be heard no more
 SETTLED_S = 75.0
+_REGISTER_EVERY_S = 200.0
 TONES = ((440.0, 620.0), (480.0, 660.0))  # of each good call: the phone's, the friend's
 
 
@@ -156,7 +156,7 @@ async def attack(ground: Field, seconds: float, seed: int, *, go_on: bool = True
         _be_called(ground, random.Random(seed * 100 + CALLERS)),
         _watch(ground, note, pause=seconds / 3),
     ]
-    tasks = [loop.create_task(_on_and_on(work)) for work in works]
+    tasks = [loop.create_task(work) for work in works]
     waiting = loop.create_task(broken.wait())
     pinger.start()
     try:
@@ -173,17 +173,18 @@ async def attack(ground: Field, seconds: float, seed: int, *, go_on: bool = True
     return pinger
 
 
-async def _on_and_on(work: Coroutine[Any, Any, None]) -> None:
-    await work
-
-
 async def _call(ground: Field, rng: random.Random) -> None:
     """The hostile trunk calls, whatever its friend then does."""
     friend = FRIENDS["caller"][0]
     while True:
         on_call = rng.choice(["answer", "answer", "ring", "decline"])
         with contextlib.suppress(ActorError, TimeoutError):
-            await ground.world.subscribers.tell("behave", phone=friend, on_call=on_call, delay_s=rng.choice([0, 0, 0.3]))
+            await ground.world.subscribers.tell(
+                "behave", phone=friend, on_call=on_call, delay_s=rng.choice([0, 0, 0.3])
+            )
+        if rng.random() < 0.1:
+            await ground.caller.register(broken=True)
+            await ground.caller.register()
         await ground.caller.call(friend)
         await asyncio.sleep(0.05)
 
@@ -191,17 +192,22 @@ async def _call(ground: Field, rng: random.Random) -> None:
 async def _be_called(ground: Field, rng: random.Random) -> None:
     """A friend calls the hostile trunk again and again."""
     friend, friends = FRIENDS["called"][0], ground.world.subscribers
+    registered_at = time.monotonic()
     while True:
+        if time.monotonic() - registered_at > _REGISTER_EVERY_S:
+            registered_at = time.monotonic()
+            await ground.called.register()
         with contextlib.suppress(ActorError, TimeoutError):
             await friends.tell("call", phone=friend, to=CALLED, deadline=5)
             with contextlib.suppress(ActorError):
                 await friends.wait("ended", phone=friend, deadline=rng.choice([0.5, 1.5, 4.0]))
                 continue
             await friends.tell("hangup", phone=friend, deadline=5)
+        friends._events.clear()  # nobody waits for them: half an hour's would be many
         await asyncio.sleep(0.1)
 
 
-async def _watch(ground: Field, note: Any, pause: float) -> None:
+async def _watch(ground: Field, note: Callable[[str], None], pause: float) -> None:
     """The log, the good calls, the Worker itself; memory at the start of each third."""
     pid, began, samples = ground.worker.pid, time.monotonic(), 1
     while True:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 _KEPT = 400
-_MOST_BREAKS = 200
+_MOST_BREAKS = 40  # that are written down
 
 
 @dataclass
@@ -48,4 +48,4 @@ class Journal:
         lines = [f"# {what}", f"# TELETRUNK_FUZZ_SEED={self.seed}, {at:.1f} s after the start; newest last"]
         lines += [f"{sent_at:9.3f} {kind:12} {source:15} {data!r}" for sent_at, kind, source, data in self._last]
         file.write_text("\n".join(lines) + "\n")
-        print(f"{at:.1f} s: {what}: the last {len(self._last)} messages are in {file}", flush=True)
+        print(f"{at:.1f} s: {what[:160]}: the last {len(self._last)} messages are in {file}", flush=True)

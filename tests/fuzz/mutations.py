@@ -46,10 +46,13 @@ _TYPES = (
     b"application/pidf+xml", b"message/sipfrag", b"application/dtmf", b"APPLICATION/SDP", b"*/*",
 )  # fmt: skip
 _URIS = (
-    b"tel:+1111", b"tel:+" + b"1" * 3_000 + b"!", b"sips:a@b", b"sip:", b"sip:@", b"a@b", b"http://a/", b"sip:a@b;self=1",
-    b"sip:a@[::1]:5060", b"sip:a:b@c:99999", b"sip:%00@b", b"sip:%%%@b", b"sip:a@b?x=y", b"sip:a@b;lr;lr;=;", b"urn:x:y",
-    b"sip:a@" + b"b" * 300, b"sip:" + b"a" * 300 + b"@b", b"sip:a@256.1.1.1", b"sip:a@b:0", b"sip:a@b:-1", b"SIP:A@B",
+    b"tel:+1111", b"tel:+" + b"1" * 3_000 + b"!", b"sips:a@b", b"sip:", b"sip:@", b"a@b", b"http://a/",
+    b"sip:a@b;self=1", b"sip:a@[::1]:5060", b"sip:a:b@c:99999", b"sip:%00@b", b"sip:%%%@b", b"sip:a@b?x=y",
+    b"sip:a@b;lr;lr;=;", b"urn:x:y", b"sip:a@" + b"b" * 300, b"sip:" + b"a" * 300 + b"@b", b"sip:a@256.1.1.1",
+    b"sip:a@b:0", b"sip:a@b:-1", b"SIP:A@B",
 )  # fmt: skip
+_METHODS = (b"REFER", b"SUBSCRIBE", b"NOTIFY", b"MESSAGE", b"PUBLISH", b"PRACK", b"X" * 300, b"\xff", b"")
+_STATUSES = (b"200 OK", b"099 x", b"999 x", b"abc x", b"180", b"700 " + b"x" * 300, b"-1 x")
 _COMPACT = {
     b"call-id": b"i", b"contact": b"m", b"content-length": b"l", b"content-type": b"c", b"from": b"f", b"to": b"t",
     b"via": b"v", b"supported": b"k", b"subject": b"s", b"session-expires": b"x",
@@ -103,8 +106,9 @@ def _run(rng: random.Random, most: int) -> bytes:
 def _junk(rng: random.Random) -> bytes:
     """Bytes that are no text, or text that ends lines where none should end."""
     return rng.choice([
-        b"\x00", b"\r", b"\n", b"\xff\xfe", b"\xe9", b"\xc3\x28", b"\xed\xa0\x80", b"\xf0\x9f\x98\x80", b"\x7f", b"\x1b[31m",
-        b"\r\n", b"\xc2\x85", b"\xe2\x80\xa8", b"\x0b", b"%0d%0a", b"\xef\xbb\xbf", b"%s%n%x", b"\r\n\r\n",
+        b"\x00", b"\r", b"\n", b"\xff\xfe", b"\xe9", b"\xc3\x28", b"\xed\xa0\x80", b"\xf0\x9f\x98\x80", b"\x7f",
+        b"\x1b[31m", b"\r\n", b"\xc2\x85", b"\xe2\x80\xa8", b"\x0b", b"%0d%0a", b"\xef\xbb\xbf", b"%s%n%x",
+        b"\r\n\r\n",
     ])  # fmt: skip
 
 
@@ -171,7 +175,8 @@ def cseq(rng: random.Random, message: Message, most: int) -> None:
 def content_length(rng: random.Random, message: Message, most: int) -> None:
     message.length_fits = False
     value = rng.choice([*_NUMBERS, b"10", b"100000", str(len(message.body) + 1).encode()])
-    message.lines = [b"Content-Length: " + value if _name(line) == b"content-length" else line for line in message.lines]
+    line = b"Content-Length: " + value
+    message.lines = [line if _name(old) == b"content-length" else old for old in message.lines]
 
 
 def content_type(rng: random.Random, message: Message, most: int) -> None:
@@ -189,8 +194,9 @@ def pad(rng: random.Random, message: Message, most: int) -> None:
 
 def repeat(rng: random.Random, message: Message, most: int) -> None:
     line = rng.choice([
-        b"Via: SIP/2.0/UDP 127.0.0.1:9;branch=z9hG4bKa", b"Record-Route: <sip:127.0.0.1:9;lr>", b"Route: <sip:127.0.0.1:9>",
-        b"Contact: <sip:a@127.0.0.1:9>", b"X-A: b", b"Supported: timer", b"Authorization: Digest a=b", b"a: b", b"P:",
+        b"Via: SIP/2.0/UDP 127.0.0.1:9;branch=z9hG4bKa", b"Record-Route: <sip:127.0.0.1:9;lr>",
+        b"Route: <sip:127.0.0.1:9>", b"Contact: <sip:a@127.0.0.1:9>", b"X-A: b", b"Supported: timer",
+        b"Authorization: Digest a=b", b"a: b", b"P:",
     ])  # fmt: skip
     count = rng.choice([n for n in (5, 40, 150, 190, 400, 2_000) if n * (len(line) + 2) < most] or [2])
     message.lines += [line] * count
@@ -198,7 +204,8 @@ def repeat(rng: random.Random, message: Message, most: int) -> None:
 
 def many_in_one(rng: random.Random, message: Message, most: int) -> None:
     name, item = rng.choice([
-        (b"Record-Route: ", b"<sip:127.0.0.1:9;lr>"), (b"Route: ", b"<sip:a;lr>"), (b"Contact: ", b"<sip:a@b>"), (b"Supported: ", b"x"), (b"Contact: ", b"\"a\" <sip:b>"),
+        (b"Record-Route: ", b"<sip:127.0.0.1:9;lr>"), (b"Route: ", b"<sip:a;lr>"), (b"Contact: ", b"<sip:a@b>"),
+        (b"Supported: ", b"x"), (b"Contact: ", b"\"a\" <sip:b>"),
     ])  # fmt: skip
     count = rng.choice([n for n in (5, 60, 500, 2_500) if n * (len(item) + 1) < most] or [2])
     message.lines.append(name + b",".join([item] * count))
@@ -235,10 +242,9 @@ def first_line(rng: random.Random, message: Message, most: int) -> None:
     message.first = rng.choice([
         lambda: method + b" " + rng.choice(_URIS) + b" SIP/2.0",
         lambda: method + b" " + _splice(rng, uri, _run(rng, most)) + b" SIP/2.0",
-        lambda: rng.choice([b"REFER", b"SUBSCRIBE", b"NOTIFY", b"MESSAGE", b"PUBLISH", b"PRACK", b"X" * 300, b"\xff", b""])
-        + b" " + uri + b" SIP/2.0",
+        lambda: rng.choice(_METHODS) + b" " + uri + b" SIP/2.0",
         lambda: method + b" " + uri + rng.choice([b" SIP/3.0", b"", b" SIP/2.0 ", b" HTTP/1.1", b"  SIP/2.0"]),
-        lambda: b"SIP/2.0 " + rng.choice([b"200 OK", b"099 x", b"999 x", b"abc x", b"180", b"700 " + b"x" * 300, b"-1 x"]),
+        lambda: b"SIP/2.0 " + rng.choice(_STATUSES),
         lambda: method.lower() + b" " + uri + b" sip/2.0",
     ])()  # fmt: skip
 

@@ -23,6 +23,8 @@ from tests.fuzz.mutations import Mutated, Mutator
 
 _NEVER_S = 8.0  # no final answer in so long
 _LARGEST = 12_000
+_PROVISIONALS = ((), ("180 Ringing",), ("183 x",), ("100 Trying", "183 x", "180 y"), ("183 x", "180 y"))
+_FINALS = ("200 OK",) * 6 + ("486 Busy Here", "302 Moved", "401 Unauthorized", "422 x", "491 y")
 
 
 @dataclass(frozen=True)
@@ -171,10 +173,10 @@ class Peer(asyncio.DatagramProtocol):
         }
         return templates.response(status, headers, body)
 
-    def body(self) -> tuple[bytes, tuple[str, ...]]:
-        """An SDP body, mostly a broken one."""
+    def body(self, broken: float = 0.75) -> tuple[bytes, tuple[str, ...]]:
+        """An SDP body, and what is wrong with it."""
         whole = templates.sdp(self.address[0], 30_000 + self.rng.randrange(5_000) * 2)
-        return sdp.mutated(self.rng, whole) if self.rng.random() < 0.75 else (whole, ())
+        return sdp.mutated(self.rng, whole) if self.rng.random() < broken else (whole, ())
 
     def mutate(self, data: bytes, kinds: tuple[str, ...], share: float = 0.5, *, soft: bool = True) -> Mutated:
         if self.rng.random() > share:
@@ -184,16 +186,19 @@ class Peer(asyncio.DatagramProtocol):
 
     # As a caller.
 
-    async def register(self) -> int:
-        """Twice at most: with the challenge that we know, and with the one that we get."""
+    async def register(self, *, broken: bool = False) -> int:
+        """The final status; 0 for none. With the challenge that we know, or with the one that we get."""
         uri, status = f"sip:{self.server[0]}:{self.server[1]}", 0
         for _ in range(3):
             request = self.with_credentials("REGISTER", uri, f"<sip:{self.login}@teletrunk>", Expires="600")
-            final = await self._final(request, Mutated(request, (), True), "REGISTER")
-            if final is None or final.status != 401:
-                return final.status if final else 0
+            mutated = self.mutate(request, (), 1.0 if broken else 0.0)
+            final = await self._final(request, mutated, "REGISTER")
+            if final is None and mutated.answerable:
+                self.journal.note_unanswered("REGISTER", mutated.kinds, mutated.data)
+            status = final.status if final else 0
+            if final is None or status != 401 or broken:
+                break
             self._learn(final)
-            status = final.status
         return status
 
     def _learn(self, challenge: Heard) -> None:
@@ -201,7 +206,7 @@ class Peer(asyncio.DatagramProtocol):
         self._challenge = next(o for o in offers if o.parameters.get("algorithm") in ("SHA-256", "MD5"))
         self._nc = itertools.count(1)
 
-    async def _final(self, request: bytes, mutated: Mutated, kind: str, patience: float = _NEVER_S) -> Heard | None:
+    async def _final(self, request: bytes, mutated: Mutated, kind: str, patience: float = _NEVER_S / 2) -> Heard | None:
         call_id = Heard(request).header("Call-ID")
         queue = self._conversations[call_id] = asyncio.Queue()
         try:
@@ -218,21 +223,27 @@ class Peer(asyncio.DatagramProtocol):
     async def call(self, number: str) -> None:
         """One INVITE with good credentials and much else that is bad, and what may follow from it."""
         uri = f"sip:{number}@{self.server[0]}:{self.server[1]}"
-        body, kinds = self.body()
+        whole = self.rng.random() < 0.4  # what is broken comes later, in the dialog
+        body, kinds = self.body(0.0 if whole else 0.75)
         request = self.with_credentials("INVITE", uri, f"<{uri}>", body)
-        mutated = self.mutate(request, kinds, soft=self.rng.random() < 0.7)
+        mutated = self.mutate(request, kinds, 0.0 if whole else 0.5, soft=self.rng.random() < 0.7)
         call_id = Heard(request).header("Call-ID")
         queue = self._conversations[call_id] = asyncio.Queue()
+        answer: Heard | None = None
         try:
             self.send("INVITE", mutated)
-            cancel_at = self.rng.choice([0.0, 0.0, 0.02, 0.3, 1.0, 3.0])
+            cancel_at = 3.0 if whole else self.rng.choice([0.0, 0.0, 0.02, 0.3, 1.0, 3.0])
             answer = await self._outcome(queue, request, cancel_at)
             if answer is None and mutated.answerable:
                 self.journal.note_unanswered("INVITE", mutated.kinds, mutated.data)
             if answer is not None and answer.status < 300:
                 await self._in_dialog(queue, answer)
-        finally:
+        finally:  # also when the attack is over
             self._conversations.pop(call_id, None)
+            if answer is None:
+                self.say("CANCEL", _cancel(request))
+            elif answer.status < 300:
+                self.say("BYE", self.in_dialog("BYE", answer))
 
     async def _outcome(self, queue: asyncio.Queue[Heard], request: bytes, cancel_at: float) -> Heard | None:
         """The INVITE's final answer, acknowledged."""
@@ -269,8 +280,6 @@ class Peer(asyncio.DatagramProtocol):
             self.send(f"re-{method}", mutated)
             if not await self._settled(queue, method) and mutated.answerable:
                 self.journal.note_unanswered(f"re-{method}", mutated.kinds, mutated.data)
-        self.say("BYE", self.in_dialog("BYE", answer))
-        await self._settled(queue, "BYE")
 
     async def _settled(self, queue: asyncio.Queue[Heard], method: str, patience: float = 3.0) -> bool:
         """Whether a final answer to this method came."""
@@ -295,14 +304,14 @@ class Peer(asyncio.DatagramProtocol):
         call_id, tag = invite.header("Call-ID"), templates.token(self.rng)
         queue = self._conversations[call_id] = asyncio.Queue()
         try:
-            for status in self.rng.choice([(), ("180 Ringing",), ("183 Session Progress",), ("100 Trying", "183 x", "180 y")]):
+            for status in self.rng.choice(_PROVISIONALS):
                 body, kinds = self.body() if status[:3] != "100" and self.rng.random() < 0.8 else (b"", ())
                 self.send(status[:3], self.mutate(self.answer(invite, status, body, tag), kinds, 0.4))
                 await asyncio.sleep(self.rng.choice([0.0, 0.0, 0.1]))
             if self.rng.random() < 0.5:
                 await self._until_cancelled(queue, invite, tag)
             else:
-                status = self.rng.choice(["200 OK"] * 6 + ["486 Busy Here", "302 Moved", "401 Unauthorized", "422 x", "491 y"])
+                status = self.rng.choice(_FINALS)
                 body, kinds = self.body() if status[0] == "2" else (b"", ())
                 self.send(status[:3], self.mutate(self.answer(invite, status, body, tag), kinds, 0.4))
                 await self._talk(queue, invite, tag)

@@ -7,8 +7,9 @@ from collections.abc import Callable
 
 _HOSTS = (
     b"localhost", b"nobody.invalid", b"a" * 63, b"a." * 100 + b"b", b"x" * 253, b"x" * 254, b"x" * 300, b"1" * 254,
-    b"0.0.0.0", b"255.255.255.255", b"224.0.0.1", b"224.2.1.1/127/3", b"256.1.1.1", b"127.1", b"2130706433", b"0x7f000001",
-    b"", b" ", b"127.0.0.1 x", b"127.0.0.1/32", b"%s", b"-1", b"\xff", b"127.0.0.1\x00", b"::1", b"[::1]",
+    b"0.0.0.0", b"255.255.255.255", b"224.0.0.1", b"224.2.1.1/127/3", b"256.1.1.1", b"127.1", b"2130706433",
+    b"0x7f000001", b"", b" ", b"127.0.0.1 x", b"127.0.0.1/32", b"%s", b"-1", b"\xff", b"127.0.0.1\x00", b"::1",
+    b"[::1]",
 )  # fmt: skip
 _CONNECTIONS = (
     b"c=IN IP6 ::1", b"c=IN IP6 ::", b"c=IN IP6 fe80::1%lo", b"c=IN IP6 " + b"f" * 254, b"c=IN IP9 127.0.0.1", b"c=",
@@ -18,28 +19,34 @@ _CONNECTIONS = (
 _MEDIA = (
     b"m=audio 0 RTP/AVP 8", b"m=audio 70000 RTP/AVP 8", b"m=audio -1 RTP/AVP 8", b"m=audio abc RTP/AVP 8", b"m=audio",
     b"m=audio 9 RTP/AVP", b"m=audio 9 RTP/SAVP 8", b"m=audio 9 RTP/SAVPF 8", b"m=audio 9 UDP/TLS/RTP/SAVPF 8", b"m=",
-    b"m=audio 9/2 RTP/AVP 8", b"m=audio 9 RTP/AVP 18", b"m=audio 9 RTP/AVP 999", b"m=audio 9 RTP/AVP -1", b"m=audio 65535 RTP/AVP 8",
-    b"m=audio 9 RTP/AVP 8 8 8 8", b"m=audio 9 RTP/AVP abc", b"m=audio 1 RTP/AVP 8 0 101", b"m=audio 65536 RTP/AVP 8",
-    b"m=audio 9 RTP/AVP 96 97 98", b"m=image 9 udptl t38", b"m=text 9 RTP/AVP 98", b"m=audio 9 TCP/RTP/AVP 8",
+    b"m=audio 9/2 RTP/AVP 8", b"m=audio 9 RTP/AVP 18", b"m=audio 9 RTP/AVP 999", b"m=audio 9 RTP/AVP -1",
+    b"m=audio 65535 RTP/AVP 8", b"m=audio 9 RTP/AVP 8 8 8 8", b"m=audio 9 RTP/AVP abc", b"m=audio 1 RTP/AVP 8 0 101",
+    b"m=audio 65536 RTP/AVP 8", b"m=audio 9 RTP/AVP 96 97 98", b"m=image 9 udptl t38", b"m=text 9 RTP/AVP 98",
+    b"m=audio 9 TCP/RTP/AVP 8",
 )  # fmt: skip
 _LINES = (
     b"a=rtcp:9", b"a=rtcp:abc", b"a=rtcp:70000", b"a=rtcp:9 IN IP4 nobody.invalid", b"a=rtcp:9 IN IP4 " + b"x" * 254,
     b"a=rtcp:9 IN IP4 " + b"1" * 300, b"a=rtcp:", b"a=rtcp:9 IN IP6 ::1", b"a=rtcp:-1 IN IP4 0.0.0.0", b"a=rtcp:0",
-    b"a=rtcp:9 IN IP4", b"a=rtcp-mux", b"a=rtcp-fb:* nack", b"a=ptime:0", b"a=ptime:-1", b"a=ptime:99999", b"a=ptime:abc",
-    b"a=maxptime:1", b"a=sendonly", b"a=recvonly", b"a=inactive", b"a=sendrecv", b"a=rtpmap:8 PCMU/8000",
-    b"a=rtpmap:8 PCMA/0", b"a=rtpmap:8 PCMA/abc", b"a=rtpmap:8 PCMA/4294967295", b"a=rtpmap:8", b"a=rtpmap:", b"a=rtpmap:8 /",
-    b"a=rtpmap:8 PCMA/8000/0", b"a=rtpmap:8 PCMA/8000/255", b"a=rtpmap:8 PCMA", b"a=rtpmap:abc PCMA/8000", b"a=rtpmap:8  PCMA/8000",
-    b"a=rtpmap:8 " + b"P" * 500 + b"/8000", b"a=rtpmap:101 telephone-event/0", b"a=rtpmap:101 telephone-event/48000",
-    b"a=fmtp:101 0-99999", b"a=fmtp:101", b"a=fmtp:8 " + b"a=b;" * 100, b"a=fmtp:8 " + b"x" * 1_000, b"a=fmtp:", b"a=fmtp:8 =;=;",
-    b"a=candidate:1 1 UDP 1 127.0.0.1 9 typ host", b"a=candidate:", b"a=candidate:1 1 UDP 1 nobody.invalid 9 typ host",
-    b"a=candidate:" + b"1" * 300 + b" 1 UDP 1 127.0.0.1 9 typ host", b"a=candidate:1 1 UDP 99999999999 ::1 70000 typ junk",
-    b"a=ice-ufrag:a", b"a=ice-pwd:" + b"x" * 300, b"a=ice-lite", b"a=ice-mismatch", b"a=setup:actpass", b"a=setup:junk",
-    b"a=fingerprint:sha-256 " + b"AB:" * 31 + b"AB", b"a=fingerprint:", b"a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:x",
-    b"a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:WVNfX19zZW1jdGwgKCkgewkyMjA7fQp9CnVubGVz", b"a=crypto:", b"a=mid:", b"a=ssrc:x",
-    b"a=group:BUNDLE a b", b"a=label:" + b"x" * 400, b"b=AS:0", b"b=AS:abc", b"b=TIAS:99999999999", b"b=", b"b=RS:-1", b"k=x",
-    b"a=", b"a", b"=", b"z=1 2 3", b"t=abc def", b"t=", b"o=", b"o=- abc abc IN IP4 127.0.0.1", b"o=- 1 1 IN IP4", b"s=",
-    b"v=1", b"v=abc", b"i=x", b"u=x", b"e=x", b"r=7d 1h 0", b"\xff=\xff", b"a=\x00", b"a=charset:x", b"a=silenceSupp:on",
-    b"a=" + b"x" * 2_000, b"a=rtcp:9 IN IP4 127.0.0.1\ra=x", b"m=audio 9 RTP/AVP 8", b"a=sendrecv:x", b"a=X-" + b"\"" * 300,
+    b"a=rtcp:9 IN IP4", b"a=rtcp-mux", b"a=rtcp-fb:* nack", b"a=ptime:0", b"a=ptime:-1", b"a=ptime:99999",
+    b"a=ptime:abc", b"a=maxptime:1", b"a=sendonly", b"a=recvonly", b"a=inactive", b"a=sendrecv",
+    b"a=rtpmap:8 PCMU/8000", b"a=rtpmap:8 PCMA/0", b"a=rtpmap:8 PCMA/abc", b"a=rtpmap:8 PCMA/4294967295",
+    b"a=rtpmap:8", b"a=rtpmap:", b"a=rtpmap:8 /", b"a=rtpmap:8 PCMA/8000/0", b"a=rtpmap:8 PCMA/8000/255",
+    b"a=rtpmap:8 PCMA", b"a=rtpmap:abc PCMA/8000", b"a=rtpmap:8  PCMA/8000", b"a=rtpmap:8 " + b"P" * 500 + b"/8000",
+    b"a=rtpmap:101 telephone-event/0", b"a=rtpmap:101 telephone-event/48000", b"a=fmtp:101 0-99999", b"a=fmtp:101",
+    b"a=fmtp:8 " + b"a=b;" * 100, b"a=fmtp:8 " + b"x" * 1_000, b"a=fmtp:", b"a=fmtp:8 =;=;",
+    b"a=candidate:1 1 UDP 1 127.0.0.1 9 typ host", b"a=candidate:",
+    b"a=candidate:1 1 UDP 1 nobody.invalid 9 typ host",
+    b"a=candidate:" + b"1" * 300 + b" 1 UDP 1 127.0.0.1 9 typ host",
+    b"a=candidate:1 1 UDP 99999999999 ::1 70000 typ junk", b"a=ice-ufrag:a", b"a=ice-pwd:" + b"x" * 300,
+    b"a=ice-lite", b"a=ice-mismatch", b"a=setup:actpass", b"a=setup:junk",
+    b"a=fingerprint:sha-256 " + b"AB:" * 31 + b"AB", b"a=fingerprint:",
+    b"a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:x",
+    b"a=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:WVNfX19zZW1jdGwgKCkgewkyMjA7fQp9CnVubGVz", b"a=crypto:", b"a=mid:",
+    b"a=ssrc:x", b"a=group:BUNDLE a b", b"a=label:" + b"x" * 400, b"b=AS:0", b"b=AS:abc", b"b=TIAS:99999999999",
+    b"b=", b"b=RS:-1", b"k=x", b"a=", b"a", b"=", b"z=1 2 3", b"t=abc def", b"t=", b"o=",
+    b"o=- abc abc IN IP4 127.0.0.1", b"o=- 1 1 IN IP4", b"s=", b"v=1", b"v=abc", b"i=x", b"u=x", b"e=x", b"r=7d 1h 0",
+    b"\xff=\xff", b"a=\x00", b"a=charset:x", b"a=silenceSupp:on", b"a=" + b"x" * 2_000,
+    b"a=rtcp:9 IN IP4 127.0.0.1\ra=x", b"m=audio 9 RTP/AVP 8", b"a=sendrecv:x", b"a=X-" + b"\"" * 300,
 )  # fmt: skip
 
 
@@ -80,6 +87,15 @@ def _more_media(rng: random.Random, lines: list[bytes]) -> None:
     lines[:] = block + lines if rng.random() < 0.1 else lines + block
 
 
+def _no_connection_of_its_own(rng: random.Random, lines: list[bytes]) -> None:
+    """A refused m= line (port 0), and no c= line that is for it."""
+    lines[:] = [line for line in lines if not line.startswith(b"c=")]
+    refused = rng.choice([b"m=video 0 RTP/AVP 96", b"m=audio 0 RTP/AVP 8"])
+    lines += rng.choice(
+        [[refused], [b"c=IN IP4 127.0.0.1", refused], [refused, b"m=audio 9 RTP/AVP 8", b"c=IN IP4 127.0.0.1"]]
+    )
+
+
 def _many_codecs(rng: random.Random, lines: list[bytes]) -> None:
     count = rng.choice([10, 33, 64, 128, 300])
     numbers = b" ".join(b"%d" % n for n in range(count))
@@ -111,7 +127,7 @@ def _flip(rng: random.Random, lines: list[bytes]) -> None:
 Change = Callable[[random.Random, list[bytes]], None]
 CHANGES: tuple[Change, ...] = (
     _connection, _connection, _media, _media, _add_line, _add_line, _add_line, _replace_line, _more_media, _many_codecs,
-    _drop_line, _shuffle, _repeat_line, _flip,
+    _no_connection_of_its_own, _drop_line, _shuffle, _repeat_line, _flip,
 )  # fmt: skip
 
 

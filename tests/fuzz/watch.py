@@ -104,12 +104,15 @@ class LogWatch:
         whole, end, _ = data.rpartition(b"\n")
         self._read += len(whole) + len(end)
         news = []
-        for line in whole.split(b"\n"):
+        lines = whole.split(b"\n")
+        for number, line in enumerate(lines):
             self.longest_line = max(self.longest_line, len(line))
             for sign, pattern in _SIGNS.items():
                 if pattern.search(line):
                     self.found[sign] += 1
-                    news.append(f"{sign}: {line[:300].decode(errors='replace')}")
+                    end = next((later for later in lines[number + 1 :] if later[:1] not in b" "), b"")
+                    text = end if sign == "traceback" and line.startswith(b"Traceback") else line
+                    news.append(f"{sign}: {text[:300].decode(errors='replace')}")
         return news
 
 
