@@ -130,9 +130,9 @@ async def field_of(directory: Path, seed: int) -> AsyncIterator[Field]:
             stack.callback(peer.close)
             if (status := await peer.register()) != 200:
                 raise RuntimeError(f"{name} is not registered: {status}")
-        phone = await world.phone(trunks["good"])
+        good_phone = await world.phone(trunks["good"])
         log = LogWatch(world.directory / "data" / "logs" / "worker.log")
-        ground = Field(world, journal, phone, peers["caller"], peers["called"], friends, log)
+        ground = Field(world, journal, good_phone, peers["caller"], peers["called"], friends, log)
         await ground.establish()
         yield ground
 
@@ -147,10 +147,10 @@ async def attack(ground: Field, seconds: float, seed: int, *, go_on: bool = True
         if not go_on:
             broken.set()
 
-    pinger = Pinger(
-        ("127.0.0.1", ground.world.sip_port),
-        lambda took: loop.call_soon_threadsafe(note, f"OPTIONS took {took:.2f} s"),
-    )
+    def slow(took: float) -> None:
+        loop.call_soon_threadsafe(note, f"OPTIONS took {took:.2f} s")
+
+    pinger = Pinger(("127.0.0.1", ground.world.sip_port), slow)
     ground.log.look()
     ground.memory.append(memory(ground.worker))
     strangers = Strangers(("127.0.0.1", ground.world.sip_port), journal, seed, rate)

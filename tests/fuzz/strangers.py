@@ -54,7 +54,8 @@ class Strangers:
                 self._count_unanswered()
 
     def _message(self, rng: random.Random, mutator: Mutator, peer: tuple[str, int], transport: str) -> Mutated:
-        data, kinds = templates.stranger(rng, peer, self.server, transport), ()
+        data = templates.stranger(rng, peer, self.server, transport)
+        kinds: tuple[str, ...] = ()
         if rng.random() < 0.2 and b"application/sdp" in data:
             body, kinds = sdp.mutated(rng, templates.sdp(*peer))
             message = Message(data)
