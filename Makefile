@@ -6,7 +6,7 @@ PACKAGES := services/common/teletrunk services/manager/teletrunk_manager service
 	services/session_store/teletrunk_session_store sandbox/teletrunk_sandbox
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run test conformance chaos errors-doc lint type proto proto-check bench soak check
+.PHONY: help setup demo run test conformance chaos fuzz errors-doc lint type proto proto-check bench soak check
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -49,6 +49,9 @@ proto-check: proto ## fails when the generated code is not what protos/ says
 
 chaos: setup ## twenty rounds of kills, stops and crashes under load, on two of each service
 	TELETRUNK_CHAOS_ROUNDS=20 $(BIN)/python -m pytest -q -s -p no:cacheprovider tests/chaos
+
+fuzz: setup ## half an hour of broken messages against two good calls; TELETRUNK_FUZZ_SEED, _SECONDS, _RATE
+	TELETRUNK_FUZZ_SECONDS=$${TELETRUNK_FUZZ_SECONDS:-1800} $(BIN)/python -m pytest -q -s -p no:cacheprovider tests/fuzz/test_fuzz.py
 
 errors-doc: setup ## docs/errors.md and docs/metrics.md from their tables
 	$(BIN)/teletrunk errors-doc

@@ -1,0 +1,51 @@
+"""What was sent and what came back: counted, the last messages kept, and written to a file when something breaks."""
+
+from __future__ import annotations
+
+import time
+from collections import Counter, deque
+from dataclasses import dataclass, field
+from pathlib import Path
+
+_KEPT = 400
+_MOST_BREAKS = 40  # that are written down
+
+
+@dataclass
+class Journal:
+    directory: Path
+    seed: int
+    sent: Counter[str] = field(default_factory=Counter)
+    answers: Counter[str] = field(default_factory=Counter)
+    unanswered: Counter[str] = field(default_factory=Counter)
+    breaks: list[str] = field(default_factory=list)
+    _last: deque[tuple[float, str, str, bytes]] = field(default_factory=lambda: deque(maxlen=_KEPT))
+    _began: float = field(default_factory=time.monotonic)
+
+    def note_sent(self, kind: str, source: str, data: bytes) -> None:
+        self.sent[kind] += 1
+        self._last.append((time.monotonic() - self._began, kind, source, data))
+
+    def note_answer(self, first_line: bytes) -> None:
+        status = first_line[8:11]
+        self.answers[f"{chr(status[0])}xx" if status[:1].isdigit() else "request"] += 1
+
+    def note_unanswered(self, kind: str, mutations: tuple[str, ...], data: bytes) -> None:
+        """A request that was owed an answer. The shortest of each kind is kept as a file."""
+        what = f"{kind} {mutations[0] if mutations else 'whole'}"
+        self.unanswered[what] += 1
+        file = self.directory / f"unanswered-{what.replace(' ', '-')}.txt"
+        if not file.exists() or file.stat().st_size > len(repr(data)):
+            file.write_text(repr(data))
+
+    def broken(self, what: str) -> None:
+        """Something that must not happen has happened: how to see it again."""
+        at = time.monotonic() - self._began
+        self.breaks.append(f"{at:.1f} s: {what}")
+        if len(self.breaks) > _MOST_BREAKS:
+            return
+        file = self.directory / f"break-{len(self.breaks):03}.txt"
+        lines = [f"# {what}", f"# TELETRUNK_FUZZ_SEED={self.seed}, {at:.1f} s after the start; newest last"]
+        lines += [f"{sent_at:9.3f} {kind:12} {source:15} {data!r}" for sent_at, kind, source, data in self._last]
+        file.write_text("\n".join(lines) + "\n")
+        print(f"{at:.1f} s: {what[:160]}: the last {len(self._last)} messages are in {file}", flush=True)

@@ -1,0 +1,127 @@
+"""Strangers: they have no password, many addresses, and send what they like over UDP and TCP."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import re
+import time
+from dataclasses import dataclass, field
+
+from tests.fuzz import sdp, templates
+from tests.fuzz.journal import Journal
+from tests.fuzz.mutations import Message, Mutated, Mutator
+
+_PATIENCE_S = 4.0
+_MESSAGES_AN_ADDRESS = 25
+_TCP_SHARE = 0.1
+_CALL_ID = re.compile(rb"^(?:call-id|i)[ \t]*:[ \t]*(\S+)", re.MULTILINE | re.IGNORECASE)
+
+
+@dataclass
+class Due:
+    kind: str
+    mutated: Mutated
+    until: float
+
+
+@dataclass
+class Strangers:
+    """`rate` messages a second altogether, until cancelled."""
+
+    server: tuple[str, int]
+    journal: Journal
+    seed: int
+    rate: float
+    _due: dict[bytes, Due] = field(default_factory=dict)
+
+    async def run(self) -> None:
+        rng, mutator = random.Random(self.seed), Mutator(self.seed)
+        began, sent = time.monotonic(), 0
+        async with asyncio.TaskGroup() as tcp:
+            while True:
+                stranger = await _Stranger.at(_address(rng), self)
+                for _ in range(_MESSAGES_AN_ADDRESS):
+                    if rng.random() < _TCP_SHARE:
+                        mutated = self._message(rng, mutator, stranger.address, "TCP")
+                        tcp.create_task(self._over_tcp(stranger.address[0], mutated))
+                    else:
+                        stranger.send(self._message(rng, mutator, stranger.address, "UDP"))
+                    sent += 1
+                    await asyncio.sleep(max(0.0, began + sent / self.rate - time.monotonic()))
+                asyncio.get_running_loop().call_later(_PATIENCE_S, stranger.transport.close)
+                self._count_unanswered()
+
+    def _message(self, rng: random.Random, mutator: Mutator, peer: tuple[str, int], transport: str) -> Mutated:
+        data = templates.stranger(rng, peer, self.server, transport)
+        kinds: tuple[str, ...] = ()
+        if rng.random() < 0.2 and b"application/sdp" in data:
+            body, kinds = sdp.mutated(rng, templates.sdp(*peer))
+            message = Message(data)
+            message.body = body
+            data = bytes(message)
+        mutated = mutator.message(data)
+        return Mutated(mutated.data, kinds + mutated.kinds, mutated.answerable)
+
+    def expect(self, kind: str, mutated: Mutated) -> None:
+        owed = mutated.answerable and not mutated.data.startswith((b"ACK", b"SIP/2.0"))
+        if owed and (call_id := _CALL_ID.search(mutated.data)):
+            self._due[call_id[1]] = Due(kind, mutated, time.monotonic() + _PATIENCE_S)
+
+    def answered(self, data: bytes) -> None:
+        self.journal.note_answer(data.split(b"\r\n", 1)[0])
+        if call_id := _CALL_ID.search(data):
+            self._due.pop(call_id[1], None)
+
+    def _count_unanswered(self) -> None:
+        now = time.monotonic()
+        for call_id, due in list(self._due.items()):
+            if due.until < now:
+                del self._due[call_id]
+                self.journal.note_unanswered(due.kind, due.mutated.kinds, due.mutated.data)
+
+    async def _over_tcp(self, address: str, mutated: Mutated) -> None:
+        """One connection, one message, and whatever is said to it within a moment."""
+        with contextlib.suppress(OSError, TimeoutError, asyncio.IncompleteReadError):
+            reader, writer = await asyncio.open_connection(*self.server, local_addr=(address, 0))
+            try:
+                self.journal.note_sent("stranger TCP", address, mutated.data)
+                self.expect("stranger TCP", mutated)
+                writer.write(mutated.data)
+                async with asyncio.timeout(_PATIENCE_S / 2):
+                    while head := await reader.readuntil(b"\r\n\r\n"):
+                        self.answered(head)
+            finally:
+                writer.transport.abort()
+
+
+class _Stranger(asyncio.DatagramProtocol):
+    """One address."""
+
+    def __init__(self, strangers: Strangers) -> None:
+        self._strangers = strangers
+
+    @classmethod
+    async def at(cls, host: str, strangers: Strangers) -> _Stranger:
+        transport, stranger = await asyncio.get_running_loop().create_datagram_endpoint(
+            lambda: cls(strangers), local_addr=(host, 0)
+        )
+        stranger.transport = transport
+        stranger.address = transport.get_extra_info("sockname")
+        return stranger
+
+    transport: asyncio.DatagramTransport
+    address: tuple[str, int]
+
+    def send(self, mutated: Mutated) -> None:
+        self._strangers.journal.note_sent("stranger UDP", self.address[0], mutated.data)
+        self._strangers.expect("stranger UDP", mutated)
+        self.transport.sendto(mutated.data, self._strangers.server)
+
+    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
+        self._strangers.answered(data)
+
+
+def _address(rng: random.Random) -> str:
+    return f"127.{rng.randint(1, 250)}.{rng.randint(0, 250)}.{rng.randint(1, 250)}"
