@@ -23,6 +23,7 @@ from teletrunk_worker.edge.relay import binding_uri, leg_header
 log = structlog.get_logger()
 
 _HANG_UP_S = 4.0
+_LONGEST_NAME = 128  # of a caller, in characters: a host cannot send more than some 4,000 bytes
 _STARTING_S = 30.0  # the Manager's first word is due by then; later its silence is what is wrong
 
 
@@ -198,7 +199,7 @@ class Calls:
         for step in route.steps:
             runner.recorder.add_step(step)
         runner.allow(route)
-        name = route.caller_name.replace('"', "").replace("\\", "")
+        name = "".join(c for c in route.caller_name[:_LONGEST_NAME] if c.isprintable() and c not in '"\\')
         host, port = self.rim.edge.public
         runner.caller_header = f'"{name}" <sip:{route.caller_id}@{host}:{port}>'
         runner.put(on.Routed(self._targets(route)))

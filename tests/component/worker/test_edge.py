@@ -297,6 +297,30 @@ def answer(
 SDP = b"v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=audio 4000 RTP/AVP 8\r\n"
 
 
+NO_ADDRESS = [
+    "m=audio 0 RTP/AVP 8",
+    "m=audio 30000 RTP/AVP 8\r\nc=IN IP4 127.0.0.1\r\nm=video 0 RTP/AVP 96",
+    "m=audio 30000 RTP/AVP 8\r\nm=video 0 RTP/AVP 96\r\nc=IN IP4 127.0.0.1",
+    "m=audio 30000 RTP/AVP 8\rc=IN IP4 127.0.0.1\nv=0\nm=video 0 RTP/AVP 96",
+]
+
+
+@pytest.mark.parametrize("media", NO_ADDRESS)
+async def test_a_medium_without_an_address_is_refused_even_one_that_is_off(world: EdgeWorld, media: str) -> None:
+    async with sip_wire.udp(world.address) as wire:
+        invite = await ready(wire, "INVITE")
+        invite.body = f"v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\n{media}\r\n".encode()
+        invite.headers.set("Content-Length", str(len(invite.body)))
+        assert (await wire.ask(invite)).final.code == 488
+
+
+async def test_a_called_number_with_control_characters_is_nobody(world: EdgeWorld) -> None:
+    async with sip_wire.udp(world.address) as wire:
+        for user in ("1%0d%0a2", "%00", "1%e2%80%ae2", "%7f"):
+            refused = (await wire.ask(await ready(wire, "INVITE", user))).final
+            assert refused.code == 404 and world.door.admitted == []
+
+
 async def test_a_provisional_answers_description_stays_outside(world: EdgeWorld) -> None:
     """pjsua aborts when one that it cannot use is crossed by a CANCEL and a 200."""
     async with sip_wire.udp(world.address) as wire:
@@ -304,6 +328,11 @@ async def test_a_provisional_answers_description_stays_outside(world: EdgeWorld)
         wire.send(bytes(answer(invite, 183, "Session Progress", wire, SDP.replace(b"AVP 8", b"AVP 18"))))
         heard = await world.host.next(lambda message: isinstance(message, Response) and message.code == 183)
         assert heard.body == b"" and heard.headers.get("Content-Type") is None
+        reliable = answer(invite, 183, "Session Progress", wire, b"xx")
+        reliable.headers.set("Content-Type", "message/sipfrag")
+        reliable.headers.set("Require", "100rel")
+        wire.send(bytes(reliable))
+        assert (await world.host.next(lambda message: isinstance(message, Response))).body == b""
 
 
 @pytest.mark.parametrize(
@@ -384,6 +413,9 @@ async def test_requests_of_a_dialog_that_a_host_cannot_take_are_refused_and_the_
         assert isinstance(heard, Request) and heard.method == "BYE"
         world.host.send(answer(heard, 200, "OK", wire))
         assert (await bye).final.code == 200
+        for method in ("INVITE", "UPDATE", "INFO", "OPTIONS"):
+            assert (await wire.ask(wire.in_dialog(method, invite, established))).final.code == 481
+        assert world.host.received.empty(), "nothing of a call that is over reaches its host"
 
 
 # In place of a host.

@@ -46,7 +46,7 @@ def all_that_the_edge_does(data: bytes) -> None:
     messages.derived_branch(parsed)
     messages.respond(parsed, 401, "Unauthorized")
     messages.drop_own_routes(parsed, [("127.0.0.1", 5060)])
-    sdp.unusable_address(parsed.body)
+    sdp.objection(parsed.body)
     bytes(parsed.copy())
 
 
@@ -147,7 +147,6 @@ def test_compact_and_folded_headers_and_any_case() -> None:
         ("sip:a:secret@gw", "a", "gw", None),
         ("sip:[2001:db8::1]:5060", "", "2001:db8::1", 5060),
         ("sips:a@my_proxy;lr", "a", "my_proxy", None),
-        ("sip:a@b:", "a", "b", None),
         ("tel:+1-555;phone-context=x", "+1-555", "", None),
     ],
 )
@@ -157,7 +156,20 @@ def test_uris(text: str, user: str, host: str, port: int | None) -> None:
 
 
 @pytest.mark.parametrize(
-    "text", ["", "sip", "sip:", "sip:a@", "sip:a b@c", "sip:a@b:99999", "<sip:a@b>", "sip:a@[x", "sip:a@b c", "sip:@b"]
+    "text",
+    [
+        "",
+        "sip",
+        "sip:",
+        "sip:a@",
+        "sip:a b@c",
+        "sip:a@b:99999",
+        "<sip:a@b>",
+        "sip:a@[x",
+        "sip:a@b c",
+        "sip:@b",
+        "sip:a@b:",
+    ],
 )
 def test_what_is_no_uri(text: str) -> None:
     with pytest.raises(Malformed):

@@ -215,7 +215,9 @@ class Edge:
 
     def _in_dialog(self, request: Request, flow: Flow, dialog: Dialog) -> None:
         answer: Response | None
-        if request.method in messages.IN_DIALOG:
+        if dialog.finished_at and request.method not in ("BYE", "ACK"):
+            answer = messages.respond(request, 481, "Call/Transaction Does Not Exist")
+        elif request.method in messages.IN_DIALOG:
             answer = self._relay.request_from_peer(request, flow, dialog)
         else:  # a REFER, for one, would make the host call whoever is named
             answer = messages.respond(request, 405, "Method Not Allowed", [("Allow", messages.ALLOW)])
@@ -371,6 +373,8 @@ class Edge:
         called = request.uri.user.partition(";")[0]  # what follows are parameters of the number (RFC 3966 3)
         began = time.monotonic()
         try:
+            if not called.isprintable():
+                raise Refusal("user-not-found", "not a phone, @username or user id")
             invite = Invite(credentials, flow.peer[0], called)
             admission = await self._asked(self._gatekeeper.admit(invite), credentials, flow)
         except Refusal as refusal:

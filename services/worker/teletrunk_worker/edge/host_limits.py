@@ -40,9 +40,9 @@ def objection_to(message: Message) -> Objection | None:
     """For a message as it would be sent."""
     if len(bytes(message)) > LARGEST_MESSAGE:
         return Objection(513, "Message Too Large")
-    if line := sdp.unusable_address(message.body):
-        said = line.replace("\\", "?").replace('"', "'")
-        return Objection(488, "Not Acceptable Here", (("Warning", f'399 teletrunk "no literal address: {said}"'),))
+    if why := sdp.objection(message.body):
+        said = why.replace("\\", "?").replace('"', "'")
+        return Objection(488, "Not Acceptable Here", (("Warning", f'399 teletrunk "{said}"'),))
     return None
 
 
@@ -63,17 +63,19 @@ def simplify(request: Request) -> None:
     for name in ("Session-Expires", "Min-SE"):
         if (seconds := request.number(name)) is not None:
             headers.set(name, str(seconds) + _refresher(headers[name]))
-    for contact in request.contacts:
-        _check_contact(contact)
+    if contacts := request.contacts:
+        headers.set("Contact", _plain(contacts[0]))
 
 
 def _refresher(value: str) -> str:
     return next((f";refresher={who}" for who in ("uac", "uas") if f"refresher={who}" in value.lower()), "")
 
 
-def _check_contact(contact: NameAddr) -> None:
+def _plain(contact: NameAddr) -> str:
+    """Without parameters of its own, which only a registrar reads."""
     if contact.uri.scheme not in ("sip", "sips"):
         raise Malformed("Contact is no SIP address")
+    return f"<{contact.uri.text}>"
 
 
 def _keep_needed(message: Message) -> None:
@@ -82,7 +84,7 @@ def _keep_needed(message: Message) -> None:
 
 def fit(response: Response) -> None:
     """A provisional answer brings no sound: its description stays here. What is too long loses what nobody needs."""
-    if response.code < 200 and "100rel" not in (response.headers.get("Require") or ""):
+    if response.code < 200:
         strip_body(response)
     if len(bytes(response)) > LARGEST_MESSAGE:
         _keep_needed(response)

@@ -85,8 +85,6 @@ class Relay:
         Returns the refusal of what the host could not take.
         """
         dialog.flow = flow
-        if request.method == "BYE":
-            dialog.finish()
         forwarded = request.copy()
         forwarded.headers.remove(CALL_HEADER)
         messages.drop_own_routes(forwarded, self._own)
@@ -121,6 +119,8 @@ class Relay:
         if dialog is not None:
             was_pending = dialog.pending
             dialog.note_response(response)
+            if response.cseq.method == "BYE":  # now the host has it
+                dialog.finish()
         flow.send(bytes(response))
         return dialog if was_pending else None
 

@@ -15,7 +15,7 @@ from teletrunk_worker.sip.scanner import Malformed, Parameters, parameters, unqu
 LONGEST_URI: Final = 1_024
 _UNUSABLE = re.compile(r'[\x00-\x20\x7f<>"]')
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*+:")
-_HOST_AND_PORT = re.compile(r"(\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9_.\-]{1,255})(?::([0-9]{0,5}))?")
+_HOST_AND_PORT = re.compile(r"(\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9_.\-]{1,255})(?::([0-9]{1,5}))?")
 _AFTER_HOST = re.compile(r"[;?]")
 _NAME_ADDR = re.compile(r'\s*+("(?:[^"\\]++|\\.)*+"|[^"<]*+)\s*+<([^>]*+)>', re.DOTALL)
 
