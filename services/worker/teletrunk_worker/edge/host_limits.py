@@ -23,7 +23,8 @@ _NEEDED = frozenset(
      "supported", "allow", "session-expires", "min-se", "rseq", "rack", "reason", "max-forwards", "x-teletrunk-call"}
 )  # fmt: skip
 _TOKENS = re.compile(r"[A-Za-z0-9.!%*_+`'~\-]{1,60}(?:\s*,\s*[A-Za-z0-9.!%*_+`'~\-]{1,60}){0,60}")
-_MEDIA_TYPE = re.compile(r"[A-Za-z0-9.+\-]{1,40}\s*/\s*[A-Za-z0-9.+\-]{1,60}")
+_DESCRIPTION = "application/sdp"
+_DIGITS = frozenset({"application/dtmf-relay", "application/dtmf"})
 _RACK = re.compile(r"[0-9]{1,10}\s+[0-9]{1,10}\s+[A-Z]{1,20}")
 
 
@@ -40,6 +41,8 @@ def objection_to(message: Message) -> Objection | None:
     """For a message as it would be sent."""
     if len(bytes(message)) > LARGEST_MESSAGE:
         return Objection(513, "Message Too Large")
+    if isinstance(message, Request) and message.body and _media_type(message) not in _types_for(message):
+        return Objection(415, "Unsupported Media Type", (("Accept", _DESCRIPTION),))
     if why := sdp.objection(message.body):
         said = why.replace("\\", "?").replace('"', "'")
         return Objection(488, "Not Acceptable Here", (("Warning", f'399 teletrunk "{said}"'),))
@@ -56,15 +59,23 @@ def simplify(request: Request) -> None:
     for name, form in (("Require", _TOKENS), ("RAck", _RACK)):
         if any(not form.fullmatch(value) for value in headers.getlist(name)):
             raise Malformed(f"{name} cannot be read")
-    if (kind := headers.get("Content-Type")) is not None:
-        found = _MEDIA_TYPE.match(kind)
-        if found is None or kind[found.end() : found.end() + 1] not in ("", ";", " "):
-            raise Malformed("Content-Type cannot be read")
+    if request.body:
+        headers.set("Content-Type", _media_type(request))
+    else:
+        strip_body(request)
     for name in ("Session-Expires", "Min-SE"):
         if (seconds := request.number(name)) is not None:
             headers.set(name, str(seconds) + _refresher(headers[name]))
     if contacts := request.contacts:
         headers.set("Contact", _plain(contacts[0]))
+
+
+def _media_type(message: Message) -> str:
+    return (message.headers.get("Content-Type") or "").partition(";")[0].strip().lower()
+
+
+def _types_for(request: Request) -> frozenset[str]:
+    return _DIGITS if request.method == "INFO" else frozenset({_DESCRIPTION})
 
 
 def _refresher(value: str) -> str:
@@ -84,7 +95,7 @@ def _keep_needed(message: Message) -> None:
 
 def fit(response: Response) -> None:
     """A provisional answer brings no sound: its description stays here. What is too long loses what nobody needs."""
-    if response.code < 200:
+    if response.code < 200 or _media_type(response) != _DESCRIPTION:
         strip_body(response)
     if len(bytes(response)) > LARGEST_MESSAGE:
         _keep_needed(response)
