@@ -11,7 +11,7 @@ import pytest
 import pytest_asyncio
 import structlog
 from prometheus_client import REGISTRY
-from sipmessage import Message, Request, Response
+from sipmessage import URI, Message, Request, Response
 from teletrunk.errors import Refusal
 from teletrunk_worker.edge.relay import CALL_HEADER
 
@@ -361,6 +361,31 @@ async def test_an_answer_that_a_host_cannot_take_is_ended_by_the_edge(
         heard = await world.host.next(lambda message: isinstance(message, Response) and message.code >= 200)
         assert isinstance(heard, Response) and heard.code == told and heard.body == b""
     assert len(world.edge._dialogs) == 0
+
+
+async def test_answers_within_a_dialog_are_looked_at_too(world: EdgeWorld) -> None:
+    async with sip_wire.udp(world.address) as wire:
+        invite = await ready(wire, "INVITE")
+        asking = asyncio.ensure_future(wire.ask(invite))
+        at_host = await world.host.next()
+        assert isinstance(at_host, Request)
+        world.host.send(answer(at_host, 200, "OK", wire, SDP))
+        established = (await asking).final
+        for number, (method, told) in enumerate((("UPDATE", 488), ("INVITE", 481)), 1):
+            ours = world.host.invite(await world.registered(wire), "x", number=number)
+            ours.method, ours.uri = method, URI.parse(f"sip:pbx@{wire.local[0]}:{wire.local[1]}")
+            ours.headers.set("CSeq", f"{number} {method}")
+            for name, value in (
+                ("Call-ID", invite.call_id),
+                ("From", established.headers["To"]),
+                ("To", invite.headers["From"]),
+            ):
+                ours.headers.set(name, value)
+            world.host.send(ours)
+            heard = await wire.next_request(method)
+            wire.send(bytes(answer(heard, 200, "OK", wire, SDP.replace(b"IP4 127.0.0.1\r\nt=", b"IP4 ::1\r\nt="))))
+            said = await world.host.next(lambda message: isinstance(message, Response))
+            assert isinstance(said, Response) and said.code == told and said.body == b""
 
 
 async def test_an_answer_that_is_long_only_by_its_headers_is_cut_to_what_a_dialog_needs(world: EdgeWorld) -> None:

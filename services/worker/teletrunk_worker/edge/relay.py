@@ -193,6 +193,9 @@ class Relay:
             dialog.note_response(response)
         else:
             host_limits.fit(response)
+            if objection := host_limits.objection_to(response):  # to what a host asks within a dialog
+                ends = response.cseq.method == "INVITE"
+                host_limits.turn_into(response, 481 if ends else objection.status, objection.phrase)
             self._inside.send(bytes(response), ("127.0.0.1", dialog.host_port))
         return dialog if was_pending else None
 
