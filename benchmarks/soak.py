@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import itertools
 import sys
 import tempfile
 import time
+from dataclasses import dataclass
 from pathlib import Path
 
 import psutil
-from teletrunk_sandbox.actors import Actor
+from teletrunk_sandbox.actors import Actor, ActorError
 from teletrunk_sandbox.world import World
 
 _GATEWAY = "+79990000001"
 _AT_ONCE = 6
 _CALLS_A_PHONE = 4
 _MOST_GROWTH_MB = 40.0
+_DECLINED = 486
 
 
 def _held(world: World) -> tuple[float, int, int]:
@@ -32,21 +35,40 @@ def _held(world: World) -> tuple[float, int, int]:
     return memory, sum(process.num_fds() for process in processes), len(processes)
 
 
-async def _caller(world: World, phone: Actor, index: int, until: float) -> int:
-    friend = f"+7999100{index:04d}"
-    made = 0
-    while time.monotonic() < until:
-        answers = made % 3 != 2
-        behaviour = {"on_call": "answer" if answers else "decline", "delay_s": 0.2}
-        await world.subscribers.tell("behave", phone=friend, **behaviour, play={"hz": 620.0})
-        call = (await phone.tell("call", to=friend, play={"hz": 440.0}))["call"]
-        made += 1
-        if answers:
+@dataclass
+class _Tally:
+    """What became of all calls so far."""
+
+    made: int = 0
+    failed: int = 0
+
+    async def keep_calling(self, world: World, phone: Actor, index: int, until: float) -> None:
+        """One call after the other to one friend, who declines each third."""
+        for number in itertools.count():
+            if time.monotonic() >= until:
+                return
+            self.made += 1
+            try:
+                await _one_call(world, phone, f"+7999100{index:04d}", talk_s=1.0 + number % 5, answered=number % 3 != 2)
+            except (ActorError, TimeoutError) as error:
+                self.failed += 1
+                print(f"a call failed: {type(error).__name__}: {error}", flush=True)
+
+
+async def _one_call(world: World, phone: Actor, friend: str, *, talk_s: float, answered: bool) -> None:
+    behaviour = {"on_call": "answer" if answered else "decline", "delay_s": 0.2}
+    await world.subscribers.tell("behave", phone=friend, **behaviour, play={"hz": 620.0})
+    call = (await phone.tell("call", to=friend, play={"hz": 440.0}))["call"]
+    try:
+        if answered:
             await phone.wait("established", call=call)
-            await asyncio.sleep(1 + made % 5)
+            await asyncio.sleep(talk_s)
             await phone.tell("hangup", call=call)
-        await phone.wait("ended", call=call)
-    return made
+        await phone.wait("ended", call=call, **({} if answered else {"status": _DECLINED}))
+    except ActorError:
+        with contextlib.suppress(ActorError):  # the next call needs its place
+            await phone.tell("hangup", call=call)
+        raise
 
 
 async def _recorded(world: World, made: int) -> int:
@@ -69,21 +91,24 @@ async def _soak(seconds: float) -> bool:
             phones = [await world.phone(trunk) for _ in range(-(-_AT_ONCE // _CALLS_A_PHONE))]
             lanes = [(phones[index // _CALLS_A_PHONE], index) for index in range(_AT_ONCE)]
 
-            async def round_of(length: float) -> int:
-                until = time.monotonic() + length
-                return sum(await asyncio.gather(*(_caller(world, phone, i, until) for phone, i in lanes)))
+            tally = _Tally()
 
-            made = await round_of(min(60.0, seconds / 4))  # pools and caches fill
+            async def round_of(length: float) -> None:
+                until = time.monotonic() + length
+                await asyncio.gather(*(tally.keep_calling(world, phone, i, until) for phone, i in lanes))
+
+            await round_of(min(60.0, seconds / 4))  # pools and caches fill
             first = _held(world)
-            for part in itertools.count(1):
-                if part > 4:
-                    break
-                made += await round_of(seconds / 4)
+            for _ in range(4):
+                await round_of(seconds / 4)
                 memory, descriptors, processes = _held(world)
-                print(f"{made} calls: {memory:.0f} MB, {descriptors} descriptors, {processes} processes", flush=True)
-            recorded = await _recorded(world, made)
-    print(f"calls made {made}, records {recorded}; at first {first[0]:.0f} MB, {first[1]} descriptors")
-    return recorded == made and memory - first[0] < _MOST_GROWTH_MB and descriptors <= first[1] + 20
+                held = f"{memory:.0f} MB, {descriptors} descriptors, {processes} processes"
+                print(f"{tally.made} calls, {tally.failed} failed: {held}", flush=True)
+            recorded = await _recorded(world, tally.made)
+    print(f"calls made {tally.made}, failed {tally.failed}, records {recorded}")
+    print(f"at first {first[0]:.0f} MB, {first[1]} descriptors")
+    complete = recorded == tally.made and not tally.failed
+    return complete and memory - first[0] < _MOST_GROWTH_MB and descriptors <= first[1] + 20
 
 
 def main() -> None:
