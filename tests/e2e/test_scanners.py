@@ -78,9 +78,11 @@ async def gateway(tmp_path: Path) -> AsyncIterator[Gateway]:
 
 
 async def start(*arguments: str, cwd: Path) -> asyncio.subprocess.Process:
+    """Ctrl-C ends it, even when the tests run where that is ignored, as a shell's background jobs do."""
     return await asyncio.create_subprocess_exec(
-        *arguments, cwd=cwd, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-    )
+        *arguments, cwd=cwd, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )  # fmt: skip
 
 
 async def end(process: asyncio.subprocess.Process, patience: float) -> str:
