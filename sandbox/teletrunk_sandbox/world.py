@@ -64,18 +64,7 @@ class World:
             channel = await self._exits.enter_async_context(rpc.dial(settings.manager_here, security))
             self.admin: Any = admin_pb2_grpc.AdminServiceStub(channel)
             self.plans: Any = subscription_pb2_grpc.SubscriptionServiceStub(channel)
-            self.subscribers = await self._exits.enter_async_context(
-                Actor(
-                    "subscriber",
-                    "--dc",
-                    f"{sandbox['host']}:{sandbox['port']}",
-                    "--rsa-key",
-                    str(sandbox["rsa_key_file"]),
-                    "--control-port",
-                    str(sandbox["control_port"]),
-                    log=self.directory / "subscribers.log",
-                )
-            )
+            self.subscribers = await self._exits.enter_async_context(self.people())
         except BaseException:
             await self._exits.aclose()
             raise
@@ -83,6 +72,13 @@ class World:
 
     async def __aexit__(self, *error: object) -> None:
         await self._exits.aclose()
+
+    def people(self) -> Actor:
+        """One more process of subscribers; the caller enters and leaves it."""
+        sandbox = self.stack.sandbox
+        return Actor("subscriber", "--dc", f"{sandbox['host']}:{sandbox['port']}",
+                     "--rsa-key", str(sandbox["rsa_key_file"]), "--control-port", str(sandbox["control_port"]),
+                     log=self.directory / "subscribers.log")  # fmt: skip
 
     async def add_account(self, phone: str, username: str, password: str | None = None) -> admin_pb2.Account:
         """Makes a Telegram account and signs it in at the gateway."""
