@@ -49,7 +49,10 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Any:
     """A failed test shows what its services had to say: on another machine there is nothing else to look at."""
-    report = yield
+    try:
+        report = yield
+    except SystemError:  # CPython 3.11: ast.parse, for the traceback, bears no finaliser that raises meanwhile
+        report = pytest.TestReport.from_item_and_call(item, call)
     if report.failed:
         for argument in getattr(item, "funcargs", {}).values():
             world = getattr(getattr(argument, "gateway", argument), "world", argument)
