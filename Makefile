@@ -2,6 +2,9 @@
 PYTHON ?= python3.11
 VENV ?= .venv
 BIN := $(VENV)/bin
+# Many tests wait for a timer: one worker more than there are cores keeps the cores busy. A file's tests stay together.
+JOBS ?= $(shell expr $$(nproc) + 1)
+SOAK_S ?= 3600
 PACKAGES := services/common/teletrunk services/manager/teletrunk_manager services/worker/teletrunk_worker \
 	services/session_store/teletrunk_session_store sandbox/teletrunk_sandbox
 
@@ -26,8 +29,8 @@ demo: setup ## calls with sound both ways between a SIP phone and a Telegram use
 run: setup ## the three services with the local Telegram, until Ctrl-C
 	$(BIN)/teletrunk up --sandbox
 
-test: setup ## all tests
-	$(BIN)/python -m pytest -q -p no:cacheprovider
+test: setup ## all tests, JOBS files at a time; the slowest twenty are named
+	$(BIN)/python -m pytest -q -p no:cacheprovider -n $(JOBS) --dist loadfile --no-loadscope-reorder --durations=20
 
 conformance: setup ## the error contract: every refusal caused for real, read from the wire and timed
 	$(BIN)/python -m pytest -q -p no:cacheprovider tests/conformance
@@ -61,8 +64,8 @@ bench: setup ## what bridged calls cost: CPU, memory, delay, late sound
 	$(BIN)/python benchmarks/bridge.py
 	$(BIN)/python benchmarks/control_plane.py
 
-soak: setup ## an hour of calls that come and go, nothing may grow or be lost; ten minutes without a Manager
+soak: setup ## SOAK_S seconds of calls that come and go, nothing may grow or be lost; ten minutes without a Manager
 	TELETRUNK_OUTAGE_S=600 $(BIN)/python -m pytest -q -p no:cacheprovider tests/e2e/test_long_outage.py
-	$(BIN)/python benchmarks/soak.py
+	$(BIN)/python benchmarks/soak.py --seconds $(SOAK_S)
 
 check: lint type test ## what CI runs

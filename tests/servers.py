@@ -16,6 +16,7 @@ from pathlib import Path
 
 import asyncpg
 import pytest
+from teletrunk_sandbox import ports
 
 PATIENCE_S = 30
 _USERS = ("postgres", "nobody")  # PostgreSQL refuses to run as root
@@ -26,11 +27,8 @@ def _binary(name: str) -> str | None:
 
 
 def free_port() -> int:
-    """A port of loopback that is free now, for TCP and UDP."""
-    with socket.socket() as stream, socket.socket(type=socket.SOCK_DGRAM) as datagram:
-        stream.bind(("127.0.0.1", 0))
-        datagram.bind(stream.getsockname())
-        return int(stream.getsockname()[1])
+    """A port of loopback for TCP and UDP that is this process's until its end."""
+    return ports.hold()
 
 
 class Postgres:

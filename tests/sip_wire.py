@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import functools
 import hashlib
 import itertools
 import secrets
@@ -14,6 +15,7 @@ from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
 from sipmessage import AuthChallenge, Message, Request, Response
+from teletrunk_sandbox import ports
 
 HASHES = {"SHA-256": hashlib.sha256, "MD5": hashlib.md5}
 PATIENCE_S = 10.0
@@ -21,6 +23,12 @@ _SDP = (
     "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\n"
     "m=audio {port} RTP/AVP 8 101\r\na=rtpmap:8 PCMA/8000\r\na=rtpmap:101 telephone-event/8000\r\n"
 )
+
+
+@functools.cache
+def _unheard() -> int:
+    """Where sound is sent that nobody listens to: a held port, or it would reach the socket of another test."""
+    return ports.hold(2)
 
 
 def digest(login: str, password: str, method: str, uri: str, challenge: AuthChallenge, nc: int = 1) -> str:
@@ -77,7 +85,7 @@ class SipWire:
     def request(self, method: str, user: str, login: str, **headers: str) -> Request:
         target = f"{user}@{self.server[0]}" if user else self.server[0]
         uri = f"sip:{target}:{self.server[1]}"
-        body = _SDP.format(port=self.local[1] + 2).encode() if method == "INVITE" else b""
+        body = _SDP.format(port=_unheard()).encode() if method == "INVITE" else b""
         via = f"SIP/2.0/{self.transport} {self.local[0]}:{self.local[1]}"
         lines = {
             "Via": f"{via};rport;branch=z9hG4bK{secrets.token_hex(8)}",

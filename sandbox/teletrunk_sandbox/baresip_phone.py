@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any
 from urllib.parse import quote
 
-from teletrunk_sandbox import sound
+from teletrunk_sandbox import ports, sound
 from teletrunk_sandbox.actors import Message, emit
 
 _MODULES = Path("/usr/lib/baresip/modules")
@@ -61,7 +61,7 @@ class BaresipPhone:
 
     async def start(self, login: str, password: str, server: str, transport: str, hz: float, codecs: str) -> None:
         self._server = f"{server};transport={transport}"
-        control = _free_port()
+        control = ports.hold()
         loaded = "\n".join(f"module {name}.so" for name in _NEEDED if name not in ("account", "ctrl_tcp", "menu"))
         loaded += "\nmodule_app account.so\nmodule_app menu.so\nmodule_app ctrl_tcp.so"
         config = _CONFIG.format(
@@ -184,14 +184,6 @@ def _growing(path: Path) -> sound.Recording:
     recording = sound.Recording(rate)
     recording.add(data[: len(data) // 2 * 2], path.stat().st_mtime - len(data) / 2 / rate)
     return recording
-
-
-def _free_port() -> int:
-    import socket
-
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
 
 
 async def _serve(hz: float) -> None:

@@ -16,12 +16,20 @@ from urllib.parse import quote
 import pjsua2 as pj
 from teletrunk.native_thread import keep_thread_state
 
+from teletrunk_sandbox import ports
 from teletrunk_sandbox.actors import Message, emit
 from teletrunk_sandbox.sound import Recording, tone
 
 _RATE = 8000
 _FRAME = 160
+_SILENCE = bytes(_FRAME * 2)
+_RTP_PORTS = 32  # four calls need eight; the rest lets used ports rest
+_PLACES = 4  # what the stock wheel carries at once
+_PLACE_S = 25.0  # so long a call waits for one
+_KEPT = 16  # of so many ended calls the sound is still known
 _pointer = ctypes.c_void_p
+_pjsua = ctypes.CDLL(str(next(Path(pj.__file__).parent.glob("_pjsua2*.so"))))  # the library that is loaded already
+_pjsua.pjsua_call_get_count.restype = ctypes.c_uint
 _SHOWN_HEADERS = re.compile(r"^(Reason|Warning|Retry-After):\s*(.+?)\s*$", re.MULTILINE | re.IGNORECASE)
 
 
@@ -31,16 +39,32 @@ def _vector(vector: Any) -> tuple[int, int]:
     return begin, end - begin
 
 
-class PhonePort(pj.AudioMediaPort):  # type: ignore[misc]
-    """Plays a tone into the call and records what comes out of it."""
+class Talk:
+    """What one call's phone says and hears."""
 
     def __init__(self, play: Message | None) -> None:
-        super().__init__()
-        self.play = play
-        self.played = 0
-        self.started_at = time.time()
+        self._play = play
+        self._played = 0
+        self._started_at = time.time()
         self.play_started_at: float | None = None
         self.recording = Recording(_RATE)
+
+    def next_frame(self) -> bytes:
+        """The tone, once its time has come, and silence before."""
+        if self._play is None or time.time() - self._started_at < self._play.get("after_s", 0.5):
+            return _SILENCE
+        self.play_started_at = self.play_started_at or time.time()
+        pcm = tone(self._play["hz"], self._played, _FRAME, _RATE, self._play.get("level", 0.25))
+        self._played += _FRAME
+        return pcm
+
+
+class PhonePort(pj.AudioMediaPort):  # type: ignore[misc]
+    """A place in the bridge, for one call after the other: pjsua has 254, and this build gives none back."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.talk: Talk | None = None
         layout = pj.MediaFormatAudio()
         layout.init(pj.PJMEDIA_FORMAT_PCM, _RATE, 1, 20_000, 16)
         self.createPort("phone", layout)
@@ -48,16 +72,13 @@ class PhonePort(pj.AudioMediaPort):  # type: ignore[misc]
     def onFrameReceived(self, frame: Any) -> None:
         keep_thread_state()
         address, count = _vector(frame.buf)
-        if count:
-            self.recording.add(ctypes.string_at(address, count), time.time())
+        if count and (talk := self.talk):
+            talk.recording.add(ctypes.string_at(address, count), time.time())
 
     def onFrameRequested(self, frame: Any) -> None:
         keep_thread_state()
-        pcm = bytes(_FRAME * 2)
-        if self.play is not None and time.time() - self.started_at >= self.play.get("after_s", 0.5):
-            self.play_started_at = self.play_started_at or time.time()
-            pcm = tone(self.play["hz"], self.played, _FRAME, _RATE, self.play.get("level", 0.25))
-            self.played += _FRAME
+        talk = self.talk
+        pcm = talk.next_frame() if talk else _SILENCE
         if frame.buf.size() != len(pcm):
             frame.buf.resize(len(pcm))
         ctypes.memmove(_vector(frame.buf)[0], pcm, len(pcm))
@@ -72,6 +93,7 @@ class PhoneCall(pj.Call):  # type: ignore[misc]
         self.number = number
         self.play = play
         self.port: PhonePort | None = None
+        self.talk: Talk | None = None
         self.headers: dict[str, list[str]] = {}
         self.codec = ""
         self.farewell = ""  # how it ended
@@ -102,7 +124,9 @@ class PhoneCall(pj.Call):  # type: ignore[misc]
         info = self.getInfo()
         if self.port is None and len(info.media) and info.media[0].status == pj.PJSUA_CALL_MEDIA_ACTIVE:
             self.codec = str(self.getStreamInfo(0).codecName)
-            self.port = PhonePort(self.play)
+            self.talk = Talk(self.play)
+            self.port = self.phone.ports.pop() if self.phone.ports else PhonePort()
+            self.port.talk = self.talk
             sound = self.getAudioMedia(0)
             self.port.startTransmit(sound)
             sound.startTransmit(self.port)
@@ -130,6 +154,7 @@ class Phone:
         self.live: dict[int, PhoneCall] = {}
         self.server = ""
         self.behaviour: Message = {"on_call": "answer"}
+        self.ports: list[PhonePort] = []
         self._due: list[tuple[float, int, int]] = []
         self.ended: list[tuple[PhoneCall, int, str]] = []
         self._start()
@@ -168,7 +193,7 @@ class Phone:
         config.sipConfig.authCreds.append(pj.AuthCredInfo("digest", "*", login, 0, password))
         media = config.mediaConfig.transportConfig
         media.boundAddress = media.publicAddress = "127.0.0.1"
-        media.port = 40_000 + os.getpid() % 2000 * 10
+        media.port, media.portRange = ports.hold(_RTP_PORTS), _RTP_PORTS - 1
         self.account = PhoneAccount(self)
         self.account.create(config)
         return {}
@@ -180,6 +205,11 @@ class Phone:
     def behave(self, **behaviour: Any) -> Message:
         self.behaviour = behaviour
         return {}
+
+    def must_wait(self, command: str) -> bool:
+        """Whether a call has no place only because of one that is ending: pjsua tells the end when it sends the BYE,
+        and gives the place back when that is answered, or after 32 s."""
+        return command == "call" and len(self.live) < _PLACES <= int(_pjsua.pjsua_call_get_count())
 
     def call(self, to: str, play: Message | None = None) -> Message:
         number = len(self.calls) + 1
@@ -210,17 +240,26 @@ class Phone:
         return {}
 
     def heard(self, call: int, skip_s: float = 0.5, save: str | None = None) -> Message:
-        port = self.calls[call].port
-        if port is None:
-            raise ValueError("the call had no sound")
+        talk = self.calls[call].talk
+        if talk is None:
+            raise ValueError("the call had no sound, or ended long ago")
         if save:
-            port.recording.save(Path(save))
-        return {**port.recording.report(skip_s), "play_started_at": port.play_started_at}
+            talk.recording.save(Path(save))
+        return {**talk.recording.report(skip_s), "play_started_at": talk.play_started_at}
+
+    def _clear(self, call: PhoneCall) -> None:
+        if call.port:
+            call.port.talk = None
+            self.ports.append(call.port)
+            call.port = None
+        if old := self.calls.get(call.number - _KEPT):
+            old.talk = old.talk if old.number in self.live else None
 
     def pump(self) -> None:
         self.endpoint.libHandleEvents(10)
         ended, self.ended = self.ended, []
         for call, status, phrase in ended:
+            self._clear(call)
             emit("ended", call=call.number, status=status, phrase=phrase, headers=call.headers)
         now = time.monotonic()
         ready = [item for item in self._due if item[0] <= now]
@@ -237,22 +276,30 @@ def run() -> None:
     os.dup2(2, 1)
     phone = Phone()
     pending = b""
+    waiting: list[tuple[float, Message]] = []
     while True:
         phone.pump()
+        waiting = [(until, message) for until, message in waiting if not _carried_out(phone, until, message)]
         if not select.select([0], [], [], 0)[0]:
             continue
         chunk = os.read(0, 65_536)
         *lines, pending = (pending + chunk).split(b"\n")
-        for line in lines:
-            message = json.loads(line)
-            number, command = message.pop("id"), message.pop("command")
-            if command == "quit":
-                emit("done", id=number)
-                os._exit(0)
-            try:
-                emit("done", id=number, **getattr(phone, command)(**message))
-            except Exception as error:
-                reason = error.info() if isinstance(error, pj.Error) else error  # pj.Error has no text of its own
-                emit("failed", id=number, error=f"{type(error).__name__}: {reason}")
+        waiting += [(time.monotonic() + _PLACE_S, json.loads(line)) for line in lines]
         if not chunk:
             os._exit(0)
+
+
+def _carried_out(phone: Phone, until: float, message: Message) -> bool:
+    """Does what was told and answers, unless it has to wait."""
+    if time.monotonic() < until and phone.must_wait(message["command"]):
+        return False
+    number, command = message.pop("id"), message.pop("command")
+    if command == "quit":
+        emit("done", id=number)
+        os._exit(0)
+    try:
+        emit("done", id=number, **getattr(phone, command)(**message))
+    except Exception as error:
+        reason = error.info() if isinstance(error, pj.Error) else error  # pj.Error has no text of its own
+        emit("failed", id=number, error=f"{type(error).__name__}: {reason}")
+    return True

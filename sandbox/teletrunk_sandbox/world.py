@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import socket
 import sys
 from collections.abc import Collection, Mapping
 from pathlib import Path
@@ -16,13 +15,16 @@ from typing import Any, Self
 import grpc
 from teletrunk import rpc
 from teletrunk.cli.stack import Stack
-from teletrunk.v1 import admin_pb2, admin_pb2_grpc, call_pb2
+from teletrunk.v1 import admin_pb2, admin_pb2_grpc, call_pb2, subscription_pb2_grpc
 
+from teletrunk_sandbox import ports
 from teletrunk_sandbox.actors import Actor
 from teletrunk_sandbox.control import SandboxControl
 
 _DEADLINE_S = 30.0
 _PAGE = 200
+_CALLS = 20  # what a Worker carries when it is told nothing else
+_CALLS_A_HOST, _RTP_PORTS_A_HOST = 4, 32
 
 
 class World:
@@ -31,22 +33,28 @@ class World:
     def __init__(self, directory: Path, of_one: Mapping[str, dict[str, str]] | None = None, **settings: str) -> None:
         """`settings` are all services', `of_one` those of one service by its name."""
         self.directory = directory
-        self.sip_port = _free_port()
+        self._exits = contextlib.AsyncExitStack()
+        rtp = _RTP_PORTS_A_HOST * -(-int(settings.get("TELETRUNK_MAX_CALLS", _CALLS)) // _CALLS_A_HOST)
+        self.sip_port = first = self._exits.enter_context(ports.held(4 + rtp))
         self.stack = Stack(
             directory / "data",
             sandbox=True,
             overrides={
-                "TELETRUNK_MANAGER_ADDRESS": f"127.0.0.1:{_free_port()}",
-                "TELETRUNK_STORAGE_ADDRESS": f"127.0.0.1:{_free_port()}",
                 "TELETRUNK_SIP_ADDRESS": f"127.0.0.1:{self.sip_port}",
+                "TELETRUNK_MANAGER_ADDRESS": f"127.0.0.1:{first + 1}",  # and the next one for those that enrol
+                "TELETRUNK_STORAGE_ADDRESS": f"127.0.0.1:{first + 3}",
+                "TELETRUNK_RTP_PORTS": f"{first + 4}-{first + 3 + rtp}",
                 **settings,
             },
             of_one=of_one,
         )
-        self._exits = contextlib.AsyncExitStack()
 
     async def __aenter__(self) -> Self:
-        await self.stack.start()
+        try:
+            await self.stack.start()
+        except BaseException:
+            await self._exits.aclose()
+            raise
         self._exits.push_async_callback(self.stack.stop)
         sandbox: dict[str, Any] = dict(self.stack.sandbox)
         try:
@@ -55,18 +63,8 @@ class World:
             security = rpc.Security(settings.token())
             channel = await self._exits.enter_async_context(rpc.dial(settings.manager_here, security))
             self.admin: Any = admin_pb2_grpc.AdminServiceStub(channel)
-            self.subscribers = await self._exits.enter_async_context(
-                Actor(
-                    "subscriber",
-                    "--dc",
-                    f"{sandbox['host']}:{sandbox['port']}",
-                    "--rsa-key",
-                    str(sandbox["rsa_key_file"]),
-                    "--control-port",
-                    str(sandbox["control_port"]),
-                    log=self.directory / "subscribers.log",
-                )
-            )
+            self.plans: Any = subscription_pb2_grpc.SubscriptionServiceStub(channel)
+            self.subscribers = await self._exits.enter_async_context(self.people())
         except BaseException:
             await self._exits.aclose()
             raise
@@ -74,6 +72,13 @@ class World:
 
     async def __aexit__(self, *error: object) -> None:
         await self._exits.aclose()
+
+    def people(self) -> Actor:
+        """One more process of subscribers; the caller enters and leaves it."""
+        sandbox = self.stack.sandbox
+        return Actor("subscriber", "--dc", f"{sandbox['host']}:{sandbox['port']}",
+                     "--rsa-key", str(sandbox["rsa_key_file"]), "--control-port", str(sandbox["control_port"]),
+                     log=self.directory / "subscribers.log")  # fmt: skip
 
     async def add_account(self, phone: str, username: str, password: str | None = None) -> admin_pb2.Account:
         """Makes a Telegram account and signs it in at the gateway."""
@@ -161,14 +166,3 @@ class World:
                         record: call_pb2.CallRecord = answer.record
                         return record
                 await asyncio.sleep(0.1)
-
-
-def _free_port() -> int:
-    """A port that is free now, for TCP and UDP."""
-    for _ in range(50):
-        with socket.socket() as stream, socket.socket(type=socket.SOCK_DGRAM) as datagram:
-            stream.bind(("127.0.0.1", 0))
-            with contextlib.suppress(OSError):
-                datagram.bind(stream.getsockname())
-                return int(stream.getsockname()[1])
-    raise RuntimeError("no free port")

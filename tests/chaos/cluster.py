@@ -17,6 +17,7 @@ import grpc
 from teletrunk import rpc
 from teletrunk.cli.stack import Child
 from teletrunk.v1 import admin_pb2, admin_pb2_grpc, subscription_pb2, subscription_pb2_grpc
+from teletrunk_sandbox import ports
 from teletrunk_sandbox.actors import Actor
 from teletrunk_sandbox.control import SandboxControl
 
@@ -28,6 +29,7 @@ ACCOUNTS = ("+79990000001", "+79990000011")
 PLAN_LINES = 3
 REST_S = 120.0  # after the last harm everything works again within this
 _TOKEN = "c" * 32
+_RTP_PORTS = 32  # of a Worker with four calls
 _DECLINED = (486, "Busy Here")
 
 
@@ -86,9 +88,10 @@ class Cluster:
         for number, letter in enumerate("ab"):
             own = {"TELETRUNK_STORAGE_ADDRESS": f"127.0.0.1:{free_port()}"}
             await self._start(f"storage-{letter}", "teletrunk_session_store", shared | own)
+            rtp = ports.hold(_RTP_PORTS)
             own = {
                 "TELETRUNK_SIP_ADDRESS": f"127.0.0.1:{self.sip_ports[number]}",
-                "TELETRUNK_RTP_PORTS": f"{20_000 + 1_000 * number}-{20_999 + 1_000 * number}",
+                "TELETRUNK_RTP_PORTS": f"{rtp}-{rtp + _RTP_PORTS - 1}",
                 "TELETRUNK_MAX_CALLS": "4",
             }
             await self._start(f"worker-{letter}", "teletrunk_worker", shared | own)

@@ -17,6 +17,7 @@ from teletrunk_sandbox.world import World
 from tests import sip_wire
 
 OWN, FRIEND = "+79990000001", "+79990000002"
+PROMPT_S = 2.0  # at once, on a busy machine too: no timer of ours was waited for, the shortest has four seconds
 BACK_S = 20.0  # after an outage, the next call works within this
 _LONGEST_ANSWER_S = 60.0
 Note = Callable[[str, object], None]

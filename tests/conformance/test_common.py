@@ -10,10 +10,9 @@ from collections.abc import AsyncIterator, Iterator
 
 import pytest
 
-from .gateway import FRIEND, OWN, Answer, Gateway, Report
+from .gateway import FRIEND, OWN, PROMPT_S, Answer, Gateway, Report
 
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="module")]
-PROMPT_S = 1.0
 SILENCE_S = 5.5  # the Worker gives the Manager four and a half
 both = pytest.mark.parametrize("method", ["REGISTER", "INVITE"])
 

@@ -14,10 +14,9 @@ from teletrunk_sandbox.world import World
 
 from tests import sip_wire
 
-from .gateway import OWN, Answer, Gateway, Report
+from .gateway import OWN, PROMPT_S, Answer, Gateway, Report
 
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="module")]
-PROMPT_S = 1.0
 PATIENCE_S = 15.0
 DRAINING = ": it takes no more calls"
 

@@ -8,10 +8,9 @@ import pytest
 from teletrunk.v1 import manager_pb2
 from teletrunk_sandbox.commands import REVOCATIONS
 
-from .gateway import OWN, Gateway, Report
+from .gateway import OWN, PROMPT_S, Gateway, Report
 
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="module")]
-PROMPT_S = 1.0
 
 
 async def test_wrong_password(gateway: Gateway, report: Report) -> None:

@@ -8,10 +8,9 @@ import time
 import pytest
 from teletrunk.v1 import manager_pb2
 
-from .gateway import FRIEND, OWN, Gateway, Report
+from .gateway import FRIEND, OWN, PROMPT_S, Gateway, Report
 
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="module")]
-PROMPT_S = 1.0
 LINK_SILENCE_S = 8.0  # a Storage that says nothing is given no more than this
 TELEGRAM_SILENCE_S = 12.0  # and Telegram ten seconds for a request
 REQUEST_CALL = "phone.requestCall"
@@ -98,7 +97,7 @@ async def test_flood_wait(gateway: Gateway, report: Report, method: str) -> None
 
 
 async def test_flood_wait_is_kept_without_asking_telegram_again(gateway: Gateway, report: Report) -> None:
-    wait = 30
+    wait = 20  # enough for a Storage to come back meanwhile
     await gateway.world.control.trace(OWN, True)
     await gateway.world.control.flood(OWN, wait, REQUEST_CALL)
     until = time.monotonic() + wait

@@ -7,10 +7,9 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from .gateway import FRIEND, OWN, Gateway, Report
+from .gateway import FRIEND, OWN, PROMPT_S, Gateway, Report
 
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="module")]
-PROMPT_S = 1.0
 STRANGER, HIDDEN = "+79990000404", "+79990000003"
 REQUEST_CALL = "phone.requestCall"
 TELEGRAM_SILENCE_S = 12.0  # the Storage gives Telegram ten seconds for a request

@@ -10,10 +10,9 @@ from teletrunk_sandbox.actors import ActorError, Message
 
 from tests import sip_wire
 
-from .gateway import FRIEND, OWN, Gateway, Report
+from .gateway import FRIEND, OWN, PROMPT_S, Gateway, Report
 
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="module")]
-PROMPT_S = 1.0
 OTHER = "+79990000009"
 NO_ANSWER_S = 40.0  # RFC 3261 gives a peer that says nothing 32 s
 

@@ -16,7 +16,7 @@ from .test_calls import place_call, talk
 
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="module")]
 
-PROMPT_S = 1.0
+PROMPT_S = 2.0  # a busy machine's; what a parser was once trapped for took many times that
 
 
 @contextlib.asynccontextmanager

@@ -6,6 +6,7 @@ import asyncio
 import os
 import re
 import shutil
+import signal
 import subprocess
 import time
 from collections.abc import AsyncIterator
@@ -76,16 +77,26 @@ async def gateway(tmp_path: Path) -> AsyncIterator[Gateway]:
         yield gateway
 
 
-async def run(*arguments: str, cwd: Path, patience: float = 120.0) -> str:
-    process = await asyncio.create_subprocess_exec(
-        *arguments, cwd=cwd, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT
-    )
+async def start(*arguments: str, cwd: Path) -> asyncio.subprocess.Process:
+    """Ctrl-C ends it, even when the tests run where that is ignored, as a shell's background jobs do."""
+    return await asyncio.create_subprocess_exec(
+        *arguments, cwd=cwd, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL),
+    )  # fmt: skip
+
+
+async def end(process: asyncio.subprocess.Process, patience: float) -> str:
+    """What it has printed when it is over; it is killed when its time is."""
     try:
         out, _ = await asyncio.wait_for(process.communicate(), patience)
     except TimeoutError:
         process.kill()
         out, _ = await process.communicate()
     return out.decode(errors="replace")
+
+
+async def run(*arguments: str, cwd: Path) -> str:
+    return await end(await start(*arguments, cwd=cwd), 120)
 
 
 async def test_two_hundred_registrations_a_second(gateway: Gateway, tmp_path: Path) -> None:
@@ -124,12 +135,16 @@ async def test_scanners_find_nothing_and_are_banned(gateway: Gateway, tmp_path: 
     # No name is told apart from another: each is only challenged.
     told = dict(re.findall(r"^\| +(\S+) +\| +(\w+) +\|", found, re.MULTILINE))
     assert len(set(told.values()) - {"Authentication"}) <= 1
-    cracked = await run(
-        "svcrack", "-u", gateway.trunk.login, "-d", str(words), "-p", port, "127.0.0.1", cwd=tmp_path,
-        patience=60,
-    )  # fmt: skip
+    # Once it is banned it asks for ever and is refused: Ctrl-C makes it say what it has found.
+    svcrack = await start("svcrack", "-u", gateway.trunk.login, "-d", str(words), "-p", port, "127.0.0.1", cwd=tmp_path)
+    cracking = asyncio.ensure_future(end(svcrack, 60))
+    while not cracking.done() and "127.0.0.1" not in await gateway.world.command("ban", "list"):
+        await asyncio.sleep(0.1)
+    assert not cracking.done(), "it was not banned"
+    svcrack.send_signal(signal.SIGINT)
+    cracked = await cracking
+    assert "found nothing" in cracked
     assert "guess" not in re.sub(r"^.*(WARNING|ERROR).*$", "", cracked, flags=re.MULTILINE)
-    assert "127.0.0.1" in await gateway.world.command("ban", "list")
     answer = await gateway.register()
     assert answer.exchange.final.code == 403
     assert 0 < answer.retry_after <= 1800

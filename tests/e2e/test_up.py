@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from teletrunk_sandbox import ports
 
 from tests import sip_wire
 from tests.servers import free_port
@@ -17,13 +18,16 @@ from tests.servers import free_port
 pytestmark = pytest.mark.e2e
 
 PATIENCE_S = 40
+_RTP_PORTS = 160  # of a Worker with twenty calls
 
 
 class Shell:
     def __init__(self, data: Path) -> None:
         self.sip_port = free_port()
         addresses = {name: f"127.0.0.1:{free_port()}" for name in ("MANAGER_ADDRESS", "STORAGE_ADDRESS")}
-        settings = {"DATA": str(data), "SIP_ADDRESS": f"127.0.0.1:{self.sip_port}", **addresses}
+        rtp = ports.hold(_RTP_PORTS)
+        settings = {"DATA": str(data), "SIP_ADDRESS": f"127.0.0.1:{self.sip_port}", **addresses,
+                    "RTP_PORTS": f"{rtp}-{rtp + _RTP_PORTS - 1}"}  # fmt: skip
         kept = {name: value for name, value in os.environ.items() if not name.startswith("TELETRUNK_")}
         self._environment = kept | {f"TELETRUNK_{name}": value for name, value in settings.items()}
 

@@ -22,7 +22,8 @@ from teletrunk.v1 import session_store_pb2 as store
 TOKEN = secrets.token_hex(16)
 CODE = "11111"
 TWO_STEP = "correct horse"
-PATIENCE_S = 5.0
+START_S = 60.0  # an interpreter with everything in it starts in one; a busy machine may need many
+PATIENCE_S = 15.0
 
 
 class ManagerProcess:
@@ -46,7 +47,7 @@ class ManagerProcess:
             sys.executable, "-m", "teletrunk_manager", env=self._environment, stderr=asyncio.subprocess.PIPE
         )
         assert self.process.stderr is not None
-        while line := (await asyncio.wait_for(self.process.stderr.readline(), 20)).decode():
+        while line := (await asyncio.wait_for(self.process.stderr.readline(), START_S)).decode():
             self.lines.append(line)
             if '"manager listening"' in line:
                 self.address = json.loads(line)["address"]
@@ -70,7 +71,7 @@ class ManagerProcess:
         process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "teletrunk_manager", env=self._environment, stderr=asyncio.subprocess.PIPE
         )
-        _, said = await asyncio.wait_for(process.communicate(), 20)
+        _, said = await asyncio.wait_for(process.communicate(), START_S)
         assert process.returncode is not None
         return process.returncode, said.decode()
 
@@ -86,7 +87,7 @@ class ManagerProcess:
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.PIPE,
         )
-        out, errors = await asyncio.wait_for(process.communicate(answer.encode()), 20)
+        out, errors = await asyncio.wait_for(process.communicate(answer.encode()), START_S)
         assert process.returncode is not None
         return process.returncode, out.decode(), errors.decode()
 

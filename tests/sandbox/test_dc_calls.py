@@ -199,6 +199,7 @@ async def test_second_call(two: tuple[Person, Person], person: PersonFactory, co
 async def test_call_survives_reconnect(two: tuple[Person, Person], control: SandboxControl) -> None:
     anna, bob = two
     call = await establish(anna, bob)
+    before = await control.duplicates()  # of the whole data centre: other tests have had theirs
     await control.cut(bob.phone, 0.5)
     await asyncio.gather(
         *(anna.ask(functions.phone.SendSignalingData(peer=peer(call), data=bytes([number]))) for number in range(3))
@@ -207,4 +208,4 @@ async def test_call_survives_reconnect(two: tuple[Person, Person], control: Sand
     assert sorted(signals) == [b"\0", b"\1", b"\2"]
     await discard(bob, call, duration=1)
     assert isinstance(await ended(anna), Hangup)
-    assert await control.duplicates() == 0
+    assert await control.duplicates() == before
