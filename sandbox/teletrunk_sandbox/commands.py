@@ -87,10 +87,11 @@ class Commands:
             raise CommandError(f"must be one of {', '.join(dispatch.twists())}")
         self._dc.faults.add_twist(digits_of(phone), Twist(method, answer, times))
 
-    def clock(self, ahead_s: float) -> None:
+    def clock(self, ahead_s: float, reconnect: bool = True) -> None:
         self._dc.clock.ahead = ahead_s
-        self._dc.sessions.each_connection(Connection.close)
-        self._dc.sessions.forget_all()  # their message ids were of the old time
+        if reconnect:
+            self._dc.sessions.each_connection(Connection.close)
+            self._dc.sessions.forget_all()  # their message ids were of the old time
 
     def delay(self, phone: str, seconds: float, method: str | None = None) -> None:
         self._dc.faults.delay(digits_of(phone), seconds, method)

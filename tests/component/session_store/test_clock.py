@@ -38,15 +38,31 @@ async def test_a_sign_in_names_the_clock(store: Storage) -> None:
     await said_of(store, session_id, "")
 
 
+async def call_works(store: Storage, phone: str, session_id: str, called: str) -> None:
+    call = store.start_call(session_id, called)
+    await call.until("requested")
+    call.close()
+    await store.discarded(phone, within=5)
+
+
 @pytest.mark.parametrize(("ahead", "reason"), [(-45, AHEAD), (400, "this machine's clock is 400 s behind Telegram's")])
 async def test_a_session_whose_clock_goes_wrong_names_it_and_works(store: Storage, ahead: int, reason: str) -> None:
     phone, session_id = await store.account()
     friend = await store.friend()
     await store.control.clock(ahead)
     await said_of(store, session_id, reason)
+    await call_works(store, phone, session_id, f"+{friend.phone}")
     await store.control.clock(0)
     await said_of(store, session_id, "")
-    call = store.start_call(session_id, f"+{friend.phone}")
-    await call.until("requested")
-    call.close()
-    await store.discarded(phone, within=5)
+
+
+async def test_a_call_meets_a_clock_that_has_just_gone_wrong(store: Storage) -> None:
+    phone, session_id = await store.account()
+    friend = await store.friend()
+    await store.control.clock(-45, reconnect=False)
+    refusal = await store.start_call(session_id, f"+{friend.phone}").refusal(within=5)
+    assert refusal.row.id == "session-disconnected"
+    assert "clock" in refusal.detail or "for their time" in refusal.detail  # how much, only a fresh link tells
+    await said_of(store, session_id, AHEAD)
+    await call_works(store, phone, session_id, f"+{friend.phone}")
+    await store.control.clock(0)
