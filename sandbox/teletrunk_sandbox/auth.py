@@ -31,6 +31,7 @@ class LoginCode:
     code: str
     hash: str
     expires: float
+    by_email: bool = False  # then it counts only as a verified e-mail, not as a code
 
 
 class SignIns:
@@ -42,10 +43,10 @@ class SignIns:
         self._challenges: dict[bytes, srp.Challenge] = {}
         self._awaiting_password: dict[bytes, int] = {}
 
-    def send_code(self, phone: str) -> LoginCode:
+    def send_code(self, phone: str, by_email: bool = False) -> LoginCode:
         """Make a new code; the log is the phone that it arrives on."""
         digits = f"{secrets.randbelow(10**CODE_DIGITS):0{CODE_DIGITS}}"
-        code = LoginCode(digits, secrets.token_hex(9), time.monotonic() + CODE_SECONDS)
+        code = LoginCode(digits, secrets.token_hex(9), time.monotonic() + CODE_SECONDS, by_email)
         self._codes[phone] = code
         log.info(f"login code for +{phone}: {digits}")
         return code
@@ -58,9 +59,12 @@ class SignIns:
         """The code is of no use any more."""
         self._codes.pop(phone, None)
 
-    def check_code(self, phone: str, code_hash: str, code: str | None) -> None:
+    def check_code(self, phone: str, code_hash: str, query: raw.functions.auth.SignIn) -> None:
         """Raise what is wrong with a code, if anything."""
         sent = self.check_hash(phone, code_hash)
+        code = query.phone_code
+        if sent.by_email:
+            code = getattr(query.email_verification, "code", None)
         if not code:
             raise bad_request("PHONE_CODE_EMPTY")
         if not secrets.compare_digest(code.encode(), sent.code.encode()):
@@ -120,7 +124,8 @@ def _sent_code(code: LoginCode, to_app: bool) -> raw.types.auth.SentCode:
     )
 
 
-def _sign_in(request: Request, user: User) -> raw.types.auth.Authorization:
+def authorize(request: Request, user: User) -> raw.types.auth.Authorization:
+    """Sign a user in with the auth key that asks."""
     authorization = request.authorization
     authorization.user_id, authorization.refusal = user.id, None
     request.dc.state.save_authorization(authorization)
@@ -167,7 +172,7 @@ def cancel_code(request: Request, query: raw.functions.auth.CancelCode) -> tl.An
 def sign_in(request: Request, query: raw.functions.auth.SignIn) -> tl.Answer:
     """auth.signIn: with the code; a password or a sign-up may have to follow."""
     phone = digits_of(query.phone_number)
-    request.dc.sign_ins.check_code(phone, query.phone_code_hash, query.phone_code)
+    request.dc.sign_ins.check_code(phone, query.phone_code_hash, query)
     user = request.dc.accounts.by_phone(phone)
     if user is None:
         return raw.types.auth.AuthorizationSignUpRequired()
@@ -175,7 +180,7 @@ def sign_in(request: Request, query: raw.functions.auth.SignIn) -> tl.Answer:
     if user.password:
         request.dc.sign_ins.await_password(request.authorization.key_id, user)
         raise unauthorized("SESSION_PASSWORD_NEEDED")
-    return _sign_in(request, user)
+    return authorize(request, user)
 
 
 @method(raw.functions.auth.SignUp, public=True)
@@ -188,7 +193,7 @@ def sign_up(request: Request, query: raw.functions.auth.SignUp) -> tl.Answer:
     if not query.first_name.strip():
         raise bad_request("FIRSTNAME_INVALID")
     request.dc.sign_ins.cancel(phone)
-    return _sign_in(request, request.dc.state.add_user(phone, query.first_name, query.last_name))
+    return authorize(request, request.dc.state.add_user(phone, query.first_name, query.last_name))
 
 
 @method(raw.functions.auth.CheckPassword, public=True)
@@ -196,7 +201,7 @@ def check_password(request: Request, query: raw.functions.auth.CheckPassword) ->
     """auth.checkPassword: the second factor."""
     user = _password_owner(request)
     request.dc.sign_ins.pass_challenge(request.authorization.key_id, query.password)
-    return _sign_in(request, user)
+    return authorize(request, user)
 
 
 @method(raw.functions.account.GetPassword, public=True)
@@ -238,4 +243,4 @@ def export_authorization(request: Request, query: raw.functions.auth.ExportAutho
 @method(raw.functions.auth.ImportAuthorization, public=True)
 def import_authorization(request: Request, query: raw.functions.auth.ImportAuthorization) -> tl.Answer:
     """auth.importAuthorization: sign in with such a ticket."""
-    return _sign_in(request, request.dc.state.users[request.dc.sign_ins.redeem(query.bytes)])
+    return authorize(request, request.dc.state.users[request.dc.sign_ins.redeem(query.bytes)])

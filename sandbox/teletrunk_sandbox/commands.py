@@ -5,9 +5,10 @@ from __future__ import annotations
 import time
 from typing import TYPE_CHECKING, Any
 
-from teletrunk_sandbox import privacy, srp
+from teletrunk_sandbox import dispatch, privacy, srp
 from teletrunk_sandbox.accounts import digits_of
-from teletrunk_sandbox.faults import Fault
+from teletrunk_sandbox.connection import Connection
+from teletrunk_sandbox.faults import Fault, Twist
 
 if TYPE_CHECKING:
     from teletrunk_sandbox.server import DataCentre
@@ -80,6 +81,17 @@ class Commands:
 
     def error(self, phone: str, method: str, code: int, message: str, times: int = 1) -> None:
         self._dc.faults.add(digits_of(phone), Fault(method, code, message, times))
+
+    def answer(self, phone: str, method: str, answer: str, times: int = 1) -> None:
+        if answer not in dispatch.twists():
+            raise CommandError(f"must be one of {', '.join(dispatch.twists())}")
+        self._dc.faults.add_twist(digits_of(phone), Twist(method, answer, times))
+
+    def clock(self, ahead_s: float, reconnect: bool = True) -> None:
+        self._dc.clock.ahead = ahead_s
+        if reconnect:
+            self._dc.sessions.each_connection(Connection.close)
+            self._dc.sessions.forget_all()  # their message ids were of the old time
 
     def delay(self, phone: str, seconds: float, method: str | None = None) -> None:
         self._dc.faults.delay(digits_of(phone), seconds, method)

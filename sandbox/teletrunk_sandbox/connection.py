@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from typing import TYPE_CHECKING
 
 import structlog
@@ -93,13 +92,13 @@ class Connection:
         except RpcRefusal as refusal:
             raise ProtocolViolation("unknown unencrypted message") from refusal
         if self._handshake is None or isinstance(query, raw.functions.ReqPqMulti):
-            self._handshake = Handshake(self._dc.key)
+            self._handshake = Handshake(self._dc.key, self._dc.clock)
         answer = self._handshake.answer(query).write()
         if self._handshake.auth_key:
             key = self._handshake.auth_key
             self._dc.state.add_authorization(envelope.auth_key_id(key), key)
             self._handshake = None
-        self._last_plain_id = max(int(time.time() * (1 << 32)) & ~3 | 1, self._last_plain_id + 4)
+        self._last_plain_id = max(int(self._dc.clock.now() * (1 << 32)) & ~3 | 1, self._last_plain_id + 4)
         head = bytes(8) + self._last_plain_id.to_bytes(8, "little") + len(answer).to_bytes(4, "little")
         self._write(head + answer)
 

@@ -43,7 +43,7 @@ def resolve_username(request: Request, query: raw.functions.contacts.ResolveUser
 @method(raw.functions.contacts.ResolvePhone)
 def resolve_phone(request: Request, query: raw.functions.contacts.ResolvePhone) -> tl.Answer:
     """contacts.resolvePhone: a number's user, if that user lets himself be found."""
-    user = _found_by_phone(request, query.phone)
+    user = _found_by_phone(request, query.phone) if query.phone.isdecimal() else None  # digits alone, without a +
     if user is None:
         raise bad_request("PHONE_NOT_OCCUPIED")
     return _resolved(request, user)

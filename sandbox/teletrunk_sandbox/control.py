@@ -132,6 +132,14 @@ class SandboxControl:
         """Any error for the next calls of a method."""
         await self._ask("error", phone=phone, method=method, code=code, message=message, times=times)
 
+    async def answer(self, phone: str, method: str, answer: str, times: int = 1) -> None:
+        """Another constructor as the answer to the next calls of a method, by its name in TL (see `twists`)."""
+        await self._ask("answer", phone=phone, method=method, answer=answer, times=times)
+
+    async def clock(self, ahead_s: float, reconnect: bool = True) -> None:
+        """Set the data centre's clock apart from this machine's; clients connect anew, or find out as they are."""
+        await self._ask("clock", ahead_s=ahead_s, reconnect=reconnect)
+
     async def delay(self, phone: str, seconds: float, method: str | None = None) -> None:
         """Answer late (what was asked is done at once); 0 ends it, a huge number never answers."""
         await self._ask("delay", phone=phone, seconds=seconds, method=method)

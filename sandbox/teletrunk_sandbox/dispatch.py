@@ -54,6 +54,7 @@ class _Method:
 
 
 _METHODS: dict[type[Any], _Method] = {}
+_TWISTS: dict[str, Callable[[Request, Any], tl.Answer]] = {}
 
 
 def method(function: type[Any], *, public: bool = False) -> Callable[[H], H]:
@@ -66,6 +67,16 @@ def method(function: type[Any], *, public: bool = False) -> Callable[[H], H]:
     return register
 
 
+def twist(name: str, answer: Callable[[Request, Any], tl.Answer]) -> None:
+    """Make known an answer that a test may have given in place of a method's own."""
+    _TWISTS[name] = answer
+
+
+def twists() -> list[str]:
+    """Their names."""
+    return sorted(_TWISTS)
+
+
 def call(dc: DataCentre, connection: Connection, session: Session, msg_id: int, query: TLObject[Any]) -> None:
     """Carry out an API request and answer it, at once unless a test wants the answer late."""
     session.wants_updates = True
@@ -74,7 +85,7 @@ def call(dc: DataCentre, connection: Connection, session: Session, msg_id: int, 
     dc.faults.record(phone, name)
     try:
         dc.faults.check(phone, name)
-        answer = _answer(Request(dc, connection, session), query)
+        answer = _answer(Request(dc, connection, session), query, dc.faults.twist_of(phone, name))
     except RpcRefusal as refusal:
         log.info("refused", method=name, phone=phone, error=refusal.message)
         answer = raw.types.RpcError(error_code=refusal.code, error_message=refusal.message)
@@ -94,14 +105,15 @@ def refuse(session: Session, msg_id: int, refusal: RpcRefusal, constructor: int)
     session.answer(tl.rpc_result(msg_id, error))
 
 
-def _answer(request: Request, query: TLObject[Any]) -> tl.Answer:
+def _answer(request: Request, query: TLObject[Any], twisted: str | None) -> tl.Answer:
     found = _METHODS.get(type(query))
     if found is None:
         raise bad_request("METHOD_INVALID")
     if not found.public:
         _ = request.user
     try:
-        return found.handler(request, query)
+        handler = _TWISTS[twisted] if twisted else found.handler
+        return handler(request, query)
     except RpcRefusal:
         raise
     except Exception as error:  # a fault of ours costs one request, as it does at Telegram
@@ -130,8 +142,8 @@ def _unwrap(session: Session, query: TLObject[Any]) -> TLObject[Any]:
 
 
 def _phone_of(dc: DataCentre, session: Session, query: TLObject[Any]) -> str | None:
-    """The account that a request is for; during sign-in only its phone number tells."""
-    user_id = session.authorization.user_id
+    """The account that a request is for; during sign-in its phone number tells, or the password that is due."""
+    user_id = session.authorization.user_id or dc.sign_ins.awaited(session.authorization.key_id)
     if user_id is not None:
         return dc.state.users[user_id].phone
     number = getattr(query, "phone_number", None)

@@ -26,6 +26,15 @@ class Fault:
         return self.times > 0 and matches(self.method, method)
 
 
+@dataclass(slots=True)
+class Twist:
+    """Another answer than the method's own for its next calls."""
+
+    method: str
+    answer: str
+    times: int
+
+
 def matches(wanted: str | None, method: str) -> bool:
     """Method names are compared without regard to case; None stands for every method."""
     return wanted is None or wanted.lower() == method.lower()
@@ -38,6 +47,7 @@ class Faults:
         self.peer_flood: set[str] = set()
         self._faults: dict[str, list[Fault]] = defaultdict(list)
         self._delays: dict[str, list[tuple[str | None, float]]] = defaultdict(list)
+        self._twists: dict[str, list[Twist]] = defaultdict(list)
         self._cut_until: dict[bytes, float] = {}
         self._traces: dict[str, deque[tuple[str, float]]] = {}
 
@@ -49,6 +59,18 @@ class Faults:
         """Answer an account late from now on; 0 seconds ends it."""
         others = [(wanted, after) for wanted, after in self._delays[phone] if wanted != method]
         self._delays[phone] = [(method, seconds), *others] if seconds > 0 else others
+
+    def add_twist(self, phone: str, twist: Twist) -> None:
+        """Answer an account otherwise."""
+        self._twists[phone].append(twist)
+
+    def twist_of(self, phone: str | None, method: str) -> str | None:
+        """The answer that a call gets in place of its own, if any."""
+        for twist in self._twists[phone] if phone else []:
+            if twist.times > 0 and matches(twist.method, method):
+                twist.times -= 1
+                return twist.answer
+        return None
 
     def check(self, phone: str | None, method: str) -> None:
         """Raise what stands between an account and a method."""

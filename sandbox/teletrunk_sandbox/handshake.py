@@ -6,7 +6,6 @@ import hashlib
 import hmac
 import os
 import random
-import time
 from io import BytesIO
 from typing import Any
 
@@ -15,6 +14,7 @@ from pyrogram.crypto import aes
 from pyrogram.crypto.prime import CURRENT_DH_PRIME
 from pyrogram.raw.core import TLObject
 
+from teletrunk_sandbox.clock import Clock
 from teletrunk_sandbox.errors import ProtocolViolation
 from teletrunk_sandbox.keys import PrivateKey
 
@@ -25,8 +25,9 @@ _MARGIN = 1 << (2048 - 64)
 class Handshake:
     """One client's exchange: req_pq_multi, req_DH_params, set_client_DH_params, in this order."""
 
-    def __init__(self, key: PrivateKey) -> None:
+    def __init__(self, key: PrivateKey, clock: Clock) -> None:
         self._key = key
+        self._clock = clock
         self._nonce = 0
         self._server_nonce = int.from_bytes(os.urandom(16), "little", signed=True)
         self._p, self._q = _two_primes()
@@ -69,7 +70,7 @@ class Handshake:
             g=GENERATOR,
             dh_prime=CURRENT_DH_PRIME.to_bytes(256, "big"),
             g_a=pow(GENERATOR, self._secret, CURRENT_DH_PRIME).to_bytes(256, "big"),
-            server_time=int(time.time()),
+            server_time=int(self._clock.now()),
         ).write()
         plain = hashlib.sha1(data).digest() + data
         plain += os.urandom(-len(plain) % 16)

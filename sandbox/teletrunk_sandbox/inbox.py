@@ -5,7 +5,6 @@ https://core.telegram.org/mtproto/service_messages and .../service_messages_abou
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterator
 from typing import TYPE_CHECKING, Any
 
@@ -38,7 +37,7 @@ class Inbox:
 
     def receive(self, message: Message) -> None:
         """Check the message's salt and ids, then carry out it or what it contains."""
-        complaint = _complaint(message.msg_id)
+        complaint = _complaint(message.msg_id, self._dc.clock.now())
         if complaint:
             self._complain(message, complaint)
         elif not self._dc.sessions.accepts_salt(self._session.authorization.key_id, message.salt):
@@ -88,7 +87,7 @@ class Inbox:
 
     def _take_container(self, container: Message, body: bytes) -> None:
         for message in _contents(container, body):
-            complaint = _complaint(message.msg_id)
+            complaint = _complaint(message.msg_id, self._dc.clock.now())
             if complaint or tl.constructor(message.body) == MsgContainer.ID:
                 self._complain(message, complaint or BAD_CONTAINER)
             else:
@@ -105,7 +104,7 @@ class Inbox:
                 session.notify(raw.types.Pong(msg_id=msg_id, ping_id=query.ping_id).write())
             case raw.functions.GetFutureSalts():
                 salts = self._dc.sessions.future_salts(session.authorization.key_id, query.num)
-                session.notify(FutureSalts(msg_id, int(time.time()), salts).write())
+                session.notify(FutureSalts(msg_id, int(self._dc.clock.now()), salts).write())
             case raw.types.MsgsStateReq():
                 info = "".join(chr(session.state_of(asked)) for asked in query.msg_ids)
                 session.notify(raw.types.MsgsStateInfo(req_msg_id=msg_id, info=info).write())
@@ -127,9 +126,9 @@ class Inbox:
         return raw.types.DestroySessionNone(session_id=session_id)
 
 
-def _complaint(msg_id: int) -> int:
+def _complaint(msg_id: int, now: float) -> int:
     """The error code of bad_msg_notification that a msg_id deserves, or 0."""
-    age = time.time() - (msg_id >> 32)
+    age = now - (msg_id >> 32)
     if msg_id % 4:
         return NOT_A_CLIENTS
     if age > _PAST_SECONDS:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
+from typing import Any
 
 from pyrogram import raw
+from pyrogram.raw.core import TLObject
 
 from teletrunk_sandbox import tl
 from teletrunk_sandbox.dispatch import Request, method
@@ -27,6 +29,7 @@ class Letter:
     date: int
     pts: int
     edit_date: int | None = None
+    reply_to: int | None = None
     twin: Letter | None = None
 
     def as_message(self) -> raw.types.Message:
@@ -39,6 +42,7 @@ class Letter:
             date=self.date,
             message=self.text,
             edit_date=self.edit_date,
+            reply_to=raw.types.MessageReplyHeader(reply_to_msg_id=self.reply_to) if self.reply_to else None,
         )
 
 
@@ -52,10 +56,11 @@ class Box:
     random_ids: set[int] = field(default_factory=set)
     last_id: int = 0
 
-    def put(self, peer_id: int, out: bool, text: str) -> Letter:
-        """A new message."""
+    def put(self, peer_id: int, out: bool, text: str, original: Letter | None = None) -> Letter:
+        """A new message, or one that replies to another of the box."""
         self.last_id += 1
         letter = Letter(self.last_id, peer_id, out, text, int(time.time()), self.advance())
+        letter.reply_to = original.id if original else None
         self.letters[letter.id] = letter
         return letter
 
@@ -106,9 +111,11 @@ def send_message(request: Request, query: raw.functions.messages.SendMessage) ->
     if query.random_id in box.random_ids:
         raise bad_request("RANDOM_ID_DUPLICATE")
     box.random_ids.add(query.random_id)
-    letter = box.put(peer.id, True, query.message)
+    original = box.letters.get(getattr(query.reply_to, "reply_to_msg_id", 0))
+    letter = box.put(peer.id, True, query.message, original)
     if peer is not request.user:
-        twin = request.dc.messages.box(peer.id).put(request.user.id, False, query.message)
+        theirs = original.twin if original else None
+        twin = request.dc.messages.box(peer.id).put(request.user.id, False, query.message, theirs)
         letter.twin, twin.twin = twin, letter
         _tell(request, peer, twin)
     answer = _tell(request, request.user, letter)
@@ -153,6 +160,25 @@ def _delete(request: Request, owner: User, letter: Letter) -> None:
     if box.letters.pop(letter.id, None):
         update = raw.types.UpdateDeleteMessages(messages=[letter.id], pts=box.advance(), pts_count=1)
         request.dc.updates.push(owner, [update], (), but=request.session)
+
+
+@method(raw.functions.messages.GetMessages)
+def get_messages(request: Request, query: raw.functions.messages.GetMessages) -> tl.Answer:
+    """messages.getMessages: single messages of the own box; a reply names the message whose original is meant."""
+    letters = request.dc.messages.box(request.user.id).letters
+    found = [_meant(letters, asked) for asked in tl.boxed(query.id)]
+    return tl.make(
+        raw.types.messages.Messages,
+        messages=[letter.as_message() for letter in found if letter],
+        users=request.dc.users_for(request.user, {request.user.id, *(letter.peer_id for letter in found if letter)}),
+    )
+
+
+def _meant(letters: dict[int, Letter], asked: TLObject[Any]) -> Letter | None:
+    letter = letters.get(getattr(asked, "id", 0))
+    if letter and isinstance(asked, raw.types.InputMessageReplyTo):
+        return letters.get(letter.reply_to or 0)
+    return letter
 
 
 @method(raw.functions.messages.GetHistory)

@@ -14,10 +14,11 @@ from pathlib import Path
 import structlog
 from pyrogram import raw
 
-from teletrunk_sandbox import authorizations, config, contacts, keys, phone
+from teletrunk_sandbox import authorizations, config, contacts, keys, phone, twists
 from teletrunk_sandbox.accounts import Accounts
 from teletrunk_sandbox.auth import SignIns
 from teletrunk_sandbox.calls import Calls
+from teletrunk_sandbox.clock import Clock
 from teletrunk_sandbox.commands import Commands
 from teletrunk_sandbox.connection import Connection
 from teletrunk_sandbox.control import ControlServer
@@ -30,7 +31,7 @@ from teletrunk_sandbox.updates import Updates
 
 log = structlog.get_logger(__name__)
 
-API = (authorizations, config, contacts, phone)  # imported for the methods that they register
+API = (authorizations, config, contacts, phone, twists)  # imported for the methods that they register
 
 
 @dataclass(frozen=True, slots=True)
@@ -53,7 +54,8 @@ class DataCentre:
         self.state = State(settings.directory)
         self.key = keys.load_or_create(settings.directory)
         self.accounts = Accounts(self.state)
-        self.sessions = Sessions(self.state)
+        self.clock = Clock()
+        self.sessions = Sessions(self.state, self.clock)
         self.faults = Faults()
         self.sign_ins = SignIns()
         self.messages = Messages()

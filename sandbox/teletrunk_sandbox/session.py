@@ -28,6 +28,7 @@ class Session:
     authorization: Authorization
     id: bytes
     salt: Callable[[], int]
+    clock: Callable[[], float]
     transmit: Transmit | None = None
     announced: bool = False
     wants_updates: bool = True
@@ -96,7 +97,7 @@ class Session:
 
     def _message(self, body: bytes, kind: int, seq_no: int) -> Message:
         # The two lowest bits tell an answer (1) from a message of the server's own (3).
-        now = int(time.time() * (1 << 32)) & ~3
+        now = int(self.clock() * (1 << 32)) & ~3
         self._last_msg_id = max(now, (self._last_msg_id & ~3) + 4) | kind
         return Message(self.salt(), self.id, self._last_msg_id, seq_no, body)
 

@@ -10,6 +10,7 @@ from functools import partial
 
 from pyrogram.raw.core import FutureSalt
 
+from teletrunk_sandbox.clock import Clock
 from teletrunk_sandbox.connection import Connection
 from teletrunk_sandbox.session import Session
 from teletrunk_sandbox.state import Authorization, State
@@ -25,8 +26,9 @@ class Sessions:
     overlap is only counted, so that a test can prove that there was none.
     """
 
-    def __init__(self, state: State) -> None:
+    def __init__(self, state: State, clock: Clock) -> None:
         self._state = state
+        self._clock = clock
         self._sessions: dict[tuple[bytes, bytes], Session] = {}
         self._live: dict[Connection, Session] = {}
         self.duplicates = 0
@@ -37,7 +39,7 @@ class Sessions:
         session = self._sessions.get(key)
         if session is None:
             self._forget_idle(authorization)
-            session = Session(authorization, session_id, partial(self.salt, authorization.key_id))
+            session = Session(authorization, session_id, partial(self.salt, authorization.key_id), self._clock.now)
             self._sessions[key] = session
         if self._live.get(connection) is not session:
             self._live[connection] = session
@@ -50,6 +52,10 @@ class Sessions:
         session = self._live.pop(connection, None)
         if session:
             session.detach(connection.transmit)
+
+    def forget_all(self) -> None:
+        """Forget every session; connections that are open are to be closed."""
+        self._sessions.clear()
 
     def destroy(self, authorization: Authorization, session_id: bytes) -> bool:
         """Forget one session."""

@@ -111,7 +111,7 @@ class Subscribers:
         if to.startswith("@"):
             found = await client.invoke(raw.functions.contacts.ResolveUsername(username=to[1:]))
         else:
-            found = await client.invoke(raw.functions.contacts.ResolvePhone(phone=to))
+            found = await client.invoke(raw.functions.contacts.ResolvePhone(phone=to.lstrip("+")))
         callee = found.users[0]
         call = self._new(phone, play)
         call.outgoing = True

@@ -103,3 +103,27 @@ async def test_a_phone_number_that_is_none_and_a_login_that_is_unknown(world: Wo
     _, errors = await process.communicate()
     assert process.returncode == 1
     assert errors.decode() == "teletrunk: there is no trunk nobody: teletrunk trunk list shows them\n"
+
+
+async def add(world: World, phone: str, answer: str) -> tuple[int | None, str, str]:
+    """The whole command, with nothing to read, against a Telegram that answers auth.sendCode so."""
+    await world.control.add_user(phone, "Ann")
+    await world.control.answer(phone, "auth.sendCode", answer)
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "teletrunk.cli.main", "account", "add", phone, env=world.stack.environment,
+        stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    out, errors = await asyncio.wait_for(process.communicate(), PATIENCE_S)
+    return process.returncode, out.decode(), errors.decode()
+
+
+async def test_telegram_wants_no_code(world: World) -> None:
+    code, out, errors = await add(world, "+79990000106", "sentCodeSuccess")
+    assert (code, errors) == (0, "")
+    assert "Signed in: Ann" in out
+
+
+async def test_telegram_wants_a_payment(world: World) -> None:
+    code, out, errors = await add(world, "+79990000107", "sentCodePaymentRequired")
+    assert (code, out, errors.count("\n")) == (1, "", 1)
+    assert errors.startswith("teletrunk: Telegram wants a payment")

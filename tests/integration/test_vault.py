@@ -47,6 +47,17 @@ async def test_sessions_are_sealed_and_come_back(vault: Vault, url: str) -> None
     assert await vault.session_ids() == {}
 
 
+async def test_a_fresh_session_takes_the_place_of_its_users_others(vault: Vault) -> None:
+    await vault.put_session("s1", 7, "old")
+    await vault.put_session("s2", 8, "somebody else's")
+    await vault.put_peers("s1", [KnownPeer(1, 11)])
+    for _ in range(2):  # whoever got no answer says it again
+        await vault.put_session("s3", 7, "new")
+        assert await vault.session_ids() == {"s2": 8, "s3": 7}
+    assert await vault.get_session("s3") == "new"
+    assert await vault.find_peer("s1", 1) is None
+
+
 async def test_a_lease_has_one_owner_and_every_new_one_a_higher_fence(vault: Vault) -> None:
     assert await vault.take_lease("s1", "one", 30) == 1
     assert await vault.take_lease("s1", "two", 30) is None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from io import BytesIO
 
 import pytest
@@ -188,3 +189,29 @@ async def test_command_that_is_wrong(control: SandboxControl) -> None:
         await control.cut("79000000000", 1)
     with pytest.raises(CommandError, match="reason"):
         await control.revoke("79000000000", "BECAUSE")
+
+
+async def test_an_answer_of_another_constructor(person: PersonFactory, control: SandboxControl) -> None:
+    anna, bob = await person("Anna"), await person("Bob")
+    await control.answer(anna.phone, "contacts.resolvePhone", "updates")
+    query = functions.contacts.ResolvePhone(phone=bob.phone)
+    assert isinstance(await anna.ask(query), types.Updates)
+    assert isinstance(await anna.ask(query), types.contacts.ResolvedPeer)
+    with pytest.raises(CommandError, match="must be one of"):
+        await control.answer(anna.phone, "contacts.resolvePhone", "nothing")
+
+
+async def test_a_clock_of_its_own(dc: Dc, control: SandboxControl) -> None:
+    await control.clock(-45)
+    try:
+        client = new_client(dc)
+        await client.connect()
+        assert isinstance(await client.invoke(functions.help.GetNearestDc()), types.BadMsgNotification)
+        assert client.server_time == pytest.approx(time.time() - 45, abs=2)
+        await client.disconnect()
+    finally:
+        await control.clock(0)
+    client = new_client(dc)
+    await client.connect()
+    assert isinstance(await client.invoke(functions.help.GetNearestDc()), types.NearestDc)
+    await client.disconnect()

@@ -33,6 +33,8 @@ async def test_nobody_there(person: PersonFactory) -> None:
         await anna.ask(functions.contacts.ResolveUsername(username="1"))
     with pytest.raises(errors.PhoneNotOccupied):
         await anna.ask(functions.contacts.ResolvePhone(phone="15550000000"))
+    with pytest.raises(errors.PhoneNotOccupied):  # digits alone
+        await anna.ask(functions.contacts.ResolvePhone(phone=f"+{anna.phone}"))
 
 
 async def test_hidden_number_is_not_found(person: PersonFactory, control: SandboxControl) -> None:
@@ -87,6 +89,22 @@ async def test_messages_reach_both_sides(person: PersonFactory) -> None:
 
     await anna.client.delete_messages(bob.user_id, sent.id)
     assert (await bob.update(types.UpdateDeleteMessages)).messages == [got.id]
+
+
+async def test_a_reply_leads_to_its_original(person: PersonFactory) -> None:
+    anna, bob = await person("Anna"), await person("Bob")
+    user = await anna.input_of(bob)
+    peer = types.InputPeerUser(user_id=user.user_id, access_hash=user.access_hash)
+    sent = await anna.ask(functions.messages.SendMessage(peer=peer, message="first", random_id=1))
+    first = next(update.id for update in sent.updates if isinstance(update, types.UpdateMessageID))
+    await bob.update(types.UpdateNewMessage)
+    reply = types.InputReplyToMessage(reply_to_msg_id=first)
+    await anna.ask(functions.messages.SendMessage(peer=peer, message="second", random_id=2, reply_to=reply))
+    second = (await bob.update(types.UpdateNewMessage)).message
+    asked = [types.InputMessageReplyTo(id=second.id), types.InputMessageID(id=second.id)]
+    found = await bob.ask(functions.messages.GetMessages(id=asked))
+    assert [message.message for message in found.messages] == ["first", "second"]
+    assert second.reply_to.reply_to_msg_id == found.messages[0].id
 
 
 async def test_long_history_is_packed(person: PersonFactory) -> None:

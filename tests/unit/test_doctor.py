@@ -40,6 +40,24 @@ def state(value: int) -> Callable[[Seen], None]:
     return spoil
 
 
+CLOCK = "this machine's clock is 45 s ahead of Telegram's"
+
+
+def clock(value: int) -> Callable[[Seen], None]:
+    def spoil(seen: Seen) -> None:
+        seen.accounts[0].state, seen.accounts[0].reason = value, CLOCK  # type: ignore[assignment]
+
+    return spoil
+
+
+@pytest.mark.parametrize("value", [manager_pb2.SESSION_STATE_ACTIVE, manager_pb2.SESSION_STATE_CONNECTING])
+def test_a_wrong_clock_is_named(value: int) -> None:
+    seen = healthy()
+    clock(value)(seen)
+    (found,) = findings(seen, NOW)
+    assert CLOCK in found.text
+
+
 def away(kind: str) -> Callable[[Seen], None]:
     def spoil(seen: Seen) -> None:
         next(service for service in seen.services if service.kind == kind).attached = False

@@ -112,7 +112,7 @@ _ROWS = (
         UNAVAILABLE,
         "The account is known, but its connection to Telegram is down or no longer signed in.",
         "Wait half a minute: it connects by itself. If teletrunk account list shows it signed out, sign in again.",
-        38, 30, detail="Telegram's name of the reason"),
+        38, 30, detail="Telegram's name of the reason, or how far the clock is wrong"),
     Row("storage-unreachable", 503, "Session storage is unreachable", "sip-to-telegram", "operator", UNAVAILABLE,
         "The Worker has no link to the Session Storage that holds the account's session.",
         "See that the Session Storage runs and that the Worker reaches its address.", 38, 60),

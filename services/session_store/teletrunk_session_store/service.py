@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 import grpc
-import structlog
 from pyrogram import raw
 from teletrunk import rpc
 from teletrunk.errors import Refusal
@@ -18,14 +17,15 @@ from teletrunk.tracing import start_call_span
 from teletrunk.v1 import call_pb2, session_store_pb2_grpc
 from teletrunk.v1 import session_store_pb2 as pb
 
+from teletrunk_session_store.errands import Errands
 from teletrunk_session_store.grants import Grants
 from teletrunk_session_store.sessions import Sessions, send_message
 from teletrunk_session_store.telegram import peers
 from teletrunk_session_store.telegram.phone_call import PhoneCall, peer_message
 from teletrunk_session_store.telegram.sign_in import SignInError, SignIns, Success
-from teletrunk_session_store.vault.store import Vault
+from teletrunk_session_store.vault.store import FAILURES, Vault
 
-log = structlog.get_logger()
+_LOST = pb.DiscardCall(reason=pb.DISCARD_REASON_DISCONNECT)
 
 
 class SessionStoreService(session_store_pb2_grpc.SessionStoreServiceServicer):
@@ -37,7 +37,8 @@ class SessionStoreService(session_store_pb2_grpc.SessionStoreServiceServicer):
         self._sign_ins = sign_ins
         self._vault = vault
         self._versions = library_versions
-        self._releases: set[asyncio.Task[None]] = set()
+        self._calls = Errands()
+        self._pumps = Errands()
 
     async def Watch(self, request: pb.WatchRequest, context: Any) -> AsyncIterator[pb.WatchResponse]:
         try:
@@ -55,7 +56,7 @@ class SessionStoreService(session_store_pb2_grpc.SessionStoreServiceServicer):
         if first is None:
             return
         begin = first.start if first.WhichOneof("kind") == "start" else first.take
-        tasks: list[asyncio.Task[Any]] = []
+        pump: asyncio.Task[Any] | None = None
         call: PhoneCall | None = None
         TELEGRAM_CALLS.inc()
         span = start_call_span("signalling", begin.call_id)
@@ -65,36 +66,31 @@ class SessionStoreService(session_store_pb2_grpc.SessionStoreServiceServicer):
             yield pb.CallResponse(
                 step=call_pb2.CallStep(at=time.time(), source="worker", target="storage", text="taken")
             )
-            call = PhoneCall(self._sessions.active(begin.session_id), self._vault, self._versions, begin.call_id)
-            if isinstance(begin, pb.StartCall):
-                await call.start(begin.called)
-            else:
-                await call.take(begin.phone_call_id)
-            loop = asyncio.get_running_loop()
-            tasks = [loop.create_task(_pump(requests, call)), loop.create_task(call.run())]
+            starts = isinstance(begin, pb.StartCall)
+            # A call that waits can be taken before the session's link is up again: it came with the link.
+            session = self._sessions.active(begin.session_id) if starts else self._sessions.find(begin.session_id)
+            call = PhoneCall(session, self._vault, self._versions, begin.call_id)
+            self._calls.run(call.run(begin))  # it outlives the stream until Telegram knows that it is over
+            pump = self._pumps.run(_pump(requests, call))
             while (response := await call.outbox.get()) is not None:
+                if isinstance(response, Refusal):
+                    raise response
                 yield response
         except Refusal as refusal:
-            log.info("call refused", call_id=begin.call_id, row=refusal.row.id, detail=refusal.detail)
+            if pump is not None:
+                pump.cancel()  # before: it must not read a stream that is aborted
             await rpc.abort(context, refusal)
         finally:
             span.end()
             TELEGRAM_CALLS.dec()
-            for task in tasks:
-                task.cancel()
+            if pump is not None:
+                pump.cancel()
             if call is not None:
-                self._release(call)
-
-    def _release(self, call: PhoneCall) -> None:
-        """In a task of its own: the stream's may be cancelled already."""
-        task = asyncio.get_running_loop().create_task(call.release())
-        self._releases.add(task)
-        task.add_done_callback(self._releases.discard)
+                call.hang_up(_LOST)
 
     async def settle(self) -> None:
         """Waits until calls that ended are discarded at Telegram too."""
-        if self._releases:
-            await asyncio.wait(self._releases, timeout=3)
+        await self._calls.settle(3)
 
     @rpc.refusing
     async def Resolve(self, request: pb.ResolveRequest, context: Any) -> pb.ResolveResponse:
@@ -132,7 +128,10 @@ class SessionStoreService(session_store_pb2_grpc.SessionStoreServiceServicer):
     @rpc.refusing
     async def GetCallAudience(self, request: pb.GetCallAudienceRequest, context: Any) -> pb.GetCallAudienceResponse:
         session = self._sessions.active(request.session_id)
-        rules = await session.invoke(raw.functions.account.GetPrivacy(key=raw.types.InputPrivacyKeyPhoneCall()))
+        rules = await session.invoke(
+            raw.functions.account.GetPrivacy(key=raw.types.InputPrivacyKeyPhoneCall()),
+            expect=raw.types.account.PrivacyRules,
+        )
         kinds = {type(rule) for rule in rules.rules}
         audience = next((name for kind, name in _AUDIENCES.items() if kind in kinds), call_pb2.CALL_AUDIENCE_NOBODY)
         return pb.GetCallAudienceResponse(audience=audience)
@@ -151,30 +150,27 @@ class SessionStoreService(session_store_pb2_grpc.SessionStoreServiceServicer):
             result = await self._sign_ins.code(request.sign_in_id, request.code)
             if isinstance(result, str):
                 return pb.SubmitCodeResponse(password_needed=pb.PasswordNeeded(hint=result))
-            return pb.SubmitCodeResponse(signed_in=await self._signed_in(result))
+            return pb.SubmitCodeResponse(signed_in=await self._signed_in(request.sign_in_id, result))
         return await failure.abort(context)
 
     async def SubmitPassword(self, request: pb.SubmitPasswordRequest, context: Any) -> pb.SubmitPasswordResponse:
         with _explaining() as failure:
             success = await self._sign_ins.password(request.sign_in_id, request.password)
-            return pb.SubmitPasswordResponse(signed_in=await self._signed_in(success))
+            return pb.SubmitPasswordResponse(signed_in=await self._signed_in(request.sign_in_id, success))
         return await failure.abort(context)
 
     async def RemoveSession(self, request: pb.RemoveSessionRequest, context: Any) -> pb.RemoveSessionResponse:
         await self._sessions.remove(request.session_id)
         return pb.RemoveSessionResponse()
 
-    async def _signed_in(self, success: Success) -> pb.SignedIn:
-        session_id = await self._sessions.add(success)
-        user = success.user
-        peer = call_pb2.Peer(
-            user_id=user.id,
-            first_name=user.first_name or "",
-            last_name=user.last_name or "",
-            username=user.username or "",
-            phone=user.phone_number or "",
-        )
-        return pb.SignedIn(session_id=session_id, user=peer)
+    async def _signed_in(self, sign_in_id: str, success: Success) -> pb.SignedIn:
+        """The sign-in is kept until its session is: what Telegram has granted is not lost to a vault that fails."""
+        try:
+            await self._sessions.add(success)
+        except FAILURES:
+            raise SignInError("the vault does not answer: submit the same again for this sign-in, it is kept") from None
+        self._sign_ins.finished(sign_in_id)
+        return pb.SignedIn(session_id=success.session_id, user=peer_message(success.user))
 
 
 _AUDIENCES = {
@@ -202,7 +198,9 @@ def _explaining() -> Any:
 
 
 async def _pump(requests: AsyncIterator[pb.CallRequest], call: PhoneCall) -> None:
-    """The Worker's wishes into the call's inbox."""
-    async for request in requests:
-        await call.inbox.put(getattr(request, request.WhichOneof("kind") or "discard"))
-    await call.inbox.put(pb.DiscardCall(reason=pb.DISCARD_REASON_DISCONNECT))
+    """What the Worker wants. When it wants no more, the call is over."""
+    try:
+        async for request in requests:
+            await call.ask(request)
+    finally:
+        call.hang_up(_LOST)

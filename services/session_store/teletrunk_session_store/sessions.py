@@ -15,6 +15,7 @@ from teletrunk.metrics import SESSIONS
 from teletrunk.v1 import manager_pb2
 from teletrunk.v1 import session_store_pb2 as pb
 
+from teletrunk_session_store.errands import Errands
 from teletrunk_session_store.telegram.clients import Clients
 from teletrunk_session_store.telegram.phone_call import peer_message
 from teletrunk_session_store.telegram.session import Incoming, Session, SessionState
@@ -44,7 +45,7 @@ class Sessions:
         self._keepers: dict[str, asyncio.Task[None]] = {}
         self._watchers: dict[Watcher, set[str]] = {}
         self._removing: set[str] = set()
-        self._errands: set[asyncio.Task[None]] = set()
+        self._errands = Errands()
         self.changed = asyncio.Event()
         self.blind = False  # the vault does not answer
 
@@ -66,44 +67,62 @@ class Sessions:
             for session_id, user_id in found.items():
                 if session_id not in self._sessions and session_id not in self._removing:
                     self._keep(session_id, user_id)
-            for session_id in set(self._sessions) - set(found):
+            for session_id in set(self._sessions) - set(found) - self._removing:
                 await self._let_go(session_id)
 
     async def stop(self) -> None:
-        tasks = [*self._keepers.values(), *self._errands]
-        for task in tasks:
+        await asyncio.gather(*(session.settle() for session in self._sessions.values()))
+        for task in self._keepers.values():
             task.cancel()
-        await asyncio.gather(*tasks, return_exceptions=True)
+        await asyncio.gather(*self._keepers.values(), self._errands.settle(0), return_exceptions=True)
 
-    def active(self, session_id: str) -> Session:
-        """The session, ready for requests. Raises `Refusal`."""
+    def find(self, session_id: str) -> Session:
+        """The session, in whatever state. Raises `Refusal`."""
         session = self._sessions.get(session_id)
         if session is None:
             raise Refusal("no-active-session")
+        return session
+
+    def active(self, session_id: str) -> Session:
+        """The session, ready for requests. Raises `Refusal`."""
+        session = self.find(session_id)
         if session.state is not SessionState.ACTIVE:
             raise Refusal("session-disconnected", session.reason)
         return session
 
-    async def add(self, success: Success) -> str:
-        """Keeps a fresh sign-in; an older session of the same user is signed out and replaced."""
-        for old in [s.session_id for s in self._sessions.values() if s.user_id == success.user.id]:
-            await self.remove(old)
-        session_id = secrets.token_hex(8)
-        await self._vault.put_session(session_id, success.user.id, success.session)
+    async def add(self, success: Success) -> None:
+        """Keeps a fresh sign-in, and then signs older sessions of the same user out. It can be repeated.
+
+        Raises what the vault raises; nothing has changed then.
+        """
+        user_id, session_id = success.user.user_id, success.session_id
+        old = {s.session_id for s in self._sessions.values() if s.user_id == user_id} - {session_id}
+        self._removing |= old
+        try:
+            await self._vault.put_session(session_id, user_id, success.session)
+            for each in old:
+                await self._sign_out(each)
+        finally:
+            self._removing -= old
         if session_id not in self._sessions:  # `follow` may have seen it first
-            self._keep(session_id, success.user.id)
-        return session_id
+            self._keep(session_id, user_id)
 
     async def remove(self, session_id: str) -> None:
         self._removing.add(session_id)
         try:
-            if session := self._sessions.get(session_id):
-                with contextlib.suppress(Refusal):
-                    await session.invoke(raw.functions.auth.LogOut())
-            await self._let_go(session_id)
+            await self._sign_out(session_id)
             await self._vault.remove_session(session_id)
         finally:
             self._removing.discard(session_id)
+
+    async def _sign_out(self, session_id: str) -> None:
+        """At Telegram if it can be reached; here in any case."""
+        if session := self._sessions.get(session_id):
+            try:
+                await session.invoke(raw.functions.auth.LogOut())
+            except Refusal as refusal:
+                log.warning("not signed out at Telegram", session=session_id, why=refusal.phrase)
+        await self._let_go(session_id)
 
     async def _let_go(self, session_id: str) -> None:
         self._sessions.pop(session_id, None)
@@ -162,9 +181,7 @@ class Sessions:
 
     def _on_incoming(self, session: Session, incoming: Incoming) -> None:
         patience = _TAKE_S if self._publish(session, _incoming(session, incoming)) else 0.0
-        task = asyncio.get_running_loop().create_task(self._turn_away(session, incoming, patience))
-        self._errands.add(task)
-        task.add_done_callback(self._errands.discard)
+        self._errands.run(self._turn_away(session, incoming, patience))
 
     async def _turn_away(self, session: Session, incoming: Incoming, patience: float) -> None:
         """No Worker watches the session, or none takes the call: the caller is told why nobody answers."""
@@ -175,12 +192,8 @@ class Sessions:
         log.warning("call turned away", session=session.session_id, row=refusal.row.id)
         peer = raw.types.InputPhoneCall(id=incoming.call.id, access_hash=incoming.call.access_hash)
         session.incoming.pop(incoming.call.id, None)
+        await session.discard(peer, raw.types.PhoneCallDiscardReasonBusy())
         with contextlib.suppress(Refusal):
-            await session.invoke(
-                raw.functions.phone.DiscardCall(
-                    peer=peer, duration=0, reason=raw.types.PhoneCallDiscardReasonBusy(), connection_id=0
-                )
-            )
             await send_message(session, incoming.caller.user_id, incoming.caller.access_hash, chat_text(refusal))
 
 

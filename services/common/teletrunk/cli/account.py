@@ -13,6 +13,7 @@ from teletrunk.v1 import admin_pb2 as pb
 from teletrunk.v1 import manager_pb2
 
 app = typer.Typer(no_args_is_help=True)
+_NO_CODE = "none"  # Telegram has signed the number in at once
 
 
 def _answer(prompt: str, given: str | None, *, hidden: bool = False) -> str:
@@ -51,9 +52,10 @@ def add(
 ) -> None:
     """Signs a Telegram account in: asks for the code, and for the two-step password if there is one."""
     started = ask(lambda admin: admin.StartAddAccount(pb.StartAddAccountRequest(phone=phone), timeout=DEADLINE_S))
-    if not as_json:
+    wanted = started.code_sent_by != _NO_CODE
+    if not as_json and wanted:
         typer.echo(f"Telegram has sent a code to {phone} ({started.code_sent_by}).", err=True)
-    account = _submit_code(started.sign_in_id, _answer("Code", code), password)
+    account = _submit_code(started.sign_in_id, _answer("Code", code) if wanted else "", password)
     text = f"Signed in: {_named(account)}. Next: teletrunk trunk add {account.phone or account.account_id}"
     show(account, as_json, lambda: say(text))
 

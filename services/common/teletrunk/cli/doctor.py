@@ -101,7 +101,10 @@ def _account(seen: Seen, account: pb.Account) -> Iterator[Finding]:
     if account.state == manager_pb2.SESSION_STATE_UNAUTHORIZED:
         yield Finding("account-inactive", name, f"Telegram has ended its sign-in: {account.reason}")
     elif account.state == manager_pb2.SESSION_STATE_CONNECTING:
-        yield Finding("session-disconnected", name, "its session has no connection to Telegram now")
+        why = f": {account.reason}" if account.reason else ""
+        yield Finding("session-disconnected", name, f"its session has no connection to Telegram now{why}")
+    elif account.state == manager_pb2.SESSION_STATE_ACTIVE and account.reason:
+        yield Finding("", name, f"{account.reason}: set the clock of its Session Storage's machine right (NTP)")
     elif account.state == manager_pb2.SESSION_STATE_UNSPECIFIED:
         away = home is None or not home.attached
         text = "its Session Storage is not attached" if away else "its Session Storage does not have its session"

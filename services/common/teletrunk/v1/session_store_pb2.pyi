@@ -649,7 +649,7 @@ class StartSignInResponse(_message.Message):
     CODE_SENT_BY_FIELD_NUMBER: _builtins.int
     sign_in_id: _builtins.str
     code_sent_by: _builtins.str
-    """How Telegram sends the code: app, sms, call..."""
+    """How Telegram sends the code: app, sms, call... With "none" it wants none: submit an empty one."""
     def __init__(
         self,
         *,

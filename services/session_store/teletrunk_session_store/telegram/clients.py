@@ -6,7 +6,6 @@ import hashlib
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-import pyrogram
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from pyrogram.connection import Connection
@@ -16,6 +15,7 @@ from teletrunk import __version__
 from teletrunk.config import ConfigurationError
 
 from teletrunk_session_store.config import StorageSettings
+from teletrunk_session_store.telegram.kurigram import BadMessage, TelegramClient
 
 Guard = Callable[[], Awaitable[bool]]
 
@@ -26,16 +26,24 @@ class Clients:
     def __init__(self, settings: StorageSettings) -> None:
         self._settings = settings
         self._connection: type[Connection] = Connection
+        self._clock_ahead = 0.0
         if settings.telegram_server and settings.telegram_rsa_key_file:
             self._connection = _connection_to(settings.telegram_server)
             _trust_only(settings.telegram_rsa_key_file)
 
-    def make(self, name: str, session: str | None = None, may_connect: Guard | None = None) -> pyrogram.Client:
+    def learn(self, error: BadMessage) -> None:
+        """Telegram refused a client's messages for their time: the next clients go by Telegram's clock.
+
+        That client itself is of no more use: its message ids only ever rise.
+        """
+        self._clock_ahead = error.ahead
+
+    def make(self, name: str, session: str | None = None, may_connect: Guard | None = None) -> TelegramClient:
         """A client that is not connected yet. Nothing of it touches the disk.
 
         `may_connect` is asked before each connection, also those that the client makes by itself after a loss.
         """
-        return pyrogram.Client(
+        return TelegramClient(
             name,
             api_id=self._settings.telegram_api_id or 1,
             api_hash=self._settings.telegram_api_hash.get_secret_value() or "0" * 32,
@@ -46,7 +54,13 @@ class Clients:
             workers=1,  # updates in the order in which they came
             sleep_threshold=0,  # FLOOD_WAIT is an answer for the caller, not a reason to sleep
             skip_updates=True,
-            connection_factory=_guarded(self._connection, may_connect) if may_connect else self._connection,
+            # What a message refers to is nothing to us, and fetching it would hold calls back.
+            fetch_replies=False,
+            fetch_topics=False,
+            fetch_stories=False,
+            fetch_stickers=False,
+            connect=_guarded(self._connection, may_connect) if may_connect else self._connection,
+            clock_ahead=self._clock_ahead,
         )
 
 

@@ -5,6 +5,8 @@ from __future__ import annotations
 from pyrogram.errors import Flood, RPCError, Unauthorized
 from teletrunk.errors import Refusal
 
+from teletrunk_session_store.telegram.kurigram import BadMessage
+
 _ROWS = {
     "USER_PRIVACY_RESTRICTED": "privacy-restricted",
     "USER_IS_BLOCKED": "privacy-restricted",
@@ -46,6 +48,8 @@ def refusal_of(error: Exception) -> Refusal:
             if known in name:
                 return Refusal(row)
         return Refusal("telegram-error", name)
+    if isinstance(error, BadMessage):
+        return Refusal("session-disconnected", str(error))
     if isinstance(error, OSError):
         return Refusal("session-disconnected")
     return Refusal("telegram-error", type(error).__name__)

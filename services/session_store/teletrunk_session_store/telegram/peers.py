@@ -41,9 +41,9 @@ async def _asked(session: Session, vault: Vault, kind: str, value: str) -> Known
     question = (
         raw.functions.contacts.ResolveUsername(username=value)
         if kind == "username"
-        else raw.functions.contacts.ResolvePhone(phone=f"+{value}")
+        else raw.functions.contacts.ResolvePhone(phone=value)  # digits alone
     )
-    answer = await session.invoke(question)
+    answer = await session.invoke(question, expect=raw.types.contacts.ResolvedPeer)
     user_id = getattr(answer.peer, "user_id", None)
     for peer in await session.remember(answer.users):
         if peer.user_id == user_id and peer.access_hash:

@@ -1,7 +1,7 @@
 """One Telegram call: phone.* signalling from request to discard.
 
-An actor with one inbox: what the Worker wants and what Telegram says arrive there and are handled in order.
-What the Worker must know goes to the outbox, which the gRPC stream drains.
+An actor with one inbox: what the Worker wants and what Telegram says arrive there and are handled in order; only the
+Worker's last wish waits for nothing. What the Worker must know goes to the outbox, which the gRPC stream drains.
 """
 
 from __future__ import annotations
@@ -20,13 +20,17 @@ from teletrunk.v1 import session_store_pb2 as pb
 
 from teletrunk_session_store.telegram import peers
 from teletrunk_session_store.telegram.exchange import Agreed, Exchange, ExchangeFailed
+from teletrunk_session_store.telegram.kurigram import named
 from teletrunk_session_store.telegram.session import Session
-from teletrunk_session_store.vault.store import KnownPeer, Vault
+from teletrunk_session_store.vault.store import FAILURES, KnownPeer, Vault, best_effort
 
 log = structlog.get_logger()
 
 _MIN_LAYER = 65
 _MAX_LAYER = 92
+_PATIENCE_S = 5.0
+_BEGUN = (raw.types.PhoneCallWaiting, raw.types.PhoneCallAccepted)
+_ACCEPTED = (raw.types.PhoneCallWaiting, raw.types.PhoneCallAccepted, raw.types.PhoneCall)
 _NOBODY_THERE = ("user-not-found", "no-confirmed-contact")
 _REASONS: dict[pb.DiscardReason.ValueType, Any] = {
     pb.DISCARD_REASON_MISSED: raw.types.PhoneCallDiscardReasonMissed,
@@ -37,7 +41,7 @@ _REASONS: dict[pb.DiscardReason.ValueType, Any] = {
 
 
 class PhoneCall:
-    """A call of one session. `run` owns it; everything else only puts into the inbox."""
+    """A call of one session. `run` owns it from its first byte; everything else only tells `run` something."""
 
     def __init__(self, session: Session, vault: Vault, library_versions: list[str], call_id: str) -> None:
         self._session = session
@@ -47,37 +51,94 @@ class PhoneCall:
         self._peer: Any = None  # inputPhoneCall
         self._exchange: Exchange | None = None
         self._committed: bytes | None = None  # the caller's g_a_hash, when we are called
-        self._over = False
-        self._settled = False  # Telegram knows that it is over
-        self.inbox: asyncio.Queue[Any] = asyncio.Queue(maxsize=1000)
-        self.outbox: asyncio.Queue[pb.CallResponse | None] = asyncio.Queue()
+        self._over = False  # Telegram has said so
+        self._inbox: asyncio.Queue[Any] = asyncio.Queue(maxsize=1000)
+        self._end: asyncio.Future[pb.DiscardCall | Refusal] = asyncio.get_running_loop().create_future()
+        self.outbox: asyncio.Queue[pb.CallResponse | Refusal | None] = asyncio.Queue()
 
     def on_update(self, update: Any) -> None:
         with contextlib.suppress(asyncio.QueueFull):  # a flood of signalling loses its tail
-            self.inbox.put_nowait(update)
+            self._inbox.put_nowait(update)
+
+    def on_lost(self) -> None:
+        self._end_with(Refusal("session-disconnected"))
+
+    def hang_up(self, wish: pb.DiscardCall) -> None:
+        """The Worker's last wish. Whatever is under way is given up for it."""
+        self._end_with(wish)
+
+    def _end_with(self, end: pb.DiscardCall | Refusal) -> None:
+        if not self._end.done():  # the first one counts
+            self._end.set_result(end)
+
+    async def ask(self, request: pb.CallRequest) -> None:
+        """What the Worker wants, in the order in which it says so."""
+        match request.WhichOneof("kind"):
+            case "accept":
+                await self._inbox.put(request.accept)
+            case "signalling":
+                await self._inbox.put(request.signalling)
+            case _:
+                self.hang_up(request.discard)
+
+    # The owner.
+
+    async def run(self, begin: pb.StartCall | pb.TakeCall) -> None:
+        """The call's life, until Telegram knows that it is over. Ends the outbox, with a `Refusal` if there was one."""
+        working = asyncio.ensure_future(self._work(begin))
+        try:
+            first: set[asyncio.Future[Any]] = {working, self._end}
+            await asyncio.wait(first, return_when=asyncio.FIRST_COMPLETED)
+            end = self._end.result() if not working.done() else None
+            working.cancel()
+            await asyncio.wait({working})
+            failure = end if isinstance(end, Refusal) else self._failure_of(working)
+            if failure is not None:
+                log.info("call refused", call_id=self._call_id, row=failure.row.id, detail=failure.detail)
+                self.outbox.put_nowait(failure)
+            await self._discard(end if isinstance(end, pb.DiscardCall) else pb.DiscardCall())
+        finally:
+            self.outbox.put_nowait(None)
+            if self._peer is not None:
+                self._session.calls.detach(self._peer.id)
+
+    def _failure_of(self, working: asyncio.Future[None]) -> Refusal | None:
+        error = None if working.cancelled() else working.exception()
+        match error:
+            case None | Refusal():
+                return error
+            case ExchangeFailed():
+                return Refusal("telegram-error", str(error))
+            case _:
+                expected = isinstance(error, FAILURES)
+                log.error("call failed", call_id=self._call_id, error=repr(error), exc_info=None if expected else error)
+                return Refusal("storage-unreachable")
+
+    async def _work(self, begin: pb.StartCall | pb.TakeCall) -> None:
+        if isinstance(begin, pb.StartCall):
+            await self._start(begin.called)
+        else:
+            await self._take(begin.phone_call_id)
+        while not self._over:
+            await self._handle(await self._inbox.get())
 
     # The beginnings.
 
-    def on_lost(self) -> None:
-        self.inbox.put_nowait(Refusal("session-disconnected"))
-
-    async def start(self, called: str) -> None:
-        """phone.requestCall. Raises `Refusal`; a flood wait is kept, and Telegram not asked again before its end."""
+    async def _start(self, called: str) -> None:
+        """Raises `Refusal`; a flood wait is kept, and Telegram not asked again before its end."""
         await self._session.require_no_flood()
         try:
-            await self._start(called)
+            await self._request(called)
         except Refusal as refusal:
             if refusal.row.id == "flood-wait":
                 await self._session.note_flood(refusal.retry_after)
             raise
 
-    async def _start(self, called: str) -> None:
+    async def _request(self, called: str) -> None:
         callee = await peers.resolve(self._session, self._vault, called)
-        self._step("storage", "telegram", "messages.getDhConfig")
-        config = await self._session.invoke(raw.functions.messages.GetDhConfig(version=0, random_length=256))
-        self._exchange = await self._make_exchange(config)
+        self._exchange = await self._make_exchange(patience=0)
         try:
-            answer = await self._request(callee, self._exchange)
+            answer = await self._request_call(callee, self._exchange)
         except Refusal as refusal:
             if refusal.row.id not in _NOBODY_THERE:
                 raise
@@ -85,71 +146,53 @@ class PhoneCall:
             if (now := await peers.resolve(self._session, self._vault, called, fresh=True)).user_id == callee.user_id:
                 raise
             callee = now
-            answer = await self._request(callee, self._exchange)
-        await self._session.remember(answer.users)
-        await self._begun(answer.phone_call, callee)
+            answer = await self._request_call(callee, self._exchange)
+        async with best_effort():
+            await self._session.remember(answer.users)
 
-    async def _request(self, callee: KnownPeer, exchange: Exchange) -> Any:
+    async def _request_call(self, callee: KnownPeer, exchange: Exchange) -> Any:
         self._step("storage", "telegram", "phone.requestCall")
-        return await self._session.invoke(
-            raw.functions.phone.RequestCall(
-                user_id=raw.types.InputUser(user_id=callee.user_id, access_hash=callee.access_hash),
-                random_id=random.randint(1, 0x7FFFFFFF),
-                g_a_hash=exchange.public_hash,
-                protocol=self._protocol(),
-            )
+        query = raw.functions.phone.RequestCall(
+            user_id=raw.types.InputUser(user_id=callee.user_id, access_hash=callee.access_hash),
+            random_id=random.randint(1, 0x7FFFFFFF),
+            g_a_hash=exchange.public_hash,
+            protocol=self._protocol(),
         )
+        answer = await self._session.request_call(query, callee.user_id)
+        if hasattr(call := getattr(answer, "phone_call", None), "access_hash"):
+            self._attach(call)  # in the same step as the answer: see PhoneCalls.answered
+        await self._begun(_call_of(answer, _BEGUN), callee)
+        return answer
 
-    async def take(self, phone_call_id: int) -> None:
+    async def _take(self, phone_call_id: int) -> None:
         """Takes charge of an incoming call that waits. Raises `Refusal` when it is over already."""
         incoming = self._session.incoming.pop(phone_call_id, None)
         if incoming is None:
             raise Refusal("telegram-error", "CALL_ALREADY_DECLINED")
+        self._attach(incoming.call)
         self._committed = incoming.call.g_a_hash
         self._step("telegram", "storage", "phoneCallRequested", incoming.at)
         self._step("storage", "telegram", "phone.receivedCall", incoming.at)
         await self._begun(incoming.call, incoming.caller)
 
-    async def _begun(self, call: Any, other: KnownPeer) -> None:
+    def _attach(self, call: Any) -> None:
         self._peer = raw.types.InputPhoneCall(id=call.id, access_hash=call.access_hash)
+        self._session.calls.attach(call.id, self)
+
+    async def _begun(self, call: Any, other: KnownPeer) -> None:
         self._say(
             requested=pb.CallRequested(phone_call_id=call.id, access_hash=call.access_hash, peer=peer_message(other))
         )
         await self._session.note_call(call.id, call.access_hash)
-        self._session.attach(call.id, self)
 
-    # The owner.
-
-    async def run(self) -> None:
-        """Handles the inbox until the call is over; then ends the outbox."""
-        try:
-            while not self._over:
-                await self._handle(await self.inbox.get())
-        except (Refusal, ExchangeFailed) as error:
-            log.warning("call failed", call_id=self._call_id, error=str(error))
-            await self._discard(pb.DISCARD_REASON_DISCONNECT, 0)
-        finally:
-            self.outbox.put_nowait(None)
-
-    async def release(self) -> None:
-        """After `run`: hangs up what is still up, and lets the session forget the call."""
-        if self._peer is None:
-            return
-        if not self._settled:  # `run` may have been cancelled while it said so
-            await self._discard(pb.DISCARD_REASON_DISCONNECT, 0)
-        self._session.detach(self._peer.id)
-        await self._session.forget_call(self._peer.id)
+    # What happens to it.
 
     async def _handle(self, item: Any) -> None:
         match item:
-            case Refusal():
-                raise item
             case pb.SignallingData():
-                await self._session.invoke(raw.functions.phone.SendSignalingData(peer=self._peer, data=item.data))
+                await self._invoke(raw.functions.phone.SendSignalingData(peer=self._peer, data=item.data))
             case pb.AcceptCall():
                 await self._accept()
-            case pb.DiscardCall():
-                await self._discard(item.reason or pb.DISCARD_REASON_HANGUP, item.duration)
             case raw.types.UpdatePhoneCallSignalingData():
                 self._say(signalling=pb.SignallingData(data=item.data))
             case raw.types.PhoneCallWaiting():
@@ -161,15 +204,19 @@ class PhoneCall:
             case raw.types.PhoneCall():
                 await self._confirmed(item)
             case raw.types.PhoneCallDiscarded():
-                self._discarded(item)
+                await self._discarded(item)
+
+    async def _invoke(self, query: Any) -> Any:
+        """A request of a call that is there: a link that is just coming back is waited for."""
+        return await self._session.invoke(query, patience=_PATIENCE_S)
 
     async def _accept(self) -> None:
-        config = await self._session.invoke(raw.functions.messages.GetDhConfig(version=0, random_length=256))
-        self._exchange = await self._make_exchange(config)
+        self._exchange = await self._make_exchange(_PATIENCE_S)
         self._step("storage", "telegram", "phone.acceptCall")
-        await self._session.invoke(
+        answer = await self._invoke(
             raw.functions.phone.AcceptCall(peer=self._peer, g_b=self._exchange.public, protocol=self._protocol())
         )
+        _call_of(answer, _ACCEPTED)
 
     async def _confirm(self, accepted: Any) -> None:
         """The callee has answered: agree on the key and confirm it."""
@@ -177,7 +224,7 @@ class PhoneCall:
         agreed = await self._agree(accepted.g_b)
         assert self._exchange is not None
         self._step("storage", "telegram", "phone.confirmCall")
-        answer = await self._session.invoke(
+        answer = await self._invoke(
             raw.functions.phone.ConfirmCall(
                 peer=self._peer,
                 g_a=self._exchange.public,
@@ -185,7 +232,7 @@ class PhoneCall:
                 protocol=self._protocol(),
             )
         )
-        self._ready(answer.phone_call, agreed, outgoing=True)
+        self._ready(_call_of(answer, raw.types.PhoneCall), agreed, outgoing=True)
 
     async def _confirmed(self, call: Any) -> None:
         """The caller has confirmed: their half must be what they committed to, and the keys the same."""
@@ -210,11 +257,11 @@ class PhoneCall:
             )
         )
 
-    async def _make_exchange(self, config: Any) -> Exchange:
-        try:
-            return await asyncio.to_thread(Exchange, config.g, config.p)
-        except ExchangeFailed as error:
-            raise Refusal("telegram-error", str(error)) from None
+    async def _make_exchange(self, patience: float) -> Exchange:
+        self._step("storage", "telegram", "messages.getDhConfig")
+        query = raw.functions.messages.GetDhConfig(version=0, random_length=256)
+        config = await self._session.invoke(query, expect=raw.types.messages.DhConfig, patience=patience)
+        return await asyncio.to_thread(Exchange, config.g, config.p)
 
     async def _agree(self, public: bytes, committed: bytes | None = None) -> Agreed:
         if self._exchange is None:
@@ -223,25 +270,24 @@ class PhoneCall:
 
     # The end.
 
-    async def _discard(self, reason: pb.DiscardReason.ValueType, duration: int) -> None:
-        self._over = True
-        self._step("storage", "telegram", f"phone.discardCall {_name(reason)}")
-        with contextlib.suppress(Refusal):  # it is over for us whatever Telegram says
-            await self._session.invoke(
-                raw.functions.phone.DiscardCall(
-                    peer=self._peer, duration=duration, reason=_REASONS[reason](), connection_id=0
-                )
-            )
-        self._settled = True
+    async def _discard(self, wish: pb.DiscardCall) -> None:
+        """Our end of it, unless Telegram was first."""
+        if self._over:
+            return
+        reason = wish.reason or pb.DISCARD_REASON_DISCONNECT
+        if self._peer is not None:
+            self._step("storage", "telegram", f"phone.discardCall {_name(reason)}")
+            await self._session.discard(self._peer, _REASONS[reason](), wish.duration)
         self._say(discarded=pb.CallDiscarded(reason=reason, by_peer=False))
 
-    def _discarded(self, call: Any) -> None:
-        self._over = self._settled = True
+    async def _discarded(self, call: Any) -> None:
+        self._over = True
         reason = next(
             (key for key, kind in _REASONS.items() if isinstance(call.reason, kind)), pb.DISCARD_REASON_HANGUP
         )
         self._step("telegram", "storage", f"phoneCallDiscarded {_name(reason)}")
         self._say(discarded=pb.CallDiscarded(reason=reason, by_peer=True))
+        await self._session.call_is_over(call.id)
 
     def _protocol(self) -> Any:
         return raw.types.PhoneCallProtocol(
@@ -257,6 +303,14 @@ class PhoneCall:
 
     def _step(self, source: str, target: str, text: str, at: float = 0.0) -> None:
         self._say(step=call_pb2.CallStep(at=at or time.time(), source=source, target=target, text=text))
+
+
+def _call_of(answer: Any, kinds: Any) -> Any:
+    """The phoneCall in an answer. Raises `Refusal` with Telegram's own word when it is none of these."""
+    call = answer.phone_call if isinstance(answer, raw.types.phone.PhoneCall) else answer
+    if not isinstance(call, kinds):
+        raise Refusal("telegram-error", named(call))
+    return call
 
 
 def _name(reason: pb.DiscardReason.ValueType) -> str:

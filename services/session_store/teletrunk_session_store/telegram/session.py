@@ -10,20 +10,31 @@ import asyncio
 import contextlib
 import math
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import Enum
-from typing import Any, Protocol
+from typing import Any
 
 import structlog
-from pyrogram import Client, raw
+from pyrogram import raw
 from pyrogram.errors import AuthKeyDuplicated, RPCError, Unauthorized
 from pyrogram.handlers import RawUpdateHandler
 from teletrunk.errors import Refusal
 
+from teletrunk_session_store.errands import Errands
 from teletrunk_session_store.telegram import failures
 from teletrunk_session_store.telegram.clients import Clients
+from teletrunk_session_store.telegram.kurigram import (
+    BadMessage,
+    TelegramClient,
+    about_clock,
+    checked,
+    close,
+    key_is_unknown,
+    named,
+)
 from teletrunk_session_store.telegram.lease import SILENCE_S, Lease, LeaseLost
+from teletrunk_session_store.telegram.phone_calls import LATE_ANSWER_S, CallRequest, PhoneCalls
 from teletrunk_session_store.vault.store import KnownPeer, Vault, best_effort
 
 log = structlog.get_logger()
@@ -35,27 +46,18 @@ _LINK_CHECK_S = 0.25
 _LONGEST_PAUSE_S = 30.0
 _LOOK_S = 4.0
 _LINK_DOWN_S = 12.0  # kurigram comes back by itself in this time, or is given up
-_CLOSE_S = 2.0  # of a connection, when the lease may be over in five
-_TERMINATE_S = 5.0
+_LAST_ANSWERS_S = 2.0
+_CLOSE_S = 2.0
+_RECEIVE_S = 20.0  # so long Telegram waits for somebody to have the call
+_OVER = "CALL_"  # what Telegram's errors about a call that has ended, or is not ours, begin with
 # Telegram has taken the authorization away. The second is what it says when it saw the key in two places.
 _NO_AUTHORIZATION = (Unauthorized, AuthKeyDuplicated)
-_EARLY_UPDATES_KEPT_S = 10.0
 
 
 class SessionState(Enum):
     CONNECTING = "connecting"
     ACTIVE = "active"
     UNAUTHORIZED = "unauthorized"
-
-
-class CallListener(Protocol):
-    """A call that wants its updates."""
-
-    def on_update(self, update: Any) -> None: ...
-
-    def on_lost(self) -> None:
-        """The session runs elsewhere now: nothing more will be heard of the call here."""
-        ...
 
 
 @dataclass(frozen=True)
@@ -81,44 +83,129 @@ class Session:
         self._lease = Lease(vault, session_id, owner)
         self._vault = vault
         self._clients = clients
-        self._client: Client | None = None
-        self._calls: dict[int, CallListener] = {}
-        self._early: dict[int, list[tuple[float, Any]]] = {}
-        self._broken = asyncio.Event()
-        self._errands: set[asyncio.Task[None]] = set()
+        self.calls = PhoneCalls(self._discard_given_up)
+        self._client: TelegramClient | None = None
+        self._to_discard: dict[int, int] = {}  # calls that Telegram does not know to be over yet: access hashes by id
+        self._broken = False  # the client is of no more use
+        self._stirred = asyncio.Event()  # something has happened to its link
+        self._reported = asyncio.Event()  # of the present state; the next one has its own
+        self._late: set[asyncio.Task[Any]] = set()  # requests whose answer is awaited however long it takes
+        self._errands = Errands()
 
     # Requests.
 
-    async def invoke(self, query: Any) -> Any:
-        """One request to Telegram, once, with a deadline. Raises `Refusal`."""
-        client = self._client
-        if client is None or self.state is not SessionState.ACTIVE:
+    async def invoke(self, query: Any, *, expect: type[Any] | None = None, patience: float = 0.0) -> Any:
+        """One request to Telegram, once, with a deadline. Raises `Refusal`.
+
+        `expect` is the constructor that the answer must have; `patience` how long a link that is down is waited for.
+        """
+        client = await self._linked(patience)
+        with self._refusing():
+            sending = _send(client, query, _RPC_DEADLINE_S)
+            try:
+                answer = await _answered(client, sending)
+            finally:
+                sending.cancel()
+        if expect is not None and not isinstance(answer, expect):
+            raise Refusal("telegram-error", named(answer))
+        return answer
+
+    async def request_call(self, query: Any, callee_id: int) -> Any:
+        """phone.requestCall. Who stops waiting has given it up: its call is discarded as soon as its id is known."""
+        client = await self._linked()
+        with self._refusing():
+            sending = _send(client, query, LATE_ANSWER_S)
+            request = self.calls.ask_for(callee_id)
+            self._late.add(sending)
+            sending.add_done_callback(self._late.discard)
+            try:
+                answer = await _answered(client, sending)
+            except BaseException:
+                if not sending.done():
+                    log.info("call given up before its answer", session=self.session_id)
+                    self.calls.give_up(request)
+                sending.add_done_callback(lambda done: self._answered_late(request, done))
+                raise
+        self.calls.answered(request)
+        return answer
+
+    def _answered_late(self, request: CallRequest, done: asyncio.Task[Any]) -> None:
+        self.calls.answered(request)
+        call = None if done.cancelled() or done.exception() else getattr(done.result(), "phone_call", None)
+        if hasattr(call, "access_hash"):
+            self._discard_given_up(call)
+
+    async def _linked(self, patience: float = 0.0) -> TelegramClient:
+        """The client, with its link up. Raises `Refusal` when the session is not ready for requests."""
+        deadline = time.monotonic() + patience
+        while not self._is_linked() and time.monotonic() < deadline:
+            with contextlib.suppress(TimeoutError):  # of a link that is lost the library tells nobody
+                async with asyncio.timeout(_LINK_CHECK_S):
+                    await self._reported.wait()  # who has waited longest goes on first
+        if self._client is None or self.state is not SessionState.ACTIVE:
             raise Refusal("session-disconnected", self.reason)
+        return self._client
+
+    def _is_linked(self) -> bool:
+        return self.state is SessionState.ACTIVE and self._client is not None and self._client.is_linked()
+
+    @contextlib.contextmanager
+    def _refusing(self) -> Iterator[None]:
+        """What a request fails with becomes a `Refusal`, and is noted where it concerns the session."""
         try:
-            return await _asked(client, query)
+            yield
         except _NO_AUTHORIZATION as error:
             self._lost_authorization(failures.word(error))
+            raise failures.refusal_of(error) from None
+        except BadMessage as error:
+            self._refused(error)
             raise failures.refusal_of(error) from None
         except (RPCError, OSError, TimeoutError) as error:
             raise failures.refusal_of(error) from None
 
     # Calls.
 
-    def attach(self, phone_call_id: int, listener: CallListener) -> None:
-        """From now on `listener` gets the call's updates, those that came early first."""
-        self._calls[phone_call_id] = listener
-        for _, update in self._early.pop(phone_call_id, []):
-            listener.on_update(update)
-
-    def detach(self, phone_call_id: int) -> None:
-        self._calls.pop(phone_call_id, None)
-        self.incoming.pop(phone_call_id, None)
-
     async def note_call(self, phone_call_id: int, access_hash: int) -> None:
-        await self._vault.note_call(self.session_id, phone_call_id, access_hash)
+        """A successor discards what is noted here, should this process die."""
+        async with best_effort():  # a call does not depend on the vault
+            await self._vault.note_call(self.session_id, phone_call_id, access_hash)
 
-    async def forget_call(self, phone_call_id: int) -> None:
-        await self._vault.forget_call(self.session_id, phone_call_id)
+    async def call_is_over(self, phone_call_id: int) -> None:
+        """Telegram knows it: nothing is left to be done."""
+        self._to_discard.pop(phone_call_id, None)
+        async with best_effort():
+            await self._vault.forget_call(self.session_id, phone_call_id)
+
+    async def discard(self, peer: Any, reason: Any, duration: int = 0) -> None:
+        """phone.discardCall. What cannot be told now is told when the link is back, or by a successor."""
+        query = raw.functions.phone.DiscardCall(peer=peer, duration=duration, reason=reason, connection_id=0)
+        told = False
+        try:
+            await self.invoke(query)
+            told = True
+        except Refusal as refusal:
+            again = peer.id in self._to_discard and refusal.row.id == "telegram-error"  # its second no is an answer too
+            told = again or refusal.detail.startswith(_OVER)
+            if not told:
+                log.warning("call not discarded yet", session=self.session_id, why=refusal.phrase)
+        finally:
+            if not told:
+                self._to_discard[peer.id] = peer.access_hash
+        if told:
+            await self.call_is_over(peer.id)
+        else:
+            await self.note_call(peer.id, peer.access_hash)
+
+    def _discard_given_up(self, call: Any) -> None:
+        log.info("call discarded that was given up", session=self.session_id)
+        peer = raw.types.InputPhoneCall(id=call.id, access_hash=call.access_hash)
+        self._errands.run(self.discard(peer, raw.types.PhoneCallDiscardReasonMissed()))
+
+    async def settle(self) -> None:
+        """Before the end: what was given up may have begun a call, and is awaited a little so that it is discarded."""
+        if self._late:
+            await asyncio.wait(self._late, timeout=_LAST_ANSWERS_S)
+            await self._errands.settle(_CLOSE_S)
 
     # Flood waits: what Telegram said holds for the account, whoever asks next.
 
@@ -131,56 +218,56 @@ class Session:
     async def note_flood(self, seconds: int) -> None:
         await self._vault.note_flood(self.session_id, time.time() + seconds)
 
-    async def _discard_left_calls(self) -> None:
+    async def _find_left_calls(self) -> None:
         """Calls of a Storage that crashed: nobody carries them, and the other side should not wait."""
-        for phone_call_id, access_hash in await self._vault.left_calls(self.session_id):
-            if phone_call_id not in self._calls:
-                with contextlib.suppress(Refusal):
-                    await self.invoke(
-                        raw.functions.phone.DiscardCall(
-                            peer=raw.types.InputPhoneCall(id=phone_call_id, access_hash=access_hash),
-                            duration=0,
-                            reason=raw.types.PhoneCallDiscardReasonDisconnect(),
-                            connection_id=0,
-                        )
-                    )
-                await self.forget_call(phone_call_id)
+        async with best_effort():
+            for phone_call_id, access_hash in await self._vault.left_calls(self.session_id):
+                if phone_call_id not in self.calls:
+                    self._to_discard[phone_call_id] = access_hash
+
+    async def _discard_left_calls(self) -> None:
+        for phone_call_id, access_hash in list(self._to_discard.items()):
+            peer = raw.types.InputPhoneCall(id=phone_call_id, access_hash=access_hash)
+            await self.discard(peer, raw.types.PhoneCallDiscardReasonDisconnect())
 
     # Updates.
 
-    async def _on_update(self, client: Client, update: Any, users: dict[int, Any], chats: object) -> None:
+    async def _on_update(self, client: TelegramClient, update: Any, users: dict[int, Any], chats: object) -> None:
         if isinstance(update, raw.types.UpdatePhoneCall):
             call = update.phone_call
             if isinstance(call, raw.types.PhoneCallRequested):
-                await self._on_requested(call, users)
+                self._errands.run(self._announce(call, users, time.time()))
+                self._errands.run(self._receive(call))
             else:
-                self._pass_on(call.id, call)
+                if isinstance(call, raw.types.PhoneCallDiscarded):
+                    self.incoming.pop(call.id, None)
+                self.calls.pass_on(call.id, call)
         elif isinstance(update, raw.types.UpdatePhoneCallSignalingData):
-            self._pass_on(update.phone_call_id, update)
+            self.calls.pass_on(update.phone_call_id, update)
         elif not _is_private_message(update):
             return  # who only shares a group with the account is not worth remembering
-        # After the call, which must not wait for a vault, nor be lost with it.
-        async with best_effort():
-            await self.remember(list(users.values()))
+        self._errands.run(self._remember_if_possible(list(users.values())))  # no update waits for a vault
 
-    def _pass_on(self, phone_call_id: int, update: Any) -> None:
-        if listener := self._calls.get(phone_call_id):
-            listener.on_update(update)
-            return
-        if isinstance(update, raw.types.PhoneCallDiscarded):
-            self.incoming.pop(phone_call_id, None)
-        now = time.monotonic()
-        # An update can overtake the answer to the request that made the call.
-        self._early = {key: kept for key, kept in self._early.items() if now - kept[-1][0] < _EARLY_UPDATES_KEPT_S}
-        self._early.setdefault(phone_call_id, []).append((now, update))
+    async def _announce(self, call: Any, users: dict[int, Any], at: float) -> None:
+        """Workers hear of a call before Telegram has answered anything: the PBX rings meanwhile."""
+        caller = await self._caller(call.admin_id, users)
+        if not self.calls.is_over(call.id):
+            incoming = self.incoming[call.id] = Incoming(call, caller, at)
+            self.on_incoming(self, incoming)
 
-    async def _on_requested(self, call: Any, users: dict[int, Any]) -> None:
-        at = time.time()
+    async def _receive(self, call: Any) -> None:
+        """phone.receivedCall: from then on the caller hears ringing. The link may still be coming up."""
         peer = raw.types.InputPhoneCall(id=call.id, access_hash=call.access_hash)
-        with contextlib.suppress(Refusal):
-            await self.invoke(raw.functions.phone.ReceivedCall(peer=peer))  # now the caller hears ringing
-        incoming = self.incoming[call.id] = Incoming(call, await self._caller(call.admin_id, users), at)
-        self.on_incoming(self, incoming)
+        deadline = time.monotonic() + _RECEIVE_S
+        while (left := deadline - time.monotonic()) > 0 and not self.calls.is_over(call.id):
+            try:
+                await self.invoke(raw.functions.phone.ReceivedCall(peer=peer), patience=left)
+                return
+            except Refusal as refusal:
+                log.info("call not received", session=self.session_id, why=refusal.phrase)
+                if refusal.row.id not in ("session-disconnected", "telegram-timeout"):
+                    return
+                await asyncio.sleep(_LINK_CHECK_S)
 
     async def _caller(self, user_id: int, users: dict[int, Any]) -> KnownPeer:
         """From the update that brought the call, else from the vault, else by the bare id."""
@@ -190,6 +277,10 @@ class Session:
             if known := await self._vault.find_peer(self.session_id, user_id):
                 return known
         return KnownPeer(user_id, 0)
+
+    async def _remember_if_possible(self, users: list[Any]) -> None:
+        async with best_effort():
+            await self.remember(users)
 
     async def remember(self, users: list[Any]) -> list[KnownPeer]:
         """Caches the users that an answer or update brought, with this session's access hashes."""
@@ -207,7 +298,6 @@ class Session:
         try:
             while True:
                 if await self._lease.take():
-                    self._broken.clear()
                     started = time.monotonic()
                     await self._run_once()
                     pause = 1.0 if time.monotonic() - started > 60 else min(pause * 2, _LONGEST_PAUSE_S)
@@ -215,6 +305,9 @@ class Session:
                         pause = _LONGEST_PAUSE_S * 10
                 await asyncio.sleep(pause)
         finally:
+            for request in list(self._late):
+                request.cancel()
+            await self._errands.settle(0)
             await self._lease.release()
 
     async def _run_once(self) -> None:
@@ -223,7 +316,7 @@ class Session:
             await self._lease.hold(self._run_client())
         except LeaseLost:
             log.error("lease lost", session=self.session_id)
-            for listener in list(self._calls.values()):
+            for listener in self.calls.listeners():
                 listener.on_lost()
         except Exception as error:  # a vault that fails, a row that does not open: the next try may do better
             log.warning("session failed", session=self.session_id, error=type(error).__name__)
@@ -232,9 +325,11 @@ class Session:
             if self.state is SessionState.ACTIVE:
                 self._report(SessionState.CONNECTING)
             if client is not None:
-                await _stop(client)
+                await close(client)
 
     async def _run_client(self) -> None:
+        self._broken = False
+        self._stirred.clear()
         opened = await self._vault.get_session(self.session_id)
         client: Any = self._clients.make(self.session_id, opened, lambda: self._may_connect(client))
         self._client = client
@@ -244,14 +339,15 @@ class Session:
                 await client.connect()
                 await _limit_silence(client)
                 await client.initialize()
-            await client.invoke(raw.functions.updates.GetState(), retries=1)
-            self._report(SessionState.ACTIVE)
-            await self._discard_left_calls()
+            await self._probe(client)
+            await self._find_left_calls()
             await self._watch(client)
         except _NO_AUTHORIZATION as error:
             self._lost_authorization(failures.word(error))
+        except BadMessage as error:
+            self._refused(error)
         except (RPCError, OSError, TimeoutError, ConnectionError) as error:
-            if _key_is_unknown(client):
+            if key_is_unknown(client):
                 self._lost_authorization("AUTH_KEY_UNREGISTERED")
             else:
                 log.warning("telegram connection failed", session=self.session_id, error=str(error))
@@ -262,36 +358,55 @@ class Session:
         if retired or not await self._lease.renew():
             return False
         if client.session is not None:  # a reconnection; after the first connection `_run_client` does it
-            task = asyncio.get_running_loop().create_task(_limit_silence(client))
-            self._errands.add(task)
-            task.add_done_callback(self._errands.discard)
+            self._errands.run(_limit_silence(client))
+            self._stirred.set()
         return True
 
-    async def _watch(self, client: Any) -> None:
+    async def _watch(self, client: TelegramClient) -> None:
         """Returns or raises when the client is of no more use."""
         probed = time.monotonic()
-        while not self._broken.is_set():
+        while not self._broken:
+            await self._discard_left_calls()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_LOOK_S):
-                    await self._broken.wait()
-            if not client.session.is_started.is_set():
+                    await self._stirred.wait()
+            if self._broken:
+                return
+            if self._stirred.is_set() or not client.is_linked():
+                self._stirred.clear()
                 self._report(SessionState.CONNECTING)
                 async with asyncio.timeout(_LINK_DOWN_S):
                     await client.session.is_started.wait()
-                self._report(SessionState.ACTIVE)
-            if time.monotonic() - probed > _PROBE_S:
-                await client.invoke(raw.functions.updates.GetState(), retries=1, timeout=_RPC_DEADLINE_S)
+            if self.state is not SessionState.ACTIVE or time.monotonic() - probed > _PROBE_S:
+                await self._probe(client)
                 probed = time.monotonic()
+
+    async def _probe(self, client: TelegramClient) -> None:
+        """The library can be connected, and deaf or refused. A question that is answered makes the session active."""
+        await client.invoke(raw.functions.updates.GetState(), retries=1, timeout=_RPC_DEADLINE_S)
+        self._report(SessionState.ACTIVE, about_clock(client.clock_ahead))
 
     def _lost_authorization(self, reason: str) -> None:
         log.error("telegram took the authorization away", session=self.session_id, reason=reason)
         self._report(SessionState.UNAUTHORIZED, reason)
-        self._broken.set()
+        self._break()
+
+    def _refused(self, error: BadMessage) -> None:
+        """Another client may do better: it is told of Telegram's time."""
+        self._clients.learn(error)
+        self._report(SessionState.CONNECTING, str(error))
+        self._break()
+
+    def _break(self) -> None:
+        self._broken = True
+        self._stirred.set()
 
     def _report(self, state: SessionState, reason: str = "") -> None:
         if (state, reason) != (self.state, self.reason):
             self.state, self.reason = state, reason
             log.info("session state", session=self.session_id, state=state.value, reason=reason)
+            self._reported.set()
+            self._reported = asyncio.Event()
             self.on_state(self)
 
 
@@ -308,34 +423,27 @@ def peer_of(user: Any) -> KnownPeer:
     )
 
 
-async def _asked(client: Client, query: Any) -> Any:
+def _send(client: TelegramClient, query: Any, seconds: float) -> asyncio.Task[Any]:
     """Sends a request once. kurigram's own `invoke` repeats what Telegram answers with 500, and waits for lost links.
 
-    Raises what Telegram says, TimeoutError, and OSError when the link is down or goes down meanwhile.
+    Raises OSError when the link is down.
     """
-    session = client.session
-    if not session.is_started.is_set():
+    if not client.is_linked():
         raise ConnectionError("the link to Telegram is down")
-    sending = asyncio.ensure_future(session.send(query, timeout=_RPC_DEADLINE_S))
-    try:
+    return asyncio.ensure_future(client.session.send(query, timeout=seconds))
+
+
+async def _answered(client: TelegramClient, sending: asyncio.Task[Any]) -> Any:
+    """Raises what Telegram says, TimeoutError, and OSError when the link goes down meanwhile."""
+    async with asyncio.timeout(_RPC_DEADLINE_S):
         while not sending.done():
             await asyncio.wait({sending}, timeout=_LINK_CHECK_S)
-            if not session.is_started.is_set() and not sending.done():
+            if not client.is_linked() and not sending.done():
                 raise ConnectionError("the link to Telegram broke")
-        return sending.result()
-    finally:
-        sending.cancel()
+    return checked(client, sending.result())
 
 
-def _key_is_unknown(client: Client) -> bool:
-    """Telegram answered -404: the key is not there any more, and never comes back."""
-    task = client.session.recv_task if client.session else None
-    if task is None or not task.done() or task.cancelled():
-        return False
-    return type(task.exception()).__name__ == "AuthKeyNotFound"
-
-
-async def _limit_silence(client: Client) -> None:
+async def _limit_silence(client: TelegramClient) -> None:
     """Telegram shall close the connection soon when we fall silent: see `lease`. kurigram's own pings say the same."""
     with contextlib.suppress(OSError, TimeoutError, RPCError):  # then the connection is gone already
         async with asyncio.timeout(_CONNECT_DEADLINE_S):
@@ -350,22 +458,3 @@ def _is_private_message(update: Any) -> bool:
     return isinstance(update, raw.types.UpdateNewMessage) and isinstance(
         getattr(update.message, "peer_id", None), raw.types.PeerUser
     )
-
-
-async def _stop(client: Any) -> None:
-    """Ends a client in whatever half-started state it is. Its connection goes first: another Storage may come soon."""
-    session = client.session
-    if session is not None:
-        with contextlib.suppress(Exception):  # it may be broken in any way: it is thrown away
-            async with asyncio.timeout(_CLOSE_S):
-                await session.stop()
-        with contextlib.suppress(Exception):  # there may be none, and it may be closed
-            session.connection.protocol.writer.transport.abort()
-    with contextlib.suppress(Exception):
-        async with asyncio.timeout(_TERMINATE_S):
-            if client.is_initialized:
-                await client.terminate()
-            if client.is_connected:
-                await client.disconnect()
-    for task in client.dispatcher.handler_worker_tasks:  # one that hangs would keep the client
-        task.cancel()

@@ -4,54 +4,74 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import secrets
 import time
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from typing import Any
 
-from pyrogram import Client
-from pyrogram.errors import BadRequest, RPCError, SessionPasswordNeeded
+import structlog
+from pyrogram import raw
+from pyrogram.errors import BadRequest, Flood, RPCError, SessionPasswordNeeded, Unauthorized
+from pyrogram.utils import compute_password_check
 
 from teletrunk_session_store.telegram import failures
 from teletrunk_session_store.telegram.clients import Clients
+from teletrunk_session_store.telegram.kurigram import BadMessage, TelegramClient, UnexpectedAnswer, close
+from teletrunk_session_store.telegram.session import peer_of
+from teletrunk_session_store.vault.store import KnownPeer
+
+log = structlog.get_logger()
 
 _ATTEMPT_LIFETIME_S = 900.0
 _MOST_ATTEMPTS = 20
 _DEADLINE_S = 30.0
+NO_CODE = "none"  # how the code travels when Telegram asks for none
 
 
 class SignInError(Exception):
     """One line for the person who signs in: what was wrong and what to do."""
 
 
-@dataclass
-class Attempt:
-    client: Client
-    phone: str
-    code_hash: str
-    born: float
-
-
 @dataclass(frozen=True)
 class Success:
     """The session string is the account itself: it goes straight into the vault."""
 
-    session: str
-    user: Any
+    session: str = field(repr=False)
+    user: KnownPeer = field(repr=False)
+    session_id: str = field(default_factory=lambda: secrets.token_hex(8))
 
-    def __repr__(self) -> str:
-        return "Success()"
+
+@dataclass
+class Attempt:
+    client: TelegramClient
+    phone: str  # digits
+    code_hash: str
+    born: float
+    by_email: bool = False
+    success: Success | None = None
 
 
 _WORDS = {
     "PHONE_CODE_INVALID": "the code is wrong: check it and try again",
     "PHONE_CODE_EMPTY": "the code is missing",
     "PHONE_CODE_EXPIRED": "the code has expired: start again to get a new one",
+    "EMAIL_CODE_INVALID": "the code is wrong: check it and try again",
     "PASSWORD_HASH_INVALID": "the two-step password is wrong",
     "PHONE_NUMBER_INVALID": "Telegram knows no such phone number",
     "PHONE_NUMBER_BANNED": "Telegram has banned this phone number",
     "PHONE_NUMBER_UNOCCUPIED": "this phone number has no Telegram account: sign it up in a Telegram app first",
 }
+_WANTED_FIRST = {
+    raw.types.auth.SentCodePaymentRequired: "Telegram wants a payment before it sends a code to this number: sign it "
+    "in in a Telegram app first, then codes come to that app",
+    raw.types.auth.SentCodeTypeSetUpEmailRequired: "Telegram wants an e-mail address for this number before it sends a "
+    "code: sign it in in a Telegram app, set the address there, then try again",
+    raw.types.auth.SentCodeTypeFirebaseSms: "Telegram sends a code to this number only for its own phone app: sign it "
+    "in there first, then codes come to that app",
+}
+# What the library says in bare exceptions.
+_KEY_IS_ANOTHER, _NO_SUCH_DC = "Public key not found", re.compile(r"DC\d+ not found|No suitable DC")
 
 
 class SignIns:
@@ -62,47 +82,90 @@ class SignIns:
         self._attempts: dict[str, Attempt] = {}
 
     async def start(self, phone: str) -> tuple[str, str]:
-        """Asks Telegram for a code. Returns the attempt's id and how the code travels."""
+        """Asks Telegram for a code. Returns the attempt's id and how the code travels. Raises `SignInError`."""
         await self._forget_old()
         if len(self._attempts) >= _MOST_ATTEMPTS:
             raise SignInError("too many sign-ins are under way: try again in some minutes")
         attempt_id = secrets.token_urlsafe(12)
         client = self._clients.make(f"sign-in-{attempt_id}")
+        attempt = Attempt(client, re.sub(r"\D", "", phone), "", time.monotonic())
         try:
             async with asyncio.timeout(_DEADLINE_S):
                 await client.connect()
-                sent = await client.send_phone_number_code(phone)
-        except (RPCError, OSError, TimeoutError) as error:
-            await _close(client)
-            raise _explained(error) from None
-        self._attempts[attempt_id] = Attempt(client, phone, sent.phone_code_hash, time.monotonic())
-        return attempt_id, str(getattr(sent.type, "name", sent.type)).lower()
+                travels = await self._send_code(attempt)
+            self._attempts[attempt_id] = attempt
+        except Exception as error:  # the library raises bare ones too
+            raise self._explained(error) from None
+        finally:
+            if attempt_id not in self._attempts:
+                await close(client)
+        return attempt_id, travels
+
+    async def _send_code(self, attempt: Attempt) -> str:
+        try:
+            sent = await attempt.client.send_phone_number_code(attempt.phone)
+        except UnexpectedAnswer as error:
+            if not isinstance(error.answer, raw.types.auth.SentCodeSuccess):
+                raise
+            await self._succeed(attempt, error.answer.authorization)
+            return NO_CODE
+        kind = sent.type.value
+        if kind in _WANTED_FIRST:
+            raise SignInError(_WANTED_FIRST[kind])
+        attempt.code_hash, attempt.by_email = sent.phone_code_hash, kind is raw.types.auth.SentCodeTypeEmailCode
+        return str(sent.type.name).lower()
 
     async def code(self, attempt_id: str, code: str) -> Success | str:
-        """The signed-in session, or the hint of the two-step password that is still needed."""
+        """The signed-in session, or the hint of the two-step password that is still needed. Raises `SignInError`.
+
+        What has succeeded stays so: the same attempt gives the same session until it is `finished`.
+        """
         attempt = self._find(attempt_id)
         try:
-            async with asyncio.timeout(_DEADLINE_S):
-                user = await attempt.client.sign_in(attempt.phone, attempt.code_hash, code.strip())
+            return attempt.success or await self._submit(attempt, code.strip())
         except SessionPasswordNeeded:
             return await self._hint(attempt)
-        except (RPCError, OSError, TimeoutError) as error:
-            if "EXPIRED" in failures.word(error) if isinstance(error, RPCError) else False:
+        except Exception as error:
+            explained = self._explained(error)
+            if str(explained) in (_WORDS["PHONE_CODE_EXPIRED"], _WORDS["PHONE_NUMBER_UNOCCUPIED"]):
                 await self._drop(attempt_id)
-            raise _explained(error) from None
-        if not hasattr(user, "id"):
-            await self._drop(attempt_id)
-            raise SignInError(_WORDS["PHONE_NUMBER_UNOCCUPIED"])
-        return await self._succeed(attempt_id)
+            raise explained from None
+
+    async def _submit(self, attempt: Attempt, code: str) -> Success:
+        given = {"email_verification": raw.types.EmailVerificationCode(code=code)} if attempt.by_email else {}
+        query = raw.functions.auth.SignIn(
+            phone_number=attempt.phone, phone_code_hash=attempt.code_hash, **(given or {"phone_code": code})
+        )
+        async with asyncio.timeout(_DEADLINE_S):
+            try:
+                answer = await attempt.client.invoke(query, retries=1)
+            except BadRequest as error:
+                if failures.word(error) != "PHONE_CODE_EXPIRED":
+                    raise
+                # It is spent, too, when it was right and the answer was lost.
+                if (user := await self._signed_in_already(attempt.client)) is None:
+                    raise
+                return await self._keep(attempt, user)
+            return await self._succeed(attempt, answer)
 
     async def password(self, attempt_id: str, password: str) -> Success:
+        """Raises `SignInError`."""
         attempt = self._find(attempt_id)
+        if attempt.success:
+            return attempt.success
+        client = attempt.client
         try:
             async with asyncio.timeout(_DEADLINE_S):
-                await attempt.client.check_password(password)
-        except (RPCError, OSError, TimeoutError) as error:
-            raise _explained(error) from None
-        return await self._succeed(attempt_id)
+                asked = await client.invoke(raw.functions.account.GetPassword(), retries=1)
+                check = compute_password_check(asked, password)
+                answer = await client.invoke(raw.functions.auth.CheckPassword(password=check), retries=1)
+                return await self._succeed(attempt, answer)
+        except Exception as error:
+            raise self._explained(error) from None
+
+    def finished(self, attempt_id: str) -> None:
+        """Its session is in the vault."""
+        self._attempts.pop(attempt_id, None)
 
     async def close(self) -> None:
         for attempt_id in list(self._attempts):
@@ -113,14 +176,34 @@ class SignIns:
             return await asyncio.wait_for(attempt.client.get_password_hint(), _DEADLINE_S) or ""
         return ""
 
-    async def _succeed(self, attempt_id: str) -> Success:
-        client = self._attempts[attempt_id].client
-        async with asyncio.timeout(_DEADLINE_S):
-            user = await client.get_me()
-            session = await client.export_session_string()
+    async def _signed_in_already(self, client: TelegramClient) -> Any:
+        """The user, or None. Raises `SessionPasswordNeeded` when that is what is still missing."""
+        with contextlib.suppress(Unauthorized):
+            return (await client.invoke(raw.functions.users.GetUsers(id=[raw.types.InputUserSelf()]), retries=1))[0]
+        try:
+            await client.invoke(raw.functions.account.GetPassword(), retries=1)  # answered once the code was right
+        except Unauthorized:
+            return None
+        raise SessionPasswordNeeded
+
+    async def _succeed(self, attempt: Attempt, answer: Any) -> Success:
+        if isinstance(answer, raw.types.auth.AuthorizationSignUpRequired):
+            raise SignInError(_WORDS["PHONE_NUMBER_UNOCCUPIED"])
+        if not isinstance(answer, raw.types.auth.Authorization):
+            raise UnexpectedAnswer(answer)
+        return await self._keep(attempt, answer.user)
+
+    async def _keep(self, attempt: Attempt, user: Any) -> Success:
+        """Nothing is asked of Telegram any more that it could refuse."""
+        storage = attempt.client.storage
+        await storage.user_id(user.id)
+        await storage.is_bot(False)
+        peer = peer_of(user)
+        shown = replace(peer, username=user.username or peer.username)  # as its owner writes it
+        attempt.success = Success(await attempt.client.export_session_string(), shown)
         # Closed before the session is used elsewhere: one key in two places is destroyed by Telegram.
-        await self._drop(attempt_id)
-        return Success(session, user)
+        await close(attempt.client)
+        return attempt.success
 
     def _find(self, attempt_id: str) -> Attempt:
         attempt = self._attempts.get(attempt_id)
@@ -130,28 +213,45 @@ class SignIns:
 
     async def _drop(self, attempt_id: str) -> None:
         if attempt := self._attempts.pop(attempt_id, None):
-            await _close(attempt.client)
+            await close(attempt.client)
 
     async def _forget_old(self) -> None:
         limit = time.monotonic() - _ATTEMPT_LIFETIME_S
         for attempt_id in [key for key, attempt in self._attempts.items() if attempt.born < limit]:
             await self._drop(attempt_id)
 
+    def _explained(self, error: Exception) -> SignInError:
+        """One sentence for whatever Telegram, the link or the library came up with."""
+        match error:
+            case SignInError():
+                return error
+            case BadMessage():
+                self._clients.learn(error)
+                return SignInError(f"{error}: set it right (NTP), then try again")
+            case UnexpectedAnswer():
+                wanted = _WANTED_FIRST.get(type(error.answer))
+                return SignInError(wanted or f"Telegram's answer is not understood here: {error}")
+            case Flood() if isinstance(error.value, int):
+                return SignInError(f"Telegram wants a pause: try again in {error.value} s")
+            case RPCError():
+                return _refused(error)
+            case OSError() | TimeoutError():
+                return SignInError("Telegram does not answer: check the network of the Session Storage")
+            case _ if str(error) == _KEY_IS_ANOTHER:
+                return SignInError(
+                    "the server has another key than this Session Storage trusts: see TELETRUNK_TELEGRAM_RSA_KEY_FILE"
+                )
+            case _ if _NO_SUCH_DC.search(str(error)):
+                return SignInError(f"Telegram sends this number to a data centre that it does not name: {error}")
+        log.error("sign-in failed", exc_info=error)
+        return SignInError(f"the sign-in failed ({type(error).__name__}): the Session Storage's log says more")
 
-def _explained(error: Exception) -> SignInError:
-    if isinstance(error, RPCError):
-        name = failures.word(error)
-        for known, text in _WORDS.items():
-            if known in name:
-                return SignInError(text)
-        if isinstance(error, BadRequest):
-            return SignInError(f"Telegram refuses: {name}")
-        refusal = failures.refusal_of(error)
-        return SignInError(refusal.phrase)
-    return SignInError("Telegram does not answer: check the network of the Session Storage")
 
-
-async def _close(client: Client) -> None:
-    with contextlib.suppress(Exception):  # thrown away, in whatever state
-        async with asyncio.timeout(5):
-            await client.disconnect()
+def _refused(error: RPCError) -> SignInError:
+    name = failures.word(error)
+    for known, text in _WORDS.items():
+        if known in name:
+            return SignInError(text)
+    if isinstance(error, BadRequest):
+        return SignInError(f"Telegram refuses: {name}")
+    return SignInError(failures.refusal_of(error).phrase)

@@ -155,13 +155,16 @@ class Vault:
     # Sessions.
 
     async def put_session(self, session_id: str, user_id: int, session: str) -> None:
+        """Stores a user's session and forgets the user's others, both or neither. It can be repeated."""
         sealed = self._seal.close(session.encode(), session_id)
+        row = {"session_id": session_id, "user_id": user_id, "wrapped_key": sealed.wrapped_key, "value": sealed.value}
+        others = sa.select(_sessions.c.session_id).where(
+            _sessions.c.user_id == user_id, _sessions.c.session_id != session_id
+        )
         async with self._engine.begin() as connection:
-            await connection.execute(
-                _sessions.insert().values(
-                    session_id=session_id, user_id=user_id, wrapped_key=sealed.wrapped_key, value=sealed.value
-                )
-            )
+            await connection.execute(self._put(_sessions, row))
+            for old in (await connection.scalars(others)).all():
+                await self._remove_session(connection, old)
 
     async def session_ids(self) -> dict[str, int]:
         """Session ids with the user id of each."""
@@ -177,8 +180,11 @@ class Vault:
 
     async def remove_session(self, session_id: str) -> None:
         async with self._engine.begin() as connection:
-            for table in (_sessions, _leases, _peers, _aliases, _calls, _floods):
-                await connection.execute(table.delete().where(table.c.session_id == session_id))
+            await self._remove_session(connection, session_id)
+
+    async def _remove_session(self, connection: AsyncConnection, session_id: str) -> None:
+        for table in (_sessions, _leases, _peers, _aliases, _calls, _floods):
+            await connection.execute(table.delete().where(table.c.session_id == session_id))
 
     # Leases.
 

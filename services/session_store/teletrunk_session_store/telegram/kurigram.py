@@ -1,0 +1,146 @@
+"""kurigram's client with its faults mended. What knows the library's insides is here, and nowhere else.
+
+Three of its habits do not serve a gateway: a `bad_msg_notification` is returned as if it were the answer; an error
+that its table does not know is appended to a file in the working directory; and each update is parsed before anybody
+is asked, for which it asks Telegram further questions.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import time
+import weakref
+from collections.abc import Callable
+from typing import Any, Final
+
+import pyrogram
+from pyrogram import raw
+from pyrogram.errors import RPCError
+
+_CLOSE_S = 2.0  # of a connection, when the lease may be over in five
+_TERMINATE_S = 5.0
+_TELLING_S = 10.0  # a clock that is wrong by less explains nothing
+_TOO_EARLY, _TOO_LATE = 16, 17
+
+
+class BadMessage(ConnectionError):
+    """Telegram refuses our messages as such (bad_msg_notification), nearly always for the time that they bear.
+
+    `ahead` is how far this machine's clock is before Telegram's, in seconds.
+    """
+
+    def __init__(self, code: int, ahead: float) -> None:
+        self.ahead = ahead
+        about_time = code in (_TOO_EARLY, _TOO_LATE)
+        super().__init__(
+            about_clock(ahead) or f"Telegram refuses our messages{' for their time' * about_time} (code {code})"
+        )
+
+
+class UnexpectedAnswer(Exception):
+    """An answer of another constructor than the method promises."""
+
+    def __init__(self, answer: Any) -> None:
+        self.answer = answer
+        super().__init__(named(answer))
+
+
+class TelegramClient(pyrogram.Client):  # type: ignore[misc]  # kurigram carries no types
+    """A client that raises what went wrong. It hands on raw updates only."""
+
+    def __init__(self, *args: Any, connect: Callable[..., Any], clock_ahead: float, **options: Any) -> None:
+        """`connect` makes its connections; its first messages bear a time that is right for `clock_ahead`."""
+        self._connections: weakref.WeakSet[Any] = weakref.WeakSet()
+        super().__init__(*args, connection_factory=self._connection, **options)
+        self._connect = connect
+        self._server_time_offset = -clock_ahead
+        self.dispatcher.update_parsers.clear()  # parsing asks Telegram for what a message refers to, and waits
+
+    def _connection(self, **options: Any) -> Any:
+        made = self._connect(**options)
+        self._connections.add(made)
+        return made
+
+    async def invoke(self, query: Any, *args: Any, **options: Any) -> Any:
+        answer = checked(self, await super().invoke(query, *args, **options))
+        if isinstance(query, raw.functions.auth.SendCode) and not isinstance(answer, raw.types.auth.SentCode):
+            raise UnexpectedAnswer(answer)  # the library would look for what only that one has
+        return answer
+
+    @property
+    def clock_ahead(self) -> float:
+        """By how much this machine's clock is before Telegram's, as far as its messages have told."""
+        return -float(self._server_time_offset)
+
+    def is_linked(self) -> bool:
+        return self.session is not None and self.session.is_started.is_set()
+
+    def abort(self) -> None:
+        """Breaks its connections, also those of a session that has not come up yet."""
+        for connection in list(self._connections):
+            with contextlib.suppress(Exception):  # there may be no socket, and it may be closed
+                connection.protocol.writer.transport.abort()
+
+
+def checked(client: TelegramClient, answer: Any) -> Any:
+    """The answer of `session.send`. Raises `BadMessage`."""
+    if isinstance(answer, raw.types.BadMsgNotification):
+        newest = client.session.stored_msg_ids[-1]  # the notice's own id bears Telegram's time
+        raise BadMessage(answer.error_code, time.time() - newest / 2**32)
+    return answer
+
+
+def key_is_unknown(client: TelegramClient) -> bool:
+    """Telegram answered -404: the key is not there any more, and never comes back."""
+    task = client.session.recv_task if client.session else None
+    if task is None or not task.done() or task.cancelled():
+        return False
+    return type(task.exception()).__name__ == "AuthKeyNotFound"
+
+
+async def close(client: TelegramClient) -> None:
+    """Ends a client in whatever half-started state it is. Its connection goes first: another Storage may come soon."""
+    with contextlib.suppress(Exception):  # it may be broken in any way: it is thrown away
+        async with asyncio.timeout(_CLOSE_S):
+            if client.session is not None:
+                await client.session.stop()
+    client.abort()
+    with contextlib.suppress(Exception):
+        async with asyncio.timeout(_TERMINATE_S):
+            if client.is_initialized:
+                await client.terminate()
+            if client.is_connected:
+                await client.disconnect()
+    for task in client.dispatcher.handler_worker_tasks:  # one that hangs would keep the client
+        task.cancel()
+
+
+def about_clock(ahead: float) -> str:
+    """What there is to say of this machine's clock; empty when it is good enough."""
+    if abs(ahead) < _TELLING_S:
+        return ""
+    return f"this machine's clock is {round(abs(ahead))} s {'ahead of' if ahead > 0 else 'behind'} Telegram's"
+
+
+def named(answer: Any) -> str:
+    """Telegram's own name of an object, with the reason that it bears: phoneCallDiscarded (phoneCall...ReasonBusy)."""
+    if not hasattr(answer, "QUALNAME"):
+        return type(answer).__name__
+    *space, name = answer.QUALNAME.split(".")[1:]
+    own = ".".join([*space, name[0].lower() + name[1:]])
+    reason = getattr(answer, "reason", None)
+    return f"{own} ({named(reason)})" if reason is not None else own
+
+
+_initialise: Final = RPCError.__init__
+
+
+def _without_a_file(
+    self: RPCError, value: Any = None, rpc_name: str | None = None, is_unknown: bool = False, is_signed: bool = False
+) -> None:
+    """`is_unknown` has the library append to unknown_errors.txt, or fail with OSError where it cannot."""
+    _initialise(self, value, rpc_name, False, is_signed)
+
+
+RPCError.__init__ = _without_a_file

@@ -1,0 +1,73 @@
+"""Answers of Telegram that nobody expects: each is a row with Telegram's own word, and nothing is left open there."""
+
+from __future__ import annotations
+
+import os
+
+import pytest
+from pyrogram import raw
+from pyrogram.crypto.prime import CURRENT_DH_PRIME
+
+from .storage import Storage, calls, pb, phone_call, protocol
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+DISCARDED = "phoneCallDiscarded (phoneCallDiscardReasonBusy)"
+
+
+@pytest.mark.parametrize(
+    ("method", "answer", "word"),
+    [
+        ("phone.requestCall", "phoneCallDiscarded", DISCARDED),
+        ("phone.requestCall", "phoneCallEmpty", "phoneCallEmpty"),
+        ("phone.requestCall", "updates", "updates"),
+        ("messages.getDhConfig", "dhConfigNotModified", "messages.dhConfigNotModified"),
+        ("contacts.resolvePhone", "updates", "updates"),
+    ],
+)
+async def test_a_call_is_begun(store: Storage, method: str, answer: str, word: str) -> None:
+    phone, session_id = await store.account()
+    friend = await store.friend()
+    await store.control.answer(phone, method, answer)
+    refusal = await store.start_call(session_id, f"+{friend.phone}").refusal()
+    assert (refusal.row.id, refusal.detail) == ("telegram-error", word)
+    call = store.start_call(session_id, f"+{friend.phone}")  # the next one is not the worse for it
+    await call.until("requested")
+    call.close()
+
+
+def half() -> bytes:
+    """Some g_b that no check refuses."""
+    return pow(3, int.from_bytes(os.urandom(256), "big"), CURRENT_DH_PRIME).to_bytes(256, "big")
+
+
+@pytest.mark.parametrize(("answer", "word"), [("phoneCallDiscarded", DISCARDED), ("phoneCallEmpty", "phoneCallEmpty")])
+async def test_a_call_is_confirmed(store: Storage, answer: str, word: str) -> None:
+    phone, session_id = await store.account()
+    friend = await store.friend()
+    await store.control.answer(phone, "phone.confirmCall", answer)
+    call = store.start_call(session_id, f"+{friend.phone}")
+    requested = await friend.call(raw.types.PhoneCallRequested)
+    await friend.ask(raw.functions.phone.ReceivedCall(peer=phone_call(requested)))
+    accept = raw.functions.phone.AcceptCall(peer=phone_call(requested), g_b=half(), protocol=protocol())
+    await friend.ask(accept)
+    refusal = await call.refusal()
+    assert (refusal.row.id, refusal.detail) == ("telegram-error", word)
+    await store.discarded(phone, within=5)
+
+
+@pytest.mark.parametrize("error", ["CALL_PROTOCOL_COMPAT_LAYER_INVALID", ""])
+async def test_a_call_is_accepted(store: Storage, error: str) -> None:
+    phone, session_id = await store.account()
+    friend = await store.friend()
+    if error:
+        await store.control.error(phone, "phone.acceptCall", 406, error)
+    else:
+        await store.control.answer(phone, "phone.acceptCall", "phoneCallDiscarded")
+    async with store.watch(session_id) as arrived:
+        await calls(friend, phone)
+        call = store.take(await arrived.get())
+        await call.until("requested")
+        call.ask(accept=pb.AcceptCall())
+        refusal = await call.refusal()
+    assert (refusal.row.id, refusal.detail) == ("telegram-error", error or DISCARDED)
+    await store.discarded(phone, within=5)

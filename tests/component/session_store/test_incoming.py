@@ -1,0 +1,102 @@
+"""What a Storage makes of a call that reaches one of its accounts: at once, whatever else goes on."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from pyrogram import raw
+from teletrunk.errors import Refusal
+from teletrunk.v1 import session_store_pb2 as pb
+
+from .storage import DISCONNECT, Storage, calls
+
+pytestmark = pytest.mark.asyncio(loop_scope="module")
+AT_ONCE_S = 5.0
+GET_MESSAGES, RECEIVED_CALL = "messages.getMessages", "phone.receivedCall"
+
+
+async def heard(arrived: asyncio.Queue[pb.IncomingCall], within: float = AT_ONCE_S) -> pb.IncomingCall:
+    async with asyncio.timeout(within):
+        return await arrived.get()
+
+
+@pytest.mark.parametrize("trouble", ["flood", "late", "error"])
+async def test_a_message_that_replies_holds_no_call_back(store: Storage, trouble: str) -> None:
+    """The library would fetch what it replies to first, in the one place where updates are handled."""
+    phone, friend = "7999111000" + str(len(trouble)), await store.friend()
+    await store.control.add_user(phone, "Gateway")
+    found = await friend.ask(raw.functions.contacts.ResolvePhone(phone=phone))
+    peer = raw.types.InputPeerUser(user_id=found.users[0].id, access_hash=found.users[0].access_hash)
+    sent = await friend.ask(raw.functions.messages.SendMessage(peer=peer, message="before", random_id=1))
+    original = next(update.id for update in sent.updates if isinstance(update, raw.types.UpdateMessageID))
+    session_id = await store.sign_in(phone)
+    if trouble == "flood":
+        await store.control.flood(phone, 10, GET_MESSAGES, times=100)
+    elif trouble == "late":
+        await store.control.delay(phone, 8, GET_MESSAGES)
+    else:
+        await store.control.error(phone, GET_MESSAGES, 500, "INTERNAL_SERVER_ERROR", times=100)
+    async with store.watch(session_id) as arrived:
+        reply = raw.types.InputReplyToMessage(reply_to_msg_id=original)
+        await friend.ask(raw.functions.messages.SendMessage(peer=peer, message="now", random_id=2, reply_to=reply))
+        await calls(friend, phone)
+        assert (await heard(arrived)).caller.first_name == "Friend"
+
+
+async def test_workers_hear_of_a_call_before_telegram_has_answered_receivedcall(store: Storage) -> None:
+    phone, session_id = await store.account()
+    one, two = await store.friend("One"), await store.friend("Two")
+    await store.control.trace(phone, True)
+    await store.control.delay(phone, 8, RECEIVED_CALL)
+    async with store.watch(session_id) as arrived:
+        await calls(one, phone)
+        await calls(two, phone)
+        assert [(await heard(arrived)).caller.first_name for _ in range(2)] == ["One", "Two"]
+        for friend in (one, two):  # and their callers hear ringing
+            waiting = await friend.call(raw.types.PhoneCallWaiting)
+            assert waiting.receive_date
+
+
+async def test_a_call_that_telegram_lets_nobody_receive_is_offered_all_the_same(store: Storage) -> None:
+    phone, session_id = await store.account()
+    friend = await store.friend()
+    await store.control.error(phone, RECEIVED_CALL, 400, "CALL_PEER_INVALID")
+    async with store.watch(session_id) as arrived:
+        await calls(friend, phone)
+        await heard(arrived)
+    async with asyncio.timeout(AT_ONCE_S):
+        while "CALL_PEER_INVALID" not in store.said():
+            await asyncio.sleep(0.02)
+
+
+@pytest.mark.parametrize("attempt", range(3))
+async def test_a_call_that_comes_while_the_link_is_cut_is_taken_and_rings(store: Storage, attempt: int) -> None:
+    """Its update arrives with the link, before the session counts as active."""
+    phone, session_id = await store.account()
+    friend = await store.friend()
+    async with store.watch(session_id) as arrived:
+        await store.control.cut(phone, 5)
+        await calls(friend, phone)
+        call = store.take(await heard(arrived, within=12))
+        assert (await call.until("requested")).peer.first_name == "Friend"
+        assert (await friend.call(raw.types.PhoneCallWaiting)).receive_date
+        call.ask(accept=pb.AcceptCall())
+        await friend.call(raw.types.PhoneCallAccepted)
+        call.ask(discard=pb.DiscardCall(reason=DISCONNECT))
+        await store.discarded(phone, within=5)
+
+
+async def test_a_call_that_is_over_before_it_is_taken_is_not_taken(store: Storage) -> None:
+    phone, session_id = await store.account()
+    friend = await store.friend()
+    async with store.watch(session_id) as arrived:
+        made = await calls(friend, phone)
+        incoming = await heard(arrived)
+        peer = raw.types.InputPhoneCall(id=made.id, access_hash=made.access_hash)
+        reason = raw.types.PhoneCallDiscardReasonMissed()
+        await friend.ask(raw.functions.phone.DiscardCall(peer=peer, duration=0, reason=reason, connection_id=0))
+        try:
+            assert (await store.take(incoming).until("discarded")).by_peer  # it was faster than the news
+        except Refusal as refusal:
+            assert refusal.detail == "CALL_ALREADY_DECLINED"
