@@ -35,7 +35,8 @@ _CALLS_A_SIP_HOST = 4  # what the stock pjsua2 wheel is compiled for
 _CALLS_A_TELEGRAM_HOST = 20
 
 
-async def serve(settings: WorkerSettings) -> None:
+async def serve(settings: WorkerSettings) -> int | None:
+    """Returns the exit code of a Worker that was drained, if it was."""
     settings.rtp_slice(-(-settings.max_calls // _CALLS_A_SIP_HOST) - 1)
     running.hold_alone(settings.data, "worker")
     worker_id = kept_secret(settings.data, "worker.id", lambda: secrets.token_hex(8).encode()).decode()
@@ -83,6 +84,7 @@ async def serve(settings: WorkerSettings) -> None:
         }
 
     drained = asyncio.Event()
+    left = False
 
     def on_config(config: pb.WorkerConfig) -> None:
         if calls.configure(config):
@@ -129,10 +131,12 @@ async def serve(settings: WorkerSettings) -> None:
     log.info("worker listening", sip=f"{settings.listen[0]}:{edge.port}")
 
     async def leave_when_drained() -> None:
+        nonlocal left
         await drained.wait()
         log.info("draining", calls=calls.count)
         await calls.drain()
         log.info("drained")
+        left = True
         os.kill(os.getpid(), signal.SIGTERM)
 
     def measure() -> None:
@@ -155,6 +159,7 @@ async def serve(settings: WorkerSettings) -> None:
     await telegram_hosts.close()
     await storages.close()
     await manager.way.close()
+    return running.DRAINED if left else None
 
 
 def main() -> None:
