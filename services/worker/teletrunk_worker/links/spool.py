@@ -75,11 +75,11 @@ class Spool:
 
     def waiting(self) -> Iterator[call_pb2.CallRecord]:
         """The finished records, oldest call first."""
-        for record in list(self._in_memory.values()):
+        for kept in list(self._in_memory.values()):
             try:
-                self._write_down(record)  # the disk may take it by now
+                self._write_down(kept)  # the disk may take it by now
             except OSError:
-                yield record
+                yield kept
         for path in sorted(self._ended.glob("*.json")):
             if (record := _read(path)) is not None:
                 yield record
