@@ -17,6 +17,7 @@ from teletrunk.v1 import session_store_pb2_grpc
 
 TOKEN = secrets.token_hex(16)
 METADATA = ((TOKEN_KEY, TOKEN),)
+_AT_ONCE = 128
 
 
 class Holding(session_store_pb2_grpc.SessionStoreServiceServicer):
@@ -38,6 +39,14 @@ class Holding(session_store_pb2_grpc.SessionStoreServiceServicer):
         async with self.news:
             self.held += change
             self.news.notify_all()
+
+    async def fill(self, channel: grpc.aio.Channel, calls: int) -> list[Any]:
+        """Not all at once: gRPC itself drops some when a thousand wait to be taken."""
+        streams: list[Any] = []
+        while len(streams) < calls:
+            streams += [watch(channel) for _ in range(_AT_ONCE)]
+            await self.hold(self.held + _AT_ONCE)
+        return streams
 
     async def hold(self, wanted: int) -> None:
         async with asyncio.timeout(60), self.news:
@@ -74,12 +83,12 @@ async def test_a_port_takes_so_many_calls_and_serves_on_when_some_have_ended() -
     channels = [connection(server.port) for _ in range(rpc.MOST_CALLS // rpc.MOST_CALLS_A_CONNECTION)]
     last = connection(server.port)
     try:
-        streams = [watch(channels[0]) for _ in range(rpc.MOST_CALLS_A_CONNECTION + 10)]
-        await holding.hold(rpc.MOST_CALLS_A_CONNECTION)  # the ten wait at the caller's, and take nobody's room
+        streams = await holding.fill(channels[0], rpc.MOST_CALLS_A_CONNECTION)
+        streams += [watch(channels[0]) for _ in range(10)]  # they wait at the caller's, and take nobody's room
         assert await asked(last) is grpc.StatusCode.OK
-        for number, channel in enumerate(channels[1:], 2):  # one by one: gRPC drops some of a thousand that wait
-            streams += [watch(channel) for _ in range(rpc.MOST_CALLS_A_CONNECTION)]
-            await holding.hold(number * rpc.MOST_CALLS_A_CONNECTION)
+        for channel in channels[1:]:
+            streams += await holding.fill(channel, rpc.MOST_CALLS_A_CONNECTION)
+        assert holding.held == rpc.MOST_CALLS
         assert await asked(last) is grpc.StatusCode.RESOURCE_EXHAUSTED
         await channels[1].close()
         await holding.hold(rpc.MOST_CALLS - rpc.MOST_CALLS_A_CONNECTION)
