@@ -44,12 +44,12 @@ async def _enrol(papers: Papers, invitation: str) -> None:
         async with rpc.knock(given["address"], given["authority"].encode()) as channel:
             stub = fleet_pb2_grpc.EnrolmentServiceStub(channel)
             while True:
-                left = until - time.monotonic()
                 try:
-                    answer = await stub.Enrol(asked, timeout=left, wait_for_ready=True)
+                    answer = await stub.Enrol(asked, timeout=until - time.monotonic(), wait_for_ready=True)
                     return answer.certificate, answer.authority
                 except grpc.aio.AioRpcError as error:
-                    if error.code() is not grpc.StatusCode.RESOURCE_EXHAUSTED or left < _CROWDED_S:
+                    over = time.monotonic() > until - 2 * _CROWDED_S
+                    if error.code() is not grpc.StatusCode.RESOURCE_EXHAUSTED or over:
                         raise
                 await asyncio.sleep(_CROWDED_S)  # many come at this moment
 

@@ -204,8 +204,10 @@ class Stack:
             if self._stopping or status == running.DRAINED:
                 return
             await asyncio.sleep(1.0 if time.monotonic() - child.started_at < _SHORT_LIFE_S else 0.0)
-            with contextlib.suppress(OSError):  # no memory, no processes: the next round may do better
+            try:
                 await child.start()
+            except OSError:  # no memory, no processes: later there may be
+                child.started_at = time.monotonic()
 
     async def hold_down(self, name: str) -> None:
         """Kills a service as a crash would; it stays away until `let_up`."""
