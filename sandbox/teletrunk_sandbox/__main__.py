@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import os
 import sys
 from collections.abc import Callable
 from pathlib import Path
+
+from teletrunk.log_output import LogOutput
 
 from teletrunk_sandbox import server
 
@@ -36,7 +39,14 @@ def _add_dc(parser: argparse.ArgumentParser) -> None:
     parser.set_defaults(run=_run_dc)
 
 
+def _log_as_told(*, stdout: bool) -> None:
+    """`teletrunk up` wants a file that rotates."""
+    if file := os.environ.get("TELETRUNK_LOG_FILE"):
+        LogOutput.take_over(stdout=stdout).write_to(Path(file))
+
+
 def _run_dc(options: argparse.Namespace) -> int:
+    _log_as_told(stdout=False)  # there it says where it listens
     settings = server.Settings(
         host=options.host,
         port=options.port,
@@ -66,6 +76,7 @@ def _run_subscriber(options: argparse.Namespace) -> int:
 def _run_people(options: argparse.Namespace) -> int:
     from teletrunk_sandbox import people
 
+    _log_as_told(stdout=True)
     asyncio.run(people.run(options.dc, options.rsa_key, options.control_port))
     return 0
 

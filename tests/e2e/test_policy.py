@@ -7,6 +7,7 @@ import time
 from pathlib import Path
 
 import pytest
+from teletrunk import running
 from teletrunk_sandbox.world import World
 
 from tests import sip_wire
@@ -136,5 +137,5 @@ async def test_a_worker_that_drains_finishes_its_calls_and_leaves(scene: Scene) 
     assert process is not None and process.returncode is None
     await scene.phone.tell("hangup", call=call)
     await scene.friends.wait("ended", phone=FRIEND, by="peer")
-    assert await asyncio.wait_for(process.wait(), 10) == 0
+    assert await asyncio.wait_for(process.wait(), 10) == running.DRAINED
     assert (await scene.record()).sip_status == 200

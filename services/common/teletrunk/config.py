@@ -33,6 +33,7 @@ class ServiceSettings(BaseSettings):
     data: Path = Field(default_factory=_default_data, description="Directory for everything that is kept.")
     log_format: str = Field("json", pattern="^(json|console)$", description="json, or console for people.")
     log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
+    log_file: Path | None = Field(None, description="Lines go there, not to standard error; it rotates.")
     cluster_token: SecretStr | None = Field(
         None, description="Shared by the services; made on first start under DATA/secrets when not given."
     )
@@ -58,6 +59,13 @@ class ServiceSettings(BaseSettings):
     def _no_sample(cls, value: SecretStr | None) -> SecretStr | None:
         if value is not None and (len(value.get_secret_value()) < 16 or value.get_secret_value().lower() in _SAMPLES):
             raise ValueError("must be a random text of 16 characters or more, not a sample")
+        return value
+
+    @field_validator("log_file")
+    @classmethod
+    def _in_a_directory(cls, value: Path | None) -> Path | None:
+        if value is not None and (value.is_dir() or not value.parent.is_dir()):
+            raise ValueError("must be a file in a directory that exists")
         return value
 
     @field_validator("manager_address")

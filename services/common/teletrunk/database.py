@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import time
 from typing import Any, Final
 
@@ -12,6 +13,8 @@ from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
 READING: Final = "teletrunk_reading"  # an execution option: this transaction writes nothing and waits for nobody
 _CONNECT_S = 2
 _FRESH_S = 1.0  # a connection that worked so lately is not tried before it is used again
+_DATA_EXCEPTION = "22"  # SQLSTATE's class of values that do not fit
+_QUOTED = re.compile('"[^"]*"')
 _ANSWER_S = 2  # a database that is stopped or cut off is silent: the caller must hear of it in time
 
 
@@ -23,15 +26,42 @@ def make_engine(url: str, *, migrating: bool = False) -> AsyncEngine:
     if url.startswith("postgresql"):
         engine = create_async_engine(
             url,
+            hide_parameters=True,
             pool_timeout=_ANSWER_S,
             connect_args={"timeout": _CONNECT_S, "command_timeout": None if migrating else _ANSWER_S},
         )
         _try_connections(engine)
+        _hide_values(engine)
         return engine
-    engine = create_async_engine(url)
+    engine = create_async_engine(url, hide_parameters=True)
     if engine.dialect.name == "sqlite":
         _make_sqlite_safe(engine, foreign_keys="OFF" if migrating else "ON")
     return engine
+
+
+def _hide_values(engine: AsyncEngine) -> None:
+    """PostgreSQL quotes the row that it refuses, and asyncpg the argument. Errors end in logs, and values must not:
+    the kind of error and the names of constraint and column stay.
+    """
+
+    @event.listens_for(engine.sync_engine, "handle_error")
+    def handle_error(context: Any) -> None:
+        quotes = str(getattr(context.original_exception, "sqlstate", "")).startswith(_DATA_EXCEPTION)
+        error: Any = context.original_exception
+        chain = [context.sqlalchemy_exception]
+        while error is not None:
+            chain.append(error)
+            error = error.__cause__
+        for each in chain:
+            if each is not None and each.args:
+                each.args = (_without_values(str(each.args[0]), quotes), *each.args[1:])
+            if hasattr(each, "detail"):  # a list of SQLAlchemy's own, which it keeps for others to add to
+                each.detail = [] if isinstance(each.detail, list) else None
+
+
+def _without_values(text: str, quotes: bool) -> str:
+    line = text.partition("\n")[0]
+    return _QUOTED.sub("...", line.partition(": ")[0]) if quotes else line
 
 
 def _try_connections(engine: AsyncEngine) -> None:

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import base64
 import json
+import time
 
 import grpc
 import structlog
@@ -17,6 +19,7 @@ from teletrunk.v1 import fleet_pb2, fleet_pb2_grpc
 log = structlog.get_logger()
 
 _DEADLINE_S = 15.0
+_CROWDED_S = 1.0
 
 
 async def security_of(settings: ServiceSettings, identity: Identity) -> Security:
@@ -36,18 +39,24 @@ async def _enrol(papers: Papers, invitation: str) -> None:
         raise ConfigurationError(f"TELETRUNK_INVITATION: it is for a {given['kind']}")
 
     async def sign(request: bytes) -> tuple[bytes, bytes]:
+        asked = fleet_pb2.EnrolRequest(secret=given["secret"], service_id=papers.identity.id, signing_request=request)
+        until = time.monotonic() + _DEADLINE_S
         async with rpc.knock(given["address"], given["authority"].encode()) as channel:
-            answer = await fleet_pb2_grpc.EnrolmentServiceStub(channel).Enrol(
-                fleet_pb2.EnrolRequest(secret=given["secret"], service_id=papers.identity.id, signing_request=request),
-                timeout=_DEADLINE_S,
-                wait_for_ready=True,
-            )
-        return answer.certificate, answer.authority
+            stub = fleet_pb2_grpc.EnrolmentServiceStub(channel)
+            while True:
+                try:
+                    answer = await stub.Enrol(asked, timeout=until - time.monotonic(), wait_for_ready=True)
+                    return answer.certificate, answer.authority
+                except grpc.aio.AioRpcError as error:
+                    over = time.monotonic() > until - 2 * _CROWDED_S
+                    if error.code() is not grpc.StatusCode.RESOURCE_EXHAUSTED or over:
+                        raise
+                await asyncio.sleep(_CROWDED_S)  # many come at this moment
 
     try:
         await papers.enrol(sign)
     except grpc.aio.AioRpcError as error:
-        if error.code() is grpc.StatusCode.INVALID_ARGUMENT:
+        if error.code() in (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.RESOURCE_EXHAUSTED):
             raise ConfigurationError(f"TELETRUNK_INVITATION: {error.details()}") from None
         raise ConfigurationError(f"the Manager at {given['address']} cannot be reached to enrol") from None
     log.info("enrolled", id=papers.identity.id)

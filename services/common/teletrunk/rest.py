@@ -13,7 +13,11 @@ from teletrunk.v1 import admin_pb2, fleet_pb2, subscription_pb2
 
 
 class Role(enum.IntEnum):
-    """Each may do what those before it may."""
+    """Each may do what those before it may.
+
+    Viewers and administrators have to do with accounts that are theirs or shared with them, and with their trunks and
+    calls. What concerns the whole installation, to look at or to change, is the owners'.
+    """
 
     viewer = 1
     administrator = 2
@@ -62,16 +66,16 @@ ROUTES: Final = (
     Route("ChangeTrunk", "PATCH", "/v1/trunks/{trunk}", _A, admin_pb2),
     Route("RemoveTrunk", "DELETE", "/v1/trunks/{trunk}", _A, admin_pb2),
     Route("Trust", "PUT", "/v1/trunks/{trunk}/trusted", _A, fleet_pb2),
-    Route("ListServices", "GET", "/v1/services", _V, admin_pb2),
+    Route("ListServices", "GET", "/v1/services", _O, admin_pb2),
     Route("Invite", "POST", "/v1/invitations", _O, fleet_pb2),
     Route("Revoke", "DELETE", "/v1/services/{service_id}", _O, fleet_pb2),
     Route("Assign", "PUT", "/v1/accounts/{account}/workers", _A, fleet_pb2),
-    Route("Drain", "PUT", "/v1/workers/{worker_id}/drain", _A, fleet_pb2),
-    Route("ListBans", "GET", "/v1/bans", _V, fleet_pb2),
-    Route("LiftBan", "DELETE", "/v1/bans", _A, fleet_pb2),
+    Route("Drain", "PUT", "/v1/workers/{worker_id}/drain", _O, fleet_pb2),
+    Route("ListBans", "GET", "/v1/bans", _O, fleet_pb2),
+    Route("LiftBan", "DELETE", "/v1/bans", _O, fleet_pb2),
     Route("ListCalls", "GET", "/v1/calls", _V, admin_pb2),
     Route("GetCall", "GET", "/v1/calls/{call_id}", _V, admin_pb2),
-    Route("ListSubscriptions", "GET", "/v1/subscriptions", _V, subscription_pb2),
+    Route("ListSubscriptions", "GET", "/v1/subscriptions", _O, subscription_pb2),
     Route("AddSubscription", "POST", "/v1/subscriptions", _O, subscription_pb2),
     Route("ChangeSubscription", "PUT", "/v1/subscriptions/{subscription}", _O, subscription_pb2),
     Route("RemoveSubscription", "DELETE", "/v1/subscriptions/{subscription}", _O, subscription_pb2),

@@ -15,15 +15,15 @@ from grpc_status import rpc_status
 
 from teletrunk.config import ConfigurationError
 from teletrunk.errors import TABLE, Refusal
+from teletrunk.front_door import CALLS_AN_ADDRESS, FrontDoor
 from teletrunk.identity import MANAGER, Identity
 from teletrunk.metrics import REFUSALS
 from teletrunk.security import TOKEN_KEY, Gate, Rights, Security
 
 DEADLINE_S: Final = 5.0
 _DOMAIN = "teletrunk"
-_LARGEST_MESSAGE = 4 << 20
-_OPTIONS: Final = (
-    ("grpc.max_receive_message_length", _LARGEST_MESSAGE),
+_LARGEST_MESSAGE = ("grpc.max_receive_message_length", 4 << 20)
+_COMMON: Final = (
     # A peer that is stopped or cut off answers no ping: the stream then breaks within seconds.
     ("grpc.keepalive_time_ms", 10_000),
     ("grpc.keepalive_timeout_ms", 5_000),
@@ -36,6 +36,25 @@ _OPTIONS: Final = (
     ("grpc.max_reconnect_backoff_ms", 1_000),
     # A port that another process holds must be an error, not a second listener.
     ("grpc.so_reuseport", 0),
+    # Nobody of ours compresses, and 64 kB can be 64 MB of zeros.
+    ("grpc.per_message_decompression", 0),
+    ("grpc.server_handshake_timeout_ms", 5_000),
+)
+_OPTIONS: Final = (*_COMMON, _LARGEST_MESSAGE)
+# Streams count as calls for as long as they are held: each Worker's and Storage's link, and every phone call. Sized for
+# a hundred Workers, twenty Storages and some thousand phone calls at a Storage; a connection is one peer's.
+MOST_CALLS: Final = 4_096
+MOST_CALLS_A_CONNECTION: Final = 1_024
+_ROOM: Final = (*_COMMON, _LARGEST_MESSAGE, ("grpc.max_concurrent_streams", MOST_CALLS_A_CONNECTION))
+# Strangers come with one short message each, and go.
+MOST_STRANGERS: Final = 256
+_LITTLE_ROOM: Final = (
+    *_COMMON,
+    ("grpc.max_receive_message_length", 64 << 10),
+    ("grpc.max_concurrent_streams", CALLS_AN_ADDRESS),
+    ("grpc.max_connection_idle_ms", 10_000),
+    ("grpc.max_connection_age_ms", 60_000),
+    ("grpc.max_connection_age_grace_ms", 10_000),
 )
 
 
@@ -92,16 +111,22 @@ class Server:
         *,
         front_door: bool = False,
     ) -> None:
-        """A front door asks no certificate of those who come: they come to get one. It must offer nothing else."""
+        """A front door asks no certificate of those who come: they come to get one. It offers nothing else, and
+        methods with one message each way only."""
         if security.papers is None:
             require_loopback(address)
         self._address = address
         self._papers = security.papers
         self._front_door = front_door
-        gates = () if front_door else (Gate(security.token, rights or {}, is_current),)
-        self._server = grpc.aio.server(interceptors=gates, options=_OPTIONS)
+        gate = FrontDoor() if front_door else Gate(security.token, rights or {}, is_current)
+        self._server = grpc.aio.server(
+            interceptors=(gate,),
+            options=_LITTLE_ROOM if front_door else _ROOM,
+            maximum_concurrent_rpcs=MOST_STRANGERS if front_door else MOST_CALLS,
+        )
         self._health = health.aio.HealthServicer()
-        health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
+        if not front_door:
+            health_pb2_grpc.add_HealthServicer_to_server(self._health, self._server)
         self.port = 0
 
     def add(self, register: Callable[[Any, grpc.aio.Server], object], servicer: object) -> None:

@@ -12,21 +12,31 @@ import sys
 from collections.abc import Callable, Coroutine
 from importlib import metadata
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any, Final, TypeVar
 
 import uvloop
 
 from teletrunk.config import ConfigurationError, ServiceSettings
+from teletrunk.log_output import LogOutput
 from teletrunk.telemetry import configure_logging
 from teletrunk.tracing import configure_tracing
 
 _ONCE_MORE_S = 0.5
 PROCESSOR = Path("/proc/cpuinfo")
+# The exit code of a Worker that left because it was drained. Whatever starts services again leaves it alone:
+# systemd by RestartPreventExitStatus=3, `teletrunk up` by itself. 0 is the end by SIGTERM, 2 a start that was refused.
+DRAINED: Final = 3
 Settings = TypeVar("Settings", bound=ServiceSettings)
 
 
-def run(service: str, load: Callable[[], Settings], serve: Callable[[Settings], Coroutine[Any, Any, None]]) -> None:
-    """Runs a service to its end. Exit code 2, with one line, when it cannot start as it is set up."""
+def run(
+    service: str, load: Callable[[], Settings], serve: Callable[[Settings], Coroutine[Any, Any, int | None]]
+) -> None:
+    """Runs a service to its end, and exits with the code that `serve` returns, if it does.
+
+    Exit code 2, with one line, when it cannot start as it is set up.
+    """
+    output = LogOutput.take_over()  # first: nor may the last words of a refused start hold anything up
     try:
         check_host()
         resource.setrlimit(resource.RLIMIT_CORE, (0, 0))  # a core dump would hold keys
@@ -34,10 +44,12 @@ def run(service: str, load: Callable[[], Settings], serve: Callable[[Settings], 
         resource.setrlimit(resource.RLIMIT_NOFILE, (most, most))  # connections, hosts and rings: 1,024 are soon gone
         os.umask(0o077)  # databases and records are nobody else's to read
         settings = load()
+        if settings.log_file is not None:
+            output.write_to(settings.log_file)
         configure_logging(service, settings.log_format, settings.log_level)
         configure_tracing(service)
         make_directory(settings.data)
-        _serve(serve(settings))
+        sys.exit(_serve(serve(settings)))
     except ConfigurationError as error:
         sys.exit(_line(service, str(error)))
     except PermissionError as error:
@@ -46,9 +58,9 @@ def run(service: str, load: Callable[[], Settings], serve: Callable[[Settings], 
         sys.exit(130)
 
 
-def _serve(service: Coroutine[Any, Any, None]) -> None:
+def _serve(service: Coroutine[Any, Any, int | None]) -> int | None:
     try:
-        uvloop.run(service)
+        return uvloop.run(service)
     except* ConfigurationError as group:  # one of its works found out
         first: BaseException = group
         while isinstance(first, BaseExceptionGroup):

@@ -16,7 +16,7 @@ import grpc
 from teletrunk.identity import Identity, Papers
 
 TOKEN_KEY: Final = "teletrunk-token"  # noqa: S105  the name of the header, not its value
-_FREE = "/grpc.health.v1."
+_FREE = "/grpc.health.v1.Health/Check"  # not Watch: it would hold a place for ever
 
 # Method prefix to the kinds that may call it; the longest prefix counts. What none names is for the machine itself.
 Rights = Mapping[str, frozenset[str]]
@@ -55,7 +55,7 @@ class Gate(grpc.aio.ServerInterceptor):
 
     async def intercept_service(self, continuation: Any, details: Any) -> Any:
         handler = await continuation(details)
-        if handler is None or details.method.startswith(_FREE):
+        if handler is None or details.method == _FREE:
             return handler
         return _guarded(handler, details.method, self._check)
 

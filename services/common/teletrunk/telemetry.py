@@ -21,7 +21,7 @@ def _redact(logger: Any, method: str, event: Any) -> Any:
 
 
 def configure_logging(service: str, style: str = "json", level: str = "INFO") -> None:
-    """Sets logging up for this process: to standard error, which the operator's tools collect."""
+    """Sets logging up for this process: to standard error as it is now."""
     final: Any = structlog.processors.JSONRenderer()
     if style == "console":
         final = structlog.dev.ConsoleRenderer(colors=sys.stderr.isatty())
@@ -35,7 +35,7 @@ def configure_logging(service: str, style: str = "json", level: str = "INFO") ->
             final,
         ],
         wrapper_class=structlog.make_filtering_bound_logger(getattr(logging, level)),
-        logger_factory=structlog.PrintLoggerFactory(sys.stderr),
+        logger_factory=structlog.WriteLoggerFactory(sys.stderr),
     )
     structlog.contextvars.bind_contextvars(service=service)
     # Libraries log into the standard module: their warnings are wanted, their chatter is not.

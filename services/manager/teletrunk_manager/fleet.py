@@ -31,6 +31,7 @@ log = structlog.get_logger()
 _INVITATION_S = 3_600.0
 _REFRESH_S = 1.0
 _KINDS = ("worker", "storage")
+_NO_INVITATION = "the invitation was used already, or is too old: ask for a new one"
 
 
 @dataclass
@@ -138,13 +139,14 @@ class Fleet:
         assert self._gatehouse is not None
         if not request.service_id.isalnum() or not 8 <= len(request.service_id) <= 64:
             raise Mistake("a service's id is 8 to 64 letters and digits")
+        await self._require_invitation(request.secret)
         async with self._database.transaction() as session:
             taken = sa.delete(Invitation).where(Invitation.secret_hash == _hash(request.secret))
             found = (
                 await session.execute(taken.returning(Invitation.kind, Invitation.comment, Invitation.expires_at))
             ).first()
             if found is None or found.expires_at < time.time():
-                raise Mistake("the invitation was used already, or is too old: ask for a new one")
+                raise Mistake(_NO_INVITATION)
             if await session.get(Member, request.service_id):
                 raise Mistake(f"{request.service_id} is a member already, or was revoked: use another data directory")
             identity = Identity(_kind(found.kind), request.service_id)
@@ -161,6 +163,14 @@ class Fleet:
         await self.refresh()
         log.info("service enrolled", kind=identity.kind, id=identity.id)
         return pb.EnrolResponse(certificate=certificate, authority=self._gatehouse.authority.pem)
+
+    async def _require_invitation(self, secret: str) -> None:
+        """Raises `Mistake`. Only looks: strangers who guess keep nobody from writing."""
+        async with self._database.transaction(reading=True) as session:
+            query = sa.select(Invitation.expires_at).where(Invitation.secret_hash == _hash(secret))
+            expires_at = await session.scalar(query)
+        if expires_at is None or expires_at < time.time():
+            raise Mistake(_NO_INVITATION)
 
     def renew(self, identity: Identity | None, signing_request: bytes) -> manager_pb2.RenewResponse:
         if identity is None or self._gatehouse is None:

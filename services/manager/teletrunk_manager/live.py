@@ -9,11 +9,15 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
+import structlog
+from google.protobuf.message import DecodeError
 from teletrunk.metrics import ATTACHED
 from teletrunk.v1 import live_pb2
 from teletrunk.v1 import manager_pb2 as pb
 
 from teletrunk_manager.state import SERVICE_S
+
+log = structlog.get_logger()
 
 Kind = Literal["worker", "storage"]
 
@@ -112,7 +116,7 @@ class Live:
         lost its memory: it counts for as long as it could have gone without being shown. `now` is monotonic.
         """
         before = {name: entry[0] for name, entry in self._elsewhere.items()}
-        shown = {name: Seen.of_record(record) for name, record in records.items() if record}
+        shown = {name: seen for name, record in records.items() if record and (seen := _seen(name, record))}
         kept = {name: entry for name, entry in self._elsewhere.items() if name not in records and entry[1] > now}
         fresh = {name: (seen, now + SERVICE_S) for name, seen in shown.items()}
         self._elsewhere = {name: entry for name, entry in (kept | fresh).items() if name not in self._here}
@@ -161,3 +165,12 @@ class Live:
         """What is last said of a session by the Storage in its place."""
         place = self.place(session_id, home)
         return place.report_of(session_id) if place else None
+
+
+def _seen(service_id: str, record: bytes) -> Seen | None:
+    """None for a record that makes no sense: it is one service's."""
+    try:
+        return Seen.of_record(record)
+    except DecodeError:
+        log.error("what another Manager says of a service cannot be read", id=service_id)
+        return None

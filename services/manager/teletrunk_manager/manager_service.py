@@ -150,10 +150,11 @@ class ManagerService(manager_pb2_grpc.ManagerServiceServicer):
             raise Mistake("a call's record needs the call's id")
         self._fleet.require_own(identity_of(context), record.worker_id)
         async with self._database.transaction() as session:
-            known = await session.get(Call, record.call_id)
+            known = await session.get(Call, record.call_id, with_for_update=True)
             if known is not None and known.worker_id != record.worker_id:
                 raise Mistake(f"{record.call_id} is another Worker's call")
-            await session.merge(_row(record))
+            if known is None or not record.recovered or call_pb2.CallRecord.FromString(known.record).recovered:
+                await session.merge(_row(record))
             if known is None:
                 await self._webhooks.note(session, record)
         await self._subscriptions.ended(record.account_id, record.call_id)

@@ -11,11 +11,11 @@ from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 KEY_BYTES = 32
 _ALPHABET = "abcdefghijkmnpqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ23456789"  # no l, o, I, O, 0, 1
 _LENGTH = 20
-_NONCE_BYTES = 12
+_NONCE_BYTES, _TAG_BYTES = 12, 16
 
 
 class SealBroken(Exception):
-    """The password was sealed under another key, or for another trunk."""
+    """The password was sealed under another key, or for another trunk, or is damaged."""
 
 
 def make_password() -> str:
@@ -35,6 +35,8 @@ class PasswordSeal:
 
     def open(self, sealed: bytes, trunk_id: str) -> str:
         """Raises `SealBroken`."""
+        if len(sealed) < _NONCE_BYTES + _TAG_BYTES:
+            raise SealBroken(trunk_id)
         try:
             return self._cipher.decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], trunk_id.encode()).decode()
         except InvalidTag:

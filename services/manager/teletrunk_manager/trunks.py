@@ -26,6 +26,7 @@ _CODECS = ("PCMA", "PCMU", "G722")
 _HIGHEST_PRIORITY = 1000
 _LONGEST_COMMENT = 200
 _MOST_NETWORKS = 100
+_TRIED = 20
 
 
 class Trunks:
@@ -67,15 +68,19 @@ class Trunks:
     async def check_seal(self) -> None:
         """Raises `ConfigurationError` for a key that is not the one under which the trunks' passwords were sealed."""
         async with self._database.transaction(reading=True) as session:
-            trunk = await session.scalar(sa.select(Trunk).limit(1))
-        try:
-            if trunk is not None:
-                self._seal.open(trunk.sealed_password, trunk.trunk_id)
-        except SealBroken:
+            trunks = (await session.scalars(sa.select(Trunk).limit(_TRIED))).all()
+        if trunks and not any(self._opens(trunk) for trunk in trunks):  # one alone may be damaged
             raise ConfigurationError(
                 "the trunks' passwords were sealed with another key: put the right file back "
                 "(TELETRUNK_KEY_FILE, or DATA/secrets/manager.key)"
-            ) from None
+            )
+
+    def _opens(self, trunk: Trunk) -> bool:
+        try:
+            self._seal.open(trunk.sealed_password, trunk.trunk_id)
+        except SealBroken:
+            return False
+        return True
 
     async def page(self, after: str = "", limit: int = 0) -> list[pb.Trunk]:
         """Those that the asker may see, by login, from the one behind `after` on."""

@@ -34,7 +34,8 @@ _CALLS_A_SIP_HOST = 4  # what the stock pjsua2 wheel is compiled for
 _CALLS_A_TELEGRAM_HOST = 20
 
 
-async def serve(settings: WorkerSettings) -> None:
+async def serve(settings: WorkerSettings) -> int | None:
+    """Returns the exit code of a Worker that was drained, if it was."""
     settings.rtp_slice(-(-settings.max_calls // _CALLS_A_SIP_HOST) - 1)
     running.hold_alone(settings.data, "worker")
     worker_id = kept_secret(settings.data, "worker.id", lambda: secrets.token_hex(8).encode()).decode()
@@ -81,6 +82,8 @@ async def serve(settings: WorkerSettings) -> None:
             "rtp_ports": count,
         }
 
+    left = False
+
     def on_config(config: pb.WorkerConfig) -> None:
         calls.configure(config)
         storages.configure(config, watch=not calls.draining)
@@ -124,8 +127,10 @@ async def serve(settings: WorkerSettings) -> None:
     log.info("worker listening", sip=f"{settings.listen[0]}:{edge.port}")
 
     async def leave_when_drained() -> None:
+        nonlocal left
         await calls.drained()
         log.info("drained")
+        left = True
         os.kill(os.getpid(), signal.SIGTERM)
 
     async def leave() -> None:
@@ -153,6 +158,7 @@ async def serve(settings: WorkerSettings) -> None:
     await telegram_hosts.close()
     await storages.close()
     await manager.way.close()
+    return running.DRAINED if left else None
 
 
 def main() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import sys
 from collections.abc import Awaitable, Callable
 from typing import Any, NoReturn, TypeVar
@@ -80,5 +81,6 @@ def _explained(error: grpc.aio.AioRpcError, address: str) -> str:
 
 def fail(text: str) -> NoReturn:
     """One line on standard error, exit code 1."""
-    sys.stderr.write(f"teletrunk: {plain(text)}\n")
+    with contextlib.suppress(OSError):
+        sys.stderr.write(f"teletrunk: {plain(text)}\n")
     raise typer.Exit(1)

@@ -13,6 +13,7 @@ import typer
 
 from teletrunk.cli.client import DEADLINE_S, ask, ask_fleet, ask_subscriptions, every, fail
 from teletrunk.cli.output import Json, say
+from teletrunk.cli.remote import Forbidden
 from teletrunk.errors import TABLE
 from teletrunk.v1 import admin_pb2 as pb
 from teletrunk.v1 import call_pb2, fleet_pb2, manager_pb2, subscription_pb2
@@ -37,6 +38,7 @@ class Seen:
     bans: list[manager_pb2.Ban] = field(default_factory=list)
     plans: list[subscription_pb2.Subscription] = field(default_factory=list)
     audiences: dict[str, int] = field(default_factory=dict)  # by account id: who may call it, as far as Telegram said
+    whole: bool = True  # services, bans and plans too, which are shown to owners only
 
 
 @dataclass(frozen=True)
@@ -54,9 +56,11 @@ class Finding:
 
 def findings(seen: Seen, now: float) -> Iterator[Finding]:
     """Everything that is wrong, the causes of much before the causes of little."""
-    yield from _services(seen)
-    yield from _bans(seen, now)
-    yield from _plans(seen, now)
+    if seen.whole:
+        yield from _services(seen)
+        yield from _bans(seen, now)
+        yield from _plans(seen, now)
+    yield from _accounts(seen)
     for account in seen.accounts:
         yield from _account(seen, account)
     for trunk in seen.trunks:
@@ -73,6 +77,9 @@ def _services(seen: Seen) -> Iterator[Finding]:
             for service in there:
                 if not service.attached:
                     yield Finding(row, service.id, f"the Worker {service.name} is away")
+
+
+def _accounts(seen: Seen) -> Iterator[Finding]:
     if not seen.accounts:
         yield Finding("", "accounts", "there is no Telegram account: teletrunk account add +PHONE")
     if seen.accounts and not seen.trunks:
@@ -106,8 +113,9 @@ def _account(seen: Seen, account: pb.Account) -> Iterator[Finding]:
     elif account.state == manager_pb2.SESSION_STATE_ACTIVE and account.reason:
         yield Finding("", name, f"{account.reason}: set the clock of its Session Storage's machine right (NTP)")
     elif account.state == manager_pb2.SESSION_STATE_UNSPECIFIED:
-        away = home is None or not home.attached
+        away = seen.whole and (home is None or not home.attached)
         text = "its Session Storage is not attached" if away else "its Session Storage does not have its session"
+        text = text if seen.whole else "its Session Storage is away, or does not have its session"
         yield Finding("storage-off" if away else "no-active-session", name, text)
     if few := _CALLED_BY_FEW.get(seen.audiences.get(account.account_id, 0)):
         text = (
@@ -191,10 +199,9 @@ def _only(seen: Seen, account: str, trunk: str, call: str) -> Seen:
 
 def _look() -> Seen:
     async def admin(service: Any) -> Seen:
-        accounts, trunks, services, calls = await asyncio.gather(
+        accounts, trunks, calls = await asyncio.gather(
             every(service.ListAccounts, pb.ListAccountsRequest(), "accounts", "account_id"),
             every(service.ListTrunks, pb.ListTrunksRequest(), "trunks", "login"),
-            service.ListServices(pb.ListServicesRequest(), timeout=DEADLINE_S),
             service.ListCalls(pb.ListCallsRequest(limit=_LATE_CALLS), timeout=DEADLINE_S),
         )
         active = [a for a in accounts.accounts if a.state == manager_pb2.SESSION_STATE_ACTIVE][:_ASKED_ACCOUNTS]
@@ -206,10 +213,17 @@ def _look() -> Seen:
             for a, answer in zip(active, answers, strict=True)
             if not isinstance(answer, BaseException)
         }
-        there = list(services.services)
-        return Seen(list(accounts.accounts), list(trunks.trunks), there, list(calls.calls), audiences=audiences)
+        seen = Seen(list(accounts.accounts), list(trunks.trunks), calls=list(calls.calls), audiences=audiences)
+        try:
+            answer = await service.ListServices(pb.ListServicesRequest(), timeout=DEADLINE_S)
+            seen.services = list(answer.services)
+        except Forbidden:
+            seen.whole = False
+        return seen
 
     seen = ask(admin)
+    if not seen.whole:
+        return seen
     bans = ask_fleet(lambda fleet: fleet.ListBans(fleet_pb2.ListBansRequest(), timeout=DEADLINE_S))
     request = subscription_pb2.ListSubscriptionsRequest()
     plans = ask_subscriptions(lambda service: service.ListSubscriptions(request, timeout=DEADLINE_S))
@@ -231,12 +245,14 @@ def doctor(
     dtmf = next((digits(record) for record in seen.calls if record.answered_at), "")
     if as_json:
         rows = [{"row": f.row, "about": f.about, "text": f.text, "remedy": f.remedy} for f in found]
-        typer.echo(json.dumps({"findings": rows, "dtmf": dtmf}))
+        typer.echo(json.dumps({"findings": rows, "dtmf": dtmf, "whole": seen.whole}))
     else:
         for finding in found:
             say(f"{finding.row or '-'}: {finding.about}: {finding.text}")
             if finding.remedy:
                 say(f"    {finding.remedy}")
+        if not seen.whole:
+            say("Services, bans and plans are shown to owners only: they were not looked at.")
         if not found:
             say("Nothing stands in a call's way that can be seen from here.")
         if dtmf:

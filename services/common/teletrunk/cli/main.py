@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import importlib
 import os
 import signal
@@ -128,7 +129,8 @@ async def _up(stack: Stack) -> None:
         typer.echo(f"Next: teletrunk account add {phone}, then teletrunk trunk add {phone}. Ctrl-C stops everything.")
         await stop.wait()
     finally:
-        typer.echo("Stopping...")
+        with contextlib.suppress(OSError):  # a terminal that is gone keeps nobody running
+            typer.echo("Stopping...")
         await stack.stop()
 
 
@@ -147,7 +149,8 @@ def run() -> None:
     try:
         app()
     except ConfigurationError as error:
-        sys.stderr.write(f"teletrunk: {error}\n")
+        with contextlib.suppress(OSError):
+            sys.stderr.write(f"teletrunk: {error}\n")
         sys.exit(2)
 
 

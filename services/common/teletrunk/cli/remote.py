@@ -16,6 +16,7 @@ from teletrunk.errors import TABLE
 from teletrunk.rest import ROUTES, Route
 
 Answer = TypeVar("Answer")
+_FORBIDDEN = 403
 
 
 class RemoteSettings(BaseSettings):
@@ -29,6 +30,10 @@ class RemoteSettings(BaseSettings):
 
 class Failed(Exception):
     """One line for the person at the command."""
+
+
+class Forbidden(Failed):
+    """The token's role does not suffice."""
 
 
 class RestStub:
@@ -59,7 +64,7 @@ class RestStub:
             raise Failed(f"the Manager at {self._client.base_url} does not answer: {type(error).__name__}") from None
         if answer.is_success:
             return json_format.Parse(answer.text, route.response())
-        raise Failed(_explained(answer))
+        raise (Forbidden if answer.status_code == _FORBIDDEN else Failed)(_explained(answer))
 
 
 def _explained(answer: httpx.Response) -> str:

@@ -34,7 +34,7 @@ class Child:
     def __init__(self, name: str, arguments: list[str], environment: dict[str, str], log: Path) -> None:
         self.name = name
         self._arguments = arguments
-        self._environment = environment
+        self._environment = {**environment, "TELETRUNK_LOG_FILE": str(log)}  # it rotates the file itself
         self.log = log
         self._log_began = 0
         self.process: asyncio.subprocess.Process | None = None
@@ -71,7 +71,9 @@ class Child:
 
     def last_line(self) -> str:
         """What it had to say when it ended: its own word, if there is one, whatever was printed after it."""
-        lines = self.log.read_bytes()[self._log_began :].decode(errors="replace").strip().splitlines()
+        said = self.log.read_bytes()
+        began = self._log_began if self._log_began <= len(said) else 0  # it has rotated since
+        lines = said[began:].decode(errors="replace").strip().splitlines()
         own = [line for line in lines if line.startswith("teletrunk ")]
         return (own or lines or [f"{self.name} ended without a word"])[-1]
 
@@ -195,15 +197,17 @@ class Stack:
             os.environ.update(before)
 
     async def _keep(self, child: Child) -> None:
-        """A service that dies is started again; the others go on meanwhile."""
+        """A service that ends is started again, unless it was drained; the others go on meanwhile."""
         while not self._stopping and child.process is not None:
-            await child.process.wait()
-            left = child.process.returncode == 0 and child.wanted.is_set()  # a Worker that has drained
+            status = await child.process.wait()
             await child.wanted.wait()
-            if self._stopping or left:
+            if self._stopping or status == running.DRAINED:
                 return
             await asyncio.sleep(1.0 if time.monotonic() - child.started_at < _SHORT_LIFE_S else 0.0)
-            await child.start()
+            try:
+                await child.start()
+            except OSError:  # no memory, no processes: later there may be
+                child.started_at = time.monotonic()
 
     async def hold_down(self, name: str) -> None:
         """Kills a service as a crash would; it stays away until `let_up`."""

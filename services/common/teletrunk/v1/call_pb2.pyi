@@ -174,6 +174,7 @@ class CallRecord(_message.Message):
     TELEGRAM_REASON_FIELD_NUMBER: _builtins.int
     MEDIA_FIELD_NUMBER: _builtins.int
     STEPS_FIELD_NUMBER: _builtins.int
+    RECOVERED_FIELD_NUMBER: _builtins.int
     call_id: _builtins.str
     direction: Global___Direction.ValueType
     account_id: _builtins.str
@@ -193,6 +194,10 @@ class CallRecord(_message.Message):
     """A row of the error contract, empty when nothing was refused."""
     sip_status: _builtins.int
     telegram_reason: _builtins.str
+    recovered: _builtins.bool
+    """Written by the successor of a Worker that was killed in the call: its end is known to some seconds only.
+    It never replaces a record that the call's own Worker has finished.
+    """
     @_builtins.property
     def media(self) -> Global___MediaStats: ...
     @_builtins.property
@@ -218,10 +223,11 @@ class CallRecord(_message.Message):
         telegram_reason: _builtins.str = ...,
         media: Global___MediaStats | None = ...,
         steps: _abc.Iterable[Global___CallStep] | None = ...,
+        recovered: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["media", b"media"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "answered_at", b"answered_at", "call_id", b"call_id", "called", b"called", "caller", b"caller", "direction", b"direction", "ended_at", b"ended_at", "ended_by", b"ended_by", "error_id", b"error_id", "invited_at", b"invited_at", "media", b"media", "ringing_at", b"ringing_at", "sip_status", b"sip_status", "steps", b"steps", "storage_id", b"storage_id", "telegram_reason", b"telegram_reason", "trunk_id", b"trunk_id", "worker_id", b"worker_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "answered_at", b"answered_at", "call_id", b"call_id", "called", b"called", "caller", b"caller", "direction", b"direction", "ended_at", b"ended_at", "ended_by", b"ended_by", "error_id", b"error_id", "invited_at", b"invited_at", "media", b"media", "recovered", b"recovered", "ringing_at", b"ringing_at", "sip_status", b"sip_status", "steps", b"steps", "storage_id", b"storage_id", "telegram_reason", b"telegram_reason", "trunk_id", b"trunk_id", "worker_id", b"worker_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

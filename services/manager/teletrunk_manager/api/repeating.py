@@ -12,7 +12,7 @@ from sqlalchemy.exc import IntegrityError
 from teletrunk_manager.db.database import Database
 from teletrunk_manager.db.tables import Repeatable
 from teletrunk_manager.mistakes import Mistake, NotNow
-from teletrunk_manager.passwords import PasswordSeal
+from teletrunk_manager.passwords import PasswordSeal, SealBroken
 
 Answer = tuple[int, str]  # HTTP status and body
 _KEPT_S = 86_400.0
@@ -60,7 +60,10 @@ class Repeating:
             raise NotNow("nobody knows whether the first request was carried out: look, then use a new Idempotency-Key")
         if not row.status:
             raise NotNow("the first request with this Idempotency-Key still runs: ask again later")
-        return row.status, self._seal.open(row.sealed_body, key)
+        try:
+            return row.status, self._seal.open(row.sealed_body, key)
+        except SealBroken:
+            raise NotNow("the first answer cannot be read: look, then use a new Idempotency-Key") from None
 
     async def _keep(self, key: str, status: int, body: str) -> None:
         async with self._database.transaction() as session:

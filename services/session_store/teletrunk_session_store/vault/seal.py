@@ -8,11 +8,11 @@ from dataclasses import dataclass, field
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 
-_NONCE_BYTES = 12
+_NONCE_BYTES, _TAG_BYTES = 12, 16
 
 
 class WrongKey(Exception):
-    """The sealed value was not sealed by this key, or belongs to another row."""
+    """The sealed value was not sealed by this key, belongs to another row, or is damaged."""
 
 
 @dataclass(frozen=True)
@@ -62,6 +62,8 @@ def _encrypt(key: bytes, value: bytes, owner: str) -> bytes:
 
 
 def _decrypt(key: bytes, sealed: bytes, owner: str) -> bytes:
+    if len(sealed) < _NONCE_BYTES + _TAG_BYTES:
+        raise WrongKey(owner)
     try:
         return AESGCM(key).decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], owner.encode())
     except InvalidTag:

@@ -10,11 +10,12 @@ import json
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import structlog
 
 from teletrunk_worker.edge.flows import Flow
-from teletrunk_worker.edge.registrar import Binding, Registrar
+from teletrunk_worker.edge.registrar import LONGEST_S, Binding, Registrar
 from teletrunk_worker.sip.uri import parse_name_addr
 
 log = structlog.get_logger()
@@ -29,16 +30,17 @@ class BindingsFile:
         self._due: asyncio.TimerHandle | None = None
 
     def load(self, flow_of: Callable[[str], Flow | None]) -> None:
-        """Takes over what is still valid. A file that cannot be read is only a reason to register again."""
+        """Takes over what is still valid. What cannot be read is only a reason to register again."""
         try:
             rows = json.loads(self._path.read_text())
-            bindings = [_binding(row, flow_of) for row in rows]
+            if not isinstance(rows, list):
+                raise ValueError("it is no list")
         except FileNotFoundError:
             return
-        except (OSError, ValueError, KeyError, TypeError) as error:
+        except (OSError, ValueError, RecursionError) as error:
             log.warning("bindings cannot be read: PBXs must register again", error=str(error))
             return
-        live = [binding for binding in bindings if binding is not None and binding.seconds_left > 0]
+        live = [binding for row in rows if (binding := _live(row, flow_of)) is not None]
         self._registrar.restore(live)
         log.info("bindings restored", count=len(live))
 
@@ -73,7 +75,20 @@ def _row(binding: Binding) -> dict[str, object]:
     }
 
 
-def _binding(row: dict[str, str], flow_of: Callable[[str], Flow | None]) -> Binding | None:
+def _live(row: Any, flow_of: Callable[[str], Flow | None]) -> Binding | None:
+    """None for one that is over, or that makes no sense: its PBX must register again, and no other."""
+    try:
+        binding = _binding(row, flow_of)
+        return binding if binding is not None and binding.seconds_left > 0 else None
+    except Exception as error:  # a Contact comes from a stranger, and its parser raises more than ValueError
+        log.warning("a binding cannot be read: its PBX must register again", error=type(error).__name__)
+        return None
+
+
+def _binding(row: dict[str, Any], flow_of: Callable[[str], Flow | None]) -> Binding | None:
+    for name in ("binding", "trunk", "login", "contact", "flow", "call_id"):
+        if not isinstance(row[name], str):
+            raise TypeError(f"{name} is no text")
     flow = flow_of(row["flow"])
     if flow is None:
         return None
@@ -83,7 +98,7 @@ def _binding(row: dict[str, str], flow_of: Callable[[str], Flow | None]) -> Bind
         login=row["login"],
         contact=parse_name_addr(row["contact"]),
         flow=flow,
-        expires_at=time.monotonic() + float(row["until"]) - time.time(),
+        expires_at=time.monotonic() + min(float(row["until"]) - time.time(), LONGEST_S),
         call_id=row["call_id"],
         sequence=int(row["sequence"]),
     )

@@ -35,7 +35,6 @@ class ManagerLink:
         self._hello = hello
         self._spool = spool
         self._spooled = asyncio.Event()
-        self._unspooled: list[call_pb2.CallRecord] = []
         self._news = asyncio.Event()
         self.on_config: Callable[[pb.WorkerConfig], None] = lambda config: None
         self.load: Callable[[], pb.Heartbeat] = pb.Heartbeat
@@ -116,12 +115,8 @@ class ManagerLink:
         self._spool.note(record)
 
     def report(self, record: call_pb2.CallRecord) -> None:
-        """Puts the record on disk first, so that no outage loses it. A disk that is full holds no call up."""
-        try:
-            self._spool.end(record)
-        except OSError as error:
-            self._unspooled.append(record)
-            log.error("a call's record waits in memory", call_id=record.call_id, error=str(error))
+        """Puts the record on disk first, so that no outage loses it."""
+        self._spool.end(record)
         self._spooled.set()
 
     async def deliver_records(self) -> None:
@@ -138,7 +133,7 @@ class ManagerLink:
                 await self._deliver()
 
     async def _deliver(self) -> None:
-        for record in [*self._unspooled, *self._spool.waiting()]:
+        for record in list(self._spool.waiting()):
             try:
                 await self.way.stub.ReportCall(pb.ReportCallRequest(record=record), timeout=rpc.DEADLINE_S)
             except grpc.aio.AioRpcError as error:
@@ -147,9 +142,8 @@ class ManagerLink:
                     return  # the next sign of the Manager's life tries again
                 log.error("record refused", call_id=record.call_id, details=error.details())
                 self._spool.put_aside(record)
-            self._spool.delivered(record)
-            if record in self._unspooled:
-                self._unspooled.remove(record)
+            else:
+                self._spool.delivered(record)
 
 
 def _refused(error: grpc.aio.AioRpcError) -> NoReturn:

@@ -1,0 +1,34 @@
+"""The Worker's disk fills up while a call is up."""
+
+from __future__ import annotations
+
+import resource
+
+import pytest
+from teletrunk.v1 import admin_pb2
+
+from .conftest import FRIEND, Scene
+from .test_calls import place_call, talk
+from .test_outages import next_call_works
+
+pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="module")]
+
+
+async def test_the_record_of_a_call_outlives_a_full_disk_and_a_restart(scene: Scene) -> None:
+    call = await place_call(scene)
+    await scene.phone.wait("established", call=call)
+    process = scene.world.stack.children["worker"].process
+    assert process is not None
+    # From here on each of its writes to a file fails, as on a disk without room.
+    resource.prlimit(process.pid, resource.RLIMIT_FSIZE, (0, resource.RLIM_INFINITY))
+    await talk(scene, call)
+    await scene.phone.tell("hangup", call=call)
+    await scene.friends.wait("ended", phone=FRIEND, by="peer")
+    record = await scene.record()
+    assert (record.sip_status, record.ended_by) == (200, "pbx")
+
+    await scene.kill("worker")
+    await scene.register_again()
+    await next_call_works(scene)  # its record comes after all that the Worker found on its disk
+    answer = await scene.world.admin.GetCall(admin_pb2.GetCallRequest(call_id=record.call_id), timeout=5)
+    assert answer.record == record

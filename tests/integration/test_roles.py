@@ -1,0 +1,113 @@
+"""Who may ask what of the REST API: every route that there is, with every role."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import subprocess
+import sys
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import httpx
+import pytest
+from teletrunk.rest import Role
+
+from tests.integration.manager_world import World
+from tests.integration.test_api import Api
+from tests.servers import free_port
+
+# The verdicts: who may at least. What concerns the whole installation, to look at or to change, is the owners'; the
+# others have to do with accounts that are theirs or shared with them. A route without a line here fails the test.
+VERDICTS = {
+    ("GET", "/v1/accounts"): Role.viewer,
+    ("POST", "/v1/sign-ins"): Role.administrator,
+    ("POST", "/v1/sign-ins/{sign_in_id}/code"): Role.administrator,
+    ("POST", "/v1/sign-ins/{sign_in_id}/password"): Role.administrator,
+    ("GET", "/v1/accounts/{account}/check"): Role.viewer,
+    ("DELETE", "/v1/accounts/{account}"): Role.administrator,
+    ("PUT", "/v1/accounts/{account}/shares/{administrator}"): Role.administrator,
+    ("DELETE", "/v1/accounts/{account}/shares/{administrator}"): Role.administrator,
+    ("PUT", "/v1/accounts/{account}/owner"): Role.administrator,
+    ("PUT", "/v1/accounts/{account}/workers"): Role.administrator,
+    ("PUT", "/v1/accounts/{account}/subscription"): Role.owner,
+    ("GET", "/v1/trunks"): Role.viewer,
+    ("POST", "/v1/trunks"): Role.administrator,
+    ("POST", "/v1/trunks/{trunk}/password"): Role.administrator,
+    ("PATCH", "/v1/trunks/{trunk}"): Role.administrator,
+    ("DELETE", "/v1/trunks/{trunk}"): Role.administrator,
+    ("PUT", "/v1/trunks/{trunk}/trusted"): Role.administrator,
+    ("GET", "/v1/calls"): Role.viewer,
+    ("GET", "/v1/calls/{call_id}"): Role.viewer,
+    ("GET", "/v1/services"): Role.owner,
+    ("DELETE", "/v1/services/{service_id}"): Role.owner,
+    ("POST", "/v1/invitations"): Role.owner,
+    ("PUT", "/v1/workers/{worker_id}/drain"): Role.owner,
+    ("GET", "/v1/bans"): Role.owner,
+    ("DELETE", "/v1/bans"): Role.owner,
+    ("GET", "/v1/subscriptions"): Role.owner,
+    ("POST", "/v1/subscriptions"): Role.owner,
+    ("PUT", "/v1/subscriptions/{subscription}"): Role.owner,
+    ("DELETE", "/v1/subscriptions/{subscription}"): Role.owner,
+    ("GET", "/v1/changes"): Role.owner,
+    ("GET", "/v1/tokens"): Role.owner,
+    ("POST", "/v1/tokens"): Role.owner,
+    ("DELETE", "/v1/tokens/{name}"): Role.owner,
+    ("GET", "/v1/webhooks"): Role.owner,
+    ("POST", "/v1/webhooks"): Role.owner,
+    ("DELETE", "/v1/webhooks/{webhook_id}"): Role.owner,
+}
+
+
+@pytest.fixture
+async def api(tmp_path: Path) -> AsyncIterator[Api]:
+    port = free_port()
+    world = World(tmp_path / "data", TELETRUNK_API_ADDRESS=f"127.0.0.1:{port}")
+    await world.start()
+    api = Api(world, port)
+    for role in Role:
+        await api.token(role.name, role.name)
+    try:
+        yield api
+    finally:
+        await world.stop()
+
+
+async def routes(api: Api) -> set[tuple[str, str]]:
+    async with httpx.AsyncClient(base_url=api.url) as client:
+        described = (await client.get("/openapi.json")).json()
+    return {(verb.upper(), path) for path, verbs in described["paths"].items() for verb in verbs}
+
+
+async def test_every_route_has_its_verdict_and_keeps_it(api: Api) -> None:
+    assert await routes(api) == set(VERDICTS), "a new route needs a verdict"
+    for (verb, path), least in VERDICTS.items():
+        path = path.replace("{", "").replace("}", "")
+        body = {} if verb in ("POST", "PUT", "PATCH") else None
+        assert (await api.ask(verb, path, who="nobody", body=body))[0] == 401, path
+        for role in Role:
+            status, problem = await api.ask(verb, path, who=role.name, body=body)
+            refused = (403, f"{role.name} is {role.name}, and this is for {least.name}s")
+            if role < least:
+                assert (status, problem["error"]) == refused, (verb, path)
+            else:
+                assert status not in (401, 403) and status < 500, (verb, path, role.name, problem)
+
+
+async def test_who_may_not_carries_nothing_out(api: Api) -> None:
+    drain = "/v1/workers/worker-1/drain"
+    assert (await api.ask("PUT", drain, who="administrator", body={"on": True}))[0] == 403
+    assert (await api.ask("GET", "/v1/changes", who="owner"))[1]["changes"][0]["kind"] != "drains"
+    assert (await api.ask("PUT", drain, who="owner", body={"on": True}))[0] == 200
+    assert (await api.ask("GET", "/v1/changes", who="owner"))[1]["changes"][0]["kind"] == "drains"
+
+
+async def test_the_doctor_looks_at_what_an_administrator_may_see(api: Api) -> None:
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "teletrunk.cli.main", "doctor", stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
+        env=os.environ | {"TELETRUNK_API_URL": api.url, "TELETRUNK_API_TOKEN": api.tokens["administrator"]},
+    )  # fmt: skip
+    out, _ = await asyncio.wait_for(process.communicate(), 20)
+    said = out.decode()
+    assert "Services, bans and plans are shown to owners only" in said
+    assert "there is no Telegram account" in said and "worker" not in said

@@ -1,0 +1,139 @@
+"""Log lines and the end of what they are written to: full disks, stopped readers, files that grow."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+from teletrunk.log_output import RotatingFile
+
+PATIENCE_S = 30
+_LONGER_THAN_ITS_PIPE = 30_000
+_PROGRAM = """
+import sys, structlog
+from teletrunk.log_output import LogOutput
+from teletrunk.telemetry import configure_logging
+LogOutput.take_over()
+configure_logging("manager")
+log = structlog.get_logger()
+for number in range({count}):
+    log.info("line", number=number, text="x" * 60)
+print("and what libraries print")
+open({done!r}, "w").close()
+sys.stdin.readline()
+log.info("last line")
+"""
+
+
+def program(directory: Path, count: int, stderr: int) -> subprocess.Popen[bytes]:
+    code = _PROGRAM.format(count=count, done=str(directory / "done"))
+    return subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=stderr, stderr=stderr)
+
+
+def wait_for(file: Path, process: subprocess.Popen[bytes]) -> None:
+    """It is there before the process ends: nothing held it up."""
+    while not file.exists():
+        assert process.poll() is None, "it ended before"
+        time.sleep(0.01)
+
+
+def test_a_reader_that_stops_holds_up_nothing_and_is_told_what_it_missed(tmp_path: Path) -> None:
+    reading, writing = os.pipe()
+    fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, 4096)
+    process = program(tmp_path, _LONGER_THAN_ITS_PIPE, writing)
+    os.close(writing)
+    wait_for(tmp_path / "done", process)
+    with os.fdopen(reading) as reader:
+        lines = []
+        for line in reader:
+            lines.append(line)
+            if "lines were lost" in line:
+                assert process.stdin is not None
+                process.stdin.write(b"\n")
+                process.stdin.flush()
+    assert process.wait(PATIENCE_S) == 0
+    missed = sum(int(count) for count in re.findall(r'"event": "(\d+) log lines were lost"', "".join(lines)))
+    shown = sum('"line"' in line or "libraries" in line for line in lines)
+    assert missed and missed + shown == _LONGER_THAN_ITS_PIPE + 1, "each line was shown or counted"
+    assert '"last line"' in lines[-1]
+
+
+def test_a_reader_that_never_comes_back_holds_up_no_end(tmp_path: Path) -> None:
+    reading, writing = os.pipe()
+    process = program(tmp_path, _LONGER_THAN_ITS_PIPE, writing)
+    os.close(writing)
+    process.communicate(b"\n", timeout=PATIENCE_S)
+    assert process.returncode == 0
+    os.close(reading)
+
+
+def test_a_full_disk_and_a_reader_that_is_gone_lose_lines_only(tmp_path: Path) -> None:
+    reading, gone = os.pipe()
+    os.close(reading)
+    with Path("/dev/full").open("w") as full:
+        for place in (full.fileno(), gone):
+            process = program(tmp_path, 100, place)
+            process.communicate(b"\n", timeout=PATIENCE_S)
+            assert process.returncode == 0
+    os.close(gone)
+
+
+def test_what_was_said_before_a_refused_start_is_read(tmp_path: Path) -> None:
+    ended = subprocess.run(
+        [sys.executable, "-m", "teletrunk_manager"],
+        env={**os.environ, "TELETRUNK_DATA": str(tmp_path), "TELETRUNK_LOG_LEVEL": "LOUD"},
+        stderr=subprocess.PIPE, timeout=PATIENCE_S, check=False,
+    )  # fmt: skip
+    assert ended.returncode == 2
+    assert ended.stderr.startswith(b"teletrunk manager: TELETRUNK_LOG_LEVEL: ")
+
+
+def test_children_that_print_are_held_up_as_little(tmp_path: Path) -> None:
+    """As the hosts: native code that prints to descriptors that it inherits."""
+    reading, writing = os.pipe()
+    code = (
+        "import subprocess; from teletrunk.log_output import LogOutput; LogOutput.take_over()\n"
+        "assert subprocess.run(['head', '-c', '5000000', '/dev/zero']).returncode in (0, 1)\n"
+    )
+    process = subprocess.Popen([sys.executable, "-c", code], stderr=writing)
+    os.close(writing)
+    assert process.wait(PATIENCE_S) == 0
+    os.close(reading)
+
+
+def test_a_file_rotates_between_lines_and_only_so_many_are_kept(tmp_path: Path) -> None:
+    path = tmp_path / "worker.log"
+    file = RotatingFile(path, file_bytes=1_000, files=3)
+    lines = [f"line {number}\n" for number in range(1_000)]
+    for begin in range(0, len(lines), 7):
+        file.write("".join(lines[begin : begin + 7]).encode())
+    found = sorted(tmp_path.iterdir(), reverse=True)
+    assert [each.name for each in found] == ["worker.log.2", "worker.log.1", "worker.log"]
+    assert all(each.stat().st_size <= 1_000 for each in found)
+    kept = "".join(each.read_text() for each in found)
+    assert kept == "".join(lines[-kept.count("\n") :]), "the newest, each whole"
+
+
+def test_a_rotated_file_takes_over_what_lies_there(tmp_path: Path) -> None:
+    path = tmp_path / "worker.log"
+    path.write_text("x" * 999 + "\n")
+    RotatingFile(path, file_bytes=1_000, files=2).write(b"one\n")
+    assert (tmp_path / "worker.log.1").stat().st_size == 1_000
+    assert path.read_text() == "one\n"
+    RotatingFile(path, file_bytes=1_000, files=2).write(b"two\n")
+    assert path.read_text() == "one\ntwo\n"
+
+
+def test_an_end_by_a_signal_keeps_what_was_said(tmp_path: Path) -> None:
+    process = program(tmp_path, 5_000, subprocess.PIPE)
+    wait_for(tmp_path / "done", process)
+    process.send_signal(signal.SIGINT)
+    _, said = process.communicate(timeout=PATIENCE_S)
+    assert said.count(b'"line"') == 5_000
+    assert b"KeyboardInterrupt" in said
