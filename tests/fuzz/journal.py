@@ -7,7 +7,7 @@ from collections import Counter, deque
 from dataclasses import dataclass, field
 from pathlib import Path
 
-_KEPT = 400
+_KEPT = 300  # of each sender
 _MOST_BREAKS = 40  # that are written down
 
 
@@ -19,12 +19,13 @@ class Journal:
     answers: Counter[str] = field(default_factory=Counter)
     unanswered: Counter[str] = field(default_factory=Counter)
     breaks: list[str] = field(default_factory=list)
-    _last: deque[tuple[float, str, str, bytes]] = field(default_factory=lambda: deque(maxlen=_KEPT))
+    _last: dict[str, deque[tuple[float, str, str, bytes]]] = field(default_factory=dict)
     _began: float = field(default_factory=time.monotonic)
 
     def note_sent(self, kind: str, source: str, data: bytes) -> None:
         self.sent[kind] += 1
-        self._last.append((time.monotonic() - self._began, kind, source, data))
+        kept = self._last.setdefault(kind.replace(":", " ").split()[0], deque(maxlen=_KEPT))
+        kept.append((time.monotonic() - self._began, kind, source, data))
 
     def note_answer(self, first_line: bytes) -> None:
         status = first_line[8:11]
@@ -46,6 +47,7 @@ class Journal:
             return
         file = self.directory / f"break-{len(self.breaks):03}.txt"
         lines = [f"# {what}", f"# TELETRUNK_FUZZ_SEED={self.seed}, {at:.1f} s after the start; newest last"]
-        lines += [f"{sent_at:9.3f} {kind:12} {source:15} {data!r}" for sent_at, kind, source, data in self._last]
+        last = sorted(sent for kept in self._last.values() for sent in kept)
+        lines += [f"{sent_at:9.3f} {kind:12} {source:15} {data!r}" for sent_at, kind, source, data in last]
         file.write_text("\n".join(lines) + "\n")
-        print(f"{at:.1f} s: {what[:160]}: the last {len(self._last)} messages are in {file}", flush=True)
+        print(f"{at:.1f} s: {what[:160]}: the last {len(last)} messages are in {file}", flush=True)

@@ -315,8 +315,9 @@ class Peer(asyncio.DatagramProtocol):
                 body, kinds = self.body() if status[0] == "2" else (b"", ())
                 self.send(status[:3], self.mutate(self.answer(invite, status, body, tag), kinds, 0.4))
                 await self._talk(queue, invite, tag)
-        finally:
+        finally:  # whatever was made of it before: the host's place is wanted for the next one
             self._conversations.pop(call_id, None)
+            self.say("487", self.answer(invite, "487 Request Terminated", tag=tag))
 
     async def _until_cancelled(self, queue: asyncio.Queue[Heard], invite: Heard, tag: str) -> None:
         """The 200 and the CANCEL cross."""

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import itertools
 import random
 import re
@@ -18,8 +19,8 @@ from dataclasses import dataclass, field
 
 import pytest
 import pytest_asyncio
+from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
-from teletrunk_worker.edge import messages
 from teletrunk_worker.edge.digest import Credentials
 from teletrunk_worker.edge.edge import Admission, Edge, Invite
 from teletrunk_worker.edge.flows import UdpFlow
@@ -182,17 +183,19 @@ async def bench() -> AsyncIterator[Bench]:
         bench = Bench(edge, edge._udp.flow(peer.getsockname()), peer, host)
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(lambda _, context: bench.raised.append(repr(context.get("exception"))))
-        with capture_logs():  # of thousands of broken messages
-            yield bench
+        gc.collect()
+        gc.disable()  # a collection of all that the tests before have left is not a message's cost
+        try:
+            with capture_logs():  # of thousands of broken messages
+                yield bench
+        finally:
+            gc.enable()
         await edge.close()
 
 
 @pytest.mark.parametrize("name", TRAPS)
 async def test_a_trap_costs_little(bench: Bench, name: str) -> None:
-    took = await bench.cost(TRAPS[name]())
-    if MOST_S < took < 10 * MOST_S:  # a collection may have come upon it
-        took = await bench.cost(TRAPS[name]().replace(b"Call-ID: 1", b"Call-ID: 2"))
-    assert took < MOST_S
+    assert await bench.cost(TRAPS[name]()) < MOST_S
     assert not bench.raised
 
 
@@ -226,19 +229,6 @@ async def test_a_blank_before_the_colon_hides_no_header(bench: Bench) -> None:
     assert b"Digest" not in relayed
 
 
-def test_the_parser_raises_nothing_but_its_own_error() -> None:
-    rng, mutator, raised = random.Random(SEED), Mutator(SEED), []
-    for number in range(MESSAGES):
-        data = mutator.message(templates.stranger(rng, ("127.0.0.9", 5062), ("127.0.0.1", 5060))).data
-        try:
-            messages.parse(data)
-        except messages.Malformed:
-            pass
-        except Exception as error:
-            raised.append((number, repr(error)[:80], data[:120]))
-    assert not raised
-
-
 async def test_strangers_messages_cost_little_and_raise_nothing(bench: Bench) -> None:
     rng, mutator = random.Random(SEED), Mutator(SEED)
     strangers = (templates.stranger(rng, bench.address, ("127.0.0.1", 5060)) for _ in range(MESSAGES))
@@ -269,9 +259,15 @@ def _with_credentials(rng: random.Random, mutator: Mutator, bench: Bench) -> Mut
     return mutator.message(templates.request(method, "sip:d", headers, body), soft=rng.random() < 0.8)
 
 
+def _own_mistakes() -> float:
+    """Messages that met an error which is not the parser's own word for what cannot be read."""
+    return REGISTRY.get_sample_value("teletrunk_edge_errors_total") or 0.0
+
+
 async def _all_cost_little(bench: Bench, messages_sent: Iterable[Mutated]) -> Sequence[object]:
     """Returns those that are owed an answer and got none."""
     dear, raised, silent = [], [], []
+    mistakes = _own_mistakes()
     for number, item in enumerate(messages_sent):
         shown = (number, item.kinds, item.data[:400])
         bench.answers()
@@ -283,6 +279,8 @@ async def _all_cost_little(bench: Bench, messages_sent: Iterable[Mutated]) -> Se
         if bench.raised:
             raised += [(what[:120], shown) for what in bench.raised]
             bench.raised.clear()
+        if mistakes != (mistakes := _own_mistakes()):
+            raised.append(("caught and counted", shown))
         heard = bench.answers() + list(_waiting(bench.host))
         if item.answerable and not heard and not item.data.startswith((b"ACK", b"SIP/2.0")):
             silent.append(shown)
