@@ -125,8 +125,11 @@ class EdgeWorld:
 @contextlib.asynccontextmanager
 async def edge_world() -> AsyncIterator[EdgeWorld]:
     door = Door()
-    edge = Edge(door, "127.0.0.1", 0, "127.0.0.1")
-    await edge.start()
+    while True:
+        edge = Edge(door, "127.0.0.1", 0, "127.0.0.1")
+        with contextlib.suppress(OSError):  # the TCP port that it was given is another's for UDP
+            await edge.start()
+            break
     _, host = await asyncio.get_running_loop().create_datagram_endpoint(BareHost, local_addr=("127.0.0.1", 0))
     host.edge_port, door.host_port = edge.inside_port, host.port
     try:

@@ -215,7 +215,9 @@ class Edge:
 
     def _in_dialog(self, request: Request, flow: Flow, dialog: Dialog) -> None:
         answer: Response | None
-        if dialog.finished_at and request.method not in ("BYE", "ACK"):
+        if (answer := messages.not_understood(request)) is not None and request.method != "ACK":
+            pass
+        elif dialog.finished_at and request.method not in ("BYE", "ACK"):
             answer = messages.respond(request, 481, "Call/Transaction Does Not Exist")
         elif request.method in messages.IN_DIALOG:
             answer = self._relay.request_from_peer(request, flow, dialog)
@@ -248,6 +250,8 @@ class Edge:
 
     def _plain_answer(self, request: Request, flow: Flow) -> Response | None:
         """The answer to what needs nobody to be asked; None for a REGISTER or INVITE that may be let in."""
+        if (refusal := messages.not_understood(request)) is not None:
+            return refusal
         dialog = self._dialogs.find(request.call_id)
         if request.to.tag:
             return messages.respond(request, 481, "Call/Transaction Does Not Exist")
@@ -256,11 +260,10 @@ class Edge:
             return messages.respond(request, 200, "OK", headers)
         if left := self.bans.seconds_left(flow.peer[0]):
             # Told, not dropped: a PBX behind the same address shows its administrator what is wrong.
-            refusal = Refusal("ip-not-allowed", f"banned for {left} s after too many failures", left)
-            return messages.refuse(request, refusal)
+            banned = Refusal("ip-not-allowed", f"banned for {left} s after too many failures", left)
+            return messages.refuse(request, banned)
         if request.method not in ("REGISTER", "INVITE"):
             return messages.respond(request, 405, "Method Not Allowed", [("Allow", messages.ALLOW)])
-        _ = request.uri  # it must be readable
         pending = request.call_id in self._admissions or (dialog is not None and not dialog.finished_at)
         if request.method == "INVITE" and pending:  # it came by two ways (RFC 3261 8.2.2.2)
             return messages.respond(request, 482, "Loop Detected")

@@ -19,6 +19,7 @@ from teletrunk_worker.sip.message import LARGEST_MESSAGE
 _MOST_CONNECTIONS = 1_000
 _MOST_CONNECTIONS_AN_ADDRESS = 64
 _HALF_READ_DEADLINE_S = 10.0
+_FAREWELL_S = 1.0
 _IDLE_DEADLINE_S = 3_700.0  # longer than the longest registration
 _MOST_UNSENT = 1 << 20
 _RECEIVE_BUFFER = 4 << 20
@@ -170,6 +171,10 @@ class TcpListener:
                     flow.send(b"\r\n")  # RFC 5626 keep-alive
                 else:
                     self._receive(data, flow)
+        except Unframed as error:
+            self._receive(error.head, flow)  # to be told what is wrong with it
+            with contextlib.suppress(OSError, TimeoutError):
+                await _hear_out(reader, writer)
         except (OSError, ValueError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, TimeoutError):
             pass  # a broken or silent peer: closing the connection is the answer
         finally:
@@ -185,6 +190,22 @@ class TcpListener:
         if self._server is not None:
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(self._server.wait_closed(), 1)
+
+
+class Unframed(ValueError):
+    """Nobody can tell where the message ends, and so where the next one begins. `head` is all that there is of it."""
+
+    def __init__(self, head: bytes) -> None:
+        self.head = head
+        super().__init__("a message without a length that can be read")
+
+
+async def _hear_out(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Ends our side and passes over the rest of theirs: what is closed before it is read resets what we have said."""
+    writer.write_eof()
+    async with asyncio.timeout(_FAREWELL_S):
+        while await reader.read(LARGEST_MESSAGE):
+            pass
 
 
 def _plain(host: str) -> str:
@@ -216,6 +237,6 @@ def _content_length(head: bytes) -> int:
         if name.strip().lower() in (b"content-length", b"l"):
             text = value.strip()
             if not (text.isdigit() and len(text) <= 10):
-                raise ValueError("no length")
+                raise Unframed(head)
             return int(text)
     return 0

@@ -9,13 +9,33 @@ from collections.abc import Iterable, Sequence
 
 from teletrunk.errors import Refusal
 
-from teletrunk_worker.sip.message import Message, Request, Response
+from teletrunk_worker.sip.message import VERSION, Message, Request, Response
 from teletrunk_worker.sip.scanner import Malformed
 from teletrunk_worker.sip.uri import NameAddr
 from teletrunk_worker.sip.via import Via, parse_via
 
 SERVER = "Teletrunk"
 ALLOW = "INVITE, ACK, CANCEL, BYE, OPTIONS, REGISTER, INFO, UPDATE, PRACK"
+METHODS = frozenset(
+    {
+        "INVITE",
+        "ACK",
+        "CANCEL",
+        "BYE",
+        "OPTIONS",
+        "REGISTER",
+        "INFO",
+        "UPDATE",
+        "PRACK",
+        "SUBSCRIBE",
+        "NOTIFY",
+        "REFER",
+        "MESSAGE",
+        "PUBLISH",
+    }
+)  # fmt: skip  those of the second line are known, and answered 405
+_SCHEMES = frozenset({"sip", "sips", "tel"})
+_EXTENSIONS = frozenset({"100rel", "timer"})  # what a host understands when it is required
 # What is relayed in a dialog.
 IN_DIALOG = frozenset({"INVITE", "ACK", "BYE", "INFO", "UPDATE", "PRACK", "OPTIONS"})
 _MOST_HOPS = 255  # RFC 3261 20.22
@@ -28,14 +48,21 @@ def check(message: Message) -> None:
 
     A body that is longer than its Content-Length says is cut (RFC 3261 18.3).
     """
-    _ = message.via, message.vias, message.cseq, message.call_id, message.from_, message.to
+    for entry in message.vias:  # all of them: a host reads them, too
+        parse_via(entry)
+    _ = message.via, message.cseq, message.call_id, message.from_, message.to
     for name in _NUMBERS:
         message.number(name)
     for name in ("Contact", "Route", "Record-Route"):
         if message.headers.get(name) != "*":
             message.addresses(name)
-    if isinstance(message, Request) and message.cseq.method != message.method:
-        raise Malformed("CSeq names another method")
+    if isinstance(message, Request):
+        _ = message.uri
+        if message.cseq.method != message.method:
+            raise Malformed("CSeq names another method")
+    # SIP allows it within quotes; what is written in C ends there, and goes on with something else.
+    if any("\0" in value for _, value in message.headers) and getattr(message, "method", "INVITE") in METHODS:
+        raise Malformed("a header has a NUL")
     if (length := message.number("Content-Length")) is not None:
         if length > len(message.body):
             raise Malformed("Content-Length is more than there is")
@@ -48,7 +75,7 @@ def respond(request: Request, code: int, phrase: str, headers: Iterable[tuple[st
     response.headers.setlist("Via", request.headers.getlist("Via"))
     for name in ("From", "To", "Call-ID", "CSeq"):
         response.headers.setlist(name, request.headers.getlist(name)[:1])
-    if code > 100 and not _has_tag(request):
+    if code > 100 and request.headers.get("To") and not _has_tag(request):
         seed = "".join(value for name in ("Call-ID", "Via") for value in request.headers.getlist(name)[:1])
         tag = hashlib.sha256(seed.encode("utf-8", "surrogateescape")).hexdigest()[:16]
         response.headers.set("To", f"{response.headers['To']};tag={tag}")
@@ -66,14 +93,29 @@ def _has_tag(request: Request) -> bool:
         return ";tag=" in (request.headers.get("To") or "").lower()
 
 
+def not_understood(request: Request) -> Response | None:
+    """The refusal of what is SIP, but none that we speak (RFC 3261 8.2.2, 16.3); None when it is not that."""
+    if request.version != VERSION:
+        return respond(request, 505, "Version Not Supported")
+    if request.uri.scheme not in _SCHEMES:
+        return respond(request, 416, "Unsupported URI Scheme")
+    if request.method not in METHODS:
+        return respond(request, 501, "Not Implemented", [("Allow", ALLOW)])
+    wanted = [tag for name in ("Require", "Proxy-Require") for tag in request.entries(name)]
+    if not all(wanted):
+        raise Malformed("Require has an empty entry")
+    unknown = [tag for tag in wanted if tag.lower() not in _EXTENSIONS]
+    if unknown and request.method not in ("ACK", "CANCEL"):
+        return respond(request, 420, "Bad Extension", [("Unsupported", ", ".join(unknown))])
+    return None
+
+
 def bad_request(request: Request, error: Malformed) -> Response | None:
-    """400 that names what cannot be read; None when it could not be addressed, or to an ACK."""
-    if request.method == "ACK" or any(not request.headers.get(name) for name in ("From", "To", "Call-ID", "CSeq")):
+    """400 that names what cannot be read; None when nobody could tell what it answers, or to an ACK."""
+    if request.method == "ACK" or not request.headers.get("Via") or not request.headers.get("CSeq"):
         return None
-    try:
-        _ = request.via
-    except Malformed:
-        return None
+    if request.version != VERSION:
+        return respond(request, 505, "Version Not Supported")
     if str(error) == "Request-URI: URI is too long":
         return respond(request, 414, "Request-URI Too Long")
     return respond(request, 400, f"Bad Request: {error}"[:120])

@@ -20,9 +20,11 @@ _MOST_HEADER_LINES = 200
 LONGEST_VALUE: Final = 8_192  # of a header that is read; others are only passed on
 _LONGEST_CALL_ID = 512
 _MOST_ENTRIES = 40  # of a list, such as Via: more hops than any way has
-_STRAY = re.compile(rb"[\r\n\0]")
+VERSION: Final = "SIP/2.0"
+_VERSION = re.compile(r"SIP/[0-9]{1,3}\.[0-9]{1,3}")
+_STRAY = re.compile(rb"[\r\n]")
 _TOKEN = re.compile(r"[A-Za-z0-9.!%*_+`'~\-]{1,60}")
-_CSEQ = re.compile(r"([0-9]{1,10})\s++(\S{1,40})")
+_CSEQ = re.compile(r"([0-9]{1,10})\s++(\S{1,60})")
 _NUMBER = re.compile(r"[0-9]{1,10}")
 _HIGHEST_CSEQ = 2**31
 # RFC 3261 7.3.3 and the registry of compact forms.
@@ -167,9 +169,9 @@ class Message:
 
     def number(self, name: str) -> int | None:
         """A header that is one number, perhaps with parameters behind it; None when it is not there."""
-        value = self.headers.get(name)
-        if value is None:
+        if not self.headers.getlist(name):
             return None
+        value = self.headers[name]
         text = value.partition(";")[0].strip()
         if not _NUMBER.fullmatch(text):
             raise Malformed(f"{name} is no number")
@@ -186,16 +188,19 @@ class Message:
 
 
 class Request(Message):
-    """`target` is the Request-URI as it was written."""
+    """`target` is the Request-URI as it was written, `version` what stands behind it."""
 
-    def __init__(self, method: str, target: str, body: bytes = b"", headers: Headers | None = None) -> None:
+    def __init__(
+        self, method: str, target: str, body: bytes = b"", headers: Headers | None = None, version: str = VERSION
+    ) -> None:
         super().__init__(body, headers)
         self.method = method
         self.target = target
+        self.version = version
 
     @property
     def start_line(self) -> str:
-        return f"{self.method} {self.target} SIP/2.0"
+        return f"{self.method} {self.target} {self.version}"
 
     @property
     def uri(self) -> Uri:
@@ -243,15 +248,15 @@ def parse(data: bytes) -> Request | Response:
 
 def _message(start: str, headers: Headers, body: bytes) -> Request | Response:
     first, _, rest = start.partition(" ")
-    if first == "SIP/2.0":
+    if first == VERSION:
         code, _, phrase = rest.partition(" ")
         if not (len(code) == 3 and code.isascii() and code.isdigit() and code[0] in "123456"):
             raise Malformed("no status code")
         return Response(int(code), phrase, body, headers)
-    target, _, version = rest.rpartition(" ")
-    if version != "SIP/2.0" or not _TOKEN.fullmatch(first):
+    target, _, version = rest.rstrip(" ").rpartition(" ")
+    if not _VERSION.fullmatch(version) or not _TOKEN.fullmatch(first):
         raise Malformed("neither request nor response")
-    return Request(first, target, body, headers)
+    return Request(first, target, body, headers, version)
 
 
 def _named(name: str, parse: Callable[[], Parsed]) -> Parsed:
