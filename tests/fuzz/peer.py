@@ -24,6 +24,7 @@ from tests.fuzz.mutations import Mutated, Mutator
 _NEVER_S = 8.0  # no final answer in so long
 _LARGEST = 12_000
 _PROVISIONALS = ((), ("180 Ringing",), ("183 x",), ("100 Trying", "183 x", "180 y"), ("183 x", "180 y"))
+_ALLOWS = ("INVITE, ACK, CANCEL, BYE", "INVITE, ACK, CANCEL, BYE, UPDATE, PRACK, INFO")
 _FINALS = ("200 OK",) * 6 + ("486 Busy Here", "302 Moved", "401 Unauthorized", "422 x", "491 y")
 
 
@@ -133,6 +134,7 @@ class Peer(asyncio.DatagramProtocol):
             "Call-ID": templates.token(self.rng),
             "CSeq": f"{next(self._cseq)} {method}",
             "Contact": f"<sip:{self.login}@{host}:{port}>",
+            "Allow": self.rng.choice(_ALLOWS),
             **more,
         }
         return templates.request(method, uri, headers, body)
@@ -153,9 +155,9 @@ class Peer(asyncio.DatagramProtocol):
                **({"Route": routes} if routes else {}), **more},
         )  # fmt: skip
 
-    def _ack(self, answer: Heard) -> bytes:
+    def _ack(self, answer: Heard, body: bytes = b"") -> bytes:
         if answer.status < 300:
-            return self.in_dialog("ACK", answer)
+            return self.in_dialog("ACK", answer, body)
         via = {"Via": answer.header("Via")}
         return self.in_dialog("ACK", answer, **via)
 
@@ -170,6 +172,7 @@ class Peer(asyncio.DatagramProtocol):
             "Call-ID": request.header("Call-ID"),
             "CSeq": request.header("CSeq"),
             "Contact": f"<sip:{self.login}@{host}:{port}>",
+            "Allow": self.rng.choice(_ALLOWS),
         }
         return templates.response(status, headers, body)
 
@@ -225,6 +228,8 @@ class Peer(asyncio.DatagramProtocol):
         uri = f"sip:{number}@{self.server[0]}:{self.server[1]}"
         whole = self.rng.random() < 0.4  # what is broken comes later, in the dialog
         body, kinds = self.body(0.0 if whole else 0.75)
+        if late := self.rng.random() < 0.15:  # the gateway offers, and the ACK answers
+            body, kinds = b"", ("late_offer",)
         request = self.with_credentials("INVITE", uri, f"<{uri}>", body)
         mutated = self.mutate(request, kinds, 0.0 if whole else 0.5, soft=self.rng.random() < 0.7)
         call_id = Heard(request).header("Call-ID")
@@ -233,7 +238,7 @@ class Peer(asyncio.DatagramProtocol):
         try:
             self.send("INVITE", mutated)
             cancel_at = 3.0 if whole else self.rng.choice([0.0, 0.0, 0.02, 0.3, 1.0, 3.0])
-            answer = await self._outcome(queue, request, cancel_at)
+            answer = await self._outcome(queue, request, cancel_at, late=late)
             if answer is None and mutated.answerable:
                 self.journal.note_unanswered("INVITE", mutated.kinds, mutated.data)
             if answer is not None and answer.status < 300:
@@ -245,7 +250,9 @@ class Peer(asyncio.DatagramProtocol):
             elif answer.status < 300:
                 self.say("BYE", self.in_dialog("BYE", answer))
 
-    async def _outcome(self, queue: asyncio.Queue[Heard], request: bytes, cancel_at: float) -> Heard | None:
+    async def _outcome(
+        self, queue: asyncio.Queue[Heard], request: bytes, cancel_at: float, *, late: bool
+    ) -> Heard | None:
         """The INVITE's final answer, acknowledged."""
         began = time.monotonic()
         cancelled = False
@@ -261,12 +268,16 @@ class Peer(asyncio.DatagramProtocol):
                 elif heard.method == "INVITE" and heard.status >= 200:
                     if heard.status == 401:
                         self._learn(heard)
-                    self.say("ACK", self._ack(heard))
+                    self.say("ACK", self._ack(heard, self.body(0.5)[0] if late else b""))
                     return heard
         return None
 
     def _reply(self, heard: Heard) -> None:
-        if heard.method != "ACK":
+        """To what the gateway asks in a dialog; it asks again by itself when an answer left it two codecs."""
+        if heard.method in ("INVITE", "UPDATE"):
+            body, kinds = self.body()
+            self.send("200", Mutated(self.answer(heard, "200 OK", body), kinds, False))
+        elif heard.method != "ACK":
             self.say("200", self.answer(heard, "200 OK"))
 
     async def _in_dialog(self, queue: asyncio.Queue[Heard], answer: Heard) -> None:
@@ -339,18 +350,26 @@ class Peer(asyncio.DatagramProtocol):
         while (left := until - time.monotonic()) > 0:
             with contextlib.suppress(TimeoutError):
                 heard = await asyncio.wait_for(queue.get(), left)
-                if heard.status == 0 and heard.method == "BYE":
+                if heard.status == 0 and "tag=" in heard.header("To"):
                     self._reply(heard)
-                    return
-                if heard.status == 0 and heard.method in ("INVITE", "UPDATE") and "tag=" in heard.header("To"):
-                    self.say("200", self.answer(heard, "200 OK", self.body()[0]))
-        route = ", ".join(invite.all("Record-Route"))
-        to_tag = f"{invite.header('To')};tag={tag}"
-        bye = self.request(
-            "BYE", invite.contact or "sip:x", invite.header("From"),
-            **{"From": to_tag, "Call-ID": invite.header("Call-ID"), "Route": route},
-        )  # fmt: skip
-        self.say("BYE", bye)
+                    if heard.method == "ACK" and self.rng.random() < 0.5:
+                        method = self.rng.choice(["INVITE", "UPDATE"])
+                        body, kinds = self.body()
+                        self.send(f"re-{method}", self.mutate(self._back(method, invite, tag, body), kinds))
+                    elif heard.method == "BYE":
+                        return
+                elif heard.status >= 200 and heard.method == "INVITE":
+                    self.say("ACK", self._ack(heard))
+        self.say("BYE", self._back("BYE", invite, tag))
+
+    def _back(self, method: str, invite: Heard, tag: str, body: bytes = b"") -> bytes:
+        """A request in the dialog that the gateway began."""
+        more = {
+            "From": f"{invite.header('To')};tag={tag}",
+            "Call-ID": invite.header("Call-ID"),
+            "Route": ", ".join(invite.all("Record-Route")),
+        }
+        return self.request(method, invite.contact or "sip:x", invite.header("From"), body, **more)
 
 
 def _cancel(invite: bytes) -> bytes:

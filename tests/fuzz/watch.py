@@ -11,7 +11,6 @@ from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
 
 import psutil
 
@@ -114,7 +113,3 @@ class LogWatch:
                     text = end if sign == "traceback" and line.startswith(b"Traceback") else line
                     news.append(f"{sign}: {text[:300].decode(errors='replace')}")
         return news
-
-
-def descriptors(worker: psutil.Process) -> dict[str, Any]:
-    return {"descriptors": worker.num_fds(), "threads": worker.num_threads()}
