@@ -2,14 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import resource
 
 import pytest
 from teletrunk.v1 import admin_pb2
 
+from tests import sip_wire
+
 from .conftest import FRIEND, Scene
 from .test_calls import place_call, talk
-from .test_outages import next_call_works
 
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="module")]
 
@@ -29,6 +31,10 @@ async def test_the_record_of_a_call_outlives_a_full_disk_and_a_restart(scene: Sc
 
     await scene.kill("worker")
     await scene.register_again()
-    await next_call_works(scene)  # its record comes after all that the Worker found on its disk
+    login, password = scene.trunk.trunk.login, scene.trunk.password
+    async with sip_wire.udp(scene.edge) as wire, asyncio.timeout(40):
+        while (await wire.invite("@nobody_there", login, password)).final.code == 503:  # it has just started
+            await asyncio.sleep(0.1)
+    await scene.record()  # it comes after all that the Worker found on its disk
     answer = await scene.world.admin.GetCall(admin_pb2.GetCallRequest(call_id=record.call_id), timeout=5)
     assert answer.record == record
