@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-PATIENCE_S = 30
+PATIENCE_S = 60
 
 
 def start(module: str, data: Path, **settings: str) -> tuple[int, list[str]]:
