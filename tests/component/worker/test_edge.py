@@ -487,6 +487,35 @@ async def test_an_invite_that_nobody_answers_keeps_no_dialog(world: EdgeWorld) -
         assert len(world.edge._dialogs) == 0
 
 
+async def test_a_place_that_nobody_answers_for_is_given_back_at_once(world: EdgeWorld) -> None:
+    def final(message: Message) -> bool:
+        return isinstance(message, Response) and message.code >= 200 and message.cseq.method == "INVITE"
+
+    async with sip_wire.udp(world.address) as wire:
+        silent, at_silent = await dialled(world, wire, "silent")
+        world.edge.leg_is_over("silent", "t1")
+        told = await world.host.next(final)
+        assert isinstance(told, Response) and told.code == 487 and told.headers["Via"] == silent.headers["Via"]
+        world.host.send(world.host.follow_up("ACK", silent, To=told.headers["To"]))
+        wire.send(bytes(answer(at_silent, 180, "Ringing", wire)))  # it was there after all
+        cancel = await wire.next_request("CANCEL")
+        wire.answer(cancel, 200, "OK")
+        wire.send(bytes(answer(at_silent, 200, "OK", wire, SDP)))
+        assert (await wire.next_request("ACK")).call_id == "silent"
+        wire.answer(await wire.next_request("BYE"), 200, "OK")
+        ringing, at_ringing = await dialled(world, wire, "ringing")
+        wire.send(bytes(answer(at_ringing, 180, "Ringing", wire)))
+        await world.host.next(lambda message: isinstance(message, Response) and message.code == 180)
+        world.host.send(world.host.follow_up("CANCEL", ringing))
+        wire.answer(await wire.next_request("CANCEL"), 200, "OK")
+        world.edge.leg_is_over("ringing", "t1")  # and the INVITE itself stays unanswered
+        told = await world.host.next(final)
+        assert isinstance(told, Response) and told.code == 487 and told.call_id == "ringing"
+        wire.send(bytes(answer(at_ringing, 487, "Request Terminated", wire)))
+        assert (await wire.next_request("ACK")).headers["Via"] == at_ringing.headers["Via"]
+        assert wire.requests.empty() and len(world.edge._dialogs) == 0
+
+
 # Digests.
 
 

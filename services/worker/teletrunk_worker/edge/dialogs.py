@@ -71,6 +71,16 @@ class Dialog:
     def finish(self) -> None:
         self.finished_at = self.finished_at or time.monotonic()
 
+    def refusal_for_host(self, status: int, phrase: str) -> Response:
+        """The final answer to the host's INVITE, in the peer's place."""
+        response = Response(status, phrase)
+        response.headers.setlist("Via", self.invite.vias[1:])  # ours is on top
+        for name in ("From", "To", "Call-ID", "CSeq"):
+            response.headers.set(name, self.invite.headers[name])
+        response.headers.set("To", f"{response.headers['To']};tag=ended")
+        response.headers.set("Content-Length", "0")
+        return response
+
     # Requests that the host would send.
 
     def bye(self, answer: Response, reason: tuple[str, str], own: Sequence[Address]) -> Request | None:

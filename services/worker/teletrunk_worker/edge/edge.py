@@ -423,8 +423,10 @@ class Edge:
                 refusal = self._relay.request_from_host(message, flow)
                 if refusal is not None:
                     flow.send(bytes(refusal))
+        except Malformed as error:  # of what a peer has written, or Telegram's names
+            log.warning("a SIP host says what cannot be read", why=messages.shown(str(error)))
         except Exception:
-            log.exception("unusable message from a SIP host")
+            log.exception("a SIP host's message met an error of ours")
 
     def _watch(self, dialog: Dialog | None) -> None:
         """An INVITE that was refused on its way: the call must know, whatever its host says."""
@@ -446,7 +448,7 @@ class Edge:
     def leg_is_over(self, call_id: str, leg: str) -> None:
         """The call has done with this leg: an INVITE of it that nobody has answered keeps no dialog."""
         if (dialog := self._dialogs.of_leg(call_id, leg)) is not None:
-            dialog.finish()
+            self._relay.release(dialog)
 
     def measure(self) -> None:
         """Sets the gauges."""

@@ -181,7 +181,10 @@ def route_address(host: str, port: int, transport: str = "UDP") -> str:
 
 def drop_own_routes(request: Request, own: Sequence[tuple[str, int]]) -> None:
     """Takes our own entries off the top of the route set (RFC 3261 16.4)."""
-    routes = request.addresses("Route")
+    try:
+        routes = request.addresses("Route")
+    except Malformed:  # a host makes it of what the peer has recorded: its way is the flow all the same
+        routes = []
     while routes and is_own(routes[0], own):
         routes = routes[1:]
     request.headers.setlist("Route", [route.text for route in routes])

@@ -148,7 +148,7 @@ class Relay:
             return None if request.method == "ACK" else messages.respond(request, 480, "PBX is not registered")
         if dialog is None and not leg:  # the host calls by itself: whoever made it do so, no call of ours wants it
             return messages.respond(request, 403, "No call has dialled this")
-        if dialog is not None and dialog.declined and request.method == "ACK":
+        if dialog is not None and request.method == "ACK" and (dialog.declined or dialog.host_gone):
             return None  # of the refusal that the host was given in place of an answer: the peer knows nothing of it
         branch = messages.derived_branch(request)
         if dialog is not None:
@@ -250,6 +250,20 @@ class Relay:
         self._requests.send(request, dialog.flow)
 
     # In place of a host.
+
+    def release(self, dialog: Dialog) -> None:
+        """The call is done with this leg. An INVITE that the peer has not answered for good keeps no host's place.
+
+        The host is told that it is over, which it would otherwise wait for half a minute; the edge hears the peer out.
+        """
+        if dialog.pending and dialog.from_host and not dialog.host_gone:
+            dialog.host_gone = True
+            self._inside.send(
+                bytes(dialog.refusal_for_host(487, "Request Terminated")), ("127.0.0.1", dialog.host_port)
+            )
+            if dialog.last_status and not dialog.cancelled:
+                self._requests.send(dialog.cancel(), dialog.flow)
+        dialog.finish()
 
     def end(self, dialog: Dialog, refusal: Refusal) -> Response | None:
         """The host is gone: BYE for a call that was up, CANCEL for one that rang, the refusal for one that came.
