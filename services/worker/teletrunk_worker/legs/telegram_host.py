@@ -24,7 +24,7 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Awaitable
+from collections.abc import Awaitable, Callable
 from typing import Any
 
 import ntgcalls as ntg
@@ -97,6 +97,7 @@ class TelegramHost:
         self._gone = asyncio.Event()
         self._engine = ntg.NTgCalls()
         self._pusher = Pusher(self._engine)
+        self._alone = asyncio.Lock()
         self._numbers: dict[str, int] = {}
         self._calls: dict[int, MediaCall] = {}
         self._names: dict[int, str] = {}
@@ -155,7 +156,7 @@ class TelegramHost:
                 if message["command"] == "open":
                     await self._open(name, message)
                 elif message["command"] == "signalling":
-                    await self._native(self._engine.send_signaling_data(self._numbers[name], _unpack(message["data"])))
+                    await self._native(self._engine.send_signaling_data, self._numbers[name], _unpack(message["data"]))
                 elif message["command"] == "close":
                     break
         except Exception as error:  # every native error class, and a deadline
@@ -174,24 +175,25 @@ class TelegramHost:
         call = self._calls[number] = MediaCall(number, rings, rate)
         sound = ntg.AudioDescription(ntg.MediaSource.EXTERNAL, rate, 1, "", False)
         media = ntg.MediaDescription(sound, None, None, None)
-        await self._native(self._engine.create_p2p_call(number))
-        await self._native(self._engine.set_stream_sources(number, ntg.StreamMode.CAPTURE, media))
+        await self._native(self._engine.create_p2p_call, number)
+        await self._native(self._engine.set_stream_sources, number, ntg.StreamMode.CAPTURE, media)
         # The remote's microphone comes out of the microphone slot of the playback side.
-        await self._native(self._engine.set_stream_sources(number, ntg.StreamMode.PLAYBACK, media))
-        await self._native(self._engine.skip_exchange(number, _unpack(message["key"]), message["outgoing"]))
+        await self._native(self._engine.set_stream_sources, number, ntg.StreamMode.PLAYBACK, media)
+        await self._native(self._engine.skip_exchange, number, _unpack(message["key"]), message["outgoing"])
         self._pusher.calls = (*self._pusher.calls, call)
         await self._native(
-            self._engine.connect_p2p(
-                number,
-                [_server(fields) for fields in message["servers"]],
-                message["versions"],
-                message["p2p"],
-                message["parameters"] or None,
-            )
+            self._engine.connect_p2p,
+            number,
+            [_server(fields) for fields in message["servers"]],
+            message["versions"],
+            message["p2p"],
+            message["parameters"] or None,
         )
 
-    async def _native(self, operation: Awaitable[Any]) -> Any:
-        return await asyncio.wait_for(_settled(operation), _NATIVE_DEADLINE_S)
+    async def _native(self, operation: Callable[..., Awaitable[Any]], *arguments: Any) -> Any:
+        """One at a time: of several at once, the engine was seen to corrupt its memory after some hundred calls."""
+        async with self._alone:
+            return await asyncio.wait_for(_settled(operation(*arguments)), _NATIVE_DEADLINE_S)
 
     async def _close(self, name: str) -> None:
         self._queues.pop(name, None)
@@ -202,7 +204,7 @@ class TelegramHost:
             with contextlib.suppress(TimeoutError):  # stopped while it connects, the engine was seen to corrupt itself
                 await asyncio.wait_for(call.settled.wait(), _CONNECTING_S)
             with contextlib.suppress(Exception):  # native: it may have ended by itself
-                await self._native(self._engine.stop(number))
+                await self._native(self._engine.stop, number)
             self._calls.pop(number, None)
             self._names.pop(number, None)
             stats = call.stats()
