@@ -10,6 +10,7 @@ from pathlib import Path
 
 import pytest
 import pytest_asyncio
+from teletrunk.running import DRAINED
 from teletrunk_sandbox.world import World
 
 from tests import sip_wire
@@ -101,7 +102,7 @@ async def draining(gateway: Gateway) -> AsyncIterator[None]:
     worker = next(service.id for service in await stack.attached() if service.kind == "worker")
     await gateway.world.command("worker", "drain", worker)
     process = stack.children["worker"].process
-    assert process is not None and await asyncio.wait_for(process.wait(), PATIENCE_S) == 0
+    assert process is not None and await asyncio.wait_for(process.wait(), PATIENCE_S) == DRAINED
     await stack.children["worker"].start()
     async with asyncio.timeout(PATIENCE_S):
         while worker not in [service.id for service in await stack.attached()]:

@@ -182,6 +182,12 @@ def test_addresses_with_all_that_quotes_may_hold() -> None:
     assert address.parameters == {"tag": "q;r", "self": None, "expires": "7"}
 
 
+def test_a_user_with_a_question_mark_needs_no_brackets() -> None:
+    assert parse_name_addr("sip:??@gw;tag=1").uri.user == "??"
+    with pytest.raises(Malformed):
+        parse_name_addr("sip:a@gw?Route=x")
+
+
 @pytest.mark.parametrize("text", ['"x <sip:a@b>', "<sip:a@b", "<sip:a@b> x", '<sip:a@b>;p="', "x"])
 def test_what_is_no_address(text: str) -> None:
     with pytest.raises(Malformed):

@@ -38,7 +38,6 @@ from teletrunk_worker.legs.wire import Message, PeerGone, Wire
 _TICK_MS = 20  # what the SIP side writes at once, too: half the wake-ups of a tick a frame, and no later
 _RATES = (8000, 16000)  # others abort the process (11025), or are of no use here
 _NATIVE_DEADLINE_S = 5.0
-_CONNECTING_S = 3.0  # less than the machine gives a call's sound to end
 CAPACITY = 20
 
 
@@ -51,7 +50,6 @@ class MediaCall:
         self.frame_bytes = rate * TELEGRAM_FRAME_MS // 1000 * SAMPLE_BYTES
         self.playout = Playout(rings.to_telegram, rate, rate * _TICK_MS // 1000, rate * SIP_FRAME_MS // 1000)
         self.connected = False
-        self.settled = asyncio.Event()  # connected, or known never to be
         self.opened_at = time.monotonic()
         self.connect_ms = 0.0
 
@@ -201,8 +199,6 @@ class TelegramHost:
         stats: Message = {}
         if number is not None and (call := self._calls.get(number)):
             self._pusher.calls = tuple(other for other in self._pusher.calls if other is not call)
-            with contextlib.suppress(TimeoutError):  # stopped while it connects, the engine was seen to corrupt itself
-                await asyncio.wait_for(call.settled.wait(), _CONNECTING_S)
             with contextlib.suppress(Exception):  # native: it may have ended by itself
                 await self._native(self._engine.stop, number)
             self._calls.pop(number, None)
@@ -232,8 +228,6 @@ class TelegramHost:
         call = self._calls.get(number)
         if call is None:
             return
-        if state != ntg.ConnectionState.CONNECTING:
-            call.settled.set()
         if state == ntg.ConnectionState.CONNECTED:
             if not call.connected:
                 call.connected = True

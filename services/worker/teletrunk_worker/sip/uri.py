@@ -96,6 +96,6 @@ def parse_name_addr(text: str) -> NameAddr:
     else:
         uri, semicolon, rest = text.strip().partition(";")
         display, uri, rest = "", uri.strip(), semicolon + rest
-        if "?" in uri:
+        if "?" in uri.rpartition("@")[2]:  # a user may have one, whatever 20.10 says: pjsip writes it so
             raise Malformed("a URI with headers stands in angle brackets")
     return NameAddr(text.strip(), unquoted(display), parse_uri(uri.strip()), parameters(rest))
