@@ -212,6 +212,21 @@ class SipWire:
             queue.put_nowait(message)
 
 
+def response_to(request: Request, code: int, phrase: str, wire: SipWire, body: bytes = b"", pad: int = 0) -> Response:
+    """An answer that makes or keeps a dialog, as a PBX at this socket would give it; `pad` makes it longer."""
+    response = Response(code, phrase, body)
+    for name in ("Via", "Record-Route", "From", "To", "Call-ID", "CSeq"):
+        response.headers.setlist(name, list(request.headers.getlist(name)))
+    response.headers.set("To", f"{request.headers['To']};tag=pbx")
+    response.headers.set("Contact", f"<sip:pbx@{wire.local[0]}:{wire.local[1]}>")
+    if body:
+        response.headers.set("Content-Type", "application/sdp")
+    if pad:
+        response.headers.set("X-Padding", "p" * pad)
+    response.headers.set("Content-Length", str(len(body)))
+    return response
+
+
 class _Datagrams(asyncio.DatagramProtocol):
     def __init__(self) -> None:
         self.wire: SipWire | None = None

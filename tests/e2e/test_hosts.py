@@ -11,10 +11,11 @@ from pathlib import Path
 import psutil
 import pytest
 import pytest_asyncio
-from sipmessage import Request, Response
+from sipmessage import Response
 from teletrunk.v1 import admin_pb2
 
 from tests import sip_wire
+from tests.sip_wire import response_to
 
 from .conftest import FRIEND, GATEWAY, Scene
 from .test_calls import place_call, talk
@@ -69,18 +70,6 @@ def sdp(wire: sip_wire.SipWire, formats: str = "8", connection: str = "IN IP4 12
     ).encode()
 
 
-def answer(request: Request, code: int, phrase: str, wire: sip_wire.SipWire, body: bytes = b"") -> bytes:
-    response = Response(code, phrase, body)
-    for name in ("Via", "Record-Route", "From", "To", "Call-ID", "CSeq"):
-        response.headers.setlist(name, list(request.headers.getlist(name)))
-    response.headers.set("To", f"{request.headers['To']};tag=pbx")
-    response.headers.set("Contact", f"<sip:pbx@{wire.local[0]}:{wire.local[1]}>")
-    if body:
-        response.headers.set("Content-Type", "application/sdp")
-    response.headers.set("Content-Length", str(len(body)))
-    return bytes(response)
-
-
 async def test_what_makes_a_host_abort_costs_nobody_elses_call(scene: Scene, offender: Offender) -> None:
     wire = offender.wire
     call = await place_call(scene)
@@ -102,9 +91,9 @@ async def test_what_makes_a_host_abort_costs_nobody_elses_call(scene: Scene, off
     for bad in (b"junk", sdp(wire, "18"), good.replace(b"audio", b"video"), good.replace(b"m=audio ", b"m=audio 0")):
         await scene.friends.tell("call", phone=OTHER_FRIEND, to=OTHER_ACCOUNT)
         invite = await wire.next_request("INVITE")
-        wire.send(answer(invite, 183, "Session Progress", wire, bad))
-        wire.send(answer(invite, 180, "Ringing", wire, sdp(wire)))
-        wire.send(answer(invite, 200, "OK", wire, sdp(wire, connection="IN IP4 " + "1" * 300)))
+        wire.send(bytes(response_to(invite, 183, "Session Progress", wire, bad)))
+        wire.send(bytes(response_to(invite, 180, "Ringing", wire, sdp(wire))))
+        wire.send(bytes(response_to(invite, 200, "OK", wire, sdp(wire, connection="IN IP4 " + "1" * 300))))
         wire.answer(await wire.next_request("BYE"), 200, "OK")
         await scene.friends.wait("ended", phone=OTHER_FRIEND, by="peer")
     assert {process.pid for process in hosts(scene)} >= pids
@@ -153,8 +142,8 @@ async def test_those_that_lost_a_call_do_not_list_it_as_missed(scene: Scene) -> 
         await scene.friends.tell("call", phone=FRIEND, to=GATEWAY)
         for wire in (loser, winner):
             invite = await wire.next_request("INVITE")
-            wire.send(answer(invite, 180, "Ringing", wire))
-        wire.send(answer(invite, 200, "OK", winner, sdp(winner)))
+            wire.send(bytes(response_to(invite, 180, "Ringing", wire)))
+        wire.send(bytes(response_to(invite, 200, "OK", winner, sdp(winner))))
         await winner.next_request("ACK")
         cancel = await loser.next_request("CANCEL")
         assert [value for value in cancel.headers.getlist("Reason") if value.startswith("SIP")] == [ELSEWHERE]

@@ -137,3 +137,13 @@ async def edge_world() -> AsyncIterator[EdgeWorld]:
     finally:
         host.transport.close()
         await edge.close()
+
+
+async def authenticated(wire: sip_wire.SipWire, method: str, user: str = "", **headers: str) -> sip_wire.Exchange:
+    return await wire.authenticated(method, user, "office", "x", **headers)
+
+
+async def ready(wire: sip_wire.SipWire, method: str, user: str = "100", **headers: str) -> Request:
+    """A request that answers its challenge, not sent yet."""
+    first = wire.request(method, user, "office", **headers)
+    return wire.answer_challenge(first, (await wire.ask(first)).final, "office", "x")

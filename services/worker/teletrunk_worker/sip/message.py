@@ -7,6 +7,7 @@ time, and no message is kept by an error that it caused.
 from __future__ import annotations
 
 import re
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
@@ -99,7 +100,7 @@ class Headers:
         return ((name, value) for _, name, value in self._lines)
 
 
-class Message:
+class Message(ABC):
     """What requests and responses have in common. The properties raise `Malformed`, which names the header."""
 
     def __init__(self, body: bytes = b"", headers: Headers | None = None) -> None:
@@ -108,8 +109,8 @@ class Message:
         self._read: dict[str, tuple[list[str], Any]] = {}
 
     @property
-    def start_line(self) -> str:
-        raise NotImplementedError
+    @abstractmethod
+    def start_line(self) -> str: ...
 
     def __bytes__(self) -> bytes:
         lines = [self.start_line, *(f"{name}: {value}" for name, value in self.headers)]

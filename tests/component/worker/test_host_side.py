@@ -1,0 +1,327 @@
+"""What the edge passes to a SIP host and from one, what it keeps from it, and what it says in its place."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from sipmessage import URI, Message, Request, Response
+from teletrunk.errors import Refusal
+from teletrunk_worker.edge.relay import CALL_HEADER
+
+from tests import sip_wire
+from tests.sip_wire import response_to
+
+from .edge_world import EdgeWorld, ready
+
+
+@pytest.mark.parametrize("transport", [sip_wire.udp, sip_wire.tcp])
+@pytest.mark.parametrize("padding", [3_900, 4_100, 4_300, 4_500, 5_000, 20_000, 58_000])
+async def test_a_message_that_a_host_cannot_take_is_refused(world: EdgeWorld, transport, padding: int) -> None:  # type: ignore[no-untyped-def]
+    async with transport(world.address) as wire:
+        invite = await ready(wire, "INVITE")
+        invite.headers.set("X-Padding", "p" * padding)
+        assert (await wire.ask(invite)).status == (513, "Message Too Large")
+    assert world.door.admitted == [] and world.host.received.empty()
+
+
+async def test_a_host_gets_what_it_can_read_and_nothing_else(world: EdgeWorld) -> None:
+    useless = {
+        "Expires": "300", "Retry-After": "abc", "Event": "", "Accept": ",,,", "Replaces": "a;to-tag=b;from-tag=c",
+        "Refer-To": "<sip:x@y>", "Route": "<sip:elsewhere;lr>", "Subscription-State": "?", "Date": "yesterday",
+    }  # fmt: skip
+    async with sip_wire.udp(world.address) as wire:
+        invite = await ready(wire, "INVITE")
+        for name, value in useless.items():
+            invite.headers.set(name, value)
+        invite.headers.set("Supported", ",")
+        invite.headers.set("Session-Expires", "1800;refresher=uas;x=")
+        invite.headers.set("Record-Route ", "<sip:proxy.example;lr>")
+        asking = asyncio.ensure_future(wire.ask(invite))
+        heard = await world.host.next()
+        asking.cancel()
+    assert not {name.lower() for name in useless} & {name.lower() for name in heard.headers.keys()}  # noqa: SIM118
+    assert heard.headers.get("Supported") is None and heard.headers["Session-Expires"] == "1800;refresher=uas"
+    routes = heard.headers.getlist("Record-Route")
+    assert [f":{world.edge.inside_port};" in routes[0], f":{world.edge.port};" in routes[1]] == [True, True]
+    assert routes[2:] == ["<sip:proxy.example;lr>"], "a blank before the colon is no way round the edge"
+
+
+async def test_our_own_header_comes_first_and_no_other_is_believed(world: EdgeWorld) -> None:
+    async with sip_wire.udp(world.address) as wire:
+        invite = await ready(wire, "INVITE")
+        invite.headers.set("X-Teletrunk-Call ", "forged/a")
+        asking = asyncio.ensure_future(wire.ask(invite))
+        data = await asyncio.wait_for(world.host.received.get(), 5)
+        asking.cancel()
+    lines = data.decode().split("\r\n")
+    assert lines[1] == f"{CALL_HEADER}: call1/a"
+    assert len([line for line in lines if line.lower().startswith("x-teletrunk-call")]) == 1
+    assert not any(line.lower().startswith("authorization") for line in lines)
+    assert len(data) <= 4_000
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "c=IN IP4 " + "1" * 254,
+        "c=IN IP4 pbx.example.com",
+        "c=IN IP4 1.2.3.4.5",
+        "c=IN IP4 127.0.0.1/127",
+        "c=IN IP6 " + "a" * 300,
+        "c=IN IP4 ::1",
+        "c=IN IP6 127.0.0.1",
+        "c=IN IP4 127.0.0.1 x",
+        "a=rtcp:9 IN IP4 ::1",
+        "c=IN IP4 ",
+        "c=",
+        "a=rtcp:4001 IN IP4 pbx.example.com",
+        "a=rtcp:4001 IN IP4 " + "9" * 260,
+        "a=rtcp:x",
+    ],
+)
+async def test_a_description_whose_addresses_are_none_is_refused(world: EdgeWorld, line: str) -> None:
+    async with sip_wire.udp(world.address) as wire:
+        invite = await ready(wire, "INVITE")
+        invite.body = invite.body.replace(b"t=0 0", line.encode() + b"\r\nt=0 0")
+        invite.headers.set("Content-Length", str(len(invite.body)))
+        assert (await wire.ask(invite)).status == (488, "Not Acceptable Here")
+    assert world.door.admitted == []
+
+
+LITERAL = ["c=IN IP4 0.0.0.0", "c=IN IP6 2001:db8::1", "a=rtcp:4001", "a=rtcp:4001 IN IP4 10.0.0.1"]
+
+
+@pytest.mark.parametrize("line", LITERAL)
+async def test_a_description_with_literal_addresses_passes(world: EdgeWorld, line: str) -> None:
+    async with sip_wire.udp(world.address) as wire:
+        invite = await ready(wire, "INVITE")
+        invite.body += line.encode() + b"\r\n"
+        invite.headers.set("Content-Length", str(len(invite.body)))
+        asking = asyncio.ensure_future(wire.ask(invite))
+        assert (await world.host.next()).body == invite.body
+        asking.cancel()
+
+
+async def dialled(world: EdgeWorld, wire: sip_wire.SipWire, call_id: str = "c1") -> tuple[Request, Request]:
+    """A host's INVITE, as the host sent it and as the PBX has it."""
+    invite = world.host.invite(await world.registered(wire), call_id)
+    world.host.send(invite)
+    return invite, await wire.next_request("INVITE")
+
+
+SDP = b"v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=audio 4000 RTP/AVP 8\r\n"
+
+
+@pytest.mark.parametrize("kind", ["", "a", "/", "multipart/mixed", "multipart/mixed;boundary=x", "application/isup"])
+async def test_a_body_that_is_no_description_is_refused(world: EdgeWorld, kind: str) -> None:
+    async with sip_wire.udp(world.address) as wire:
+        refused = await wire.ask(await ready(wire, "INVITE", Content_Type=kind))
+        assert refused.status == (415, "Unsupported Media Type") and refused.header("Accept") == ["application/sdp"]
+    assert world.door.admitted == []
+
+
+NO_ADDRESS = [
+    "m=audio 0 RTP/AVP 8",
+    "m=audio 30000 RTP/AVP 8\r\nc=IN IP4 127.0.0.1\r\nm=video 0 RTP/AVP 96",
+    "m=audio 30000 RTP/AVP 8\r\nm=video 0 RTP/AVP 96\r\nc=IN IP4 127.0.0.1",
+    "m=audio 30000 RTP/AVP 8\rc=IN IP4 127.0.0.1\nv=0\nm=video 0 RTP/AVP 96",
+]
+
+
+@pytest.mark.parametrize("media", NO_ADDRESS)
+async def test_a_medium_without_an_address_is_refused_even_one_that_is_off(world: EdgeWorld, media: str) -> None:
+    async with sip_wire.udp(world.address) as wire:
+        invite = await ready(wire, "INVITE")
+        invite.body = f"v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\n{media}\r\n".encode()
+        invite.headers.set("Content-Length", str(len(invite.body)))
+        assert (await wire.ask(invite)).final.code == 488
+
+
+async def test_a_provisional_answers_description_stays_outside(world: EdgeWorld) -> None:
+    """pjsua aborts when one that it cannot use is crossed by a CANCEL and a 200."""
+    async with sip_wire.udp(world.address) as wire:
+        _, invite = await dialled(world, wire)
+        wire.send(bytes(response_to(invite, 183, "Session Progress", wire, SDP.replace(b"AVP 8", b"AVP 18"))))
+        heard = await world.host.next(lambda message: isinstance(message, Response) and message.code == 183)
+        assert heard.body == b"" and heard.headers.get("Content-Type") is None
+        reliable = response_to(invite, 183, "Session Progress", wire, b"xx")
+        reliable.headers.set("Content-Type", "message/sipfrag")
+        reliable.headers.set("Require", "100rel")
+        wire.send(bytes(reliable))
+        assert (await world.host.next(lambda message: isinstance(message, Response))).body == b""
+
+
+@pytest.mark.parametrize(
+    ("body", "pad", "told"),
+    [
+        (SDP.replace(b"c=IN IP4 127.0.0.1", b"c=IN IP4 " + b"1" * 254), 0, 488),
+        (SDP.replace(b"c=IN IP4 127.0.0.1", b"c=IN IP4 pbx.example"), 0, 488),
+        (SDP + b"a=x\r\n" * 900, 0, 513),
+    ],
+)
+async def test_an_answer_that_a_host_cannot_take_is_ended_by_the_edge(
+    world: EdgeWorld, body: bytes, pad: int, told: int
+) -> None:
+    async with sip_wire.udp(world.address) as wire:
+        _, invite = await dialled(world, wire)
+        wire.send(bytes(response_to(invite, 200, "OK", wire, body, pad)))
+        await wire.next_request("ACK")
+        bye = await wire.next_request("BYE")
+        wire.answer(bye, 200, "OK")
+        heard = await world.host.next(lambda message: isinstance(message, Response) and message.code >= 200)
+        assert isinstance(heard, Response) and heard.code == told and heard.body == b""
+    assert len(world.edge._dialogs) == 0
+
+
+async def test_answers_within_a_dialog_are_looked_at_too(world: EdgeWorld) -> None:
+    async with sip_wire.udp(world.address) as wire:
+        invite = await ready(wire, "INVITE")
+        asking = asyncio.ensure_future(wire.ask(invite))
+        at_host = await world.host.next()
+        assert isinstance(at_host, Request)
+        world.host.send(response_to(at_host, 200, "OK", wire, SDP))
+        established = (await asking).final
+        for number, (method, told) in enumerate((("UPDATE", 488), ("INVITE", 481)), 1):
+            ours = world.host.invite(await world.registered(wire), "x", number=number)
+            ours.method, ours.uri = method, URI.parse(f"sip:pbx@{wire.local[0]}:{wire.local[1]}")
+            ours.headers.set("CSeq", f"{number} {method}")
+            for name, value in (
+                ("Call-ID", invite.call_id),
+                ("From", established.headers["To"]),
+                ("To", invite.headers["From"]),
+            ):
+                ours.headers.set(name, value)
+            world.host.send(ours)
+            heard = await wire.next_request(method)
+            wire.send(bytes(response_to(heard, 200, "OK", wire, SDP.replace(b"IP4 127.0.0.1\r\nt=", b"IP4 ::1\r\nt="))))
+            said = await world.host.next(lambda message: isinstance(message, Response))
+            assert isinstance(said, Response) and said.code == told and said.body == b""
+
+
+async def test_an_answer_that_is_long_only_by_its_headers_is_cut_to_what_a_dialog_needs(world: EdgeWorld) -> None:
+    async with sip_wire.udp(world.address) as wire:
+        _, invite = await dialled(world, wire)
+        wire.send(bytes(response_to(invite, 200, "OK", wire, SDP, pad=5_000)))
+        data = await asyncio.wait_for(world.host.received.get(), 5)
+        heard = Message.parse(data)
+        assert isinstance(heard, Response) and heard.code == 200 and heard.body == SDP and len(data) <= 4_000
+        assert heard.headers.getlist("Record-Route") and heard.headers.get("X-Padding") is None
+
+
+async def test_a_200_that_crosses_our_cancel_is_acknowledged_and_ended(world: EdgeWorld) -> None:
+    async with sip_wire.udp(world.address) as wire:
+        invite, heard = await dialled(world, wire)
+        wire.send(bytes(response_to(heard, 180, "Ringing", wire)))
+        await world.host.next(lambda message: isinstance(message, Response) and message.code == 180)
+        world.host.send(world.host.follow_up("CANCEL", invite))
+        cancel = await wire.next_request("CANCEL")
+        ok = response_to(heard, 200, "OK", wire, SDP)
+        wire.send(bytes(ok))
+        wire.answer(cancel, 200, "OK")
+        ack, bye = await wire.next_request("ACK"), await wire.next_request("BYE")
+        assert ack.cseq.sequence == heard.cseq.sequence and bye.headers["To"].endswith(";tag=pbx")
+        wire.send(bytes(ok))  # it had not heard the ACK
+        assert (await wire.next_request("ACK")).headers["Via"] == ack.headers["Via"]
+        wire.answer(bye, 200, "OK")
+        told = await world.host.next(
+            lambda message: isinstance(message, Response) and message.code >= 200 and message.cseq.method == "INVITE"
+        )
+        assert isinstance(told, Response) and told.code == 487
+        world.host.send(world.host.follow_up("ACK", invite, To=told.headers["To"]))
+        world.host.send(world.host.invite(await world.registered(wire), "c2"))
+        await wire.next_request("INVITE")
+        assert wire.requests.empty(), "the host's ACK of what it was told is not for the PBX"
+
+
+async def test_requests_of_a_dialog_that_a_host_cannot_take_are_refused_and_the_call_goes_on(world: EdgeWorld) -> None:
+    async with sip_wire.udp(world.address) as wire:
+        invite = await ready(wire, "INVITE")
+        asking = asyncio.ensure_future(wire.ask(invite))
+        at_host = await world.host.next()
+        assert isinstance(at_host, Request)
+        world.host.send(response_to(at_host, 200, "OK", wire, SDP))
+        established = (await asking).final
+        for method in ("INVITE", "UPDATE"):
+            bad = wire.in_dialog(method, invite, established, Content_Type="application/sdp")
+            bad.body = SDP.replace(b"127.0.0.1\r\nt=", b"pbx.example\r\nt=")
+            bad.headers.set("Content-Length", str(len(bad.body)))
+            assert (await wire.ask(bad)).final.code == 488
+            large = wire.in_dialog(method, invite, established, X_Padding="p" * 5_000)
+            assert (await wire.ask(large)).final.code == 513
+        assert world.host.received.empty()
+        bye = asyncio.ensure_future(wire.ask(wire.in_dialog("BYE", invite, established)))
+        heard = await world.host.next()
+        assert isinstance(heard, Request) and heard.method == "BYE"
+        world.host.send(response_to(heard, 200, "OK", wire))
+        assert (await bye).final.code == 200
+        for method in ("INVITE", "UPDATE", "INFO", "OPTIONS"):
+            assert (await wire.ask(wire.in_dialog(method, invite, established))).final.code == 481
+        assert world.host.received.empty(), "nothing of a call that is over reaches its host"
+
+
+# In place of a host.
+
+
+async def test_what_the_edge_says_for_a_dead_host_is_repeated_until_it_is_heard(world: EdgeWorld) -> None:
+    async with sip_wire.udp(world.address) as wire:
+        _, invite = await dialled(world, wire)
+        wire.send(bytes(response_to(invite, 200, "OK", wire, SDP)))
+        await world.host.next(lambda message: isinstance(message, Response) and message.code == 200)
+        world.edge.speak_for_dead_host("c1", "t1", Refusal("telegram-error", "media process failed"))
+        first = await wire.next_request("BYE")
+        assert bytes(await wire.next_request("BYE")) == bytes(first)
+        wire.answer(first, 200, "OK")
+        await asyncio.sleep(2.5)  # longer than the next repetition would take
+        assert wire.requests.empty()
+
+
+async def test_a_cancel_for_a_dead_host_waits_for_a_provisional_response_to(world: EdgeWorld) -> None:
+    async with sip_wire.udp(world.address) as wire:
+        _, invite = await dialled(world, wire)
+        world.edge.speak_for_dead_host("c1", "t1", Refusal("telegram-error", "media process failed"))
+        wire.send(bytes(response_to(invite, 180, "Ringing", wire)))
+        cancel = await wire.next_request("CANCEL")
+        wire.answer(cancel, 200, "OK")
+        wire.send(bytes(response_to(invite, 487, "Request Terminated", wire)))
+        ack = await wire.next_request("ACK")
+        assert ack.headers["Via"] == invite.headers["Via"]
+
+
+async def test_an_invite_that_nobody_answers_keeps_no_dialog(world: EdgeWorld) -> None:
+    async with sip_wire.udp(world.address) as wire:
+        binding = await world.registered(wire)
+        for number in range(1_001):
+            world.host.send(world.host.invite(binding, f"u{number}"))
+            await wire.next_request("INVITE")
+            world.edge.leg_is_over(f"u{number}", "t1")
+        assert len(world.edge._dialogs) == 0
+
+
+async def test_a_place_that_nobody_answers_for_is_given_back_at_once(world: EdgeWorld) -> None:
+    def final(message: Message) -> bool:
+        return isinstance(message, Response) and message.code >= 200 and message.cseq.method == "INVITE"
+
+    async with sip_wire.udp(world.address) as wire:
+        silent, at_silent = await dialled(world, wire, "silent")
+        world.edge.leg_is_over("silent", "t1")
+        told = await world.host.next(final)
+        assert isinstance(told, Response) and told.code == 487 and told.headers["Via"] == silent.headers["Via"]
+        world.host.send(world.host.follow_up("ACK", silent, To=told.headers["To"]))
+        wire.send(bytes(response_to(at_silent, 180, "Ringing", wire)))  # it was there after all
+        cancel = await wire.next_request("CANCEL")
+        wire.answer(cancel, 200, "OK")
+        wire.send(bytes(response_to(at_silent, 200, "OK", wire, SDP)))
+        assert (await wire.next_request("ACK")).call_id == "silent"
+        wire.answer(await wire.next_request("BYE"), 200, "OK")
+        ringing, at_ringing = await dialled(world, wire, "ringing")
+        wire.send(bytes(response_to(at_ringing, 180, "Ringing", wire)))
+        await world.host.next(lambda message: isinstance(message, Response) and message.code == 180)
+        world.host.send(world.host.follow_up("CANCEL", ringing))
+        wire.answer(await wire.next_request("CANCEL"), 200, "OK")
+        world.edge.leg_is_over("ringing", "t1")  # and the INVITE itself stays unanswered
+        told = await world.host.next(final)
+        assert isinstance(told, Response) and told.code == 487 and told.call_id == "ringing"
+        wire.send(bytes(response_to(at_ringing, 487, "Request Terminated", wire)))
+        assert (await wire.next_request("ACK")).headers["Via"] == at_ringing.headers["Via"]
+        assert wire.requests.empty() and len(world.edge._dialogs) == 0
