@@ -255,14 +255,13 @@ class Relay:
         """The call is done with this leg. An INVITE that the peer has not answered for good keeps no host's place.
 
         The host is told that it is over, which it would otherwise wait for half a minute; the edge hears the peer out.
+        Its CANCEL, if there has been a provisional answer, is on its way.
         """
         if dialog.pending and dialog.from_host and not dialog.host_gone:
             dialog.host_gone = True
             self._inside.send(
                 bytes(dialog.refusal_for_host(487, "Request Terminated")), ("127.0.0.1", dialog.host_port)
             )
-            if dialog.last_status and not dialog.cancelled:
-                self._requests.send(dialog.cancel(), dialog.flow)
         dialog.finish()
 
     def end(self, dialog: Dialog, refusal: Refusal) -> Response | None:
