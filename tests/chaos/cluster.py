@@ -93,6 +93,7 @@ class Cluster:
                 "TELETRUNK_SIP_ADDRESS": f"127.0.0.1:{self.sip_ports[number]}",
                 "TELETRUNK_RTP_PORTS": f"{rtp}-{rtp + _RTP_PORTS - 1}",
                 "TELETRUNK_MAX_CALLS": "4",
+                "TELETRUNK_FIRST_ANSWER_SECONDS": "6",
             }
             await self._start(f"worker-{letter}", "teletrunk_worker", shared | own)
 

@@ -92,6 +92,29 @@ def test_a_dead_host_ends_the_call_on_both_sides(kind: str) -> None:
     assert any(isinstance(effect, told) for effect in done)
 
 
+def test_the_death_of_a_losers_host_ends_no_call() -> None:
+    state, _ = play(machine.from_telegram(), on.Routed((TARGETS[:2],)), on.SipAnswered("x"))
+    _, done = play(state, on.TelegramReady(), on.MediaConnected(), on.HostDied("sip", "y"))
+    assert do.SpeakForSip in {type(effect) for effect in done}
+    assert not {"EndSip", "DiscardTelegram"} & set(kinds(done[-2:]))
+
+
+def test_what_no_host_could_dial_is_not_the_pbxs_answer() -> None:
+    full = Refusal("worker-restarting", "all lines of this Worker are busy")
+    state, done = play(machine.from_telegram(), on.Routed((TARGETS[:2],)), on.NotDialled("x", full))
+    assert kinds(done) == ["DialSip", "DialSip"]
+    state, done = play(state, on.SipEnded("y", 0))
+    assert (state.ended_by, state.refusal) == ("gateway", full) and do.TellCaller(full) in done
+    state, _ = play(machine.from_telegram(), on.Routed((TARGETS[:2],)), on.NotDialled("x", full), on.SipEnded("y", 486))
+    assert (state.ended_by, state.last_status) == ("pbx", 486)
+
+
+def test_a_host_that_does_not_end_a_leg_is_spoken_for() -> None:
+    up, _ = play(machine.from_sip(), on.Begun(), on.TelegramReady(), on.MediaConnected(), on.TelegramEnded("hangup"))
+    state, done = play(up, on.MediaClosed(), on.Expired("ending"))
+    assert kinds(done) == ["SpeakForSip", "Finish"] and state.phase is Phase.ENDED
+
+
 REFUSAL = Refusal("telegram-error", "x")
 LEGS = st.sampled_from([CALLER_LEG, "x", "y", "z"])
 EVENTS = st.one_of(
@@ -102,6 +125,7 @@ EVENTS = st.one_of(
     st.builds(on.SipRinging, LEGS),
     st.builds(on.SipAnswered, LEGS),
     st.builds(on.SipEnded, LEGS, st.sampled_from([200, 480, 486, 487, 603])),
+    st.builds(on.NotDialled, LEGS, st.just(REFUSAL)),
     st.just(on.TelegramRinging()),
     st.just(on.TelegramReady()),
     st.builds(on.TelegramEnded, st.sampled_from(["missed", "busy", "hangup", "disconnect"])),
@@ -154,7 +178,7 @@ class Rim:
 def test_any_order_of_events_ends_with_everything_released(sip: bool, events: list[on.Event]) -> None:
     state = machine.from_sip() if sip else machine.from_telegram()
     rim = Rim(state)
-    ended_by_peer = {event.leg for event in events if isinstance(event, on.SipEnded)}
+    ended_by_peer = {event.leg for event in events if isinstance(event, on.SipEnded | on.NotDialled)}
     for event in events:
         rim.note(event)
         state, effects = step(state, event)

@@ -325,3 +325,112 @@ async def test_a_place_that_nobody_answers_for_is_given_back_at_once(world: Edge
         wire.send(bytes(response_to(at_ringing, 487, "Request Terminated", wire)))
         assert (await wire.next_request("ACK")).headers["Via"] == at_ringing.headers["Via"]
         assert wire.requests.empty() and len(world.edge._dialogs) == 0
+
+
+# What a PBX may do that few do.
+
+
+async def established(world: EdgeWorld, wire: sip_wire.SipWire) -> tuple[Request, Response]:
+    """A call from a PBX that its host has answered."""
+    invite = await ready(wire, "INVITE")
+    asking = asyncio.ensure_future(wire.ask(invite))
+    at_host = await world.host.next()
+    assert isinstance(at_host, Request)
+    world.host.send(response_to(at_host, 200, "OK", wire, SDP))
+    return invite, (await asking).final
+
+
+async def test_a_body_that_nobody_asked_for_keeps_no_bye_and_no_cancel_from_the_host(world: EdgeWorld) -> None:
+    async with sip_wire.udp(world.address) as wire:
+        invite = await ready(wire, "INVITE")
+        asking = asyncio.ensure_future(wire.ask(invite))
+        await world.host.next()
+        cancel = wire.request("CANCEL", "", "x", **{n.replace("-", "_"): invite.headers[n] for n in ("Via", "Call-ID")})
+        cancel.headers.set("CSeq", f"{invite.cseq.sequence} CANCEL")
+        cancel.headers.set("Content-Type", "application/isup")
+        cancel.body = b"xx"
+        cancel.headers.set("Content-Length", "2")
+        wire.send(bytes(cancel))
+        heard = await world.host.next()
+        assert isinstance(heard, Request) and (heard.method, heard.body) == ("CANCEL", b"")
+        asking.cancel()
+        begun, answer = await established(world, wire)
+        bye = wire.in_dialog("BYE", begun, answer, Content_Type="application/vq-rtcpxr")
+        bye.body = b"x" * 5_000
+        bye.headers.set("Content-Length", str(len(bye.body)))
+        wire.send(bytes(bye))
+        heard = await world.host.next()
+        assert isinstance(heard, Request) and (heard.method, heard.body) == ("BYE", b"")
+
+
+async def test_a_refusal_for_a_dead_host_is_repeated_until_it_is_acknowledged(world: EdgeWorld) -> None:
+    async with sip_wire.udp(world.address) as wire:
+        answers: asyncio.Queue[bytes] = asyncio.Queue()
+        invite = await ready(wire, "INVITE")
+        wire.received = answers.put_nowait  # type: ignore[method-assign,assignment]
+        wire.send(bytes(invite))
+        await world.host.next()
+        world.edge._transactions._asked.clear()  # it has rung for more than half a minute
+        world.edge.speak_for_dead_host("call1", "a", Refusal("telegram-error", "media process failed"))
+        finals = []
+        async with asyncio.timeout(5):
+            while len(finals) < 3:
+                if (data := await answers.get()).startswith(b"SIP/2.0 500"):
+                    finals.append(data)
+        assert len(set(finals)) == 1
+
+
+@pytest.mark.parametrize(("code", "name"), [(180, "Reason"), (486, "Reason"), (486, ""), (200, "Supported")])
+async def test_no_answer_that_is_too_long_reaches_a_host(world: EdgeWorld, code: int, name: str) -> None:
+    async with sip_wire.udp(world.address) as wire:
+        _, invite = await dialled(world, wire)
+        answer = response_to(invite, code, "x" * (1 if name else 5_000), wire, SDP if code == 200 else b"")
+        if name:
+            answer.headers.set(name, "a" * 5_000)
+        wire.send(bytes(answer))
+        data = await asyncio.wait_for(world.host.received.get(), 5)
+        assert len(data) <= 4_000 and data.startswith(f"SIP/2.0 {code}".encode())
+
+
+async def test_an_answer_counts_whatever_else_it_says(world: EdgeWorld) -> None:
+    async with sip_wire.udp(world.address) as wire:
+        _, invite = await dialled(world, wire)
+        answer = response_to(invite, 486, "Busy Here", wire)
+        for name, value in {
+            "Expires": "soon",
+            "Session-Expires": "abc",
+            "WWW-Authenticate": "NTLM",
+            "Retry-After": "x",
+        }.items():
+            answer.headers.set(name, value)
+        wire.send(bytes(answer))
+        heard = await world.host.next(lambda message: isinstance(message, Response))
+        assert isinstance(heard, Response) and heard.code == 486 and heard.headers.get("WWW-Authenticate") is None
+
+
+async def test_a_host_asks_for_no_reliable_provisional_answers(world: EdgeWorld) -> None:
+    async with sip_wire.udp(world.address) as wire:
+        invite = world.host.invite(await world.registered(wire), "c1")
+        invite.headers.set("Supported", "replaces, 100rel, timer, norefersub")
+        world.host.send(invite)
+        assert (await wire.next_request("INVITE")).headers.getlist("Supported") == ["timer, norefersub"]
+
+
+async def test_the_end_of_a_fork_that_lost_ends_nothing_else(world: EdgeWorld) -> None:
+    async with sip_wire.udp(world.address) as wire:
+        invite, heard = await dialled(world, wire)
+        winner = response_to(heard, 200, "OK", wire, SDP)
+        loser = response_to(heard, 200, "OK", wire, SDP)
+        loser.headers.set("To", loser.headers["To"].replace(";tag=pbx", ";tag=fork"))
+        for answer in (winner, loser):
+            wire.send(bytes(answer))
+            await world.host.next(lambda message: isinstance(message, Response) and message.code == 200)
+        bye = world.host.follow_up("BYE", invite, To=loser.headers["To"], CSeq="2 BYE")
+        world.host.send(bye)
+        await wire.next_request("BYE")
+        update = wire.request(
+            "UPDATE", "", "x", From=winner.headers["To"], To=heard.headers["From"], Call_ID=heard.call_id
+        )
+        wire.send(bytes(update))
+        got = await world.host.next(lambda message: isinstance(message, Request) and message.method == "UPDATE")
+        assert isinstance(got, Request)

@@ -184,7 +184,8 @@ def _host_died(state: State, event: on.HostDied) -> Step:
         return state, []
     speak: list[do.Effect] = [do.SpeakForSip(event.leg, refusal)]
     state = _without(state, event.leg)
-    if state.phase in (Phase.ENDING, Phase.ENDED) or (state.sip_legs and not state.winner):
+    lost = state.winner and event.leg != state.winner
+    if state.phase in (Phase.ENDING, Phase.ENDED) or lost or (state.sip_legs and not state.winner):
         return state, speak
     ended, actions = _end(state, "gateway", reason="disconnect", refusal=refusal)
     return ended, speak + actions

@@ -24,6 +24,7 @@ from teletrunk_worker.call import events as on
 from teletrunk_worker.call import machine
 from teletrunk_worker.call.record import Recorder, count
 from teletrunk_worker.call.rim import Rim
+from teletrunk_worker.edge.dialogs import ELSEWHERE
 from teletrunk_worker.edge.relay import leg_header
 from teletrunk_worker.legs.ring import RingPair
 from teletrunk_worker.legs.supervisor import DIED, Host
@@ -41,7 +42,6 @@ _REASONS = {
 _WORDS = {number: word for word, number in _REASONS.items()}
 _BEGIN_DEADLINE_S = 5.0
 _REQUEST_TIMEOUT = 408
-_ELSEWHERE = ["Reason", 'SIP;cause=200;text="Call completed elsewhere"']  # RFC 3326 and 3GPP: no missed call
 
 
 class CallRunner:
@@ -61,6 +61,7 @@ class CallRunner:
         self._state = machine.from_sip() if from_sip else machine.from_telegram()
         self._sip: dict[str, Host] = {}
         self._targets: dict[str, on.Target] = {}
+        self._elsewhere: set[str] = set()  # legs that lost the call to another
         self._full: dict[str, list[Host]] = {}  # by leg: hosts that had no place for it, whatever they had said
         self._media: Host | None = None
         self._rings = RingPair.create()
@@ -257,7 +258,7 @@ class CallRunner:
     def _let_leg_go(self, leg: str) -> None:
         """The leg is over: its host, and the edge's dialog, have nothing to do any more."""
         self._release_sip(leg)
-        self._rim.edge.leg_is_over(self.call_id, leg)
+        self._rim.edge.leg_is_over(self.call_id, leg, elsewhere=leg in self._elsewhere)
 
     def _release_sip(self, leg: str) -> None:
         self._stop_timer(f"silent-{leg}")
@@ -282,6 +283,10 @@ class CallRunner:
         except Refusal as refusal:
             self.put(on.NotDialled(target.leg, refusal))
             return
+        if (target.leg, False) not in self._state.sip_legs:  # it was ended while we waited
+            self._rim.sip_hosts.release(host, name)
+            self.put(on.SipEnded(target.leg, 0))
+            return
         self._sip[target.leg] = host
         self.recorder.record.trunk_id = self.recorder.record.trunk_id or target.trunk_id
         self.recorder.step("worker", "pbx", "INVITE")
@@ -295,7 +300,8 @@ class CallRunner:
         headers: list[list[str]] = []
         status, phrase = effect.status, effect.phrase
         if effect.elsewhere:
-            headers = [_ELSEWHERE]
+            self._elsewhere.add(effect.leg)
+            headers = [["Reason", ELSEWHERE]]
         elif effect.refusal is not None:
             status, phrase = effect.refusal.row.sip_status, effect.refusal.phrase
             headers = [list(header) for header in effect.refusal.sip_headers()]

@@ -5,14 +5,16 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass, field
+from typing import Final
 
 from teletrunk_worker.edge import messages
 from teletrunk_worker.edge.flows import Address, Flow
 from teletrunk_worker.sip.message import Request, Response
 
-_MOST_ANSWERERS = 64
+MOST_ANSWERERS: Final = 64
 _LOOK_S = 1.0
 _LINGER_S = 32.0  # RFC 3261's longest transaction: late retransmissions still find their way
+ELSEWHERE: Final = 'SIP;cause=200;text="Call completed elsewhere"'  # RFC 3326, 3GPP TS 24.229
 _ABOVE_THE_HOSTS = 1_000_000  # a CSeq higher than any that the host can have used
 
 
@@ -32,6 +34,8 @@ class Dialog:
     last_phrase: str = ""
     cancelled: bool = False  # a CANCEL has gone to the peer: a 200 that crosses it is nobody's
     host_gone: bool = False  # the edge speaks for it from now on
+    heard_out: bool = False  # since then the peer has given its final answer
+    elsewhere: bool = False  # another phone has the call: this one shall not list it as missed
     # The To tags of those who have answered: one, or one for each phone that a PBX rings.
     answerers: set[str] = field(default_factory=set)
     # By To tag: 2xx answers that the edge has ended, with the ACK that each repetition gets again.
@@ -58,7 +62,7 @@ class Dialog:
         """Watches the answers to the first INVITE."""
         if response.cseq.method != "INVITE":
             return
-        if response.to.tag and len(self.answerers) < _MOST_ANSWERERS:
+        if response.to.tag and len(self.answerers) < MOST_ANSWERERS:
             self.answerers.add(response.to.tag)
         if not self.pending:
             return
@@ -67,6 +71,12 @@ class Dialog:
             self.established = response
         elif response.code >= 300:
             self.finish()
+
+    def is_established_with(self, tag: str) -> bool:
+        """Whether this is the peer's tag, and no fork's that has lost."""
+        if self.established is None:
+            return True
+        return tag == (self.established.to if self.from_host else self.invite.from_).tag
 
     def finish(self) -> None:
         self.finished_at = self.finished_at or time.monotonic()
@@ -97,7 +107,10 @@ class Dialog:
     def cancel(self) -> Request:
         """CANCEL for the INVITE that we sent to the peer (RFC 3261 9.1)."""
         self.cancelled = True
-        return self._hop_by_hop("CANCEL", self.invite.headers["To"])
+        cancel = self._hop_by_hop("CANCEL", self.invite.headers["To"])
+        if self.elsewhere:
+            cancel.headers.add("Reason", ELSEWHERE)
+        return cancel
 
     def ack_of_refusal(self, refusal: Response) -> Request:
         """RFC 3261 17.1.1.3: on the branch of its INVITE."""

@@ -232,7 +232,11 @@ class Edge:
             transaction.answer(answer, repeats=False)
             return
         credentials = self._challenge(request, flow, transaction)
-        if credentials is None or not self._transactions.ask(request):
+        if credentials is None:
+            return
+        if not self._transactions.ask(request):
+            busy = Refusal("manager-unreachable", "too many requests at once", _BUSY_S)
+            transaction.answer(messages.refuse(request, busy), repeats=False)
             return
         if not is_for(credentials, request):  # a captured answer is worth nothing for another number
             transaction.answer(messages.respond(request, 400, "Bad Request: the digest's uri is not the Request-URI"))
@@ -402,7 +406,8 @@ class Edge:
         invite, admission = self._admissions.get(request.call_id, (None, None))
         dialog = self._dialogs.find(request.call_id)
         if dialog is not None and not dialog.from_host and messages.is_cancel_of(request, dialog.invite):
-            self._relay.request_from_peer(request, flow, dialog)
+            if (answer := self._relay.request_from_peer(request, flow, dialog)) is not None:
+                flow.send(bytes(answer))
         elif admission is not None and invite is not None and messages.is_cancel_of(request, invite):
             flow.send(bytes(messages.respond(request, 200, "OK")))
             # At once, and not by the task: one that has not begun yet is cancelled without a word.
@@ -443,11 +448,13 @@ class Edge:
         """Ends a leg's dialog towards the peer when the host that carried it is gone, or does not end it."""
         dialog = self._dialogs.of_leg(call_id, leg)
         if dialog is not None and (answer := self._relay.end(dialog, refusal)) is not None:
-            self._transactions.answer(dialog.invite, answer)
+            invite = dialog.invite  # its transaction may be forgotten: it has rung for long
+            (self._transactions.find(invite) or self._transactions.create(invite, dialog.flow)).answer(answer)
 
-    def leg_is_over(self, call_id: str, leg: str) -> None:
+    def leg_is_over(self, call_id: str, leg: str, *, elsewhere: bool = False) -> None:
         """The call has done with this leg: an INVITE of it that nobody has answered keeps no dialog."""
         if (dialog := self._dialogs.of_leg(call_id, leg)) is not None:
+            dialog.elsewhere = elsewhere
             self._relay.release(dialog)
 
     def measure(self) -> None:

@@ -22,8 +22,10 @@ _NEEDED = frozenset(
     {"via", "record-route", "from", "to", "call-id", "cseq", "contact", "content-type", "content-length", "require",
      "supported", "allow", "session-expires", "min-se", "rseq", "rack", "reason", "max-forwards", "x-teletrunk-call"}
 )  # fmt: skip
+_LONGEST_PHRASE = 100
 _TOKENS = re.compile(r"[A-Za-z0-9.!%*_+`'~\-]{1,60}(?:\s*,\s*[A-Za-z0-9.!%*_+`'~\-]{1,60}){0,60}")
 _DESCRIPTION = "application/sdp"
+WITH_BODY: Final = frozenset({"INVITE", "ACK", "UPDATE", "PRACK", "INFO"})  # of other requests a host wants none
 _DIGITS = frozenset({"application/dtmf-relay", "application/dtmf"})
 _RACK = re.compile(r"[0-9]{1,10}\s+[0-9]{1,10}\s+[A-Z]{1,20}")
 
@@ -39,7 +41,7 @@ class Objection:
 
 def objection_to(message: Message) -> Objection | None:
     """For a message as it would be sent."""
-    if len(bytes(message)) > LARGEST_MESSAGE:
+    if not is_short_enough(message):
         return Objection(513, "Message Too Large")
     if isinstance(message, Request) and message.body and _media_type(message) not in _types_for(message):
         return Objection(415, "Unsupported Media Type", (("Accept", _DESCRIPTION),))
@@ -94,13 +96,19 @@ def _keep_needed(message: Message) -> None:
 
 
 def fit(response: Response) -> None:
-    """A provisional answer brings no sound: its description stays here. What is too long loses what nobody needs."""
+    """Leaves what the host needs. A provisional answer brings no sound: its description stays here."""
+    _keep_needed(response)
+    response.phrase = response.phrase[:_LONGEST_PHRASE]
     if response.code < 200 or _media_type(response) != _DESCRIPTION:
         strip_body(response)
-    if len(bytes(response)) > LARGEST_MESSAGE:
-        _keep_needed(response)
-    if response.code >= 300 and len(bytes(response)) > LARGEST_MESSAGE:
+    if response.code >= 300:
         strip_body(response)
+    if not is_short_enough(response):
+        response.headers.remove("Reason", "Supported", "Allow")
+
+
+def is_short_enough(message: Message) -> bool:
+    return len(bytes(message)) <= LARGEST_MESSAGE
 
 
 def strip_body(message: Message) -> None:

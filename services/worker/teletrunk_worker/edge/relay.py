@@ -7,12 +7,13 @@ What a host cannot take, because pjsua stops at it, never reaches one: it is ref
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
 
 from teletrunk.errors import Refusal
 
 from teletrunk_worker.edge import host_limits, messages
-from teletrunk_worker.edge.dialogs import Dialog, Dialogs
+from teletrunk_worker.edge.dialogs import MOST_ANSWERERS, Dialog, Dialogs
 from teletrunk_worker.edge.flows import Flow, UdpEndpoint
 from teletrunk_worker.edge.registrar import Binding, Registrar
 from teletrunk_worker.edge.transactions import ClientTransactions
@@ -20,6 +21,7 @@ from teletrunk_worker.sip.message import Request, Response
 
 CALL_HEADER = "X-Teletrunk-Call"
 BINDING_DOMAIN = "binding.teletrunk.invalid"
+_HOSTS_CANCEL_S = 0.5
 _CANCELLED = host_limits.Objection(487, "Request Terminated")
 
 
@@ -85,8 +87,13 @@ class Relay:
         Returns the refusal of what the host could not take.
         """
         dialog.flow = flow
+        if dialog.host_gone and request.method in ("BYE", "CANCEL"):
+            dialog.finish()
+            return messages.respond(request, 200, "OK")
         forwarded = request.copy()
         forwarded.headers.remove(CALL_HEADER)
+        if request.method not in host_limits.WITH_BODY:
+            host_limits.strip_body(forwarded)
         messages.drop_own_routes(forwarded, self._own)
         self._take_hop(forwarded, flow)
         if (refusal := _refusal(request, forwarded)) is None:
@@ -119,7 +126,7 @@ class Relay:
         if dialog is not None:
             was_pending = dialog.pending
             dialog.note_response(response)
-            if response.cseq.method == "BYE":  # now the host has it
+            if response.cseq.method == "BYE" and dialog.is_established_with(response.from_.tag):  # now the host has it
                 dialog.finish()
         flow.send(bytes(response))
         return dialog if was_pending else None
@@ -133,7 +140,7 @@ class Relay:
         dialog = self._dialogs.find(request.call_id)
         if dialog is None:
             return None if request.method == "ACK" else messages.respond(request, 481, "Dialog is not known")
-        if request.method == "BYE":
+        if request.method == "BYE" and dialog.is_established_with(request.to.tag):
             dialog.finish()
         messages.drop_own_routes(request, self._own)
         sent = self._to_peer(request, dialog.flow, messages.derived_branch(request))
@@ -160,6 +167,8 @@ class Relay:
         request.headers.remove(CALL_HEADER)
         messages.drop_own_routes(request, self._own)
         if request.method == "INVITE":
+            # No reliable 183, whose description would have to reach the host; and nobody replaces a call of ours.
+            request.headers.set("Supported", "timer, norefersub")
             for route in (
                 messages.route_address("127.0.0.1", self._inside.port),
                 messages.route_address(*self._public, flow.transport),
@@ -206,7 +215,7 @@ class Relay:
             return True
         host_limits.fit(response)
         if not 200 <= response.code < 300:
-            return False
+            return not host_limits.is_short_enough(response)
         first, late = dialog.is_first_invites(response), dialog.finished_at and dialog.established is None
         objection = _CANCELLED if first and (dialog.cancelled or late) else host_limits.objection_to(response)
         if objection is None and response.to.tag not in dialog.declined:
@@ -216,10 +225,12 @@ class Relay:
         if objection is not None and not repeated:
             status, phrase = (objection.status, objection.phrase) if first else (481, "Dialog was ended")
             host_limits.turn_into(response, status, phrase)
+            host_limits.fit(response)
             self._inside.send(bytes(response), ("127.0.0.1", dialog.host_port))
         return True
 
     def _answer_for_dead_host(self, response: Response, dialog: Dialog) -> None:
+        dialog.heard_out = dialog.heard_out or response.code >= 200
         if 200 <= response.code < 300:
             self._decline(response, dialog)
         elif response.code >= 300:
@@ -231,6 +242,8 @@ class Relay:
         """Acknowledges a 2xx that no host wants, and ends what it has begun; a repetition is acknowledged again."""
         tag = answer.to.tag
         if tag not in dialog.declined:
+            if len(dialog.declined) >= MOST_ANSWERERS:
+                return
             ack = dialog.ack(answer, self._own)
             bye = dialog.bye(answer, ("Reason", 'SIP;cause=487;text="Request Terminated"'), self._own)
             if ack is None or bye is None:  # it says no address: nobody can be told
@@ -255,14 +268,20 @@ class Relay:
         """The call is done with this leg. An INVITE that the peer has not answered for good keeps no host's place.
 
         The host is told that it is over, which it would otherwise wait for half a minute; the edge hears the peer out.
-        Its CANCEL, if there has been a provisional answer, is on its way.
+        Its CANCEL, if it has heard a provisional answer, is on its way; if it had not read that yet, ours follows.
         """
         if dialog.pending and dialog.from_host and not dialog.host_gone:
             dialog.host_gone = True
             self._inside.send(
                 bytes(dialog.refusal_for_host(487, "Request Terminated")), ("127.0.0.1", dialog.host_port)
             )
+            if dialog.last_status:
+                asyncio.get_running_loop().call_later(_HOSTS_CANCEL_S, self._cancel_for_host, dialog)
         dialog.finish()
+
+    def _cancel_for_host(self, dialog: Dialog) -> None:
+        if not (dialog.cancelled or dialog.heard_out):
+            self._requests.send(dialog.cancel(), dialog.flow)
 
     def end(self, dialog: Dialog, refusal: Refusal) -> Response | None:
         """The host is gone: BYE for a call that was up, CANCEL for one that rang, the refusal for one that came.

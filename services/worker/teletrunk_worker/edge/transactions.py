@@ -47,6 +47,8 @@ class ServerTransaction:
         self._answer = bytes(response)
         self.repeat()
         self.final = response.code >= 200
+        if self.final:
+            self.born = time.monotonic()  # RFC 3261 17.2.1: the repeating has its own time, however long it has rung
         if not repeats and len(self._answer) > _LARGEST_KEPT:
             self._answer = None
         if self.final and self._repeats and repeats:
@@ -127,8 +129,8 @@ def _forget_old(transactions: dict[Key, ServerTransaction]) -> None:
 
 
 def _key(message: Request | Response, method: str) -> Key:
-    top = message.via
-    return (top.branch, f"{top.host}:{top.port}:{message.call_id}", method)
+    top = message.via  # the number, too: old clients keep a branch for the request that follows a challenge
+    return (top.branch, f"{top.host}:{top.port}:{message.call_id}:{message.cseq.sequence}", method)
 
 
 class ClientTransactions:

@@ -43,6 +43,7 @@ CALL_HEADER = "X-Teletrunk-Call"
 _PUMP_MS = 200  # commands do not wait for its end: `Waker`
 _SHORT_PUMP_MS = 10
 _STATS_EVERY_S = 1.0
+_MOST_COUNTED = 2**31 - 1  # pjmedia counts further, a record does not
 _TOO_MANY = 70010  # PJ_ETOOMANY
 _KEEP_ALIVE = b"\r\n\r\n"  # RFC 5626 3.5.1: pjsip swallows it
 _CALL_HEADER_PATTERN = re.compile(rf"^{CALL_HEADER}:\s*(\S+)\s*$", re.MULTILINE | re.IGNORECASE)
@@ -175,10 +176,10 @@ class HostCall(pj.Call):  # type: ignore[misc]
         received = statistics.rtcp.rxStat
         self.stats = {
             "codec": f"{stream.codecName}/{stream.codecClockRate}",
-            "rtp_received": int(received.pkt),
-            "rtp_lost": int(received.loss),
+            "rtp_received": min(int(received.pkt), _MOST_COUNTED),
+            "rtp_lost": min(int(received.loss), _MOST_COUNTED),
             "rtp_jitter_ms": round(received.jitterUsec.mean / 1000, 2),
-            "rtp_sent": int(statistics.rtcp.txStat.pkt),
+            "rtp_sent": min(int(statistics.rtcp.txStat.pkt), _MOST_COUNTED),
             "rtp_peer": str(stream.remoteRtpAddress),
             "rtp_silent_s": round(self._silence.seconds(time.monotonic()), 1),
             "dtmf_digits": self._digits,
