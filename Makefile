@@ -2,7 +2,7 @@
 PYTHON ?= python3.11
 VENV ?= .venv
 BIN := $(VENV)/bin
-# Many tests wait for a timer: one worker more than there are cores keeps the cores busy. A file's tests stay together.
+# Many tests wait for a timer: two workers more than there are cores keep the cores busy. A file's tests stay together.
 JOBS ?= $(shell expr $$(nproc) + 2)
 SOAK_S ?= 3600
 PACKAGES := services/common/teletrunk services/manager/teletrunk_manager services/worker/teletrunk_worker \
