@@ -122,6 +122,8 @@ class Relay:
         dialog = self._dialogs.find(response.call_id)
         if response.code == 100 or flow is None:
             return None  # the peer has had our own 100
+        if dialog is not None and dialog.host_gone:
+            return None  # it hung and is back: the edge has answered in its place
         was_pending = False
         if dialog is not None:
             was_pending = dialog.pending

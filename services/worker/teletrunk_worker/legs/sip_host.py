@@ -300,6 +300,9 @@ class SipHost:
         media.boundAddress = message["rtp_address"]
         media.publicAddress = message["public_address"]
         account.mediaConfig.streamKaEnabled = False
+        # No re-INVITE of ours when an answer names two codecs: one that is under way when the call ends comes back to
+        # whatever call has its slot then, and pjsua aborts.
+        account.mediaConfig.lockCodecEnabled = False
         # Session timers stay passive: a PBX that asks for them gets them.
         account.callConfig.timerUse = pj.PJSUA_SIP_TIMER_OPTIONAL
         self._account = HostAccount(self)
