@@ -106,6 +106,7 @@ async def close(client: TelegramClient) -> None:
             if client.session is not None:
                 await client.session.stop()
     client.abort()
+    await _end_restarts(client)
     with contextlib.suppress(Exception):
         async with asyncio.timeout(_TERMINATE_S):
             if client.is_initialized:
@@ -114,6 +115,24 @@ async def close(client: TelegramClient) -> None:
                 await client.disconnect()
     for task in client.dispatcher.handler_worker_tasks:  # one that hangs would keep the client
         task.cancel()
+
+
+async def _end_restarts(client: TelegramClient) -> None:
+    """The library restarts a session in tasks that it keeps nowhere: they would go on when the storage is closed."""
+    left = [task for task in asyncio.all_tasks() if _restarts(task.get_coro(), client)]
+    for task in left:
+        task.cancel()
+    if left:
+        await asyncio.wait(left, timeout=_CLOSE_S)
+    for task in left:
+        if task.done() and not task.cancelled():
+            task.exception()  # looked at: it is of no interest any more
+
+
+def _restarts(coroutine: Any, client: TelegramClient) -> bool:
+    frame = getattr(coroutine, "cr_frame", None)
+    session = frame.f_locals.get("self") if frame is not None else None
+    return getattr(coroutine, "__qualname__", "") == "Session.restart" and getattr(session, "client", None) is client
 
 
 def about_clock(ahead: float) -> str:
