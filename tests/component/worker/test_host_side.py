@@ -103,6 +103,16 @@ async def test_a_description_with_literal_addresses_passes(world: EdgeWorld, lin
         asking.cancel()
 
 
+async def established(world: EdgeWorld, wire: sip_wire.SipWire) -> tuple[Request, Response]:
+    """A call from a PBX that its host has answered."""
+    invite = await ready(wire, "INVITE")
+    asking = asyncio.ensure_future(wire.ask(invite))
+    at_host = await world.host.next()
+    assert isinstance(at_host, Request)
+    world.host.send(response_to(at_host, 200, "OK", wire, SDP))
+    return invite, (await asking).final
+
+
 async def dialled(world: EdgeWorld, wire: sip_wire.SipWire, call_id: str = "c1") -> tuple[Request, Request]:
     """A host's INVITE, as the host sent it and as the PBX has it."""
     invite = world.host.invite(await world.registered(wire), call_id)
@@ -176,19 +186,14 @@ async def test_an_answer_that_a_host_cannot_take_is_ended_by_the_edge(
 
 async def test_answers_within_a_dialog_are_looked_at_too(world: EdgeWorld) -> None:
     async with sip_wire.udp(world.address) as wire:
-        invite = await ready(wire, "INVITE")
-        asking = asyncio.ensure_future(wire.ask(invite))
-        at_host = await world.host.next()
-        assert isinstance(at_host, Request)
-        world.host.send(response_to(at_host, 200, "OK", wire, SDP))
-        established = (await asking).final
+        invite, answer = await established(world, wire)
         for number, (method, told) in enumerate((("UPDATE", 488), ("INVITE", 481)), 1):
             ours = world.host.invite(await world.registered(wire), "x", number=number)
             ours.method, ours.uri = method, URI.parse(f"sip:pbx@{wire.local[0]}:{wire.local[1]}")
             ours.headers.set("CSeq", f"{number} {method}")
             for name, value in (
                 ("Call-ID", invite.call_id),
-                ("From", established.headers["To"]),
+                ("From", answer.headers["To"]),
                 ("To", invite.headers["From"]),
             ):
                 ours.headers.set(name, value)
@@ -236,27 +241,22 @@ async def test_a_200_that_crosses_our_cancel_is_acknowledged_and_ended(world: Ed
 
 async def test_requests_of_a_dialog_that_a_host_cannot_take_are_refused_and_the_call_goes_on(world: EdgeWorld) -> None:
     async with sip_wire.udp(world.address) as wire:
-        invite = await ready(wire, "INVITE")
-        asking = asyncio.ensure_future(wire.ask(invite))
-        at_host = await world.host.next()
-        assert isinstance(at_host, Request)
-        world.host.send(response_to(at_host, 200, "OK", wire, SDP))
-        established = (await asking).final
+        invite, answer = await established(world, wire)
         for method in ("INVITE", "UPDATE"):
-            bad = wire.in_dialog(method, invite, established, Content_Type="application/sdp")
+            bad = wire.in_dialog(method, invite, answer, Content_Type="application/sdp")
             bad.body = SDP.replace(b"127.0.0.1\r\nt=", b"pbx.example\r\nt=")
             bad.headers.set("Content-Length", str(len(bad.body)))
             assert (await wire.ask(bad)).final.code == 488
-            large = wire.in_dialog(method, invite, established, X_Padding="p" * 5_000)
+            large = wire.in_dialog(method, invite, answer, X_Padding="p" * 5_000)
             assert (await wire.ask(large)).final.code == 513
         assert world.host.received.empty()
-        bye = asyncio.ensure_future(wire.ask(wire.in_dialog("BYE", invite, established)))
+        bye = asyncio.ensure_future(wire.ask(wire.in_dialog("BYE", invite, answer)))
         heard = await world.host.next()
         assert isinstance(heard, Request) and heard.method == "BYE"
         world.host.send(response_to(heard, 200, "OK", wire))
         assert (await bye).final.code == 200
         for method in ("INVITE", "UPDATE", "INFO", "OPTIONS"):
-            assert (await wire.ask(wire.in_dialog(method, invite, established))).final.code == 481
+            assert (await wire.ask(wire.in_dialog(method, invite, answer))).final.code == 481
         assert world.host.received.empty(), "nothing of a call that is over reaches its host"
 
 
@@ -328,16 +328,6 @@ async def test_a_place_that_nobody_answers_for_is_given_back_at_once(world: Edge
 
 
 # What a PBX may do that few do.
-
-
-async def established(world: EdgeWorld, wire: sip_wire.SipWire) -> tuple[Request, Response]:
-    """A call from a PBX that its host has answered."""
-    invite = await ready(wire, "INVITE")
-    asking = asyncio.ensure_future(wire.ask(invite))
-    at_host = await world.host.next()
-    assert isinstance(at_host, Request)
-    world.host.send(response_to(at_host, 200, "OK", wire, SDP))
-    return invite, (await asking).final
 
 
 async def test_a_body_that_nobody_asked_for_keeps_no_bye_and_no_cancel_from_the_host(world: EdgeWorld) -> None:
