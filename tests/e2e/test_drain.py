@@ -67,6 +67,26 @@ async def test_a_change_of_the_configuration_does_not_undo_the_end_of_a_worker(t
         assert await asyncio.wait_for(process.wait(), 10) == 0
 
 
+async def test_a_storage_that_leaves_keeps_its_calls_until_they_end(tmp_path: Path) -> None:
+    async with (
+        World(tmp_path, TELETRUNK_DRAIN_SECONDS="60") as world,
+        sip_wire.udp(("127.0.0.1", world.sip_port)) as wire,
+    ):
+        gateway = Gateway(world, wire)
+        await gateway.furnish()
+        await call_up(gateway)
+        child = world.stack.children["session-store"]
+        assert child.process is not None
+        process = child.process
+        process.send_signal(signal.SIGTERM)
+        with pytest.raises(TimeoutError):
+            await asyncio.wait_for(process.wait(), 3)
+        assert wire.requests.empty(), "the call goes on"
+        await world.subscribers.tell("hangup", phone=FRIEND)
+        wire.answer(await wire.next_request("BYE"), 200, "OK")
+        assert await asyncio.wait_for(process.wait(), 10) == 0
+
+
 async def test_a_worker_without_room_takes_no_call_from_telegram(tmp_path: Path) -> None:
     async with (
         World(tmp_path, TELETRUNK_MAX_CALLS="1") as world,

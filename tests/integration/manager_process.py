@@ -106,7 +106,9 @@ class Attachment:
 
     def __init__(self, wire: Wire, hello: pb.AttachRequest) -> None:
         self._said: asyncio.Queue[pb.AttachRequest | None] = asyncio.Queue()
-        self._heard: asyncio.Queue[pb.AttachResponse | None] = asyncio.Queue()
+        # Apart: whoever waits for a pulse must not swallow a configuration that came before it.
+        self._pulses: asyncio.Queue[pb.Pulse | None] = asyncio.Queue()
+        self._configurations: asyncio.Queue[pb.AttachResponse | None] = asyncio.Queue()
         self._said.put_nowait(hello)
         self.stream = wire.manager.Attach(self._requests())
         self._reader = asyncio.create_task(self._read())
@@ -118,28 +120,29 @@ class Attachment:
     async def _read(self) -> None:
         with contextlib.suppress(grpc.aio.AioRpcError, asyncio.CancelledError):
             async for response in self.stream:
-                self._heard.put_nowait(response)
-        self._heard.put_nowait(None)
+                if response.WhichOneof("kind") == "pulse":
+                    self._pulses.put_nowait(response.pulse)
+                else:
+                    self._configurations.put_nowait(response)
+        self._pulses.put_nowait(None)
+        self._configurations.put_nowait(None)
 
     async def beat(self, heartbeat: pb.Heartbeat | None = None) -> None:
         """Sends a heartbeat and waits for its pulse."""
         self._said.put_nowait(pb.AttachRequest(heartbeat=heartbeat or pb.Heartbeat()))
-        while (response := await asyncio.wait_for(self._heard.get(), PATIENCE_S)) is not None:
-            if response.WhichOneof("kind") == "pulse":
-                return
-        raise AssertionError("the stream ended")
+        assert await asyncio.wait_for(self._pulses.get(), PATIENCE_S) is not None, "the stream ended"
 
     async def config(self, wanted: Callable[[pb.WorkerConfig], bool], within: float = 1.0) -> pb.WorkerConfig:
         """The first configuration that is as wanted."""
         async with asyncio.timeout(within):
-            while (response := await self._heard.get()) is not None:
+            while (response := await self._configurations.get()) is not None:
                 if response.WhichOneof("kind") == "worker" and wanted(response.worker):
                     return response.worker
         raise AssertionError("the stream ended")
 
     async def ended(self, within: float = PATIENCE_S) -> None:
         async with asyncio.timeout(within):
-            while await self._heard.get() is not None:
+            while await self._configurations.get() is not None:
                 pass
 
     async def leave(self) -> None:

@@ -109,4 +109,4 @@ async def test_a_log_file_rotates_under_a_running_service(tmp_path: Path) -> Non
     async with service("teletrunk_manager", tmp_path / "data", asyncio.subprocess.DEVNULL, **settings):
         await serving(port)
     assert file.with_name("manager.log.1").stat().st_size == FILE_BYTES
-    assert "manager listening" in file.read_text() and "manager stopped" in file.read_text()
+    assert "manager listening" in file.read_text() and "service stopped" in file.read_text()

@@ -9,6 +9,9 @@ _ANSWER = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)
 
 # All services.
 REFUSALS = Counter("teletrunk_refusals", "Refusals given, by row of the error contract.", ["row"])
+BACKGROUND_FAILURES = Counter(
+    "teletrunk_background_failures", "Failures of background tasks, each begun again after a pause.", ["task"]
+)
 LOG_LINES_LOST = Counter("teletrunk_log_lines_lost", "Log lines that could not be written, or not soon enough.")
 
 # Worker.

@@ -1,13 +1,11 @@
-"""A service's life as a process: checks, start, signals, end."""
+"""A service as a process: what is checked and set before it starts, and the code that it ends with."""
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import fcntl
 import os
 import resource
-import signal
 import sys
 from collections.abc import Callable, Coroutine
 from importlib import metadata
@@ -21,7 +19,6 @@ from teletrunk.log_output import LogOutput
 from teletrunk.telemetry import configure_logging
 from teletrunk.tracing import configure_tracing
 
-_ONCE_MORE_S = 0.5
 PROCESSOR = Path("/proc/cpuinfo")
 # The exit code of a Worker that left because it was drained. Whatever starts services again leaves it alone:
 # systemd by RestartPreventExitStatus=3, `teletrunk up` by itself. 0 is the end by SIGTERM, 2 a start that was refused.
@@ -49,23 +46,13 @@ def run(
         configure_logging(service, settings.log_format, settings.log_level)
         configure_tracing(service)
         make_directory(settings.data)
-        sys.exit(_serve(serve(settings)))
+        sys.exit(uvloop.run(serve(settings)))
     except ConfigurationError as error:
         sys.exit(_line(service, str(error)))
     except PermissionError as error:
         sys.exit(_line(service, f"{error.filename}: permission denied"))
     except KeyboardInterrupt:
         sys.exit(130)
-
-
-def _serve(service: Coroutine[Any, Any, int | None]) -> int | None:
-    try:
-        return uvloop.run(service)
-    except* ConfigurationError as group:  # one of its works found out
-        first: BaseException = group
-        while isinstance(first, BaseExceptionGroup):
-            first = first.exceptions[0]
-        raise first from None
 
 
 def make_directory(data: Path) -> None:
@@ -97,26 +84,6 @@ def hold_alone(data: Path, name: str) -> None:
 def _line(service: str, text: str) -> int:
     sys.stderr.write(f"teletrunk {service}: {text}\n")
     return 2
-
-
-async def until_stopped(
-    *works: Coroutine[Any, Any, None], before_cancel: Callable[[], Coroutine[Any, Any, None]] | None = None
-) -> None:
-    """Runs these until SIGTERM or SIGINT, then `before_cancel`, then cancels them; raises what one fails with."""
-    stop = asyncio.Event()
-    loop = asyncio.get_running_loop()
-    for name in (signal.SIGTERM, signal.SIGINT):
-        loop.add_signal_handler(name, stop.set)
-    async with asyncio.TaskGroup() as group:
-        tasks = [group.create_task(work) for work in works]
-        await stop.wait()
-        if before_cancel is not None:
-            await before_cancel()
-        while left := [task for task in tasks if not task.done()]:
-            for task in left:
-                task.cancel()
-            # Again and again: between two awaits a library (redis-py does) may swallow a cancellation.
-            await asyncio.wait(left, timeout=_ONCE_MORE_S)
 
 
 def check_host() -> None:

@@ -10,6 +10,7 @@ from teletrunk import rpc, running
 from teletrunk.config import ConfigurationError, kept_secret, load
 from teletrunk.identity import MANAGER, Papers, signing_request
 from teletrunk.operations import operations_app, serve_http
+from teletrunk.service import Service
 from teletrunk.v1 import admin_pb2_grpc, fleet_pb2_grpc, manager_pb2_grpc, subscription_pb2_grpc
 
 from teletrunk_manager.accounts import Accounts
@@ -46,18 +47,19 @@ log = structlog.get_logger()
 RIGHTS = {"/teletrunk.v1.ManagerService/": frozenset({"worker", "storage"})}
 
 
-async def serve(settings: ManagerSettings) -> None:
+async def serve(settings: ManagerSettings) -> int | None:
+    async with Service("manager") as service:
+        return await _serve(settings, service)
+    return None  # a signal came while it was starting
+
+
+async def _serve(settings: ManagerSettings, service: Service) -> int | None:
     database = Database(settings.url())
-    try:
-        await database.open(upgrade=settings.upgrade_database)
-        await _serve(settings, database)
-    finally:
-        await database.close()
-
-
-async def _serve(settings: ManagerSettings, database: Database) -> None:
+    service.on_close("database", database.close)
+    await database.open(upgrade=settings.upgrade_database)
     live = Live()
     state: SharedState = RedisState(settings.redis_url.get_secret_value()) if settings.redis_url else MemoryState()
+    service.on_close("shared state", state.close)
     configurations = Configurations(database, live, state)
     mirror = Mirror(state, live, configurations)
     bans = BanList(database, configurations)
@@ -73,45 +75,54 @@ async def _serve(settings: ManagerSettings, database: Database) -> None:
     await trunks.check_seal()
     accounts = Accounts(database, live, configurations, Storages(live, security))
     attachments = Attachments(database, live, state, configurations, bans)
-    service = ManagerService(
+    service.on_close("attachments", attachments.settle)
+    questions = ManagerService(
         database, live, Authentication(database, seal), attachments, fleet, subscriptions, webhooks
     )
     server = rpc.Server(settings.manager_address, security, RIGHTS, fleet.is_current)
-    server.add(manager_pb2_grpc.add_ManagerServiceServicer_to_server, service)
+    server.add(manager_pb2_grpc.add_ManagerServiceServicer_to_server, questions)
     admin = AdminService(database, live, accounts, trunks, administrators, webhooks)
     fleet_service, plans = FleetService(fleet, trunks, bans), SubscriptionService(subscriptions)
     server.add(admin_pb2_grpc.add_AdminServiceServicer_to_server, admin)
     server.add(fleet_pb2_grpc.add_FleetServiceServicer_to_server, fleet_service)
     server.add(subscription_pb2_grpc.add_SubscriptionServiceServicer_to_server, plans)
     api = make_app((admin, fleet_service, plans), administrators, Repeating(database, seal))
-    enrolment = None
-    if gatehouse is not None and security.papers is not None:
+    service.on_close("gRPC", server.stop)
+    if gatehouse is not None and (papers := security.papers) is not None:
         server.listen_here(settings.socket)
         enrolment = rpc.Server(settings.enrolment, security, front_door=True)
         enrolment.add(fleet_pb2_grpc.add_EnrolmentServiceServicer_to_server, EnrolmentService(fleet))
+        service.on_close("enrolment", enrolment.stop)
         await enrolment.start()
         gatehouse.enrolment_address = gatehouse.enrolment_address or f"{_host(settings.enrolment)}:{enrolment.port}"
+        service.background(
+            "certificate", lambda: papers.keep_fresh(lambda request: _signed(gatehouse, request), lambda: None)
+        )
     await server.start()
     log.info("manager listening", address=f"{_host(settings.manager_address)}:{server.port}", tls=settings.tls)
-    operations = operations_app(lambda: "the database cannot be used" if database.failing else "", live.measure)
-    works = [
-        configurations.keep_sending(), fleet.keep_current(), mirror.keep_looking(), mirror.keep_listening(),
-        webhooks.keep_telling(), retention(database, settings.records_days),
-        serve_http(settings.manager_metrics_address, "TELETRUNK_MANAGER_METRICS_ADDRESS", operations),
-        serve_http(settings.api_address, "TELETRUNK_API_ADDRESS", api, **settings.api_tls()),
-    ]  # fmt: skip
-    if gatehouse is not None and security.papers is not None:
-        works.append(security.papers.keep_fresh(lambda request: _signed(gatehouse, request), lambda: None))
-    try:
-        await running.until_stopped(*works)
-    finally:
+
+    def not_ready() -> str:
+        return service.not_ready() or ("the database cannot be used" if database.failing else "")
+
+    async def close_streams() -> None:
         live.close()
-        if enrolment is not None:
-            await enrolment.stop()
-        await server.stop()
-        await attachments.settle()
-        await state.close()
-        log.info("manager stopped")
+
+    operations = operations_app(not_ready, live.measure)
+    service.on_close("streams", close_streams)
+    service.background("configurations", configurations.keep_sending)
+    service.background("members", fleet.keep_current)
+    service.background("shared state, looking", mirror.keep_looking)
+    service.background("shared state, listening", mirror.keep_listening)
+    service.background("webhooks", webhooks.keep_telling)
+    service.background("retention", lambda: retention(database, settings.records_days))
+    service.background(
+        "metrics",
+        lambda: serve_http(settings.manager_metrics_address, "TELETRUNK_MANAGER_METRICS_ADDRESS", operations),
+    )
+    service.background(
+        "API", lambda: serve_http(settings.api_address, "TELETRUNK_API_ADDRESS", api, **settings.api_tls())
+    )
+    return await service.until_stopped()
 
 
 def _host(address: str) -> str:

@@ -10,6 +10,7 @@ from collections.abc import AsyncGenerator, AsyncIterator
 import sqlalchemy as sa
 import structlog
 from teletrunk import rpc
+from teletrunk.background import BackgroundTasks
 from teletrunk.errors import Refusal
 from teletrunk.identity import Identity
 from teletrunk.v1 import manager_pb2 as pb
@@ -44,7 +45,8 @@ class Attachments:
         self._configurations = configurations
         self._bans = bans
         self._silence = silence
-        self._farewells: set[asyncio.Task[None]] = set()
+        self._readers = BackgroundTasks()
+        self._farewells = BackgroundTasks()
 
     async def hold(
         self, requests: AsyncIterator[pb.AttachRequest], identity: Identity | None
@@ -54,7 +56,7 @@ class Attachments:
         reader: asyncio.Task[None] | None = None
         try:
             await self._welcome(service)
-            reader = asyncio.get_running_loop().create_task(self._read(service, requests))
+            reader = self._readers.run(self._read(service, requests))
             while (response := await service.outbox.get()) is not None:
                 yield response
         finally:
@@ -62,9 +64,7 @@ class Attachments:
                 reader.cancel()
             if self._live.detach(service):
                 # In a task of its own: this one is cancelled, again and again, when the service has hung up.
-                task = asyncio.get_running_loop().create_task(self._farewell(service))
-                self._farewells.add(task)
-                task.add_done_callback(self._farewells.discard)
+                self._farewells.run(self._farewell(service))
 
     async def _introduced(self, requests: AsyncIterator[pb.AttachRequest], identity: Identity | None) -> Attached:
         row = _introduced(await _next(requests, rpc.DEADLINE_S))
@@ -110,8 +110,7 @@ class Attachments:
 
     async def settle(self) -> None:
         """Once all streams are closed: waits until it is written down who has left."""
-        if self._farewells:
-            await asyncio.wait(self._farewells, timeout=rpc.DEADLINE_S)
+        await self._farewells.settle(rpc.DEADLINE_S)
 
     async def _farewell(self, service: Attached) -> None:
         log.info("service detached", kind=service.kind, id=service.service_id)

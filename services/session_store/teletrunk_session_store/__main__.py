@@ -11,6 +11,7 @@ from teletrunk.config import kept_secret, load
 from teletrunk.enrolment import security_of
 from teletrunk.identity import Identity
 from teletrunk.operations import operations_app, serve_http
+from teletrunk.service import Service
 from teletrunk.v1 import manager_pb2 as pb
 from teletrunk.v1 import session_store_pb2_grpc
 
@@ -19,7 +20,15 @@ from teletrunk_session_store.config import StorageSettings
 log = structlog.get_logger()
 
 
-async def serve(settings: StorageSettings) -> None:
+async def serve(settings: StorageSettings) -> int | None:
+    settings.check()
+    running.hold_alone(settings.data, "session-store")
+    async with Service("session-store") as service:
+        return await _serve(settings, service)
+    return None  # a signal came while it was starting
+
+
+async def _serve(settings: StorageSettings, service: Service) -> int | None:
     # Imported late: a refusal over kurigram's neighbours must come before kurigram itself.
     from teletrunk_session_store.grants import RIGHTS, Grants
     from teletrunk_session_store.manager_link import ManagerLink
@@ -30,9 +39,8 @@ async def serve(settings: StorageSettings) -> None:
     from teletrunk_session_store.vault.seal import Seal
     from teletrunk_session_store.vault.store import Vault
 
-    settings.check()
-    running.hold_alone(settings.data, "session-store")
     vault = Vault(settings.database_url(), Seal(settings.key(), settings.other_keys()))
+    service.on_close("vault", vault.close)
     await vault.open()
     if moved := await vault.rotate():
         log.info("vault moved under another key", rows=moved)
@@ -40,11 +48,15 @@ async def serve(settings: StorageSettings) -> None:
     storage_id = kept_secret(settings.data, "storage.id", lambda: secrets.token_hex(8).encode()).decode()
     security = await security_of(settings, Identity("storage", storage_id))
     sessions = Sessions(storage_id, vault, clients)
+    service.on_close("sessions", sessions.stop)
     sign_ins = SignIns(clients)
+    service.on_close("sign-ins", sign_ins.close)
     grants = Grants()
-    service = SessionStoreService(sessions, sign_ins, vault, grants, settings.telegram_library_versions.split(","))
+    store = SessionStoreService(sessions, sign_ins, vault, grants, settings.telegram_library_versions.split(","))
+    service.on_close("calls", store.settle)
     server = rpc.Server(settings.storage_address, security, RIGHTS, grants.is_current)
-    server.add(session_store_pb2_grpc.add_SessionStoreServiceServicer_to_server, service)
+    server.add(session_store_pb2_grpc.add_SessionStoreServiceServicer_to_server, store)
+    service.on_close("gRPC", server.stop)
     await server.start()
     await sessions.start()
     address = f"{settings.storage_address.rpartition(':')[0]}:{server.port}"
@@ -56,21 +68,21 @@ async def serve(settings: StorageSettings) -> None:
         address=settings.public_storage_address or address,
     )
     manager = ManagerLink(settings.manager_address, security, hello, sessions, grants)
-    operations = operations_app(lambda: "the vault does not answer" if sessions.blind else "", sessions.measure)
-    works = [
-        manager.stay_attached(),
-        sessions.follow(),
-        serve_http(settings.storage_metrics_address, "TELETRUNK_STORAGE_METRICS_ADDRESS", operations),
-    ]
-    if security.papers is not None:
-        works.append(security.papers.keep_fresh(manager.way.renew, manager.way.redial))
-    await running.until_stopped(*works)
-    await manager.way.close()
-    await server.stop()
-    await service.settle()
-    await sign_ins.close()
-    await sessions.stop()
-    await vault.close()
+    service.on_close("Manager", manager.way.close)
+
+    def not_ready() -> str:
+        return service.not_ready() or ("the vault does not answer" if sessions.blind else "")
+
+    operations = operations_app(not_ready, sessions.measure)
+    service.background("Manager link", manager.stay_attached)
+    service.background("the vault's other Storages", sessions.follow)
+    service.background(
+        "metrics",
+        lambda: serve_http(settings.storage_metrics_address, "TELETRUNK_STORAGE_METRICS_ADDRESS", operations),
+    )
+    if (papers := security.papers) is not None:
+        service.background("certificate", lambda: papers.keep_fresh(manager.way.renew, manager.way.redial))
+    return await service.until_stopped(lambda: sessions.drain(settings.drain_seconds))
 
 
 def main() -> None:

@@ -34,6 +34,9 @@ class StorageSettings(ServiceSettings):
     vault_other_keys: SecretStr = Field(
         SecretStr(""), description="Keys that open too, with commas between: the next one, then the last one."
     )
+    drain_seconds: float = Field(
+        0.0, ge=0, description="How long sessions with calls are kept after SIGTERM; the others go to another Storage."
+    )
     telegram_api_id: int = Field(0, description="From my.telegram.org.")
     telegram_api_hash: SecretStr = Field(SecretStr(""), description="From my.telegram.org.")
     telegram_server: str | None = Field(None, description="host:port of a data centre that is not Telegram's own.")

@@ -11,13 +11,13 @@ from typing import Any
 import grpc
 from pyrogram import raw
 from teletrunk import rpc
+from teletrunk.background import BackgroundTasks
 from teletrunk.errors import Refusal
 from teletrunk.metrics import TELEGRAM_CALLS
 from teletrunk.tracing import start_call_span
 from teletrunk.v1 import call_pb2, session_store_pb2_grpc
 from teletrunk.v1 import session_store_pb2 as pb
 
-from teletrunk_session_store.errands import Errands
 from teletrunk_session_store.grants import Grants
 from teletrunk_session_store.sessions import Sessions, send_message
 from teletrunk_session_store.telegram import peers
@@ -37,8 +37,8 @@ class SessionStoreService(session_store_pb2_grpc.SessionStoreServiceServicer):
         self._sign_ins = sign_ins
         self._vault = vault
         self._versions = library_versions
-        self._calls = Errands()
-        self._pumps = Errands()
+        self._calls = BackgroundTasks()
+        self._pumps = BackgroundTasks()
 
     async def Watch(self, request: pb.WatchRequest, context: Any) -> AsyncIterator[pb.WatchResponse]:
         try:

@@ -5,17 +5,18 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import secrets
+import time
 from collections.abc import AsyncIterator
 
 import structlog
 from pyrogram import raw
 from sqlalchemy.exc import SQLAlchemyError
+from teletrunk.background import BackgroundTasks
 from teletrunk.errors import Refusal
 from teletrunk.metrics import SESSIONS
 from teletrunk.v1 import manager_pb2
 from teletrunk.v1 import session_store_pb2 as pb
 
-from teletrunk_session_store.errands import Errands
 from teletrunk_session_store.telegram.clients import Clients
 from teletrunk_session_store.telegram.phone_call import peer_message
 from teletrunk_session_store.telegram.session import Incoming, Session, SessionState
@@ -30,6 +31,7 @@ _STATES = {
     SessionState.UNAUTHORIZED: manager_pb2.SESSION_STATE_UNAUTHORIZED,
 }
 _FOLLOW_S = 2.0
+_LEAVE_S = 0.2
 _TAKE_S = 5.0
 Watcher = asyncio.Queue[tuple[str, pb.WatchResponse]]
 
@@ -45,7 +47,8 @@ class Sessions:
         self._keepers: dict[str, asyncio.Task[None]] = {}
         self._watchers: dict[Watcher, set[str]] = {}
         self._removing: set[str] = set()
-        self._errands = Errands()
+        self._background = BackgroundTasks()
+        self._leaving = False
         self.changed = asyncio.Event()
         self.blind = False  # the vault does not answer
 
@@ -64,17 +67,32 @@ class Sessions:
                 log.warning("vault does not answer", error=type(error).__name__)
                 continue
             self.blind = False
+            if self._leaving:
+                continue
             for session_id, user_id in found.items():
                 if session_id not in self._sessions and session_id not in self._removing:
                     self._keep(session_id, user_id)
             for session_id in set(self._sessions) - set(found) - self._removing:
                 await self._let_go(session_id)
 
+    async def drain(self, seconds: float) -> None:
+        """Lets sessions go, so that another Storage takes them: those without calls now, the others as their last call
+        ends. Returns when none is left, or the time is up."""
+        self._leaving = True
+        deadline = time.monotonic() + seconds
+        while self._sessions:
+            idle = [session.session_id for session in self._sessions.values() if not session.has_calls]
+            await asyncio.gather(*(self._let_go(session_id) for session_id in idle))
+            if time.monotonic() > deadline:
+                return
+            if self._sessions:
+                await asyncio.sleep(_LEAVE_S)
+
     async def stop(self) -> None:
         await asyncio.gather(*(session.settle() for session in self._sessions.values()))
         for task in self._keepers.values():
             task.cancel()
-        await asyncio.gather(*self._keepers.values(), self._errands.settle(0), return_exceptions=True)
+        await asyncio.gather(*self._keepers.values(), self._background.settle(0), return_exceptions=True)
 
     def find(self, session_id: str) -> Session:
         """The session, in whatever state. Raises `Refusal`."""
@@ -104,7 +122,8 @@ class Sessions:
                 await self._sign_out(each)
         finally:
             self._removing -= old
-        if session_id not in self._sessions:  # `follow` may have seen it first
+        # `follow` may have seen it first; a Storage that leaves leaves it to others.
+        if session_id not in self._sessions and not self._leaving:
             self._keep(session_id, user_id)
 
     async def remove(self, session_id: str) -> None:
@@ -146,7 +165,7 @@ class Sessions:
         session.on_state = self._on_state
         session.on_incoming = self._on_incoming
         self._sessions[session_id] = session
-        self._keepers[session_id] = asyncio.get_running_loop().create_task(session.keep())
+        self._keepers[session_id] = self._background.run(session.keep())
         self.changed.set()
 
     # Watching.
@@ -181,7 +200,7 @@ class Sessions:
 
     def _on_incoming(self, session: Session, incoming: Incoming) -> None:
         patience = _TAKE_S if self._publish(session, _incoming(session, incoming)) else 0.0
-        self._errands.run(self._turn_away(session, incoming, patience))
+        self._background.run(self._turn_away(session, incoming, patience))
 
     async def _turn_away(self, session: Session, incoming: Incoming, patience: float) -> None:
         """No Worker watches the session, or none takes the call: the caller is told why nobody answers."""

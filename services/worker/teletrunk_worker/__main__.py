@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import os
 import secrets
-import signal
 import socket
 
 import structlog
@@ -14,6 +13,7 @@ from teletrunk.config import ConfigurationError, kept_secret, load
 from teletrunk.enrolment import security_of
 from teletrunk.identity import Identity
 from teletrunk.operations import operations_app, serve_http
+from teletrunk.service import Service
 from teletrunk.v1 import manager_pb2 as pb
 
 from teletrunk_worker.call.rim import Rim
@@ -38,19 +38,20 @@ async def serve(settings: WorkerSettings) -> int | None:
     """Returns the exit code of a Worker that was drained, if it was."""
     settings.rtp_slice(-(-settings.max_calls // _CALLS_A_SIP_HOST) - 1)
     running.hold_alone(settings.data, "worker")
+    async with Service("worker") as service:
+        return await _serve(settings, service)
+    return None  # a signal came while it was starting
+
+
+async def _serve(settings: WorkerSettings, service: Service) -> int | None:
     worker_id = kept_secret(settings.data, "worker.id", lambda: secrets.token_hex(8).encode()).decode()
     security = await security_of(settings, Identity("worker", worker_id))
-    calls = Calls(settings.max_calls, allow_registration=settings.allow_registration)
+    calls = Calls(service, settings.max_calls, allow_registration=settings.allow_registration)
     bans = Bans(settings.trusted_networks)
     address = settings.reachable_address()  # once: hosts that start later must not be told another
     edge = Edge(calls, *settings.listen, address, settings.offered_algorithms, bans)
-    try:
-        await edge.start()
-    except OSError as error:
-        cause = error.__cause__ if isinstance(error.__cause__, OSError) else error  # uvloop hides the reason there
-        reason = os.strerror(cause.errno) if cause.errno else str(error)
-        advice = ": stop what uses it, or set another port" if cause.errno == errno.EADDRINUSE else ""
-        raise ConfigurationError(f"TELETRUNK_SIP_ADDRESS: {settings.sip_address}: {reason}{advice}") from None
+    service.on_close("SIP port", edge.close)
+    await _listen(edge, settings)
     hello = pb.WorkerHello(
         worker_id=worker_id,
         name=socket.gethostname(),
@@ -61,11 +62,16 @@ async def serve(settings: WorkerSettings) -> int | None:
     spool = Spool(settings.data / "records")
     spool.recover()
     manager = ManagerLink(settings.manager_address, security, hello, spool)
+    service.on_close("Manager", manager.way.close)
     storages = StorageLinks(security)
+    service.on_close("Storages", storages.close)
+    bindings = BindingsFile(settings.data / "bindings.json", edge.registrar)
     sip_hosts = HostPool("sip", "teletrunk_worker.legs.sip_host", _CALLS_A_SIP_HOST, settings.max_calls)
     telegram_hosts = HostPool(
         "telegram", "teletrunk_worker.legs.telegram_host", _CALLS_A_TELEGRAM_HOST, settings.max_calls
     )
+    service.on_close("Telegram hosts", telegram_hosts.close)
+    service.on_close("SIP hosts", sip_hosts.close)
     calls.rim = Rim(worker_id, edge, sip_hosts, telegram_hosts, manager, storages, settings.first_answer_seconds)
 
     def configure_sip_host(index: int) -> Message:
@@ -82,11 +88,9 @@ async def serve(settings: WorkerSettings) -> int | None:
             "rtp_ports": count,
         }
 
-    left = False
-
     def on_config(config: pb.WorkerConfig) -> None:
         calls.configure(config)
-        storages.configure(config, watch=not calls.draining)
+        storages.configure(config, watch=not service.draining)
         edge.registrar.keep_only(set(config.trunk_ids))
         edge.bans.take((ban.network, ban.until, ban.times) for ban in config.bans)
 
@@ -102,7 +106,6 @@ async def serve(settings: WorkerSettings) -> int | None:
             registered_trunk_ids=edge.registrar.trunk_ids(),
         )
 
-    bindings = BindingsFile(settings.data / "bindings.json", edge.registrar)
     bindings.load(edge.flow_of)
     for binding in edge.registrar.all():
         edge.throttle.succeeded(binding.login, binding.flow.peer[0])
@@ -127,15 +130,18 @@ async def serve(settings: WorkerSettings) -> int | None:
     log.info("worker listening", sip=f"{settings.listen[0]}:{edge.port}")
 
     async def leave_when_drained() -> None:
-        nonlocal left
         await calls.drained()
         log.info("drained")
-        left = True
-        os.kill(os.getpid(), signal.SIGTERM)
+        service.stop(running.DRAINED)
 
-    async def leave() -> None:
+    async def drain() -> None:
         storages.stop_watching()
-        await calls.drain(settings.drain_seconds)
+        await calls.ended(settings.drain_seconds)
+
+    async def last_words() -> None:
+        await calls.close()
+        await manager.deliver_last_records()
+        bindings.write()
 
     def measure() -> None:
         edge.measure()
@@ -144,21 +150,30 @@ async def serve(settings: WorkerSettings) -> int | None:
         metrics.BANS.set(len(edge.bans.banned()))
         metrics.RECORDS_WAITING.set(spool.count)
 
-    operations = operations_app(calls.not_ready, measure)
-    works = [manager.stay_attached(), manager.deliver_records(), leave_when_drained()]
-    works.append(serve_http(settings.worker_metrics_address, "TELETRUNK_WORKER_METRICS_ADDRESS", operations))
-    if security.papers is not None:
-        works.append(security.papers.keep_fresh(manager.way.renew, renewed))
-    await running.until_stopped(*works, before_cancel=leave)
-    await calls.close()
-    await manager.deliver_last_records()
-    bindings.write()
-    await edge.close()
-    await sip_hosts.close()
-    await telegram_hosts.close()
-    await storages.close()
-    await manager.way.close()
-    return running.DRAINED if left else None
+    operations = operations_app(lambda: service.not_ready() or calls.not_ready(), measure)
+    service.on_close("calls", last_words)
+    service.background("Manager link", manager.stay_attached)
+    service.background("records", manager.deliver_records)
+    if settings.leave_when_drained:
+        service.background("leaving when drained", leave_when_drained)
+    service.background(
+        "metrics",
+        lambda: serve_http(settings.worker_metrics_address, "TELETRUNK_WORKER_METRICS_ADDRESS", operations),
+    )
+    if (papers := security.papers) is not None:
+        service.background("certificate", lambda: papers.keep_fresh(manager.way.renew, renewed))
+    return await service.until_stopped(drain)
+
+
+async def _listen(edge: Edge, settings: WorkerSettings) -> None:
+    """Raises `ConfigurationError`."""
+    try:
+        await edge.start()
+    except OSError as error:
+        cause = error.__cause__ if isinstance(error.__cause__, OSError) else error  # uvloop hides the reason there
+        reason = os.strerror(cause.errno) if cause.errno else str(error)
+        advice = ": stop what uses it, or set another port" if cause.errno == errno.EADDRINUSE else ""
+        raise ConfigurationError(f"TELETRUNK_SIP_ADDRESS: {settings.sip_address}: {reason}{advice}") from None
 
 
 def main() -> None:

@@ -8,7 +8,9 @@ import secrets
 import time
 
 import structlog
+from teletrunk.background import BackgroundTasks
 from teletrunk.errors import Refusal
+from teletrunk.service import Cause, Service
 from teletrunk.v1 import call_pb2, manager_pb2
 from teletrunk.v1 import session_store_pb2 as pb
 
@@ -32,16 +34,15 @@ class Calls:
 
     rim: Rim
 
-    def __init__(self, max_calls: int, *, allow_registration: bool = True) -> None:
+    def __init__(self, service: Service, max_calls: int, *, allow_registration: bool = True) -> None:
+        self._service = service
         self._born = time.monotonic()
         self._max_calls = max_calls
         self._allow_registration = allow_registration
         self._runners: dict[str, CallRunner] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
-        # Two causes, kept apart: the Manager's word may be taken back, the end of this process may not.
-        self._drain_ordered = False
+        self._tasks = BackgroundTasks()
+        self._ordered = False  # to drain, by the Manager
         self._drain_began = False  # ordered while we were at work, and not before we started
-        self._leaving = False
         self._configured = False
         self._empty = asyncio.Event()
         self._empty.set()
@@ -57,9 +58,13 @@ class Calls:
 
     def configure(self, config: manager_pb2.WorkerConfig) -> None:
         """The Manager's word."""
-        begins = self._configured and not self._drain_ordered
+        begins = self._configured and not self._ordered
         self._drain_began = config.draining and (begins or self._drain_began)
-        self._configured, self._drain_ordered = True, config.draining
+        self._configured, self._ordered = True, config.draining
+        if config.draining:
+            self._service.drain(Cause.MANAGER)
+        else:
+            self._service.resume(Cause.MANAGER)
         self._news.set()
 
     async def drained(self) -> None:
@@ -71,31 +76,22 @@ class Calls:
             else:
                 await self._news.wait()
 
-    @property
-    def draining(self) -> bool:
-        return self._drain_ordered or self._leaving
-
-    async def drain(self, seconds: float | None = None) -> None:
-        """This process leaves: nobody is let in any more. Returns when the last call has ended, or the time is up."""
-        self._leaving = True
+    async def ended(self, seconds: float) -> None:
+        """Returns when the last call has ended, or the time is up."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(seconds):
                 await self._empty.wait()
 
     async def close(self) -> None:
         """Hangs everything up and waits for it, a little."""
-        self._leaving = True
         for runner in self._runners.values():
             runner.put(on.HangUp(Refusal("worker-restarting")))
-        if self._tasks:
-            _, left = await asyncio.wait(self._tasks, timeout=_HANG_UP_S)
-            for task in left:
-                task.cancel()
+        await self._tasks.settle(_HANG_UP_S)
 
     # The edge's questions.
 
     async def register(self, credentials: Credentials, source_address: str) -> tuple[str, str]:
-        if self.draining:
+        if self._service.draining:
             raise Refusal("worker-off", "it takes no more calls")
         if not self._allow_registration:
             raise Refusal("registration-type-not-allowed")
@@ -180,9 +176,7 @@ class Calls:
                 session_id=incoming.session_id, call_id=runner.call_id, phone_call_id=incoming.phone_call_id
             )
         )
-        task = asyncio.get_running_loop().create_task(self._route_incoming(runner, incoming.caller))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._tasks.run(self._route_incoming(runner, incoming.caller))
 
     async def _route_incoming(self, runner: CallRunner, caller: call_pb2.Peer) -> None:
         """Every Worker that watches the session hears of the call; the one that the Storage gives it to routes it."""
@@ -227,7 +221,7 @@ class Calls:
 
     def _check_room(self, coming: int = 0) -> None:
         """`coming` are calls that are not counted yet. Raises `Refusal`."""
-        if self.draining:
+        if self._service.draining:
             raise Refusal("worker-restarting", "it takes no more calls")
         if not self._configured and time.monotonic() - self._born < _STARTING_S:
             raise Refusal("worker-restarting")
@@ -237,9 +231,7 @@ class Calls:
     def _start(self, runner: CallRunner) -> None:
         self._runners[runner.call_id] = runner
         self._empty.clear()
-        task = asyncio.get_running_loop().create_task(self._run(runner))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._tasks.run(self._run(runner))
         self.rim.manager.note(runner.recorder.record)
 
     async def _run(self, runner: CallRunner) -> None:

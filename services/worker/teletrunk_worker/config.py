@@ -36,6 +36,9 @@ class WorkerSettings(ServiceSettings):
     first_answer_seconds: float = Field(
         12.0, ge=1, le=32, description="How long a PBX may take for its first word to a call before it counts as gone."
     )
+    leave_when_drained: bool = Field(
+        True, description="Whether a Worker that was drained by command ends; a Kubernetes pod had better stay."
+    )
     drain_seconds: float = Field(0.0, ge=0, description="How long calls may go on after SIGTERM before they are ended.")
 
     @field_validator("worker_metrics_address")

@@ -130,7 +130,10 @@ class RedisState:
                     await listener.subscribe(_CHANGED)
                     yield  # there may have been some before we listened
                     while True:
-                        if await listener.get_message(ignore_subscribe_messages=True, timeout=5.0):
+                        heard = await listener.get_message(ignore_subscribe_messages=True, timeout=5.0)
+                        if (task := asyncio.current_task()) is not None and task.cancelling():
+                            raise asyncio.CancelledError  # redis-py may have swallowed it
+                        if heard:
                             yield
             await asyncio.sleep(_RETRY_S)
 

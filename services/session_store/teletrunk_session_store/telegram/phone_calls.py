@@ -51,6 +51,10 @@ class PhoneCalls:
     def __contains__(self, phone_call_id: int) -> bool:
         return phone_call_id in self._listeners
 
+    def __bool__(self) -> bool:
+        """Whether there are any, also such as have no id yet."""
+        return bool(self._listeners or self._requests)
+
     def listeners(self) -> list[CallListener]:
         return list(self._listeners.values())
 

@@ -19,9 +19,9 @@ import structlog
 from pyrogram import raw
 from pyrogram.errors import AuthKeyDuplicated, RPCError, Unauthorized
 from pyrogram.handlers import RawUpdateHandler
+from teletrunk.background import BackgroundTasks
 from teletrunk.errors import Refusal
 
-from teletrunk_session_store.errands import Errands
 from teletrunk_session_store.telegram import failures
 from teletrunk_session_store.telegram.clients import Clients
 from teletrunk_session_store.telegram.kurigram import (
@@ -90,7 +90,7 @@ class Session:
         self._stirred = asyncio.Event()  # something has happened to its link
         self._reported = asyncio.Event()  # of the present state; the next one has its own
         self._late: set[asyncio.Task[Any]] = set()  # requests whose answer is awaited however long it takes
-        self._errands = Errands()
+        self._background = BackgroundTasks()
 
     # Requests.
 
@@ -165,6 +165,11 @@ class Session:
 
     # Calls.
 
+    @property
+    def has_calls(self) -> bool:
+        """Up, being set up, or waiting for a Worker."""
+        return bool(self.incoming or self.calls)
+
     async def note_call(self, phone_call_id: int, access_hash: int) -> None:
         """A successor discards what is noted here, should this process die."""
         async with best_effort():  # a call does not depend on the vault
@@ -199,13 +204,13 @@ class Session:
     def _discard_given_up(self, call: Any) -> None:
         log.info("call discarded that was given up", session=self.session_id)
         peer = raw.types.InputPhoneCall(id=call.id, access_hash=call.access_hash)
-        self._errands.run(self.discard(peer, raw.types.PhoneCallDiscardReasonMissed()))
+        self._background.run(self.discard(peer, raw.types.PhoneCallDiscardReasonMissed()))
 
     async def settle(self) -> None:
         """Before the end: what was given up may have begun a call, and is awaited a little so that it is discarded."""
         if self._late:
             await asyncio.wait(self._late, timeout=_LAST_ANSWERS_S)
-            await self._errands.settle(_CLOSE_S)
+            await self._background.settle(_CLOSE_S)
 
     # Flood waits: what Telegram said holds for the account, whoever asks next.
 
@@ -236,8 +241,8 @@ class Session:
         if isinstance(update, raw.types.UpdatePhoneCall):
             call = update.phone_call
             if isinstance(call, raw.types.PhoneCallRequested):
-                self._errands.run(self._announce(call, users, time.time()))
-                self._errands.run(self._receive(call))
+                self._background.run(self._announce(call, users, time.time()))
+                self._background.run(self._receive(call))
             else:
                 if isinstance(call, raw.types.PhoneCallDiscarded):
                     self.incoming.pop(call.id, None)
@@ -246,7 +251,7 @@ class Session:
             self.calls.pass_on(update.phone_call_id, update)
         elif not _is_private_message(update):
             return  # who only shares a group with the account is not worth remembering
-        self._errands.run(self._remember_if_possible(list(users.values())))  # no update waits for a vault
+        self._background.run(self._remember_if_possible(list(users.values())))  # no update waits for a vault
 
     async def _announce(self, call: Any, users: dict[int, Any], at: float) -> None:
         """Workers hear of a call before Telegram has answered anything: the PBX rings meanwhile."""
@@ -307,7 +312,7 @@ class Session:
         finally:
             for request in list(self._late):
                 request.cancel()
-            await self._errands.settle(0)
+            await self._background.settle(0)
             await self._lease.release()
 
     async def _run_once(self) -> None:
@@ -358,7 +363,7 @@ class Session:
         if retired or not await self._lease.renew():
             return False
         if client.session is not None:  # a reconnection; after the first connection `_run_client` does it
-            self._errands.run(_limit_silence(client))
+            self._background.run(_limit_silence(client))
             self._stirred.set()
         return True
 

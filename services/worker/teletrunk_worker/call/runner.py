@@ -14,6 +14,7 @@ from typing import Any
 
 import structlog
 from opentelemetry import trace
+from teletrunk.background import BackgroundTasks
 from teletrunk.errors import Refusal
 from teletrunk.tracing import call_span
 from teletrunk.v1 import call_pb2, manager_pb2
@@ -71,7 +72,7 @@ class CallRunner:
         self._early_signalling: list[str] = []
         self._taken: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._timers: dict[str, asyncio.TimerHandle] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = BackgroundTasks()
         self._log = log.bind(call_id=call_id)
 
     def allow(self, route: manager_pb2.RouteCallResponse | manager_pb2.RouteIncomingResponse) -> None:
@@ -176,9 +177,7 @@ class CallRunner:
                 self._finish()
 
     def _spawn(self, work: Any) -> None:
-        task = asyncio.get_running_loop().create_task(work)
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._tasks.run(work)
 
     def _start_timer(self, timer: str, seconds: float) -> None:
         self._stop_timer(timer)

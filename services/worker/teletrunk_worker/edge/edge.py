@@ -14,6 +14,7 @@ from dataclasses import dataclass
 from typing import Any, Protocol, TypeVar
 
 import structlog
+from teletrunk.background import BackgroundTasks
 from teletrunk.errors import Refusal
 from teletrunk.metrics import DIALOGS, EDGE_ERRORS, REFUSALS, REGISTERS
 
@@ -99,7 +100,7 @@ class Edge:
         self._nonces = Nonces(digest_algorithms)
         self._transactions = ServerTransactions()
         self._admissions: dict[str, tuple[Request, asyncio.Task[None]]] = {}
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._tasks = BackgroundTasks()
         self._asking = 0
         self._told_at = -_FIRST_OF_S
         self._dialogs = Dialogs()
@@ -133,8 +134,7 @@ class Edge:
         return self._inside.port
 
     async def close(self) -> None:
-        for task in list(self._tasks):
-            task.cancel()
+        await self._tasks.settle(0)
         self._relay.close()
         self._udp.close()
         self._inside.close()
@@ -284,9 +284,7 @@ class Edge:
             except Exception as error:
                 self._failed(error, request, flow)
 
-        task = asyncio.get_running_loop().create_task(answered())
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        task = self._tasks.run(answered())
         task.add_done_callback(lambda _: work.close())  # of a task that was cancelled before it began
         return task
 

@@ -15,6 +15,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 import structlog
+from teletrunk.background import BackgroundTasks
 from teletrunk.errors import Refusal
 from teletrunk.metrics import HOSTS_DIED
 
@@ -96,7 +97,7 @@ class HostPool:
         self._configure: Callable[[int], Message | None] = lambda index: None
         self._hosts: dict[int, Host] = {}
         self._starting: set[int] = set()
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._owners = BackgroundTasks()
         self._closing = False
         self._changed = asyncio.Event()
 
@@ -140,12 +141,10 @@ class HostPool:
         self._closing = True
         for host in self._hosts.values():
             host.wire.close()
-        if self._tasks:
-            await asyncio.wait(self._tasks, timeout=_STOP_DEADLINE_S)
+        await self._owners.ended(_STOP_DEADLINE_S)
         for host in list(self._hosts.values()):
             host.kill()
-        for task in list(self._tasks):
-            task.cancel()
+        await self._owners.settle(0)
 
     def _ready(self) -> list[Host]:
         return [host for host in self._hosts.values() if host.ready.is_set()]
@@ -160,9 +159,7 @@ class HostPool:
         if index >= self._most or self._closing:
             return
         self._starting.add(index)
-        task = asyncio.get_running_loop().create_task(self._run(index, pause))
-        self._tasks.add(task)
-        task.add_done_callback(self._tasks.discard)
+        self._owners.run(self._run(index, pause))
 
     async def _run(self, index: int, pause: float) -> None:
         """The owner task of one host, from its start to its death."""

@@ -1,23 +1,28 @@
-"""Work that nobody waits for, and whose failure is seen all the same."""
+"""Work that nobody waits for, owned and watched all the same."""
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import Coroutine
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
 
 log = structlog.get_logger()
 
+Result = TypeVar("Result")
 
-class Errands:
-    """Background tasks of one owner. A failure is logged."""
+
+class BackgroundTasks:
+    """The tasks of one owner, which end by themselves. A failure is logged; a cancellation is not one."""
 
     def __init__(self) -> None:
         self._tasks: set[asyncio.Task[Any]] = set()
 
-    def run(self, work: Coroutine[Any, Any, Any]) -> asyncio.Task[Any]:
+    def __len__(self) -> int:
+        return len(self._tasks)
+
+    def run(self, work: Coroutine[Any, Any, Result]) -> asyncio.Task[Result]:
         task = asyncio.get_running_loop().create_task(work)
         self._tasks.add(task)
         task.add_done_callback(self._ended)
@@ -25,11 +30,15 @@ class Errands:
 
     async def settle(self, seconds: float) -> None:
         """Lets them end by themselves, for so long; then they are cancelled."""
-        if self._tasks:
-            _, left = await asyncio.wait(self._tasks, timeout=seconds)
-            for task in left:
-                task.cancel()
-            await asyncio.gather(*left, return_exceptions=True)
+        for task in await self.ended(seconds):
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
+
+    async def ended(self, seconds: float) -> set[asyncio.Task[Any]]:
+        """Waits for their end, for so long. Returns those that are left."""
+        if not self._tasks:
+            return set()
+        return (await asyncio.wait(self._tasks, timeout=seconds))[1]
 
     def _ended(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
