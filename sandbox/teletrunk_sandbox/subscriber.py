@@ -17,6 +17,7 @@ from typing import Any
 import ntgcalls as ntg
 from pyrogram import Client, raw
 from pyrogram.handlers import RawUpdateHandler
+from teletrunk.native_engine import NativeEngine
 from teletrunk.native_thread import InlineLoop, keep_thread_state
 
 from teletrunk_sandbox.actors import Message, emit
@@ -54,6 +55,7 @@ class Subscribers:
         self._control_port = control_port
         self._loop = asyncio.get_running_loop()
         self._engine = ntg.NTgCalls()
+        self._native = NativeEngine(self._engine)
         self._clients: dict[str, Client] = {}
         self._behaviour: dict[str, Message] = {}
         self._calls: dict[int, SubscriberCall] = {}
@@ -165,11 +167,11 @@ class Subscribers:
         sound = ntg.MediaDescription(
             ntg.AudioDescription(ntg.MediaSource.EXTERNAL, _RATE, 1, "", False), None, None, None
         )
-        await self._engine.create_p2p_call(call.number)
-        await self._engine.set_stream_sources(call.number, ntg.StreamMode.CAPTURE, sound)
-        await self._engine.set_stream_sources(call.number, ntg.StreamMode.PLAYBACK, sound)
+        await self._native.do(self._engine.create_p2p_call, call.number)
+        await self._native.do(self._engine.set_stream_sources, call.number, ntg.StreamMode.CAPTURE, sound)
+        await self._native.do(self._engine.set_stream_sources, call.number, ntg.StreamMode.PLAYBACK, sound)
         parameters = ntg.DhConfig(config.g, config.p, config.random)
-        return bytes(await self._engine.init_exchange(call.number, parameters, g_a_hash))
+        return bytes(await self._native.do(self._engine.init_exchange, call.number, parameters, g_a_hash))
 
     async def _on_update(self, phone: str, update: Any) -> None:
         if isinstance(update, raw.types.UpdateNewMessage) and not update.message.out:
@@ -223,11 +225,11 @@ class Subscribers:
                         await client.invoke(raw.functions.phone.SendSignalingData(peer=call.peer, data=item), retries=1)
                 case raw.types.UpdatePhoneCallSignalingData():
                     with contextlib.suppress(Exception):
-                        await self._engine.send_signaling_data(call.number, item.data)
+                        await self._native.signal(call.number, item.data)
                 case raw.types.PhoneCallWaiting() if item.receive_date:
                     emit("ringing", phone=call.phone, call=call.number)
                 case raw.types.PhoneCallAccepted():
-                    keys = await self._engine.exchange_keys(call.number, item.g_b, 0)
+                    keys = await self._native.do(self._engine.exchange_keys, call.number, item.g_b, 0)
                     answer = await client.invoke(
                         raw.functions.phone.ConfirmCall(
                             peer=call.peer,
@@ -239,7 +241,7 @@ class Subscribers:
                     )
                     await self._connect(call, answer.phone_call)
                 case raw.types.PhoneCall() if not call.outgoing:
-                    await self._engine.exchange_keys(call.number, item.g_a_or_b, item.key_fingerprint)
+                    await self._native.do(self._engine.exchange_keys, call.number, item.g_a_or_b, item.key_fingerprint)
                     await self._connect(call, item)
                 case raw.types.PhoneCallDiscarded():
                     await self._ended(call, type(item.reason).__name__.removeprefix("PhoneCallDiscardReason").lower(),
@@ -250,7 +252,8 @@ class Subscribers:
             ntg.RTCServer(c.id, c.ip, c.ipv6, c.port, None, None, False, False, bool(c.tcp), c.peer_tag)
             for c in phone_call.connections
         ]
-        await self._engine.connect_p2p(
+        await self._native.do(
+            self._engine.connect_p2p,
             call.number,
             servers,
             phone_call.protocol.library_versions[:1],
@@ -272,9 +275,9 @@ class Subscribers:
         if call.over:
             return
         call.over = True
-        with contextlib.suppress(Exception):
-            await self._engine.stop(call.number)
         emit("ended", phone=call.phone, call=call.number, reason=reason, by=by)
+        with contextlib.suppress(Exception):
+            await self._native.stop(call.number)
 
     # Sound.
 
@@ -325,7 +328,7 @@ class Subscribers:
         for call in self._calls.values():
             call.over = True
             with contextlib.suppress(Exception):
-                await self._engine.stop(call.number)
+                await self._native.stop(call.number)
         await asyncio.sleep(0.2)  # native threads leave their callbacks
 
 

@@ -24,10 +24,11 @@ import os
 import sys
 import threading
 import time
-from collections.abc import Awaitable, Callable
 from typing import Any
 
 import ntgcalls as ntg
+from teletrunk.background import BackgroundTasks
+from teletrunk.native_engine import NativeEngine
 from teletrunk.native_thread import InlineLoop, keep_thread_state
 from teletrunk.privileges import forbid_privileges
 
@@ -37,7 +38,6 @@ from teletrunk_worker.legs.wire import Message, PeerGone, Wire
 
 _TICK_MS = 20  # what the SIP side writes at once, too: half the wake-ups of a tick a frame, and no later
 _RATES = (8000, 16000)  # others abort the process (11025), or are of no use here
-_NATIVE_DEADLINE_S = 5.0
 CAPACITY = 20
 
 
@@ -95,12 +95,12 @@ class TelegramHost:
         self._gone = asyncio.Event()
         self._engine = ntg.NTgCalls()
         self._pusher = Pusher(self._engine)
-        self._alone = asyncio.Lock()
+        self._native = NativeEngine(self._engine)
         self._numbers: dict[str, int] = {}
         self._calls: dict[int, MediaCall] = {}
         self._names: dict[int, str] = {}
         self._next_number = 1
-        self._tasks: set[asyncio.Task[None]] = set()
+        self._owners = BackgroundTasks()
         self._queues: dict[str, asyncio.Queue[Message]] = {}
         self._rings: dict[str, int] = {}
         self._engine.on_signaling_data(self._on_signalling)
@@ -114,7 +114,7 @@ class TelegramHost:
         await self._gone.wait()
         for number in list(self._calls):
             with contextlib.suppress(Exception):
-                await asyncio.wait_for(self._engine.stop(number), _NATIVE_DEADLINE_S)
+                await self._native.stop(number)
         await asyncio.sleep(0.2)  # let native threads leave their callbacks
 
     def _tell(self, event: Message) -> None:
@@ -140,9 +140,7 @@ class TelegramHost:
         if message["command"] == "open" and descriptor is not None:
             self._rings[name] = descriptor
             self._queues[name] = asyncio.Queue()
-            task = self._loop.create_task(self._own(name))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._owners.run(self._own(name))
         if queue := self._queues.get(name):
             queue.put_nowait(message)
 
@@ -154,7 +152,7 @@ class TelegramHost:
                 if message["command"] == "open":
                     await self._open(name, message)
                 elif message["command"] == "signalling":
-                    await self._native(self._engine.send_signaling_data, self._numbers[name], _unpack(message["data"]))
+                    await self._native.signal(self._numbers[name], _unpack(message["data"]))
                 elif message["command"] == "close":
                     break
         except Exception as error:  # every native error class, and a deadline
@@ -173,13 +171,13 @@ class TelegramHost:
         call = self._calls[number] = MediaCall(number, rings, rate)
         sound = ntg.AudioDescription(ntg.MediaSource.EXTERNAL, rate, 1, "", False)
         media = ntg.MediaDescription(sound, None, None, None)
-        await self._native(self._engine.create_p2p_call, number)
-        await self._native(self._engine.set_stream_sources, number, ntg.StreamMode.CAPTURE, media)
+        await self._native.do(self._engine.create_p2p_call, number)
+        await self._native.do(self._engine.set_stream_sources, number, ntg.StreamMode.CAPTURE, media)
         # The remote's microphone comes out of the microphone slot of the playback side.
-        await self._native(self._engine.set_stream_sources, number, ntg.StreamMode.PLAYBACK, media)
-        await self._native(self._engine.skip_exchange, number, _unpack(message["key"]), message["outgoing"])
+        await self._native.do(self._engine.set_stream_sources, number, ntg.StreamMode.PLAYBACK, media)
+        await self._native.do(self._engine.skip_exchange, number, _unpack(message["key"]), message["outgoing"])
         self._pusher.calls = (*self._pusher.calls, call)
-        await self._native(
+        await self._native.do(
             self._engine.connect_p2p,
             number,
             [_server(fields) for fields in message["servers"]],
@@ -188,11 +186,6 @@ class TelegramHost:
             message["parameters"] or None,
         )
 
-    async def _native(self, operation: Callable[..., Awaitable[Any]], *arguments: Any) -> Any:
-        """One at a time: of several at once, the engine was seen to corrupt its memory after some hundred calls."""
-        async with self._alone:
-            return await asyncio.wait_for(_settled(operation(*arguments)), _NATIVE_DEADLINE_S)
-
     async def _close(self, name: str) -> None:
         self._queues.pop(name, None)
         number = self._numbers.pop(name, None)
@@ -200,7 +193,7 @@ class TelegramHost:
         if number is not None and (call := self._calls.get(number)):
             self._pusher.calls = tuple(other for other in self._pusher.calls if other is not call)
             with contextlib.suppress(Exception):  # native: it may have ended by itself
-                await self._native(self._engine.stop, number)
+                await self._native.stop(number)
             self._calls.pop(number, None)
             self._names.pop(number, None)
             stats = call.stats()
@@ -235,10 +228,6 @@ class TelegramHost:
                 self._report(number, {"event": "connected", "connect_ms": round(call.connect_ms, 1)})
         elif state in (ntg.ConnectionState.FAILED, ntg.ConnectionState.TIMEOUT, ntg.ConnectionState.CLOSED):
             self._report(number, {"event": "failed", "why": f"media {state.name.lower()}"})
-
-
-async def _settled(operation: Awaitable[Any]) -> Any:
-    return await operation
 
 
 def _server(fields: Message) -> ntg.RTCServer:
