@@ -75,7 +75,7 @@ async def one_call(hosts: list[HostProcess], name: str, dice: random.Random) -> 
             if event["event"] == "signalling":
                 hosts[1 - own].wire.send({"command": "signalling", "call": name, "data": event["data"]})
                 passed_on += 1
-            if event["event"] in ("connected", "failed") and own == 1 or own == 0 and passed_on == last:
+            if (event["event"] in ("connected", "failed") and own == 1) or (own == 0 and passed_on == last):
                 for host in hosts:
                     host.wire.send({"command": "close", "call": name})
 
