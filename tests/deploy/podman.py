@@ -21,13 +21,19 @@ def image(target: str) -> str:
     return f"localhost/teletrunk/{target}:{teletrunk.__version__}"
 
 
+_PODMAN = ["bash", "-c", '. tools/kube/environment && exec podman "$@"', "podman"]
+
+
 def podman(*arguments: str, standard_input: str = "") -> subprocess.CompletedProcess[str]:
     """With the settings of tools/kube/environment."""
-    script = '. tools/kube/environment && exec podman "$@"'
-    return subprocess.run(
-        ["bash", "-c", script, "podman", *arguments],
-        cwd=ROOT, capture_output=True, text=True, input=standard_input, timeout=_DEADLINE_S,
-    )  # fmt: skip
+    return subprocess.run([*_PODMAN, *arguments], cwd=ROOT, capture_output=True, text=True, input=standard_input,
+                          timeout=_DEADLINE_S)  # fmt: skip
+
+
+def talk(*arguments: str) -> subprocess.Popen[str]:
+    """As `podman`, for a program that waits for its lines."""
+    pipe = subprocess.PIPE
+    return subprocess.Popen([*_PODMAN, *arguments], cwd=ROOT, text=True, stdin=pipe, stdout=pipe, stderr=pipe)
 
 
 def output(*arguments: str) -> str:

@@ -32,7 +32,7 @@ def test_the_environment_goes_before(secrets: Path, monkeypatch: pytest.MonkeyPa
 
 def test_a_wrong_file_is_named(secrets: Path) -> None:
     (secrets / "TELETRUNK_CLUSTER_TOKEN").write_text("changeme")
-    with pytest.raises(ConfigurationError, match="^TELETRUNK_CLUSTER_TOKEN: must be a random text"):
+    with pytest.raises(ConfigurationError, match=r"^TELETRUNK_CLUSTER_TOKEN: must be a random text"):
         load(ServiceSettings)
 
 
