@@ -9,7 +9,12 @@ PACKAGES := services/common/teletrunk services/manager/teletrunk_manager service
 	services/session_store/teletrunk_session_store sandbox/teletrunk_sandbox
 
 .DEFAULT_GOAL := help
-.PHONY: help setup demo run test conformance chaos fuzz errors-doc lint type proto proto-check bench soak check
+TARGETS := manager worker session-store sandbox
+VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
+SCRIPTS := tools/install-baresip deploy/docker/assemble $(addprefix tools/kube/,base-image build-kubernetes cluster node node-config \
+	pause-image prepare)
+
+.PHONY: help setup demo run test conformance chaos fuzz errors-doc lint type proto proto-check bench soak check locks images
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -35,10 +40,12 @@ test: setup ## all tests, JOBS files at a time; the slowest twenty are named
 conformance: setup ## the error contract: every refusal caused for real, read from the wire and timed
 	$(BIN)/python -m pytest -q -p no:cacheprovider tests/conformance
 
-lint: setup ## ruff, import rules, buf
+lint: setup ## ruff, import rules, buf, shellcheck, hadolint
 	$(BIN)/ruff check .
 	$(BIN)/lint-imports
 	$(BIN)/buf lint
+	$(BIN)/shellcheck -x $(SCRIPTS)
+	$(BIN)/hadolint -c deploy/docker/hadolint.yaml deploy/docker/Dockerfile
 
 type: setup ## mypy --strict
 	$(BIN)/mypy $(PACKAGES)
@@ -67,5 +74,17 @@ bench: setup ## what bridged calls cost: CPU, memory, delay, late sound
 soak: setup ## SOAK_S seconds of calls that come and go, nothing may grow or be lost; ten minutes without a Manager
 	TELETRUNK_OUTAGE_S=600 $(BIN)/python -m pytest -q -p no:cacheprovider tests/e2e/test_long_outage.py
 	$(BIN)/python benchmarks/soak.py --seconds $(SOAK_S)
+
+# The versions are requirements.lock's; the hashes are of every file that the index has, for one platform.
+LOCK = $(BIN)/uv pip compile --quiet --no-annotate --no-header --generate-hashes --python-version 3.12 --python-platform x86_64-manylinux_2_28
+locks: setup ## deploy/docker/requirements-*.txt: what goes into the images, with hashes
+	for target in $(TARGETS); do \
+		$(LOCK) pyproject.toml --extra $$target -c requirements.lock -o deploy/docker/requirements-$$target.txt || exit 1; done
+	$(LOCK) deploy/docker/requirements-build.in -o deploy/docker/requirements-build.txt
+
+images: ## the four container images, localhost/teletrunk/{manager,worker,session-store,sandbox}:VERSION, by podman
+	. tools/kube/environment && for target in $(TARGETS); do \
+		podman build --network=host --target $$target --build-arg VERSION=$(VERSION) --build-arg REVISION=$$(git rev-parse HEAD) \
+			--file deploy/docker/Dockerfile --tag localhost/teletrunk/$$target:$(VERSION) . || exit 1; done
 
 check: lint type test ## what CI runs

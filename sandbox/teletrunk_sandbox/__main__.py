@@ -34,7 +34,9 @@ def _add_dc(parser: argparse.ArgumentParser) -> None:
     parser.add_argument("--port", type=int, default=0, help="MTProto TCP port, 0 = any free one")
     parser.add_argument("--control-port", type=int, default=0, help="control TCP port, always on loopback")
     parser.add_argument("--reflector-port", type=int, default=0, help="UDP port of the media reflector")
-    parser.add_argument("--reflector-ip", default="127.0.0.1", help="address of the reflector for callers")
+    parser.add_argument(
+        "--public-address", default="127.0.0.1", help="IP that clients are told for it and the reflector"
+    )
     parser.add_argument("--state", type=Path, required=True, help="directory of the keys and the accounts")
     parser.set_defaults(run=_run_dc)
 
@@ -52,7 +54,7 @@ def _run_dc(options: argparse.Namespace) -> int:
         port=options.port,
         control_port=options.control_port,
         reflector_port=options.reflector_port,
-        reflector_ip=options.reflector_ip,
+        public_address=options.public_address,
         directory=options.state,
     )
     asyncio.run(server.run(settings))

@@ -19,7 +19,7 @@ _PACKET_SECONDS = 10.0
 def get_config(request: Request, query: raw.functions.help.GetConfig) -> tl.Answer:
     """help.getConfig: this is the only data centre, where the client has found it."""
     now = int(time.time())
-    address, port = request.connection.local
+    address, port = request.dc.settings.public_address, request.connection.local[1]
     timeouts = request.dc.calls.timeouts
     return tl.make(
         raw.types.Config,

@@ -65,7 +65,7 @@ def request_call(request: Request, query: raw.functions.phone.RequestCall) -> tl
     """phone.requestCall: ring a user's devices."""
     participant = _callable(request, query.user_id)
     protocol = _protocol(query.protocol)
-    relay = Relay(request.dc.settings.reflector_ip, request.dc.reflector.port)
+    relay = Relay(request.dc.settings.public_address, request.dc.reflector.port)
     call = request.dc.calls.request(request.authorization, request.user, participant, query, protocol, relay)
     return _answer(request, call)
 

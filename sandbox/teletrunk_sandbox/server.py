@@ -7,9 +7,10 @@ import json
 import logging
 import signal
 import sys
-from collections.abc import Collection
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Coroutine
+from dataclasses import asdict, dataclass
 from pathlib import Path
+from typing import Any
 
 import structlog
 from pyrogram import raw
@@ -36,14 +37,17 @@ API = (authorizations, config, contacts, phone, twists)  # imported for the meth
 
 @dataclass(frozen=True, slots=True)
 class Settings:
-    """Where the data centre listens and keeps its state; port 0 takes any free one."""
+    """Where the data centre listens and keeps its state; port 0 takes any free one.
+
+    `public_address` is the IP that clients are told for the data centre and for the media reflector.
+    """
 
     directory: Path
     host: str = "127.0.0.1"
     port: int = 0
     control_port: int = 0
     reflector_port: int = 0
-    reflector_ip: str = "127.0.0.1"
+    public_address: str = "127.0.0.1"
 
 
 class DataCentre:
@@ -57,7 +61,7 @@ class DataCentre:
         self.clock = Clock()
         self.sessions = Sessions(self.state, self.clock)
         self.faults = Faults()
-        self.sign_ins = SignIns()
+        self.sign_ins = SignIns(settings.directory / "codes")
         self.messages = Messages()
         self.updates = Updates(self)
         self.calls = Calls(self)
@@ -84,8 +88,22 @@ class DataCentre:
         self.state.close()
 
 
-async def run(settings: Settings) -> None:
-    """Run a data centre until SIGTERM or SIGINT; say on stdout, in one JSON line, where it is."""
+@dataclass(frozen=True, slots=True)
+class Ready:
+    """Where a data centre that runs is reached."""
+
+    host: str
+    port: int
+    control_port: int
+    reflector_port: int
+    rsa_key_file: str
+
+
+async def run(settings: Settings, beside: Callable[[Ready], Coroutine[Any, Any, None]] | None = None) -> None:
+    """Run a data centre until SIGTERM or SIGINT; say on stdout, in one JSON line, where it is.
+
+    `beside` runs as long as it does; an exception of it ends the data centre, in an ExceptionGroup.
+    """
     _log_to_stderr()
     stop = asyncio.Event()
     for number in (signal.SIGTERM, signal.SIGINT):
@@ -96,25 +114,20 @@ async def run(settings: Settings) -> None:
     clients = await asyncio.start_server(dc.serve_client, settings.host, settings.port)
     await control.start(settings.control_port)
     try:
-        _announce(dc, clients.sockets[0].getsockname()[1], control.port)
-        await stop.wait()
+        port = clients.sockets[0].getsockname()[1]
+        key_file = str(keys.public_file(settings.directory))
+        ready = Ready(settings.host, port, control.port, dc.reflector.port, key_file)
+        print(json.dumps({"event": "ready", **asdict(ready)}), flush=True)
+        async with asyncio.TaskGroup() as group:
+            works = [group.create_task(beside(ready))] if beside else []
+            await stop.wait()
+            for work in works:
+                work.cancel()
     finally:
         control.close()
         clients.close()
         dc.close()
         log.info("stopped")
-
-
-def _announce(dc: DataCentre, port: int, control_port: int) -> None:
-    ready = {
-        "event": "ready",
-        "host": dc.settings.host,
-        "port": port,
-        "control_port": control_port,
-        "reflector_port": dc.reflector.port,
-        "rsa_key_file": str(keys.public_file(dc.settings.directory)),
-    }
-    print(json.dumps(ready), flush=True)
 
 
 def _log_to_stderr() -> None:

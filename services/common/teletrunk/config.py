@@ -1,4 +1,4 @@
-"""Settings: from the environment (prefix TELETRUNK_), with embedded defaults for one machine.
+"""Settings: from the environment (prefix TELETRUNK_) or from files of the same names, with defaults for one machine.
 
 Each service has its own model; what they share is here. A wrong value ends the start with one readable line.
 """
@@ -13,6 +13,7 @@ from typing import TypeVar
 from pydantic import Field, SecretStr, ValidationError, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
+_SECRETS = "/run/secrets"  # where Docker, Podman and Compose put them, and a Kubernetes Secret can be mounted
 _SAMPLES = ("changeme", "change-me", "example", "secret", "password", "xxx")
 
 
@@ -113,9 +114,16 @@ Settings = TypeVar("Settings", bound=BaseSettings)
 
 
 def load(model: type[Settings]) -> Settings:
-    """Reads the environment. Raises `ConfigurationError` with one line for the first wrong value."""
+    """Reads the environment, and what it lacks from files in TELETRUNK_SECRETS_DIR that are named as the variables are.
+
+    Raises `ConfigurationError` with one line for the first wrong value.
+    """
+    given = os.environ.get("TELETRUNK_SECRETS_DIR")
+    folder = Path(given or _SECRETS)
+    if given and not folder.is_dir():
+        raise ConfigurationError(f"TELETRUNK_SECRETS_DIR: {folder} is not a directory")
     try:
-        return model()
+        return model(_secrets_dir=folder if folder.is_dir() else None)
     except ValidationError as error:
         first = error.errors()[0]
         name = "TELETRUNK_" + "_".join(str(part) for part in first["loc"]).upper()

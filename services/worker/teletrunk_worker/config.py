@@ -3,15 +3,14 @@
 from __future__ import annotations
 
 import ipaddress
-import socket
 
 from pydantic import Field, field_validator
 from teletrunk.config import ConfigurationError, ServiceSettings, checked_address
+from teletrunk.own_address import own_address
 
 from teletrunk_worker.edge.bans import Network
 from teletrunk_worker.edge.digest import ALGORITHMS
 
-_ELSEWHERE = ("192.0.2.1", 9)  # RFC 5737: nobody is there
 _PORTS_A_HOST = 32  # four calls need sixteen; the rest lets used ports rest
 
 
@@ -102,15 +101,7 @@ class WorkerSettings(ServiceSettings):
 
     def reachable_address(self) -> str:
         """What PBXs are told to send to: without a word on it, the address from which this machine reaches others."""
-        host = self.public_address or self.listen[0]
-        if host not in ("0.0.0.0", "::"):  # noqa: S104
-            return host
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as way_out:
-            try:
-                way_out.connect(_ELSEWHERE)  # sends nothing: it only asks for the route
-                return str(way_out.getsockname()[0])
-            except OSError:
-                return "127.0.0.1"
+        return own_address(self.public_address or self.listen[0])
 
     def rtp_slice(self, index: int) -> tuple[int, int]:
         """First port and number of ports of a SIP host. Raises `ConfigurationError` when the range is used up."""

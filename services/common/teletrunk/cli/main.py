@@ -8,7 +8,9 @@ import importlib
 import os
 import signal
 import sys
+from importlib.util import find_spec
 from pathlib import Path
+from types import ModuleType
 from typing import Annotated
 
 import typer
@@ -20,7 +22,8 @@ from teletrunk.cli.errors_doc import document
 from teletrunk.cli.explain import explain
 from teletrunk.cli.metrics_doc import document as metrics_document
 from teletrunk.cli.stack import SERVICES, Stack
-from teletrunk.config import ConfigurationError, ServiceSettings, load
+from teletrunk.config import ConfigurationError, ServiceSettings, checked_address, load
+from teletrunk.own_address import own_address
 
 app = typer.Typer(
     no_args_is_help=True,
@@ -44,8 +47,33 @@ app.command()(explain)
 app.command()(doctor)
 
 
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        typer.echo(__version__)
+        raise typer.Exit
+
+
+@app.callback()
+def teletrunk(
+    version: Annotated[
+        bool, typer.Option("--version", callback=_show_version, is_eager=True, help="Prints the version.")
+    ] = False,
+) -> None:
+    """A Telegram account as a SIP trunk of a PBX."""
+
+
+def _part(package: str, module: str) -> ModuleType:
+    """A part that not every installation has. Raises `ConfigurationError`."""
+    if find_spec(package) is None:
+        extra = package.removeprefix("teletrunk_").replace("_", "-")
+        raise ConfigurationError(
+            f"{package} is not part of this installation: pip install 'teletrunk[{extra}]', or its image"
+        )
+    return importlib.import_module(f"{package}.{module}")
+
+
 def _serve(name: str) -> None:
-    importlib.import_module(f"{SERVICES[name]}.__main__").main()
+    _part(SERVICES[name], "__main__").main()
 
 
 @app.command()
@@ -63,7 +91,7 @@ def session_store() -> None:
 @database_app.command("upgrade")
 def upgrade() -> None:
     """Brings the database to this version's schema; for Managers that are told not to do it themselves."""
-    typer.echo(importlib.import_module(f"{SERVICES['manager']}.upgrade").upgrade())
+    typer.echo(_part(SERVICES["manager"], "upgrade").upgrade())
 
 
 @database_app.callback()
@@ -141,7 +169,29 @@ def demo(
 ) -> None:
     """Calls with sound both ways between a SIP phone and a local Telegram user; shows what was heard."""
     # By name: no service and no part of the shared kernel depends on the sandbox.
-    importlib.import_module("teletrunk_sandbox.demo").run(output, report)
+    _part("teletrunk_sandbox", "demo").run(output, report)
+
+
+@app.command()
+def sandbox(
+    listen: Annotated[str, typer.Option(metavar="HOST:PORT", help="Where the data centre listens.")] = "127.0.0.1:8443",
+    reflector_port: Annotated[int, typer.Option(help="UDP port of the calls' sound, on the same host.")] = 8444,
+    control_port: Annotated[int, typer.Option(help="For tests, on loopback; 0: any free one.")] = 0,
+    public_address: Annotated[
+        str, typer.Option(help="The IP by which others reach both, when it is not the one that it listens on.")
+    ] = "",
+) -> None:
+    """Runs the local Telegram alone. DATA/sandbox gets its key (rsa.pub.pem) and sign-in codes (codes/PHONE)."""
+    try:
+        host, _, port = checked_address(listen).rpartition(":")
+    except ValueError as error:
+        raise ConfigurationError(f"--listen: {error}") from None
+    directory = load(ServiceSettings).data / "sandbox"
+    running.make_directory(directory)
+    settings = _part("teletrunk_sandbox", "server").Settings(
+        directory, host, int(port), control_port, reflector_port, public_address or own_address(host)
+    )
+    _part("teletrunk_sandbox", "alone").run(settings)
 
 
 def run() -> None:

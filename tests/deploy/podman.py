@@ -1,0 +1,57 @@
+"""Podman as `make images` uses it, on machines that have it; elsewhere the tests say what is missing."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from pathlib import Path
+
+import pytest
+import teletrunk
+
+ROOT = Path(__file__).parents[2]
+TARGETS = ("manager", "worker", "session-store", "sandbox")
+BASE = "docker.io/library/python:3.12-slim-bookworm"
+_DEADLINE_S = 120
+_BUILD_S = 1500  # everything downloaded and compiled, on a busy machine
+
+
+def image(target: str) -> str:
+    return f"localhost/teletrunk/{target}:{teletrunk.__version__}"
+
+
+_PODMAN = ["bash", "-c", '. tools/kube/environment && exec podman "$@"', "podman"]
+
+
+def podman(*arguments: str, standard_input: str = "") -> subprocess.CompletedProcess[str]:
+    """With the settings of tools/kube/environment."""
+    return subprocess.run([*_PODMAN, *arguments], cwd=ROOT, capture_output=True, text=True, input=standard_input,
+                          timeout=_DEADLINE_S)  # fmt: skip
+
+
+def talk(*arguments: str) -> subprocess.Popen[str]:
+    """As `podman`, for a program that waits for its lines."""
+    pipe = subprocess.PIPE
+    return subprocess.Popen([*_PODMAN, *arguments], cwd=ROOT, text=True, stdin=pipe, stdout=pipe, stderr=pipe)
+
+
+def output(*arguments: str) -> str:
+    """What podman prints. Fails the test with its error when it fails."""
+    done = podman(*arguments)
+    assert done.returncode == 0, f"podman {' '.join(arguments)}: {done.stdout}{done.stderr}"
+    return done.stdout.strip()
+
+
+def build_images() -> None:
+    """Skips where images cannot be built: without root, podman, or the base image."""
+    if os.getuid() != 0 or shutil.which("podman") is None:
+        _cannot("root and podman are needed: tools/kube/prepare packages")
+    if podman("image", "exists", BASE).returncode != 0:
+        _cannot(f"there is no {BASE}: tools/kube/prepare base")
+    done = subprocess.run(["make", "-s", "images"], cwd=ROOT, capture_output=True, text=True, timeout=_BUILD_S)
+    assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
+
+
+def _cannot(reason: str) -> None:
+    pytest.fail(reason) if "TELETRUNK_CI" in os.environ else pytest.skip(reason)
