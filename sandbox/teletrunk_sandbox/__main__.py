@@ -21,10 +21,13 @@ def main(arguments: list[str] | None = None) -> int:
     _add_dc(commands.add_parser("dc", help="run the local Telegram data centre"))
     _add_people(commands.add_parser("subscriber", help="play Telegram users, steered by JSON lines"), _run_subscriber)
     _add_people(commands.add_parser("people", help="play a friend who answers every call with a tone"), _run_people)
-    commands.add_parser("sip-phone", help="play a SIP phone, steered by JSON lines").set_defaults(run=_run_phone)
+    phone = commands.add_parser("sip-phone", help="play a SIP phone, steered by JSON lines")
+    phone.add_argument("--address", default="127.0.0.1", help="its own IP, for SIP and for sound")
+    phone.set_defaults(run=_run_phone)
     baresip = commands.add_parser("baresip-phone", help="play a SIP phone that is baresip, steered by JSON lines")
     baresip.add_argument("--hz", type=float, default=440.0, help="the tone that it plays in every call")
     baresip.set_defaults(run=_run_baresip)
+    _add_trial(commands.add_parser("trial", help="call the friend through an installation that runs elsewhere"))
     options = parser.parse_args(arguments)
     return int(options.run(options))
 
@@ -86,8 +89,20 @@ def _run_people(options: argparse.Namespace) -> int:
 def _run_phone(options: argparse.Namespace) -> int:
     from teletrunk_sandbox import sip_phone
 
-    sip_phone.run()
+    sip_phone.run(options.address)
     return 0
+
+
+def _add_trial(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--sip", required=True, help="host:port of the Worker")
+    parser.add_argument("--code", required=True, help="what the local Telegram sends at every sign-in")
+    parser.set_defaults(run=_run_trial)
+
+
+def _run_trial(options: argparse.Namespace) -> int:
+    from teletrunk_sandbox import trial
+
+    return asyncio.run(trial.run(options.sip, options.code))
 
 
 def _run_baresip(options: argparse.Namespace) -> int:

@@ -12,11 +12,13 @@ import itertools
 import json
 import sys
 import time
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any, Self
 
 Message = dict[str, Any]
 _DEADLINE_S = 30.0
+_HERE = (sys.executable, "-m", "teletrunk_sandbox")
 
 
 class ActorError(Exception):
@@ -32,8 +34,9 @@ def emit(event: str, **fields: Any) -> None:
 class Actor:
     """One actor's process, seen from outside. An async context manager."""
 
-    def __init__(self, *arguments: str, log: Path | None = None) -> None:
-        self._arguments = arguments
+    def __init__(self, *arguments: str, log: Path | None = None, program: Sequence[str] = _HERE) -> None:
+        """`program` takes the arguments; it may run elsewhere, as by `kubectl exec`."""
+        self._command = (*program, *arguments)
         self._log = log
         self._numbers = itertools.count(1)
         self._answers: dict[int, asyncio.Future[Message]] = {}
@@ -44,10 +47,7 @@ class Actor:
     async def __aenter__(self) -> Self:
         errors = self._log.open("ab") if self._log else None
         self.process = await asyncio.create_subprocess_exec(
-            sys.executable,
-            "-m",
-            "teletrunk_sandbox",
-            *self._arguments,
+            *self._command,
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=errors,

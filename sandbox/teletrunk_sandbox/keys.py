@@ -39,10 +39,10 @@ class PrivateKey:
         return number.to_bytes(256, "big")[1:]
 
 
-def load_or_create(directory: Path) -> PrivateKey:
-    """Read `rsa.pem` of the directory, making the pair (and `rsa.pub.pem`) on the first start."""
-    path = directory / "rsa.pem"
-    if not path.exists():
+def load_or_create(directory: Path, given: Path | None = None) -> PrivateKey:
+    """Read the key that is given, or `rsa.pem` of the directory, made on the first start; writes `rsa.pub.pem`."""
+    path = given or directory / "rsa.pem"
+    if given is None and not path.exists():
         _create(path)
     loaded = serialization.load_pem_private_key(path.read_bytes(), password=None)
     if not isinstance(loaded, rsa.RSAPrivateKey):

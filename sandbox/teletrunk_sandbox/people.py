@@ -11,6 +11,7 @@ from teletrunk_sandbox.control import SandboxControl
 from teletrunk_sandbox.subscriber import Subscribers
 
 GATEWAY, FRIEND = "+15550100", "+15550199"
+FRIEND_HZ = 620.0
 
 
 async def run(dc: str, rsa_key: str, control_port: int) -> None:
@@ -24,7 +25,7 @@ async def run(dc: str, rsa_key: str, control_port: int) -> None:
         await control.add_user(GATEWAY, "Gateway", "", "gateway", None)
     subscribers = Subscribers((host, int(port)), control_port)
     await subscribers.user(phone=FRIEND, first_name="Friend", username="friend")
-    await subscribers.behave(phone=FRIEND, on_call="answer", play={"hz": 620.0})
+    await subscribers.behave(phone=FRIEND, on_call="answer", play={"hz": FRIEND_HZ})
     await stop.wait()
     await subscribers.stop()
     os._exit(0)  # ntgcalls does not survive the interpreter's own way out

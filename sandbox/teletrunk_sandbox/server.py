@@ -39,7 +39,8 @@ API = (authorizations, config, contacts, phone, twists)  # imported for the meth
 class Settings:
     """Where the data centre listens and keeps its state; port 0 takes any free one.
 
-    `public_address` is the IP that clients are told for the data centre and for the media reflector.
+    `public_address` is the IP that clients are told for the data centre and for the media reflector. `key_file` is an
+    RSA key to use in place of one that is made; `code` is what every sign-in is sent, instead of a fresh one.
     """
 
     directory: Path
@@ -48,6 +49,8 @@ class Settings:
     control_port: int = 0
     reflector_port: int = 0
     public_address: str = "127.0.0.1"
+    key_file: Path | None = None
+    code: str = ""
 
 
 class DataCentre:
@@ -56,12 +59,12 @@ class DataCentre:
     def __init__(self, settings: Settings) -> None:
         self.settings = settings
         self.state = State(settings.directory)
-        self.key = keys.load_or_create(settings.directory)
+        self.key = keys.load_or_create(settings.directory, settings.key_file)
         self.accounts = Accounts(self.state)
         self.clock = Clock()
         self.sessions = Sessions(self.state, self.clock)
         self.faults = Faults()
-        self.sign_ins = SignIns(settings.directory / "codes")
+        self.sign_ins = SignIns(settings.directory / "codes", settings.code)
         self.messages = Messages()
         self.updates = Updates(self)
         self.calls = Calls(self)

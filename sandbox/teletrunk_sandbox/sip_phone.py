@@ -147,7 +147,9 @@ class PhoneAccount(pj.Account):  # type: ignore[misc]
 class Phone:
     """Commands and calls. One thread does everything but the sound."""
 
-    def __init__(self) -> None:
+    def __init__(self, address: str) -> None:
+        """`address` is its own, for SIP and for sound."""
+        self.address = address
         self.endpoint = pj.Endpoint()
         self.account: Any = None
         self.calls: dict[int, PhoneCall] = {}
@@ -171,7 +173,7 @@ class Phone:
         self.endpoint.libCreate()
         self.endpoint.libInit(settings)
         transport = pj.TransportConfig()
-        transport.boundAddress = "127.0.0.1"
+        transport.boundAddress = self.address
         self.endpoint.transportCreate(pj.PJSIP_TRANSPORT_UDP, transport)
         self.endpoint.transportCreate(pj.PJSIP_TRANSPORT_TCP, transport)
         self.endpoint.libStart()
@@ -192,7 +194,7 @@ class Phone:
         config.regConfig.retryIntervalSec = 0
         config.sipConfig.authCreds.append(pj.AuthCredInfo("digest", "*", login, 0, password))
         media = config.mediaConfig.transportConfig
-        media.boundAddress = media.publicAddress = "127.0.0.1"
+        media.boundAddress = media.publicAddress = self.address
         media.port, media.portRange = ports.hold(_RTP_PORTS), _RTP_PORTS - 1
         self.account = PhoneAccount(self)
         self.account.create(config)
@@ -268,13 +270,13 @@ class Phone:
             self._answer(number, status)
 
 
-def run() -> None:
+def run(address: str) -> None:
     """Takes commands from standard input until `quit` or its end."""
     sys.setswitchinterval(0.0005)
     # pjsip prints to descriptor 1 before its log settings apply: events get a descriptor of their own.
     sys.stdout = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
-    phone = Phone()
+    phone = Phone(address)
     pending = b""
     waiting: list[tuple[float, Message]] = []
     while True:

@@ -71,6 +71,8 @@ async def _serve(settings: ManagerSettings, service: Service) -> int | None:
     seal = _seal(settings)
     webhooks = Webhooks(database, seal)
     administrators = Administrators(database, configurations)
+    if token := settings.api_token():
+        await administrators.keep_token("installation", token)
     trunks = Trunks(database, live, configurations, seal)
     await trunks.check_seal()
     accounts = Accounts(database, live, configurations, Storages(live, security))

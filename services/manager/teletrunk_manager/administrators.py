@@ -44,6 +44,16 @@ class Administrators:
             session.add(row)
         return pb.AddTokenResponse(token=_token(row), secret=secret)
 
+    async def keep_token(self, name: str, secret: str) -> None:
+        """An owner's token that the installation is given from outside: it is there from the first start on, and
+        another secret replaces it."""
+        async with self._database.transaction() as session:
+            row = await session.get(ApiToken, name)
+            if row is None:
+                session.add(ApiToken(name=name, role="owner", secret_hash=_hash(secret), created_at=time.time()))
+            elif row.secret_hash != _hash(secret):
+                row.secret_hash = _hash(secret)
+
     async def tokens(self) -> list[pb.Token]:
         async with self._database.transaction() as session:
             return [_token(row) for row in await session.scalars(sa.select(ApiToken).order_by(ApiToken.name))]

@@ -5,8 +5,10 @@ from __future__ import annotations
 from pathlib import Path
 
 from pydantic import Field, SecretStr, field_validator
-from teletrunk.config import ServiceSettings, checked_address
+from teletrunk.config import ConfigurationError, ServiceSettings, checked_address
 from teletrunk.rpc import require_loopback
+
+_SHORTEST_TOKEN = 32
 
 
 class ManagerSettings(ServiceSettings):
@@ -31,6 +33,10 @@ class ManagerSettings(ServiceSettings):
     api_key: Path | None = Field(None, description="PEM file of its private key.")
     records_days: float = Field(0.0, ge=0, description="Call records older than this are deleted; 0: kept for ever.")
 
+    api_token_file: Path | None = Field(
+        None,
+        description="A file with an owner's token of the REST API, which exists from the first start on.",
+    )
     tls: bool = Field(
         False, description="Mutual TLS: certificates from this Manager's authority, for several machines."
     )
@@ -47,6 +53,20 @@ class ManagerSettings(ServiceSettings):
     @classmethod
     def _address(cls, value: str | None) -> str | None:
         return None if value is None else checked_address(value)
+
+    def api_token(self) -> str | None:
+        """Raises `ConfigurationError`."""
+        if self.api_token_file is None:
+            return None
+        try:
+            token = self.api_token_file.read_text().strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise ConfigurationError(f"TELETRUNK_API_TOKEN_FILE: {self.api_token_file}: {error}") from None
+        if len(token) < _SHORTEST_TOKEN:
+            raise ConfigurationError(
+                f"TELETRUNK_API_TOKEN_FILE: {self.api_token_file}: a random text of {_SHORTEST_TOKEN} characters or more"
+            )
+        return token
 
     def api_tls(self) -> dict[str, str]:
         """What the HTTP server is given. Raises `ConfigurationError`: tokens are not sent in plain text afar."""

@@ -180,6 +180,8 @@ def sandbox(
     public_address: Annotated[
         str, typer.Option(help="The IP by which others reach both, when it is not the one that it listens on.")
     ] = "",
+    key_file: Annotated[Path | None, typer.Option(help="Its RSA key, PEM; made when not given.")] = None,
+    code: Annotated[str, typer.Option(help="Sent at every sign-in, instead of a fresh one.")] = "",
 ) -> None:
     """Runs the local Telegram alone. DATA/sandbox gets its key (rsa.pub.pem) and sign-in codes (codes/PHONE)."""
     try:
@@ -189,7 +191,7 @@ def sandbox(
     directory = load(ServiceSettings).data / "sandbox"
     running.make_directory(directory)
     settings = _part("teletrunk_sandbox", "server").Settings(
-        directory, host, int(port), control_port, reflector_port, public_address or own_address(host)
+        directory, host, int(port), control_port, reflector_port, public_address or own_address(host), key_file, code
     )
     _part("teletrunk_sandbox", "alone").run(settings)
 

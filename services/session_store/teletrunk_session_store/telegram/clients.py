@@ -8,6 +8,7 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
+from cryptography.x509 import load_pem_x509_certificate
 from pyrogram.connection import Connection
 from pyrogram.crypto import rsa
 from pyrogram.raw.core.primitives import Bytes
@@ -87,8 +88,10 @@ def _connection_to(address: str) -> type[Connection]:
 
 def _trust_only(path: Path) -> None:
     """Replaces Telegram's keys: a client that strays to the real network then fails at the handshake."""
+    text = path.read_bytes()
     try:
-        key = load_pem_public_key(path.read_bytes())
+        named = b"BEGIN CERTIFICATE" in text
+        key = load_pem_x509_certificate(text).public_key() if named else load_pem_public_key(text)
     except ValueError:
         raise ConfigurationError(f"TELETRUNK_TELEGRAM_RSA_KEY_FILE: {path} is no PEM public key") from None
     if not isinstance(key, RSAPublicKey):
