@@ -64,7 +64,7 @@ class ManagerSettings(ServiceSettings):
             raise ConfigurationError(f"TELETRUNK_API_TOKEN_FILE: {self.api_token_file}: {error}") from None
         if len(token) < _SHORTEST_TOKEN:
             raise ConfigurationError(
-                f"TELETRUNK_API_TOKEN_FILE: {self.api_token_file}: a random text of {_SHORTEST_TOKEN} characters or more"
+                f"TELETRUNK_API_TOKEN_FILE: {self.api_token_file}: {_SHORTEST_TOKEN} random characters or more"
             )
         return token
 
