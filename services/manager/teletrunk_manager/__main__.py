@@ -24,13 +24,18 @@ from teletrunk_manager.bans import BanList
 from teletrunk_manager.config import ManagerSettings
 from teletrunk_manager.configurations import Configurations
 from teletrunk_manager.db.database import Database
-from teletrunk_manager.fleet import Fleet, Gatehouse
+from teletrunk_manager.enrolment import Enrolment, Gatehouse
+from teletrunk_manager.fleet import Fleet
 from teletrunk_manager.fleet_service import EnrolmentService, FleetService
+from teletrunk_manager.join_file import keep_declared, read
+from teletrunk_manager.join_tokens import JoinTokens
 from teletrunk_manager.live import Live
 from teletrunk_manager.manager_service import ManagerService
+from teletrunk_manager.managers import Managers
 from teletrunk_manager.mirror import Mirror
 from teletrunk_manager.passwords import KEY_BYTES, PasswordSeal
 from teletrunk_manager.retention import retention
+from teletrunk_manager.retirement import Retirement
 from teletrunk_manager.state import SharedState
 from teletrunk_manager.state.memory import MemoryState
 from teletrunk_manager.state.redis import RedisState
@@ -62,24 +67,32 @@ async def _serve(settings: ManagerSettings, database: Database) -> None:
     mirror = Mirror(state, live, configurations)
     bans = BanList(database, configurations)
     subscriptions = Subscriptions(database, state)
-    gatehouse = _gatehouse(settings)
+    managers = Managers(database)
+    gatehouse = _gatehouse(settings, managers)
     security = rpc.Security(settings.token(), _papers(settings, gatehouse))
-    fleet = Fleet(database, live, configurations, gatehouse)
+    fleet = Fleet(database, live, configurations)
     await fleet.refresh()
+    enrolling = Enrolment(database, fleet, gatehouse)
+    joins = JoinTokens(database, enrolling)
+    await joins.declare(read(settings.join_file) if settings.join_file else [])
+    retirement = Retirement(database, live, fleet, configurations, managers, settings.retire_hours)
     seal = _seal(settings)
     webhooks = Webhooks(database, seal)
     administrators = Administrators(database, configurations)
     trunks = Trunks(database, live, configurations, seal)
     await trunks.check_seal()
-    accounts = Accounts(database, live, configurations, Storages(live, security))
-    attachments = Attachments(database, live, state, configurations, bans)
+    storages = Storages(live, security)
+    accounts = Accounts(database, live, configurations, storages)
+    attachments = Attachments(database, live, state, configurations, bans, storages)
+    authentication = Authentication(database, seal)
     service = ManagerService(
-        database, live, Authentication(database, seal), attachments, fleet, subscriptions, webhooks
+        database, live, authentication, attachments, fleet, enrolling, retirement, subscriptions, webhooks
     )
     server = rpc.Server(settings.manager_address, security, RIGHTS, fleet.is_current)
     server.add(manager_pb2_grpc.add_ManagerServiceServicer_to_server, service)
     admin = AdminService(database, live, accounts, trunks, administrators, webhooks)
-    fleet_service, plans = FleetService(fleet, trunks, bans), SubscriptionService(subscriptions)
+    fleet_service = FleetService(fleet, enrolling, joins, retirement, trunks, bans)
+    plans = SubscriptionService(subscriptions)
     server.add(admin_pb2_grpc.add_AdminServiceServicer_to_server, admin)
     server.add(fleet_pb2_grpc.add_FleetServiceServicer_to_server, fleet_service)
     server.add(subscription_pb2_grpc.add_SubscriptionServiceServicer_to_server, plans)
@@ -88,14 +101,18 @@ async def _serve(settings: ManagerSettings, database: Database) -> None:
     if gatehouse is not None and security.papers is not None:
         server.listen_here(settings.socket)
         enrolment = rpc.Server(settings.enrolment, security, front_door=True)
-        enrolment.add(fleet_pb2_grpc.add_EnrolmentServiceServicer_to_server, EnrolmentService(fleet))
+        enrolment.add(fleet_pb2_grpc.add_EnrolmentServiceServicer_to_server, EnrolmentService(enrolling))
         await enrolment.start()
         gatehouse.enrolment_address = gatehouse.enrolment_address or f"{_host(settings.enrolment)}:{enrolment.port}"
     await server.start()
+    if gatehouse is not None:
+        managers.own = settings.public_manager_address or f"{_host(settings.manager_address)}:{server.port}"
+        await managers.show()
     log.info("manager listening", address=f"{_host(settings.manager_address)}:{server.port}", tls=settings.tls)
     operations = operations_app(lambda: "the database cannot be used" if database.failing else "", live.measure)
     works = [
         configurations.keep_sending(), fleet.keep_current(), mirror.keep_looking(), mirror.keep_listening(),
+        retirement.keep_looking(), keep_declared(settings.join_file, joins.declare),
         webhooks.keep_telling(), retention(database, settings.records_days),
         serve_http(settings.manager_metrics_address, "TELETRUNK_MANAGER_METRICS_ADDRESS", operations),
         serve_http(settings.api_address, "TELETRUNK_API_ADDRESS", api, **settings.api_tls()),
@@ -118,13 +135,14 @@ def _host(address: str) -> str:
     return address.rpartition(":")[0]
 
 
-def _gatehouse(settings: ManagerSettings) -> Gatehouse | None:
+def _gatehouse(settings: ManagerSettings, managers: Managers) -> Gatehouse | None:
     if not settings.tls:
         return None
     authority = Authority.open(settings.authority or settings.data / "authority", settings.certificate_days)
     reached = settings.public_manager_address or settings.manager_address
     port = settings.enrolment.rpartition(":")[2]
-    return Gatehouse(authority, f"{_host(reached)}:{port}" if port != "0" else "")
+    address = f"{_host(reached)}:{port}" if port != "0" else ""
+    return Gatehouse(authority, address, managers, settings.service_accounts)
 
 
 def _papers(settings: ManagerSettings, gatehouse: Gatehouse | None) -> Papers | None:

@@ -8,7 +8,7 @@ import socket
 import structlog
 from teletrunk import __version__, rpc, running
 from teletrunk.config import kept_secret, load
-from teletrunk.enrolment import security_of
+from teletrunk.enrolment import Membership
 from teletrunk.identity import Identity
 from teletrunk.operations import operations_app, serve_http
 from teletrunk.v1 import manager_pb2 as pb
@@ -38,7 +38,8 @@ async def serve(settings: StorageSettings) -> None:
         log.info("vault moved under another key", rows=moved)
     clients = Clients(settings)
     storage_id = kept_secret(settings.data, "storage.id", lambda: secrets.token_hex(8).encode()).decode()
-    security = await security_of(settings, Identity("storage", storage_id))
+    membership = Membership(settings, Identity("storage", storage_id))
+    security = await membership.security()
     sessions = Sessions(storage_id, vault, clients)
     sign_ins = SignIns(clients)
     grants = Grants()
@@ -55,7 +56,7 @@ async def serve(settings: StorageSettings) -> None:
         version=__version__,
         address=settings.public_storage_address or address,
     )
-    manager = ManagerLink(settings.manager_address, security, hello, sessions, grants)
+    manager = ManagerLink(membership.managers, security, hello, sessions, grants)
     operations = operations_app(lambda: "the vault does not answer" if sessions.blind else "", sessions.measure)
     works = [
         manager.stay_attached(),
@@ -63,7 +64,7 @@ async def serve(settings: StorageSettings) -> None:
         serve_http(settings.storage_metrics_address, "TELETRUNK_STORAGE_METRICS_ADDRESS", operations),
     ]
     if security.papers is not None:
-        works.append(security.papers.keep_fresh(manager.way.renew, manager.way.redial))
+        works.append(membership.keep(manager.way, manager.way.redial))
     await running.until_stopped(*works)
     await manager.way.close()
     await server.stop()

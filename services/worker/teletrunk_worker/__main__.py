@@ -11,7 +11,7 @@ import socket
 import structlog
 from teletrunk import __version__, metrics, running
 from teletrunk.config import ConfigurationError, kept_secret, load
-from teletrunk.enrolment import security_of
+from teletrunk.enrolment import Membership
 from teletrunk.identity import Identity
 from teletrunk.operations import operations_app, serve_http
 from teletrunk.v1 import manager_pb2 as pb
@@ -39,7 +39,8 @@ async def serve(settings: WorkerSettings) -> int | None:
     settings.rtp_slice(-(-settings.max_calls // _CALLS_A_SIP_HOST) - 1)
     running.hold_alone(settings.data, "worker")
     worker_id = kept_secret(settings.data, "worker.id", lambda: secrets.token_hex(8).encode()).decode()
-    security = await security_of(settings, Identity("worker", worker_id))
+    membership = Membership(settings, Identity("worker", worker_id))
+    security = await membership.security()
     calls = Calls(settings.max_calls, allow_registration=settings.allow_registration)
     bans = Bans(settings.trusted_networks)
     address = settings.reachable_address()  # once: hosts that start later must not be told another
@@ -60,7 +61,7 @@ async def serve(settings: WorkerSettings) -> int | None:
     )
     spool = Spool(settings.data / "records")
     spool.recover()
-    manager = ManagerLink(settings.manager_address, security, hello, spool)
+    manager = ManagerLink(membership.managers, security, hello, spool)
     storages = StorageLinks(security)
     sip_hosts = HostPool("sip", "teletrunk_worker.legs.sip_host", _CALLS_A_SIP_HOST, settings.max_calls)
     telegram_hosts = HostPool(
@@ -148,7 +149,7 @@ async def serve(settings: WorkerSettings) -> int | None:
     works = [manager.stay_attached(), manager.deliver_records(), leave_when_drained()]
     works.append(serve_http(settings.worker_metrics_address, "TELETRUNK_WORKER_METRICS_ADDRESS", operations))
     if security.papers is not None:
-        works.append(security.papers.keep_fresh(manager.way.renew, renewed))
+        works.append(membership.keep(manager.way, renewed))
     await running.until_stopped(*works, before_cancel=leave)
     await calls.close()
     await manager.deliver_last_records()
