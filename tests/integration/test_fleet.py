@@ -88,8 +88,8 @@ class Site:
     def __init__(self, directory: Path, exits: contextlib.AsyncExitStack, **settings: str) -> None:
         self.directory = directory
         self._exits = exits
-        self.manager = Process("teletrunk_manager", directory / "manager", TLS="true",
-                               MANAGER_ADDRESS="127.0.0.1:0", **settings)  # fmt: skip
+        settings = {"TLS": "true", "MANAGER_ADDRESS": "127.0.0.1:0"} | settings
+        self.manager = Process("teletrunk_manager", directory / "manager", **settings)
 
     async def start(self) -> None:
         await self.run(self.manager)
