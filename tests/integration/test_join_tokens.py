@@ -207,3 +207,20 @@ async def test_what_no_waiting_cures_is_one_line(
     worker = await cluster.run(cluster.service("worker", "w1", **settings))
     assert line in (await worker.says("teletrunk worker:"))["event"]
     assert await asyncio.wait_for(ended(worker), 10) == 2
+
+
+@pytest.mark.parametrize("kind", ["sqlite", "postgresql"])
+async def test_of_many_at_once_only_so_many_come_in_as_there_are_places(
+    kind: str, tmp_path: Path, exits: contextlib.AsyncExitStack, request: pytest.FixtureRequest
+) -> None:
+    settings = {}
+    if kind == "postgresql":
+        settings["DATABASE_URL"] = await request.getfixturevalue("postgres").database()
+    cluster = Cluster(tmp_path, exits, **settings)
+    await cluster.start()
+    await cluster.join_token("worker", 1)
+    text = cluster.token_file.read_text()
+    names = [Identity("worker", letter * 16) for letter in "abcd"]
+    answers = await asyncio.gather(*(cluster.ask(text, name) for name in names))
+    assert sorted(map(str, answers)) == [*["None"], *[str(grpc.StatusCode.RESOURCE_EXHAUSTED)] * 3]
+    assert [token["members"] for token in await cluster.tokens()] == [1]

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
-
 import structlog
 from cryptography.hazmat.primitives.asymmetric import ec
 from teletrunk import rpc, running
-from teletrunk.config import ConfigurationError, kept_secret, load
+from teletrunk.config import load
 from teletrunk.identity import MANAGER, Papers, signing_request
 from teletrunk.operations import operations_app, serve_http
 from teletrunk.v1 import admin_pb2_grpc, fleet_pb2_grpc, manager_pb2_grpc, subscription_pb2_grpc
@@ -33,7 +31,7 @@ from teletrunk_manager.live import Live
 from teletrunk_manager.manager_service import ManagerService
 from teletrunk_manager.managers import Managers
 from teletrunk_manager.mirror import Mirror
-from teletrunk_manager.passwords import KEY_BYTES, PasswordSeal
+from teletrunk_manager.passwords import PasswordSeal, kept_key
 from teletrunk_manager.retention import retention
 from teletrunk_manager.retirement import Retirement
 from teletrunk_manager.state import SharedState
@@ -76,7 +74,7 @@ async def _serve(settings: ManagerSettings, database: Database) -> None:
     joins = JoinTokens(database, enrolling)
     await joins.declare(read(settings.join_file) if settings.join_file else [])
     retirement = Retirement(database, live, fleet, configurations, managers, settings.retire_hours)
-    seal = _seal(settings)
+    seal = PasswordSeal(kept_key(settings))
     webhooks = Webhooks(database, seal)
     administrators = Administrators(database, configurations)
     trunks = Trunks(database, live, configurations, seal)
@@ -138,7 +136,7 @@ def _host(address: str) -> str:
 def _gatehouse(settings: ManagerSettings, managers: Managers) -> Gatehouse | None:
     if not settings.tls:
         return None
-    authority = Authority.open(settings.authority or settings.data / "authority", settings.certificate_days)
+    authority = Authority.open(settings.authority_directory, settings.certificate_days)
     reached = settings.public_manager_address or settings.manager_address
     port = settings.enrolment.rpartition(":")[2]
     address = f"{_host(reached)}:{port}" if port != "0" else ""
@@ -158,21 +156,6 @@ def _papers(settings: ManagerSettings, gatehouse: Gatehouse | None) -> Papers | 
 
 async def _signed(gatehouse: Gatehouse, request: bytes) -> tuple[bytes, bytes]:
     return gatehouse.authority.sign(request, MANAGER), gatehouse.authority.pem
-
-
-def _seal(settings: ManagerSettings) -> PasswordSeal:
-    path = settings.key_file or settings.data / "secrets" / "manager.key"
-    try:
-        key = (
-            path.read_bytes()
-            if settings.key_file
-            else kept_secret(settings.data, "manager.key", lambda: os.urandom(KEY_BYTES))
-        )
-    except OSError as error:
-        raise ConfigurationError(f"TELETRUNK_KEY_FILE: {path}: {error.strerror}") from None
-    if len(key) != KEY_BYTES:
-        raise ConfigurationError(f"{path} is not a key of {KEY_BYTES} bytes: put the right file back")
-    return PasswordSeal(key)
 
 
 def main() -> None:

@@ -94,6 +94,14 @@ class ManagerSettings(ServiceSettings):
         return {}
 
     @property
+    def authority_directory(self) -> Path:
+        return self.authority or self.data / "authority"
+
+    @property
+    def key_path(self) -> Path:
+        return self.key_file or self.data / "secrets" / "manager.key"
+
+    @property
     def enrolment(self) -> str:
         """Where the enrolment server listens."""
         host, _, port = self.manager_address.rpartition(":")
