@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import os
+import re
 import secrets
 import sys
 from collections.abc import AsyncIterator
@@ -20,6 +21,8 @@ from teletrunk.identity import Identity, Papers
 from teletrunk.v1 import admin_pb2, admin_pb2_grpc, manager_pb2_grpc, session_store_pb2_grpc
 from teletrunk.v1 import manager_pb2 as pb
 from teletrunk.v1 import session_store_pb2 as store
+
+from tests.servers import free_port
 
 PATIENCE_S = 60  # an interpreter starts in one second, on a machine that is much too busy in many
 LIFE_DAYS = 12 / 86_400  # seconds: renewed twice within a test
@@ -88,8 +91,8 @@ class Site:
     def __init__(self, directory: Path, exits: contextlib.AsyncExitStack, **settings: str) -> None:
         self.directory = directory
         self._exits = exits
-        self.manager = Process("teletrunk_manager", directory / "manager", TLS="true",
-                               MANAGER_ADDRESS="127.0.0.1:0", **settings)  # fmt: skip
+        settings = {"TLS": "true", "MANAGER_ADDRESS": "127.0.0.1:0"} | settings
+        self.manager = Process("teletrunk_manager", directory / "manager", **settings)
 
     async def start(self) -> None:
         await self.run(self.manager)
@@ -231,3 +234,67 @@ async def test_a_stolen_worker_certificate_opens_nothing_else(site: Site) -> Non
         async with rpc.dial(site.address, rpc.Security(_token(site))) as channel:  # plain text, with the right token
             await manager_pb2_grpc.ManagerServiceStub(channel).RouteCall(pb.RouteCallRequest(), timeout=3)
     assert refusal.value.code() is grpc.StatusCode.UNAVAILABLE
+
+
+async def test_a_storage_that_nobody_reaches_is_told_so_and_is_not_listed(site: Site) -> None:
+    port = free_port()
+    announced = f"127.0.0.1:{port}"
+    storage = await site.join("storage", "s1", await site.invitation("storage"), PUBLIC_STORAGE_ADDRESS=announced)
+    reason = (await storage.says("the manager does not take this service"))["reason"]
+    assert f"cannot reach this Session Storage at {announced}" in reason
+    assert "TELETRUNK_STORAGE_ADDRESS" in reason and "TELETRUNK_PUBLIC_STORAGE_ADDRESS" in reason
+    assert await attached(site) == {}
+    real = (await storage.says("storage listening"))["address"]
+    async with led_to(port, real):
+        await site.manager.says("service attached")
+    said = [line["event"] for line in storage.lines]
+    assert "the manager does not take this service" not in said, "once is enough"
+
+
+async def test_a_storage_is_reached_as_itself_only(site: Site) -> None:
+    """Whoever answers at the address must have that Storage's certificate."""
+    first = await site.join("storage", "s1", await site.invitation("storage"))
+    address = (await first.says("storage listening"))["address"]
+    await site.manager.says("service attached")
+    second = await site.join("storage", "s2", await site.invitation("storage"), PUBLIC_STORAGE_ADDRESS=address)
+    assert address in (await second.says("the manager does not take this service"))["reason"]
+
+
+@contextlib.asynccontextmanager
+async def led_to(port: int, address: str) -> AsyncIterator[None]:
+    """A port that leads to this address, as a router's would."""
+    host, _, to = address.rpartition(":")
+
+    async def carry(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(OSError):
+            while data := await reader.read(65_536):
+                writer.write(data)
+        writer.close()
+
+    async def connected(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        far_reader, far_writer = await asyncio.open_connection(host, int(to))
+        await asyncio.gather(carry(reader, far_writer), carry(far_reader, writer))
+
+    server = await asyncio.start_server(connected, "127.0.0.1", port)
+    try:
+        yield
+    finally:
+        server.close()
+
+
+async def test_an_invitation_is_all_that_a_service_needs(site: Site) -> None:
+    """Where the Manager is, it is told, and remembers."""
+    code, text = await command(site.manager.data, "storage", "invite")
+    assert code == 0 and "TELETRUNK_MANAGER_ADDRESS" not in text
+    for needed in ("TELETRUNK_STORAGE_ADDRESS=", "TELETRUNK_TELEGRAM_API_ID=", "TELETRUNK_TELEGRAM_API_HASH="):
+        assert needed in text
+    invitation = re.search(r"TELETRUNK_INVITATION=(\S+) teletrunk session-store", text)
+    assert invitation is not None
+    settings = {"STORAGE_ADDRESS": "127.0.0.1:0"}
+    storage = Process("teletrunk_session_store", site.directory / "s1", INVITATION=invitation[1], **settings)
+    await site.run(storage)
+    await site.manager.says("service attached")
+    await storage.stop()
+    assert (storage.data / "identity" / "storage" / "managers").read_text() == site.address
+    await site.run(Process("teletrunk_session_store", site.directory / "s1", **settings))
+    await site.manager.says("service attached")

@@ -32,6 +32,9 @@ async def test_services_go_over_to_the_other_manager_with_their_certificates(
         await storage.says("enrolled")
         worker_id, storage_id = service_id(worker, "worker"), service_id(storage, "storage")
 
+        told = (worker.data / "identity" / "worker" / "managers").read_text()
+        assert sorted(told.split(",")) == sorted(a.address.split(",")), "it is told of both"
+
         async def both_seen_by_b() -> bool:
             seen = await attached(b)
             return bool(seen.get(worker_id) and seen.get(storage_id))

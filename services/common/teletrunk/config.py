@@ -39,7 +39,17 @@ class ServiceSettings(BaseSettings):
         None, description="Shared by the services; made on first start under DATA/secrets when not given."
     )
     invitation: SecretStr | None = Field(
-        None, description="What `teletrunk worker invite` printed; used once, at a service's first start."
+        None, description="What `teletrunk worker invite` or `teletrunk worker join-token` printed."
+    )
+    join_token_file: Path | None = Field(
+        None, description="A file with a join token's secret, or with the token of the service's account in a cluster."
+    )
+    authority_file: Path | None = Field(
+        None, description="PEM file of the Manager's authority; together with the join token's file."
+    )
+    join_address: str | None = Field(
+        None,
+        description="host:port where a service with a join token's file enrols; the Manager's port + 1 if not given.",
     )
     manager_address: str = Field(
         "127.0.0.1:5050", description="host:port of the Manager's gRPC; of several Managers, with commas between."
@@ -69,10 +79,10 @@ class ServiceSettings(BaseSettings):
             raise ValueError("must be a file in a directory that exists")
         return value
 
-    @field_validator("manager_address")
+    @field_validator("manager_address", "join_address")
     @classmethod
-    def _host_and_port(cls, value: str) -> str:
-        return ",".join(checked_address(part.strip()) for part in value.split(","))
+    def _hosts_and_ports(cls, value: str | None) -> str | None:
+        return value and ",".join(checked_address(part.strip()) for part in value.split(","))
 
     def token(self) -> str:
         """The cluster token, made and kept on first use."""

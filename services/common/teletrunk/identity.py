@@ -69,10 +69,34 @@ class Papers:
         self._directory = directory
         self._own = directory / "service.pem"  # key and certificate in one file: they change together
         self._authority = directory / "authority.pem"
+        self._managers = directory / "managers"
 
     @property
     def exist(self) -> bool:
         return self._own.exists() and self._authority.exists()
+
+    @property
+    def valid(self) -> bool:
+        """Whether there is a certificate that has not ended."""
+        return self.exist and self.seconds_left() > 0
+
+    @property
+    def authority(self) -> x509.Certificate:
+        return x509.load_pem_x509_certificate(self._authority.read_bytes())
+
+    @property
+    def managers(self) -> str:
+        """Where the Managers were at enrolment, host:port with commas between; empty: they did not say."""
+        return self._managers.read_text().strip() if self._managers.exists() else ""
+
+    @managers.setter
+    def managers(self, addresses: str) -> None:
+        self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        self._managers.write_text(addresses)
+
+    def discard(self) -> None:
+        """Forgets key and certificate."""
+        self._own.unlink(missing_ok=True)
 
     def load(self) -> tuple[bytes, bytes, bytes]:
         """Key, certificate and the authority's certificate, PEM."""
@@ -92,10 +116,20 @@ class Papers:
             file.write(private + certificate)
         fresh.rename(self._own)
 
-    async def enrol(self, sign: Callable[[bytes], Awaitable[tuple[bytes, bytes]]]) -> None:
-        """Makes a new key and has it certified: `sign` takes a CSR and returns the two certificates."""
+    async def enrol(self, sign: Callable[[bytes], Awaitable[tuple[bytes, bytes]]], *, afresh: bool = True) -> None:
+        """Has a key certified: `sign` takes a CSR and returns the two certificates.
+
+        Afresh it is a new key; otherwise the present one, if there is one, which proves that we are who we were.
+        """
         key = ec.generate_private_key(ec.SECP256R1())
+        if self._own.exists() and not afresh:
+            key = self._key()
         self.store(key, *await sign(signing_request(self.identity, key)))
+
+    def _key(self) -> ec.EllipticCurvePrivateKey:
+        key = serialization.load_pem_private_key(self.load()[0], None)
+        assert isinstance(key, ec.EllipticCurvePrivateKey)  # we have made it
+        return key
 
     def seconds_left(self) -> float:
         certificate = x509.load_pem_x509_certificate(self.load()[1])

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import TYPE_CHECKING
 
 import grpc
@@ -24,6 +24,11 @@ log = structlog.get_logger()
 
 _FIRST_WORD_S = 5.0
 _SILENCE_S = 8.0  # each heartbeat, one in three seconds, gets a pulse
+_REFUSED_TIMES = 5  # each attempt costs the Manager a look
+
+
+async def _nothing(status: grpc.StatusCode) -> None:
+    """Nobody mends the link."""
 
 
 class ManagerWay:
@@ -35,6 +40,9 @@ class ManagerWay:
         self._addresses = addresses.split(",")
         random.shuffle(self._addresses)
         self._channels: dict[str, grpc.aio.Channel] = {}
+        self._told = ""
+        # Called with the reason whenever the link has broken, before it is made anew.
+        self.on_break: Callable[[grpc.StatusCode], Awaitable[None]] = _nothing
 
     @property
     def has_others(self) -> bool:
@@ -73,12 +81,14 @@ class ManagerWay:
     async def attached(self, beats: Callable[[], AsyncIterator[pb.AttachRequest]]) -> AsyncIterator[pb.AttachResponse]:
         """What the Manager says, without end: a link that breaks or falls silent is made anew, with jitter."""
         while True:
-            address = self.address
+            address, status = self.address, grpc.StatusCode.UNAVAILABLE
             try:
                 async for response in self._one_stream(beats()):
+                    self._told = ""
                     yield response
             except grpc.aio.AioRpcError as error:
-                log.warning("manager link broke", status=error.code().name)
+                status = error.code()
+                self._say(status, error.details() or "")
             except TimeoutError:
                 log.warning("manager is silent", address=address)
             except asyncio.CancelledError:
@@ -87,7 +97,17 @@ class ManagerWay:
                     raise
                 log.warning("manager link was given up", address=address)
             self.turn_away(address)
-            await asyncio.sleep(random.uniform(0.2, 1.0))
+            await self.on_break(status)
+            refused = status is grpc.StatusCode.FAILED_PRECONDITION
+            await asyncio.sleep(random.uniform(0.2, 1.0) * (_REFUSED_TIMES if refused else 1))
+
+    def _say(self, status: grpc.StatusCode, details: str) -> None:
+        """What somebody has to set right is said once, until it is or something else is wrong."""
+        if status is not grpc.StatusCode.FAILED_PRECONDITION:
+            log.warning("manager link broke", status=status.name)
+        elif self._told != details:
+            log.error("the manager does not take this service", reason=details)
+        self._told = details
 
     async def _one_stream(self, beats: AsyncIterator[pb.AttachRequest]) -> AsyncIterator[pb.AttachResponse]:
         stream = self.stub.Attach(beats, wait_for_ready=True)

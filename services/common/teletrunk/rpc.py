@@ -203,6 +203,11 @@ def require_loopback(address: str, remedy: str = "") -> None:
         )
 
 
+def is_wildcard(address: str) -> bool:
+    """Whether it says to listen everywhere, which is nowhere to go to."""
+    return address.rpartition(":")[0].strip("[]") in ("", "0.0.0.0", "::")  # noqa: S104
+
+
 async def abort(context: grpc.aio.ServicerContext[Any, Any], refusal: Refusal) -> None:
     """Ends the call with the row's gRPC status and its id as google.rpc.ErrorInfo."""
     REFUSALS.labels(refusal.row.id).inc()
@@ -258,6 +263,6 @@ async def abort_bad_input(context: Any, text: str) -> None:
 
 
 __all__: Sequence[str] = (
-    "DEADLINE_S", "Security", "Server", "abort", "abort_bad_input", "dial", "knock", "refusal_of", "refusing",
-    "require_loopback",
+    "DEADLINE_S", "Security", "Server", "abort", "abort_bad_input", "dial", "is_wildcard", "knock", "refusal_of",
+    "refusing", "require_loopback",
 )  # fmt: skip

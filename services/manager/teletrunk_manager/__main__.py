@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-import os
-
 import structlog
 from cryptography.hazmat.primitives.asymmetric import ec
 from teletrunk import rpc, running
-from teletrunk.config import ConfigurationError, kept_secret, load
+from teletrunk.config import load
 from teletrunk.identity import MANAGER, Papers, signing_request
 from teletrunk.operations import operations_app, serve_http
 from teletrunk.service import Service
@@ -25,13 +23,18 @@ from teletrunk_manager.bans import BanList
 from teletrunk_manager.config import ManagerSettings
 from teletrunk_manager.configurations import Configurations
 from teletrunk_manager.db.database import Database
-from teletrunk_manager.fleet import Fleet, Gatehouse
+from teletrunk_manager.enrolment import Enrolment, Gatehouse
+from teletrunk_manager.fleet import Fleet
 from teletrunk_manager.fleet_service import EnrolmentService, FleetService
+from teletrunk_manager.join_file import keep_declared, read
+from teletrunk_manager.join_tokens import JoinTokens
 from teletrunk_manager.live import Live
 from teletrunk_manager.manager_service import ManagerService
+from teletrunk_manager.managers import Managers
 from teletrunk_manager.mirror import Mirror
-from teletrunk_manager.passwords import KEY_BYTES, PasswordSeal
+from teletrunk_manager.passwords import PasswordSeal, kept_key
 from teletrunk_manager.retention import retention
+from teletrunk_manager.retirement import Retirement
 from teletrunk_manager.state import SharedState
 from teletrunk_manager.state.memory import MemoryState
 from teletrunk_manager.state.redis import RedisState
@@ -64,27 +67,35 @@ async def _serve(settings: ManagerSettings, service: Service) -> int | None:
     mirror = Mirror(state, live, configurations)
     bans = BanList(database, configurations)
     subscriptions = Subscriptions(database, state)
-    gatehouse = _gatehouse(settings)
+    managers = Managers(database)
+    gatehouse = _gatehouse(settings, managers)
     security = rpc.Security(settings.token(), _papers(settings, gatehouse))
-    fleet = Fleet(database, live, configurations, gatehouse)
+    fleet = Fleet(database, live, configurations)
     await fleet.refresh()
-    seal = _seal(settings)
+    enrolling = Enrolment(database, fleet, gatehouse)
+    joins = JoinTokens(database, enrolling)
+    await joins.declare(read(settings.join_file) if settings.join_file else [])
+    retirement = Retirement(database, live, fleet, configurations, managers, settings.retire_hours)
+    seal = PasswordSeal(kept_key(settings))
     webhooks = Webhooks(database, seal)
     administrators = Administrators(database, configurations)
     if token := settings.api_token():
         await administrators.keep_token("installation", token)
     trunks = Trunks(database, live, configurations, seal)
     await trunks.check_seal()
-    accounts = Accounts(database, live, configurations, Storages(live, security))
-    attachments = Attachments(database, live, state, configurations, bans)
+    storages = Storages(live, security)
+    accounts = Accounts(database, live, configurations, storages)
+    attachments = Attachments(database, live, state, configurations, bans, storages)
     service.on_close("attachments", attachments.settle)
+    authentication = Authentication(database, seal)
     questions = ManagerService(
-        database, live, Authentication(database, seal), attachments, fleet, subscriptions, webhooks
+        database, live, authentication, attachments, fleet, enrolling, retirement, subscriptions, webhooks
     )
     server = rpc.Server(settings.manager_address, security, RIGHTS, fleet.is_current)
     server.add(manager_pb2_grpc.add_ManagerServiceServicer_to_server, questions)
     admin = AdminService(database, live, accounts, trunks, administrators, webhooks)
-    fleet_service, plans = FleetService(fleet, trunks, bans), SubscriptionService(subscriptions)
+    fleet_service = FleetService(fleet, enrolling, joins, retirement, trunks, bans)
+    plans = SubscriptionService(subscriptions)
     server.add(admin_pb2_grpc.add_AdminServiceServicer_to_server, admin)
     server.add(fleet_pb2_grpc.add_FleetServiceServicer_to_server, fleet_service)
     server.add(subscription_pb2_grpc.add_SubscriptionServiceServicer_to_server, plans)
@@ -93,7 +104,7 @@ async def _serve(settings: ManagerSettings, service: Service) -> int | None:
     if gatehouse is not None and (papers := security.papers) is not None:
         server.listen_here(settings.socket)
         enrolment = rpc.Server(settings.enrolment, security, front_door=True)
-        enrolment.add(fleet_pb2_grpc.add_EnrolmentServiceServicer_to_server, EnrolmentService(fleet))
+        enrolment.add(fleet_pb2_grpc.add_EnrolmentServiceServicer_to_server, EnrolmentService(enrolling))
         service.on_close("enrolment", enrolment.stop)
         await enrolment.start()
         gatehouse.enrolment_address = gatehouse.enrolment_address or f"{_host(settings.enrolment)}:{enrolment.port}"
@@ -101,6 +112,9 @@ async def _serve(settings: ManagerSettings, service: Service) -> int | None:
             "certificate", lambda: papers.keep_fresh(lambda request: _signed(gatehouse, request), lambda: None)
         )
     await server.start()
+    if gatehouse is not None:
+        managers.own = settings.public_manager_address or f"{_host(settings.manager_address)}:{server.port}"
+        await managers.show()
     log.info("manager listening", address=f"{_host(settings.manager_address)}:{server.port}", tls=settings.tls)
 
     def not_ready() -> str:
@@ -115,6 +129,8 @@ async def _serve(settings: ManagerSettings, service: Service) -> int | None:
     service.background("members", fleet.keep_current)
     service.background("shared state, looking", mirror.keep_looking)
     service.background("shared state, listening", mirror.keep_listening)
+    service.background("retirement", retirement.keep_looking)
+    service.background("declared join tokens", lambda: keep_declared(settings.join_file, joins.declare))
     service.background("webhooks", webhooks.keep_telling)
     service.background("retention", lambda: retention(database, settings.records_days))
     service.background(
@@ -131,13 +147,14 @@ def _host(address: str) -> str:
     return address.rpartition(":")[0]
 
 
-def _gatehouse(settings: ManagerSettings) -> Gatehouse | None:
+def _gatehouse(settings: ManagerSettings, managers: Managers) -> Gatehouse | None:
     if not settings.tls:
         return None
-    authority = Authority.open(settings.authority or settings.data / "authority", settings.certificate_days)
+    authority = Authority.open(settings.authority_directory, settings.certificate_days)
     reached = settings.public_manager_address or settings.manager_address
     port = settings.enrolment.rpartition(":")[2]
-    return Gatehouse(authority, f"{_host(reached)}:{port}" if port != "0" else "")
+    address = f"{_host(reached)}:{port}" if port != "0" else ""
+    return Gatehouse(authority, address, managers, settings.service_accounts)
 
 
 def _papers(settings: ManagerSettings, gatehouse: Gatehouse | None) -> Papers | None:
@@ -153,21 +170,6 @@ def _papers(settings: ManagerSettings, gatehouse: Gatehouse | None) -> Papers | 
 
 async def _signed(gatehouse: Gatehouse, request: bytes) -> tuple[bytes, bytes]:
     return gatehouse.authority.sign(request, MANAGER), gatehouse.authority.pem
-
-
-def _seal(settings: ManagerSettings) -> PasswordSeal:
-    path = settings.key_file or settings.data / "secrets" / "manager.key"
-    try:
-        key = (
-            path.read_bytes()
-            if settings.key_file
-            else kept_secret(settings.data, "manager.key", lambda: os.urandom(KEY_BYTES))
-        )
-    except OSError as error:
-        raise ConfigurationError(f"TELETRUNK_KEY_FILE: {path}: {error.strerror}") from None
-    if len(key) != KEY_BYTES:
-        raise ConfigurationError(f"{path} is not a key of {KEY_BYTES} bytes: put the right file back")
-    return PasswordSeal(key)
 
 
 def main() -> None:

@@ -23,6 +23,7 @@ from teletrunk_manager.db.tables import Service
 from teletrunk_manager.live import Attached, Live
 from teletrunk_manager.mistakes import Mistake
 from teletrunk_manager.state import OutOfReach, SharedState
+from teletrunk_manager.storages import Storages
 
 log = structlog.get_logger()
 
@@ -37,6 +38,7 @@ class Attachments:
         state: SharedState,
         configurations: Configurations,
         bans: BanList,
+        storages: Storages,
         silence: float = _SILENCE_S,
     ) -> None:
         self._database = database
@@ -44,6 +46,7 @@ class Attachments:
         self._state = state
         self._configurations = configurations
         self._bans = bans
+        self._storages = storages
         self._silence = silence
         self._readers = BackgroundTasks()
         self._farewells = BackgroundTasks()
@@ -70,6 +73,8 @@ class Attachments:
         row = _introduced(await _next(requests, rpc.DEADLINE_S))
         if identity is not None and (identity.kind, identity.id) != (row.kind, row.service_id):
             raise Mistake(f"the certificate is of {identity.kind} {identity.id}, not of {row.kind} {row.service_id}")
+        if identity is not None and identity.kind == "storage":  # on one machine loopback is the way
+            await self._storages.require_reachable(identity.id, row.address)
         async with self._database.transaction() as session:
             await session.merge(row)
         return Attached(row.service_id, "worker" if row.kind == "worker" else "storage", row.address)

@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
+from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
-from cryptography.hazmat.primitives.asymmetric import ec
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
 from teletrunk.config import ConfigurationError
 from teletrunk.identity import Identity
@@ -17,32 +19,64 @@ _AUTHORITY_YEARS = 20
 _CLOCK_SKEW = timedelta(minutes=5)
 
 
+# The authority's own two files, and the same two in a mounted Secret of type kubernetes.io/tls.
+_PAIRS = (("authority.pem", "authority.key"), ("tls.crt", "tls.key"))
+_Key = ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
+
+
+@dataclass(frozen=True)
+class Certified:
+    """A certificate (PEM) with its end (Unix time) and the SHA-256 of its public key."""
+
+    pem: bytes
+    key_fingerprint: str
+    until: float
+
+
 class Authority:
     """Signs what services ask for. The key stays in this process and its file."""
 
-    def __init__(self, certificate: x509.Certificate, key: ec.EllipticCurvePrivateKey, days: float) -> None:
+    def __init__(self, certificate: x509.Certificate, key: _Key, days: float) -> None:
         self._certificate = certificate
         self._key = key
         self._days = days
 
     @classmethod
     def open(cls, directory: Path, days: float) -> Authority:
-        """Reads `authority.pem` and `authority.key` there, or makes them. Raises `ConfigurationError`."""
-        certificate_file, key_file = directory / "authority.pem", directory / "authority.key"
-        if not certificate_file.exists() and not key_file.exists():
-            _make(directory, certificate_file, key_file)
+        """Reads `authority.pem` and `authority.key` there, or `tls.crt` and `tls.key`; makes the former when there is
+        neither pair. Elliptic-curve and RSA keys serve. Raises `ConfigurationError`."""
+        certificate_file, key_file = files(directory)
+        names = f"{certificate_file.name} and {key_file.name}"
         try:
+            if not certificate_file.exists() and not key_file.exists():
+                _make(directory, certificate_file, key_file)
             certificate = x509.load_pem_x509_certificate(certificate_file.read_bytes())
             key = serialization.load_pem_private_key(key_file.read_bytes(), None)
-        except (OSError, ValueError) as error:
-            raise ConfigurationError(f"{directory}: authority.pem and authority.key cannot be read: {error}") from None
-        if not isinstance(key, ec.EllipticCurvePrivateKey) or key.public_key() != certificate.public_key():
-            raise ConfigurationError(f"{directory}: authority.key is not the elliptic-curve key of authority.pem")
+        except (OSError, ValueError, TypeError) as error:
+            raise ConfigurationError(f"{directory}: {names} cannot be read: {error}") from None
+        if not isinstance(key, _Key) or key.public_key() != certificate.public_key():
+            raise ConfigurationError(
+                f"{directory}: {key_file.name} is not the key (EC or RSA) of {certificate_file.name}"
+            )
+        if not _is_authority(certificate):
+            raise ConfigurationError(f"{directory}: {certificate_file.name} is no certificate authority's (CA:TRUE)")
+        if certificate.not_valid_after_utc < datetime.now(UTC):
+            raise ConfigurationError(f"{directory}: {certificate_file.name} has ended: put one that is valid there")
         return cls(certificate, key, days)
 
     @property
     def pem(self) -> bytes:
         return self._certificate.public_bytes(serialization.Encoding.PEM)
+
+    def certify(self, request_pem: bytes, identity: Identity) -> Certified:
+        """As `sign`, with what the Manager keeps of it."""
+        pem = self.sign(request_pem, identity)
+        certificate = x509.load_pem_x509_certificate(pem)
+        public = certificate.public_key().public_bytes(
+            serialization.Encoding.DER, serialization.PublicFormat.SubjectPublicKeyInfo
+        )
+        until = certificate.not_valid_after_utc.timestamp()
+        return Certified(pem, hashlib.sha256(public).hexdigest(), until)
 
     def sign(self, request_pem: bytes, identity: Identity) -> bytes:
         """A certificate (PEM) for the request's key and this identity. Raises ValueError for a bad request."""
@@ -71,6 +105,19 @@ class Authority:
             )
         )
         return builder.sign(self._key, hashes.SHA256()).public_bytes(serialization.Encoding.PEM)
+
+
+def files(directory: Path) -> tuple[Path, Path]:
+    """The authority's certificate and key: the pair that is there, or the one that would be made."""
+    pairs = [(directory / certificate, directory / key) for certificate, key in _PAIRS]
+    return next((pair for pair in pairs if pair[0].exists() or pair[1].exists()), pairs[0])
+
+
+def _is_authority(certificate: x509.Certificate) -> bool:
+    try:
+        return certificate.extensions.get_extension_for_class(x509.BasicConstraints).value.ca
+    except x509.ExtensionNotFound:
+        return False
 
 
 def _make(directory: Path, certificate_file: Path, key_file: Path) -> None:

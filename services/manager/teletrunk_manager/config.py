@@ -8,6 +8,8 @@ from pydantic import Field, SecretStr, field_validator
 from teletrunk.config import ConfigurationError, ServiceSettings, checked_address
 from teletrunk.rpc import require_loopback
 
+from teletrunk_manager.service_accounts import Cluster, ServiceAccounts, kinds_of
+
 _SHORTEST_TOKEN = 32
 
 
@@ -47,6 +49,20 @@ class ManagerSettings(ServiceSettings):
     authority: Path | None = Field(
         None, description="Directory of authority.pem and authority.key; made under DATA/authority when not given."
     )
+    join_file: Path | None = Field(
+        None, description="JSON list of join tokens: kind, secret and count; read again when it changes."
+    )
+    join_service_accounts: str = Field(
+        "", description="worker=NAMESPACE/NAME,storage=NAMESPACE/NAME: accounts of a Kubernetes cluster that may join."
+    )
+    kubernetes_api: str = Field("https://kubernetes.default.svc", description="The cluster's API server.")
+    kubernetes_credentials: Path = Field(
+        Path("/var/run/secrets/kubernetes.io/serviceaccount"),
+        description="Directory of the Manager's own token and ca.crt, with which it asks the API server.",
+    )
+    retire_hours: float = Field(
+        24.0, ge=0, description="Who came by a join token and is not seen for so long is no member any more; 0: never."
+    )
     certificate_days: float = Field(90.0, gt=0, description="Life of the services' certificates.")
 
     @field_validator("manager_metrics_address", "enrolment_address", "public_manager_address", "api_address")
@@ -68,6 +84,26 @@ class ManagerSettings(ServiceSettings):
             )
         return token
 
+    @field_validator("join_service_accounts")
+    @classmethod
+    def _accounts(cls, value: str) -> str:
+        kinds_of(value)
+        return value
+
+    @field_validator("kubernetes_api")
+    @classmethod
+    def _encrypted(cls, value: str) -> str:
+        if not value.startswith("https://"):
+            raise ValueError("must be https://...: the accounts' tokens go there")
+        return value
+
+    @property
+    def service_accounts(self) -> ServiceAccounts:
+        """Who may join by an account of the cluster, and who is asked about it."""
+        return ServiceAccounts(
+            kinds_of(self.join_service_accounts), Cluster(self.kubernetes_api, self.kubernetes_credentials)
+        )
+
     def api_tls(self) -> dict[str, str]:
         """What the HTTP server is given. Raises `ConfigurationError`: tokens are not sent in plain text afar."""
         if self.api_address is None:
@@ -76,6 +112,14 @@ class ManagerSettings(ServiceSettings):
             return {"ssl_certfile": str(self.api_certificate), "ssl_keyfile": str(self.api_key)}
         require_loopback(self.api_address, "TELETRUNK_API_CERTIFICATE and TELETRUNK_API_KEY")
         return {}
+
+    @property
+    def authority_directory(self) -> Path:
+        return self.authority or self.data / "authority"
+
+    @property
+    def key_path(self) -> Path:
+        return self.key_file or self.data / "secrets" / "manager.key"
 
     @property
     def enrolment(self) -> str:

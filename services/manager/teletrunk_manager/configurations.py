@@ -101,7 +101,7 @@ class Configurations:
         sharers: dict[str, set[str]] = {}
         for share in shared:
             sharers.setdefault(share.account_id, set()).add(share.administrator)
-        revoked = {member.service_id for member in members if member.revoked}
+        revoked = {member.service_id for member in members if member.revoked or member.retired_at is not None}
         known = {member.service_id for member in members} | {w.service_id for w in self._live.of_kind("worker")}
         owners = {account.account_id: account.owner for account in accounts}
         usable = [

@@ -1,57 +1,35 @@
-"""Who belongs to the system: inviting, enrolling, renewing and revoking services; which Worker may use what."""
+"""Who belongs to the system, and who does not any more; which Worker may use what."""
 
 from __future__ import annotations
 
 import asyncio
-import base64
-import hashlib
-import json
-import secrets
 import time
-from dataclasses import dataclass
 from typing import Literal
 
 import sqlalchemy as sa
 import structlog
 from teletrunk.errors import Refusal
 from teletrunk.identity import MANAGER, Identity
-from teletrunk.v1 import fleet_pb2 as pb
-from teletrunk.v1 import manager_pb2
 
 from teletrunk_manager.accounts import find_account, require_owner
-from teletrunk_manager.authority import Authority
 from teletrunk_manager.configurations import Configurations
 from teletrunk_manager.db.database import Database, delete_others
-from teletrunk_manager.db.tables import Assignment, Drain, Invitation, Member, Service
+from teletrunk_manager.db.tables import Assignment, Drain, JoinToken, Member, Service
 from teletrunk_manager.live import Live
-from teletrunk_manager.mistakes import Mistake, NotNow, Unknown
+from teletrunk_manager.mistakes import Mistake, Unknown
 
 log = structlog.get_logger()
 
-_INVITATION_S = 3_600.0
 _REFRESH_S = 1.0
-_KINDS = ("worker", "storage")
-_NO_INVITATION = "the invitation was used already, or is too old: ask for a new one"
-
-
-@dataclass
-class Gatehouse:
-    """What enrolment needs: the authority, and where services that come for the first time knock."""
-
-    authority: Authority
-    enrolment_address: str
 
 
 class Fleet:
-    """Without a gatehouse (one machine, plain text) nobody is invited, and only assignments mean anything."""
+    """On one machine with plain text there are no members, and only assignments and drains mean anything."""
 
-    def __init__(
-        self, database: Database, live: Live, configurations: Configurations, gatehouse: Gatehouse | None
-    ) -> None:
+    def __init__(self, database: Database, live: Live, configurations: Configurations) -> None:
         self._database = database
         self._live = live
         self._configurations = configurations
-        self._gatehouse = gatehouse
         self._members: frozenset[Identity] = frozenset()
 
     def is_current(self, identity: Identity) -> bool:
@@ -60,8 +38,8 @@ class Fleet:
     async def refresh(self) -> None:
         """Reads who belongs to us; those who do not any more lose their streams."""
         async with self._database.transaction(reading=True) as session:
-            rows = (await session.scalars(sa.select(Member).where(sa.not_(Member.revoked)))).all()
-        members = frozenset(Identity(_kind(row.kind), row.service_id) for row in rows)
+            rows = (await session.scalars(sa.select(Member).where(*current()))).all()
+        members = frozenset(Identity(kind_of(row.kind), row.service_id) for row in rows)
         gone, self._members = self._members - members, members
         for identity in gone:
             self._live.drop(identity.id)
@@ -79,36 +57,19 @@ class Fleet:
 
     # For people.
 
-    async def invite(self, kind: str, comment: str) -> pb.InviteResponse:
-        if self._gatehouse is None:
-            raise NotNow("this Manager works without certificates: start it with TELETRUNK_TLS=on")
-        if kind not in _KINDS:
-            raise Mistake("a worker or a storage can be invited")
-        secret = secrets.token_urlsafe(32)
-        expires_at = time.time() + _INVITATION_S
-        row = Invitation(secret_hash=_hash(secret), kind=kind, comment=comment[:200], expires_at=expires_at)
-        async with self._database.transaction() as session:
-            await session.execute(sa.delete(Invitation).where(Invitation.expires_at < time.time()))
-            session.add(row)
-        text = json.dumps(
-            {
-                "kind": kind,
-                "address": self._gatehouse.enrolment_address,
-                "secret": secret,
-                "authority": self._gatehouse.authority.pem.decode(),
-            }
-        )
-        invitation = base64.urlsafe_b64encode(text.encode()).decode()
-        return pb.InviteResponse(invitation=invitation, expires_at=expires_at)
-
-    async def revoke(self, service_id: str) -> None:
+    async def revoke(self, service_id: str) -> str:
+        """Returns the join token that it may come back with, as another service; empty: none."""
         async with self._database.transaction() as session:
             member = await session.get(Member, service_id)
             if member is None or member.revoked:
                 raise Unknown(f"there is no member {service_id}: teletrunk worker list shows them")
             member.revoked = True
+            token = await session.get(JoinToken, member.came_by) if member.came_by else None
+            ended = token is None or (token.expires_at is not None and token.expires_at < time.time())
+            way_back = "" if ended and not member.came_by.startswith("account/") else member.came_by
         log.warning("service revoked", id=service_id)
         await self.refresh()
+        return way_back
 
     async def assign(self, account: str, worker_ids: list[str]) -> None:
         async with self._database.transaction() as session:
@@ -134,57 +95,6 @@ class Fleet:
 
     # For services.
 
-    async def enrol(self, request: pb.EnrolRequest) -> pb.EnrolResponse:
-        """Turns an invitation into a certificate, once. Raises `Mistake`."""
-        assert self._gatehouse is not None
-        if not request.service_id.isalnum() or not 8 <= len(request.service_id) <= 64:
-            raise Mistake("a service's id is 8 to 64 letters and digits")
-        await self._require_invitation(request.secret)
-        async with self._database.transaction() as session:
-            taken = sa.delete(Invitation).where(Invitation.secret_hash == _hash(request.secret))
-            found = (
-                await session.execute(taken.returning(Invitation.kind, Invitation.comment, Invitation.expires_at))
-            ).first()
-            if found is None or found.expires_at < time.time():
-                raise Mistake(_NO_INVITATION)
-            if await session.get(Member, request.service_id):
-                raise Mistake(f"{request.service_id} is a member already, or was revoked: use another data directory")
-            identity = Identity(_kind(found.kind), request.service_id)
-            certificate = self._sign(request.signing_request, identity)
-            session.add(
-                Member(
-                    service_id=identity.id,
-                    kind=found.kind,
-                    comment=found.comment,
-                    enrolled_at=time.time(),
-                    revoked=False,
-                )
-            )
-        await self.refresh()
-        log.info("service enrolled", kind=identity.kind, id=identity.id)
-        return pb.EnrolResponse(certificate=certificate, authority=self._gatehouse.authority.pem)
-
-    async def _require_invitation(self, secret: str) -> None:
-        """Raises `Mistake`. Only looks: strangers who guess keep nobody from writing."""
-        async with self._database.transaction(reading=True) as session:
-            query = sa.select(Invitation.expires_at).where(Invitation.secret_hash == _hash(secret))
-            expires_at = await session.scalar(query)
-        if expires_at is None or expires_at < time.time():
-            raise Mistake(_NO_INVITATION)
-
-    def renew(self, identity: Identity | None, signing_request: bytes) -> manager_pb2.RenewResponse:
-        if identity is None or self._gatehouse is None:
-            raise NotNow("certificates are renewed by services that have one")
-        certificate = self._sign(signing_request, identity)
-        return manager_pb2.RenewResponse(certificate=certificate, authority=self._gatehouse.authority.pem)
-
-    def _sign(self, signing_request: bytes, identity: Identity) -> bytes:
-        assert self._gatehouse is not None
-        try:
-            return self._gatehouse.authority.sign(signing_request, identity)
-        except ValueError as error:
-            raise Mistake(f"the signing request cannot be used: {error}") from None
-
     async def require_assigned(self, account_id: str, worker_id: str) -> None:
         """Raises `Refusal` when the account is for other Workers."""
         async with self._database.transaction(reading=True) as session:
@@ -199,10 +109,11 @@ class Fleet:
             raise Mistake(f"the certificate is of {identity.id}, not of {claimed}")
 
 
-def _kind(text: str) -> Literal["worker", "storage"]:
-    assert text in _KINDS  # the database says so too
+def current() -> tuple[sa.ColumnElement[bool], ...]:
+    """Which members are ones."""
+    return sa.not_(Member.revoked), Member.retired_at.is_(None)
+
+
+def kind_of(text: str) -> Literal["worker", "storage"]:
+    assert text in ("worker", "storage")  # the database says so too
     return "worker" if text == "worker" else "storage"
-
-
-def _hash(secret: str) -> bytes:
-    return hashlib.sha256(secret.encode()).digest()

@@ -8,25 +8,56 @@ from teletrunk.v1 import fleet_pb2 as pb
 from teletrunk.v1 import fleet_pb2_grpc
 
 from teletrunk_manager.bans import BanList
+from teletrunk_manager.enrolment import Enrolment
 from teletrunk_manager.fleet import Fleet
+from teletrunk_manager.join_tokens import JoinTokens
 from teletrunk_manager.mistakes import explaining
+from teletrunk_manager.retirement import Retirement
 from teletrunk_manager.trunks import Trunks
 
 
 class FleetService(fleet_pb2_grpc.FleetServiceServicer):
-    def __init__(self, fleet: Fleet, trunks: Trunks, bans: BanList) -> None:
+    def __init__(
+        self,
+        fleet: Fleet,
+        enrolment: Enrolment,
+        joins: JoinTokens,
+        retirement: Retirement,
+        trunks: Trunks,
+        bans: BanList,
+    ) -> None:
+        self._retirement = retirement
+        self._enrolment = enrolment
+        self._joins = joins
         self._bans = bans
         self._fleet = fleet
         self._trunks = trunks
 
     @explaining
     async def Invite(self, request: pb.InviteRequest, context: Any) -> pb.InviteResponse:
-        return await self._fleet.invite(request.kind, request.comment)
+        return await self._enrolment.invite(request.kind, request.comment)
 
     @explaining
     async def Revoke(self, request: pb.RevokeRequest, context: Any) -> pb.RevokeResponse:
-        await self._fleet.revoke(request.service_id)
-        return pb.RevokeResponse()
+        return pb.RevokeResponse(join_token=await self._fleet.revoke(request.service_id))
+
+    @explaining
+    async def RemoveService(self, request: pb.RemoveServiceRequest, context: Any) -> pb.RemoveServiceResponse:
+        await self._retirement.remove(request.service_id)
+        return pb.RemoveServiceResponse()
+
+    @explaining
+    async def AddJoinToken(self, request: pb.AddJoinTokenRequest, context: Any) -> pb.AddJoinTokenResponse:
+        return await self._joins.add(request.kind, request.count, request.days, request.comment)
+
+    @explaining
+    async def ListJoinTokens(self, request: pb.ListJoinTokensRequest, context: Any) -> pb.ListJoinTokensResponse:
+        return pb.ListJoinTokensResponse(tokens=await self._joins.all())
+
+    @explaining
+    async def RevokeJoinToken(self, request: pb.RevokeJoinTokenRequest, context: Any) -> pb.RevokeJoinTokenResponse:
+        await self._joins.revoke(request.id)
+        return pb.RevokeJoinTokenResponse()
 
     @explaining
     async def Assign(self, request: pb.AssignRequest, context: Any) -> pb.AssignResponse:
@@ -54,9 +85,9 @@ class FleetService(fleet_pb2_grpc.FleetServiceServicer):
 
 
 class EnrolmentService(fleet_pb2_grpc.EnrolmentServiceServicer):
-    def __init__(self, fleet: Fleet) -> None:
-        self._fleet = fleet
+    def __init__(self, enrolment: Enrolment) -> None:
+        self._enrolment = enrolment
 
     @explaining
     async def Enrol(self, request: pb.EnrolRequest, context: Any) -> pb.EnrolResponse:
-        return await self._fleet.enrol(request)
+        return await self._enrolment.enrol(request)

@@ -25,9 +25,11 @@ from teletrunk_manager.db.tables import Account, Call, Share, Trunk
 from teletrunk_manager.domain.callers import caller_id, caller_name
 from teletrunk_manager.domain.rights import may_use
 from teletrunk_manager.domain.tiers import tiers
+from teletrunk_manager.enrolment import Enrolment
 from teletrunk_manager.fleet import Fleet
 from teletrunk_manager.live import Live
 from teletrunk_manager.mistakes import Mistake, explaining
+from teletrunk_manager.retirement import Retirement
 from teletrunk_manager.subscriptions import Subscriptions
 from teletrunk_manager.webhooks import Webhooks
 
@@ -51,12 +53,16 @@ class ManagerService(manager_pb2_grpc.ManagerServiceServicer):
         authentication: Authentication,
         attachments: Attachments,
         fleet: Fleet,
+        enrolment: Enrolment,
+        retirement: Retirement,
         subscriptions: Subscriptions,
         webhooks: Webhooks,
     ) -> None:
         self._webhooks = webhooks
         self._subscriptions = subscriptions
         self._fleet = fleet
+        self._enrolment = enrolment
+        self._retirement = retirement
         self._database = database
         self._live = live
         self._authentication = authentication
@@ -162,7 +168,12 @@ class ManagerService(manager_pb2_grpc.ManagerServiceServicer):
 
     @explaining
     async def Renew(self, request: pb.RenewRequest, context: Any) -> pb.RenewResponse:
-        return self._fleet.renew(identity_of(context), request.signing_request)
+        return await self._enrolment.renew(identity_of(context), request.signing_request)
+
+    @explaining
+    async def Leave(self, request: pb.LeaveRequest, context: Any) -> pb.LeaveResponse:
+        await self._retirement.leave(identity_of(context))
+        return pb.LeaveResponse()
 
 
 def _row(record: call_pb2.CallRecord) -> Call:

@@ -7,6 +7,9 @@ import secrets
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from teletrunk.config import ConfigurationError, kept_secret
+
+from teletrunk_manager.config import ManagerSettings
 
 KEY_BYTES = 32
 _ALPHABET = "abcdefghijkmnpqrstuvwxyzABCDEFGHJKLMNPQRSTUVWXYZ23456789"  # no l, o, I, O, 0, 1
@@ -41,3 +44,19 @@ class PasswordSeal:
             return self._cipher.decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], trunk_id.encode()).decode()
         except InvalidTag:
             raise SealBroken(trunk_id) from None
+
+
+def kept_key(settings: ManagerSettings) -> bytes:
+    """The key that all Managers have; made when no file is named and there is none. Raises `ConfigurationError`."""
+    path = settings.key_path
+    try:
+        key = (
+            path.read_bytes()
+            if settings.key_file
+            else kept_secret(settings.data, path.name, lambda: os.urandom(KEY_BYTES))
+        )
+    except OSError as error:
+        raise ConfigurationError(f"TELETRUNK_KEY_FILE: {path}: {error.strerror}") from None
+    if len(key) != KEY_BYTES:
+        raise ConfigurationError(f"{path} is not a key of {KEY_BYTES} bytes: put the right file back")
+    return key

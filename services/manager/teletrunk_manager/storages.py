@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import AsyncIterator
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+import grpc
+from grpc_health.v1 import health_pb2, health_pb2_grpc
 from teletrunk import rpc
 from teletrunk.identity import Identity
 from teletrunk.v1 import session_store_pb2_grpc
@@ -16,6 +18,7 @@ from teletrunk_manager.mistakes import NotNow
 if TYPE_CHECKING:
     Stub = session_store_pb2_grpc.SessionStoreServiceAsyncStub
 
+_REACH_S = 3.0  # shorter than a service waits for the Manager's first word
 DEADLINE_S = 45.0  # Telegram's own answers to a sign-in take their time
 
 
@@ -37,6 +40,18 @@ class Storages:
 
     def is_attached(self, storage_id: str) -> bool:
         return self._live.find(storage_id) is not None
+
+    async def require_reachable(self, storage_id: str, address: str) -> None:
+        """Raises `NotNow` when nobody answers there with this Storage's certificate."""
+        try:
+            async with rpc.dial(address, self._security, Identity("storage", storage_id)) as channel:
+                stub: Any = health_pb2_grpc.HealthStub(channel)
+                await stub.Check(health_pb2.HealthCheckRequest(), timeout=_REACH_S)
+        except grpc.aio.AioRpcError:
+            raise NotNow(
+                f"the Manager cannot reach this Session Storage at {address}: set TELETRUNK_STORAGE_ADDRESS to an "
+                "address of its machine that others reach, or TELETRUNK_PUBLIC_STORAGE_ADDRESS when they go another way"
+            ) from None
 
     @contextlib.asynccontextmanager
     async def dial(self, storage_id: str) -> AsyncIterator[Stub]:

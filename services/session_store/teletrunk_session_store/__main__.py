@@ -8,7 +8,7 @@ import socket
 import structlog
 from teletrunk import __version__, rpc, running
 from teletrunk.config import kept_secret, load
-from teletrunk.enrolment import security_of
+from teletrunk.enrolment import Membership
 from teletrunk.identity import Identity
 from teletrunk.operations import operations_app, serve_http
 from teletrunk.service import Service
@@ -46,7 +46,8 @@ async def _serve(settings: StorageSettings, service: Service) -> int | None:
         log.info("vault moved under another key", rows=moved)
     clients = Clients(settings)
     storage_id = kept_secret(settings.data, "storage.id", lambda: secrets.token_hex(8).encode()).decode()
-    security = await security_of(settings, Identity("storage", storage_id))
+    membership = Membership(settings, Identity("storage", storage_id))
+    security = await membership.security()
     sessions = Sessions(storage_id, vault, clients)
     service.on_close("sessions", sessions.stop)
     sign_ins = SignIns(clients)
@@ -67,7 +68,7 @@ async def _serve(settings: StorageSettings, service: Service) -> int | None:
         version=__version__,
         address=settings.public_storage_address or address,
     )
-    manager = ManagerLink(settings.manager_address, security, hello, sessions, grants)
+    manager = ManagerLink(membership.managers, security, hello, sessions, grants)
     service.on_close("Manager", manager.way.close)
 
     def not_ready() -> str:
@@ -80,8 +81,8 @@ async def _serve(settings: StorageSettings, service: Service) -> int | None:
         "metrics",
         lambda: serve_http(settings.storage_metrics_address, "TELETRUNK_STORAGE_METRICS_ADDRESS", operations),
     )
-    if (papers := security.papers) is not None:
-        service.background("certificate", lambda: papers.keep_fresh(manager.way.renew, manager.way.redial))
+    if security.papers is not None:
+        service.background("certificate", lambda: membership.keep(manager.way, manager.way.redial))
     return await service.until_stopped(lambda: sessions.drain(settings.drain_seconds))
 
 

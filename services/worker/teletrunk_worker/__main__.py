@@ -10,7 +10,7 @@ import socket
 import structlog
 from teletrunk import __version__, metrics, running
 from teletrunk.config import ConfigurationError, kept_secret, load
-from teletrunk.enrolment import security_of
+from teletrunk.enrolment import Membership
 from teletrunk.identity import Identity
 from teletrunk.operations import operations_app, serve_http
 from teletrunk.service import Service
@@ -45,7 +45,8 @@ async def serve(settings: WorkerSettings) -> int | None:
 
 async def _serve(settings: WorkerSettings, service: Service) -> int | None:
     worker_id = kept_secret(settings.data, "worker.id", lambda: secrets.token_hex(8).encode()).decode()
-    security = await security_of(settings, Identity("worker", worker_id))
+    membership = Membership(settings, Identity("worker", worker_id))
+    security = await membership.security()
     calls = Calls(service, settings.max_calls, allow_registration=settings.allow_registration)
     bans = Bans(settings.trusted_networks)
     address = settings.reachable_address()  # once: hosts that start later must not be told another
@@ -61,7 +62,7 @@ async def _serve(settings: WorkerSettings, service: Service) -> int | None:
     )
     spool = Spool(settings.data / "records")
     spool.recover()
-    manager = ManagerLink(settings.manager_address, security, hello, spool)
+    manager = ManagerLink(membership.managers, security, hello, spool)
     service.on_close("Manager", manager.way.close)
     storages = StorageLinks(security)
     service.on_close("Storages", storages.close)
@@ -160,8 +161,8 @@ async def _serve(settings: WorkerSettings, service: Service) -> int | None:
         "metrics",
         lambda: serve_http(settings.worker_metrics_address, "TELETRUNK_WORKER_METRICS_ADDRESS", operations),
     )
-    if (papers := security.papers) is not None:
-        service.background("certificate", lambda: papers.keep_fresh(manager.way.renew, renewed))
+    if security.papers is not None:
+        service.background("certificate", lambda: membership.keep(manager.way, renewed))
     return await service.until_stopped(drain)
 
 

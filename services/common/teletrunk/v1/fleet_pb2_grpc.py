@@ -45,6 +45,26 @@ class FleetServiceStub:
                 request_serializer=teletrunk_dot_v1_dot_fleet__pb2.RevokeRequest.SerializeToString,
                 response_deserializer=teletrunk_dot_v1_dot_fleet__pb2.RevokeResponse.FromString,
                 _registered_method=True)
+        self.RemoveService = channel.unary_unary(
+                '/teletrunk.v1.FleetService/RemoveService',
+                request_serializer=teletrunk_dot_v1_dot_fleet__pb2.RemoveServiceRequest.SerializeToString,
+                response_deserializer=teletrunk_dot_v1_dot_fleet__pb2.RemoveServiceResponse.FromString,
+                _registered_method=True)
+        self.AddJoinToken = channel.unary_unary(
+                '/teletrunk.v1.FleetService/AddJoinToken',
+                request_serializer=teletrunk_dot_v1_dot_fleet__pb2.AddJoinTokenRequest.SerializeToString,
+                response_deserializer=teletrunk_dot_v1_dot_fleet__pb2.AddJoinTokenResponse.FromString,
+                _registered_method=True)
+        self.ListJoinTokens = channel.unary_unary(
+                '/teletrunk.v1.FleetService/ListJoinTokens',
+                request_serializer=teletrunk_dot_v1_dot_fleet__pb2.ListJoinTokensRequest.SerializeToString,
+                response_deserializer=teletrunk_dot_v1_dot_fleet__pb2.ListJoinTokensResponse.FromString,
+                _registered_method=True)
+        self.RevokeJoinToken = channel.unary_unary(
+                '/teletrunk.v1.FleetService/RevokeJoinToken',
+                request_serializer=teletrunk_dot_v1_dot_fleet__pb2.RevokeJoinTokenRequest.SerializeToString,
+                response_deserializer=teletrunk_dot_v1_dot_fleet__pb2.RevokeJoinTokenResponse.FromString,
+                _registered_method=True)
         self.Assign = channel.unary_unary(
                 '/teletrunk.v1.FleetService/Assign',
                 request_serializer=teletrunk_dot_v1_dot_fleet__pb2.AssignRequest.SerializeToString,
@@ -86,6 +106,32 @@ class FleetServiceServicer:
     def Revoke(self, request, context):
         """Ends a service's certificate at once.
         """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RemoveService(self, request, context):
+        """Forgets a service that is gone for good.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AddJoinToken(self, request, context):
+        """Secrets that services enrol with again and again. The text of one is shown once.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListJoinTokens(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RevokeJoinToken(self, request, context):
+        """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -136,6 +182,26 @@ def add_FleetServiceServicer_to_server(servicer, server):
                     servicer.Revoke,
                     request_deserializer=teletrunk_dot_v1_dot_fleet__pb2.RevokeRequest.FromString,
                     response_serializer=teletrunk_dot_v1_dot_fleet__pb2.RevokeResponse.SerializeToString,
+            ),
+            'RemoveService': grpc.unary_unary_rpc_method_handler(
+                    servicer.RemoveService,
+                    request_deserializer=teletrunk_dot_v1_dot_fleet__pb2.RemoveServiceRequest.FromString,
+                    response_serializer=teletrunk_dot_v1_dot_fleet__pb2.RemoveServiceResponse.SerializeToString,
+            ),
+            'AddJoinToken': grpc.unary_unary_rpc_method_handler(
+                    servicer.AddJoinToken,
+                    request_deserializer=teletrunk_dot_v1_dot_fleet__pb2.AddJoinTokenRequest.FromString,
+                    response_serializer=teletrunk_dot_v1_dot_fleet__pb2.AddJoinTokenResponse.SerializeToString,
+            ),
+            'ListJoinTokens': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListJoinTokens,
+                    request_deserializer=teletrunk_dot_v1_dot_fleet__pb2.ListJoinTokensRequest.FromString,
+                    response_serializer=teletrunk_dot_v1_dot_fleet__pb2.ListJoinTokensResponse.SerializeToString,
+            ),
+            'RevokeJoinToken': grpc.unary_unary_rpc_method_handler(
+                    servicer.RevokeJoinToken,
+                    request_deserializer=teletrunk_dot_v1_dot_fleet__pb2.RevokeJoinTokenRequest.FromString,
+                    response_serializer=teletrunk_dot_v1_dot_fleet__pb2.RevokeJoinTokenResponse.SerializeToString,
             ),
             'Assign': grpc.unary_unary_rpc_method_handler(
                     servicer.Assign,
@@ -218,6 +284,114 @@ class FleetService:
             '/teletrunk.v1.FleetService/Revoke',
             teletrunk_dot_v1_dot_fleet__pb2.RevokeRequest.SerializeToString,
             teletrunk_dot_v1_dot_fleet__pb2.RevokeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RemoveService(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/teletrunk.v1.FleetService/RemoveService',
+            teletrunk_dot_v1_dot_fleet__pb2.RemoveServiceRequest.SerializeToString,
+            teletrunk_dot_v1_dot_fleet__pb2.RemoveServiceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AddJoinToken(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/teletrunk.v1.FleetService/AddJoinToken',
+            teletrunk_dot_v1_dot_fleet__pb2.AddJoinTokenRequest.SerializeToString,
+            teletrunk_dot_v1_dot_fleet__pb2.AddJoinTokenResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListJoinTokens(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/teletrunk.v1.FleetService/ListJoinTokens',
+            teletrunk_dot_v1_dot_fleet__pb2.ListJoinTokensRequest.SerializeToString,
+            teletrunk_dot_v1_dot_fleet__pb2.ListJoinTokensResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RevokeJoinToken(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/teletrunk.v1.FleetService/RevokeJoinToken',
+            teletrunk_dot_v1_dot_fleet__pb2.RevokeJoinTokenRequest.SerializeToString,
+            teletrunk_dot_v1_dot_fleet__pb2.RevokeJoinTokenResponse.FromString,
             options,
             channel_credentials,
             insecure,

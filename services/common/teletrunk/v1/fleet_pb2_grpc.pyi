@@ -37,6 +37,12 @@ class FleetServiceStub:
     """A one-time invitation for a service that does not exist yet."""
     Revoke: _grpc.UnaryUnaryMultiCallable[_fleet_pb2.RevokeRequest, _fleet_pb2.RevokeResponse]
     """Ends a service's certificate at once."""
+    RemoveService: _grpc.UnaryUnaryMultiCallable[_fleet_pb2.RemoveServiceRequest, _fleet_pb2.RemoveServiceResponse]
+    """Forgets a service that is gone for good."""
+    AddJoinToken: _grpc.UnaryUnaryMultiCallable[_fleet_pb2.AddJoinTokenRequest, _fleet_pb2.AddJoinTokenResponse]
+    """Secrets that services enrol with again and again. The text of one is shown once."""
+    ListJoinTokens: _grpc.UnaryUnaryMultiCallable[_fleet_pb2.ListJoinTokensRequest, _fleet_pb2.ListJoinTokensResponse]
+    RevokeJoinToken: _grpc.UnaryUnaryMultiCallable[_fleet_pb2.RevokeJoinTokenRequest, _fleet_pb2.RevokeJoinTokenResponse]
     Assign: _grpc.UnaryUnaryMultiCallable[_fleet_pb2.AssignRequest, _fleet_pb2.AssignResponse]
     """Says which Workers may use an account; none: all may."""
     Drain: _grpc.UnaryUnaryMultiCallable[_fleet_pb2.DrainRequest, _fleet_pb2.DrainResponse]
@@ -56,6 +62,12 @@ class FleetServiceAsyncStub(FleetServiceStub):
     """A one-time invitation for a service that does not exist yet."""
     Revoke: _aio.UnaryUnaryMultiCallable[_fleet_pb2.RevokeRequest, _fleet_pb2.RevokeResponse]  # type: ignore[assignment]
     """Ends a service's certificate at once."""
+    RemoveService: _aio.UnaryUnaryMultiCallable[_fleet_pb2.RemoveServiceRequest, _fleet_pb2.RemoveServiceResponse]  # type: ignore[assignment]
+    """Forgets a service that is gone for good."""
+    AddJoinToken: _aio.UnaryUnaryMultiCallable[_fleet_pb2.AddJoinTokenRequest, _fleet_pb2.AddJoinTokenResponse]  # type: ignore[assignment]
+    """Secrets that services enrol with again and again. The text of one is shown once."""
+    ListJoinTokens: _aio.UnaryUnaryMultiCallable[_fleet_pb2.ListJoinTokensRequest, _fleet_pb2.ListJoinTokensResponse]  # type: ignore[assignment]
+    RevokeJoinToken: _aio.UnaryUnaryMultiCallable[_fleet_pb2.RevokeJoinTokenRequest, _fleet_pb2.RevokeJoinTokenResponse]  # type: ignore[assignment]
     Assign: _aio.UnaryUnaryMultiCallable[_fleet_pb2.AssignRequest, _fleet_pb2.AssignResponse]  # type: ignore[assignment]
     """Says which Workers may use an account; none: all may."""
     Drain: _aio.UnaryUnaryMultiCallable[_fleet_pb2.DrainRequest, _fleet_pb2.DrainResponse]  # type: ignore[assignment]
@@ -84,6 +96,36 @@ class FleetServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_fleet_pb2.RevokeResponse, _abc.Awaitable[_fleet_pb2.RevokeResponse]]:
         """Ends a service's certificate at once."""
+
+    @_abc_1.abstractmethod
+    def RemoveService(
+        self,
+        request: _fleet_pb2.RemoveServiceRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_fleet_pb2.RemoveServiceResponse, _abc.Awaitable[_fleet_pb2.RemoveServiceResponse]]:
+        """Forgets a service that is gone for good."""
+
+    @_abc_1.abstractmethod
+    def AddJoinToken(
+        self,
+        request: _fleet_pb2.AddJoinTokenRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_fleet_pb2.AddJoinTokenResponse, _abc.Awaitable[_fleet_pb2.AddJoinTokenResponse]]:
+        """Secrets that services enrol with again and again. The text of one is shown once."""
+
+    @_abc_1.abstractmethod
+    def ListJoinTokens(
+        self,
+        request: _fleet_pb2.ListJoinTokensRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_fleet_pb2.ListJoinTokensResponse, _abc.Awaitable[_fleet_pb2.ListJoinTokensResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def RevokeJoinToken(
+        self,
+        request: _fleet_pb2.RevokeJoinTokenRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_fleet_pb2.RevokeJoinTokenResponse, _abc.Awaitable[_fleet_pb2.RevokeJoinTokenResponse]]: ...
 
     @_abc_1.abstractmethod
     def Assign(

@@ -65,6 +65,11 @@ class ManagerServiceStub:
                 request_serializer=teletrunk_dot_v1_dot_manager__pb2.RenewRequest.SerializeToString,
                 response_deserializer=teletrunk_dot_v1_dot_manager__pb2.RenewResponse.FromString,
                 _registered_method=True)
+        self.Leave = channel.unary_unary(
+                '/teletrunk.v1.ManagerService/Leave',
+                request_serializer=teletrunk_dot_v1_dot_manager__pb2.LeaveRequest.SerializeToString,
+                response_deserializer=teletrunk_dot_v1_dot_manager__pb2.LeaveResponse.FromString,
+                _registered_method=True)
 
 
 class ManagerServiceServicer:
@@ -113,6 +118,13 @@ class ManagerServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def Leave(self, request, context):
+        """The service that asks leaves for good.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_ManagerServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -145,6 +157,11 @@ def add_ManagerServiceServicer_to_server(servicer, server):
                     servicer.Renew,
                     request_deserializer=teletrunk_dot_v1_dot_manager__pb2.RenewRequest.FromString,
                     response_serializer=teletrunk_dot_v1_dot_manager__pb2.RenewResponse.SerializeToString,
+            ),
+            'Leave': grpc.unary_unary_rpc_method_handler(
+                    servicer.Leave,
+                    request_deserializer=teletrunk_dot_v1_dot_manager__pb2.LeaveRequest.FromString,
+                    response_serializer=teletrunk_dot_v1_dot_manager__pb2.LeaveResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -310,6 +327,33 @@ class ManagerService:
             '/teletrunk.v1.ManagerService/Renew',
             teletrunk_dot_v1_dot_manager__pb2.RenewRequest.SerializeToString,
             teletrunk_dot_v1_dot_manager__pb2.RenewResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def Leave(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/teletrunk.v1.ManagerService/Leave',
+            teletrunk_dot_v1_dot_manager__pb2.LeaveRequest.SerializeToString,
+            teletrunk_dot_v1_dot_manager__pb2.LeaveResponse.FromString,
             options,
             channel_credentials,
             insecure,

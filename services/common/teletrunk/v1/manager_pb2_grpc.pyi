@@ -45,6 +45,8 @@ class ManagerServiceStub:
     """Stores a call's record; the same record twice is stored once."""
     Renew: _grpc.UnaryUnaryMultiCallable[_manager_pb2.RenewRequest, _manager_pb2.RenewResponse]
     """A new certificate for the service that asks with its present one."""
+    Leave: _grpc.UnaryUnaryMultiCallable[_manager_pb2.LeaveRequest, _manager_pb2.LeaveResponse]
+    """The service that asks leaves for good."""
 
 @_typing.type_check_only
 class ManagerServiceAsyncStub(ManagerServiceStub):
@@ -63,6 +65,8 @@ class ManagerServiceAsyncStub(ManagerServiceStub):
     """Stores a call's record; the same record twice is stored once."""
     Renew: _aio.UnaryUnaryMultiCallable[_manager_pb2.RenewRequest, _manager_pb2.RenewResponse]  # type: ignore[assignment]
     """A new certificate for the service that asks with its present one."""
+    Leave: _aio.UnaryUnaryMultiCallable[_manager_pb2.LeaveRequest, _manager_pb2.LeaveResponse]  # type: ignore[assignment]
+    """The service that asks leaves for good."""
 
 class ManagerServiceServicer(metaclass=_abc_1.ABCMeta):
     """What Workers and Session Storages ask of the Manager. They dial it; it never dials a Worker."""
@@ -114,5 +118,13 @@ class ManagerServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_manager_pb2.RenewResponse, _abc.Awaitable[_manager_pb2.RenewResponse]]:
         """A new certificate for the service that asks with its present one."""
+
+    @_abc_1.abstractmethod
+    def Leave(
+        self,
+        request: _manager_pb2.LeaveRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_manager_pb2.LeaveResponse, _abc.Awaitable[_manager_pb2.LeaveResponse]]:
+        """The service that asks leaves for good."""
 
 def add_ManagerServiceServicer_to_server(servicer: ManagerServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import contextvars
 import json
 import time
+from collections.abc import Iterator
 from typing import Any, Final
 
 import sqlalchemy as sa
@@ -32,6 +34,16 @@ def asked_by(name: str, *, for_all: bool) -> None:
     _ASKER.set("" if for_all else name)
 
 
+@contextlib.contextmanager
+def acting(what: str) -> Iterator[None]:
+    """The Manager acts by itself in this block; it is written down as `manager/WHAT`."""
+    token = WHO.set(f"manager/{what}")  # no token's name has a slash
+    try:
+        yield
+    finally:
+        WHO.reset(token)
+
+
 def asked_by_service(service_id: str) -> None:
     """A service acts, for the rest of this task: no person makes these changes, so they are not written down.
 
@@ -48,6 +60,7 @@ _AUDITED = (
     tables.BannedAddress,
     tables.Drain,
     tables.Invitation,
+    tables.JoinToken,
     tables.Member,
     tables.Share,
     tables.Subscription,

@@ -118,8 +118,30 @@ class Invitation(Base):
     expires_at: Mapped[float] = mapped_column(Float)
 
 
+class JoinToken(Base):
+    """A secret that services enrol with again and again, while fewer than `places` members live by it."""
+
+    __tablename__ = "join_tokens"
+    __table_args__ = (
+        CheckConstraint("kind IN ('worker', 'storage')", name="kind"),
+        CheckConstraint("places > 0", name="places"),
+    )
+
+    join_id: Mapped[str] = mapped_column(String, primary_key=True)
+    kind: Mapped[str] = mapped_column(String)
+    secret_hash: Mapped[bytes] = mapped_column(LargeBinary, unique=True)
+    places: Mapped[int] = mapped_column(Integer)
+    comment: Mapped[str] = mapped_column(String, default="")
+    created_at: Mapped[float] = mapped_column(Float)
+    # None: no end of its own.
+    expires_at: Mapped[float | None] = mapped_column(Float)
+    # By the Managers' join file, which alone changes it.
+    declared: Mapped[bool] = mapped_column(Boolean, default=False)
+
+
 class Member(Base):
-    """A service that has enrolled. A revoked one stays, so that its id is never given again."""
+    """A service that has enrolled. A revoked one stays, so that its id is never given again; a retired one stays
+    until its last certificate has ended, so that nobody else takes its id meanwhile."""
 
     __tablename__ = "members"
     __table_args__ = (CheckConstraint("kind IN ('worker', 'storage')", name="kind"),)
@@ -129,6 +151,21 @@ class Member(Base):
     comment: Mapped[str] = mapped_column(String, default="")
     enrolled_at: Mapped[float] = mapped_column(Float)
     revoked: Mapped[bool] = mapped_column(Boolean, default=False)
+    # The join token's id, or account/NAMESPACE/NAME; empty: by an invitation, for one machine that a person chose.
+    came_by: Mapped[str] = mapped_column(String, default="", index=True)
+    # Of the public key in its last certificate, and when that ends; empty and 0: of a time when nobody kept it.
+    key_fingerprint: Mapped[str] = mapped_column(String, default="")
+    certified_until: Mapped[float] = mapped_column(Float, default=0.0)
+    retired_at: Mapped[float | None] = mapped_column(Float)
+
+
+class ManagerAddress(Base):
+    """Where a Manager is reached. One that has not been seen for a while is gone."""
+
+    __tablename__ = "managers"
+
+    address: Mapped[str] = mapped_column(String, primary_key=True)
+    seen_at: Mapped[float] = mapped_column(Float)
 
 
 class Drain(Base):
