@@ -6,7 +6,7 @@ import math
 from struct import pack, unpack
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from teletrunk_worker.legs.playout import Playout
 from teletrunk_worker.legs.ring import Ring, RingPair
@@ -169,3 +169,25 @@ def test_every_tick_gives_exactly_one_block_whatever_the_writer_does(bursts: lis
         for _ in range(burst):
             shared.write(tone(0, 80), tick / 100)
         assert len(playout.next_block(tick / 100)) == 160
+
+
+@given(
+    rate=st.sampled_from((8000, 16000)),
+    happenings=st.lists(st.tuples(st.integers(0, 6), st.integers(0, 6), st.integers(0, 300)), max_size=150),
+)
+@settings(max_examples=300, deadline=None)
+@example(rate=8000, happenings=[(6, 1, 0)] * 25 + [(0, 6, 0), (1, 0, 300), (0, 1, 0)] * 40)
+def test_whatever_writer_and_reader_do_there_is_a_block_each_time(
+    rate: int, happenings: list[tuple[int, int, int]]
+) -> None:
+    """Bursts written, blocks read, and milliseconds that pass: machines stall, and both ends catch up at once."""
+    shared = ring()
+    block = rate // 50
+    playout = Playout(shared, rate, block, block)
+    now = 100.0
+    for bursts, blocks, ms in happenings:
+        for _ in range(bursts):
+            shared.write(b"\x10\x00" * block, now)
+        for _ in range(blocks):
+            assert len(playout.next_block(now)) == block * 2
+        now += ms / 1000

@@ -137,7 +137,7 @@ class Playout:
 
     def _jumped(self) -> bytes | None:
         """Goes to another place in the ring at once, crossfading over the seam."""
-        before = self._ring.peek(self._block)
+        before = self._ring.peek(self._block).ljust(len(self._silence), b"\0")  # before a step back it may be short
         if self._jump > 0:
             self._ring.skip(min(self._jump, self._ring.available))
         else:
