@@ -117,6 +117,14 @@ async def test_whoever_was_away_for_longer_than_its_certificate_comes_back(
     assert await cluster.ask(cluster.token_file.read_text(), papers.identity) is TAKEN
     again = await cluster.run(cluster.service("worker", "w1"))
     assert (await again.says("enrolled"))["id"] == papers.identity.id
+    await again.stop()
+    await until(has_ended)
+    alone = {"JOIN_TOKEN_FILE": "", "AUTHORITY_FILE": ""}
+    nothing = await cluster.run(cluster.service("worker", "w1", **alone))
+    line = (await nothing.says("teletrunk worker:"))["event"]
+    assert f"the certificate of worker {papers.identity.id} has ended: set TELETRUNK_INVITATION" in line
+    invited = await cluster.run(cluster.service("worker", "w1", INVITATION=await cluster.invitation("worker"), **alone))
+    assert (await invited.says("enrolled"))["id"] == papers.identity.id
 
 
 async def test_a_chart_starts_everything_at_once(tmp_path: Path, exits: contextlib.AsyncExitStack) -> None:
