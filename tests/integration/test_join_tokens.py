@@ -198,6 +198,17 @@ async def test_another_authority_is_taken_over(tmp_path: Path, exits: contextlib
     assert list((await attached(cluster)).items()) == [(service_id(worker, "worker"), True)]
 
 
+async def test_a_manager_of_another_authority_is_not_believed(cluster: Cluster, tmp_path: Path) -> None:
+    await cluster.join_token("worker", 1)
+    file = tmp_path / "ca.crt"
+    file.write_bytes(Authority.open(tmp_path / "other", 1).pem)
+    worker = await cluster.run(cluster.service("worker", "w1", AUTHORITY_FILE=str(file)))
+    reason = (await worker.says("waits to enrol"))["reason"]
+    assert reason.endswith("is of another authority than TELETRUNK_AUTHORITY_FILE says")
+    file.write_bytes(cluster.authority.read_bytes())
+    await worker.says("enrolled")
+
+
 @pytest.mark.parametrize(
     ("settings", "line"),
     [

@@ -8,6 +8,7 @@ from typing import Annotated, Literal
 import grpc
 import typer
 
+from teletrunk import running
 from teletrunk.cli.client import DEADLINE_S, ask_fleet, fail
 from teletrunk.cli.output import say
 from teletrunk.cli.service import ServiceId, storage_app, worker_app
@@ -42,6 +43,7 @@ def _leave(kind: Literal["worker", "storage"]) -> None:
     name = settings.data / "secrets" / f"{kind}.id"
     if not name.exists():
         fail(f"{settings.data} is not the data directory of a {kind}: set TELETRUNK_DATA")
+    running.hold_alone(settings.data, "worker" if kind == "worker" else "session-store")  # or it would come back
     membership = Membership(settings, Identity(kind, name.read_text()))
     if not membership.papers.valid:
         fail(f"this {kind} has no certificate: teletrunk {kind} remove {name.read_text()} on the Manager's machine")
