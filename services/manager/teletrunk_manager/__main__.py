@@ -72,7 +72,8 @@ async def _serve(settings: ManagerSettings, database: Database) -> None:
     await fleet.refresh()
     enrolling = Enrolment(database, fleet, gatehouse)
     joins = JoinTokens(database, enrolling)
-    await joins.declare(read(settings.join_file) if settings.join_file else [])
+    declared = read(settings.join_file) if settings.join_file else []
+    await joins.declare(declared)
     retirement = Retirement(database, live, fleet, configurations, managers, settings.retire_hours)
     seal = PasswordSeal(kept_key(settings))
     webhooks = Webhooks(database, seal)
@@ -110,7 +111,7 @@ async def _serve(settings: ManagerSettings, database: Database) -> None:
     operations = operations_app(lambda: "the database cannot be used" if database.failing else "", live.measure)
     works = [
         configurations.keep_sending(), fleet.keep_current(), mirror.keep_looking(), mirror.keep_listening(),
-        retirement.keep_looking(), keep_declared(settings.join_file, joins.declare),
+        retirement.keep_looking(), keep_declared(settings.join_file, declared, joins.declare),
         webhooks.keep_telling(), retention(database, settings.records_days),
         serve_http(settings.manager_metrics_address, "TELETRUNK_MANAGER_METRICS_ADDRESS", operations),
         serve_http(settings.api_address, "TELETRUNK_API_ADDRESS", api, **settings.api_tls()),
