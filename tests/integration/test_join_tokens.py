@@ -117,6 +117,14 @@ async def test_whoever_was_away_for_longer_than_its_certificate_comes_back(
     assert await cluster.ask(cluster.token_file.read_text(), papers.identity) is TAKEN
     again = await cluster.run(cluster.service("worker", "w1"))
     assert (await again.says("enrolled"))["id"] == papers.identity.id
+    await again.stop()
+    await until(has_ended)
+    alone = {"JOIN_TOKEN_FILE": "", "AUTHORITY_FILE": ""}
+    nothing = await cluster.run(cluster.service("worker", "w1", **alone))
+    line = (await nothing.says("teletrunk worker:"))["event"]
+    assert f"the certificate of worker {papers.identity.id} has ended: set TELETRUNK_INVITATION" in line
+    invited = await cluster.run(cluster.service("worker", "w1", INVITATION=await cluster.invitation("worker"), **alone))
+    assert (await invited.says("enrolled"))["id"] == papers.identity.id
 
 
 async def test_a_chart_starts_everything_at_once(tmp_path: Path, exits: contextlib.AsyncExitStack) -> None:
@@ -188,6 +196,17 @@ async def test_another_authority_is_taken_over(tmp_path: Path, exits: contextlib
     await worker.says("enrols afresh")
     await cluster.manager.says("service attached")
     assert list((await attached(cluster)).items()) == [(service_id(worker, "worker"), True)]
+
+
+async def test_a_manager_of_another_authority_is_not_believed(cluster: Cluster, tmp_path: Path) -> None:
+    await cluster.join_token("worker", 1)
+    file = tmp_path / "ca.crt"
+    file.write_bytes(Authority.open(tmp_path / "other", 1).pem)
+    worker = await cluster.run(cluster.service("worker", "w1", AUTHORITY_FILE=str(file)))
+    reason = (await worker.says("waits to enrol"))["reason"]
+    assert reason.endswith("does not prove itself by the authority that TELETRUNK_AUTHORITY_FILE holds")
+    file.write_bytes(cluster.authority.read_bytes())
+    await worker.says("enrolled")
 
 
 @pytest.mark.parametrize(

@@ -12,11 +12,15 @@ from teletrunk_manager.attachments import Attachments
 from teletrunk_manager.bans import BanList
 from teletrunk_manager.configurations import Configurations
 from teletrunk_manager.db.database import Database
+from teletrunk_manager.enrolment import Enrolment
 from teletrunk_manager.fleet import Fleet
 from teletrunk_manager.live import Live
 from teletrunk_manager.manager_service import ManagerService
+from teletrunk_manager.managers import Managers
 from teletrunk_manager.passwords import PasswordSeal
+from teletrunk_manager.retirement import Retirement
 from teletrunk_manager.state.memory import MemoryState
+from teletrunk_manager.storages import Storages
 from teletrunk_manager.subscriptions import Subscriptions
 from teletrunk_manager.trunks import Trunks
 from teletrunk_manager.webhooks import Webhooks
@@ -31,13 +35,17 @@ async def test_a_silent_service_is_let_go(tmp_path: Path) -> None:
     configurations = Configurations(database, live, state)
     seal = PasswordSeal(bytes(32))
     bans = BanList(database, configurations)
-    attachments = Attachments(database, live, state, configurations, bans, silence=0.5)
+    storages = Storages(live, rpc.Security(TOKEN))
+    attachments = Attachments(database, live, state, configurations, bans, storages, silence=0.5)
+    fleet = Fleet(database, live, configurations)
     service = ManagerService(
         database,
         live,
         Trunks(database, live, configurations, seal),
         attachments,
-        Fleet(database, live, configurations, None),
+        fleet,
+        Enrolment(database, fleet, None),
+        Retirement(database, live, fleet, configurations, Managers(database), hours=0),
         Subscriptions(database, state),
         Webhooks(database, seal),
     )

@@ -21,6 +21,7 @@ from tests.integration.joining import Cluster
 from tests.integration.manager_process import Attachment, mistake, worker_hello
 from tests.integration.manager_world import World
 from tests.integration.test_fleet import attached, command, service_id, until
+from tests.servers import Postgres
 
 PATIENCE_S = 4.0
 NOT_NOW = grpc.StatusCode.FAILED_PRECONDITION
@@ -105,6 +106,8 @@ async def test_after_an_outage_of_the_manager_everybody_comes_back_first(cluster
 async def test_a_service_can_say_that_it_leaves_for_good(cluster: Cluster) -> None:
     worker = await cluster.join("worker", "w1", await cluster.invitation("worker"))
     await cluster.manager.says("service attached")
+    code, said = await command(worker.data, "worker", "leave")
+    assert code == 2 and "another worker that still runs: stop it" in said
     await worker.stop()
     code, said = await command(worker.data, "worker", "leave")
     assert code == 0 and "no member any more" in said
@@ -125,8 +128,21 @@ async def test_a_storage_that_alone_has_sessions_is_kept(cluster: Cluster) -> No
     assert name in await attached(cluster)
     code, said = await command(cluster.manager.data, "storage", "remove", "--yes", name)
     assert code == 1 and "+1550100: no other Storage has the session" in said
-    assert (await command(cluster.manager.data, "account", "remove", "--yes", "+1550100"))[0] == 0
+    assert (await command(cluster.manager.data, "account", "remove", "+1550100"))[0] == 0
     assert (await cluster.manager.says("service retired"))["id"] == name
+
+
+async def test_postgresql_forgets_them_too(tmp_path: Path, postgres: Postgres) -> None:
+    async with contextlib.AsyncExitStack() as exits:
+        hours = str(PATIENCE_S / 3_600)
+        cluster = Cluster(tmp_path, exits, RETIRE_HOURS=hours, DATABASE_URL=await postgres.database())
+        await cluster.start()
+        await cluster.join_token("worker", 1)
+        worker = await cluster.run(cluster.service("worker", "w1"))
+        await cluster.manager.says("service attached")
+        await worker.stop()
+        await cluster.manager.says("service retired")
+        assert await attached(cluster) == {}
 
 
 async def remove(world: World, service_id: str) -> None:

@@ -109,10 +109,7 @@ class Membership:
             log.warning("enrols afresh", reason=why)
             await self._enrol(ticket)
         except _Revoked:
-            self._forget()
-            raise ConfigurationError(
-                f"{self._identity.kind} {self._identity.id} was revoked; started again, it joins as another one"
-            ) from None
+            raise
         except (NotYet, ConfigurationError) as error:  # who has calls does not end for a file that may change
             log.error("could not enrol afresh", reason=str(error))
             return False
@@ -159,22 +156,24 @@ class Membership:
         except grpc.aio.AioRpcError as error:
             details = error.details() or ""
             if error.code() is grpc.StatusCode.PERMISSION_DENIED and ticket.reusable:
-                raise _Revoked from None
+                self._forget()
+                name = f"{self._identity.kind} {self._identity.id}"
+                raise _Revoked(f"{name} was revoked; started again, it joins as another one") from None
             if error.code() in _FINAL:
                 raise ConfigurationError(f"{ticket.source}: {details}") from None
             raise NotYet(_reason(details, address, ticket.source)) from None
         log.info("enrolled", id=self._identity.id)
 
 
-class _Revoked(Exception):
-    """The id will be accepted no more."""
+class _Revoked(ConfigurationError):
+    """The id will be accepted no more, and we have forgotten it."""
 
 
 def _reason(details: str, address: str, source: str) -> str:
     """In our words what gRPC says in many."""
-    if "CERTIFICATE_VERIFY_FAILED" in details:
+    if "handshake failed" in details:
         where = "TELETRUNK_AUTHORITY_FILE" if source == "TELETRUNK_JOIN_TOKEN_FILE" else "the invitation"
-        return f"the Manager at {address} is of another authority than {where} says"
+        return f"the Manager at {address} does not prove itself by the authority that {where} holds"
     if not details or "failed to connect" in details or "Deadline" in details or "DNS" in details:
         return f"the Manager at {address} cannot be reached to enrol"
     return details

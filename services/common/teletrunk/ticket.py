@@ -7,6 +7,8 @@ import json
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from cryptography import x509
+
 from teletrunk.config import ConfigurationError, ServiceSettings
 
 
@@ -45,7 +47,7 @@ def ticket_of(settings: ServiceSettings, kind: str) -> Ticket | None:
     authority = _content(settings.authority_file, "TELETRUNK_AUTHORITY_FILE")
     if not secret.isascii():
         raise ConfigurationError(f"TELETRUNK_JOIN_TOKEN_FILE: {settings.join_token_file} holds no token")
-    if b"-----BEGIN CERTIFICATE-----" not in authority:
+    if not _certificates(authority):
         raise ConfigurationError(f"TELETRUNK_AUTHORITY_FILE: {settings.authority_file} holds no certificate (PEM)")
     addresses = settings.join_address or ",".join(_next_port(each) for each in settings.manager_address.split(","))
     source = "TELETRUNK_JOIN_TOKEN_FILE"
@@ -57,6 +59,8 @@ def _invited(invitation: str, kind: str) -> Ticket:
         given = json.loads(base64.urlsafe_b64decode(invitation.strip()))
         known = {name: str(given[name]) for name in ("kind", "address", "secret", "authority")}
         reusable = bool(given.get("reusable", False))  # older invitations do not say
+        if not _certificates(known["authority"].encode()):
+            raise ValueError
     except (ValueError, KeyError, TypeError, AttributeError):
         raise ConfigurationError(
             f"TELETRUNK_INVITATION: cannot be read: copy all that `teletrunk {kind} invite` has printed"
@@ -64,6 +68,13 @@ def _invited(invitation: str, kind: str) -> Ticket:
     if known["kind"] != kind:
         raise ConfigurationError(f"TELETRUNK_INVITATION: it is for a {known['kind']}")
     return Ticket("TELETRUNK_INVITATION", (known["address"],), known["secret"], known["authority"].encode(), reusable)
+
+
+def _certificates(pem: bytes) -> list[x509.Certificate]:
+    try:
+        return x509.load_pem_x509_certificates(pem)
+    except ValueError:
+        return []
 
 
 def _content(path: Path, setting: str) -> bytes:

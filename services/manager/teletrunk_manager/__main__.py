@@ -74,7 +74,8 @@ async def _serve(settings: ManagerSettings, service: Service) -> int | None:
     await fleet.refresh()
     enrolling = Enrolment(database, fleet, gatehouse)
     joins = JoinTokens(database, enrolling)
-    await joins.declare(read(settings.join_file) if settings.join_file else [])
+    declared = read(settings.join_file) if settings.join_file else []
+    await joins.declare(declared)
     retirement = Retirement(database, live, fleet, configurations, managers, settings.retire_hours)
     seal = PasswordSeal(kept_key(settings))
     webhooks = Webhooks(database, seal)
@@ -130,7 +131,7 @@ async def _serve(settings: ManagerSettings, service: Service) -> int | None:
     service.background("shared state, looking", mirror.keep_looking)
     service.background("shared state, listening", mirror.keep_listening)
     service.background("retirement", retirement.keep_looking)
-    service.background("declared join tokens", lambda: keep_declared(settings.join_file, joins.declare))
+    service.background("declared join tokens", lambda: keep_declared(settings.join_file, declared, joins.declare))
     service.background("webhooks", webhooks.keep_telling)
     service.background("retention", lambda: retention(database, settings.records_days))
     service.background(

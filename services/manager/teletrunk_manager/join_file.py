@@ -63,16 +63,18 @@ def _line(error: ValidationError) -> str:
     return where + str(first["msg"]).removeprefix("Value error, ")
 
 
-async def keep_declared(path: Path | None, declare: Callable[[Sequence[Declared]], Awaitable[None]]) -> None:
-    """Declares what the file holds whenever that has changed. Runs until cancelled.
+async def keep_declared(
+    path: Path | None, known: Sequence[Declared], declare: Callable[[Sequence[Declared]], Awaitable[None]]
+) -> None:
+    """Declares what the file holds whenever that is not what was known. Runs until cancelled.
 
     What cannot be read then is said once, and what was declared before stays.
     """
     if path is None:
         return
-    known: list[Declared] | None = None
     said = ""
     while True:
+        await asyncio.sleep(_LOOK_S)
         try:
             if known != (current := read(path)):
                 await declare(current)
@@ -83,4 +85,3 @@ async def keep_declared(path: Path | None, declare: Callable[[Sequence[Declared]
                 log.error("the join file cannot be used", error=said)
         except Refusal:
             pass  # the database is away: the next look tries again
-        await asyncio.sleep(_LOOK_S)

@@ -8,6 +8,7 @@ from collections.abc import Sequence
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession
+from teletrunk.errors import Refusal
 from teletrunk.v1 import fleet_pb2 as pb
 
 from teletrunk_manager.db.audit import acting
@@ -65,11 +66,14 @@ class JoinTokens:
 
     async def declare(self, declared: Sequence[Declared]) -> None:
         """Makes those that a file has declared be these and no others."""
-        wanted = {_id(each): each for each in declared}
         with acting("join-file"):
-            await self._declare(wanted)
+            try:
+                await self._declare(declared)
+            except Refusal:  # another Manager that starts has declared the same at this moment
+                await self._declare(declared)
 
-    async def _declare(self, wanted: dict[str, Declared]) -> None:
+    async def _declare(self, declared: Sequence[Declared]) -> None:
+        wanted = {_id(each): each for each in declared}
         async with self._database.transaction() as session:
             for row in await session.scalars(sa.select(JoinToken).where(JoinToken.declared).with_for_update()):
                 if (each := wanted.pop(row.join_id, None)) is None:

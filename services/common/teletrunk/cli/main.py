@@ -16,7 +16,8 @@ from typing import Annotated
 import typer
 
 from teletrunk import __version__, running
-from teletrunk.cli import account, administration, authority, ban, call, service, subscription, trunk
+from teletrunk.cli import account, administration, authority, ban, call, join_token, service, subscription, trunk
+from teletrunk.cli import leaving as _leaving  # noqa: F401  it adds its commands to `worker` and `storage`
 from teletrunk.cli.doctor import doctor
 from teletrunk.cli.errors_doc import document
 from teletrunk.cli.explain import explain
@@ -35,7 +36,7 @@ app.add_typer(account.app, name="account", help="Telegram accounts.")
 app.add_typer(trunk.app, name="trunk", help="Trunks: what a PBX registers with.")
 app.add_typer(service.worker_app, name="worker", help="Workers: run one, or list those attached.")
 app.add_typer(service.storage_app, name="storage", help="Session Storages that are attached.")
-app.add_typer(service.join_app, name="join-token", help="Secrets by which services join by themselves.")
+app.add_typer(join_token.app, name="join-token", help="Secrets by which services join by themselves.")
 app.add_typer(authority.app, name="authority", help="What a second Manager needs.")
 app.add_typer(call.app, name="call", help="Call records.")
 app.add_typer(subscription.app, name="subscription", help="Plans: how much accounts may call.")
