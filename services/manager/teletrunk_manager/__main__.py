@@ -121,7 +121,7 @@ def _host(address: str) -> str:
 def _gatehouse(settings: ManagerSettings) -> Gatehouse | None:
     if not settings.tls:
         return None
-    authority = Authority.open(settings.authority or settings.data / "authority", settings.certificate_days)
+    authority = Authority.open(settings.authority_directory, settings.certificate_days)
     reached = settings.public_manager_address or settings.manager_address
     port = settings.enrolment.rpartition(":")[2]
     return Gatehouse(authority, f"{_host(reached)}:{port}" if port != "0" else "")
@@ -143,7 +143,7 @@ async def _signed(gatehouse: Gatehouse, request: bytes) -> tuple[bytes, bytes]:
 
 
 def _seal(settings: ManagerSettings) -> PasswordSeal:
-    path = settings.key_file or settings.data / "secrets" / "manager.key"
+    path = settings.manager_key_file
     try:
         key = (
             path.read_bytes()

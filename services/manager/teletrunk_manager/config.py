@@ -63,6 +63,15 @@ class ManagerSettings(ServiceSettings):
         host, _, port = self.manager_address.rpartition(":")
         return self.enrolment_address or f"{host}:{int(port) + 1 if int(port) else 0}"
 
+    @property
+    def manager_key_file(self) -> Path:
+        """Where the key lies that seals trunks' passwords."""
+        return self.key_file or self.data / "secrets" / "manager.key"
+
+    @property
+    def authority_directory(self) -> Path:
+        return self.authority or self.data / "authority"
+
     def url(self) -> str:
         """The database's URL; it may hold a password."""
         if self.database_url is not None:

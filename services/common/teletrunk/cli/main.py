@@ -14,7 +14,7 @@ from typing import Annotated
 import typer
 
 from teletrunk import __version__, running
-from teletrunk.cli import account, administration, ban, call, service, subscription, trunk
+from teletrunk.cli import account, administration, backup, ban, call, service, subscription, trunk
 from teletrunk.cli.doctor import doctor
 from teletrunk.cli.errors_doc import document
 from teletrunk.cli.explain import explain
@@ -42,6 +42,9 @@ app.add_typer(administration.webhook_app, name="webhook", help="Where records of
 app.command()(administration.changes)
 app.command()(explain)
 app.command()(doctor)
+app.command()(backup.backup)
+app.command()(backup.restore)
+service.storage_app.command("adopt")(backup.adopt)
 
 
 def _serve(name: str) -> None:

@@ -10,11 +10,11 @@ from typing import Any
 
 import sqlalchemy as sa
 import structlog
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from sqlalchemy.orm.exc import StaleDataError
 from teletrunk.config import ConfigurationError
-from teletrunk.database import READING, make_engine
+from teletrunk.database import READING, line_of, make_engine
 from teletrunk.errors import Refusal
 from teletrunk.schema import Schema
 
@@ -35,7 +35,7 @@ class Database:
         try:
             self._engine = make_engine(url)
         except (SQLAlchemyError, ImportError) as error:
-            raise ConfigurationError(f"TELETRUNK_DATABASE_URL: {_line(error)}") from None
+            raise ConfigurationError(f"TELETRUNK_DATABASE_URL: {line_of(error)}") from None
         self._url = url
         self._sessions = async_sessionmaker(self._engine, expire_on_commit=False, sync_session_class=AuditedSession)
         # With PostgreSQL each statement sees what is committed anyway: BEGIN and COMMIT would only be two more
@@ -61,7 +61,7 @@ class Database:
                 await connection.run_sync(SCHEMA.upgrade if upgrade else SCHEMA.check)
         except (SQLAlchemyError, sqlite3.Error, OSError) as error:
             where = self._engine.url.render_as_string(hide_password=True)
-            raise ConfigurationError(f"the database {where} cannot be used: {_line(error)}") from None
+            raise ConfigurationError(f"the database {where} cannot be used: {line_of(error)}") from None
         finally:
             await engine.dispose()
 
@@ -96,7 +96,7 @@ class Database:
             raise NotNow("somebody else has just changed it: look at it again, then repeat the command") from None
         except (SQLAlchemyError, sqlite3.Error, OSError) as error:
             self.failing = True
-            log.error("database failed", error=_line(error))
+            log.error("database failed", error=line_of(error))
             raise Refusal("database-error") from error
         self.failing = False
 
@@ -118,9 +118,3 @@ async def delete_others(session: AsyncSession, rows: sa.Select[Any], name: str, 
         else:
             await session.delete(row)
     return missing
-
-
-def _line(error: Exception) -> str:
-    """What went wrong, without the statement, its values and SQLAlchemy's link."""
-    cause = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
-    return (str(cause).splitlines() or [type(cause).__name__])[0]

@@ -14,15 +14,16 @@ import structlog
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection
+from teletrunk.backup.witness import Witness
 from teletrunk.config import ConfigurationError
-from teletrunk.database import make_engine
+from teletrunk.database import database_time, make_engine
 
+from teletrunk_session_store.vault import adoption
 from teletrunk_session_store.vault.seal import Seal, Sealed, WrongKey
-from teletrunk_session_store.vault.tables import ALIASES, CALLS, FLOODS, LEASES, META, PEERS, SCHEMA, SESSIONS
+from teletrunk_session_store.vault.tables import ALIASES, CALLS, CHECK, FLOODS, LEASES, META, PEERS, SCHEMA, SESSIONS
 
 log = structlog.get_logger()
 
-_CHECK = "check"
 _TRIED = 20
 DEADLINE_S: Final = 3.0
 FAILURES: Final = (SQLAlchemyError, OSError, TimeoutError)
@@ -55,19 +56,20 @@ class Vault:
         self._url = url
         self._engine = make_engine(url)
         self._seal = seal
+        self.held_back = ""  # why no session may be run yet: see `adoption`
 
     async def open(self) -> None:
         """Brings the tables up to this version, and refuses a key that is not this vault's (`ConfigurationError`)."""
         await self._upgrade()
         async with self._engine.begin() as connection:
-            row = (await connection.execute(sa.select(META).where(META.c.name == _CHECK))).first()
+            row = (await connection.execute(sa.select(META).where(META.c.name == CHECK))).first()
             if row is None:
-                sealed = self._seal.close(_CHECK.encode(), _CHECK)
+                sealed = self._seal.close(CHECK.encode(), CHECK)
                 await connection.execute(
-                    META.insert().values(name=_CHECK, wrapped_key=sealed.wrapped_key, value=sealed.value)
+                    META.insert().values(name=CHECK, wrapped_key=sealed.wrapped_key, value=sealed.value)
                 )
                 return
-        if not self._opens(row, _CHECK) and not await self._opens_a_session():
+        if not self._opens(row, CHECK) and not await self._opens_a_session():
             raise ConfigurationError(
                 "the vault was made with another key: give that one in TELETRUNK_VAULT_KEY or DATA/secrets/vault.key"
             )
@@ -77,6 +79,7 @@ class Vault:
         try:
             async with engine.begin() as connection:
                 await connection.run_sync(SCHEMA.upgrade)
+                self.held_back = await adoption.settle(connection)
         finally:
             await engine.dispose()
 
@@ -113,6 +116,17 @@ class Vault:
                     await connection.execute(table.update().where(same).values(wrapped_key=fresh))
                 moved += 1
         return moved
+
+    async def introduce(self, storage: Witness) -> str:
+        """Notes that this Storage uses the vault; returns the vault's id."""
+        async with self._engine.begin() as connection:
+            await adoption.note_storage(connection, storage)
+            return await adoption.vault_id(connection)
+
+    async def look_for_adoption(self) -> None:
+        """Whether it has been adopted meanwhile."""
+        async with self._engine.connect() as connection:
+            self.held_back = await adoption.held_back(connection)
 
     async def close(self) -> None:
         await self._engine.dispose()
@@ -154,7 +168,9 @@ class Vault:
     # Leases.
 
     async def take_lease(self, session_id: str, owner: str, seconds: float) -> int | None:
-        """The fencing number of a lease taken or renewed, or None while another owner's has not expired."""
+        """The fencing number of a lease taken or renewed; None while another owner's has not expired, and in a copy."""
+        if self.held_back:
+            return None
         try:
             return await self._take_lease(session_id, owner, seconds)
         except IntegrityError:
@@ -162,7 +178,7 @@ class Vault:
 
     async def _take_lease(self, session_id: str, owner: str, seconds: float) -> int | None:
         async with self._engine.begin() as connection:
-            now = await self._now(connection)
+            now = await database_time(connection)
             row = (
                 await connection.execute(sa.select(LEASES).where(LEASES.c.session_id == session_id).with_for_update())
             ).first()
@@ -180,12 +196,6 @@ class Vault:
                 .values(owner=owner, fence=fence, expires_at=now + seconds)
             )
             return fence
-
-    async def _now(self, connection: AsyncConnection) -> float:
-        """By one clock for all Storages: the database's, where it has one."""
-        if self._engine.dialect.name != "postgresql":
-            return time.time()
-        return float((await connection.execute(sa.text("SELECT extract(epoch FROM clock_timestamp())"))).scalar_one())
 
     async def release_lease(self, session_id: str, owner: str) -> None:
         async with self._engine.begin() as connection:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Final
 
 import sqlalchemy as sa
 from teletrunk.schema import Schema
 
+CHECK: Final = "check"  # the row of `vault` that tells a wrong key
 TABLES = sa.MetaData()
 META = sa.Table(
     "vault",
