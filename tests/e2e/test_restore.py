@@ -38,7 +38,8 @@ class Restored:
     def __init__(self, data: Path, world: World) -> None:
         self.sip_port = free_port()
         rtp = ports.hold(RTP_PORTS)
-        same = {name: value for name, value in world.stack.environment.items() if "_TELEGRAM_" in name or "_TLS" in name}
+        known = world.stack.environment.items()
+        same = {name: value for name, value in known if "_TELEGRAM_" in name or "_TLS" in name}
         self.stack = Stack(data, sandbox=False, overrides=same | {
             "TELETRUNK_SIP_ADDRESS": f"127.0.0.1:{self.sip_port}",
             "TELETRUNK_MANAGER_ADDRESS": f"127.0.0.1:{ports.hold(2)}",  # and the next one for those that enrol
