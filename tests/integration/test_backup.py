@@ -184,7 +184,7 @@ async def test_everything_comes_back_in_any_kind_of_database(
     for name in ("secrets/storage.id", "secrets/worker.id", "secrets/vault.key", "secrets/manager.key",
                  "secrets/cluster.token", "authority/authority.key", "records/open/c7.json"):  # fmt: skip
         assert (new.data / name).read_bytes() == (old.data / name).read_bytes()
-        assert (new.data / name).stat().st_mode & 0o077 == 0
+    assert {path.stat().st_mode & 0o077 for path in new.data.rglob("*")} == {0}
     database = Database(new.manager_url)
     await database.open()
     async with database.transaction() as session:
@@ -502,3 +502,32 @@ async def test_a_vault_from_before_it_had_versions_is_taken_over(tmp_path: Path)
     assert await again.get_session("s1") == "a session"
     await again.note_flood("s1", 5.0)
     await again.close()
+
+
+@pytest.mark.parametrize("kind", KINDS)
+async def test_adopt_is_refused_while_somebody_runs_sessions_of_this_vault(kind: str, place: Databases) -> None:
+    """A Storage of an older version knows nothing of copies, but it takes leases."""
+    here = await place("here", kind)
+    await furnish(here)
+    vault = Vault(here.vault_url, Seal(KEY))
+    await vault.open()
+    assert await vault.take_lease("s0", "older", 300) == 1
+    engine = make_engine(here.vault_url)
+    async with engine.begin() as connection:
+        await adoption.hold_back(connection, adoption.RESTORED, [])
+    code, said = await here.run("storage", "adopt", "--yes")
+    assert (code, said.count("\n")) == (2, 1) and "the Session Storage older runs sessions of this vault" in said
+    await vault.release_lease("s0", "older")
+    code, said = await here.run("storage", "adopt", "--yes")
+    assert code == 0, said
+    await vault.look_for_adoption()
+    assert vault.held_back == ""
+    await vault.close()
+    await engine.dispose()
+
+
+async def test_adopt_without_a_vault_makes_none(place: Databases) -> None:
+    here = await place("here", "sqlite")
+    code, said = await here.run("storage", "adopt", "--yes")
+    assert (code, said.count("\n")) == (2, 1) and "there is no vault" in said
+    assert not here.data.exists()

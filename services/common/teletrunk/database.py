@@ -9,8 +9,10 @@ from typing import Any, Final
 
 from sqlalchemy import event, text
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import DBAPIError, DisconnectionError
+from sqlalchemy.exc import DBAPIError, DisconnectionError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from teletrunk.config import ConfigurationError
 
 READING: Final = "teletrunk_reading"  # an execution option: this transaction writes nothing and waits for nobody
 _CONNECT_S = 2
@@ -48,8 +50,11 @@ def line_of(error: BaseException) -> str:
 
 
 def sqlite_file(url: str) -> Path | None:
-    """The file of a SQLite database, which need not be there yet; None for a server's. Raises SQLAlchemyError."""
-    parsed = make_url(url)
+    """The file of a SQLite database, which need not be there yet; None for a server's. Raises `ConfigurationError`."""
+    try:
+        parsed = make_url(url)
+    except SQLAlchemyError:
+        raise ConfigurationError("TELETRUNK_DATABASE_URL, TELETRUNK_VAULT_URL: one is no URL of a database") from None
     return Path(parsed.database or "") if parsed.get_backend_name() == "sqlite" else None
 
 

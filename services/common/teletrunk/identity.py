@@ -74,6 +74,11 @@ class Papers:
     def exist(self) -> bool:
         return self._own.exists() and self._authority.exists()
 
+    @property
+    def file(self) -> Path:
+        """Key and certificate, PEM."""
+        return self._own
+
     def load(self) -> tuple[bytes, bytes, bytes]:
         """Key, certificate and the authority's certificate, PEM."""
         text = self._own.read_bytes()

@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import fcntl
-from collections.abc import Callable
+import ssl
+from collections.abc import Callable, Set
 from pathlib import Path
 from typing import Any, Final
 
@@ -15,9 +16,10 @@ from sqlalchemy import Connection
 from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncEngine
 from teletrunk import rpc
-from teletrunk.backup.witness import MANAGER, STORAGE, Witness, is_loopback, machine_id
+from teletrunk.backup.witness import MANAGER, STORAGE, Witness, is_loopback, machine_id, reached
 from teletrunk.config import ConfigurationError, load
 from teletrunk.database import make_engine, sqlite_file
+from teletrunk.identity import MANAGER as IDENTITY_OF_MANAGER
 from teletrunk.identity import Identity, Papers
 
 from teletrunk_session_store.config import StorageSettings
@@ -55,10 +57,9 @@ async def _adopt(settings: StorageSettings, confirm: Callable[[str], bool]) -> s
                 return NOTHING_TO_DO
             witnesses = await adoption.witnesses(connection)
             service = adoption.vault_service(await adoption.vault_id(connection))
-        await _ask_all(settings, witnesses, service)
+        found = await _ask_all(settings, witnesses, service)
         await _require_no_leases(engine)
-        asked = ", ".join(sorted({witness.address for witness in witnesses})) or "no address is known"
-        if not confirm(f"Nobody answers where this vault comes from ({asked})."):
+        if not confirm(found):
             return ""
         await _ask_all(settings, witnesses, service)  # a person may have thought for long
         async with asyncio.timeout(_DATABASE_S), engine.begin() as connection:
@@ -81,14 +82,15 @@ async def _require_no_leases(engine: AsyncEngine) -> None:
             raise StillThere(f"the Session Storage {', '.join(owners)} runs sessions of this vault: stop it first")
 
 
-async def _ask_all(settings: StorageSettings, witnesses: list[Witness], service: str) -> None:
-    """Raises `StillThere` when one of them is there."""
+async def _ask_all(settings: StorageSettings, witnesses: list[Witness], service: str) -> str:
+    """Says who does not answer. Raises `StillThere` when one of them is there."""
     here = machine_id()
     security = rpc.Security(settings.token(), _papers(settings))
-    ours = settings.manager_address.split(",")
+    ours = [reached(address) for address in settings.manager_address.split(",")]
+    shown = {await _certificate(address, security.papers) for address in ours} - {None}
     others = [each for each in witnesses if each.kind != MANAGER or each.address not in ours]
     asked = [each for each in others if _leads_there(each, here)]
-    found = await asyncio.gather(*(_answers(each, security, service) for each in asked))
+    found = await asyncio.gather(*(_answers(each, security, service, shown) for each in asked))
     there = [f"a {each.kind} at {each.address}" for each, answers in zip(asked, found, strict=True) if answers]
     there += [
         f"a Session Storage on {each.data}"
@@ -100,6 +102,13 @@ async def _ask_all(settings: StorageSettings, witnesses: list[Witness], service:
             f"the installation that this is a copy of is still there: {', '.join(sorted(set(there)))} answers; "
             "stop it for good, then adopt"
         )
+    silent = f"Nobody answers at {_listed(asked)}." if asked else "No address of the old installation can be asked."
+    beyond = [each for each in others if each not in asked]
+    return f"{silent} From here nobody can ask at {_listed(beyond)}." if beyond else silent
+
+
+def _listed(witnesses: list[Witness]) -> str:
+    return ", ".join(sorted({f"{each.address} ({each.kind})" for each in witnesses}))
 
 
 def _papers(settings: StorageSettings) -> Papers | None:
@@ -112,9 +121,9 @@ def _leads_there(witness: Witness, here: str) -> bool:
     return not is_loopback(witness.address) or not witness.machine or witness.machine == here
 
 
-async def _answers(witness: Witness, security: rpc.Security, service: str) -> bool:
-    """Whether somebody is there who does not use this very vault. Whatever accepts a connection counts: what is
-    stopped or refuses us may run the sessions all the same."""
+async def _answers(witness: Witness, security: rpc.Security, service: str, shown: Set[bytes | None]) -> bool:
+    """Whether somebody is there who is not of the new installation. Whatever accepts a connection counts: what is
+    stopped or refuses us may run the sessions all the same. `shown` are the certificates of our Managers."""
     host, _, port = witness.address.rpartition(":")
     try:
         async with asyncio.timeout(_KNOCK_S):
@@ -122,7 +131,28 @@ async def _answers(witness: Witness, security: rpc.Security, service: str) -> bo
     except (OSError, TimeoutError):
         return False
     writer.close()
-    return witness.kind != STORAGE or not await _uses_our_vault(witness, security, service)
+    if witness.kind == STORAGE:
+        return not await _uses_our_vault(witness, security, service)
+    return await _certificate(witness.address, security.papers) not in shown
+
+
+async def _certificate(address: str, papers: Papers | None) -> bytes | None:
+    """What a Manager shows there. Each makes itself a certificate at its start: the same one is the same Manager."""
+    if papers is None:
+        return None
+    context = ssl.create_default_context(cadata=papers.load()[2].decode())
+    context.load_cert_chain(papers.file)
+    context.set_alpn_protocols(["h2"])
+    host, _, port = address.rpartition(":")
+    with contextlib.suppress(OSError):
+        async with asyncio.timeout(_KNOCK_S):
+            _, writer = await asyncio.open_connection(
+                host.strip("[]"), int(port), ssl=context, server_hostname=IDENTITY_OF_MANAGER.server_name
+            )
+            writer.close()
+            found: bytes | None = writer.get_extra_info("ssl_object").getpeercert(binary_form=True)
+            return found
+    return None
 
 
 async def _uses_our_vault(storage: Witness, security: rpc.Security, service: str) -> bool:

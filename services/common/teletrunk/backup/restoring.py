@@ -34,9 +34,9 @@ class HalfDone(BackupError):
 async def restore(path: Path, passphrase: str, parts: list[Part], data: Path) -> Manifest:
     """Restores those parts. Raises `BackupError` or `ConfigurationError`; nothing is left behind then."""
     manifest, files = archive.verify(path, passphrase)
-    for part in parts:
-        _require(part, manifest, files.get(part.name, {}))
     try:
+        for part in parts:
+            _require(part, manifest, files.get(part.name, {}))
         with _mark(data), _staged(_placed(parts, files)) as staged, _without_remains(parts):
             async with contextlib.AsyncExitStack() as stack:
                 places = {
@@ -59,7 +59,7 @@ async def restore(path: Path, passphrase: str, parts: list[Part], data: Path) ->
                         temporary.replace(place)
                 except BaseException as error:
                     raise HalfDone(f"{data} {HALF_RESTORED}") from error
-    except (SQLAlchemyError, OSError, TimeoutError) as error:
+    except (SQLAlchemyError, OSError, ImportError) as error:
         raise BackupError(f"it cannot be restored: {line_of(error)}") from None
     return manifest
 

@@ -133,6 +133,8 @@ def new_file(path: Path) -> Iterator[BinaryIO]:
         part.replace(path)
     except FileExistsError:
         raise BackupError(f"{path} exists already: give another name") from None
+    except (TimeoutError, ConnectionError):  # of a database that the block reads
+        raise
     except OSError as error:
         raise BackupError(f"{path} cannot be written: {error.strerror}") from None
     finally:

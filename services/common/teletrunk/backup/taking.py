@@ -25,8 +25,8 @@ async def take(path: Path, passphrase: str, parts: list[Part]) -> Manifest:
     for part in parts:
         if absent := part.missing():
             raise BackupError(f"there is no {part.name} here ({absent} is missing): --only says which parts to back up")
-    files = {part.name: [File(part.name, name, content) for name, content in part.files()] for part in parts}
     try:
+        files = {part.name: [File(part.name, name, content) for name, content in part.files()] for part in parts}
         async with contextlib.AsyncExitStack() as stack:
             looks: dict[str, AsyncConnection] = {}
             for part in parts:  # the Manager first: whichever account it knows by then has its session in the vault
@@ -43,8 +43,8 @@ async def take(path: Path, passphrase: str, parts: list[Part]) -> Manifest:
                 for part in parts:
                     await _write(archive, part, looks.get(part.name), files[part.name])
             return manifest
-    except (SQLAlchemyError, OSError, TimeoutError) as error:
-        raise BackupError(f"a database cannot be read: {line_of(error)}") from None
+    except (SQLAlchemyError, OSError, ImportError) as error:
+        raise BackupError(f"it cannot be backed up: {line_of(error)}") from None
 
 
 @contextlib.asynccontextmanager

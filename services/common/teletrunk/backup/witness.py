@@ -8,7 +8,7 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import Final
 
-_EVERYWHERE = ("0.0.0.0", "[::]", "::")  # noqa: S104  nothing is bound here
+_HERE = ("0.0.0.0", "[::]", "::", "localhost")  # noqa: S104  nothing is bound here
 _MACHINE_ID = Path("/etc/machine-id")
 MANAGER: Final = "Manager"
 STORAGE: Final = "Session Storage"
@@ -36,7 +36,7 @@ def is_loopback(address: str) -> bool:
     """Whether host:port leads to the machine itself."""
     host = reached(address).rpartition(":")[0].strip("[]")
     try:
-        return host == "localhost" or ipaddress.ip_address(host).is_loopback
+        return ipaddress.ip_address(host).is_loopback
     except ValueError:
         return False
 
@@ -44,7 +44,7 @@ def is_loopback(address: str) -> bool:
 def reached(address: str) -> str:
     """Where a service that listens at this address is reached on its own machine."""
     host, _, port = address.rpartition(":")
-    return f"127.0.0.1:{port}" if host in _EVERYWHERE else address
+    return f"127.0.0.1:{port}" if host in _HERE else address
 
 
 def machine_id() -> str:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import importlib
+import os
 import sys
 import time
 from enum import StrEnum
@@ -45,6 +46,7 @@ def backup(
     passphrase_file: Passphrase = None,
 ) -> None:
     """Writes what this machine's services keep into one encrypted file; they may go on meanwhile."""
+    os.umask(0o077)
     if list_contents:
         from teletrunk.backup.archive import verify
 
@@ -62,6 +64,7 @@ def backup(
 
 def restore(file: BackupFile, only: Only = None, passphrase_file: Passphrase = None) -> None:
     """Brings a backup's parts into an empty place: no DATA, empty databases."""
+    os.umask(0o077)  # as the services: databases are nobody else's to read
     from teletrunk.backup.archive import opened
     from teletrunk.backup.restoring import restore as restore_parts
 
