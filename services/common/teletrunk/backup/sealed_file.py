@@ -62,7 +62,7 @@ class _Cipher:
 
 
 class SealedWriter(io.RawIOBase):
-    """Binary writing; `close` seals the last chunk and leaves the file below open."""
+    """Binary writing. The file is whole only after `finish`."""
 
     def __init__(self, file: BinaryIO, passphrase: str) -> None:
         header = _MAGIC + os.urandom(_SALT_BYTES)

@@ -97,7 +97,11 @@ def adopt(
 
 
 def _part(name: PartName) -> Part:
-    module: Any = importlib.import_module(f"{_PACKAGES[name]}.backup")
+    try:
+        module: Any = importlib.import_module(f"{_PACKAGES[name]}.backup")
+    except ModuleNotFoundError as error:
+        missing = f"{error.name} is not installed"
+        raise ConfigurationError(f"{missing}: install Teletrunk with its extras manager and session-store") from None
     part: Part = module.part()
     return part
 
