@@ -21,6 +21,8 @@ _CHATTER = re.compile(r"^\d\d:\d\d:\d\d\.\d{3} |\[debug|\"debug\"")  # pjlib's o
 _LONGEST = (
     "integration/test_api.py",
     "integration/test_manager.py",
+    "integration/test_backup.py",
+    "e2e/test_restore.py",
     "integration/test_exclusive_sessions.py",
     "conformance/test_session_outages.py",
     "e2e/test_scanners.py",

@@ -13,7 +13,7 @@ from sqlalchemy import Connection, create_engine, text
 from teletrunk.config import ConfigurationError
 from teletrunk.database import make_engine
 from teletrunk.v1 import call_pb2
-from teletrunk_manager.db.database import Database, migrate
+from teletrunk_manager.db.database import SCHEMA, Database
 from teletrunk_manager.db.tables import Base
 
 
@@ -65,7 +65,7 @@ async def test_every_released_schema_goes_up_and_down_with_its_rows(
 
     async def at(revision: str) -> None:
         async with engine.begin() as connection:
-            await connection.run_sync(migrate, revision)
+            await connection.run_sync(SCHEMA.upgrade, revision)
 
     async def done(work: Callable[[Connection], Any]) -> Any:
         async with engine.begin() as connection:

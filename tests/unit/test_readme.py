@@ -1,4 +1,4 @@
-"""What the README tells people to type and to set is what there is."""
+"""What the README and the pages for operators tell people to type and to set is what there is."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ import typer.main
 from teletrunk.cli.main import app
 
 ROOT = Path(__file__).parents[2]
-README = (ROOT / "README.md").read_text()
+README = "\n".join(page.read_text() for page in (ROOT / "README.md", *sorted(ROOT.glob("docs/operations/*.md"))))
 
 
 def _code() -> Iterator[str]:

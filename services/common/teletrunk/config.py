@@ -90,6 +90,10 @@ class ServiceSettings(BaseSettings):
             return self.cluster_token.get_secret_value()
         return kept_secret(self.data, "cluster.token", lambda: secrets.token_urlsafe(32).encode()).decode()
 
+    def given_token(self) -> dict[str, bytes]:
+        """The token under its name in a backup, when it is not in its file."""
+        return {} if self.cluster_token is None else {"secrets/cluster.token": self.token().encode()}
+
 
 def checked_address(value: str) -> str:
     """`host:port` as it is; raises ValueError otherwise."""

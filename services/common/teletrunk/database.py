@@ -4,11 +4,15 @@ from __future__ import annotations
 
 import re
 import time
+from pathlib import Path
 from typing import Any, Final
 
-from sqlalchemy import event
-from sqlalchemy.exc import DisconnectionError
-from sqlalchemy.ext.asyncio import AsyncEngine, create_async_engine
+from sqlalchemy import event, text
+from sqlalchemy.engine import make_url
+from sqlalchemy.exc import DBAPIError, DisconnectionError, SQLAlchemyError
+from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+
+from teletrunk.config import ConfigurationError
 
 READING: Final = "teletrunk_reading"  # an execution option: this transaction writes nothing and waits for nobody
 _CONNECT_S = 2
@@ -37,6 +41,28 @@ def make_engine(url: str, *, migrating: bool = False) -> AsyncEngine:
     if engine.dialect.name == "sqlite":
         _make_sqlite_safe(engine, foreign_keys="OFF" if migrating else "ON")
     return engine
+
+
+def line_of(error: BaseException) -> str:
+    """What went wrong, without the statement, its values and SQLAlchemy's link."""
+    cause = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
+    return (str(cause).splitlines() or [type(cause).__name__])[0]
+
+
+def sqlite_file(url: str) -> Path | None:
+    """The file of a SQLite database, which need not be there yet; None for a server's. Raises `ConfigurationError`."""
+    try:
+        parsed = make_url(url)
+    except SQLAlchemyError:
+        raise ConfigurationError("TELETRUNK_DATABASE_URL, TELETRUNK_VAULT_URL: one is no URL of a database") from None
+    return Path(parsed.database or "") if parsed.get_backend_name() == "sqlite" else None
+
+
+async def database_time(connection: AsyncConnection) -> float:
+    """Unix time by one clock for all that use the database: its own, where it has one."""
+    if connection.dialect.name != "postgresql":
+        return time.time()
+    return float((await connection.execute(text("SELECT extract(epoch FROM clock_timestamp())"))).scalar_one())
 
 
 def _hide_values(engine: AsyncEngine) -> None:

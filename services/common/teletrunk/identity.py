@@ -98,6 +98,11 @@ class Papers:
         """Forgets key and certificate."""
         self._own.unlink(missing_ok=True)
 
+    @property
+    def file(self) -> Path:
+        """Key and certificate, PEM."""
+        return self._own
+
     def load(self) -> tuple[bytes, bytes, bytes]:
         """Key, certificate and the authority's certificate, PEM."""
         text = self._own.read_bytes()

@@ -148,6 +148,10 @@ class Server:
         await self._server.start()
         await self._health.set("", health_pb2.HealthCheckResponse.SERVING)
 
+    async def show(self, service: str) -> None:
+        """Lets the health service answer for this name too."""
+        await self._health.set(service, health_pb2.HealthCheckResponse.SERVING)
+
     def _bind(self) -> int:
         if self._papers is None:
             return int(self._server.add_insecure_port(self._address))

@@ -23,6 +23,8 @@ PROCESSOR = Path("/proc/cpuinfo")
 # The exit code of a Worker that left because it was drained. Whatever starts services again leaves it alone:
 # systemd by RestartPreventExitStatus=3, `teletrunk up` by itself. 0 is the end by SIGTERM, 2 a start that was refused.
 DRAINED: Final = 3
+UNFINISHED: Final = "restore.unfinished"  # a file that is there while a restore is at work
+HALF_RESTORED: Final = "holds half of a restored installation: remove it, empty its databases, and restore again"
 Settings = TypeVar("Settings", bound=ServiceSettings)
 
 
@@ -56,7 +58,9 @@ def run(
 
 
 def make_directory(data: Path) -> None:
-    """Raises `ConfigurationError`."""
+    """Raises `ConfigurationError`, also for a directory that a restore has only half filled."""
+    if (data / UNFINISHED).exists():
+        raise ConfigurationError(f"{data} {HALF_RESTORED}")
     try:
         data.mkdir(parents=True, exist_ok=True, mode=0o700)
     except OSError as error:

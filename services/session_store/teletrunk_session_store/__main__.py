@@ -36,6 +36,7 @@ async def _serve(settings: StorageSettings, service: Service) -> int | None:
     from teletrunk_session_store.sessions import Sessions
     from teletrunk_session_store.telegram.clients import Clients
     from teletrunk_session_store.telegram.sign_in import SignIns
+    from teletrunk_session_store.vault.adoption import vault_service
     from teletrunk_session_store.vault.seal import Seal
     from teletrunk_session_store.vault.store import Vault
 
@@ -62,11 +63,15 @@ async def _serve(settings: StorageSettings, service: Service) -> int | None:
     await sessions.start()
     address = f"{settings.storage_address.rpartition(':')[0]}:{server.port}"
     log.info("storage listening", address=address)
+    if vault.held_back:
+        log.warning("no session is run yet", reason=vault.held_back)
+    reached = settings.public_storage_address or address
+    await server.show(vault_service(await vault.introduce(settings.witness(storage_id, reached))))
     hello = pb.StorageHello(
         storage_id=storage_id,
         name=socket.gethostname(),
         version=__version__,
-        address=settings.public_storage_address or address,
+        address=reached,
     )
     manager = ManagerLink(membership.managers, security, hello, sessions, grants)
     service.on_close("Manager", manager.way.close)

@@ -9,6 +9,7 @@ import subprocess
 from pathlib import Path
 
 from pydantic import Field, SecretStr, field_validator
+from teletrunk.backup.witness import STORAGE, Witness, machine_id, reached
 from teletrunk.config import ConfigurationError, ServiceSettings, checked_address, kept_secret
 
 _SAMPLE_API_HASH = "0123456789abcdef0123456789abcdef"  # the one in Telegram's own documentation
@@ -64,8 +65,17 @@ class StorageSettings(ServiceSettings):
         if api_hash == _SAMPLE_API_HASH and self.telegram_server is None:
             raise ConfigurationError("TELETRUNK_TELEGRAM_API_HASH: this is a sample, get your own at my.telegram.org")
 
+    def witness(self, storage_id: str, address: str) -> Witness:
+        """How a copy of the vault finds this Storage, which is reached at `address`."""
+        return Witness(STORAGE, reached(address), storage_id, machine_id(), str(self.data.resolve()))
+
     def database_url(self) -> str:
         return self.vault_url or f"sqlite+aiosqlite:///{self.data / 'vault.db'}"
+
+    @property
+    def gives_vault_key(self) -> bool:
+        """Whether it comes from elsewhere than DATA."""
+        return any(given is not None for given in (self.vault_key, self.vault_key_file, self.vault_key_command))
 
     def key(self) -> bytes:
         """The key that seals the vault. Raises `ConfigurationError`."""

@@ -61,6 +61,8 @@ class Sessions:
         while True:
             await asyncio.sleep(_FOLLOW_S)
             try:
+                if self._vault.held_back:
+                    await self._vault.look_for_adoption()
                 found = await self._vault.session_ids()
             except (SQLAlchemyError, OSError) as error:
                 self.blind = True

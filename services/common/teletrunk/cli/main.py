@@ -16,7 +16,18 @@ from typing import Annotated
 import typer
 
 from teletrunk import __version__, running
-from teletrunk.cli import account, administration, authority, ban, call, join_token, service, subscription, trunk
+from teletrunk.cli import (
+    account,
+    administration,
+    authority,
+    backup,
+    ban,
+    call,
+    join_token,
+    service,
+    subscription,
+    trunk,
+)
 from teletrunk.cli import leaving as _leaving  # noqa: F401  it adds its commands to `worker` and `storage`
 from teletrunk.cli.doctor import doctor
 from teletrunk.cli.errors_doc import document
@@ -48,6 +59,9 @@ app.add_typer(administration.webhook_app, name="webhook", help="Where records of
 app.command()(administration.changes)
 app.command()(explain)
 app.command()(doctor)
+app.command()(backup.backup)
+app.command()(backup.restore)
+service.storage_app.command("adopt")(backup.adopt)
 
 
 def _show_version(wanted: bool) -> None:

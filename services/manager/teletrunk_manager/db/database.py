@@ -10,17 +10,13 @@ from typing import Any
 
 import sqlalchemy as sa
 import structlog
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, text
-from sqlalchemy.exc import DBAPIError, SQLAlchemyError
+from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from sqlalchemy.orm.exc import StaleDataError
 from teletrunk.config import ConfigurationError
-from teletrunk.database import READING, make_engine
+from teletrunk.database import READING, line_of, make_engine
 from teletrunk.errors import Refusal
+from teletrunk.schema import Schema
 
 from teletrunk_manager.db.audit import AuditedSession
 from teletrunk_manager.mistakes import NotNow
@@ -28,7 +24,8 @@ from teletrunk_manager.mistakes import NotNow
 log = structlog.get_logger()
 
 PAGE = 500  # rows of one list; a message stays far below gRPC's 4 MiB
-_MIGRATION_LOCK = 0x7E1E  # several Managers may start at once
+# The lock: several Managers may start at once.
+SCHEMA = Schema("the database", Path(__file__).parent.parent / "migrations", lock=0x7E1E)
 
 
 class Database:
@@ -38,7 +35,7 @@ class Database:
         try:
             self._engine = make_engine(url)
         except (SQLAlchemyError, ImportError) as error:
-            raise ConfigurationError(f"TELETRUNK_DATABASE_URL: {_line(error)}") from None
+            raise ConfigurationError(f"TELETRUNK_DATABASE_URL: {line_of(error)}") from None
         self._url = url
         self._sessions = async_sessionmaker(self._engine, expire_on_commit=False, sync_session_class=AuditedSession)
         # With PostgreSQL each statement sees what is committed anyway: BEGIN and COMMIT would only be two more
@@ -61,10 +58,10 @@ class Database:
                 # A file that cannot be opened shall be found out before a thread of aiosqlite's trips over it.
                 sqlite3.connect(engine.url.database or "").close()
             async with engine.begin() as connection:
-                await connection.run_sync(migrate if upgrade else check)
+                await connection.run_sync(SCHEMA.upgrade if upgrade else SCHEMA.check)
         except (SQLAlchemyError, sqlite3.Error, OSError) as error:
             where = self._engine.url.render_as_string(hide_password=True)
-            raise ConfigurationError(f"the database {where} cannot be used: {_line(error)}") from None
+            raise ConfigurationError(f"the database {where} cannot be used: {line_of(error)}") from None
         finally:
             await engine.dispose()
 
@@ -99,7 +96,7 @@ class Database:
             raise NotNow("somebody else has just changed it: look at it again, then repeat the command") from None
         except (SQLAlchemyError, sqlite3.Error, OSError) as error:
             self.failing = True
-            log.error("database failed", error=_line(error))
+            log.error("database failed", error=line_of(error))
             raise Refusal("database-error") from error
         self.failing = False
 
@@ -121,39 +118,3 @@ async def delete_others(session: AsyncSession, rows: sa.Select[Any], name: str, 
         else:
             await session.delete(row)
     return missing
-
-
-def _line(error: Exception) -> str:
-    """What went wrong, without the statement, its values and SQLAlchemy's link."""
-    cause = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
-    return (str(cause).splitlines() or [type(cause).__name__])[0]
-
-
-def migrate(connection: Connection, revision: str = "head") -> None:
-    """To this revision, up or down. Raises `ConfigurationError` for a schema that we do not know."""
-    config, current = _current(connection)
-    if revision == "head" or current is None or int(revision) > int(current):
-        command.upgrade(config, revision)
-    else:
-        command.downgrade(config, revision)
-
-
-def check(connection: Connection) -> None:
-    """Raises `ConfigurationError` when the schema is not this version's."""
-    config, current = _current(connection)
-    wanted = ScriptDirectory.from_config(config).get_current_head()
-    if current != wanted:
-        raise ConfigurationError(f"the database has schema {current}, and {wanted} is needed: run teletrunk db upgrade")
-
-
-def _current(connection: Connection) -> tuple[Config, str | None]:
-    config = Config()
-    config.set_main_option("script_location", str(Path(__file__).parent.parent / "migrations").replace("%", "%%"))
-    config.attributes["connection"] = connection
-    if connection.dialect.name == "postgresql":
-        connection.execute(text("SELECT pg_advisory_xact_lock(:lock)"), {"lock": _MIGRATION_LOCK})
-    known = {script.revision for script in ScriptDirectory.from_config(config).walk_revisions()}
-    current = MigrationContext.configure(connection).get_current_revision()
-    if current is not None and current not in known:
-        raise ConfigurationError(f"the database is of a newer Teletrunk (schema {current}): install that version")
-    return config, current

@@ -35,6 +35,7 @@ from teletrunk_session_store.telegram.kurigram import (
 )
 from teletrunk_session_store.telegram.lease import SILENCE_S, Lease, LeaseLost
 from teletrunk_session_store.telegram.phone_calls import LATE_ANSWER_S, CallRequest, PhoneCalls
+from teletrunk_session_store.vault import adoption
 from teletrunk_session_store.vault.store import KnownPeer, Vault, best_effort
 
 log = structlog.get_logger()
@@ -303,11 +304,15 @@ class Session:
         try:
             while True:
                 if await self._lease.take():
+                    if self.reason in adoption.REASONS:
+                        self._report(SessionState.CONNECTING)
                     started = time.monotonic()
                     await self._run_once()
                     pause = 1.0 if time.monotonic() - started > 60 else min(pause * 2, _LONGEST_PAUSE_S)
                     if self.state is SessionState.UNAUTHORIZED:
                         pause = _LONGEST_PAUSE_S * 10
+                elif self._vault.held_back:
+                    self._report(SessionState.CONNECTING, self._vault.held_back)
                 await asyncio.sleep(pause)
         finally:
             for request in list(self._late):

@@ -14,72 +14,16 @@ import structlog
 from sqlalchemy.dialects import postgresql, sqlite
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection
+from teletrunk.backup.witness import Witness
 from teletrunk.config import ConfigurationError
-from teletrunk.database import make_engine
+from teletrunk.database import database_time, make_engine
 
+from teletrunk_session_store.vault import adoption
 from teletrunk_session_store.vault.seal import Seal, Sealed, WrongKey
+from teletrunk_session_store.vault.tables import ALIASES, CALLS, CHECK, FLOODS, LEASES, META, PEERS, SCHEMA, SESSIONS
 
 log = structlog.get_logger()
 
-_tables = sa.MetaData()
-_meta = sa.Table(
-    "vault",
-    _tables,
-    sa.Column("name", sa.String, primary_key=True),
-    sa.Column("wrapped_key", sa.LargeBinary, nullable=False),
-    sa.Column("value", sa.LargeBinary, nullable=False),
-)
-_sessions = sa.Table(
-    "sessions",
-    _tables,
-    sa.Column("session_id", sa.String, primary_key=True),
-    sa.Column("user_id", sa.BigInteger, nullable=False),
-    sa.Column("wrapped_key", sa.LargeBinary, nullable=False),
-    sa.Column("value", sa.LargeBinary, nullable=False),
-)
-_leases = sa.Table(
-    "leases",
-    _tables,
-    sa.Column("session_id", sa.String, primary_key=True),
-    sa.Column("owner", sa.String, nullable=False),
-    sa.Column("fence", sa.BigInteger, nullable=False),
-    sa.Column("expires_at", sa.Float, nullable=False),
-)
-_peers = sa.Table(
-    "peers",
-    _tables,
-    sa.Column("session_id", sa.String, primary_key=True),
-    sa.Column("user_id", sa.BigInteger, primary_key=True),
-    sa.Column("access_hash", sa.BigInteger, nullable=False),
-    sa.Column("first_name", sa.String, nullable=False, default=""),
-    sa.Column("last_name", sa.String, nullable=False, default=""),
-    sa.Column("username", sa.String, nullable=False, default="", index=True),
-    sa.Column("phone", sa.String, nullable=False, default="", index=True),
-)
-# What leads to a peer, and since when: usernames and numbers move from one user to another.
-_aliases = sa.Table(
-    "aliases",
-    _tables,
-    sa.Column("session_id", sa.String, primary_key=True),
-    sa.Column("kind", sa.String, primary_key=True),
-    sa.Column("value", sa.String, primary_key=True),
-    sa.Column("user_id", sa.BigInteger, nullable=False),
-    sa.Column("seen_at", sa.Float, nullable=False),
-)
-_calls = sa.Table(
-    "live_calls",
-    _tables,
-    sa.Column("session_id", sa.String, primary_key=True),
-    sa.Column("phone_call_id", sa.BigInteger, primary_key=True),
-    sa.Column("access_hash", sa.BigInteger, nullable=False),
-)
-_floods = sa.Table(
-    "flood_waits",
-    _tables,
-    sa.Column("session_id", sa.String, primary_key=True),
-    sa.Column("until", sa.Float, nullable=False),
-)
-_CHECK = "check"
 _TRIED = 20
 DEADLINE_S: Final = 3.0
 FAILURES: Final = (SQLAlchemyError, OSError, TimeoutError)
@@ -109,24 +53,35 @@ class Vault:
     """All that a Storage keeps. One instance a process."""
 
     def __init__(self, url: str, seal: Seal) -> None:
+        self._url = url
         self._engine = make_engine(url)
         self._seal = seal
+        self.held_back = ""  # why no session may be run yet: see `adoption`
 
     async def open(self) -> None:
-        """Makes the tables, and refuses a key that is not this vault's (`ConfigurationError`)."""
+        """Brings the tables up to this version, and refuses a key that is not this vault's (`ConfigurationError`)."""
+        await self._upgrade()
         async with self._engine.begin() as connection:
-            await connection.run_sync(_tables.create_all)
-            row = (await connection.execute(sa.select(_meta).where(_meta.c.name == _CHECK))).first()
+            row = (await connection.execute(sa.select(META).where(META.c.name == CHECK))).first()
             if row is None:
-                sealed = self._seal.close(_CHECK.encode(), _CHECK)
+                sealed = self._seal.close(CHECK.encode(), CHECK)
                 await connection.execute(
-                    _meta.insert().values(name=_CHECK, wrapped_key=sealed.wrapped_key, value=sealed.value)
+                    META.insert().values(name=CHECK, wrapped_key=sealed.wrapped_key, value=sealed.value)
                 )
                 return
-        if not self._opens(row, _CHECK) and not await self._opens_a_session():
+        if not self._opens(row, CHECK) and not await self._opens_a_session():
             raise ConfigurationError(
                 "the vault was made with another key: give that one in TELETRUNK_VAULT_KEY or DATA/secrets/vault.key"
             )
+
+    async def _upgrade(self) -> None:
+        engine = make_engine(self._url, migrating=True)
+        try:
+            async with engine.begin() as connection:
+                await connection.run_sync(SCHEMA.upgrade)
+                self.held_back = await adoption.settle(connection)
+        finally:
+            await engine.dispose()
 
     def _opens(self, row: Any, owner: str) -> bool:
         try:
@@ -139,13 +94,13 @@ class Vault:
     async def _opens_a_session(self) -> bool:
         """Then the key is right, and it is the vault's check that is damaged."""
         async with self._engine.connect() as connection:
-            rows = (await connection.execute(sa.select(_sessions).limit(_TRIED))).all()
+            rows = (await connection.execute(sa.select(SESSIONS).limit(_TRIED))).all()
         return any(self._opens(row, row.session_id) for row in rows)
 
     async def rotate(self) -> int:
         """Puts everything under our own key that another one still holds; returns how many rows. Others may use it."""
         moved = 0
-        for table, name in ((_sessions, _sessions.c.session_id), (_meta, _meta.c.name)):
+        for table, name in ((SESSIONS, SESSIONS.c.session_id), (META, META.c.name)):
             async with self._engine.connect() as connection:
                 rows = (await connection.execute(sa.select(name, table.c.wrapped_key))).all()
             for owner, wrapped in rows:
@@ -162,6 +117,17 @@ class Vault:
                 moved += 1
         return moved
 
+    async def introduce(self, storage: Witness) -> str:
+        """Notes that this Storage uses the vault; returns the vault's id."""
+        async with self._engine.begin() as connection:
+            await adoption.note_storage(connection, storage)
+            return await adoption.vault_id(connection)
+
+    async def look_for_adoption(self) -> None:
+        """Whether it has been adopted meanwhile."""
+        async with self._engine.connect() as connection:
+            self.held_back = await adoption.held_back(connection)
+
     async def close(self) -> None:
         await self._engine.dispose()
 
@@ -171,24 +137,24 @@ class Vault:
         """Stores a user's session and forgets the user's others, both or neither. It can be repeated."""
         sealed = self._seal.close(session.encode(), session_id)
         row = {"session_id": session_id, "user_id": user_id, "wrapped_key": sealed.wrapped_key, "value": sealed.value}
-        others = sa.select(_sessions.c.session_id).where(
-            _sessions.c.user_id == user_id, _sessions.c.session_id != session_id
+        others = sa.select(SESSIONS.c.session_id).where(
+            SESSIONS.c.user_id == user_id, SESSIONS.c.session_id != session_id
         )
         async with self._engine.begin() as connection:
-            await connection.execute(self._put(_sessions, row))
+            await connection.execute(self._put(SESSIONS, row))
             for old in (await connection.scalars(others)).all():
                 await self._remove_session(connection, old)
 
     async def session_ids(self) -> dict[str, int]:
         """Session ids with the user id of each."""
         async with self._engine.connect() as connection:
-            rows = await connection.execute(sa.select(_sessions.c.session_id, _sessions.c.user_id))
+            rows = await connection.execute(sa.select(SESSIONS.c.session_id, SESSIONS.c.user_id))
             return {row.session_id: row.user_id for row in rows}
 
     async def get_session(self, session_id: str) -> str:
         """The opened session. Keep it no longer than it takes to hand it to a client."""
         async with self._engine.connect() as connection:
-            row = (await connection.execute(sa.select(_sessions).where(_sessions.c.session_id == session_id))).one()
+            row = (await connection.execute(sa.select(SESSIONS).where(SESSIONS.c.session_id == session_id))).one()
         return self._seal.open(Sealed(row.wrapped_key, row.value), session_id).decode()
 
     async def remove_session(self, session_id: str) -> None:
@@ -196,13 +162,15 @@ class Vault:
             await self._remove_session(connection, session_id)
 
     async def _remove_session(self, connection: AsyncConnection, session_id: str) -> None:
-        for table in (_sessions, _leases, _peers, _aliases, _calls, _floods):
+        for table in (SESSIONS, LEASES, PEERS, ALIASES, CALLS, FLOODS):
             await connection.execute(table.delete().where(table.c.session_id == session_id))
 
     # Leases.
 
     async def take_lease(self, session_id: str, owner: str, seconds: float) -> int | None:
-        """The fencing number of a lease taken or renewed, or None while another owner's has not expired."""
+        """The fencing number of a lease taken or renewed; None while another owner's has not expired, and in a copy."""
+        if self.held_back:
+            return None
         try:
             return await self._take_lease(session_id, owner, seconds)
         except IntegrityError:
@@ -210,37 +178,29 @@ class Vault:
 
     async def _take_lease(self, session_id: str, owner: str, seconds: float) -> int | None:
         async with self._engine.begin() as connection:
-            now = await self._now(connection)
+            now = await database_time(connection)
             row = (
-                await connection.execute(sa.select(_leases).where(_leases.c.session_id == session_id).with_for_update())
+                await connection.execute(sa.select(LEASES).where(LEASES.c.session_id == session_id).with_for_update())
             ).first()
             if row is None:
                 await connection.execute(
-                    _leases.insert().values(session_id=session_id, owner=owner, fence=1, expires_at=now + seconds)
+                    LEASES.insert().values(session_id=session_id, owner=owner, fence=1, expires_at=now + seconds)
                 )
                 return 1
             if row.owner != owner and row.expires_at > now:
                 return None
             fence = int(row.fence) if row.owner == owner else int(row.fence) + 1
             await connection.execute(
-                _leases.update()
-                .where(_leases.c.session_id == session_id)
+                LEASES.update()
+                .where(LEASES.c.session_id == session_id)
                 .values(owner=owner, fence=fence, expires_at=now + seconds)
             )
             return fence
 
-    async def _now(self, connection: AsyncConnection) -> float:
-        """By one clock for all Storages: the database's, where it has one."""
-        if self._engine.dialect.name != "postgresql":
-            return time.time()
-        return float((await connection.execute(sa.text("SELECT extract(epoch FROM clock_timestamp())"))).scalar_one())
-
     async def release_lease(self, session_id: str, owner: str) -> None:
         async with self._engine.begin() as connection:
             await connection.execute(
-                _leases.update()
-                .where(_leases.c.session_id == session_id, _leases.c.owner == owner)
-                .values(expires_at=0.0)
+                LEASES.update().where(LEASES.c.session_id == session_id, LEASES.c.owner == owner).values(expires_at=0.0)
             )
 
     # Peers.
@@ -250,7 +210,7 @@ class Vault:
         async with self._engine.begin() as connection:
             # In one order: two calls that bring the same users must not wait for each other.
             for peer in sorted(peers, key=lambda peer: peer.user_id):
-                await connection.execute(self._put(_peers, {"session_id": session_id, **vars(peer)}, kept=("phone",)))
+                await connection.execute(self._put(PEERS, {"session_id": session_id, **vars(peer)}, kept=("phone",)))
             named = [(kind, getattr(peer, kind), peer.user_id) for peer in peers for kind in ("phone", "username")]
             for kind, value, user_id in sorted(named):
                 if value:
@@ -263,7 +223,7 @@ class Vault:
 
     def _put_alias(self, session_id: str, kind: str, value: str, user_id: int) -> sa.Insert:
         alias = {"session_id": session_id, "kind": kind, "value": value, "user_id": user_id, "seen_at": time.time()}
-        return self._put(_aliases, alias)
+        return self._put(ALIASES, alias)
 
     def _put(self, table: sa.Table, values: dict[str, Any], kept: Sequence[str] = ()) -> sa.Insert:
         """Inserts a row, or replaces the one with its key, as one statement: others do the same at the same time.
@@ -277,21 +237,21 @@ class Vault:
         return insert(table).values(**values).on_conflict_do_update(index_elements=keys, set_=rest)
 
     async def find_peer(self, session_id: str, user_id: int) -> KnownPeer | None:
-        return await self._find_peer(_peers.c.session_id == session_id, _peers.c.user_id == user_id)
+        return await self._find_peer(PEERS.c.session_id == session_id, PEERS.c.user_id == user_id)
 
     async def find_alias(self, session_id: str, kind: str, value: str, since: float) -> KnownPeer | None:
         """Who had this phone or username (in lower case) when Telegram last said so, if not before `since`."""
-        alias = sa.select(_aliases.c.user_id).where(
-            _aliases.c.session_id == session_id,
-            _aliases.c.kind == kind,
-            _aliases.c.value == value,
-            _aliases.c.seen_at >= since,
+        alias = sa.select(ALIASES.c.user_id).where(
+            ALIASES.c.session_id == session_id,
+            ALIASES.c.kind == kind,
+            ALIASES.c.value == value,
+            ALIASES.c.seen_at >= since,
         )
-        return await self._find_peer(_peers.c.session_id == session_id, _peers.c.user_id == alias.scalar_subquery())
+        return await self._find_peer(PEERS.c.session_id == session_id, PEERS.c.user_id == alias.scalar_subquery())
 
     async def _find_peer(self, *where: sa.ColumnElement[bool]) -> KnownPeer | None:
         async with self._engine.connect() as connection:
-            row = (await connection.execute(sa.select(_peers).where(*where))).first()
+            row = (await connection.execute(sa.select(PEERS).where(*where))).first()
         if row is None:
             return None
         return KnownPeer(row.user_id, row.access_hash, row.first_name, row.last_name, row.username, row.phone)
@@ -301,14 +261,14 @@ class Vault:
     async def note_flood(self, session_id: str, until: float) -> None:
         """Of two waits the longer one counts."""
         async with self._engine.begin() as connection:
-            query = sa.select(_floods.c.until).where(_floods.c.session_id == session_id).with_for_update()
+            query = sa.select(FLOODS.c.until).where(FLOODS.c.session_id == session_id).with_for_update()
             known = await connection.scalar(query)
-            await connection.execute(self._put(_floods, {"session_id": session_id, "until": max(until, known or 0.0)}))
+            await connection.execute(self._put(FLOODS, {"session_id": session_id, "until": max(until, known or 0.0)}))
 
     async def flood_until(self, session_id: str) -> float:
         """Unix time; 0 when Telegram never complained."""
         async with self._engine.connect() as connection:
-            found = await connection.scalar(sa.select(_floods.c.until).where(_floods.c.session_id == session_id))
+            found = await connection.scalar(sa.select(FLOODS.c.until).where(FLOODS.c.session_id == session_id))
         return float(found or 0.0)
 
     # Calls that a crash would leave behind.
@@ -316,16 +276,16 @@ class Vault:
     async def note_call(self, session_id: str, phone_call_id: int, access_hash: int) -> None:
         async with self._engine.begin() as connection:
             await connection.execute(
-                _calls.insert().values(session_id=session_id, phone_call_id=phone_call_id, access_hash=access_hash)
+                CALLS.insert().values(session_id=session_id, phone_call_id=phone_call_id, access_hash=access_hash)
             )
 
     async def forget_call(self, session_id: str, phone_call_id: int) -> None:
         async with self._engine.begin() as connection:
             await connection.execute(
-                _calls.delete().where(_calls.c.session_id == session_id, _calls.c.phone_call_id == phone_call_id)
+                CALLS.delete().where(CALLS.c.session_id == session_id, CALLS.c.phone_call_id == phone_call_id)
             )
 
     async def left_calls(self, session_id: str) -> list[tuple[int, int]]:
         async with self._engine.connect() as connection:
-            rows = await connection.execute(sa.select(_calls).where(_calls.c.session_id == session_id))
+            rows = await connection.execute(sa.select(CALLS).where(CALLS.c.session_id == session_id))
             return [(row.phone_call_id, row.access_hash) for row in rows]
