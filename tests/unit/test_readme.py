@@ -65,6 +65,7 @@ def test_a_make_target_of_the_readme_exists() -> None:
 
 def test_a_setting_of_the_readme_exists() -> None:
     """Every variable is read somewhere: `TELETRUNK_X` is the field `x` of some service's settings."""
-    sources = "\n".join(path.read_text() for path in ROOT.glob("services/**/*.py"))
+    readers = (*ROOT.glob("services/**/*.py"), *ROOT.glob("deploy/compose/*.yaml"))
+    sources = "\n".join(path.read_text() for path in readers)
     for name in set(re.findall(r"TELETRUNK_([A-Z0-9_]+[A-Z0-9])\b", README)):
         assert f"TELETRUNK_{name}" in sources or re.search(rf"^    {name.lower()}: ", sources, re.MULTILINE), name
