@@ -5,6 +5,7 @@ BIN := $(VENV)/bin
 # Many tests wait for a timer: two workers more than there are cores keep the cores busy. A file's tests stay together.
 JOBS ?= $(shell expr $$(nproc) + 2)
 SOAK_S ?= 3600
+CHART_TESTS := tests/deploy/test_chart.py tests/deploy/test_chart_pods.py tests/deploy/test_chart_values.py
 PACKAGES := services/common/teletrunk services/manager/teletrunk_manager services/worker/teletrunk_worker \
 	services/session_store/teletrunk_session_store sandbox/teletrunk_sandbox
 
@@ -12,9 +13,9 @@ PACKAGES := services/common/teletrunk services/manager/teletrunk_manager service
 TARGETS := manager worker session-store sandbox
 VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 SCRIPTS := tools/install-baresip deploy/docker/assemble $(addprefix tools/kube/,base-image build-kubernetes cluster node node-config \
-	pause-image prepare)
+	checkov pause-image prepare)
 
-.PHONY: help setup demo run test conformance chaos fuzz errors-doc lint type proto proto-check bench soak check locks images
+.PHONY: help setup demo run test conformance chaos fuzz errors-doc lint type proto proto-check bench soak chart check locks images
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -86,5 +87,8 @@ images: ## the four container images, localhost/teletrunk/{manager,worker,sessio
 	. tools/kube/environment && for target in $(TARGETS); do \
 		podman build --network=host --target $$target --build-arg VERSION=$(VERSION) --build-arg REVISION=$$(git rev-parse HEAD) \
 			--file deploy/docker/Dockerfile --tag localhost/teletrunk/$$target:$(VERSION) . || exit 1; done
+
+chart: setup ## the Helm chart for every values file of deploy/k8s/ci: helm lint, Kubernetes' schemas, checkov, our own rules
+	$(BIN)/python -m pytest -q -p no:cacheprovider $(CHART_TESTS)
 
 check: lint type test ## what CI runs
