@@ -5,7 +5,8 @@ BIN := $(VENV)/bin
 # Many tests wait for a timer: two workers more than there are cores keep the cores busy. A file's tests stay together.
 JOBS ?= $(shell expr $$(nproc) + 2)
 SOAK_S ?= 3600
-CHART_TESTS := tests/deploy/test_chart.py tests/deploy/test_chart_pods.py tests/deploy/test_chart_values.py
+CHART_TESTS := tests/deploy/test_chart.py tests/deploy/test_chart_pods.py tests/deploy/test_chart_values.py \
+	tests/deploy/test_monitoring.py
 PACKAGES := services/common/teletrunk services/manager/teletrunk_manager services/worker/teletrunk_worker \
 	services/session_store/teletrunk_session_store sandbox/teletrunk_sandbox
 
@@ -88,7 +89,7 @@ images: ## the four container images, localhost/teletrunk/{manager,worker,sessio
 		podman build --network=host --target $$target --build-arg VERSION=$(VERSION) --build-arg REVISION=$$(git rev-parse HEAD) \
 			--file deploy/docker/Dockerfile --tag localhost/teletrunk/$$target:$(VERSION) . || exit 1; done
 
-chart: setup ## the Helm chart for every values file of deploy/k8s/ci: helm lint, Kubernetes' schemas, checkov, our own rules
+chart: setup ## the Helm chart for every values file of deploy/k8s/ci: helm, Kubernetes' schemas, checkov, promtool, our own rules
 	$(BIN)/python -m pytest -q -p no:cacheprovider $(CHART_TESTS)
 
 check: lint type test ## what CI runs
