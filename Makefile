@@ -5,6 +5,8 @@ BIN := $(VENV)/bin
 # Many tests wait for a timer: two workers more than there are cores keep the cores busy. A file's tests stay together.
 JOBS ?= $(shell expr $$(nproc) + 2)
 SOAK_S ?= 3600
+CHART_TESTS := tests/deploy/test_chart.py tests/deploy/test_chart_pods.py tests/deploy/test_chart_values.py \
+	tests/deploy/test_monitoring.py
 PACKAGES := services/common/teletrunk services/manager/teletrunk_manager services/worker/teletrunk_worker \
 	services/session_store/teletrunk_session_store sandbox/teletrunk_sandbox
 
@@ -12,9 +14,9 @@ PACKAGES := services/common/teletrunk services/manager/teletrunk_manager service
 TARGETS := manager worker session-store sandbox
 VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 SCRIPTS := tools/install-baresip tools/build-images deploy/docker/assemble deploy/compose/make-secrets $(addprefix tools/kube/,base-image build-kubernetes cluster node node-config \
-	pause-image prepare)
+	checkov pause-image prepare)
 
-.PHONY: help setup demo run test conformance chaos fuzz errors-doc lint type proto proto-check bench soak check locks images
+.PHONY: help setup demo run test conformance chaos fuzz errors-doc lint type proto proto-check bench soak chart check locks images
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -84,5 +86,8 @@ locks: setup ## deploy/docker/requirements-*.txt: what goes into the images, wit
 
 images: ## the four container images, localhost/teletrunk/{manager,worker,session-store,sandbox}:VERSION, by podman
 	tools/build-images $(VERSION)
+
+chart: setup ## the Helm chart for every values file of deploy/k8s/ci: helm, Kubernetes' schemas, checkov, promtool, our own rules
+	$(BIN)/python -m pytest -q -p no:cacheprovider $(CHART_TESTS)
 
 check: lint type test ## what CI runs

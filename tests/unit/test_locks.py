@@ -14,9 +14,9 @@ _PIN = re.compile(r"^([A-Za-z0-9._-]+)==(\S+)(.*)$", re.MULTILINE)
 # Heavy, or native, or able to use what the service must not have.
 _FOREIGN = {
     "manager": {"ntgcalls", "pjsua2-python", "kurigram", "tgcrypto", "numpy", "matplotlib"},
-    "worker": {"sqlalchemy", "asyncpg", "redis", "fastapi", "kurigram", "tgcrypto", "numpy", "matplotlib"},
+    "worker": {"sqlalchemy", "alembic", "asyncpg", "redis", "fastapi", "kurigram", "tgcrypto", "numpy", "matplotlib"},
     "session-store": {"ntgcalls", "pjsua2-python", "redis", "fastapi", "numpy", "matplotlib"},
-    "sandbox": {"sqlalchemy", "asyncpg", "redis", "fastapi"},
+    "sandbox": {"sqlalchemy", "alembic", "asyncpg", "redis", "fastapi"},
 }
 
 

@@ -13,19 +13,20 @@ import typer.main
 from teletrunk.cli.main import app
 
 ROOT = Path(__file__).parents[2]
-README = "\n".join(page.read_text() for page in (ROOT / "README.md", *sorted(ROOT.glob("docs/operations/*.md"))))
+README = (ROOT / "README.md").read_text()
+PAGES = {path.name: path.read_text() for path in sorted((ROOT / "docs" / "operations").glob("*.md"))}
 
 
-def _code() -> Iterator[str]:
-    """The README's code: lines of blocks, and spans in sentences."""
-    for number, part in enumerate(re.split(r"^```.*$", README, flags=re.MULTILINE)):
+def _code(page: str) -> Iterator[str]:
+    """A page's code: lines of blocks, and spans in sentences."""
+    for number, part in enumerate(re.split(r"^ *```.*$", page, flags=re.MULTILINE)):
         yield from part.splitlines() if number % 2 else re.findall(r"`([^`\n]+)`", part)
 
 
-def _commands() -> list[str]:
-    """`teletrunk ...` without comments and settings before it; `a|b` is written out."""
+def _commands(page: str) -> list[str]:
+    """`teletrunk ...` without comments and with nothing but settings before it; `a|b` is written out."""
     found = set()
-    for code in _code():
+    for code in _code(page):
         words = code.partition("#")[0].split()
         names = [number for number, word in enumerate(words) if re.fullmatch(r"(\.venv/bin/)?teletrunk", word)]
         if names and all("=" in word for word in words[: names[0]]):
@@ -41,8 +42,18 @@ def _written_out(words: list[str]) -> Iterator[str]:
         yield " ".join(word for word in words if word not in ("...",)).replace("...", "")
 
 
-@pytest.mark.parametrize("line", _commands())
-def test_a_command_of_the_readme_exists(line: str) -> None:
+def _inside() -> list[str]:
+    """The operators' commands, most of which `kubectl exec ... --` or the like runs in a container."""
+    lines = [line for page in PAGES.values() for line in _commands(_without_what_runs_them(page))]
+    return sorted(set(lines))
+
+
+def _without_what_runs_them(page: str) -> str:
+    return re.sub(r"^ *(kubectl|docker|podman) .*? (--|exec \S+|manager) (?=teletrunk )", "", page, flags=re.MULTILINE)
+
+
+@pytest.mark.parametrize("line", [*_commands(README), *_inside()])
+def test_a_command_exists(line: str) -> None:
     command: Any = typer.main.get_command(app)
     words = shlex.split(line)
     while hasattr(command, "commands") and words and not words[0].startswith("-"):
@@ -54,18 +65,19 @@ def test_a_command_of_the_readme_exists(line: str) -> None:
 
 
 def test_there_are_commands() -> None:
-    assert len(_commands()) > 25
+    assert len(_commands(README)) > 25
+    assert {"account add +15550100", "trunk add +15550100", "worker assign ACCOUNT WORKER"} <= set(_inside())
 
 
 def test_a_make_target_of_the_readme_exists() -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
-    named = {match for code in _code() for match in re.findall(r"^make ([a-z-]+)", code)}
+    named = {match for code in _code(README) for match in re.findall(r"^make ([a-z-]+)", code)}
     assert {"demo", "test"} <= named <= targets
 
 
-def test_a_setting_of_the_readme_exists() -> None:
+def test_a_setting_exists() -> None:
     """Every variable is read somewhere: `TELETRUNK_X` is the field `x` of some service's settings."""
-    readers = (*ROOT.glob("services/**/*.py"), *ROOT.glob("deploy/compose/*.yaml"))
-    sources = "\n".join(path.read_text() for path in readers)
-    for name in set(re.findall(r"TELETRUNK_([A-Z0-9_]+[A-Z0-9])\b", README)):
+    sources = "\n".join(path.read_text() for path in [*ROOT.glob("services/**/*.py"), *ROOT.glob("deploy/compose/*")])
+    pages = "\n".join([README, *PAGES.values()])
+    for name in set(re.findall(r"TELETRUNK_([A-Z0-9_]+[A-Z0-9])\b", pages)):
         assert f"TELETRUNK_{name}" in sources or re.search(rf"^    {name.lower()}: ", sources, re.MULTILINE), name

@@ -20,6 +20,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from teletrunk.metrics import CERTIFICATE_LEFT
+
 log = structlog.get_logger()
 
 Kind = Literal["manager", "worker", "storage"]
@@ -148,7 +150,8 @@ class Papers:
     async def keep_fresh(
         self, sign: Callable[[bytes], Awaitable[tuple[bytes, bytes]]], renewed: Callable[[], None]
     ) -> None:
-        """Renews when two thirds of the certificate's life are over, until cancelled."""
+        """Renews when two thirds of the certificate's life are over, until cancelled. Metrics tell what is left."""
+        CERTIFICATE_LEFT.labels(self.identity.kind).set_function(self.seconds_left)
         while True:
             wait = self._seconds_until_renewal()
             if wait > 0:

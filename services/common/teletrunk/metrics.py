@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from prometheus_client import Counter, Gauge, Histogram
 
+from teletrunk.errors import TABLE
+
 _SETUP = (0.05, 0.1, 0.2, 0.5, 1, 2, 5, 10, 20, 40)
 _ANSWER = (0.001, 0.002, 0.005, 0.01, 0.02, 0.05, 0.1, 0.2, 0.5, 1, 2, 5)
 
@@ -13,9 +15,15 @@ BACKGROUND_FAILURES = Counter(
     "teletrunk_background_failures", "Failures of background tasks, each begun again after a pause.", ["task"]
 )
 LOG_LINES_LOST = Counter("teletrunk_log_lines_lost", "Log lines that could not be written, or not soon enough.")
+CERTIFICATE_LEFT = Gauge(
+    "teletrunk_certificate_seconds_left", "Until this service's certificate ends; absent without one.", ["kind"]
+)
+for _row in TABLE:
+    REFUSALS.labels(_row)  # 0 from the start: an increase from nothing to 1 is none to Prometheus
 
 # Worker.
 CALLS = Gauge("teletrunk_calls", "Calls that are up or being set up.")
+CALLS_MOST = Gauge("teletrunk_calls_most", "Calls that this Worker takes at a time.")
 CALLS_ENDED = Counter("teletrunk_calls_ended", "Calls that have ended.", ["direction", "ended_by", "answered"])
 SETUP_SECONDS = Histogram(
     "teletrunk_call_setup_seconds", "From the invitation to ringing.", ["direction"], buckets=_SETUP

@@ -101,6 +101,7 @@ class Service:
     def background(self, name: str, work: Callable[[], Coroutine[Any, Any, None]]) -> None:
         """Runs `work()` until the end. If it fails, that is logged and counted, and it is begun again after a pause;
         `ConfigurationError` ends the service instead. A work that returns is done."""
+        BACKGROUND_FAILURES.labels(name)  # 0 from the start, so that the first failure is an increase
         task = asyncio.get_running_loop().create_task(self._keep(name, work), name=name)
         self._tasks[task] = name
         task.add_done_callback(lambda done: self._tasks.pop(done, None))

@@ -147,6 +147,7 @@ async def _serve(settings: WorkerSettings, service: Service) -> int | None:
     def measure() -> None:
         edge.measure()
         metrics.CALLS.set(calls.count)
+        metrics.CALLS_MOST.set(settings.max_calls)
         metrics.REGISTRATIONS.set(edge.registrar.count)
         metrics.BANS.set(len(edge.bans.banned()))
         metrics.RECORDS_WAITING.set(spool.count)

@@ -100,6 +100,7 @@ class HostPool:
         self._owners = BackgroundTasks()
         self._closing = False
         self._changed = asyncio.Event()
+        HOSTS_DIED.labels(kind)  # 0 from the start, so that the first death is an increase
 
     async def start(self, configure: Callable[[int], Message | None]) -> None:
         """`configure` gives a new host's first command, if it needs one. Returns when the first host is ready."""

@@ -1,0 +1,162 @@
+"""A Kubernetes node of our own (tools/kube/cluster), and an installation of the chart on it, as an operator handles them."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+import os
+import subprocess
+import time
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+import teletrunk
+
+ROOT = Path(__file__).parents[2]
+CHART = "deploy/k8s/teletrunk"
+OUTSIDE, NODE = "10.243.0.1", "10.243.0.2"  # as tools/kube/addresses has them
+NAMESPACE, RELEASE = "teletrunk", "t"
+TAG = os.environ.get("TELETRUNK_IMAGE_TAG", teletrunk.__version__)
+IMAGES = [f"localhost/teletrunk/{name}:{TAG}" for name in ("manager", "worker", "session-store", "sandbox")]
+CODE, GATEWAY, FRIEND = "22222", "+15550100", "+15550199"
+_COMMAND_S = 240.0
+_ENVIRONMENT = ["bash", "-c", '. tools/kube/environment && exec "$@"', "environment"]
+_LABEL = f"app.kubernetes.io/instance={RELEASE}"
+
+
+def cannot(reason: str) -> None:
+    pytest.fail(reason) if "TELETRUNK_CI" in os.environ else pytest.skip(reason)
+
+
+@contextlib.contextmanager
+def node() -> Iterator[dict[str, str]]:
+    """A node with our images, and the environment in which kubectl and helm reach it."""
+    if os.getuid() != 0:
+        cannot("root is needed: the node has namespaces of its own")
+    prepared = _tool("tools/kube/prepare", deadline=1800)
+    if prepared.returncode != 0:
+        cannot(f"tools/kube/prepare: {prepared.stdout}{prepared.stderr}")
+    up = _tool("tools/kube/cluster", "up")
+    assert up.returncode == 0, up.stdout + up.stderr
+    try:
+        loaded = _tool("tools/kube/cluster", "load", *IMAGES)
+        assert loaded.returncode == 0, loaded.stdout + loaded.stderr
+        kubeconfig = up.stdout.strip().rpartition("KUBECONFIG=")[2]
+        scratch = {f"HELM_{kind}_HOME": "/tmp/teletrunk-helm" for kind in ("CACHE", "CONFIG", "DATA")}
+        yield {**os.environ, "KUBECONFIG": kubeconfig, **scratch}
+    finally:
+        down = _tool("tools/kube/cluster", "down")
+        assert down.returncode == 0, down.stdout + down.stderr
+
+
+def _tool(*command: str, deadline: float = _COMMAND_S) -> subprocess.CompletedProcess[str]:
+    return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=deadline)
+
+
+class Installation:
+    """One release of the chart. `seconds` is what each step took, for the table at the end."""
+
+    def __init__(self, environment: dict[str, str]) -> None:
+        self._environment = environment
+        self.seconds: dict[str, float] = {}
+
+    async def run(self, *command: str, standard_input: str = "") -> str:
+        """What a command printed. Fails the test with all of it when the command fails."""
+        process = await asyncio.create_subprocess_exec(
+            *_ENVIRONMENT, *command, cwd=ROOT, env=self._environment,
+            stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+        )  # fmt: skip
+        out, errors = await asyncio.wait_for(process.communicate(standard_input.encode()), _COMMAND_S)
+        assert process.returncode == 0, f"{' '.join(command)}: {out.decode()}{errors.decode()}"
+        return out.decode()
+
+    async def kubectl(self, *arguments: str, standard_input: str = "") -> str:
+        return await self.run("kubectl", "--namespace", NAMESPACE, *arguments, standard_input=standard_input)
+
+    async def helm(self, *arguments: str) -> str:
+        return await self.run("helm", "--namespace", NAMESPACE, *arguments)
+
+    async def inside(self, *command: str) -> str:
+        """On the node itself."""
+        return await self.run("tools/kube/cluster", "exec", *command)
+
+    async def teletrunk(self, *arguments: str, standard_input: str = "") -> str:
+        """The command, on a Manager's pod."""
+        where = f"deployment/{RELEASE}-teletrunk-manager"
+        return await self.kubectl(
+            "exec", "-i", where, "-c", "manager", "--", "teletrunk", *arguments, standard_input=standard_input
+        )
+
+    async def sandbox(self, command: str, **arguments: object) -> Any:
+        """A command of the local Telegram's control channel, which is on loopback of its pod."""
+        line = json.dumps({"command": command, "arguments": arguments})
+        talk = (
+            "import socket, sys; s = socket.create_connection(('127.0.0.1', 8445), 5); "
+            "s.sendall(sys.argv[1].encode() + b'\\n'); print(s.makefile().readline())"
+        )
+        where = f"deployment/{RELEASE}-teletrunk-sandbox"
+        answer = json.loads(await self.kubectl("exec", where, "--", "python", "-c", talk, line))
+        assert "error" not in answer, answer
+        return answer.get("result")
+
+    def subscriber(self) -> tuple[str, ...]:
+        """The program of an actor that plays Telegram users from the sandbox's own pod."""
+        where = f"deployment/{RELEASE}-teletrunk-sandbox"
+        kubectl = ("kubectl", "--namespace", NAMESPACE, "exec", "-i", where, "--", "python", "-m", "teletrunk_sandbox")
+        return (*_ENVIRONMENT, *kubectl)
+
+    async def pods(self, component: str) -> list[dict[str, Any]]:
+        """Those that are not on their way out, the oldest first."""
+        listed = await self.kubectl(
+            "get", "pods", "-o", "json", "-l", f"{_LABEL},app.kubernetes.io/component={component}"
+        )
+        pods = [pod for pod in json.loads(listed)["items"] if "deletionTimestamp" not in pod["metadata"]]
+        return sorted(pods, key=lambda pod: pod["metadata"]["creationTimestamp"])
+
+    async def names(self, component: str) -> list[str]:
+        return [pod["metadata"]["name"] for pod in await self.pods(component)]
+
+    async def ready(self, component: str) -> bool:
+        pods = await self.pods(component)
+        return bool(pods) and all(
+            condition["status"] == "True"
+            for pod in pods
+            for condition in pod["status"].get("conditions", [])
+            if condition["type"] == "Ready"
+        )
+
+    async def services(self, kind: str) -> list[dict[str, Any]]:
+        """Workers or Storages that the Manager sees attached."""
+        listed = json.loads(await self.teletrunk(kind, "list", "--json"))
+        return [service for service in listed.get("services", []) if service.get("attached")]
+
+    async def account(self) -> dict[str, Any]:
+        found: list[dict[str, Any]] = json.loads(await self.teletrunk("account", "list", "--json"))["accounts"]
+        return found[0]
+
+    async def active(self) -> None:
+        await until(lambda: self._is_active(), "the session is not active", 60)
+
+    async def _is_active(self) -> bool:
+        return (await self.account()).get("state") == "SESSION_STATE_ACTIVE"
+
+    @contextlib.asynccontextmanager
+    async def timed(self, step: str) -> AsyncIterator[None]:
+        began = time.monotonic()
+        yield
+        self.seconds[step] = time.monotonic() - began
+
+
+async def until(condition: Any, complaint: str, seconds: float) -> float:
+    """Waits until an async condition holds; returns for how long."""
+    began = time.monotonic()
+    async with contextlib.AsyncExitStack():
+        while time.monotonic() - began < seconds:
+            with contextlib.suppress(AssertionError):
+                if await condition():
+                    return time.monotonic() - began
+            await asyncio.sleep(0.3)
+    raise AssertionError(f"{complaint} after {seconds} s")
