@@ -16,7 +16,7 @@ VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 SCRIPTS := tools/install-baresip tools/build-images deploy/docker/assemble deploy/compose/make-secrets $(addprefix tools/kube/,base-image build-kubernetes cluster node node-config \
 	checkov pause-image prepare)
 
-.PHONY: help setup demo run test conformance chaos fuzz errors-doc lint type proto proto-check bench soak chart check locks images
+.PHONY: help setup demo run test conformance chaos fuzz errors-doc lint type proto proto-check bench soak chart chart-live check locks images
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -36,8 +36,8 @@ demo: setup ## calls with sound both ways between a SIP phone and a Telegram use
 run: setup ## the three services with the local Telegram, until Ctrl-C
 	$(BIN)/teletrunk up --sandbox
 
-test: setup ## all tests, JOBS files at a time; the slowest twenty are named
-	$(BIN)/python -m pytest -q -p no:cacheprovider -n $(JOBS) --dist loadfile --no-loadscope-reorder --durations=20
+test: setup ## all tests but chart-live, JOBS files at a time; the slowest twenty are named
+	$(BIN)/python -m pytest -q -p no:cacheprovider --ignore=tests/live -n $(JOBS) --dist loadfile --no-loadscope-reorder --durations=20
 
 conformance: setup ## the error contract: every refusal caused for real, read from the wire and timed
 	$(BIN)/python -m pytest -q -p no:cacheprovider tests/conformance
@@ -89,5 +89,8 @@ images: ## the four container images, localhost/teletrunk/{manager,worker,sessio
 
 chart: setup ## the Helm chart for every values file of deploy/k8s/ci: helm, Kubernetes' schemas, checkov, promtool, our own rules
 	$(BIN)/python -m pytest -q -p no:cacheprovider $(CHART_TESTS)
+
+chart-live: setup images ## the chart on a Kubernetes of its own (root, Debian 12): install, calls, upgrade, faults, rollback
+	$(BIN)/python -m pytest -q -s -p no:cacheprovider tests/live
 
 check: lint type test ## what CI runs

@@ -1,4 +1,4 @@
-"""A Kubernetes node of our own (tools/kube/cluster), and an installation of the chart on it, as an operator handles them."""
+"""A Kubernetes node of our own (tools/kube/cluster), and a release of the chart on it, handled as an operator does."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import json
 import os
 import subprocess
 import time
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +24,7 @@ IMAGES = [f"localhost/teletrunk/{name}:{TAG}" for name in ("manager", "worker", 
 CODE, GATEWAY, FRIEND = "22222", "+15550100", "+15550199"
 _COMMAND_S = 240.0
 _ENVIRONMENT = ["bash", "-c", '. tools/kube/environment && exec "$@"', "environment"]
-_LABEL = f"app.kubernetes.io/instance={RELEASE}"
+LABEL = f"app.kubernetes.io/instance={RELEASE}"
 
 
 def cannot(reason: str) -> None:
@@ -61,6 +61,7 @@ class Installation:
 
     def __init__(self, environment: dict[str, str]) -> None:
         self._environment = environment
+        self.values = ""  # the file that it was installed with
         self.seconds: dict[str, float] = {}
 
     async def run(self, *command: str, standard_input: str = "") -> str:
@@ -111,7 +112,7 @@ class Installation:
     async def pods(self, component: str) -> list[dict[str, Any]]:
         """Those that are not on their way out, the oldest first."""
         listed = await self.kubectl(
-            "get", "pods", "-o", "json", "-l", f"{_LABEL},app.kubernetes.io/component={component}"
+            "get", "pods", "-o", "json", "-l", f"{LABEL},app.kubernetes.io/component={component}"
         )
         pods = [pod for pod in json.loads(listed)["items"] if "deletionTimestamp" not in pod["metadata"]]
         return sorted(pods, key=lambda pod: pod["metadata"]["creationTimestamp"])
@@ -138,7 +139,7 @@ class Installation:
         return found[0]
 
     async def active(self) -> None:
-        await until(lambda: self._is_active(), "the session is not active", 60)
+        await until(self._is_active, "the session is not active", 60)
 
     async def _is_active(self) -> bool:
         return (await self.account()).get("state") == "SESSION_STATE_ACTIVE"
@@ -150,13 +151,12 @@ class Installation:
         self.seconds[step] = time.monotonic() - began
 
 
-async def until(condition: Any, complaint: str, seconds: float) -> float:
+async def until(condition: Callable[[], Awaitable[bool]], complaint: str, seconds: float) -> float:
     """Waits until an async condition holds; returns for how long."""
     began = time.monotonic()
-    async with contextlib.AsyncExitStack():
-        while time.monotonic() - began < seconds:
-            with contextlib.suppress(AssertionError):
-                if await condition():
-                    return time.monotonic() - began
-            await asyncio.sleep(0.3)
+    while time.monotonic() - began < seconds:
+        with contextlib.suppress(AssertionError):  # of a command that fails meanwhile
+            if await condition():
+                return time.monotonic() - began
+        await asyncio.sleep(0.3)
     raise AssertionError(f"{complaint} after {seconds} s")

@@ -1,0 +1,66 @@
+"""What all tests of a live cluster share: the node, the servers beside it, one installation."""
+
+from __future__ import annotations
+
+import contextlib
+import subprocess
+from collections.abc import AsyncIterator, Iterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+
+from tests.live.cluster import CHART, NAMESPACE, OUTSIDE, RELEASE, TAG, Installation, node
+from tests.servers import Postgres, Redis
+
+VALUES = f"""
+image: {{registry: localhost/teletrunk, tag: "{TAG}", pullPolicy: Never}}
+database: {{existingSecret: teletrunk-database}}
+redis: {{existingSecret: teletrunk-redis}}
+sandbox: {{enabled: true}}
+manager: {{api: {{enabled: true}}}}
+storage: {{replicas: 2, persistence: {{enabled: false}}, drainSeconds: 120}}
+worker: {{drainSeconds: 120}}
+"""
+
+
+@pytest.fixture(scope="session")
+def environment() -> Iterator[dict[str, str]]:
+    with node() as found:
+        yield found
+
+
+@contextlib.contextmanager
+def relayed(port: int, to: int) -> Iterator[None]:
+    """A server of this machine's loopback, for the pods."""
+    relay = subprocess.Popen(["socat", f"TCP-LISTEN:{port},bind={OUTSIDE},fork,reuseaddr", f"TCP:127.0.0.1:{to}"],
+                             start_new_session=True)  # fmt: skip
+    try:
+        yield
+    finally:
+        relay.terminate()
+        relay.wait(5)
+
+
+@pytest_asyncio.fixture(scope="session", loop_scope="session")
+async def installation(
+    environment: dict[str, str], postgres: Postgres, redis: Redis, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[Installation]:
+    """The chart on two Managers, two Storages, a Worker and the sandbox; PostgreSQL and Redis are outside."""
+    values = Path(tmp_path_factory.mktemp("live")) / "values.yaml"
+    values.write_text(VALUES)
+    name = (await postgres.database()).rpartition("/")[2]
+    url = f"postgresql+asyncpg://teletrunk@{OUTSIDE}:5432/{name}"
+    with relayed(5432, postgres.port), relayed(6379, redis.port):
+        installation = Installation(environment)
+        installation.values = str(values)
+        await installation.run("kubectl", "create", "namespace", NAMESPACE)
+        secret = ("create", "secret", "generic")
+        await installation.kubectl(
+            *secret, "teletrunk-database", f"--from-literal=manager-url={url}", f"--from-literal=vault-url={url}"
+        )
+        await installation.kubectl(*secret, "teletrunk-redis", f"--from-literal=url=redis://{OUTSIDE}:6379/0")
+        async with installation.timed("helm install --wait"):
+            await installation.helm("install", RELEASE, CHART, "-f", str(values), "--wait", "--timeout", "150s")
+        yield installation
+        print("\n" + "\n".join(f"{step:<60}{seconds:6.1f} s" for step, seconds in installation.seconds.items()))

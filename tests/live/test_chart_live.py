@@ -1,0 +1,249 @@
+"""The chart on a live Kubernetes: installed, called through, upgraded under a call, hurt, rolled back, removed.
+
+The tests build on each other, in this order. The phone is outside the cluster and registers at the node's address.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import json
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+from teletrunk_sandbox.actors import Actor
+
+from tests import sip_wire
+from tests.live.cluster import CHART, CODE, GATEWAY, LABEL, NODE, OUTSIDE, RELEASE, Installation, until
+
+pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(600)]
+
+SIP = (NODE, 5060)
+PAL = "+15550177"
+PHONE_HZ, PAL_HZ = 440.0, 620.0
+TALK_S = 3.0
+
+
+@dataclass
+class Line:
+    """A trunk, the phone that is registered with it, and somebody to call at the sandbox's Telegram."""
+
+    login: str
+    password: str
+    phone: Actor
+    people: Actor
+
+    async def register(self) -> None:
+        await self.phone.tell("register", server=f"{NODE}:5060", login=self.login, password=self.password)
+        assert (await self.phone.wait("registration"))["status"] == 200
+
+    async def call(self) -> int:
+        """A call of the phone to the pal, who has answered it."""
+        call = int((await self.phone.tell("call", to=PAL, play={"hz": PHONE_HZ}))["call"])
+        await self.phone.wait("established", call=call)
+        await self.people.wait("connected", phone=PAL)
+        return call
+
+    async def sounds(self, call: int) -> None:
+        """Each hears the other's tone."""
+        await asyncio.sleep(TALK_S)
+        here = await self.phone.tell("heard", call=call)
+        there = await self.people.tell("heard", phone=PAL)
+        assert here["hz"] == pytest.approx(PAL_HZ, abs=5) and there["hz"] == pytest.approx(PHONE_HZ, abs=5)
+
+    async def hang_up(self, call: int) -> None:
+        await self.phone.tell("hangup", call=call)
+        await self.phone.wait("ended", call=call)
+        await self.people.wait("ended", phone=PAL)
+
+    async def works(self) -> None:
+        call = await self.call()
+        await self.sounds(call)
+        await self.hang_up(call)
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="session")
+async def line(installation: Installation, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Line]:
+    """The account is signed in and a trunk made as NOTES.txt says."""
+    log = Path(tmp_path_factory.mktemp("actors")) / "actors.log"
+    async with installation.timed("account add, trunk add"):
+        await installation.teletrunk("account", "add", GATEWAY, standard_input=f"{CODE}\n")
+        trunk = json.loads(await installation.teletrunk("trunk", "add", GATEWAY, "--json"))
+        await installation.active()
+    subscriber = ("subscriber", "--dc", "127.0.0.1:8443", "--rsa-key", "/data/sandbox/rsa.pub.pem",
+                  "--control-port", "8445")  # fmt: skip
+    async with (
+        Actor("sip-phone", "--address", OUTSIDE, log=log) as phone,
+        Actor(*subscriber, log=log, program=installation.subscriber()) as people,
+    ):
+        await people.tell("user", phone=PAL, first_name="Pal", username="pal")
+        await people.tell("behave", phone=PAL, on_call="answer", play={"hz": PAL_HZ})
+        found = Line(trunk["trunk"]["login"], trunk["password"], phone, people)
+        await found.register()
+        yield found
+
+
+async def test_calls_with_sound_go_both_ways(installation: Installation, line: Line) -> None:
+    async with installation.timed("a call from the phone, and one to it"):
+        await line.works()
+        await line.phone.tell("behave", on_call="answer", play={"hz": PHONE_HZ})
+        await line.people.tell("call", phone=PAL, to=GATEWAY, play={"hz": PAL_HZ})
+        incoming = await line.phone.wait("incoming")
+        await line.people.wait("connected", phone=PAL)
+        await line.sounds(incoming["call"])
+        await line.people.tell("hangup", phone=PAL)
+        await line.phone.wait("ended", call=incoming["call"])
+
+
+async def test_helm_test_places_a_call_of_its_own(installation: Installation, line: Line) -> None:
+    async with installation.timed("helm test"):
+        said = await installation.helm("test", RELEASE, "--logs", "--timeout", "120s")
+    assert "the phone heard 62" in said
+
+
+async def test_an_upgrade_loses_no_call_that_is_up(installation: Installation, line: Line) -> None:
+    """All three roll. Worker and Storage wait for the call; new ones are refused with row 23 meanwhile."""
+    before = {part: await installation.names(part) for part in ("manager", "storage", "worker")}
+    call = await line.call()
+    async with installation.timed("helm upgrade with a call up, until all have rolled"):
+        rolled = [f"--set-string={part}.podAnnotations.rolled=once" for part in before]
+        await installation.helm("upgrade", RELEASE, CHART, "-f", installation.values, *rolled)
+
+        async def managers_rolled() -> bool:
+            pods = await installation.names("manager")
+            return not set(pods) & set(before["manager"]) and await installation.ready("manager")
+
+        await until(managers_rolled, "the Managers have not rolled", 120)
+        await line.sounds(call)
+        async with sip_wire.udp(SIP, OUTSIDE) as wire:
+            refused = await wire.invite(PAL, line.login, line.password)
+        assert refused.status == (503, "Worker is restarting: it takes no more calls")
+        assert refused.header("Retry-After")
+        await line.hang_up(call)
+
+        async def all_rolled() -> bool:
+            pods = {part: await installation.names(part) for part in before}
+            fresh = all(pods[part] and not set(pods[part]) & set(before[part]) for part in ("manager", "worker"))
+            return fresh and all([await installation.ready(part) for part in before])
+
+        await until(all_rolled, "not everything has rolled", 120)
+        await installation.active()
+    async with installation.timed("the phone's binding is there after the Worker's upgrade"):
+        await line.works()  # it has not registered again
+    assert await installation.sandbox("duplicates") == 0
+
+
+async def test_a_manager_that_is_killed_is_not_noticed_by_callers(installation: Installation, line: Line) -> None:
+    async with installation.timed("ten calls, a Manager killed among them"):
+        for number in range(10):
+            if number == 3:
+                victim = (await installation.names("manager"))[0]
+                await installation.kubectl("delete", "pod", victim, "--grace-period=0", "--force")
+            await line.hang_up(await line.call())
+
+
+async def test_a_worker_that_is_cut_off_says_which_row_it_is(installation: Installation, line: Line) -> None:
+    for part, port, expected in (
+        ("manager", 5050, (503, "Manager unreachable")),
+        ("storage", 5052, (503, "Session storage is unreachable")),
+    ):
+        async with installation.timed(f"cut off from the {part}s, and back"), sip_wire.udp(SIP, OUTSIDE) as wire:
+            await cut(installation, port)
+            try:
+
+                async def refused(wire: sip_wire.SipWire = wire, expected: tuple[int, str] = expected) -> bool:
+                    answer = await wire.invite(PAL, line.login, line.password, patience=15)
+                    return answer.status == expected
+
+                await until(refused, f"the phone did not read {expected}", 40)
+            finally:
+                await installation.inside("nft", "delete", "table", "inet", "cut")
+
+            async def back() -> bool:
+                with contextlib.suppress(AssertionError):
+                    await line.works()
+                    return True
+                return False
+
+            await until(back, "no call works again", 60)
+
+
+async def cut(installation: Installation, port: int) -> None:
+    """Nothing goes from the node's own network, where the Worker is, to that port of pods any more."""
+    for rule in (
+        "add table inet cut",
+        "add chain inet cut out { type filter hook output priority 0 ; }",
+        f"add rule inet cut out tcp dport {port} drop",
+    ):
+        await installation.inside("nft", *rule.split())
+
+
+async def test_a_storage_that_is_deleted_hands_its_session_over(installation: Installation, line: Line) -> None:
+    victim = await holder(installation)
+    async with installation.timed("a Storage's pod deleted, until the session is active elsewhere"):
+        await installation.kubectl("delete", "pod", victim, "--wait=false")
+
+        async def elsewhere() -> bool:
+            active = (await installation.account())["state"] == "SESSION_STATE_ACTIVE"
+            return active and await holder(installation) not in ("", victim)
+
+        await until(elsewhere, "the session is nowhere", 60)
+    await line.works()
+    assert await installation.sandbox("duplicates") == 0
+
+
+async def holder(installation: Installation) -> str:
+    """The pod of the Storage that runs the session, by what the Storages say."""
+    for pod in await installation.names("storage"):
+        lines = await installation.kubectl("logs", pod)
+        states = [json.loads(text) for text in lines.splitlines() if '"session state"' in text]
+        if states and states[-1]["state"] == "active":
+            return pod
+    return ""
+
+
+async def test_a_node_that_is_drained_and_back(installation: Installation, line: Line) -> None:
+    """The only one here: what can be evicted is, within the budgets, and comes back. The Worker stays with its node."""
+    async with installation.timed("kubectl drain, uncordon, until a call works"):
+        await installation.kubectl("cordon", "node1")
+        worker = await installation.names("worker")
+        victims = [name for part in ("manager", "storage") for name in (await installation.names(part))[:1]]
+        for victim in victims:
+            await evict(installation, victim)
+        await installation.kubectl("uncordon", "node1")
+
+        async def all_ready() -> bool:
+            return all([await installation.ready(part) for part in ("manager", "storage", "worker")])
+
+        await until(all_ready, "not everything is back", 120)
+        await installation.active()
+        assert await installation.names("worker") == worker
+        await line.works()
+
+
+async def evict(installation: Installation, pod: str) -> None:
+    """As `kubectl drain` does. kubectl 1.37 asks in a form that an API of 1.20 does not have yet."""
+    body = {"apiVersion": "policy/v1beta1", "kind": "Eviction", "metadata": {"name": pod}}
+    path = f"/api/v1/namespaces/teletrunk/pods/{pod}/eviction"
+    await installation.kubectl("create", "--raw", path, "-f", "-", standard_input=json.dumps(body))
+
+
+async def test_a_rollback_goes_back_to_the_release_before(installation: Installation, line: Line) -> None:
+    async with installation.timed("helm rollback --wait"):
+        await installation.helm("rollback", RELEASE, "1", "--wait", "--timeout", "180s")
+        await installation.active()
+    await line.works()
+
+
+async def test_uninstalling_leaves_nothing(installation: Installation, line: Line) -> None:
+    async with installation.timed("helm uninstall --wait"):
+        await installation.helm("uninstall", RELEASE, "--wait", "--timeout", "180s")
+        kinds = "all,secrets,configmaps,serviceaccounts,networkpolicies,pvc,pdb,clusterrolebindings"
+
+        async def nothing() -> bool:
+            return not (await installation.kubectl("get", kinds, "-l", LABEL, "-o", "name")).strip()
+
+        await until(nothing, "something is left", 60)
