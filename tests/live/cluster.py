@@ -107,7 +107,7 @@ class Installation:
         """The program of an actor that plays Telegram users from the sandbox's own pod."""
         where = f"deployment/{RELEASE}-teletrunk-sandbox"
         kubectl = ("kubectl", "--namespace", NAMESPACE, "exec", "-i", where, "--", "python", "-m", "teletrunk_sandbox")
-        return (*_ENVIRONMENT, *kubectl)
+        return ("env", f"KUBECONFIG={self._environment['KUBECONFIG']}", *_ENVIRONMENT, *kubectl)
 
     async def pods(self, component: str) -> list[dict[str, Any]]:
         """Those that are not on their way out, the oldest first."""
