@@ -46,6 +46,7 @@ lint: setup ## ruff, import rules, buf, shellcheck, hadolint
 	$(BIN)/ruff check .
 	$(BIN)/lint-imports
 	$(BIN)/buf lint
+	$(BIN)/buf breaking --against protos/released.binpb # services one version apart work together
 	$(BIN)/shellcheck -x $(SCRIPTS)
 	$(BIN)/hadolint -c deploy/docker/hadolint.yaml deploy/docker/Dockerfile
 

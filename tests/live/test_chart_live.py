@@ -6,7 +6,6 @@ The tests build on each other, in this order. The phone is outside the cluster a
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import json
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
@@ -43,7 +42,12 @@ class Line:
     async def call(self) -> int:
         """A call of the phone to the pal, who has answered it."""
         call = int((await self.phone.tell("call", to=PAL, play={"hz": PHONE_HZ}))["call"])
-        await self.phone.wait("established", call=call)
+        outcomes = [asyncio.create_task(self.phone.wait(event, call=call)) for event in ("established", "ended")]
+        done, waiting = await asyncio.wait(outcomes, return_when=asyncio.FIRST_COMPLETED)
+        for task in waiting:
+            task.cancel()
+        outcome = done.pop().result()
+        assert outcome["event"] == "established", f"{outcome['status']} {outcome['phrase']}"
         await self.people.wait("connected", phone=PAL)
         return call
 
@@ -59,10 +63,11 @@ class Line:
         await self.phone.wait("ended", call=call)
         await self.people.wait("ended", phone=PAL)
 
-    async def works(self) -> None:
+    async def works(self) -> bool:
         call = await self.call()
         await self.sounds(call)
         await self.hang_up(call)
+        return True
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="session")
@@ -161,14 +166,7 @@ async def test_a_worker_that_is_cut_off_says_which_row_it_is(installation: Insta
                 await until(refused, f"the phone did not read {expected}", 40)
             finally:
                 await installation.inside("nft", "delete", "table", "inet", "cut")
-
-            async def back() -> bool:
-                with contextlib.suppress(AssertionError):
-                    await line.works()
-                    return True
-                return False
-
-            await until(back, "no call works again", 60)
+            await until(line.works, "no call works again", 60)
 
 
 async def cut(installation: Installation, port: int) -> None:
@@ -191,7 +189,8 @@ async def test_a_storage_that_is_deleted_hands_its_session_over(installation: In
             return active and await holder(installation) not in ("", victim)
 
         await until(elsewhere, "the session is nowhere", 60)
-    await line.works()
+    async with installation.timed("from there until a call works"):
+        await until(line.works, "no call works again", 30)
     assert await installation.sandbox("duplicates") == 0
 
 
