@@ -120,6 +120,10 @@ class Installation:
     async def names(self, component: str) -> list[str]:
         return [pod["metadata"]["name"] for pod in await self.pods(component)]
 
+    async def ids(self, component: str) -> set[str]:
+        """A pod that is made anew under its old name is another one."""
+        return {pod["metadata"]["uid"] for pod in await self.pods(component)}
+
     async def ready(self, component: str) -> bool:
         pods = await self.pods(component)
         return bool(pods) and all(

@@ -111,15 +111,14 @@ async def test_helm_test_places_a_call_of_its_own(installation: Installation, li
 
 async def test_an_upgrade_loses_no_call_that_is_up(installation: Installation, line: Line) -> None:
     """All three roll. Worker and Storage wait for the call; new ones are refused with row 23 meanwhile."""
-    before = {part: await installation.names(part) for part in ("manager", "storage", "worker")}
+    before = {part: await installation.ids(part) for part in ("manager", "storage", "worker")}
     call = await line.call()
     async with installation.timed("helm upgrade with a call up, until all have rolled"):
         rolled = [f"--set-string={part}.podAnnotations.rolled=once" for part in before]
         await installation.helm("upgrade", RELEASE, CHART, "-f", installation.values, *rolled)
 
         async def managers_rolled() -> bool:
-            pods = await installation.names("manager")
-            return not set(pods) & set(before["manager"]) and await installation.ready("manager")
+            return not await installation.ids("manager") & before["manager"] and await installation.ready("manager")
 
         await until(managers_rolled, "the Managers have not rolled", 120)
         await line.sounds(call)
@@ -130,8 +129,7 @@ async def test_an_upgrade_loses_no_call_that_is_up(installation: Installation, l
         await line.hang_up(call)
 
         async def all_rolled() -> bool:
-            pods = {part: await installation.names(part) for part in before}
-            fresh = all(pods[part] and not set(pods[part]) & set(before[part]) for part in ("manager", "worker"))
+            fresh = all([not await installation.ids(part) & before[part] for part in before])
             return fresh and all([await installation.ready(part) for part in before])
 
         await until(all_rolled, "not everything has rolled", 120)

@@ -34,6 +34,8 @@ _COMMON: Final = (
     ("grpc.initial_reconnect_backoff_ms", 200),
     ("grpc.min_reconnect_backoff_ms", 200),
     ("grpc.max_reconnect_backoff_ms", 1_000),
+    # A pod that was made anew has its old name and another address: gRPC looks again after half a minute by itself.
+    ("grpc.dns_min_time_between_resolutions_ms", 1_000),
     # A port that another process holds must be an error, not a second listener.
     ("grpc.so_reuseport", 0),
     # Nobody of ours compresses, and 64 kB can be 64 MB of zeros.
