@@ -31,6 +31,18 @@ async def call_up(gateway: Gateway) -> None:
     wire.acknowledge(invite, answer)
 
 
+async def the_friend_hangs_up(gateway: Gateway) -> None:
+    await gateway.world.subscribers.tell("hangup", phone=FRIEND)
+    gateway.wire.answer(await gateway.wire.next_request("BYE"), 200, "OK")
+
+
+def told_to_end(world: World, service: str) -> asyncio.subprocess.Process:
+    process = world.stack.children[service].process
+    assert process is not None
+    process.send_signal(signal.SIGTERM)
+    return process
+
+
 async def reads_worker_unavailable(gateway: Gateway) -> None:
     people, own = gateway.world.subscribers, (await gateway.account(OWN)).user_id
     await people.tell("user", phone=SECOND_FRIEND, first_name="Second", username="second")
@@ -48,10 +60,7 @@ async def test_a_change_of_the_configuration_does_not_undo_the_end_of_a_worker(t
         gateway = Gateway(world, wire)
         await gateway.furnish()
         await call_up(gateway)
-        child = world.stack.children["worker"]
-        assert child.process is not None
-        process = child.process
-        process.send_signal(signal.SIGTERM)
+        process = told_to_end(world, "worker")
         async with asyncio.timeout(5):
             while (refused := (await gateway.register()).exchange).final.code == 200:
                 pass
@@ -62,8 +71,7 @@ async def test_a_change_of_the_configuration_does_not_undo_the_end_of_a_worker(t
         carries((await gateway.invite()).exchange, "worker-restarting", ": it takes no more calls")
         await reads_worker_unavailable(gateway)
         assert process.returncode is None
-        await world.subscribers.tell("hangup", phone=FRIEND)
-        wire.answer(await wire.next_request("BYE"), 200, "OK")
+        await the_friend_hangs_up(gateway)
         assert await asyncio.wait_for(process.wait(), 10) == 0
 
 
@@ -75,15 +83,11 @@ async def test_a_storage_that_leaves_keeps_its_calls_until_they_end(tmp_path: Pa
         gateway = Gateway(world, wire)
         await gateway.furnish()
         await call_up(gateway)
-        child = world.stack.children["session-store"]
-        assert child.process is not None
-        process = child.process
-        process.send_signal(signal.SIGTERM)
+        process = told_to_end(world, "session-store")
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(process.wait(), 3)
         assert wire.requests.empty(), "the call goes on"
-        await world.subscribers.tell("hangup", phone=FRIEND)
-        wire.answer(await wire.next_request("BYE"), 200, "OK")
+        await the_friend_hangs_up(gateway)
         assert await asyncio.wait_for(process.wait(), 10) == 0
 
 
