@@ -60,14 +60,14 @@ class Installation:
     """One release of the chart. `seconds` is what each step took, for the table at the end."""
 
     def __init__(self, environment: dict[str, str]) -> None:
-        self._environment = environment
+        self.environment = environment
         self.values = ""  # the file that it was installed with
         self.seconds: dict[str, float] = {}
 
     async def run(self, *command: str, standard_input: str = "") -> str:
         """What a command printed. Fails the test with all of it when the command fails."""
         process = await asyncio.create_subprocess_exec(
-            *_ENVIRONMENT, *command, cwd=ROOT, env=self._environment,
+            *_ENVIRONMENT, *command, cwd=ROOT, env=self.environment,
             stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
         )  # fmt: skip
         out, errors = await asyncio.wait_for(process.communicate(standard_input.encode()), _COMMAND_S)
@@ -107,7 +107,7 @@ class Installation:
         """The program of an actor that plays Telegram users from the sandbox's own pod."""
         where = f"deployment/{RELEASE}-teletrunk-sandbox"
         kubectl = ("kubectl", "--namespace", NAMESPACE, "exec", "-i", where, "--", "python", "-m", "teletrunk_sandbox")
-        return ("env", f"KUBECONFIG={self._environment['KUBECONFIG']}", *_ENVIRONMENT, *kubectl)
+        return ("env", f"KUBECONFIG={self.environment['KUBECONFIG']}", *_ENVIRONMENT, *kubectl)
 
     async def pods(self, component: str) -> list[dict[str, Any]]:
         """Those that are not on their way out, the oldest first."""
@@ -153,6 +153,18 @@ class Installation:
         began = time.monotonic()
         yield
         self.seconds[step] = time.monotonic() - began
+
+
+def said(installation: Installation) -> str:
+    """The last lines of every pod, and of the container before it where there was one."""
+    lines = []
+    for component in ("manager", "storage", "worker"):
+        command = ("kubectl", "--namespace", NAMESPACE, "logs", "--prefix", "--tail=60", "--all-containers")
+        selector = ("-l", f"{LABEL},app.kubernetes.io/component={component}")
+        done = subprocess.run([*_ENVIRONMENT, *command, *selector], cwd=ROOT, env=installation.environment,
+                              capture_output=True, text=True, timeout=_COMMAND_S)  # fmt: skip
+        lines.append(done.stdout)
+    return "\n".join(lines)
 
 
 async def until(condition: Callable[[], Awaitable[bool]], complaint: str, seconds: float) -> float:

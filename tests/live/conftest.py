@@ -6,11 +6,12 @@ import contextlib
 import subprocess
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
 
-from tests.live.cluster import CHART, NAMESPACE, OUTSIDE, RELEASE, TAG, Installation, node
+from tests.live.cluster import CHART, NAMESPACE, OUTSIDE, RELEASE, TAG, Installation, node, said
 from tests.servers import Postgres, Redis
 
 VALUES = f"""
@@ -22,6 +23,15 @@ manager: {{api: {{enabled: true}}}}
 storage: {{replicas: 2, persistence: {{enabled: false}}, drainSeconds: 120}}
 worker: {{drainSeconds: 120}}
 """
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item, call: pytest.CallInfo[None]) -> Any:
+    """A failed test shows what the pods have said: they go with the cluster."""
+    report = yield
+    if report.failed and (installation := getattr(item, "funcargs", {}).get("installation")) is not None:
+        report.sections.append(("what the pods said", said(installation)))
+    return report
 
 
 @pytest.fixture(scope="session")
