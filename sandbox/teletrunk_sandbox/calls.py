@@ -194,6 +194,6 @@ class Calls:
 
     def _drop_oldest(self) -> None:
         if len(self._calls) > _KEPT_CALLS:
-            oldest = next(iter(self._calls.values()))
-            self._stop_timer(oldest)
-            del self._calls[oldest.id]
+            ended = (call for call in self._calls.values() if call.state is CallState.DISCARDED)
+            if (oldest := next(ended, None)) is not None:  # one that is up is not forgotten, however old
+                del self._calls[oldest.id]

@@ -146,7 +146,7 @@ def test_what_a_pod_refers_to_is_there(values: Path, manifests: list[Manifest]) 
     accounts = {one["metadata"]["name"] for one in of_kind(manifests, "ServiceAccount")}
     for name, pod in pods(manifests):
         for secret, keys in _secrets_of(pod):
-            assert secret in given or keys <= made.get(secret, set()), f"{name}: {secret}: {keys}"
+            assert secret in given or (secret in made and keys <= made[secret]), f"{name}: {secret}: {keys}"
         assert pod["spec"].get("serviceAccountName", next(iter(accounts))) in accounts, name
         assert {one["configMap"]["name"] for one in pod["spec"]["volumes"] if "configMap" in one} <= config_maps, name
 

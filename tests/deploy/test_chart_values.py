@@ -159,6 +159,9 @@ def test_the_schema_refuses(wrong: str) -> None:
         ("external", "worker.data.persistence.enabled=true", "a DaemonSet has no volumes of its own"),
         ("external", "redis.existingSecret=", "more than one Manager needs Redis"),
         ("external", "database.existingSecret=", "database: set database.existingSecret"),
+        ("external", "authority.existingSecret=mine", "give the API's certificate too"),
+        ("own-worker", "storage.enabled=true", "it is for one kind of service"),
+        ("own-storage", "keys.existingSecret=", "an own Storage needs keys.existingSecret"),
         ("own-worker", "join.invitation.existingSecret=", "join.invitation: a part alone needs what"),
     ],
 )

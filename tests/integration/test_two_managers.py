@@ -167,6 +167,16 @@ async def test_a_killed_manager_costs_nothing_that_was_acknowledged(pair: Pair) 
     assert await refusal(pair.route(pair.wires[1], "third")) == ("subscription-limit", "all lines busy")
 
 
+async def test_a_manager_that_ends_says_of_nobody_that_it_has_left(pair: Pair) -> None:
+    """The Storage was attached to it, and comes to the other one only a moment later."""
+    a, _ = pair.wires
+    assert await pair.managers[1].stop() == 0
+    address = pair.storage_server.hello().storage.address
+    for number in range(30):
+        assert (await pair.route(a, f"c{number}")).session.storage_address == address
+        await asyncio.sleep(0.1)  # so much of the moment
+
+
 async def test_bans_are_everywhere_and_lifted_everywhere(pair: Pair) -> None:
     other = Attachment(pair.wires[1], worker_hello("worker-2"))
     await other.beat()

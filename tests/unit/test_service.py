@@ -129,6 +129,36 @@ async def test_a_background_task_that_cannot_work_as_it_is_set_up_ends_the_servi
     assert closed == ["port"]
 
 
+async def test_a_cancellation_that_is_nobodys_is_a_failure() -> None:
+    begun = asyncio.Queue[None]()
+
+    async def work() -> None:
+        begun.put_nowait(None)
+        raise asyncio.CancelledError  # as grpc does when what it reads from fails
+
+    async with Service("worker") as service:
+        service.background("work", work)
+        async with asyncio.timeout(5):
+            await begun.get()
+            await begun.get()
+
+
+async def test_signals_while_it_closes_cut_nothing_short() -> None:
+    closed: list[str] = []
+
+    async def slow() -> None:
+        end()
+        await asyncio.sleep(0.05)
+        closed.append("slow")
+
+    with pytest.raises(ConfigurationError):
+        async with Service("worker") as service:
+            service.on_close("port", closing(closed, "port"))  # type: ignore[arg-type]
+            service.on_close("slow", slow)
+            raise ConfigurationError("it cannot start")
+    assert closed == ["slow", "port"]
+
+
 async def test_what_cannot_be_closed_keeps_nothing_else_open() -> None:
     closed: list[str] = []
 

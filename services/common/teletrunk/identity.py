@@ -70,6 +70,7 @@ class Papers:
         self.identity = identity
         self._directory = directory
         self._own = directory / "service.pem"  # key and certificate in one file: they change together
+        self._next = directory / "next.key"  # not certified yet, or the answer was lost
         self._authority = directory / "authority.pem"
         self._managers = directory / "managers"
 
@@ -113,25 +114,28 @@ class Papers:
 
     def store(self, key: ec.EllipticCurvePrivateKey, certificate: bytes, authority: bytes) -> None:
         self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
-        private = key.private_bytes(
-            serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
-        )
         self._authority.write_bytes(authority)
-        fresh = self._own.with_suffix(".new")
-        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(private + certificate)
-        fresh.rename(self._own)
+        _write(self._own, _pem(key) + certificate)
 
     async def enrol(self, sign: Callable[[bytes], Awaitable[tuple[bytes, bytes]]], *, afresh: bool = True) -> None:
         """Has a key certified: `sign` takes a CSR and returns the two certificates.
 
         Afresh it is a new key; otherwise the present one, if there is one, which proves that we are who we were.
+        A new key is kept before it is shown: when the answer is lost, the same one is shown again.
         """
-        key = ec.generate_private_key(ec.SECP256R1())
-        if self._own.exists() and not afresh:
-            key = self._key()
+        key = self._key() if self._own.exists() and not afresh else self._next_key()
         self.store(key, *await sign(signing_request(self.identity, key)))
+        self._next.unlink(missing_ok=True)
+
+    def _next_key(self) -> ec.EllipticCurvePrivateKey:
+        if self._next.exists():
+            key = serialization.load_pem_private_key(self._next.read_bytes(), None)
+            assert isinstance(key, ec.EllipticCurvePrivateKey)  # we have made it
+            return key
+        self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
+        key = ec.generate_private_key(ec.SECP256R1())
+        _write(self._next, _pem(key))
+        return key
 
     def _key(self) -> ec.EllipticCurvePrivateKey:
         key = serialization.load_pem_private_key(self.load()[0], None)
@@ -167,3 +171,18 @@ class Papers:
             else:
                 log.info("certificate renewed", days_left=round(self.seconds_left() / 86_400, 1))
                 renewed()
+
+
+def _pem(key: ec.EllipticCurvePrivateKey) -> bytes:
+    return key.private_bytes(
+        serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
+    )
+
+
+def _write(path: Path, content: bytes) -> None:
+    """All or nothing, and for its owner only."""
+    fresh = path.with_suffix(".new")
+    descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+    with os.fdopen(descriptor, "wb") as file:
+        file.write(content)
+    fresh.rename(path)

@@ -115,7 +115,9 @@ class Service:
             except ConfigurationError as error:
                 self._fail(error)
                 return None
-            except Exception:
+            except (Exception, asyncio.CancelledError) as error:
+                if isinstance(error, asyncio.CancelledError) and _is_cancelled():
+                    raise  # by us; grpc raises one too, when what it was given to read from fails
                 BACKGROUND_FAILURES.labels(name).inc()
                 if time.monotonic() - began > _SOUND_S:
                     pause = _FIRST_PAUSE_S
@@ -164,14 +166,16 @@ class Service:
         if self._end.is_set():
             self._hurry.set()
         self._end.set()
-        if not self._serving and self._main is not None:
-            self._main.cancel()
+        self._cut_start_short()
 
     def _fail(self, error: BaseException) -> None:
         self._failure = error
         self._hurry.set()
         self._end.set()
-        if not self._serving and self._main is not None:
+        self._cut_start_short()
+
+    def _cut_start_short(self) -> None:
+        if self.state is State.STARTING and self._main is not None:
             self._main.cancel()
 
     async def _cancel_tasks(self) -> None:
@@ -202,3 +206,8 @@ class Service:
                 await asyncio.gather(*tasks, return_exceptions=True)
         for task in done:
             task.result()
+
+
+def _is_cancelled() -> bool:
+    task = asyncio.current_task()
+    return task is not None and task.cancelling() > 0

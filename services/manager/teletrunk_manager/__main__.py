@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 import structlog
 from cryptography.hazmat.primitives.asymmetric import ec
 from teletrunk import rpc, running
@@ -75,7 +77,8 @@ async def _serve(settings: ManagerSettings, service: Service) -> int | None:
     enrolling = Enrolment(database, fleet, gatehouse)
     joins = JoinTokens(database, enrolling)
     declared = read(settings.join_file) if settings.join_file else []
-    await joins.declare(declared)
+    if settings.join_file:  # without one it has no say in what the others have declared
+        await joins.declare(declared)
     retirement = Retirement(database, live, fleet, configurations, managers, settings.retire_hours)
     seal = PasswordSeal(kept_key(settings))
     webhooks = Webhooks(database, seal)
@@ -122,7 +125,7 @@ async def _serve(settings: ManagerSettings, service: Service) -> int | None:
         return service.not_ready() or ("the database cannot be used" if database.failing else "")
 
     async def close_streams() -> None:
-        live.close()
+        attachments.close()
 
     operations = operations_app(not_ready, live.measure)
     service.on_close("streams", close_streams)
@@ -141,7 +144,7 @@ async def _serve(settings: ManagerSettings, service: Service) -> int | None:
     service.background(
         "API", lambda: serve_http(settings.api_address, "TELETRUNK_API_ADDRESS", api, **settings.api_tls())
     )
-    return await service.until_stopped()
+    return await service.until_stopped(lambda: asyncio.sleep(settings.drain_seconds))
 
 
 def _host(address: str) -> str:

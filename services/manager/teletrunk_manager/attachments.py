@@ -48,6 +48,7 @@ class Attachments:
         self._bans = bans
         self._storages = storages
         self._silence = silence
+        self._ending = False
         self._readers = BackgroundTasks()
         self._farewells = BackgroundTasks()
 
@@ -113,14 +114,20 @@ class Attachments:
         if moved:
             self._configurations.changed()
 
+    def close(self) -> None:
+        """This Manager ends. Its services are not said to have left: they come to another within a second."""
+        self._ending = True
+        self._live.close()
+
     async def settle(self) -> None:
         """Once all streams are closed: waits until it is written down who has left."""
         await self._farewells.settle(rpc.DEADLINE_S)
 
     async def _farewell(self, service: Attached) -> None:
         log.info("service detached", kind=service.kind, id=service.service_id)
-        with contextlib.suppress(OutOfReach):  # it lapses
-            await self._state.drop_service(service.service_id, service.holder)
+        if not self._ending:
+            with contextlib.suppress(OutOfReach):  # it lapses
+                await self._state.drop_service(service.service_id, service.holder)
         self._configurations.changed()
         with contextlib.suppress(Refusal):  # the transaction has logged it, and the time is a comfort only
             async with self._database.transaction() as session:

@@ -8,6 +8,7 @@ from teletrunk.backup.part import Part, Store
 from teletrunk.backup.witness import MANAGER, STORAGE, Witness, is_loopback, machine_id, reached
 from teletrunk.config import load
 
+from teletrunk_manager import authority
 from teletrunk_manager.config import ManagerSettings
 from teletrunk_manager.db.database import SCHEMA
 from teletrunk_manager.db.tables import Base, Service
@@ -20,13 +21,16 @@ def part() -> Part:
 
 class ManagerPart(Part):
     def __init__(self, settings: ManagerSettings) -> None:
+        certificate, key = authority.files(settings.authority_directory)
         paths = {
             "secrets/cluster.token": settings.data / "secrets" / "cluster.token",
             "secrets/manager.key": settings.key_path,
-            **{f"authority/{name}": settings.authority_directory / name for name in ("authority.pem", "authority.key")},
+            "authority/authority.pem": certificate,
+            "authority/authority.key": key,
         }
+        needed = ("secrets/manager.key", *(("authority/authority.pem", "authority/authority.key") * settings.tls))
         store = Store(settings.url(), SCHEMA, list(Base.metadata.sorted_tables))
-        super().__init__("manager", paths, settings.given_token(), ("secrets/manager.key",), store)
+        super().__init__("manager", paths, settings.given_token(), needed, store)
         self._settings = settings
 
     async def witnesses(self, connection: AsyncConnection | None) -> list[Witness]:

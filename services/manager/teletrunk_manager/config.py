@@ -35,6 +35,9 @@ class ManagerSettings(ServiceSettings):
     api_key: Path | None = Field(None, description="PEM file of its private key.")
     records_days: float = Field(0.0, ge=0, description="Call records older than this are deleted; 0: kept for ever.")
 
+    drain_seconds: float = Field(
+        0.0, ge=0, description="How long it serves on, unready, after SIGTERM: until a load balancer has noticed."
+    )
     api_token_file: Path | None = Field(
         None,
         description="A file with an owner's token of the REST API, which exists from the first start on.",

@@ -136,7 +136,7 @@ class Enrolment:
             await session.execute(
                 sa.update(Member)
                 .where(Member.service_id == identity.id)
-                .values(key_fingerprint=certified.key_fingerprint, certified_until=certified.until)
+                .values(key_fingerprint=certified.key_fingerprint, certified_until=_latest(certified.until))
             )
         return manager_pb2.RenewResponse(certificate=certified.pem, authority=self._gatehouse.authority.pem)
 
@@ -180,8 +180,14 @@ async def _enter(session: AsyncSession, service_id: str, admission: Admission, c
         text = f"{service_id} is a member already, with another key: use another data directory"
         raise Mistake(text, grpc.StatusCode.ALREADY_EXISTS)
     member.came_by = admission.came_by
-    member.key_fingerprint, member.certified_until = certified.key_fingerprint, certified.until
+    member.key_fingerprint = certified.key_fingerprint
+    member.certified_until = max(member.certified_until or 0.0, certified.until)
     member.retired_at = None
+
+
+def _latest(until: float) -> sa.Case[float]:
+    """The end of the certificate that ends last: lives may have become shorter since."""
+    return sa.case((Member.certified_until > until, Member.certified_until), else_=until)
 
 
 def living(join_id: str) -> tuple[sa.ColumnElement[bool], ...]:

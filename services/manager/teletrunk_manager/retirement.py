@@ -77,6 +77,7 @@ class Retirement:
 
     async def _require_closed(self, session: AsyncSession, service_id: str) -> None:
         """People decide what becomes of accounts that only this Worker may use. Raises `NotNow`."""
+        await _lock_accounts(session, service_id)
         if alone := await _only_assigned(session, service_id):
             text = f"{', '.join(alone)}: for this Worker only; say for which others first (teletrunk worker assign)"
             raise NotNow(text)
@@ -135,15 +136,18 @@ class Retirement:
         await self._done(service_id, "retired")
 
     async def _forget_ended(self, now: float) -> None:
-        """A retired member's id is anybody's when no certificate for it is left."""
+        """A retired member's id is anybody's when no certificate for it is left, and no account is for it alone."""
+        opens = sa.select(Assignment.worker_id).where(Assignment.worker_id == Member.service_id)
         async with self._database.transaction() as session:
             ended = sa.delete(Member).where(Member.retired_at.is_not(None), Member.certified_until < now)
-            await session.execute(ended.where(sa.not_(Member.revoked)))
+            # 0: enrolled before it was written down until when.
+            await session.execute(ended.where(Member.certified_until > 0, sa.not_(Member.revoked), ~opens.exists()))
 
     # How it is done.
 
     async def _let_go(self, session: AsyncSession, service_id: str) -> None:
         """Raises `NotNow` when it alone has what accounts need."""
+        await _lock_accounts(session, service_id)
         await self._rehome(session, service_id)
         alone = set(await _only_assigned(session, service_id, names=False))
         for assignment in await session.scalars(sa.select(Assignment).where(Assignment.worker_id == service_id)):
@@ -177,6 +181,13 @@ class Retirement:
         log.info(f"service {how}", id=service_id)
         await self._fleet.refresh()
         self._configurations.changed()
+
+
+async def _lock_accounts(session: AsyncSession, worker_id: str) -> None:
+    """Two Workers that leave at once must not each count on the other: an account without any is everybody's."""
+    mine = sa.select(Assignment.account_id).where(Assignment.worker_id == worker_id)
+    query = sa.select(Account.account_id).where(Account.account_id.in_(mine)).order_by(Account.account_id)
+    await session.execute(query.with_for_update())
 
 
 async def _only_assigned(session: AsyncSession, worker_id: str, *, names: bool = True) -> list[str]:

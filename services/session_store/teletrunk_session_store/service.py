@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Coroutine
 from typing import Any
 
 import grpc
@@ -22,6 +22,7 @@ from teletrunk_session_store.grants import Grants
 from teletrunk_session_store.sessions import Sessions, send_message
 from teletrunk_session_store.telegram import peers
 from teletrunk_session_store.telegram.phone_call import PhoneCall, peer_message
+from teletrunk_session_store.telegram.session import Session
 from teletrunk_session_store.telegram.sign_in import SignInError, SignIns, Success
 from teletrunk_session_store.vault.store import FAILURES, Vault
 
@@ -70,7 +71,9 @@ class SessionStoreService(session_store_pb2_grpc.SessionStoreServiceServicer):
             # A call that waits can be taken before the session's link is up again: it came with the link.
             session = self._sessions.active(begin.session_id) if starts else self._sessions.find(begin.session_id)
             call = PhoneCall(session, self._vault, self._versions, begin.call_id)
-            self._calls.run(call.run(begin))  # it outlives the stream until Telegram knows that it is over
+            self._calls.run(
+                _carried(session, call.run(begin))
+            )  # it outlives the stream until Telegram knows that it is over
             pump = self._pumps.run(_pump(requests, call))
             while (response := await call.outbox.get()) is not None:
                 if isinstance(response, Refusal):
@@ -197,6 +200,11 @@ def _explaining() -> Any:
         yield failure
     except SignInError as error:
         failure.text = str(error)
+
+
+async def _carried(session: Session, work: Coroutine[Any, Any, None]) -> None:
+    with session.carrying():
+        await work
 
 
 async def _pump(requests: AsyncIterator[pb.CallRequest], call: PhoneCall) -> None:

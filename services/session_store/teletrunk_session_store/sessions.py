@@ -21,7 +21,7 @@ from teletrunk_session_store.telegram.clients import Clients
 from teletrunk_session_store.telegram.phone_call import peer_message
 from teletrunk_session_store.telegram.session import Incoming, Session, SessionState
 from teletrunk_session_store.telegram.sign_in import Success
-from teletrunk_session_store.vault.store import Vault
+from teletrunk_session_store.vault.store import FAILURES, Vault
 
 log = structlog.get_logger()
 
@@ -32,6 +32,7 @@ _STATES = {
 }
 _FOLLOW_S = 2.0
 _LEAVE_S = 0.2
+_HAND_OVER_S = 5.0  # another Storage asks for the lease each second
 _TAKE_S = 5.0
 Watcher = asyncio.Queue[tuple[str, pb.WatchResponse]]
 
@@ -78,23 +79,41 @@ class Sessions:
                 await self._let_go(session_id)
 
     async def drain(self, seconds: float) -> None:
-        """Lets sessions go, so that another Storage takes them: those without calls now, the others as their last call
-        ends. Returns when none is left, or the time is up."""
+        """Returns when the last call has ended, or the time is up.
+
+        Meanwhile sessions without calls go to another Storage, if there is one: the first that is let go shows it.
+        """
         self._leaving = True
         deadline = time.monotonic() + seconds
-        while self._sessions:
-            idle = [session.session_id for session in self._sessions.values() if not session.has_calls]
-            await asyncio.gather(*(self._let_go(session_id) for session_id in idle))
-            if time.monotonic() > deadline:
-                return
-            if self._sessions:
-                await asyncio.sleep(_LEAVE_S)
+        alone = False
+        handed_over = False
+        while any(session.has_calls for session in self._sessions.values()) and time.monotonic() < deadline:
+            idle = [session for session in self._sessions.values() if not session.has_calls]
+            for session in idle if not alone else ():
+                await self._let_go(session.session_id)
+                if not handed_over and not (handed_over := await self._is_taken(session.session_id)):
+                    alone = True
+                    self._keep(session.session_id, session.user_id)
+                    break
+            await asyncio.sleep(_LEAVE_S)
+
+    async def _is_taken(self, session_id: str) -> bool:
+        """Whether another Storage takes a session that was let go, soon."""
+        until = time.monotonic() + _HAND_OVER_S
+        while time.monotonic() < until:
+            with contextlib.suppress(*FAILURES):
+                if await self._vault.lease_owner(session_id) not in ("", self._owner):
+                    return True
+            await asyncio.sleep(_LEAVE_S)
+        return False
 
     async def stop(self) -> None:
         await asyncio.gather(*(session.settle() for session in self._sessions.values()))
         for task in self._keepers.values():
             task.cancel()
-        await asyncio.gather(*self._keepers.values(), self._background.settle(0), return_exceptions=True)
+        # They close their clients one after the other step by step: to be cancelled once more would cut that short.
+        await asyncio.gather(*self._keepers.values(), return_exceptions=True)
+        await self._background.settle(0)
 
     def find(self, session_id: str) -> Session:
         """The session, in whatever state. Raises `Refusal`."""

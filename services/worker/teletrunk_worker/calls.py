@@ -44,6 +44,7 @@ class Calls:
         self._ordered = False  # to drain, by the Manager
         self._drain_began = False  # ordered while we were at work, and not before we started
         self._configured = False
+        self._coming = 0  # calls that are being routed and placed
         self._empty = asyncio.Event()
         self._empty.set()
         self._news = asyncio.Event()  # the Manager's word has changed
@@ -101,6 +102,15 @@ class Calls:
     async def admit(self, invite: Invite) -> Admission:
         """Routes a call from a PBX and gives it a SIP host. Raises `Refusal`."""
         self._check_room(coming=1)
+        self._coming += 1
+        self._empty.clear()
+        try:
+            return await self._admit(invite)
+        finally:
+            self._coming -= 1
+            self._look_whether_empty()
+
+    async def _admit(self, invite: Invite) -> Admission:
         call_id = _new_call_id()
         received_at = time.time()
         route = await self.rim.manager.route_call(
@@ -241,8 +251,11 @@ class Calls:
             log.exception("call failed", call_id=runner.call_id)
         finally:
             self._runners.pop(runner.call_id, None)
-            if not self._runners:
-                self._empty.set()
+            self._look_whether_empty()
+
+    def _look_whether_empty(self) -> None:
+        if not self._runners and not self._coming:
+            self._empty.set()
 
 
 def _new_call_id() -> str:

@@ -86,6 +86,7 @@ class Session:
         self._clients = clients
         self.calls = PhoneCalls(self._discard_given_up)
         self._client: TelegramClient | None = None
+        self._carried = 0
         self._to_discard: dict[int, int] = {}  # calls that Telegram does not know to be over yet: access hashes by id
         self._broken = False  # the client is of no more use
         self._stirred = asyncio.Event()  # something has happened to its link
@@ -169,7 +170,16 @@ class Session:
     @property
     def has_calls(self) -> bool:
         """Up, being set up, or waiting for a Worker."""
-        return bool(self.incoming or self.calls)
+        return bool(self.incoming or self.calls or self._carried)
+
+    @contextlib.contextmanager
+    def carrying(self) -> Iterator[None]:
+        """A call of it is under way, from its first question on."""
+        self._carried += 1
+        try:
+            yield
+        finally:
+            self._carried -= 1
 
     async def note_call(self, phone_call_id: int, access_hash: int) -> None:
         """A successor discards what is noted here, should this process die."""

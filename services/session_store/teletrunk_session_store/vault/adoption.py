@@ -139,5 +139,6 @@ def _is_same(before: dict[str, Any], now: dict[str, Any]) -> bool:
         return True
     if "cluster" in before or "cluster" in now:
         return before == now
-    where = ("machine", "path")
-    return bool(before["inode"] == now["inode"] or [before[key] for key in where] == [now[key] for key in where])
+    # Containers have no machine's id, and everywhere the same paths: there only the file itself tells.
+    same_place = bool(before["machine"]) and (before["machine"], before["path"]) == (now["machine"], now["path"])
+    return bool(before["inode"] == now["inode"]) or same_place

@@ -123,6 +123,13 @@ class Vault:
             await adoption.note_storage(connection, storage)
             return await adoption.vault_id(connection)
 
+    async def lease_owner(self, session_id: str) -> str:
+        """Who holds the session's lease now; empty when nobody does."""
+        async with self._engine.connect() as connection:
+            now = await database_time(connection)
+            found = sa.select(LEASES.c.owner).where(LEASES.c.session_id == session_id, LEASES.c.expires_at > now)
+            return await connection.scalar(found) or ""
+
     async def look_for_adoption(self) -> None:
         """Whether it has been adopted meanwhile."""
         async with self._engine.connect() as connection:
