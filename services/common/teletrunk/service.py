@@ -156,7 +156,8 @@ class Service:
         await self._cancel_tasks()
         while self._opened:
             await self._close(*self._opened.pop())
-        log.info("service stopped")
+        if self._serving:  # of a start that is refused there is one line, and that says why
+            log.info("service stopped")
         if self._failure is not None:
             raise self._failure
         # A signal while it was still starting: that is an end like others.
