@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import time
 from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import NoReturn, TypeVar
 
@@ -23,6 +24,8 @@ log = structlog.get_logger()
 _HEARTBEAT_S = 3.0
 _QUESTION_S = 4.5  # longer than the Manager gives its database
 _LAST_WORDS_S = 3.0
+_CHANGE_OVER_S = 1.0  # behind one address there may be several Managers, of which one has just ended
+_AGAIN_S = 0.1
 _GONE = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
 Answer = TypeVar("Answer")
 
@@ -92,21 +95,21 @@ class ManagerLink:
         return await self._ask(lambda: self.way.stub.RouteIncoming(request, timeout=_QUESTION_S))
 
     async def _ask(self, question: Callable[[], Awaitable[Answer]]) -> Answer:
-        """Asks another Manager, if there is one, when this one is not there. It may be asked twice: questions change
-        nothing but a call's line, and that is taken by the call's id."""
-        asked = self.way.address
-        try:
-            return await question()
-        except grpc.aio.AioRpcError as error:
-            if error.code() not in _GONE or rpc.refusal_of(error) is not None or not self.way.has_others:
-                return _refused(error)
-            self.way.turn_away(asked)
-            if error.code() is grpc.StatusCode.DEADLINE_EXCEEDED:  # the PBX has waited long enough
-                return _refused(error)
-        try:
-            return await question()
-        except grpc.aio.AioRpcError as error:
-            return _refused(error)
+        """Asks again for a moment when no Manager is there: another one, or whichever a shared address leads to then.
+        It may be asked more than once: questions change nothing but a call's line, which is taken by the call's id."""
+        until = time.monotonic() + _CHANGE_OVER_S
+        while True:
+            asked = self.way.address
+            try:
+                return await question()
+            except grpc.aio.AioRpcError as error:
+                is_gone = error.code() in _GONE and rpc.refusal_of(error) is None
+                if is_gone and self.way.has_others:
+                    self.way.turn_away(asked)
+                has_waited = error.code() is grpc.StatusCode.DEADLINE_EXCEEDED or time.monotonic() > until
+                if not is_gone or has_waited:
+                    return _refused(error)
+            await asyncio.sleep(_AGAIN_S)
 
     # Records.
 

@@ -25,6 +25,13 @@ else:
     Stub = session_store_pb2_grpc.SessionStoreServiceStub
 
 
+Place = tuple[str, str]
+
+
+def _place(session: manager_pb2.SessionAssignment) -> Place:
+    return session.storage_address, session.storage_id
+
+
 class CallStream:
     """One Telegram call's stream: wishes down, events up."""
 
@@ -68,9 +75,10 @@ class StorageLinks:
 
     def __init__(self, security: rpc.Security) -> None:
         self._security = security
-        self._channels: dict[str, grpc.aio.Channel] = {}
-        self._watches: dict[str, asyncio.Task[None]] = {}
-        self._watched: dict[str, frozenset[str]] = {}
+        # By address and id: another Storage may come to a place, and must not be taken for the one before.
+        self._channels: dict[Place, grpc.aio.Channel] = {}
+        self._watches: dict[Place, asyncio.Task[None]] = {}
+        self._watched: dict[Place, frozenset[str]] = {}
         self.on_incoming: Callable[[pb.IncomingCall], None] = lambda incoming: None
         self.sessions: dict[str, manager_pb2.SessionAssignment] = {}
 
@@ -83,23 +91,24 @@ class StorageLinks:
         if not watch:
             self.stop_watching()
             return
-        wanted: dict[str, set[str]] = {}
-        somewhere: dict[str, manager_pb2.SessionAssignment] = {}
+        wanted: dict[Place, set[str]] = {}
+        somewhere: dict[Place, manager_pb2.SessionAssignment] = {}
         for session in config.sessions:
             if session.elsewhere:
                 continue
-            wanted.setdefault(session.storage_address, set()).add(session.session_id)
-            somewhere[session.storage_address] = session
-        for address in set(self._watches) - set(wanted):
-            self._watches.pop(address).cancel()
-            self._watched.pop(address, None)
-        for address, session_ids in wanted.items():
-            if self._watched.get(address) != frozenset(session_ids):
-                if old := self._watches.pop(address, None):
+            place = _place(session)
+            wanted.setdefault(place, set()).add(session.session_id)
+            somewhere[place] = session
+        for place in set(self._watches) - set(wanted):
+            self._watches.pop(place).cancel()
+            self._watched.pop(place, None)
+        for place, session_ids in wanted.items():
+            if self._watched.get(place) != frozenset(session_ids):
+                if old := self._watches.pop(place, None):
                     old.cancel()
-                self._watched[address] = frozenset(session_ids)
-                self._watches[address] = asyncio.get_running_loop().create_task(
-                    self._watch(somewhere[address], sorted(session_ids))
+                self._watched[place] = frozenset(session_ids)
+                self._watches[place] = asyncio.get_running_loop().create_task(
+                    self._watch(somewhere[place], sorted(session_ids))
                 )
 
     def stop_watching(self) -> None:
@@ -135,10 +144,11 @@ class StorageLinks:
         self._channels = {}
 
     def _stub(self, session: manager_pb2.SessionAssignment) -> Stub:
-        address = session.storage_address
-        if address not in self._channels:
-            self._channels[address] = rpc.dial(address, self._security, Identity("storage", session.storage_id))
-        return Stub(self._channels[address])
+        place = _place(session)
+        if place not in self._channels:
+            identity = Identity("storage", session.storage_id)
+            self._channels[place] = rpc.dial(session.storage_address, self._security, identity)
+        return Stub(self._channels[place])
 
     def _arrived(self, incoming: pb.IncomingCall) -> None:
         """One call that cannot be begun (no memory, no descriptors) must not end the watch for the others."""
