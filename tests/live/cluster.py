@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import json
 import os
+import shutil
 import subprocess
 import time
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
@@ -19,6 +20,7 @@ ROOT = Path(__file__).parents[2]
 CHART = "deploy/k8s/teletrunk"
 OUTSIDE, NODE = "10.243.0.1", "10.243.0.2"  # as tools/kube/addresses has them
 NAMESPACE, RELEASE = "teletrunk", "t"
+KEPT = Path("/var/lib/teletrunk") / NAMESPACE / RELEASE  # what a Worker keeps on its node
 TAG = os.environ.get("TELETRUNK_IMAGE_TAG", teletrunk.__version__)
 IMAGES = [f"localhost/teletrunk/{name}:{TAG}" for name in ("manager", "worker", "session-store", "sandbox")]
 CODE, GATEWAY, FRIEND = "22222", "+15550100", "+15550199"
@@ -39,6 +41,7 @@ def node() -> Iterator[dict[str, str]]:
     prepared = _tool("tools/kube/prepare", deadline=1800)
     if prepared.returncode != 0:
         cannot(f"tools/kube/prepare: {prepared.stdout}{prepared.stderr}")
+    shutil.rmtree(KEPT, ignore_errors=True)  # the node's file system is this machine's
     up = _tool("tools/kube/cluster", "up")
     assert up.returncode == 0, up.stdout + up.stderr
     try:
@@ -49,6 +52,7 @@ def node() -> Iterator[dict[str, str]]:
         yield {**os.environ, "KUBECONFIG": kubeconfig, **scratch}
     finally:
         down = _tool("tools/kube/cluster", "down")
+        shutil.rmtree(KEPT, ignore_errors=True)
         assert down.returncode == 0, down.stdout + down.stderr
 
 

@@ -29,6 +29,7 @@ _DEADLINE_S = 10.0
 _INVITED_S = 15.0  # whoever has typed an invitation wants to know
 _FIRST_WAIT_S = 0.5
 _LONGEST_WAIT_S = 10.0
+_AGAIN_S = 4.0  # between attempts that nobody answered
 _AFRESH_S = 15.0  # between attempts of a service that was refused: the front door counts guesses
 # What the secret or the id is at fault for; everything else may be another minute.
 _FINAL = (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.ALREADY_EXISTS, grpc.StatusCode.PERMISSION_DENIED)
@@ -110,7 +111,11 @@ class Membership:
             await self._enrol(ticket)
         except _Revoked:
             raise
-        except (NotYet, ConfigurationError) as error:  # who has calls does not end for a file that may change
+        except NotYet as error:  # nobody was there to count a guess
+            self._next_attempt = time.monotonic() + random.uniform(_AGAIN_S / 2, _AGAIN_S)
+            log.error("could not enrol afresh", reason=str(error))
+            return False
+        except ConfigurationError as error:  # who has calls does not end for a file that may change
             log.error("could not enrol afresh", reason=str(error))
             return False
         return True
