@@ -204,21 +204,25 @@ async def holder(installation: Installation) -> str:
 
 async def test_a_node_that_is_drained_and_back(installation: Installation, line: Line) -> None:
     """The only one here: what can be evicted is, within the budgets, and comes back. The Worker stays with its node."""
+
+    async def all_ready() -> bool:
+        return all([await installation.ready(part) for part in ("manager", "storage", "worker")])
+
+    await until(all_ready, "what was hurt before is not back", 120)  # the budgets count it
+    worker = await installation.ids("worker")
     async with installation.timed("kubectl drain, uncordon, until a call works"):
         await installation.kubectl("cordon", "node1")
-        worker = await installation.names("worker")
-        victims = [name for part in ("manager", "storage") for name in (await installation.names(part))[:1]]
-        for victim in victims:  # as long as the budget says no, it is asked again
-            await until(lambda victim=victim: evicted(installation, victim), f"{victim} cannot be evicted", 60)
-        await installation.kubectl("uncordon", "node1")
-
-        async def all_ready() -> bool:
-            return all([await installation.ready(part) for part in ("manager", "storage", "worker")])
-
+        try:
+            for part in ("manager", "storage"):
+                victim = (await installation.names(part))[0]
+                # As long as the budget says no, it is asked again.
+                await until(lambda pod=victim: evicted(installation, pod), f"{victim} cannot be evicted", 60)
+        finally:
+            await installation.kubectl("uncordon", "node1")
         await until(all_ready, "not everything is back", 120)
         await installation.active()
-        assert await installation.names("worker") == worker
-        await line.works()
+        assert await installation.ids("worker") == worker
+        await until(line.works, "no call works again", 30)
 
 
 async def evicted(installation: Installation, pod: str) -> bool:
@@ -233,7 +237,7 @@ async def test_a_rollback_goes_back_to_the_release_before(installation: Installa
     async with installation.timed("helm rollback --wait"):
         await installation.helm("rollback", RELEASE, "1", "--wait", "--timeout", "180s")
         await installation.active()
-    await line.works()
+    await until(line.works, "no call works again", 30)
 
 
 async def test_uninstalling_leaves_nothing(installation: Installation, line: Line) -> None:
