@@ -214,6 +214,18 @@ async def test_an_answer_that_is_long_only_by_its_headers_is_cut_to_what_a_dialo
         assert heard.headers.getlist("Record-Route") and heard.headers.get("X-Padding") is None
 
 
+async def test_a_route_that_is_no_sip_address_never_reaches_a_host(world: EdgeWorld) -> None:
+    """pjsua aborts when its ACK has nowhere to go (sip_inv.c, inv_send_ack)."""
+    async with sip_wire.udp(world.address) as wire:
+        _, invite = await dialled(world, wire)
+        answer = response_to(invite, 200, "OK", wire, SDP)
+        answer.headers.add("Record-Route", "<urn:x:y>;tag=1")
+        wire.send(bytes(answer))
+        heard = await world.host.next(lambda message: isinstance(message, Response) and message.code >= 200)
+        routes = heard.headers.getlist("Record-Route")
+        assert routes and all(route.startswith("<sip:") for route in routes)
+
+
 async def test_a_200_that_crosses_our_cancel_is_acknowledged_and_ended(world: EdgeWorld) -> None:
     async with sip_wire.udp(world.address) as wire:
         invite, heard = await dialled(world, wire)

@@ -13,7 +13,7 @@ from typing import Final
 from teletrunk_worker.sip import sdp
 from teletrunk_worker.sip.message import Message, Request, Response
 from teletrunk_worker.sip.scanner import Malformed
-from teletrunk_worker.sip.uri import NameAddr
+from teletrunk_worker.sip.uri import NameAddr, parse_name_addr
 
 LARGEST_MESSAGE: Final = 4_000  # PJSIP_MAX_PKT_LEN of the stock wheel
 LONGEST_LEG_HEADER: Final = 40
@@ -98,6 +98,7 @@ def _keep_needed(message: Message) -> None:
 def fit(response: Response) -> None:
     """Leaves what the host needs. A provisional answer brings no sound: its description stays here."""
     _keep_needed(response)
+    _keep_sip_routes(response)
     response.phrase = response.phrase[:_LONGEST_PHRASE]
     if response.code < 200 or _media_type(response) != _DESCRIPTION:
         strip_body(response)
@@ -105,6 +106,22 @@ def fit(response: Response) -> None:
         strip_body(response)
     if not is_short_enough(response):
         response.headers.remove("Reason", "Supported", "Allow")
+
+
+def _keep_sip_routes(response: Response) -> None:
+    """pjsip aborts when the ACK of a 200 has nowhere to go: a route is a SIP address, or none of the host's."""
+    try:
+        routes = [entry for entry in response.entries("Record-Route") if _is_sip(entry)]
+    except Malformed:
+        routes = []
+    response.headers.setlist("Record-Route", routes)
+
+
+def _is_sip(entry: str) -> bool:
+    try:
+        return parse_name_addr(entry).uri.scheme in ("sip", "sips")
+    except Malformed:
+        return False
 
 
 def is_short_enough(message: Message) -> bool:
