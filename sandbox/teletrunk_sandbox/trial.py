@@ -13,6 +13,7 @@ from typing import Any
 from teletrunk.cli.ladder import ladder
 from teletrunk.cli.remote import Failed, RemoteSettings, remote_work
 from teletrunk.config import load
+from teletrunk.own_address import address_towards
 from teletrunk.v1 import admin_pb2, manager_pb2
 
 from teletrunk_sandbox.actors import Actor
@@ -63,7 +64,7 @@ async def _signed_in(api: Any, code: str) -> None:
 async def _call(sip: str, trunk: admin_pb2.AddTrunkResponse) -> dict[str, Any]:
     host, _, port = sip.rpartition(":")
     address = socket.gethostbyname(host)
-    async with Actor("sip-phone", "--address", _way_to(address)) as phone:
+    async with Actor("sip-phone", "--address", address_towards(address)) as phone:
         server = f"{address}:{port}"
         await phone.tell("register", server=server, login=trunk.trunk.login, password=trunk.password)
         registered = await phone.wait("registration")
@@ -87,10 +88,3 @@ async def _show_record(api: Any, trunk_id: str) -> None:
                     print("\n".join(ladder(found.record)))
                     return
             await asyncio.sleep(0.2)
-
-
-def _way_to(address: str) -> str:
-    """Our own address on the way to another."""
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as way_out:
-        way_out.connect((address, 9))  # sends nothing: it only asks for the route
-        return str(way_out.getsockname()[0])

@@ -123,23 +123,16 @@ class Papers:
         Afresh it is a new key; otherwise the present one, if there is one, which proves that we are who we were.
         A new key is kept before it is shown: when the answer is lost, the same one is shown again.
         """
-        key = self._key() if self._own.exists() and not afresh else self._next_key()
+        key = _key_of(self.load()[0]) if self._own.exists() and not afresh else self._next_key()
         self.store(key, *await sign(signing_request(self.identity, key)))
         self._next.unlink(missing_ok=True)
 
     def _next_key(self) -> ec.EllipticCurvePrivateKey:
         if self._next.exists():
-            key = serialization.load_pem_private_key(self._next.read_bytes(), None)
-            assert isinstance(key, ec.EllipticCurvePrivateKey)  # we have made it
-            return key
+            return _key_of(self._next.read_bytes())
         self._directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         key = ec.generate_private_key(ec.SECP256R1())
         _write(self._next, _pem(key))
-        return key
-
-    def _key(self) -> ec.EllipticCurvePrivateKey:
-        key = serialization.load_pem_private_key(self.load()[0], None)
-        assert isinstance(key, ec.EllipticCurvePrivateKey)  # we have made it
         return key
 
     def seconds_left(self) -> float:
@@ -171,6 +164,12 @@ class Papers:
             else:
                 log.info("certificate renewed", days_left=round(self.seconds_left() / 86_400, 1))
                 renewed()
+
+
+def _key_of(pem: bytes) -> ec.EllipticCurvePrivateKey:
+    key = serialization.load_pem_private_key(pem, None)
+    assert isinstance(key, ec.EllipticCurvePrivateKey)  # we have made it
+    return key
 
 
 def _pem(key: ec.EllipticCurvePrivateKey) -> bytes:

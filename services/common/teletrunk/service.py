@@ -86,6 +86,9 @@ class Service:
     def draining(self) -> bool:
         return bool(self._causes)
 
+    def drains_for(self, cause: Cause) -> bool:
+        return cause in self._causes
+
     def drain(self, cause: Cause) -> None:
         self._causes.add(cause)
 

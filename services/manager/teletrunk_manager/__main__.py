@@ -124,11 +124,8 @@ async def _serve(settings: ManagerSettings, service: Service) -> int | None:
     def not_ready() -> str:
         return service.not_ready() or ("the database cannot be used" if database.failing else "")
 
-    async def close_streams() -> None:
-        attachments.close()
-
     operations = operations_app(not_ready, live.measure)
-    service.on_close("streams", close_streams)
+    service.on_close("streams", attachments.close)
     service.background("configurations", configurations.keep_sending)
     service.background("members", fleet.keep_current)
     service.background("shared state, looking", mirror.keep_looking)

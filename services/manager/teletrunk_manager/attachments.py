@@ -114,7 +114,7 @@ class Attachments:
         if moved:
             self._configurations.changed()
 
-    def close(self) -> None:
+    async def close(self) -> None:
         """This Manager ends. Its services are not said to have left: they come to another within a second."""
         self._ending = True
         self._live.close()

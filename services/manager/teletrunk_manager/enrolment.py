@@ -133,11 +133,9 @@ class Enrolment:
             raise NotNow("certificates are renewed by services that have one")
         certified = self._sign(signing_request, identity)
         async with self._database.transaction() as session:
-            await session.execute(
-                sa.update(Member)
-                .where(Member.service_id == identity.id)
-                .values(key_fingerprint=certified.key_fingerprint, certified_until=_latest(certified.until))
-            )
+            member = await session.get(Member, identity.id, with_for_update=True)
+            if member is not None:
+                _note(member, certified)
         return manager_pb2.RenewResponse(certificate=certified.pem, authority=self._gatehouse.authority.pem)
 
     def _sign(self, signing_request: bytes, identity: Identity) -> Certified:
@@ -180,14 +178,14 @@ async def _enter(session: AsyncSession, service_id: str, admission: Admission, c
         text = f"{service_id} is a member already, with another key: use another data directory"
         raise Mistake(text, grpc.StatusCode.ALREADY_EXISTS)
     member.came_by = admission.came_by
-    member.key_fingerprint = certified.key_fingerprint
-    member.certified_until = max(member.certified_until or 0.0, certified.until)
+    _note(member, certified)
     member.retired_at = None
 
 
-def _latest(until: float) -> sa.Case[float]:
-    """The end of the certificate that ends last: lives may have become shorter since."""
-    return sa.case((Member.certified_until > until, Member.certified_until), else_=until)
+def _note(member: Member, certified: Certified) -> None:
+    """Which key is the id's, and when the certificate ends that ends last: lives may have become shorter since."""
+    member.key_fingerprint = certified.key_fingerprint
+    member.certified_until = max(member.certified_until or 0.0, certified.until)
 
 
 def living(join_id: str) -> tuple[sa.ColumnElement[bool], ...]:

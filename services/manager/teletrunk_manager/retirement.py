@@ -76,7 +76,7 @@ class Retirement:
             await self._let_go(session, service_id)
 
     async def _require_closed(self, session: AsyncSession, service_id: str) -> None:
-        """People decide what becomes of accounts that only this Worker may use. Raises `NotNow`."""
+        """Locks its accounts. People decide what becomes of those that only this Worker may use. Raises `NotNow`."""
         await _lock_accounts(session, service_id)
         if alone := await _only_assigned(session, service_id):
             text = f"{', '.join(alone)}: for this Worker only; say for which others first (teletrunk worker assign)"
@@ -127,6 +127,7 @@ class Retirement:
                 await session.get(Member, service_id, with_for_update=True)
                 if await session.scalar(still) is None:
                     return  # it is back, or another Manager was faster
+                await _lock_accounts(session, service_id)
                 await self._let_go(session, service_id)
         except Mistake as reason:
             if service_id not in self._kept:
@@ -146,8 +147,7 @@ class Retirement:
     # How it is done.
 
     async def _let_go(self, session: AsyncSession, service_id: str) -> None:
-        """Raises `NotNow` when it alone has what accounts need."""
-        await _lock_accounts(session, service_id)
+        """Its accounts are locked. Raises `NotNow` when it alone has what accounts need."""
         await self._rehome(session, service_id)
         alone = set(await _only_assigned(session, service_id, names=False))
         for assignment in await session.scalars(sa.select(Assignment).where(Assignment.worker_id == service_id)):

@@ -85,14 +85,12 @@ class Sessions:
         """
         self._leaving = True
         deadline = time.monotonic() + seconds
-        alone = False
-        handed_over = False
+        others: bool | None = None  # until one has been let go
         while any(session.has_calls for session in self._sessions.values()) and time.monotonic() < deadline:
             idle = [session for session in self._sessions.values() if not session.has_calls]
-            for session in idle if not alone else ():
+            for session in idle if others is not False else ():
                 await self._let_go(session.session_id)
-                if not handed_over and not (handed_over := await self._is_taken(session.session_id)):
-                    alone = True
+                if others is None and not (others := await self._is_taken(session.session_id)):
                     self._keep(session.session_id, session.user_id)
                     break
             await asyncio.sleep(_LEAVE_S)

@@ -41,7 +41,6 @@ class Calls:
         self._allow_registration = allow_registration
         self._runners: dict[str, CallRunner] = {}
         self._tasks = BackgroundTasks()
-        self._ordered = False  # to drain, by the Manager
         self._drain_began = False  # ordered while we were at work, and not before we started
         self._configured = False
         self._coming = 0  # calls that are being routed and placed
@@ -59,9 +58,9 @@ class Calls:
 
     def configure(self, config: manager_pb2.WorkerConfig) -> None:
         """The Manager's word."""
-        begins = self._configured and not self._ordered
+        begins = self._configured and not self._service.drains_for(Cause.MANAGER)
         self._drain_began = config.draining and (begins or self._drain_began)
-        self._configured, self._ordered = True, config.draining
+        self._configured = True
         if config.draining:
             self._service.drain(Cause.MANAGER)
         else:
