@@ -16,8 +16,7 @@ from teletrunk.operations import operations_app, serve_http
 from teletrunk.service import Service
 from teletrunk.v1 import manager_pb2 as pb
 
-from teletrunk_worker.call.rim import Rim
-from teletrunk_worker.calls import Calls
+from teletrunk_worker.calls import Calls, Rim
 from teletrunk_worker.config import WorkerSettings
 from teletrunk_worker.edge.bans import Bans
 from teletrunk_worker.edge.bindings_file import BindingsFile
