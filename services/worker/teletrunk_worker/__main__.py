@@ -23,6 +23,7 @@ from teletrunk_worker.edge.bindings_file import BindingsFile
 from teletrunk_worker.edge.edge import Edge
 from teletrunk_worker.legs.supervisor import HostPool
 from teletrunk_worker.legs.wire import Message
+from teletrunk_worker.links.journal import Journal
 from teletrunk_worker.links.manager import ManagerLink
 from teletrunk_worker.links.spool import Spool
 from teletrunk_worker.links.storage import StorageLinks
@@ -61,7 +62,9 @@ async def _serve(settings: WorkerSettings, service: Service) -> int | None:
     )
     spool = Spool(settings.data / "records")
     spool.recover()
-    manager = ManagerLink(membership.managers, security, hello, spool)
+    journal = Journal(spool)
+    service.on_close("journal", journal.close)
+    manager = ManagerLink(membership.managers, security, hello, journal)
     service.on_close("Manager", manager.way.close)
     storages = StorageLinks(security)
     service.on_close("Storages", storages.close)
@@ -149,7 +152,7 @@ async def _serve(settings: WorkerSettings, service: Service) -> int | None:
         metrics.CALLS_MOST.set(settings.max_calls)
         metrics.REGISTRATIONS.set(edge.registrar.count)
         metrics.BANS.set(len(edge.bans.banned()))
-        metrics.RECORDS_WAITING.set(spool.count)
+        metrics.RECORDS_WAITING.set(journal.count)
 
     operations = operations_app(lambda: service.not_ready() or calls.not_ready(), measure)
     service.on_close("calls", last_words)
