@@ -94,10 +94,19 @@ class HostedLeg:
         if not self._begun:
             self._end_before_it_began(end, status)
             return
-        headers = [list(header) for header in reasons.headers_of(end)]
-        self._command("hangup", status=0 if self._up else max(status, 400), phrase=phrase, headers=headers)
+        self._hang_up(status, phrase, reasons.headers_of(end))
         if self._target is not None and not self._heard:  # no CANCEL may be sent: the host would wait half a minute
             self._edge.leg_is_over(self._context.call_id, self._name, elsewhere=self._elsewhere)
+
+    def _hang_up(self, status: int, phrase: str, headers: reasons.Headers) -> None:
+        """A refusal has a phrase; of a BYE's or CANCEL's, pjsua would make a second Reason header."""
+        refuses = self._target is None and not self._up
+        self._command(
+            "hangup",
+            status=0 if self._up else max(status, 400),
+            phrase=phrase if refuses else "",
+            headers=[list(header) for header in headers],
+        )
 
     def _end_before_it_began(self, end: do.EndSip, status: int) -> None:
         """No host has the dialog, which the edge may have let in already."""
@@ -133,7 +142,7 @@ class HostedLeg:
         if self._over:
             return
         if not self._told:
-            self._command("hangup", status=0 if self._up else 503, phrase="Worker is restarting", headers=[])
+            self._hang_up(503, "Worker is restarting", [])
         self._let_go()
 
     # What its host says.
