@@ -107,6 +107,7 @@ class BareHost:
     def send(self, message: Message, descriptor: int | None = None) -> None:
         if self.dead:
             return
+        self.hosts.sent.append(message)
         if message["command"] in ("dial", "open"):
             self.carries.add(message["call"])
         elif message["command"] in ("hangup", "close"):
@@ -142,6 +143,7 @@ class BareHosts:
         self._kind = kind
         self.script = script
         self.all: list[BareHost] = []
+        self.sent: list[Message] = []  # to any of them
 
     async def place(self, call: str, listener: Callable[[Message], None], besides: Sequence[BareHost] = ()) -> BareHost:
         for delay, outcome in self.script.next(f"place {self._kind}")[:1]:

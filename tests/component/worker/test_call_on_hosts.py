@@ -72,6 +72,15 @@ def test_a_refusal_at_accept_is_told_with_its_row() -> None:
     assert world.chat[0].startswith("500 Telegram error: CALL_OCCUPY_FAILED")
 
 
+def test_a_session_that_is_revoked_in_a_call_is_not_telegrams_hang_up() -> None:
+    revoked = Refusal("session-disconnected", "SESSION_REVOKED")
+    world = life(from_sip=True, start=[[*at(0.0, *responses("requested", "ready")), *at(9.0, revoked)]])
+    (record,) = world.reported
+    assert (record.ended_by, record.error_id, record.sip_status) == ("gateway", "session-disconnected", 200)
+    (bye,) = [message for message in world.sip.sent if message["command"] == "hangup"]
+    assert bye["headers"][0] == ["Reason", 'SIP;cause=503;text="Telegram session is disconnected: SESSION_REVOKED"']
+
+
 def test_no_host_waits_for_a_peer_that_has_said_nothing() -> None:
     """No CANCEL may be sent before the peer's first word: the edge ends the host's wait."""
     world = life(
