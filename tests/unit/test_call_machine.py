@@ -165,7 +165,7 @@ def test_a_pbx_that_says_nothing_is_given_up_and_one_that_has_spoken_is_not() ->
     state, done = play(state, on.SipEnded("x", 487), on.SipEnded("y", 408))
     assert (state.ended_by, state.last_status) == ("pbx", 408), "its own word"
     alone, _ = play(machine.from_telegram(), on.Routed((TARGETS[:1],)), on.Placed("x"))
-    for silent in (on.Expired("answer x"), on.SipEnded("x", 408)):
+    for silent in (on.Expired("answer x"), on.SipEnded("x", 408), on.SipEnded("x", 480)):
         state, done = play(alone, silent)
         assert state.refusal is not None and state.refusal.row.id == "pbx-unreachable"
 

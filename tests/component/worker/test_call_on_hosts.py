@@ -52,6 +52,14 @@ def test_a_name_that_makes_no_header_is_not_the_pbxs_answer() -> None:
     assert len(world.chat) == 1 and world.chat[0].startswith("500 Telegram error: the PBX could not be dialled")
 
 
+def test_what_the_edge_answers_itself_is_not_the_pbxs_answer() -> None:
+    """Its connection is gone: the host reads 480, and nobody has said that."""
+    world = life(dial=[at(0.0, {**BUSY, "status": 480, "unheard": True})] * 3)
+    (record,) = world.reported
+    assert (record.ended_by, record.error_id, record.sip_status) == ("gateway", "pbx-unreachable", 480)
+    assert world.chat[0].startswith("480 PBX is unreachable")
+
+
 def test_what_one_host_refuses_another_is_asked_for() -> None:
     world = life(dial=[*[at(0.0, REFUSED)] * 2, *[at(0.0, BUSY)] * 3])
     (record,) = world.reported
