@@ -18,9 +18,9 @@ from teletrunk_worker.call import events as on
 from teletrunk_worker.call import machine
 from teletrunk_worker.call.rim import Rim
 from teletrunk_worker.call.runner import CallRunner
-from teletrunk_worker.edge.digest import Credentials
-from teletrunk_worker.edge.edge import Admission, Invite
-from teletrunk_worker.edge.relay import binding_uri, leg_header
+from teletrunk_worker.policy.admission import Admitted, Invite
+from teletrunk_worker.relay.routes import binding_uri, leg_header
+from teletrunk_worker.sip.auth import Credentials
 
 log = structlog.get_logger()
 
@@ -30,7 +30,7 @@ _STARTING_S = 30.0  # the Manager's first word is due by then; later its silence
 
 
 class Calls:
-    """The edge's gatekeeper, and the place where Telegram's calls arrive."""
+    """The SIP port's gatekeeper, and the place where Telegram's calls arrive."""
 
     rim: Rim
 
@@ -88,7 +88,7 @@ class Calls:
             runner.put(on.HangUp(Refusal("worker-restarting")))
         await self._tasks.settle(_HANG_UP_S)
 
-    # The edge's questions.
+    # The SIP port's questions.
 
     async def register(self, credentials: Credentials, source_address: str) -> tuple[str, str]:
         if self._service.draining:
@@ -98,7 +98,7 @@ class Calls:
         answer = await self.rim.manager.register(credentials, source_address)
         return answer.trunk_id, answer.login
 
-    async def admit(self, invite: Invite) -> Admission:
+    async def admit(self, invite: Invite) -> Admitted:
         """Routes a call from a PBX and gives it a SIP host. Raises `Refusal`."""
         self._check_room(coming=1)
         self._coming += 1
@@ -109,7 +109,7 @@ class Calls:
             self._coming -= 1
             self._look_whether_empty()
 
-    async def _admit(self, invite: Invite) -> Admission:
+    async def _admit(self, invite: Invite) -> Admitted:
         call_id = _new_call_id()
         received_at = time.time()
         route = await self.rim.manager.route_call(
@@ -154,7 +154,7 @@ class Calls:
             raise
         runner.wait_for_host(host)
         self._start(runner)
-        return Admission(call_id, host.port)
+        return Admitted(call_id, host.port)
 
     def heard(self, call_id: str, leg: str) -> None:
         if runner := self._runners.get(call_id):
@@ -235,7 +235,7 @@ class Calls:
         if not self._configured and time.monotonic() - self._born < _STARTING_S:
             raise Refusal("worker-restarting")
         if len(self._runners) + coming > self._max_calls:
-            raise Refusal("worker-restarting", "all lines of this Worker are busy")
+            raise Refusal("worker-full")
 
     def _start(self, runner: CallRunner) -> None:
         self._runners[runner.call_id] = runner

@@ -8,8 +8,8 @@ from pydantic import Field, field_validator
 from teletrunk.config import ConfigurationError, ServiceSettings, checked_address
 from teletrunk.own_address import own_address
 
-from teletrunk_worker.edge.bans import Network
-from teletrunk_worker.edge.digest import ALGORITHMS
+from teletrunk_worker.policy.bans import Network
+from teletrunk_worker.sip.auth import ALGORITHMS
 
 _PORTS_A_HOST = 32  # four calls need sixteen; the rest lets used ports rest
 

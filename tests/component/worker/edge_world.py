@@ -7,10 +7,11 @@ import contextlib
 from collections.abc import AsyncIterator, Callable
 
 from sipmessage import Message, Request, Response
-from teletrunk_worker.edge.digest import Credentials
-from teletrunk_worker.edge.edge import Admission, Edge, Invite
-from teletrunk_worker.edge.registrar import Binding
-from teletrunk_worker.edge.relay import CALL_HEADER, binding_uri
+from teletrunk_worker.policy.admission import Admitted, Invite
+from teletrunk_worker.relay.routes import CALL_HEADER, binding_uri
+from teletrunk_worker.server.port import SipPort
+from teletrunk_worker.sip.auth import Credentials
+from teletrunk_worker.sip.registrar import Binding
 
 from tests import sip_wire
 
@@ -32,11 +33,11 @@ class Door:
         await self._pass()
         return f"trunk-{credentials.username}", credentials.username
 
-    async def admit(self, invite: Invite) -> Admission:
+    async def admit(self, invite: Invite) -> Admitted:
         await self._pass()
         self.admitted.append(invite)
         self._calls += 1
-        return Admission(f"call{self._calls}", self.host_port)
+        return Admitted(f"call{self._calls}", self.host_port)
 
     async def _pass(self) -> None:
         await self.open.wait()
@@ -111,7 +112,7 @@ class BareHost(asyncio.DatagramProtocol):
 
 
 class EdgeWorld:
-    def __init__(self, edge: Edge, door: Door, host: BareHost) -> None:
+    def __init__(self, edge: SipPort, door: Door, host: BareHost) -> None:
         self.edge = edge
         self.door = door
         self.host = host
@@ -126,7 +127,7 @@ class EdgeWorld:
 async def edge_world() -> AsyncIterator[EdgeWorld]:
     door = Door()
     while True:
-        edge = Edge(door, "127.0.0.1", 0, "127.0.0.1")
+        edge = SipPort(door, "127.0.0.1", 0, "127.0.0.1")
         with contextlib.suppress(OSError):  # the TCP port that it was given is another's for UDP
             await edge.start()
             break

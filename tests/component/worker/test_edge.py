@@ -64,12 +64,12 @@ async def test_parameters_of_any_name_are_borne(world: EdgeWorld) -> None:
 
 async def test_an_error_of_ours_is_answered_counted_and_told_once(world: EdgeWorld) -> None:
     async with sip_wire.udp(world.address) as wire:
-        before = REGISTRY.get_sample_value("teletrunk_edge_errors_total") or 0
+        before = REGISTRY.get_sample_value("teletrunk_sip_errors_total") or 0
         world.door.failure = RuntimeError("no memory")
         with structlog.testing.capture_logs() as lines:
             for method in ("REGISTER", "INVITE", "REGISTER"):
                 assert (await authenticated(wire, method)).status == (500, "Server Internal Error")
-        assert REGISTRY.get_sample_value("teletrunk_edge_errors_total") == before + 3
+        assert REGISTRY.get_sample_value("teletrunk_sip_errors_total") == before + 3
         assert len([line for line in lines if line["log_level"] == "error"]) == 1
         world.door.failure = None
         assert (await authenticated(wire, "REGISTER")).final.code == 200
@@ -143,11 +143,11 @@ async def test_a_cancel_directly_behind_its_invite_gets_its_487(world: EdgeWorld
             await asyncio.sleep(0)  # the INVITE is on the wire
             if wait:
                 async with asyncio.timeout(5):
-                    while not world.edge._admissions:
+                    while not len(world.edge._invitations):
                         await asyncio.sleep(0.001)
             wire.cancel(invite)
             assert (await asking).status == (487, "Request Terminated")
-    assert world.door.admitted == [] and len(world.edge._tasks) == 0
+    assert world.door.admitted == [] and len(world.edge._responder._tasks) == 0
 
 
 async def test_a_request_that_may_go_no_further_gets_one_final_answer(world: EdgeWorld) -> None:
@@ -209,7 +209,7 @@ async def test_no_log_line_of_a_stranger_is_long(world: EdgeWorld) -> None:
 
 async def test_what_is_refused_as_resting_counts_towards_a_ban(world: EdgeWorld) -> None:
     for _ in range(20):
-        world.edge.throttle.failed("office")
+        world.edge.admission.lockout.failed("office")
     async with sip_wire.udp(world.address, "127.0.0.22") as stranger:
         for _ in range(5):
             refused = (await stranger.register("office", "x")).final

@@ -7,7 +7,7 @@ import asyncio
 import pytest
 from sipmessage import URI, Message, Request, Response
 from teletrunk.errors import Refusal
-from teletrunk_worker.edge.relay import CALL_HEADER
+from teletrunk_worker.relay.routes import CALL_HEADER
 
 from tests import sip_wire
 from tests.sip_wire import response_to
@@ -372,7 +372,7 @@ async def test_a_refusal_for_a_dead_host_is_repeated_until_it_is_acknowledged(wo
         wire.received = answers.put_nowait  # type: ignore[method-assign,assignment]
         wire.send(bytes(invite))
         await world.host.next()
-        world.edge._transactions._asked.clear()  # it has rung for more than half a minute
+        world.edge._transactions._all.clear()  # it has rung for more than half a minute
         world.edge.speak_for_dead_host("call1", "a", Refusal("telegram-error", "media process failed"))
         finals = []
         async with asyncio.timeout(5):

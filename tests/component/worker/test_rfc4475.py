@@ -48,7 +48,7 @@ async def answers_over_udp(world: EdgeWorld, data: bytes) -> list[bytes]:
     loop = asyncio.get_running_loop()
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
         client.setblocking(False)
-        client.bind(("127.0.0.1", 0))
+        client.bind(("127.0.44.75", _answers_go_to(data)))
         await loop.sock_sendto(client, data, world.address)
         await loop.sock_sendto(client, _probe(client), world.address)
         found: list[bytes] = []
@@ -66,6 +66,12 @@ async def answers_over_tcp(world: EdgeWorld, data: bytes) -> list[bytes]:
         said = await reader.read()
     writer.close()
     return re.split(rb"(?<=\r\n\r\n)(?=SIP/2\.0)", said) if said else []
+
+
+def _answers_go_to(data: bytes) -> int:
+    """The port that a message without `rport` is answered at: its Via's (RFC 3261 18.2.2)."""
+    found = re.search(rb"(?i)\n(?:via|v)\s*:\s*SIP\s*/\s*2\.0\s*/\s*\S+\s+[^;,:\s]+\s*(?::\s*(\d+))?", data)
+    return int(found[1]) if found is not None and found[1] else 5060
 
 
 def _probe(client: socket.socket) -> bytes:

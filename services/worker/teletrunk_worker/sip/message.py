@@ -106,6 +106,7 @@ class Message(ABC):
     def __init__(self, body: bytes = b"", headers: Headers | None = None) -> None:
         self.headers = headers or Headers()
         self.body = body
+        self.wire_length = 0  # bytes, of a message that was received
         self._read: dict[str, tuple[list[str], Any]] = {}
 
     @property
@@ -244,7 +245,9 @@ def parse(data: bytes) -> Request | Response:
         if not _TOKEN.fullmatch(name):
             continue  # no header; another parser might take it for one
         headers.add(_COMPACT.get(name.lower(), name), value.strip())
-    return _message(start, headers, body)
+    message = _message(start, headers, body)
+    message.wire_length = len(data)
+    return message
 
 
 def _message(start: str, headers: Headers, body: bytes) -> Request | Response:

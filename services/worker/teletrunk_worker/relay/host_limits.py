@@ -13,6 +13,7 @@ from typing import Final
 from teletrunk_worker.sip import sdp
 from teletrunk_worker.sip.message import Message, Request, Response
 from teletrunk_worker.sip.scanner import Malformed
+from teletrunk_worker.sip.uas import is_digits, media_type
 from teletrunk_worker.sip.uri import NameAddr, parse_name_addr
 
 LARGEST_MESSAGE: Final = 4_000  # PJSIP_MAX_PKT_LEN of the stock wheel
@@ -26,7 +27,6 @@ _LONGEST_PHRASE = 100
 _TOKENS = re.compile(r"[A-Za-z0-9.!%*_+`'~\-]{1,60}(?:\s*,\s*[A-Za-z0-9.!%*_+`'~\-]{1,60}){0,60}")
 _DESCRIPTION = "application/sdp"
 WITH_BODY: Final = frozenset({"INVITE", "ACK", "UPDATE", "PRACK", "INFO"})  # of other requests a host wants none
-_DIGITS = frozenset({"application/dtmf-relay", "application/dtmf"})
 _RACK = re.compile(r"[0-9]{1,10}\s+[0-9]{1,10}\s+[A-Z]{1,20}")
 
 
@@ -43,12 +43,16 @@ def objection_to(message: Message) -> Objection | None:
     """For a message as it would be sent."""
     if not is_short_enough(message):
         return Objection(513, "Message Too Large")
-    if isinstance(message, Request) and message.body and _media_type(message) not in _types_for(message):
+    if isinstance(message, Request) and message.body and not _is_for_host(message):
         return Objection(415, "Unsupported Media Type", (("Accept", _DESCRIPTION),))
     if why := sdp.objection(message.body):
         said = why.replace("\\", "?").replace('"', "'")
         return Objection(488, "Not Acceptable Here", (("Warning", f'399 teletrunk "{said}"'),))
     return None
+
+
+def _is_for_host(request: Request) -> bool:
+    return is_digits(request) if request.method == "INFO" else media_type(request) == _DESCRIPTION
 
 
 def simplify(request: Request) -> None:
@@ -62,7 +66,7 @@ def simplify(request: Request) -> None:
         if any(not form.fullmatch(value) for value in headers.getlist(name)):
             raise Malformed(f"{name} cannot be read")
     if request.body:
-        headers.set("Content-Type", _media_type(request))
+        headers.set("Content-Type", media_type(request))
     else:
         strip_body(request)
     for name in ("Session-Expires", "Min-SE"):
@@ -70,14 +74,6 @@ def simplify(request: Request) -> None:
             headers.set(name, str(seconds) + _refresher(headers[name]))
     if contacts := request.contacts:
         headers.set("Contact", _plain(contacts[0]))
-
-
-def _media_type(message: Message) -> str:
-    return (message.headers.get("Content-Type") or "").partition(";")[0].strip().lower()
-
-
-def _types_for(request: Request) -> frozenset[str]:
-    return _DIGITS if request.method == "INFO" else frozenset({_DESCRIPTION})
 
 
 def _refresher(value: str) -> str:
@@ -100,7 +96,7 @@ def fit(response: Response) -> None:
     _keep_needed(response)
     _keep_sip_routes(response)
     response.phrase = response.phrase[:_LONGEST_PHRASE]
-    if response.code < 200 or _media_type(response) != _DESCRIPTION:
+    if response.code < 200 or media_type(response) != _DESCRIPTION:
         strip_body(response)
     if response.code >= 300:
         strip_body(response)

@@ -1,4 +1,4 @@
-"""What the edge remembers of each dialog: enough to relay it, and to end it in place of a host."""
+"""Dialogs (RFC 3261 12) as a record-routing proxy sees them: enough to relay one, and to end it in place of a host."""
 
 from __future__ import annotations
 
@@ -7,13 +7,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
-from teletrunk_worker.edge import messages
-from teletrunk_worker.edge.flows import Address, Flow
+from teletrunk_worker.sip import proxy
 from teletrunk_worker.sip.message import Request, Response
+from teletrunk_worker.sip.timers import TRANSACTION_S
+from teletrunk_worker.sip.transport.flow import Address, Flow
+from teletrunk_worker.sip.uas import SERVER
 
 MOST_ANSWERERS: Final = 64
 _LOOK_S = 1.0
-_LINGER_S = 32.0  # RFC 3261's longest transaction: late retransmissions still find their way
 ELSEWHERE: Final = 'SIP;cause=200;text="Call completed elsewhere"'  # RFC 3326, 3GPP TS 24.229
 _ABOVE_THE_HOSTS = 1_000_000  # a CSeq higher than any that the host can have used
 
@@ -25,6 +26,7 @@ class Dialog:
     call_id: str  # ours; the SIP Call-ID is the key in the table
     leg: str
     host_port: int
+    login: str  # of the trunk whose PBX the peer is
     flow: Flow
     invite: Request  # as the peer sent it, or as we sent it to the peer
     from_host: bool  # the host called out
@@ -33,12 +35,12 @@ class Dialog:
     last_status: int = 0
     last_phrase: str = ""
     cancelled: bool = False  # a CANCEL has gone to the peer: a 200 that crosses it is nobody's
-    host_gone: bool = False  # the edge speaks for it from now on
+    host_gone: bool = False  # the proxy speaks for it from now on
     heard_out: bool = False  # since then the peer has given its final answer
     elsewhere: bool = False  # another phone has the call: this one shall not list it as missed
     # The To tags of those who have answered: one, or one for each phone that a PBX rings.
     answerers: set[str] = field(default_factory=set)
-    # By To tag: 2xx answers that the edge has ended, with the ACK that each repetition gets again.
+    # By To tag: 2xx answers that the proxy has ended, with the ACK that each repetition gets again.
     declined: dict[str, bytes] = field(default_factory=dict)
 
     def has(self, request: Request) -> bool:
@@ -127,14 +129,14 @@ class Dialog:
         request = Request(method, contacts[0].uri.text)
         near, far = ("From", "To") if self.from_host else ("To", "From")
         for route in routes:
-            if not messages.is_own(route, own):
+            if not proxy.is_own(route, own):
                 request.headers.add("Route", route.text)
         request.headers.add("From", theirs.headers[near])
         request.headers.add("To", theirs.headers[far])
         request.headers.add("Call-ID", ours.call_id)
         request.headers.add("CSeq", f"{sequence} {method}")
         request.headers.add("Max-Forwards", "70")
-        request.headers.add("User-Agent", messages.SERVER)
+        request.headers.add("User-Agent", SERVER)
         request.headers.add("Content-Length", "0")
         return request
 
@@ -179,7 +181,7 @@ class Dialogs:
         now = time.monotonic()
         if now - self._looked_at < _LOOK_S:
             return
-        self._looked_at, limit = now, now - _LINGER_S
+        self._looked_at, limit = now, now - TRANSACTION_S  # late retransmissions still find their way
 
         def kept(dialog: Dialog) -> bool:
             return not dialog.finished_at or dialog.finished_at >= limit

@@ -1,6 +1,6 @@
 """Digest challenges and their nonces (RFC 7616, RFC 8760).
 
-The edge makes nonces and checks that an answer belongs to a live one; the Manager, which alone knows the
+The Worker makes nonces and checks that an answer belongs to a live one; the Manager, which alone knows the
 passwords, checks the response. A nonce carries its time of birth and an HMAC over that and the peer's address,
 so nothing is stored for peers that never answer; those that were answered are kept until they have expired.
 """
@@ -17,10 +17,11 @@ import time
 from collections.abc import Callable
 from dataclasses import dataclass
 from enum import Enum
+from itertools import islice
 from typing import Final
 
-from teletrunk_worker.edge.quirks import only_md5
 from teletrunk_worker.sip.message import LONGEST_VALUE, Request
+from teletrunk_worker.sip.quirks import only_md5
 from teletrunk_worker.sip.scanner import Malformed, split, unquoted
 from teletrunk_worker.sip.uri import parse_uri
 
@@ -30,6 +31,9 @@ LIFETIME_S: Final = 120.0
 MOST_ANSWERED: Final = 100_000  # nonces: 800 a second over their lifetime
 _LONGEST_LOGIN = 64
 _NONCE_LENGTH = 40
+_LONGEST_QOP = 16
+_MOST_ANSWERS = 4  # of one request that are looked at
+_NONCE = re.compile(rb'nonce\s*+=\s*+"?([A-Za-z0-9_\-]{40})(?![A-Za-z0-9_\-])', re.IGNORECASE)
 _COUNT = re.compile(r"[0-9A-Fa-f]{0,8}")
 
 
@@ -115,6 +119,13 @@ def is_for(credentials: Credentials, request: Request) -> bool:
     return (meant.scheme, meant.user) == (asked.scheme, asked.user)
 
 
+def objection(credentials: Credentials, request: Request) -> str:
+    """Why the answer is worth nothing whatever the password, for a reason phrase; empty when it may be right."""
+    if credentials.qop not in ("", "auth"):
+        return f"Authorization: qop {credentials.qop[:_LONGEST_QOP]} is not offered, auth is"
+    return "" if is_for(credentials, request) else "the digest's uri is not the Request-URI"
+
+
 class Nonces:
     """Makes nonces, and tells fresh answers from stale, replayed and foreign ones."""
 
@@ -142,6 +153,12 @@ class Nonces:
             )
             for algorithm in algorithms
         ]
+
+    def has_one_of_ours(self, data: bytes, address: str) -> bool:
+        """Whether a message, not read yet, names a nonce that was given to this address: it cannot be spoofed."""
+        return any(
+            self._born(found[1].decode(), address) is not None for found in islice(_NONCE.finditer(data), _MOST_ANSWERS)
+        )
 
     def check(self, credentials: Credentials, address: str) -> Freshness:
         """Each (nonce, nc) passes once: a captured answer is worth nothing.

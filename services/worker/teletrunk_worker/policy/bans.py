@@ -13,22 +13,22 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Final
 
-from teletrunk_worker.edge.guesses import Guesses, Patience
+from teletrunk_worker.policy.penalty import Failures, PenaltyPolicy
+from teletrunk_worker.sip.transport.flow import network_of
 
 FAILURES: Final = 5
 WINDOW_S: Final = 600.0
 FIRST_BAN_S: Final = 1_800.0
 LONGEST_BAN_S: Final = 86_400.0
 _MEMORY_S = 7 * 86_400.0  # how long a ban makes the next one longer
-_PATIENCE = Patience(FAILURES, WINDOW_S, FIRST_BAN_S, LONGEST_BAN_S, _MEMORY_S)
+_POLICY = PenaltyPolicy(FAILURES, WINDOW_S, FIRST_BAN_S, LONGEST_BAN_S, _MEMORY_S)
 _MOST_ADDRESSES = 50_000
-_IPV6_PREFIX = 64  # what one customer of a provider usually has
 
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
 @dataclass
-class _Suspect(Guesses):
+class _Suspect(Failures):
     confirmed: bool = False  # the Manager has it; when it forgets, the ban was lifted
 
 
@@ -42,24 +42,26 @@ class Bans:
 
     def seconds_left(self, address: str) -> int:
         """0 when the address is not banned."""
-        suspect = self._suspects.get(_key(address))
+        if self.is_trusted(address):
+            return 0
+        suspect = self._suspects.get(network_of(address))
         return max(0, round(suspect.until - self._clock())) if suspect else 0
 
-    def failed(self, address: str) -> bool:
-        """Counts a failure. True when it brought a ban about."""
+    def failed(self, address: str, login: str) -> bool:
+        """Counts a failure at this login. True when it brought a ban about."""
         if self.is_trusted(address):
             return False
-        now, key = self._clock(), _key(address)
+        now, key = self._clock(), network_of(address)
         suspect = self._suspects.setdefault(key, _Suspect())
         self._suspects.move_to_end(key)
         if len(self._suspects) > _MOST_ADDRESSES:
             self._suspects.popitem(last=False)
-        if not suspect.failed(now, _PATIENCE):
+        if not suspect.add(now, login, _POLICY):
             return False
         suspect.confirmed = False
         return True
 
-    def unconfirmed(self) -> list[tuple[str, float, int]]:
+    def pending(self) -> list[tuple[str, float, int]]:
         """Network, end (Unix time) and count of the bans that the Manager does not know yet."""
         now = self._clock()
         return [
@@ -68,7 +70,7 @@ class Bans:
             if suspect.until > now and not suspect.confirmed
         ]
 
-    def take(self, bans: Iterable[tuple[str, float, int]]) -> None:
+    def sync_from_manager(self, bans: Iterable[tuple[str, float, int]]) -> None:
         """All bans that are in force everywhere. One of ours that is not among them any more was lifted."""
         known = {network: (until, times) for network, until, times in bans}
         for key in [key for key, suspect in self._suspects.items() if suspect.confirmed and key not in known]:
@@ -80,10 +82,13 @@ class Bans:
                 suspect.until = max(suspect.until, until)
                 suspect.pauses, suspect.confirmed = max(suspect.pauses, times), True
 
-    def succeeded(self, address: str) -> None:
-        """Somebody behind this address knows a password: the failures were typing."""
-        if suspect := self._suspects.get(_key(address)):
-            suspect.failures.clear()
+    def succeeded(self, address: str, login: str) -> None:
+        """Somebody behind this address knows this login's password: the failures with it were typing.
+
+        Those with others count on: who has a trunk of their own has no right to guess at their neighbours'.
+        """
+        if suspect := self._suspects.get(network_of(address)):
+            suspect.forgive(login)
 
     def banned(self) -> dict[str, int]:
         """The banned addresses and the seconds that are left of each."""
@@ -92,22 +97,22 @@ class Bans:
 
     def lift(self, address: str) -> bool:
         """Forgets an address (or a network as `banned` shows it). False when it was not known."""
-        return self._suspects.pop(address, None) is not None or self._suspects.pop(_key(address), None) is not None
+        return (
+            self._suspects.pop(address, None) is not None or self._suspects.pop(network_of(address), None) is not None
+        )
 
     def is_trusted(self, address: str) -> bool:
-        """Never banned, and never made to wait."""
+        """Never banned, and never made to wait: an address, or a network that lies within what is trusted."""
+        if not self._trusted:
+            return False
         try:
-            source = ipaddress.ip_address(address)
+            source = ipaddress.ip_network(address.partition("%")[0])
         except ValueError:
             return False
-        return any(source in network for network in self._trusted)
+        return any(_is_within(source, network) for network in self._trusted)
 
 
-def _key(address: str) -> str:
-    try:
-        source = ipaddress.ip_address(address.partition("%")[0])
-    except ValueError:
-        return address
-    if isinstance(source, ipaddress.IPv6Address):
-        return str(ipaddress.ip_network((source, _IPV6_PREFIX), strict=False))
-    return str(source)
+def _is_within(inner: Network, outer: Network) -> bool:
+    if isinstance(inner, ipaddress.IPv4Network):
+        return isinstance(outer, ipaddress.IPv4Network) and inner.subnet_of(outer)
+    return isinstance(outer, ipaddress.IPv6Network) and inner.subnet_of(outer)
