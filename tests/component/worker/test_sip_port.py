@@ -14,13 +14,13 @@ from teletrunk.errors import Refusal
 
 from tests import sip_wire
 
-from .edge_world import EdgeWorld, authenticated, ready
+from .port_world import PortWorld, authenticated, ready
 
 # What cannot be read is answered, and named.
 
 
 @pytest.mark.parametrize("value", ["Digest a=", "Digest , opaque=", "Digest =,=,=", 'Digest username="', "Digest"])
-async def test_a_digest_that_cannot_be_read_is_challenged(world: EdgeWorld, value: str) -> None:
+async def test_a_digest_that_cannot_be_read_is_challenged(world: PortWorld, value: str) -> None:
     async with sip_wire.udp(world.address) as wire:
         for method in ("REGISTER", "INVITE"):
             assert (await wire.ask(wire.request(method, "", "x", Authorization=value))).final.code == 401
@@ -48,7 +48,7 @@ async def test_a_digest_that_cannot_be_read_is_challenged(world: EdgeWorld, valu
         ("INVITE", "Require", ",,"),
     ],
 )
-async def test_a_header_that_cannot_be_read_is_named(world: EdgeWorld, method: str, name: str, value: str) -> None:
+async def test_a_header_that_cannot_be_read_is_named(world: PortWorld, method: str, name: str, value: str) -> None:
     async with sip_wire.udp(world.address) as wire:
         request = await ready(wire, method)
         request.headers.set(name, value)
@@ -56,13 +56,13 @@ async def test_a_header_that_cannot_be_read_is_named(world: EdgeWorld, method: s
         assert answer.code == 400 and name in answer.phrase
 
 
-async def test_parameters_of_any_name_are_borne(world: EdgeWorld) -> None:
+async def test_parameters_of_any_name_are_borne(world: PortWorld) -> None:
     async with sip_wire.udp(world.address) as wire:
         contact = f"<sip:a@{wire.local[0]}:{wire.local[1]};self=1>;self;cls=2"
         assert (await authenticated(wire, "REGISTER", Expires="300", Contact=contact)).final.code == 200
 
 
-async def test_an_error_of_ours_is_answered_counted_and_told_once(world: EdgeWorld) -> None:
+async def test_an_error_of_ours_is_answered_counted_and_told_once(world: PortWorld) -> None:
     async with sip_wire.udp(world.address) as wire:
         before = REGISTRY.get_sample_value("teletrunk_sip_errors_total") or 0
         world.door.failure = RuntimeError("no memory")
@@ -75,7 +75,7 @@ async def test_an_error_of_ours_is_answered_counted_and_told_once(world: EdgeWor
         assert (await authenticated(wire, "REGISTER")).final.code == 200
 
 
-async def test_a_via_goes_back_byte_for_byte(world: EdgeWorld) -> None:
+async def test_a_via_goes_back_byte_for_byte(world: PortWorld) -> None:
     for via in (
         "SIP/2.0/UDP 127.0.0.1:{port};branch=z9hG4bK+x*1!;x=%41;Y",
         'SIP / 2.0 / UDP  127.0.0.1:{port} ;branch=z9hG4bK.~\'`|;ext="a;b, c"',
@@ -99,7 +99,7 @@ async def test_a_via_goes_back_byte_for_byte(world: EdgeWorld) -> None:
             assert vias[1] == f"Via: {lower}"
 
 
-async def test_malformed_messages_leave_no_memory_behind(world: EdgeWorld) -> None:
+async def test_malformed_messages_leave_no_memory_behind(world: PortWorld) -> None:
     async with sip_wire.udp(world.address) as wire:
         good = bytes(wire.request("OPTIONS", "", "x")).decode()
         broken = [
@@ -113,7 +113,7 @@ async def test_malformed_messages_leave_no_memory_behind(world: EdgeWorld) -> No
 
         async def send(count: int) -> int:
             for number in range(count):
-                world.edge.receive(broken[number % len(broken)].encode(), Silent())
+                world.port.receive(broken[number % len(broken)].encode(), Silent())
             gc.collect()
             return int(psutil.Process().memory_info().rss)
 
@@ -134,7 +134,7 @@ class Silent:
 # Transactions.
 
 
-async def test_a_cancel_directly_behind_its_invite_gets_its_487(world: EdgeWorld) -> None:
+async def test_a_cancel_directly_behind_its_invite_gets_its_487(world: PortWorld) -> None:
     world.door.open.clear()
     async with sip_wire.udp(world.address) as wire:
         for wait in (False, True, False):
@@ -143,32 +143,32 @@ async def test_a_cancel_directly_behind_its_invite_gets_its_487(world: EdgeWorld
             await asyncio.sleep(0)  # the INVITE is on the wire
             if wait:
                 async with asyncio.timeout(5):
-                    while not len(world.edge._invitations):
+                    while not len(world.port._invitations):
                         await asyncio.sleep(0.001)
             wire.cancel(invite)
             assert (await asking).status == (487, "Request Terminated")
-    assert world.door.admitted == [] and len(world.edge._responder._tasks) == 0
+    assert world.door.admitted == [] and len(world.port._responder._tasks) == 0
 
 
-async def test_a_request_that_may_go_no_further_gets_one_final_answer(world: EdgeWorld) -> None:
+async def test_a_request_that_may_go_no_further_gets_one_final_answer(world: PortWorld) -> None:
     async with sip_wire.udp(world.address) as wire:
         invite = await ready(wire, "INVITE")
         invite.headers.set("Max-Forwards", "0")
         assert (await wire.ask(invite)).status == (483, "Too Many Hops")
-    assert world.door.admitted == [] and len(world.edge._dialogs) == 0
+    assert world.door.admitted == [] and len(world.port._dialogs) == 0
 
 
 # Digests and numbers.
 
 
-async def test_a_called_number_with_control_characters_is_nobody(world: EdgeWorld) -> None:
+async def test_a_called_number_with_control_characters_is_nobody(world: PortWorld) -> None:
     async with sip_wire.udp(world.address) as wire:
         for user in ("1%0d%0a2", "%00", "1%e2%80%ae2", "%7f"):
             refused = (await wire.ask(await ready(wire, "INVITE", user))).final
             assert refused.code == 404 and world.door.admitted == []
 
 
-async def test_a_captured_invite_is_worth_no_other_number(world: EdgeWorld) -> None:
+async def test_a_captured_invite_is_worth_no_other_number(world: PortWorld) -> None:
     async with sip_wire.udp(world.address) as wire:
         invite = await ready(wire, "INVITE", "100")
         invite.uri = sip_wire.Message.parse(bytes(invite).replace(b"INVITE sip:100@", b"INVITE sip:900100@", 1)).uri  # type: ignore[union-attr]
@@ -179,7 +179,7 @@ async def test_a_captured_invite_is_worth_no_other_number(world: EdgeWorld) -> N
 
 
 @pytest.mark.parametrize("agent", ["kamailio (5.6.3 (x86_64/linux))", "Kamailio", "baresip v1.0.0 (x86_64/Linux)"])
-async def test_clients_that_stop_at_sha256_are_offered_md5_alone(world: EdgeWorld, agent: str) -> None:
+async def test_clients_that_stop_at_sha256_are_offered_md5_alone(world: PortWorld, agent: str) -> None:
     async with sip_wire.udp(world.address) as wire:
         offered = (await wire.ask(wire.request("REGISTER", "", "x", User_Agent=agent))).header("WWW-Authenticate")
         assert len(offered) == 1 and "algorithm=MD5" in offered[0]
@@ -190,7 +190,7 @@ async def test_clients_that_stop_at_sha256_are_offered_md5_alone(world: EdgeWorl
 # What strangers leave in the log, and what their guesses cost them.
 
 
-async def test_no_log_line_of_a_stranger_is_long(world: EdgeWorld) -> None:
+async def test_no_log_line_of_a_stranger_is_long(world: PortWorld) -> None:
     world.door.failure = Refusal("login-not-found")
     async with sip_wire.udp(world.address, "127.0.0.21") as wire:
         with structlog.testing.capture_logs() as lines:
@@ -207,9 +207,9 @@ async def test_no_log_line_of_a_stranger_is_long(world: EdgeWorld) -> None:
         assert len(structlog.processors.JSONRenderer()(None, "", stamped)) <= 200
 
 
-async def test_what_is_refused_as_resting_counts_towards_a_ban(world: EdgeWorld) -> None:
+async def test_what_is_refused_as_resting_counts_towards_a_ban(world: PortWorld) -> None:
     for _ in range(20):
-        world.edge.admission.lockout.failed("office")
+        world.port.admission.lockout.failed("office")
     async with sip_wire.udp(world.address, "127.0.0.22") as stranger:
         for _ in range(5):
             refused = (await stranger.register("office", "x")).final

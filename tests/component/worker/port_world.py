@@ -111,33 +111,33 @@ class BareHost(asyncio.DatagramProtocol):
         return parsed
 
 
-class EdgeWorld:
-    def __init__(self, edge: SipPort, door: Door, host: BareHost) -> None:
-        self.edge = edge
+class PortWorld:
+    def __init__(self, port: SipPort, door: Door, host: BareHost, address: str) -> None:
+        self.port = port
         self.door = door
         self.host = host
-        self.address = ("127.0.0.1", edge.port)
+        self.address = (address, port.port)
 
     async def registered(self, wire: sip_wire.SipWire, login: str = "office") -> Binding:
         assert (await wire.register(login, "x")).final.code == 200
-        return self.edge.registrar.bindings(f"trunk-{login}")[0]
+        return self.port.registrar.bindings(f"trunk-{login}")[0]
 
 
 @contextlib.asynccontextmanager
-async def edge_world() -> AsyncIterator[EdgeWorld]:
+async def port_world(address: str = "127.0.0.1") -> AsyncIterator[PortWorld]:
     door = Door()
     while True:
-        edge = SipPort(door, "127.0.0.1", 0, "127.0.0.1")
+        port = SipPort(door, address, 0, address)
         with contextlib.suppress(OSError):  # the TCP port that it was given is another's for UDP
-            await edge.start()
+            await port.start()
             break
     _, host = await asyncio.get_running_loop().create_datagram_endpoint(BareHost, local_addr=("127.0.0.1", 0))
-    host.edge_port, door.host_port = edge.inside_port, host.port
+    host.edge_port, door.host_port = port.inside_port, host.port
     try:
-        yield EdgeWorld(edge, door, host)
+        yield PortWorld(port, door, host, address)
     finally:
         host.transport.close()
-        await edge.close()
+        await port.close()
 
 
 async def authenticated(wire: sip_wire.SipWire, method: str, user: str = "", **headers: str) -> sip_wire.Exchange:
