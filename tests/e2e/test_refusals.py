@@ -36,8 +36,25 @@ async def test_an_invite_that_is_refused(scene: Scene, called: str, row_id: str,
         assert (await wire.register(trunk.trunk.login, trunk.password)).status == (200, "OK")
         exchange = await wire.invite(called.replace(" ", "%20"), trunk.trunk.login, trunk.password)
     carries(exchange, row_id, detail)
-    if row_id != "user-not-found" or not detail:
-        assert (await scene.record()).error_id == row_id
+    assert (await scene.record()).error_id == row_id
+
+
+async def test_a_call_that_is_refused_at_the_door_has_a_record_if_the_pbx_is_known(scene: Scene) -> None:
+    login, password = scene.trunk.trunk.login, scene.trunk.password
+    other = await scene.world.add_trunk(GATEWAY)
+    async with sip_wire.udp(scene.edge, "127.0.0.71") as wire:
+        carries(await wire.invite("@friend", login, "wrong"), "wrong-password")  # nobody knows who that was
+        carries(await wire.invite("@friend", other.trunk.login, other.password), "not-registered")
+        record = await scene.record()
+        assert (record.error_id, record.sip_status, record.called) == ("not-registered", 404, "@friend")
+        assert (record.trunk_id, record.caller) == (other.trunk.trunk_id, other.trunk.login)
+        assert record.account_id == scene.account.account_id and record.ended_by == "gateway"
+        assert [step.text for step in record.steps] == [
+            "INVITE @friend",
+            "404 SIP account is not registered",
+        ]
+    await scene.world.remove_trunk(other.trunk.login)
+    assert password
 
 
 @pytest.mark.parametrize("algorithm", ["SHA-256", "MD5"])

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncSession
 from teletrunk import rpc
 from teletrunk.errors import Refusal
 from teletrunk.identifiers import parse_called
@@ -159,6 +160,8 @@ class ManagerService(manager_pb2_grpc.ManagerServiceServicer):
             known = await session.get(Call, record.call_id, with_for_update=True)
             if known is not None and known.worker_id != record.worker_id:
                 raise Mistake(f"{record.call_id} is another Worker's call")
+            if not record.trunk_id and record.direction == call_pb2.DIRECTION_SIP_TO_TELEGRAM:
+                await _name_trunk(session, record)
             if known is None or not record.recovered or call_pb2.CallRecord.FromString(known.record).recovered:
                 await session.merge(_row(record))
             if known is None:
@@ -174,6 +177,13 @@ class ManagerService(manager_pb2_grpc.ManagerServiceServicer):
     async def Leave(self, request: pb.LeaveRequest, context: Any) -> pb.LeaveResponse:
         await self._retirement.leave(identity_of(context))
         return pb.LeaveResponse()
+
+
+async def _name_trunk(session: AsyncSession, record: call_pb2.CallRecord) -> None:
+    """A call that was refused before it was routed names only the login."""
+    trunk = await session.scalar(sa.select(Trunk).where(Trunk.login == record.caller))
+    if trunk is not None:
+        record.trunk_id, record.account_id = trunk.trunk_id, trunk.account_id
 
 
 def _row(record: call_pb2.CallRecord) -> Call:

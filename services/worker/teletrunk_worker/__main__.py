@@ -25,8 +25,10 @@ from teletrunk_worker.links.manager import ManagerLink
 from teletrunk_worker.links.spool import Spool
 from teletrunk_worker.links.storage import StorageLinks
 from teletrunk_worker.policy.bans import Bans
+from teletrunk_worker.refused_calls import RefusedCalls
 from teletrunk_worker.registrar_store import RegistrarStore
 from teletrunk_worker.server.port import SipPort
+from teletrunk_worker.sip.proxy import bracketed
 
 log = structlog.get_logger()
 
@@ -57,7 +59,7 @@ async def _serve(settings: WorkerSettings, service: Service) -> int | None:
         worker_id=worker_id,
         name=socket.gethostname(),
         version=__version__,
-        sip_address=f"{address}:{edge.port}",
+        sip_address=f"{bracketed(address)}:{edge.port}",
         max_calls=settings.max_calls,
     )
     spool = Spool(settings.data / "records")
@@ -73,6 +75,7 @@ async def _serve(settings: WorkerSettings, service: Service) -> int | None:
     )
     service.on_close("Telegram hosts", telegram_hosts.close)
     service.on_close("SIP hosts", sip_hosts.close)
+    calls.refused_calls = RefusedCalls(worker_id, edge.admission.known.is_home, manager.report)
     calls.rim = Rim(worker_id, edge, sip_hosts, telegram_hosts, manager, storages, settings.first_answer_seconds)
 
     def configure_sip_host(index: int) -> Message:
@@ -129,7 +132,7 @@ async def _serve(settings: WorkerSettings, service: Service) -> int | None:
     edge.registrar.changed = on_registration
     await sip_hosts.start(configure_sip_host)
     await telegram_hosts.start(lambda index: None)
-    log.info("worker listening", sip=f"{settings.listen[0]}:{edge.port}")
+    log.info("worker listening", sip=f"{bracketed(settings.listen[0])}:{edge.port}")
 
     async def leave_when_drained() -> None:
         await calls.drained()

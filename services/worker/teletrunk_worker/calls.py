@@ -19,8 +19,10 @@ from teletrunk_worker.call import machine
 from teletrunk_worker.call.rim import Rim
 from teletrunk_worker.call.runner import CallRunner
 from teletrunk_worker.policy.admission import Admitted, Invite
+from teletrunk_worker.refused_calls import RefusedCalls
 from teletrunk_worker.relay.routes import binding_uri, leg_header
 from teletrunk_worker.sip.auth import Credentials
+from teletrunk_worker.sip.proxy import bracketed
 
 log = structlog.get_logger()
 
@@ -33,6 +35,7 @@ class Calls:
     """The SIP port's gatekeeper, and the place where Telegram's calls arrive."""
 
     rim: Rim
+    refused_calls: RefusedCalls
 
     def __init__(self, service: Service, max_calls: int, *, allow_registration: bool = True) -> None:
         self._service = service
@@ -99,19 +102,24 @@ class Calls:
         return answer.trunk_id, answer.login
 
     async def admit(self, invite: Invite) -> Admitted:
-        """Routes a call from a PBX and gives it a SIP host. Raises `Refusal`."""
-        self._check_room(coming=1)
+        """Routes a call from a PBX and gives it a SIP host. Raises `Refusal`; a record tells of that, too."""
+        call_id, received_at = _new_call_id(), time.time()
+        asked = False
         self._coming += 1
         self._empty.clear()
         try:
-            return await self._admit(invite)
+            self._check_room(coming=1)
+            asked = True
+            return await self._admit(invite, call_id, received_at)
+        except Refusal as refusal:
+            if call_id not in self._runners:  # else the call itself tells of its end
+                self.refused_calls.note(call_id, invite, received_at, refusal, was_asked=asked)
+            raise
         finally:
             self._coming -= 1
             self._look_whether_empty()
 
-    async def _admit(self, invite: Invite) -> Admitted:
-        call_id = _new_call_id()
-        received_at = time.time()
+    async def _admit(self, invite: Invite, call_id: str, received_at: float) -> Admitted:
         route = await self.rim.manager.route_call(
             call_id,
             invite.credentials,
@@ -204,7 +212,7 @@ class Calls:
         runner.allow(route)
         name = "".join(c for c in route.caller_name[:_LONGEST_NAME] if c.isprintable() and c not in '"\\')
         host, port = self.rim.edge.public
-        runner.caller_header = f'"{name}" <sip:{route.caller_id}@{host}:{port}>'
+        runner.caller_header = f'"{name}" <sip:{route.caller_id}@{bracketed(host)}:{port}>'
         runner.put(on.Routed(self._targets(route)))
 
     def _targets(self, route: manager_pb2.RouteIncomingResponse) -> tuple[tuple[on.Target, ...], ...]:

@@ -436,3 +436,34 @@ async def test_the_end_of_a_fork_that_lost_ends_nothing_else(world: PortWorld) -
         wire.send(bytes(update))
         got = await world.host.next(lambda message: isinstance(message, Request) and message.method == "UPDATE")
         assert isinstance(got, Request)
+
+
+@pytest.mark.parametrize(
+    ("media", "phrase"),
+    [
+        ("m=audio 4000 RTP/AVP 18 3 101", "No common codec: offered G729, GSM; the gateway has G722, PCMA, PCMU"),
+        ("m=audio 4000 RTP/AVP 96\r\na=rtpmap:96 opus/48000/2", "No common codec: offered opus; the gateway has"),
+        ("m=audio 4000 RTP/SAVP 8", "No common codec: offered RTP/SAVP; the gateway has RTP/AVP"),
+        ("m=audio 4000 RTP/AVP 101\r\na=rtpmap:101 telephone-event/8000", "No common codec: offered none"),
+    ],
+)
+async def test_an_offer_without_a_codec_of_ours_says_what_is_missing(world: PortWorld, media: str, phrase: str) -> None:
+    async with sip_wire.udp(world.address) as wire:
+        invite = await ready(wire, "INVITE")
+        invite.body = SDP[: SDP.index(b"m=audio")] + media.encode() + b"\r\n"
+        invite.headers.set("Content-Length", str(len(invite.body)))
+        refused = (await wire.ask(invite)).final
+        assert refused.code == 488 and refused.phrase.startswith(phrase)
+        assert refused.headers.getlist("Warning") == ['399 teletrunk "no-common-codec"']
+    assert world.door.admitted == []
+
+
+@pytest.mark.parametrize("media", ["m=audio 0 RTP/AVP 18", "m=video 4000 RTP/AVP 96", "", "m=audio 4000 RTP/AVP 18 8"])
+async def test_an_offer_that_a_host_can_answer_reaches_it(world: PortWorld, media: str) -> None:
+    async with sip_wire.udp(world.address) as wire:
+        invite = await ready(wire, "INVITE")
+        invite.body = SDP[: SDP.index(b"m=audio")] + media.encode() + b"\r\n"
+        invite.headers.set("Content-Length", str(len(invite.body)))
+        asking = asyncio.ensure_future(wire.ask(invite))
+        assert isinstance(await world.host.next(), Request)
+        asking.cancel()

@@ -294,7 +294,11 @@ class SipHost:
         account = pj.AccountConfig()
         account.idUri = "sip:teletrunk@127.0.0.1"
         account.sipConfig.proxies.append(f"sip:127.0.0.1:{message['edge_port']};lr")
-        account.sipConfig.contactForced = f"<sip:{message['public_address']}:{message['public_port']}>"
+        address = message["public_address"]
+        if ":" in address:  # sound goes the way that SIP goes
+            account.mediaConfig.ipv6Use = pj.PJSUA_IPV6_ENABLED_USE_IPV6_ONLY
+            address = f"[{address}]"
+        account.sipConfig.contactForced = f"<sip:{address}:{message['public_port']}>"
         media = account.mediaConfig.transportConfig
         media.port, media.portRange = message["rtp_port"], message["rtp_ports"] - 1
         media.boundAddress = message["rtp_address"]

@@ -10,6 +10,8 @@ import re
 from dataclasses import dataclass, field
 from typing import Final
 
+from teletrunk.errors import Refusal
+
 from teletrunk_worker.sip import sdp
 from teletrunk_worker.sip.message import Message, Request, Response
 from teletrunk_worker.sip.scanner import Malformed
@@ -24,6 +26,9 @@ _NEEDED = frozenset(
      "supported", "allow", "session-expires", "min-se", "rseq", "rack", "reason", "max-forwards", "x-teletrunk-call"}
 )  # fmt: skip
 _LONGEST_PHRASE = 100
+_WITH_OFFER = frozenset({"INVITE", "UPDATE"})
+_CODECS = frozenset({"PCMA", "PCMU", "G722"})  # those that a SIP host has switched on
+_PROFILES = frozenset({"RTP/AVP", "RTP/AVPF"})
 _TOKENS = re.compile(r"[A-Za-z0-9.!%*_+`'~\-]{1,60}(?:\s*,\s*[A-Za-z0-9.!%*_+`'~\-]{1,60}){0,60}")
 _DESCRIPTION = "application/sdp"
 WITH_BODY: Final = frozenset({"INVITE", "ACK", "UPDATE", "PRACK", "INFO"})  # of other requests a host wants none
@@ -42,13 +47,32 @@ class Objection:
 def objection_to(message: Message) -> Objection | None:
     """For a message as it would be sent."""
     if not is_short_enough(message):
-        return Objection(513, "Message Too Large")
+        return _objection(Refusal("message-too-large"))
     if isinstance(message, Request) and message.body and not _is_for_host(message):
         return Objection(415, "Unsupported Media Type", (("Accept", _DESCRIPTION),))
+    if isinstance(message, Request) and message.method in _WITH_OFFER and (refusal := _unusable_offer(message.body)):
+        return _objection(refusal)
     if why := sdp.objection(message.body):
         said = why.replace("\\", "?").replace('"', "'")
         return Objection(488, "Not Acceptable Here", (("Warning", f'399 teletrunk "{said}"'),))
     return None
+
+
+def _objection(refusal: Refusal) -> Objection:
+    return Objection(refusal.row.sip_status, refusal.phrase, tuple(refusal.sip_headers()))
+
+
+def _unusable_offer(body: bytes) -> Refusal | None:
+    """Sound that a host has no codec or no encryption for."""
+    offered = sdp.sound(body)
+    if offered is None:
+        return None
+    if offered.profile not in _PROFILES:
+        return Refusal("no-common-codec", f"offered {offered.profile}; the gateway has RTP/AVP")
+    if {codec.upper() for codec in offered.codecs} & _CODECS:
+        return None
+    names = ", ".join([codec for codec in offered.codecs if codec.lower() != "telephone-event"]) or "none"
+    return Refusal("no-common-codec", f"offered {names}; the gateway has {', '.join(sorted(_CODECS))}")
 
 
 def _is_for_host(request: Request) -> bool:
