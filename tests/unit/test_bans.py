@@ -72,6 +72,7 @@ def test_who_knows_one_password_has_no_right_to_guess_at_others() -> None:
         assert not some.failed(STRANGER, f"neighbour{number}")
         some.succeeded(STRANGER, "own")
     assert some.failed(STRANGER, "neighbour")
+    assert some.was_tried(STRANGER, "neighbour0") and not some.was_tried(STRANGER, "own")
 
 
 def test_a_ban_of_another_worker_spares_trusted_ipv6_networks() -> None:

@@ -87,7 +87,8 @@ async def _serve(settings: WorkerSettings, service: Service) -> int | None:
             "edge_port": edge.inside_port,
             "public_address": address,
             "public_port": edge.port,
-            "rtp_address": settings.listen[0] if settings.listen[0] not in ("0.0.0.0", "::") else "",  # noqa: S104
+            "media_address": settings.reachable_media_address(),
+            "rtp_address": settings.media_bind_address,
             "rtp_port": first,
             "rtp_ports": count,
         }

@@ -89,9 +89,6 @@ async def test_a_description_whose_addresses_are_none_is_refused(world: PortWorl
     assert world.door.admitted == []
 
 
-LITERAL = ["c=IN IP4 0.0.0.0", "c=IN IP6 2001:db8::1", "a=rtcp:4001", "a=rtcp:4001 IN IP4 10.0.0.1"]
-
-
 @pytest.mark.parametrize("line", LITERAL)
 async def test_a_description_with_literal_addresses_passes(world: PortWorld, line: str) -> None:
     async with sip_wire.udp(world.address) as wire:
@@ -444,6 +441,7 @@ async def test_the_end_of_a_fork_that_lost_ends_nothing_else(world: PortWorld) -
         ("m=audio 4000 RTP/AVP 18 3 101", "No common codec: offered G729, GSM; the gateway has G722, PCMA, PCMU"),
         ("m=audio 4000 RTP/AVP 96\r\na=rtpmap:96 opus/48000/2", "No common codec: offered opus; the gateway has"),
         ("m=audio 4000 RTP/SAVP 8", "No common codec: offered RTP/SAVP; the gateway has RTP/AVP"),
+        ("m=audio 4000 RTP/AVP 8\r\nc=IN IP6 ::1", "No common codec: offered sound over IPv6; the gateway has IPv4"),
         ("m=audio 4000 RTP/AVP 101\r\na=rtpmap:101 telephone-event/8000", "No common codec: offered none"),
     ],
 )

@@ -110,6 +110,11 @@ async def test_a_ban_spares_the_trunks_that_are_at_home_behind_the_address(world
         world.door.failure = None
         assert "banned" in (await wire.register("neighbour", "guess")).final.phrase
         assert (await wire.register("office", "x")).final.code == 200
+        world.door.failure = Refusal("wrong-password")
+        for _ in range(5):
+            assert (await wire.register("office", "guess")).final.code == 403
+        world.door.failure = None
+        assert "banned" in (await wire.register("office", "x")).final.phrase, "but for the one that is guessed at"
 
 
 async def test_auth_int_is_refused_readably(world: PortWorld) -> None:

@@ -111,8 +111,10 @@ class Admission:
         return given
 
     def _is_spared(self, given: Credentials | None, address: str) -> bool:
-        """A ban does not hit the trunks that are at home behind the same address."""
-        return self.known.knows(address) if given is None else self.known.is_home(given.username, address)
+        """A ban does not hit the trunks that are at home behind the same address, but for those guessed at."""
+        if given is None:
+            return self.known.knows(address)
+        return self.known.is_home(given.username, address) and not self.bans.was_tried(address, given.username)
 
     def _impatience(self, given: Credentials, flow: Flow) -> Refusal | None:
         """Why nobody is asked about these credentials now; a login that rests counts as a guess of the address."""

@@ -10,7 +10,7 @@ import ipaddress
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from teletrunk_worker.policy.penalty import Failures, PenaltyPolicy
@@ -30,6 +30,7 @@ Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 @dataclass
 class _Suspect(Failures):
     confirmed: bool = False  # the Manager has it; when it forgets, the ban was lifted
+    tried: set[str] = field(default_factory=set)  # the logins that the bans in force were brought about with
 
 
 class Bans:
@@ -56,10 +57,19 @@ class Bans:
         self._suspects.move_to_end(key)
         if len(self._suspects) > _MOST_ADDRESSES:
             self._suspects.popitem(last=False)
+        if suspect.until <= now:
+            suspect.tried.clear()
+        tried = {known for _, known in suspect.recent} | {login}
         if not suspect.add(now, login, _POLICY):
             return False
+        suspect.tried |= tried
         suspect.confirmed = False
         return True
+
+    def was_tried(self, address: str, login: str) -> bool:
+        """Whether the ban of the address is one for guesses at this login."""
+        suspect = self._suspects.get(network_of(address))
+        return suspect is not None and login in suspect.tried
 
     def pending(self) -> list[tuple[str, float, int]]:
         """Network, end (Unix time) and count of the bans that the Manager does not know yet."""

@@ -50,11 +50,11 @@ def objection_to(message: Message) -> Objection | None:
         return _objection(Refusal("message-too-large"))
     if isinstance(message, Request) and message.body and not _is_for_host(message):
         return Objection(415, "Unsupported Media Type", (("Accept", _DESCRIPTION),))
-    if isinstance(message, Request) and message.method in _WITH_OFFER and (refusal := _unusable_offer(message.body)):
-        return _objection(refusal)
     if why := sdp.objection(message.body):
         said = why.replace("\\", "?").replace('"', "'")
         return Objection(488, "Not Acceptable Here", (("Warning", f'399 teletrunk "{said}"'),))
+    if isinstance(message, Request) and message.method in _WITH_OFFER and (refusal := _unusable_offer(message.body)):
+        return _objection(refusal)
     return None
 
 
@@ -63,10 +63,12 @@ def _objection(refusal: Refusal) -> Objection:
 
 
 def _unusable_offer(body: bytes) -> Refusal | None:
-    """Sound that a host has no codec or no encryption for."""
+    """Sound that a host has no codec, no encryption or no address for."""
     offered = sdp.sound(body)
     if offered is None:
         return None
+    if offered.ip_version != 4:  # the hosts' library is built without
+        return Refusal("no-common-codec", "offered sound over IPv6; the gateway has IPv4")
     if offered.profile not in _PROFILES:
         return Refusal("no-common-codec", f"offered {offered.profile}; the gateway has RTP/AVP")
     if {codec.upper() for codec in offered.codecs} & _CODECS:

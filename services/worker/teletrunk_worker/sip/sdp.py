@@ -20,27 +20,30 @@ _MOST_FORMATS = 32
 
 @dataclass(frozen=True)
 class Sound:
-    """The first medium of sound that a description offers: its transport (RTP/AVP, ...) and codecs, in its order."""
+    """The first medium of sound that a description offers: transport (RTP/AVP, ...), codecs in order, IP version."""
 
     profile: str
     codecs: tuple[str, ...]
+    ip_version: int
 
 
 def sound(body: bytes) -> Sound | None:
     """None when no sound is offered, or it is declined (port 0)."""
     formats: list[bytes] = []
-    profile, names = "", dict(_STATIC)
+    profile, names, ip_version = "", dict(_STATIC), 4
     for line in _LINE_END.split(body):
+        if profile and line.startswith(b"m="):
+            break
+        if found := _CONNECTION.fullmatch(line):  # the medium's own stands behind the session's
+            ip_version = int(found[1])
         if line.startswith(b"m="):
-            if profile:
-                break
             parts = line[2:].split()
             if len(parts) > 3 and parts[0].lower() == b"audio" and parts[1].split(b"/")[0] != b"0":
                 profile, formats = parts[2].decode("ascii", "replace").upper(), parts[3 : 3 + _MOST_FORMATS]
         elif profile and (found := _RTPMAP.match(line)):
             names[found[1]] = found[2].decode()
     codecs = (names.get(number) for number in formats)
-    return Sound(profile, tuple(codec for codec in codecs if codec)) if profile else None
+    return Sound(profile, tuple(codec for codec in codecs if codec), ip_version) if profile else None
 
 
 def objection(body: bytes) -> str:
