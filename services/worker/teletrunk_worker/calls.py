@@ -108,7 +108,7 @@ class Calls:
         self._coming += 1
         self._empty.clear()
         try:
-            self._check_room(coming=1)
+            self._check_room(self._coming)
             asked = True
             return await self._admit(invite, call_id, received_at)
         except Refusal as refusal:
@@ -231,7 +231,7 @@ class Calls:
     def not_ready(self) -> str:
         """Why no call would be taken now; empty when it would."""
         try:
-            self._check_room(coming=1)
+            self._check_room(self._coming + 1)
         except Refusal as refusal:
             return refusal.phrase
         return ""

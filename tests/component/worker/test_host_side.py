@@ -89,6 +89,9 @@ async def test_a_description_whose_addresses_are_none_is_refused(world: PortWorl
     assert world.door.admitted == []
 
 
+LITERAL = ["c=IN IP4 0.0.0.0", "a=rtcp:4001", "a=rtcp:4001 IN IP4 10.0.0.1"]
+
+
 @pytest.mark.parametrize("line", LITERAL)
 async def test_a_description_with_literal_addresses_passes(world: PortWorld, line: str) -> None:
     async with sip_wire.udp(world.address) as wire:

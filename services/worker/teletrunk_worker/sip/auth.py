@@ -32,6 +32,7 @@ MOST_ANSWERED: Final = 100_000  # nonces: 800 a second over their lifetime
 _LONGEST_LOGIN = 64
 _NONCE_LENGTH = 40
 _LONGEST_QOP = 16
+_MOST_GIVEN = 5_000  # that are said again
 _MOST_ANSWERS = 4  # of one request that are looked at
 _NONCE = re.compile(rb'nonce\s*+=\s*+"?([A-Za-z0-9_\-]{40})(?![A-Za-z0-9_\-])', re.IGNORECASE)
 _COUNT = re.compile(r"[0-9A-Fa-f]{0,8}")
@@ -133,6 +134,7 @@ class Nonces:
         self._algorithms = algorithms
         self._clock = clock
         self._secret = secrets.token_bytes(32)
+        self._given: dict[bytes, str] = {}  # the latest, by what asked for them
         self._answered: dict[str, tuple[float, int]] = {}  # birth and highest count, by nonce, the first answered first
 
     def challenges(
@@ -144,7 +146,7 @@ class Nonces:
             algorithms = ("SHA-256",)
         elif request is not None and only_md5(request) and "MD5" in algorithms:
             algorithms = ("MD5",)
-        nonce = self._make(address, self._clock())
+        nonce = self._nonce_for(address, request)
         suffix = ", stale=true" if stale else ""
         return [
             (
@@ -184,6 +186,19 @@ class Nonces:
         while self._answered and self._answered[first := next(iter(self._answered))][0] < expired:
             del self._answered[first]
         return nonce in self._answered or len(self._answered) < MOST_ANSWERED
+
+    def _nonce_for(self, address: str, request: Request | None) -> str:
+        """The same for a request that comes again: some take a second challenge for a refusal of their answer."""
+        if request is None:
+            return self._make(address, self._clock())
+        seed = "|".join((address, request.via.branch, request.call_id, str(request.cseq)))
+        key = hashlib.blake2b(seed.encode("utf-8", "surrogateescape"), digest_size=16).digest()
+        given = self._given.get(key)
+        if given is None:
+            given = self._given[key] = self._make(address, self._clock())
+            if len(self._given) > _MOST_GIVEN:
+                del self._given[next(iter(self._given))]
+        return given
 
     def _make(self, address: str, now: float) -> str:
         birth = struct.pack(">d", now) + secrets.token_bytes(6)
