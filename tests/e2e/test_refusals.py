@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
+
 import pytest
 from teletrunk.errors import TABLE
 
@@ -63,6 +66,23 @@ async def test_wrong_password_and_unknown_login(scene: Scene, algorithm: str) ->
         login = scene.trunk.trunk.login
         carries(await wire.authenticated("REGISTER", "", login, "wrong", algorithm), "wrong-password")
         carries(await wire.authenticated("REGISTER", "", "nobody", "wrong", algorithm), "login-not-found")
+
+
+async def test_refused_registrations_are_shown_with_their_trunk(scene: Scene) -> None:
+    trunk = await scene.world.add_trunk(GATEWAY)
+    login = trunk.trunk.login
+    async with sip_wire.udp(scene.edge, "127.0.0.73") as wire:
+        for _ in range(3):
+            carries(await wire.register(login, "wrong"), "wrong-password")
+    async with asyncio.timeout(15):
+        while not (said := json.loads(await scene.world.command("trunk", "show", login, "--json"))).get(
+            "refused_registrations"
+        ):
+            await asyncio.sleep(0.2)
+    [refused] = said["refused_registrations"]
+    assert (refused["error_id"], refused["source_address"], refused["count"]) == ("wrong-password", "127.0.0.73", 3)
+    assert "wrong-password from 127.0.0.73, 3 times" in await scene.world.command("trunk", "show", login)
+    await scene.world.remove_trunk(login)
 
 
 async def test_first_contact_is_challenged_with_the_stronger_algorithm_first(scene: Scene) -> None:

@@ -30,6 +30,7 @@ from teletrunk_manager.enrolment import Enrolment
 from teletrunk_manager.fleet import Fleet
 from teletrunk_manager.live import Live
 from teletrunk_manager.mistakes import Mistake, explaining
+from teletrunk_manager.refused_registrations import RefusedRegistrations
 from teletrunk_manager.retirement import Retirement
 from teletrunk_manager.subscriptions import Subscriptions
 from teletrunk_manager.webhooks import Webhooks
@@ -58,7 +59,9 @@ class ManagerService(manager_pb2_grpc.ManagerServiceServicer):
         retirement: Retirement,
         subscriptions: Subscriptions,
         webhooks: Webhooks,
+        refused_registrations: RefusedRegistrations,
     ) -> None:
+        self._refused_registrations = refused_registrations
         self._webhooks = webhooks
         self._subscriptions = subscriptions
         self._fleet = fleet
@@ -83,6 +86,14 @@ class ManagerService(manager_pb2_grpc.ManagerServiceServicer):
     @explaining
     async def Register(self, request: pb.RegisterRequest, context: Any) -> pb.RegisterResponse:
         self._fleet.require_own(identity_of(context), request.worker_id)
+        try:
+            return await self._register(request)
+        except Refusal as refusal:
+            login, source = request.digest.username, request.source_address
+            self._refused_registrations.note(login, source, request.worker_id, refusal)
+            raise
+
+    async def _register(self, request: pb.RegisterRequest) -> pb.RegisterResponse:
         pbx = await self._authentication.pbx(request.digest, request.source_address, request.worker_id)
         if self._live.place(pbx.session_id, pbx.storage_id) is None:
             raise Refusal("storage-off")
