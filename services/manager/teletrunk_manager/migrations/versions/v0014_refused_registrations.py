@@ -19,8 +19,8 @@ def upgrade() -> None:
         sa.Column("source", sa.String(), nullable=False),
         sa.Column("worker_id", sa.String(), nullable=False),
         sa.Column("count", sa.Integer(), nullable=False),
-        sa.Column("first_at", sa.Float(), nullable=False),
-        sa.Column("last_at", sa.Float(), nullable=False),
+        sa.Column("first_at", sa.Double(), nullable=False),
+        sa.Column("last_at", sa.Double(), nullable=False),
         sa.PrimaryKeyConstraint("trunk_id", "error_id", "source", name="pk_refused_registrations"),
         sa.ForeignKeyConstraint(
             ["trunk_id"], ["trunks.trunk_id"], name="fk_refused_registrations_trunk_id_trunks", ondelete="CASCADE"
