@@ -90,7 +90,9 @@ class Admission:
 
         Who was given a nonce at that address is no forger, whatever others send in its name.
         """
-        return self.strangers.may_speak(flow.peer[0]) or self.nonces.has_one_of_ours(data, flow.peer[0])
+        if self.strangers.may_speak(flow.peer[0]):
+            return True
+        return self.nonces.has_one_of_ours(data, flow.peer[0]) and self.strangers.may_insist()
 
     def credentials(self, request: Request, flow: Flow) -> Credentials | Response:
         """The request's fresh credentials, or what is answered at once without asking anybody."""

@@ -17,7 +17,8 @@ from teletrunk_worker.sip.transport.flow import network_of
 
 MESSAGES_A_SECOND: Final = 100.0  # of one address
 MESSAGES_AT_ONCE: Final = 500.0
-ALL_MESSAGES_A_SECOND: Final = 2_000.0
+ALL_MESSAGES_A_SECOND: Final = 1_000.0
+INSISTING_A_SECOND: Final = 300.0  # in all, of those who can show that they are where they say
 GAIN: Final = 2  # bytes of an answer for each that was asked
 _LARGEST_FIRST_ANSWER = 1_500
 _FREE_ANSWER_EVERY_S = 60.0
@@ -71,11 +72,16 @@ class Strangers:
         now = clock()
         self._messages = _Buckets(MESSAGES_A_SECOND, MESSAGES_AT_ONCE, ALL_MESSAGES_A_SECOND, now)
         self._lines = _Buckets(_LINES_A_SECOND, _LINES_AT_ONCE, _ALL_LINES_A_SECOND, now)
+        self._insisting = _Bucket(INSISTING_A_SECOND, INSISTING_A_SECOND, INSISTING_A_SECOND, now)
         self._free_answers: OrderedDict[str, float] = OrderedDict()
 
     def may_speak(self, address: str) -> bool:
         """Whether a message is worth the reading."""
         return self._known.knows(address) or self._messages.take(network_of(address), self._clock())
+
+    def may_insist(self) -> bool:
+        """Whether one is read beyond that budget all the same, of a sender who has certainly heard us."""
+        return self._insisting.take(self._clock())
 
     def may_log(self, address: str) -> bool:
         """Whether a line about something that the address has done is written."""
