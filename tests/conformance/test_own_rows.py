@@ -68,7 +68,7 @@ async def test_no_common_codec(gateway: Gateway, report: Report) -> None:
     invite = await challenged(gateway)
     invite.body = invite.body.replace(b"RTP/AVP 8 101", b"RTP/AVP 18 3 101")
     invite.headers.set("Content-Length", str(len(invite.body)))
-    detail = ": offered G729, GSM; the gateway has G722, PCMA, PCMU"
+    detail = ": offered G729, GSM; this trunk has PCMA, PCMU, G722"
     report.carries(await ask(gateway, invite), "no-common-codec", detail, within=PROMPT_S)
 
 

@@ -22,7 +22,8 @@ import pytest
 import pytest_asyncio
 from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
-from teletrunk_worker.policy.admission import Admitted, Invite
+from teletrunk.errors import Refusal
+from teletrunk_worker.policy.admission import Admitted, Invite, Registered
 from teletrunk_worker.policy.bans import Bans
 from teletrunk_worker.server.port import SipPort
 from teletrunk_worker.sip.auth import Credentials
@@ -116,11 +117,13 @@ class Open:
         self._host_port = host_port
         self._numbers = itertools.count()
 
-    async def register(self, credentials: Credentials, source_address: str) -> tuple[str, str]:
-        return f"t{credentials.username}", credentials.username
+    async def register(self, credentials: Credentials, source_address: str) -> Registered:
+        return Registered(f"t{credentials.username}", credentials.username)
 
     async def admit(self, invite: Invite) -> Admitted:
         return Admitted(f"c{next(self._numbers)}", self._host_port)
+
+    def turned_away(self, invite: Invite, refusal: Refusal) -> None: ...
 
     def heard(self, call_id: str, leg: str) -> None: ...
 

@@ -116,6 +116,7 @@ class Trunks:
         async with self._database.transaction() as session:
             trunk = await _find_trunk(session, name)
             trunk.sealed_password = self._seal.close(password, trunk.trunk_id)
+        self._configurations.changed()
         return password
 
     async def remove(self, name: str) -> None:
@@ -135,6 +136,7 @@ class Trunks:
             listed = sa.select(TrustedAddress).where(TrustedAddress.trunk_id == trunk.trunk_id)
             missing = await delete_others(session, listed, "network", networks)
             session.add_all(TrustedAddress(trunk_id=trunk.trunk_id, network=network) for network in sorted(missing))
+        self._configurations.changed()
 
     def _message(self, trunk: Trunk, refused: Iterable[pb.RefusedRegistration] = ()) -> pb.Trunk:
         workers = self._live.of_kind("worker")

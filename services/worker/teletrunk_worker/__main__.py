@@ -29,6 +29,7 @@ from teletrunk_worker.refused_calls import RefusedCalls
 from teletrunk_worker.registrar_store import RegistrarStore
 from teletrunk_worker.server.port import SipPort
 from teletrunk_worker.sip.proxy import bracketed
+from teletrunk_worker.trunks.book import TrunkBook
 
 log = structlog.get_logger()
 
@@ -52,7 +53,8 @@ async def _serve(settings: WorkerSettings, service: Service) -> int | None:
     calls = Calls(service, settings.max_calls, allow_registration=settings.allow_registration)
     bans = Bans(settings.trusted_networks)
     address = settings.reachable_address()  # once: hosts that start later must not be told another
-    edge = SipPort(calls, *settings.listen, address, settings.offered_algorithms, bans)
+    trunks = TrunkBook()
+    edge = SipPort(calls, *settings.listen, address, settings.offered_algorithms, bans, trunks)
     service.on_close("SIP port", edge.close)
     await _listen(edge, settings)
     hello = pb.WorkerHello(
@@ -96,7 +98,9 @@ async def _serve(settings: WorkerSettings, service: Service) -> int | None:
     def on_config(config: pb.WorkerConfig) -> None:
         calls.configure(config)
         storages.configure(config, watch=not service.draining)
+        trunks.replace(config.trunks)
         edge.registrar.keep_only(set(config.trunk_ids))
+        edge.registrar.keep(lambda binding: trunks.find(binding.trunk_id).allows(binding))
         bans.sync_from_manager((ban.network, ban.until, ban.times) for ban in config.bans)
 
     def renewed() -> None:

@@ -18,7 +18,7 @@ from teletrunk_worker.call import events as on
 from teletrunk_worker.call import machine
 from teletrunk_worker.call.rim import Rim
 from teletrunk_worker.call.runner import CallRunner
-from teletrunk_worker.policy.admission import Admitted, Invite
+from teletrunk_worker.policy.admission import Admitted, Invite, Registered
 from teletrunk_worker.refused_calls import RefusedCalls
 from teletrunk_worker.relay.routes import binding_uri, leg_header
 from teletrunk_worker.sip.auth import Credentials
@@ -93,13 +93,13 @@ class Calls:
 
     # The SIP port's questions.
 
-    async def register(self, credentials: Credentials, source_address: str) -> tuple[str, str]:
+    async def register(self, credentials: Credentials, source_address: str) -> Registered:
         if self._service.draining:
             raise Refusal("worker-off", "it takes no more calls")
         if not self._allow_registration:
             raise Refusal("registration-type-not-allowed")
         answer = await self.rim.manager.register(credentials, source_address)
-        return answer.trunk_id, answer.login
+        return Registered(answer.trunk_id, answer.login, answer.password_revision)
 
     async def admit(self, invite: Invite) -> Admitted:
         """Routes a call from a PBX and gives it a SIP host. Raises `Refusal`; a record tells of that, too."""
@@ -163,6 +163,9 @@ class Calls:
         runner.wait_for_host(host)
         self._start(runner)
         return Admitted(call_id, host.port)
+
+    def turned_away(self, invite: Invite, refusal: Refusal) -> None:
+        self.refused_calls.note(_new_call_id(), invite, time.time(), refusal, was_asked=False)
 
     def heard(self, call_id: str, leg: str) -> None:
         if runner := self._runners.get(call_id):

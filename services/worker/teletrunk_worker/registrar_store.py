@@ -140,6 +140,7 @@ def _row(binding: Binding) -> dict[str, object]:
         "call_id": binding.call_id,
         "sequence": binding.sequence,
         "path": list(binding.path),
+        "password_revision": binding.password_revision,
     }
 
 
@@ -170,4 +171,5 @@ def _binding(row: dict[str, Any], flow_of: Callable[[str], Flow | None]) -> Bind
         call_id=row["call_id"],
         sequence=int(row["sequence"]),
         path=tuple(path),
+        password_revision=int(row.get("password_revision", 0)),
     )

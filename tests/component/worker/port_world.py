@@ -7,7 +7,8 @@ import contextlib
 from collections.abc import AsyncIterator, Callable
 
 from sipmessage import Message, Request, Response
-from teletrunk_worker.policy.admission import Admitted, Invite
+from teletrunk.errors import Refusal
+from teletrunk_worker.policy.admission import Admitted, Invite, Registered
 from teletrunk_worker.relay.routes import CALL_HEADER, binding_uri
 from teletrunk_worker.server.port import SipPort
 from teletrunk_worker.sip.auth import Credentials
@@ -29,9 +30,9 @@ class Door:
         self.failure: Exception | None = None
         self._calls = 0
 
-    async def register(self, credentials: Credentials, source_address: str) -> tuple[str, str]:
+    async def register(self, credentials: Credentials, source_address: str) -> Registered:
         await self._pass()
-        return f"trunk-{credentials.username}", credentials.username
+        return Registered(f"trunk-{credentials.username}", credentials.username)
 
     async def admit(self, invite: Invite) -> Admitted:
         await self._pass()
@@ -43,6 +44,8 @@ class Door:
         await self.open.wait()
         if self.failure is not None:
             raise self.failure
+
+    def turned_away(self, invite: Invite, refusal: Refusal) -> None: ...
 
     def heard(self, call_id: str, leg: str) -> None: ...
 

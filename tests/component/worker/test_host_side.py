@@ -441,8 +441,8 @@ async def test_the_end_of_a_fork_that_lost_ends_nothing_else(world: PortWorld) -
 @pytest.mark.parametrize(
     ("media", "phrase"),
     [
-        ("m=audio 4000 RTP/AVP 18 3 101", "No common codec: offered G729, GSM; the gateway has G722, PCMA, PCMU"),
-        ("m=audio 4000 RTP/AVP 96\r\na=rtpmap:96 opus/48000/2", "No common codec: offered opus; the gateway has"),
+        ("m=audio 4000 RTP/AVP 18 3 101", "No common codec: offered G729, GSM; this trunk has PCMA, PCMU, G722"),
+        ("m=audio 4000 RTP/AVP 96\r\na=rtpmap:96 opus/48000/2", "No common codec: offered opus; this trunk has"),
         ("m=audio 4000 RTP/SAVP 8", "No common codec: offered RTP/SAVP; the gateway has RTP/AVP"),
         ("m=audio 4000 RTP/AVP 8\r\nc=IN IP6 ::1", "No common codec: offered sound over IPv6; the gateway has IPv4"),
         ("m=audio 4000 RTP/AVP 101\r\na=rtpmap:101 telephone-event/8000", "No common codec: offered none"),

@@ -47,6 +47,15 @@ class Invite:
 
 
 @dataclass(frozen=True)
+class Registered:
+    """The trunk that a PBX has shown the password of."""
+
+    trunk_id: str
+    login: str
+    password_revision: int = 0
+
+
+@dataclass(frozen=True)
 class Admitted:
     """A call that was let in, and the host that waits for it."""
 
@@ -57,11 +66,13 @@ class Admitted:
 class Gatekeeper(Protocol):
     """Decides. `register` and `admit` may raise `Refusal`."""
 
-    async def register(self, credentials: Credentials, source_address: str) -> tuple[str, str]:
-        """The trunk's id and login."""
-        ...
+    async def register(self, credentials: Credentials, source_address: str) -> Registered: ...
 
     async def admit(self, invite: Invite) -> Admitted: ...
+
+    def turned_away(self, invite: Invite, refusal: Refusal) -> None:
+        """A call was refused without the gatekeeper's being asked."""
+        ...
 
     def heard(self, call_id: str, leg: str) -> None:
         """The leg's peer has answered something, if only 100."""
@@ -130,14 +141,19 @@ class Admission:
             return Refusal("manager-unreachable", "too many requests at once", _BUSY_S)
         return None
 
-    async def register(self, credentials: Credentials, flow: Flow) -> tuple[str, str]:
-        """The id and login of the trunk that these are the credentials of. Raises `Refusal`."""
+    async def register(self, credentials: Credentials, flow: Flow) -> Registered:
+        """The trunk that these are the credentials of. Raises `Refusal`."""
         return await self._asked(self._gatekeeper.register(credentials, flow.peer[0]), credentials, flow)
 
     async def admit(self, credentials: Credentials, called: str, flow: Flow) -> Admitted:
         """Raises `Refusal`."""
         invite = Invite(credentials, flow.peer[0], called)
         return await self._asked(self._gatekeeper.admit(invite), credentials, flow)
+
+    def turned_away(self, credentials: Credentials, called: str, flow: Flow, refusal: Refusal) -> None:
+        """An INVITE with a digest was refused for what it is, whoever sends it."""
+        REFUSALS.labels(refusal.row.id).inc()
+        self._gatekeeper.turned_away(Invite(credentials, flow.peer[0], called), refusal)
 
     async def _asked(self, question: Coroutine[Any, Any, Answer], credentials: Credentials, flow: Flow) -> Answer:
         began = time.monotonic()

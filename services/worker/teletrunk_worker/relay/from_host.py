@@ -2,19 +2,29 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
+from teletrunk_worker.relay import host_limits
 from teletrunk_worker.relay.routes import BINDING_DOMAIN, CALL_HEADER, Routes
 from teletrunk_worker.sip import proxy, uas
 from teletrunk_worker.sip.dialog import Dialog, Dialogs
 from teletrunk_worker.sip.message import Request, Response
-from teletrunk_worker.sip.registrar import Binding, Registrar
+from teletrunk_worker.sip.registrar import Registrar
 from teletrunk_worker.sip.transaction.server import ServerTransactions
 from teletrunk_worker.sip.transport.flow import Flow
 
 
 class FromHost:
     def __init__(
-        self, routes: Routes, dialogs: Dialogs, registrar: Registrar, transactions: ServerTransactions
+        self,
+        routes: Routes,
+        dialogs: Dialogs,
+        registrar: Registrar,
+        transactions: ServerTransactions,
+        codecs_of: Callable[[str], tuple[str, ...]],
     ) -> None:
+        """`codecs_of` says which codecs the trunk with a login has, in its order."""
+        self._codecs_of = codecs_of
         self._routes = routes
         self._dialogs = dialogs
         self._registrar = registrar
@@ -36,6 +46,8 @@ class FromHost:
             return None
         was_pending = False
         if dialog is not None:
+            if not dialog.invite.body:  # a delayed offer (RFC 3261 13.2.1): this is it
+                host_limits.restrict(response, dialog.codecs)
             was_pending = dialog.pending
             dialog.note_response(response)
             if response.cseq.method == "BYE" and dialog.is_established_with(response.from_.tag):  # now the host has it
@@ -56,6 +68,8 @@ class FromHost:
             dialog.finish()
         proxy.drop_own_routes(request, self._routes.own)
         proxy.hop(request)
+        if request.method in ("INVITE", "UPDATE"):
+            host_limits.restrict(request, dialog.codecs)
         sent = self._routes.to_peer(request, self._routes.flow_to(dialog), proxy.derived_branch(request))
         return None if sent or request.method == "ACK" else uas.respond(request, 480, "Connection is gone")
 
@@ -71,7 +85,7 @@ class FromHost:
         request.target = dialog.invite.target
         self._prepare(request, dialog.invite.headers.getlist("Route"))
         if request.method == "INVITE":
-            self._make_ours(request, dialog.flow)
+            self._make_ours(request, dialog.flow, dialog.codecs)
         sent = self._routes.to_peer(request, dialog.flow, branch)
         return None if sent else uas.respond(request, 480, "Connection to the PBX is gone")
 
@@ -85,10 +99,12 @@ class FromHost:
         branch = proxy.derived_branch(request)
         request.target = binding.contact.uri.text
         self._prepare(request, binding.path)
-        self._make_ours(request, binding.flow)
+        codecs = self._codecs_of(binding.login)
+        self._make_ours(request, binding.flow, codecs)
         if not self._routes.to_peer(request, binding.flow, branch):
             return uas.respond(request, 480, "Connection to the PBX is gone")
-        self._dialogs.add(_dialog(call_id, leg, host, binding, request))
+        login, flow = binding.login, binding.flow
+        self._dialogs.add(Dialog(call_id, leg, host.peer[1], login, codecs, flow, request, from_host=True))
         return None
 
     def _prepare(self, request: Request, path: list[str] | tuple[str, ...]) -> None:
@@ -99,11 +115,8 @@ class FromHost:
             request.headers.setlist("Route", list(path))
         proxy.hop(request)
 
-    def _make_ours(self, request: Request, flow: Flow) -> None:
+    def _make_ours(self, request: Request, flow: Flow, codecs: tuple[str, ...]) -> None:
         """No reliable 183, whose description would have to reach the host; and nobody replaces a call of ours."""
         request.headers.set("Supported", "timer, norefersub")
+        host_limits.restrict(request, codecs)
         self._routes.record(request, flow, towards_peer=True)
-
-
-def _dialog(call_id: str, leg: str, host: Flow, binding: Binding, invite: Request) -> Dialog:
-    return Dialog(call_id, leg, host.peer[1], binding.login, binding.flow, invite, from_host=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from teletrunk_worker.relay import host_limits
+from teletrunk_worker.relay.host_limits import Objection
 from teletrunk_worker.relay.routes import CALL_HEADER, Routes, leg_header
 from teletrunk_worker.relay.stand_in import StandIn
 from teletrunk_worker.sip import proxy, uas
@@ -19,14 +20,15 @@ class FromPeer:
 
     # Requests.
 
-    def objection(self, invite: Request, flow: Flow) -> Response | None:
-        """The refusal of a first INVITE that no host could take; None when one can."""
-        return _refusal(invite, self._first_for_host(invite, flow, "x" * host_limits.LONGEST_LEG_HEADER))
+    def objection(self, invite: Request, flow: Flow, codecs: tuple[str, ...]) -> Objection | None:
+        """Why no host could take a first INVITE; None when one can."""
+        return _made_fit(invite, self._first_for_host(invite, flow, "x" * host_limits.LONGEST_LEG_HEADER), codecs)
 
     def invite(self, request: Request, flow: Flow, dialog: Dialog) -> None:
         """The first INVITE of a call that was let in."""
         forwarded = self._first_for_host(request, flow, leg_header(dialog.call_id, dialog.leg))
         host_limits.simplify(forwarded)
+        host_limits.restrict(forwarded, dialog.codecs)
         self._routes.to_host(forwarded, dialog)
 
     def _first_for_host(self, request: Request, flow: Flow, leg: str) -> Request:
@@ -48,14 +50,14 @@ class FromPeer:
             host_limits.strip_body(forwarded)
         proxy.drop_own_routes(forwarded, self._routes.own)
         self._routes.via_for_host(forwarded, flow)
-        if (refusal := _refusal(request, forwarded)) is None:
+        if (objection := _made_fit(request, forwarded, dialog.codecs)) is None:
             self._routes.to_host(forwarded, dialog)
         elif request.method == "ACK":  # nobody answers it: the host misses the description and ends the call
             host_limits.strip_body(forwarded)
             host_limits.simplify(forwarded)
             self._routes.to_host(forwarded, dialog)
         else:
-            return refusal
+            return objection.answer(request)
         return None
 
     # Answers.
@@ -84,12 +86,13 @@ class FromPeer:
         return dialog if was_pending else None
 
 
-def _refusal(request: Request, forwarded: Request) -> Response | None:
-    """What a peer hears whose request the host could not take; what it could take is made fit for it."""
+def _made_fit(request: Request, forwarded: Request, codecs: tuple[str, ...]) -> Objection | None:
+    """Why a host could not take what is forwarded; what it could take is made fit for it."""
     if request.method != "ACK" and request.number("Max-Forwards") == 0:
-        return uas.respond(request, 483, "Too Many Hops")
-    found = host_limits.objection_to(forwarded)
+        return Objection(483, "Too Many Hops")
+    found = host_limits.objection_to(forwarded) or host_limits.objection_to_offer(forwarded, codecs)
     if found is not None:
-        return uas.respond(request, found.status, found.phrase, found.headers)
+        return found
     host_limits.simplify(forwarded)
+    host_limits.restrict(forwarded, codecs)
     return None

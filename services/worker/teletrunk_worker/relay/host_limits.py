@@ -7,15 +7,17 @@ read it drops without a word. So a host gets only the headers that it has a use 
 from __future__ import annotations
 
 import re
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
 from teletrunk.errors import Refusal
 
+from teletrunk_worker.relay import codecs as codecs_of
 from teletrunk_worker.sip import sdp
 from teletrunk_worker.sip.message import Message, Request, Response
 from teletrunk_worker.sip.scanner import Malformed
-from teletrunk_worker.sip.uas import is_digits, media_type
+from teletrunk_worker.sip.uas import is_digits, media_type, respond
 from teletrunk_worker.sip.uri import NameAddr, parse_name_addr
 
 LARGEST_MESSAGE: Final = 4_000  # PJSIP_MAX_PKT_LEN of the stock wheel
@@ -27,7 +29,6 @@ _NEEDED = frozenset(
 )  # fmt: skip
 _LONGEST_PHRASE = 100
 _WITH_OFFER = frozenset({"INVITE", "UPDATE"})
-_CODECS = frozenset({"PCMA", "PCMU", "G722"})  # those that a SIP host has switched on
 _PROFILES = frozenset({"RTP/AVP", "RTP/AVPF"})
 _TOKENS = re.compile(r"[A-Za-z0-9.!%*_+`'~\-]{1,60}(?:\s*,\s*[A-Za-z0-9.!%*_+`'~\-]{1,60}){0,60}")
 _DESCRIPTION = "application/sdp"
@@ -42,6 +43,10 @@ class Objection:
     status: int
     phrase: str
     headers: tuple[tuple[str, str], ...] = field(default=())
+    refusal: Refusal | None = None  # the row that it is, if it is one
+
+    def answer(self, request: Request) -> Response:
+        return respond(request, self.status, self.phrase, self.headers)
 
 
 def objection_to(message: Message) -> Objection | None:
@@ -53,28 +58,33 @@ def objection_to(message: Message) -> Objection | None:
     if why := sdp.objection(message.body):
         said = why.replace("\\", "?").replace('"', "'")
         return Objection(488, "Not Acceptable Here", (("Warning", f'399 teletrunk "{said}"'),))
-    if isinstance(message, Request) and message.method in _WITH_OFFER and (refusal := _unusable_offer(message.body)):
-        return _objection(refusal)
     return None
 
 
 def _objection(refusal: Refusal) -> Objection:
-    return Objection(refusal.row.sip_status, refusal.phrase, tuple(refusal.sip_headers()))
+    return Objection(refusal.row.sip_status, refusal.phrase, tuple(refusal.sip_headers()), refusal)
 
 
-def _unusable_offer(body: bytes) -> Refusal | None:
-    """Sound that a host has no codec, no encryption or no address for."""
-    offered = sdp.sound(body)
+def objection_to_offer(request: Request, codecs: Sequence[str]) -> Objection | None:
+    """For an offer of sound that a host has no codec, no encryption or no address for."""
+    offered = sdp.sound(request.body) if request.method in _WITH_OFFER else None
     if offered is None:
         return None
     if offered.ip_version != 4:  # the hosts' library is built without
-        return Refusal("no-common-codec", "offered sound over IPv6; the gateway has IPv4")
+        return _objection(Refusal("no-common-codec", "offered sound over IPv6; the gateway has IPv4"))
     if offered.profile not in _PROFILES:
-        return Refusal("no-common-codec", f"offered {offered.profile}; the gateway has RTP/AVP")
-    if {codec.upper() for codec in offered.codecs} & _CODECS:
+        return _objection(Refusal("no-common-codec", f"offered {offered.profile}; the gateway has RTP/AVP"))
+    if {codec.upper() for codec in offered.codecs} & set(codecs):
         return None
-    names = ", ".join([codec for codec in offered.codecs if codec.lower() != "telephone-event"]) or "none"
-    return Refusal("no-common-codec", f"offered {names}; the gateway has {', '.join(sorted(_CODECS))}")
+    names = ", ".join(codec for codec in offered.codecs if codec.lower() not in ("telephone-event", "cn")) or "none"
+    return _objection(Refusal("no-common-codec", f"offered {names}; this trunk has {', '.join(codecs)}"))
+
+
+def restrict(message: Message, codecs: Sequence[str]) -> None:
+    """Leaves the trunk's codecs in an offer, in its order."""
+    if media_type(message) == _DESCRIPTION and message.body:
+        message.body = codecs_of.restrict(message.body, codecs)
+        message.headers.set("Content-Length", str(len(message.body)))
 
 
 def _is_for_host(request: Request) -> bool:

@@ -68,8 +68,8 @@ class InDialog:
             return
 
         async def ask() -> None:
-            _, login = await self._admission.register(given, flow)
-            if login != dialog.login:
+            trunk = await self._admission.register(given, flow)
+            if trunk.login != dialog.login:
                 raise Refusal("session-access-revoked", "the call is another trunk's")
             dialog.flow = flow
             self._admit(request, way_back, dialog)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 from teletrunk.errors import Refusal
 
@@ -25,7 +26,10 @@ class Invitations:
         dialogs: Dialogs,
         transactions: ServerTransactions,
         responder: Responder,
+        codecs_of: Callable[[str], tuple[str, ...]],
     ) -> None:
+        """`codecs_of` says which codecs the trunk with a login has, in its order."""
+        self._codecs_of = codecs_of
         self._admission = admission
         self._from_peer = from_peer
         self._dialogs = dialogs
@@ -46,8 +50,11 @@ class Invitations:
         self, request: Request, way_back: Flow, flow: Flow, transaction: ServerTransaction, credentials: Credentials
     ) -> None:
         """`flow` is where the request came from, `way_back` where its answers go."""
-        if (refusal := self._from_peer.objection(request, way_back)) is not None:
-            transaction.answer(refusal)
+        codecs = self._codecs_of(credentials.username)
+        if (objection := self._from_peer.objection(request, way_back, codecs)) is not None:
+            transaction.answer(objection.answer(request))
+            if objection.refusal is not None:
+                self._admission.turned_away(credentials, _called(request), flow, objection.refusal)
             return
         transaction.answer(uas.respond(request, 100, "Trying"))
         work = self._invite(request, way_back, flow, transaction, credentials)
@@ -58,7 +65,7 @@ class Invitations:
     async def _invite(
         self, request: Request, way_back: Flow, flow: Flow, transaction: ServerTransaction, credentials: Credentials
     ) -> None:
-        called = request.uri.user.partition(";")[0]  # what follows are parameters of the number (RFC 3966 3)
+        called = _called(request)
         try:
             if not called.isprintable():
                 raise Refusal("user-not-found", "not a phone, @username or user id")
@@ -66,8 +73,8 @@ class Invitations:
         except Refusal as refusal:
             transaction.answer(self._admission.answer(request, refusal, flow))
             return
-        login = credentials.username
-        dialog = Dialog(admitted.call_id, "a", admitted.host_port, login, flow, request, from_host=False)
+        login, codecs = credentials.username, self._codecs_of(credentials.username)
+        dialog = Dialog(admitted.call_id, "a", admitted.host_port, login, codecs, flow, request, from_host=False)
         self._dialogs.add(dialog)
         self._from_peer.invite(request, way_back, dialog)
 
@@ -82,3 +89,7 @@ class Invitations:
             transaction.answer(uas.respond(invite, 487, "Request Terminated"))
         task.cancel()
         return True
+
+
+def _called(invite: Request) -> str:
+    return invite.uri.user.partition(";")[0]  # what follows are parameters of the number (RFC 3966 3)

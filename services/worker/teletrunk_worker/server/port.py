@@ -31,6 +31,7 @@ from teletrunk_worker.sip.transaction.server import ServerTransactions
 from teletrunk_worker.sip.transport.flow import Address, Flow
 from teletrunk_worker.sip.transport.tcp import TcpFlow, TcpListener
 from teletrunk_worker.sip.transport.udp import UdpEndpoint, answer_flow
+from teletrunk_worker.trunks.book import TrunkBook
 
 log = structlog.get_logger()
 
@@ -46,7 +47,9 @@ class SipPort:
         public_address: str,
         digest_algorithms: tuple[str, ...] = ALGORITHMS,
         bans: Bans | None = None,
+        trunks: TrunkBook | None = None,
     ) -> None:
+        self._trunks = trunks or TrunkBook()
         self._gatekeeper = gatekeeper
         self._address = address
         self._port = port
@@ -67,11 +70,14 @@ class SipPort:
         routes = Routes(self.registrar, self._inside, self.public, self.flow_of)
         self._stand_in = StandIn(routes)
         self._from_peer = FromPeer(routes, self._dialogs, self._stand_in)
-        self._from_host = FromHost(routes, self._dialogs, self.registrar, self._transactions)
+        self._from_host = FromHost(routes, self._dialogs, self.registrar, self._transactions, self._codecs_of)
         self._invitations = Invitations(
-            self.admission, self._from_peer, self._dialogs, self._transactions, self._responder
+            self.admission, self._from_peer, self._dialogs, self._transactions, self._responder, self._codecs_of
         )
         self._in_dialog = InDialog(self.admission, routes, self._from_peer, self._transactions, self._responder)
+
+    def _codecs_of(self, login: str) -> tuple[str, ...]:
+        return self._trunks.find(self.registrar.trunk_of(login)).codecs
 
     def _on_tcp_close(self, flow: TcpFlow) -> None:
         if flow.proven:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from teletrunk.errors import Refusal
 from teletrunk.metrics import REGISTERS
 
-from teletrunk_worker.policy.admission import NOT_THEIRS, Admission
+from teletrunk_worker.policy.admission import NOT_THEIRS, Admission, Registered
 from teletrunk_worker.policy.refusals import refuse
 from teletrunk_worker.server.responder import Responder
 from teletrunk_worker.sip import uas
@@ -30,18 +30,18 @@ class Registrations:
         self, request: Request, flow: Flow, transaction: ServerTransaction, credentials: Credentials
     ) -> None:
         try:
-            trunk_id, login = await self._admission.register(credentials, flow)
+            registered = await self._admission.register(credentials, flow)
         except Refusal as refusal:
             REGISTERS.labels(refusal.row.id).inc()
             if refusal.row.id in NOT_THEIRS:
                 self._registrar.drop(credentials.username, flow)
             transaction.answer(self._admission.answer(request, refusal, flow))
             return
-        transaction.answer(self._bind(request, flow, trunk_id, login))
+        transaction.answer(self._bind(request, flow, registered))
 
-    def _bind(self, request: Request, flow: Flow, trunk_id: str, login: str) -> Response:
+    def _bind(self, request: Request, flow: Flow, trunk: Registered) -> Response:
         try:
-            bindings = self._registrar.register(request, trunk_id, login, flow)
+            bindings = self._registrar.register(request, trunk.trunk_id, trunk.login, flow, trunk.password_revision)
         except IntervalTooBrief:
             return uas.respond(request, 423, "Interval Too Brief", [("Min-Expires", str(SHORTEST_S))])
         except BadContact as error:

@@ -27,6 +27,7 @@ class Dialog:
     leg: str
     host_port: int
     login: str  # of the trunk whose PBX the peer is
+    codecs: tuple[str, ...]  # of that trunk, in its order
     flow: Flow
     invite: Request  # as the peer sent it, or as we sent it to the peer
     from_host: bool  # the host called out

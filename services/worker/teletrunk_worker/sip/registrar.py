@@ -11,6 +11,7 @@ import secrets
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Final
 
 from teletrunk_worker.sip.message import Request
@@ -45,6 +46,7 @@ class Binding:
     call_id: str
     sequence: int
     path: tuple[str, ...] = ()
+    password_revision: int = 0
 
     @property
     def seconds_left(self) -> int:
@@ -73,7 +75,9 @@ class Registrar:
         self._trunk_of: dict[str, str] = {}  # by login: asked for every call
         self.changed: Callable[[str], None] = lambda trunk_id: None
 
-    def register(self, request: Request, trunk_id: str, login: str, flow: Flow) -> list[Binding]:
+    def register(
+        self, request: Request, trunk_id: str, login: str, flow: Flow, password_revision: int = 0
+    ) -> list[Binding]:
         """Applies a REGISTER whose sender is known; returns the trunk's bindings.
 
         Raises `IntervalTooBrief`, `BadContact`, `Malformed`; then nothing has changed (RFC 3261 10.3, step 7).
@@ -83,36 +87,22 @@ class Registrar:
             _require_removal_of_all(request)
             wanted = [binding for binding in known if _is_newer(binding, request)]
         else:
-            wanted = self._applied(request, trunk_id, login, flow, known)
+            made = partial(
+                Binding,
+                trunk_id=trunk_id,
+                login=login,
+                flow=flow,
+                call_id=request.call_id,
+                sequence=request.cseq.sequence,
+                path=tuple(entry.text for entry in request.addresses("Path")),
+                password_revision=password_revision,
+            )
+            wanted = _applied(request, known, made)
         if wanted != known:
             self._put(trunk_id, wanted)
             self._trunk_of[login] = trunk_id
             self.changed(trunk_id)
         return self.bindings(trunk_id)
-
-    def _applied(self, request: Request, trunk_id: str, login: str, flow: Flow, known: list[Binding]) -> list[Binding]:
-        """The trunk's bindings as they shall be."""
-        path = tuple(entry.text for entry in request.addresses("Path"))
-        wanted = list(known)
-        for contact, seconds in _contacts(request):
-            same = next((binding for binding in wanted if binding.is_for(contact)), None)
-            if same is not None and _is_newer(same, request):
-                raise BadContact("an older REGISTER came after a newer one")
-            wanted = [binding for binding in wanted if binding is not same]
-            if seconds:
-                fresh = Binding(
-                    binding_id=same.binding_id if same else f"b{secrets.token_hex(8)}",
-                    trunk_id=trunk_id,
-                    login=login,
-                    contact=contact,
-                    flow=flow,
-                    expires_at=time.monotonic() + seconds,
-                    call_id=request.call_id,
-                    sequence=request.cseq.sequence,
-                    path=path,
-                )
-                wanted.insert(0, fresh)  # the newest comes first: it is the one that calls are tried on first
-        return wanted[:MOST_BINDINGS]
 
     def _put(self, trunk_id: str, bindings: list[Binding]) -> None:
         for old in self._of_trunk.pop(trunk_id, ()):
@@ -147,7 +137,7 @@ class Registrar:
 
     def of_login(self, login: str) -> list[Binding]:
         """The live bindings of the trunk with this login, newest first."""
-        return self.bindings(self._trunk_of.get(login, ""))
+        return self.bindings(self.trunk_of(login))
 
     def find(self, binding_id: str) -> Binding | None:
         binding = self._by_id.get(binding_id)
@@ -178,6 +168,19 @@ class Registrar:
             self._put(known[0].trunk_id, rest)
             self.changed(known[0].trunk_id)
 
+    def keep(self, is_just: Callable[[Binding], bool]) -> None:
+        """Ends the bindings that would not be made any more."""
+        for trunk_id in self.trunks():
+            known = self.bindings(trunk_id)
+            rest = [binding for binding in known if is_just(binding)]
+            if len(rest) != len(known):
+                self._put(trunk_id, rest)
+                self.changed(trunk_id)
+
+    def trunk_of(self, login: str) -> str:
+        """The id of the trunk that has registered with this login; empty when none has."""
+        return self._trunk_of.get(login, "")
+
     def keep_only(self, trunk_ids: set[str]) -> None:
         """Drops bindings of trunks that do not exist any more."""
         gone = set(self._of_trunk) - trunk_ids
@@ -191,6 +194,21 @@ class Registrar:
         """Who was bound to it cannot be reached any more, until it comes again."""
         for trunk_id in {binding.trunk_id for binding in self.all() if binding.flow.token == flow.token}:
             self.changed(trunk_id)
+
+
+def _applied(request: Request, known: list[Binding], made: Callable[..., Binding]) -> list[Binding]:
+    """The trunk's bindings as they shall be. Raises `BadContact`, `IntervalTooBrief`."""
+    wanted = list(known)
+    for contact, seconds in _contacts(request):
+        same = next((binding for binding in wanted if binding.is_for(contact)), None)
+        if same is not None and _is_newer(same, request):
+            raise BadContact("an older REGISTER came after a newer one")
+        wanted = [binding for binding in wanted if binding is not same]
+        if seconds:
+            binding_id = same.binding_id if same else f"b{secrets.token_hex(8)}"
+            fresh = made(binding_id=binding_id, contact=contact, expires_at=time.monotonic() + seconds)
+            wanted.insert(0, fresh)  # the newest comes first: it is the one that calls are tried on first
+    return wanted[:MOST_BINDINGS]
 
 
 def _trunk(binding: Binding) -> str:

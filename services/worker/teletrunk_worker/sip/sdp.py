@@ -9,12 +9,23 @@ from __future__ import annotations
 import ipaddress
 import re
 from dataclasses import dataclass
+from typing import Final
 
-_LINE_END = re.compile(rb"[\r\n]+")
+LINE_END = re.compile(rb"[\r\n]+")
 _CONNECTION = re.compile(rb"c=IN IP([46]) ([0-9A-Fa-f:.]{2,45})")
 _RTCP = re.compile(rb"[aA]=rtcp:[0-9]{1,5}(?: IN IP([46]) ([0-9A-Fa-f:.]{2,45}))?", re.IGNORECASE)
 _RTPMAP = re.compile(rb"[aA]=rtpmap:([0-9]{1,3})\s+([A-Za-z0-9._\-]{1,40})/")
-_STATIC = {b"0": "PCMU", b"3": "GSM", b"4": "G723", b"8": "PCMA", b"9": "G722", b"15": "G728", b"18": "G729"}
+# RFC 3551: payload types that need no rtpmap.
+STATIC_CODECS: Final = {
+    b"0": "PCMU",
+    b"3": "GSM",
+    b"4": "G723",
+    b"8": "PCMA",
+    b"9": "G722",
+    b"13": "CN",
+    b"15": "G728",
+    b"18": "G729",
+}
 _MOST_FORMATS = 32
 
 
@@ -30,8 +41,8 @@ class Sound:
 def sound(body: bytes) -> Sound | None:
     """None when no sound is offered, or it is declined (port 0)."""
     formats: list[bytes] = []
-    profile, names, ip_version = "", dict(_STATIC), 4
-    for line in _LINE_END.split(body):
+    profile, names, ip_version = "", dict(STATIC_CODECS), 4
+    for line in LINE_END.split(body):
         if profile and line.startswith(b"m="):
             break
         if found := _CONNECTION.fullmatch(line):  # the medium's own stands behind the session's
@@ -51,7 +62,7 @@ def objection(body: bytes) -> str:
 
     Whatever the body says that it is: a description may be wrapped in another type.
     """
-    lines = _LINE_END.split(body)
+    lines = LINE_END.split(body)
     if line := _unusable_address(lines):
         return f"no literal address: {line}"
     return f"no address for {line}" if (line := _without_address(lines)) else ""
