@@ -98,7 +98,8 @@ class Machine(Gateway):
     def __init__(self) -> None:
         self.name = f"teletrunk-{secrets.token_hex(4)}"
         super().__init__(dict.fromkeys(TARGETS, self.name), {})
-        output("run", "--detach", f"--name={self.name}", "--systemd=always", "--privileged", "--network=none", _MACHINE)
+        output("run", "--detach", f"--name={self.name}", "--systemd=always", "--privileged", "--network=none",
+               f"--volume={FOLDER}:/clone/deploy/systemd:ro", _MACHINE)  # fmt: skip
 
     def shell(self, script: str) -> str:
         return self.run("manager", "bash", "-ec", f"cd /clone; {script}")
@@ -113,8 +114,7 @@ class Machine(Gateway):
 @pytest.fixture
 def machine() -> Iterator[Machine]:
     build_images()
-    output("build", "--quiet", "--network=host", f"--build-arg=TAG={TAG}", f"--tag={_MACHINE}",
-           "--file=tests/deploy/machine/Dockerfile", ".")  # fmt: skip
+    output("build", "--quiet", "--network=host", f"--build-arg=TAG={TAG}", f"--tag={_MACHINE}", "tests/deploy/machine")
     machine = Machine()
     try:
         machine.eventually("manager", "systemctl", "show", "--property=SystemState", says="SystemState=")
