@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 import pytest
@@ -44,20 +44,22 @@ class Gateway:
     containers: Mapping[str, str]
     # What a command is given beside the container's own environment.
     environment: Mapping[str, str] = field(default_factory=dict)
+    # What enters the network namespace that is the containers' host: podman's commands join their caller's.
+    inside: Sequence[str] = ()
 
     def _exec(self, target: str, *command: str) -> list[str]:
         settings = [f"--env={name}={value}" for name, value in self.environment.items()]
         return ["exec", "--interactive", *settings, self.containers[target], *command]
 
     def run(self, target: str, *command: str, standard_input: str = "") -> str:
-        done = podman(*self._exec(target, *command), standard_input=standard_input)
+        done = podman(*self._exec(target, *command), standard_input=standard_input, inside=self.inside)
         assert done.returncode == 0, f"{done.stdout}{done.stderr}{self.logs()}"
         return done.stdout
 
     def eventually(self, target: str, *command: str, says: str) -> str:
         deadline = time.monotonic() + PATIENCE_S
         while True:
-            done = podman(*self._exec(target, *command))
+            done = podman(*self._exec(target, *command), inside=self.inside)
             if done.returncode == 0 and says in done.stdout:
                 return done.stdout
             assert time.monotonic() < deadline, f"{command}: {done.stdout}{done.stderr}{self.logs()}"
@@ -72,7 +74,7 @@ class Gateway:
 
     def sign_in(self) -> str:
         """The command asks for the code that Telegram has sent."""
-        command = talk(*self._exec("manager", "teletrunk", "account", "add", ACCOUNT))
+        command = talk(*self._exec("manager", "teletrunk", "account", "add", ACCOUNT), inside=self.inside)
         with command:
             assert command.stderr is not None
             assert "has sent a code" in command.stderr.readline()

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -26,16 +27,17 @@ WITH_SETTINGS = ["bash", "-c", '. tools/kube/environment && exec "$@"', "environ
 _PODMAN = [*WITH_SETTINGS, "podman"]
 
 
-def podman(*arguments: str, standard_input: str = "") -> subprocess.CompletedProcess[str]:
-    """With the settings of tools/kube/environment."""
-    return subprocess.run([*_PODMAN, *arguments], cwd=ROOT, capture_output=True, text=True, input=standard_input,
-                          timeout=_DEADLINE_S)  # fmt: skip
+def podman(*arguments: str, standard_input: str = "", inside: Sequence[str] = ()) -> subprocess.CompletedProcess[str]:
+    """With the settings of tools/kube/environment. `inside` is a command that goes before podman's."""
+    return subprocess.run([*inside, *_PODMAN, *arguments], cwd=ROOT, capture_output=True, text=True,
+                          input=standard_input, timeout=_DEADLINE_S)  # fmt: skip
 
 
-def talk(*arguments: str) -> subprocess.Popen[str]:
+def talk(*arguments: str, inside: Sequence[str] = ()) -> subprocess.Popen[str]:
     """As `podman`, for a program that waits for its lines."""
     pipe = subprocess.PIPE
-    return subprocess.Popen([*_PODMAN, *arguments], cwd=ROOT, text=True, stdin=pipe, stdout=pipe, stderr=pipe)
+    command = [*inside, *_PODMAN, *arguments]
+    return subprocess.Popen(command, cwd=ROOT, text=True, stdin=pipe, stdout=pipe, stderr=pipe)
 
 
 def output(*arguments: str) -> str:

@@ -95,18 +95,20 @@ class Composed:
     def __init__(self, folder: Path) -> None:
         self._folder = folder
         self._project = f"teletrunk-{randomness.token_hex(4)}"
-        self._host = subprocess.Popen(["unshare", "--net", "sh", "-c", "ip link set lo up && exec sleep infinity"])
+        holder = "ip link set lo up && echo up && exec sleep infinity"
+        self._host = subprocess.Popen(["unshare", "--net", "sh", "-c", holder], stdout=subprocess.PIPE)
+        assert self._host.stdout is not None and self._host.stdout.readline() == b"up\n"
         names = ("manager", "session-store", "worker", "sandbox")
-        self.gateway = Gateway({name: f"{self._project}_{name}_1" for name in names})
+        self._inside = ["nsenter", f"--target={self._host.pid}", "--net"]
+        self.gateway = Gateway({name: f"{self._project}_{name}_1" for name in names}, inside=self._inside)
 
     def compose(self, *arguments: str) -> None:
         # The program, not the module: it looks for its own name.
         program = str(Path(sys.executable).parent / "podman-compose")
         files = [f"--file={self._folder / name}" for name in ("compose.yaml", "sandbox.yaml")]
         settings = {"TELETRUNK_VERSION": TAG, "POSTGRES_IMAGE": _SERVERS, "REDIS_IMAGE": _SERVERS}
-        inside = ["nsenter", f"--target={self._host.pid}", "--net", *WITH_SETTINGS, program]
         done = subprocess.run(
-            [*inside, f"--project-name={self._project}", *files, *arguments],
+            [*self._inside, *WITH_SETTINGS, program, f"--project-name={self._project}", *files, *arguments],
             cwd=ROOT, env={**os.environ, **settings}, capture_output=True, text=True, timeout=_COMPOSE_S,
         )  # fmt: skip
         assert done.returncode == 0, f"{done.stdout}{done.stderr}{self.gateway.logs()}"
