@@ -665,6 +665,7 @@ class AttachedService(_message.Message):
     ACTIVE_CALLS_FIELD_NUMBER: _builtins.int
     REGISTRATIONS_FIELD_NUMBER: _builtins.int
     SESSIONS_FIELD_NUMBER: _builtins.int
+    DRAINING_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     name: _builtins.str
     kind: _builtins.str
@@ -676,6 +677,8 @@ class AttachedService(_message.Message):
     active_calls: _builtins.int
     registrations: _builtins.int
     sessions: _builtins.int
+    draining: _builtins.bool
+    """A Storage that ends, and waits for the calls of its sessions."""
     def __init__(
         self,
         *,
@@ -689,10 +692,11 @@ class AttachedService(_message.Message):
         active_calls: _builtins.int = ...,
         registrations: _builtins.int = ...,
         sessions: _builtins.int = ...,
+        draining: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["active_calls", b"active_calls", "address", b"address", "attached", b"attached", "id", b"id", "kind", b"kind", "last_seen", b"last_seen", "name", b"name", "registrations", b"registrations", "sessions", b"sessions", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["active_calls", b"active_calls", "address", b"address", "attached", b"attached", "draining", b"draining", "id", b"id", "kind", b"kind", "last_seen", b"last_seen", "name", b"name", "registrations", b"registrations", "sessions", b"sessions", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
