@@ -42,6 +42,9 @@ class StorageSettings(ServiceSettings):
     telegram_api_hash: SecretStr = Field(SecretStr(""), description="From my.telegram.org.")
     telegram_server: str | None = Field(None, description="host:port of a data centre that is not Telegram's own.")
     telegram_rsa_key_file: Path | None = Field(None, description="Its public RSA key, or a certificate with it, PEM.")
+    telegram_proxy: SecretStr | None = Field(
+        None, description="The way to Telegram: socks5://USER:PASSWORD@HOST:PORT, or the link of an MTProto proxy."
+    )
     telegram_library_versions: str = Field(
         "13.0.0,12.0.0,9.0.0,8.0.0", description="Versions of the call library offered, the best first."
     )

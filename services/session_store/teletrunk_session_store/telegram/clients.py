@@ -5,11 +5,14 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
 
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from cryptography.x509 import load_pem_x509_certificate
 from pyrogram.connection import Connection
+from pyrogram.connection.proxy import normalize_proxy
 from pyrogram.crypto import rsa
 from pyrogram.raw.core.primitives import Bytes
 from teletrunk import __version__
@@ -27,6 +30,7 @@ class Clients:
     def __init__(self, settings: StorageSettings) -> None:
         self._settings = settings
         self._connection: type[Connection] = Connection
+        self._proxy = _proxy(settings)
         self._clock_ahead = 0.0
         if settings.telegram_server and settings.telegram_rsa_key_file:
             self._connection = _connection_to(settings.telegram_server)
@@ -52,14 +56,8 @@ class Clients:
             device_model="Teletrunk Session Storage",
             in_memory=True,
             session_string=session,
-            workers=1,  # updates in the order in which they came
+            proxy=self._proxy,
             sleep_threshold=0,  # FLOOD_WAIT is an answer for the caller, not a reason to sleep
-            skip_updates=True,
-            # What a message refers to is nothing to us, and fetching it would hold calls back.
-            fetch_replies=False,
-            fetch_topics=False,
-            fetch_stories=False,
-            fetch_stickers=False,
             connect=_guarded(self._connection, may_connect) if may_connect else self._connection,
             clock_ahead=self._clock_ahead,
         )
@@ -84,6 +82,28 @@ def _connection_to(address: str) -> type[Connection]:
             self.server_address, self.port = host, int(port)
 
     return FixedConnection
+
+
+def _proxy(settings: StorageSettings) -> Any:
+    """Raises `ConfigurationError`, which does not show the password in it."""
+    if settings.telegram_proxy is None:
+        return None
+    try:
+        return _parsed(settings.telegram_proxy.get_secret_value())
+    except ValueError:
+        raise ConfigurationError(
+            "TELETRUNK_TELEGRAM_PROXY: give socks5://USER:PASSWORD@HOST:PORT, http://..., or the link of an MTProto proxy"
+        ) from None
+
+
+def _parsed(proxy: str) -> Any:
+    """Raises ValueError. In the library's own reading of URLs a password with a colon is another one."""
+    parts = urlsplit(proxy)
+    if parts.scheme in ("tg", "https"):
+        return normalize_proxy(proxy)
+    user, password = (unquote(part) if part else None for part in (parts.username, parts.password))
+    place = {"scheme": parts.scheme, "hostname": parts.hostname, "port": parts.port}
+    return normalize_proxy({**place, "username": user, "password": password})
 
 
 def _trust_only(path: Path) -> None:
