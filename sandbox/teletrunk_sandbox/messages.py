@@ -33,6 +33,7 @@ class Letter:
     date: int
     pts: int
     edit_date: int | None = None
+    edit_pts: int = 0
     reply_to: int | None = None
     twin: Letter | None = None
     action: raw.types.MessageActionPhoneCall | None = None
@@ -165,7 +166,7 @@ def edit_message(request: Request, query: raw.functions.messages.EditMessage) ->
 
 def _edit(request: Request, owner: User, letter: Letter, text: str) -> raw.types.Updates:
     letter.text, letter.edit_date = text, int(time.time())
-    letter.pts = request.dc.messages.box(owner.id).advance()
+    letter.edit_pts = request.dc.messages.box(owner.id).advance()
     return _tell(request, owner, letter, edited=True)
 
 

@@ -122,7 +122,8 @@ def get_difference(request: Request, query: raw.functions.updates.GetDifference)
     missed = sorted((letter for letter in box.letters.values() if letter.pts > query.pts), key=lambda each: each.pts)
     journal = request.dc.updates.journal(request.authorization)
     others = journal.since(query.date) if request.dc.faults.differences_have_calls else []
-    if not missed and not others:
+    edited = [letter for letter in box.letters.values() if letter.pts <= query.pts < letter.edit_pts]
+    if not missed and not others and not edited:
         return raw.types.updates.DifferenceEmpty(date=int(time.time()), seq=journal.seq)
     messages, more = missed[:_SLICE], len(missed) > _SLICE
     about = {letter.peer_id for letter in messages}
@@ -135,10 +136,16 @@ def get_difference(request: Request, query: raw.functions.updates.GetDifference)
         state = raw.types.updates.State(pts=messages[-1].pts, qts=0, date=query.date, seq=journal.seq, unread_count=0)
         users = request.dc.users_for(request.user, about)
         return raw.types.updates.DifferenceSlice(**common, other_updates=[], users=users, intermediate_state=state)
-    about.update(*(entry.about for entry in others))
+    about.update(*(entry.about for entry in others), (letter.peer_id for letter in edited))
     return raw.types.updates.Difference(
         **common,
-        other_updates=[update for entry in others for update in entry.updates],
+        other_updates=[
+            *(update for entry in others for update in entry.updates),
+            *(
+                raw.types.UpdateEditMessage(message=letter.as_message(), pts=letter.edit_pts, pts_count=1)
+                for letter in edited
+            ),
+        ],
         users=request.dc.users_for(request.user, about),
         state=_state(request),
     )

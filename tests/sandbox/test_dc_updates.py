@@ -92,9 +92,7 @@ async def test_calls_are_counted(dc: Dc, two: tuple[Person, Person], control: Sa
     anna, bob = two
     session = await bob.client.export_session_string()
     await leave(bob.client)
-    made = new_client(dc, session_string=session)
-    made.__class__ = Listener
-    made.heard = asyncio.Queue()
+    made = new_client(dc, Listener, session_string=session)
     await made.connect()
     before = (await made.invoke(functions.updates.GetState())).seq
     await request(anna, bob)

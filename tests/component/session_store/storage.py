@@ -218,7 +218,7 @@ class Storage:
     def rows(self, table: str) -> list[tuple[Any, ...]]:
         """What the vault keeps there."""
         with contextlib.closing(sqlite3.connect(self.directory / "data" / "vault.db")) as connection:
-            return connection.execute(f"SELECT * FROM {table}").fetchall()  # noqa: S608
+            return connection.execute(f"SELECT * FROM {table}").fetchall()
 
     @contextlib.contextmanager
     def vault_locked(self) -> Iterator[None]:

@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
+import math
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -22,6 +25,9 @@ from teletrunk_session_store.config import StorageSettings
 from teletrunk_session_store.telegram.kurigram import BadMessage, TelegramClient
 
 Guard = Callable[[], Awaitable[bool]]
+
+_SHORTEST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 0.8
+_CALM_S = 5.0
 
 
 class Clients:
@@ -64,13 +70,30 @@ class Clients:
 
 
 def _guarded(connection: type[Connection], may_connect: Guard) -> type[Connection]:
+    pace = _Pace()
+
     class GuardedConnection(connection):  # type: ignore[misc]
         async def connect(self) -> None:
+            await pace.keep()
             if not await may_connect():
                 raise OSError("another Storage has the session's lease")
             await super().connect()
 
     return GuardedConnection
+
+
+class _Pace:
+    """Of one client's connections: the first at once, more of them a second apart."""
+
+    def __init__(self) -> None:
+        self._pause = 0.0
+        self._last = -math.inf
+
+    async def keep(self) -> None:
+        calm = time.monotonic() - self._last > _CALM_S
+        self._pause = 0.0 if calm else min(max(self._pause * 2, _SHORTEST_PAUSE_S), _LONGEST_PAUSE_S)
+        await asyncio.sleep(self._pause)
+        self._last = time.monotonic()
 
 
 def _connection_to(address: str) -> type[Connection]:
@@ -92,7 +115,7 @@ def _proxy(settings: StorageSettings) -> Any:
         return _parsed(settings.telegram_proxy.get_secret_value())
     except ValueError:
         raise ConfigurationError(
-            "TELETRUNK_TELEGRAM_PROXY: give socks5://USER:PASSWORD@HOST:PORT, http://..., or the link of an MTProto proxy"
+            "TELETRUNK_TELEGRAM_PROXY: give socks5://USER:PASSWORD@HOST:PORT or the link of an MTProto proxy"
         ) from None
 
 

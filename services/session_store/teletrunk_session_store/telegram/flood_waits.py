@@ -32,13 +32,11 @@ class FloodWaits:
         if (left := math.ceil(self._until.get(method, 0.0) - time.time())) > 0:
             raise Refusal("flood-wait", retry_after=left)
 
-    def note(self, method: str, seconds: int) -> None:
-        """Of two waits the longer one counts. It holds from now on, and is to be kept."""
-        self._until[method] = max(time.time() + seconds, self._until.get(method, 0.0))
-
-    async def keep(self, method: str) -> None:
+    async def note(self, method: str, seconds: int) -> None:
+        """Of two waits the longer one counts. It holds from now on, and is kept."""
+        until = self._until[method] = max(time.time() + seconds, self._until.get(method, 0.0))
         async with best_effort():
-            await self._vault.note_flood(self._session_id, method, self._until[method])
+            await self._vault.note_flood(self._session_id, method, until)
 
     def told(self) -> str:
         """What there is to say of them; empty when there are none."""

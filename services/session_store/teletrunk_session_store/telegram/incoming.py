@@ -1,4 +1,4 @@
-"""Calls to the account that nobody has taken charge of yet: those that Telegram tells of, and those that were missed."""
+"""Calls to the account that nobody has taken charge of yet: those that Telegram tells of, and missed ones."""
 
 from __future__ import annotations
 

@@ -64,7 +64,27 @@ class TelegramClient(pyrogram.Client):  # type: ignore[misc]  # kurigram carries
     def _connection(self, **options: Any) -> Any:
         made = self._connect(**options)
         self._connections.add(made)
+        receive, before = made.recv, self.session.msg_factory._last_msg_id if self.session else 0
+
+        async def recv() -> bytes | None:
+            packet: bytes | None = await receive()
+            if packet is None:
+                self._end_start(before)
+            return packet
+
+        made.recv = recv
         return made
+
+    def _end_start(self, before: int) -> None:
+        """A connection that ends while a session starts over it answers nothing: to wait for that costs two seconds.
+
+        Requests older than the connection go on: their answers come over the next one.
+        """
+        if self.session is None or self.session.is_started.is_set():
+            return
+        for msg_id, result in self.session.results.items():
+            if msg_id > before:
+                result.event.set()
 
     async def invoke(self, query: Any, *args: Any, **options: Any) -> Any:
         answer = checked(self, await super().invoke(query, *args, **options))

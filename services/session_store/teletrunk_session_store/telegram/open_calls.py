@@ -8,6 +8,7 @@ those whose call Telegram tells of.
 from __future__ import annotations
 
 import asyncio
+import random
 import time
 from collections.abc import Awaitable, Callable, Coroutine
 from typing import Any
@@ -35,6 +36,7 @@ class OpenCalls:
         self.calls = PhoneCalls(self.discard_given_up)
         self._to_discard: dict[int, int] = {}  # calls that Telegram does not know to be over yet: access hashes by id
         self._asked: dict[int, float] = {}  # requests without an answer: when they were made, by random_id
+        self._noting_requests: dict[int, asyncio.Task[None]] = {}
         self._noting: dict[int, asyncio.Task[None]] = {}
         self._telling: asyncio.Task[None] | None = None
         self._background = BackgroundTasks()
@@ -48,20 +50,28 @@ class OpenCalls:
 
     # Requests.
 
-    async def note_request(self, random_id: int, callee_id: int) -> None:
-        """Before it is made."""
+    def note_request(self, callee_id: int) -> int:
+        """Begins to note one that is about to be made; returns its random_id."""
+        random_id = random.randint(1, 0x7FFFFFFF)
         self._asked[random_id] = time.time()
-        async with best_effort():
-            await self._vault.note_request(self._session_id, LeftRequest(random_id, callee_id, time.time()))
+        writing = self._vault.note_request(self._session_id, LeftRequest(random_id, callee_id, time.time()))
+        self._noting_requests[random_id] = self._background.run(_after(None, writing))
+        return random_id
+
+    async def request_is_noted(self, random_id: int) -> None:
+        """Waits until it may be made."""
+        if noting := self._noting_requests.pop(random_id, None):
+            await asyncio.wait({noting})
 
     async def forget_request(self, random_id: int) -> None:
         """It has begun no call."""
         self._asked.pop(random_id, None)
+        await self.request_is_noted(random_id)
         async with best_effort():
             await self._vault.forget_request(self._session_id, random_id)
 
     def refused(self, random_id: int) -> None:
-        """Telegram has said no to it."""
+        """Telegram has said no to it, or was not asked."""
         self._background.run(self.forget_request(random_id))
 
     async def forget_old_requests(self) -> None:

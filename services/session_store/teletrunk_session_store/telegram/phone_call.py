@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import random
 import time
 from typing import Any
 
@@ -135,30 +134,35 @@ class PhoneCall:
     async def _start(self, called: str) -> None:
         """Raises `Refusal`."""
         callee = await peers.resolve(self._session, self._vault, called)
-        self._exchange = await self._make_exchange(patience=0)
+        random_id = self._session.open_calls.note_request(callee.user_id)  # while the keys are made
         try:
-            await self._request_call(callee, self._exchange)
+            self._exchange = await self._make_exchange(patience=0)
+        except BaseException:
+            self._session.open_calls.refused(random_id)
+            raise
+        try:
+            await self._request_call(callee, self._exchange, random_id)
         except Refusal as refusal:
             if refusal.row.id not in _NOBODY_THERE:
                 raise
             # The number or name may be another's by now.
             if (now := await peers.resolve(self._session, self._vault, called, fresh=True)).user_id == callee.user_id:
                 raise
-            await self._request_call(now, self._exchange)
+            await self._request_call(now, self._exchange, self._session.open_calls.note_request(now.user_id))
 
-    async def _request_call(self, callee: KnownPeer, exchange: Exchange) -> None:
+    async def _request_call(self, callee: KnownPeer, exchange: Exchange, random_id: int) -> None:
         self._step("storage", "telegram", "phone.requestCall")
         query = raw.functions.phone.RequestCall(
             user_id=raw.types.InputUser(user_id=callee.user_id, access_hash=callee.access_hash),
-            random_id=random.randint(1, 0x7FFFFFFF),
+            random_id=random_id,
             g_a_hash=exchange.public_hash,
             protocol=self._protocol(),
         )
         answer = await self._session.request_call(query, callee.user_id)
         if hasattr(call := getattr(answer, "phone_call", None), "access_hash"):
-            self._attach(call, query.random_id)  # in the same step as the answer: see PhoneCalls.answered
+            self._attach(call, random_id)  # in the same step as the answer: see PhoneCalls.answered
         else:
-            self._session.open_calls.refused(query.random_id)
+            self._session.open_calls.refused(random_id)
         self._begun(_call_of(answer, _BEGUN), callee)
         self._session.remember_later(answer.users)
 

@@ -7,6 +7,7 @@ until the answer or an update brings the id. What was fetched of the past may co
 
 from __future__ import annotations
 
+import asyncio
 import time
 from collections.abc import Callable
 from dataclasses import dataclass
@@ -47,6 +48,8 @@ class PhoneCalls:
         """`discard` is told of calls (their updates) whose request was given up."""
         self._discard = discard
         self._listeners: dict[int, CallListener] = {}
+        self.none_left = asyncio.Event()
+        self.none_left.set()
         self._early: dict[int, list[tuple[float, Any]]] = {}
         self._requests: set[CallRequest] = set()
         self._inherited: set[CallRequest] = set()
@@ -66,6 +69,7 @@ class PhoneCalls:
     def attach(self, phone_call_id: int, listener: CallListener) -> None:
         """From now on `listener` gets the call's updates, those that came early first."""
         self._listeners[phone_call_id] = listener
+        self.none_left.clear()
         for _, update in self._early.pop(phone_call_id, []):
             listener.on_update(update)
         self._discard_given_up()
@@ -73,6 +77,8 @@ class PhoneCalls:
     def detach(self, phone_call_id: int) -> None:
         """It is over, for us at least."""
         self._listeners.pop(phone_call_id, None)
+        if not self._listeners:
+            self.none_left.set()
         _note(self._finished, phone_call_id)
 
     def pass_on(self, phone_call_id: int, update: Any) -> None:

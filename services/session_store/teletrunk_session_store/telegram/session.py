@@ -10,7 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Iterator
 from enum import Enum
 from typing import Any
 
@@ -109,7 +109,7 @@ class Session:
         """
         client = await self.linked(patience)
         self._waits.check(method_of(query))
-        with self._refusing(query):
+        async with self._refusing(query):
             answer = await _asked(client, query)
         self._follow(answer)
         if expect is not None and not isinstance(answer, expect):
@@ -118,11 +118,14 @@ class Session:
 
     async def request_call(self, query: Any, callee_id: int) -> Any:
         """phone.requestCall. Who stops waiting has given it up: its call is discarded as soon as its id is known."""
-        await self.linked()
-        self._waits.check(method_of(query))
-        await self.open_calls.note_request(query.random_id, callee_id)
-        client = await self.linked()
-        with self._refusing(query):
+        try:
+            self._waits.check(method_of(query))
+            await self.open_calls.request_is_noted(query.random_id)
+            client = await self.linked()
+        except Refusal:
+            self.open_calls.refused(query.random_id)
+            raise
+        async with self._refusing(query):
             sending = _send(client, query, LATE_ANSWER_S)
             request = self.calls.ask_for(callee_id, query.random_id)
             self._late.add(sending)
@@ -144,7 +147,7 @@ class Session:
             self.calls.give_up(request)  # whether it has reached Telegram, only an update tells
             return
         self.calls.answered(request)
-        call = None if error else getattr(done.result(), "phone_call", None)
+        call: Any = None if error else getattr(done.result(), "phone_call", None)
         if not hasattr(call, "access_hash"):
             self.open_calls.refused(request.random_id)
         elif not self.calls.is_finished(call.id):
@@ -164,8 +167,8 @@ class Session:
     def _is_linked(self) -> bool:
         return self.state is SessionState.ACTIVE and self._client is not None and self._client.is_linked()
 
-    @contextlib.contextmanager
-    def _refusing(self, query: Any) -> Iterator[None]:
+    @contextlib.asynccontextmanager
+    async def _refusing(self, query: Any) -> AsyncIterator[None]:
         """What a request fails with becomes a `Refusal`, and is noted where it concerns the session."""
         try:
             yield
@@ -178,13 +181,9 @@ class Session:
         except (RPCError, OSError, TimeoutError) as error:
             refusal = failures.refusal_of(error)
             if refusal.row.id == "flood-wait":
-                self._note_wait(method_of(query), refusal.retry_after)
+                await self._waits.note(method_of(query), refusal.retry_after)
+                self.on_state(self)  # it is told of
             raise refusal from None
-
-    def _note_wait(self, method: str, seconds: int) -> None:
-        self._waits.note(method, seconds)
-        self._background.run(self._waits.keep(method))
-        self.on_state(self)  # it is told of
 
     # Calls.
 
@@ -211,9 +210,9 @@ class Session:
     async def end_calls(self) -> None:
         """Before it is signed out: whoever talks is hung up on while Telegram can still be told."""
         self._tell_lost()
-        until = time.monotonic() + _CLOSE_S
-        while self.calls.listeners() and time.monotonic() < until:
-            await asyncio.sleep(_LINK_CHECK_S / 5)
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_CLOSE_S):
+                await self.calls.none_left.wait()
 
     def _tell_lost(self) -> None:
         """The session has ended here, for whatever reason: nothing more will be heard of its calls."""
@@ -253,7 +252,7 @@ class Session:
         if (ended := ended_call(message)) is not None:
             self._on_call(ended)
         elif isinstance(getattr(message, "peer_id", None), raw.types.PeerUser):
-            self.remember_later(list(users.values()))  # who only shares a group with the account is not worth remembering
+            self.remember_later(list(users.values()))  # who only shares a group is not worth remembering
 
     def remember_later(self, users: list[Any]) -> None:
         """No update and no call waits for the vault."""

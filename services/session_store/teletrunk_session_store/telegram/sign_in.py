@@ -218,7 +218,7 @@ class SignIns:
             await close(attempt.client)
 
     async def _make_room(self, phone: str) -> None:
-        """Drops what is too old, what this number's new code makes void, and, of too many, the one longest left alone."""
+        """Drops what is too old, what this number's new code makes void, and of too many the one longest left alone."""
         now = time.monotonic()
         for attempt_id, attempt in list(self._attempts.items()):
             if now - attempt.born > _ATTEMPT_LIFETIME_S or (attempt.phone == phone and attempt.success is None):
