@@ -492,7 +492,7 @@ async def test_a_vault_from_before_it_had_versions_is_taken_over(tmp_path: Path)
     await vault.put_session("s1", 7, "a session")
     await vault.close()
     with sqlite3.connect(tmp_path / "vault.db") as connection:
-        for table in ("vault_version", "origin", "storages", "flood_waits"):
+        for table in ("vault_version", "origin", "storages", "flood_waits", "call_requests", "method_waits"):
             connection.execute(f"DROP TABLE {table}")
     connection.close()
     for _ in range(2):
