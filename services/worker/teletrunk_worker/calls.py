@@ -18,9 +18,11 @@ from teletrunk_worker.call import events as on
 from teletrunk_worker.call import machine
 from teletrunk_worker.call.rim import Rim
 from teletrunk_worker.call.runner import CallRunner
-from teletrunk_worker.edge.digest import Credentials
-from teletrunk_worker.edge.edge import Admission, Invite
-from teletrunk_worker.edge.relay import binding_uri, leg_header
+from teletrunk_worker.policy.admission import Admitted, Invite, Registered
+from teletrunk_worker.refused_calls import RefusedCalls
+from teletrunk_worker.relay.routes import binding_uri, leg_header
+from teletrunk_worker.sip.auth import Credentials
+from teletrunk_worker.sip.proxy import bracketed
 
 log = structlog.get_logger()
 
@@ -30,9 +32,10 @@ _STARTING_S = 30.0  # the Manager's first word is due by then; later its silence
 
 
 class Calls:
-    """The edge's gatekeeper, and the place where Telegram's calls arrive."""
+    """The SIP port's gatekeeper, and the place where Telegram's calls arrive."""
 
     rim: Rim
+    refused_calls: RefusedCalls
 
     def __init__(self, service: Service, max_calls: int, *, allow_registration: bool = True) -> None:
         self._service = service
@@ -88,30 +91,35 @@ class Calls:
             runner.put(on.HangUp(Refusal("worker-restarting")))
         await self._tasks.settle(_HANG_UP_S)
 
-    # The edge's questions.
+    # The SIP port's questions.
 
-    async def register(self, credentials: Credentials, source_address: str) -> tuple[str, str]:
+    async def register(self, credentials: Credentials, source_address: str) -> Registered:
         if self._service.draining:
             raise Refusal("worker-off", "it takes no more calls")
         if not self._allow_registration:
             raise Refusal("registration-type-not-allowed")
         answer = await self.rim.manager.register(credentials, source_address)
-        return answer.trunk_id, answer.login
+        return Registered(answer.trunk_id, answer.login, answer.password_revision)
 
-    async def admit(self, invite: Invite) -> Admission:
-        """Routes a call from a PBX and gives it a SIP host. Raises `Refusal`."""
-        self._check_room(coming=1)
+    async def admit(self, invite: Invite) -> Admitted:
+        """Routes a call from a PBX and gives it a SIP host. Raises `Refusal`; a record tells of that, too."""
+        call_id, received_at = _new_call_id(), time.time()
+        asked = False
         self._coming += 1
         self._empty.clear()
         try:
-            return await self._admit(invite)
+            self._check_room(self._coming)
+            asked = True
+            return await self._admit(invite, call_id, received_at)
+        except Refusal as refusal:
+            if call_id not in self._runners:  # else the call itself tells of its end
+                self.refused_calls.note(call_id, invite, received_at, refusal, was_asked=asked)
+            raise
         finally:
             self._coming -= 1
             self._look_whether_empty()
 
-    async def _admit(self, invite: Invite) -> Admission:
-        call_id = _new_call_id()
-        received_at = time.time()
+    async def _admit(self, invite: Invite, call_id: str, received_at: float) -> Admitted:
         route = await self.rim.manager.route_call(
             call_id,
             invite.credentials,
@@ -154,7 +162,10 @@ class Calls:
             raise
         runner.wait_for_host(host)
         self._start(runner)
-        return Admission(call_id, host.port)
+        return Admitted(call_id, host.port)
+
+    def turned_away(self, invite: Invite, refusal: Refusal) -> None:
+        self.refused_calls.note(_new_call_id(), invite, time.time(), refusal, was_asked=False)
 
     def heard(self, call_id: str, leg: str) -> None:
         if runner := self._runners.get(call_id):
@@ -204,7 +215,7 @@ class Calls:
         runner.allow(route)
         name = "".join(c for c in route.caller_name[:_LONGEST_NAME] if c.isprintable() and c not in '"\\')
         host, port = self.rim.edge.public
-        runner.caller_header = f'"{name}" <sip:{route.caller_id}@{host}:{port}>'
+        runner.caller_header = f'"{name}" <sip:{route.caller_id}@{bracketed(host)}:{port}>'
         runner.put(on.Routed(self._targets(route)))
 
     def _targets(self, route: manager_pb2.RouteIncomingResponse) -> tuple[tuple[on.Target, ...], ...]:
@@ -223,7 +234,7 @@ class Calls:
     def not_ready(self) -> str:
         """Why no call would be taken now; empty when it would."""
         try:
-            self._check_room(coming=1)
+            self._check_room(self._coming + 1)
         except Refusal as refusal:
             return refusal.phrase
         return ""
@@ -235,7 +246,7 @@ class Calls:
         if not self._configured and time.monotonic() - self._born < _STARTING_S:
             raise Refusal("worker-restarting")
         if len(self._runners) + coming > self._max_calls:
-            raise Refusal("worker-restarting", "all lines of this Worker are busy")
+            raise Refusal("worker-full")
 
     def _start(self, runner: CallRunner) -> None:
         self._runners[runner.call_id] = runner

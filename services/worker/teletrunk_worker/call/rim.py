@@ -4,16 +4,16 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from teletrunk_worker.edge.edge import Edge
 from teletrunk_worker.legs.supervisor import HostPool
 from teletrunk_worker.links.manager import ManagerLink
 from teletrunk_worker.links.storage import StorageLinks
+from teletrunk_worker.server.port import SipPort
 
 
 @dataclass
 class Rim:
     worker_id: str
-    edge: Edge
+    edge: SipPort
     sip_hosts: HostPool
     telegram_hosts: HostPool
     manager: ManagerLink

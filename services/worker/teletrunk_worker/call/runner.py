@@ -25,12 +25,12 @@ from teletrunk_worker.call import events as on
 from teletrunk_worker.call import machine
 from teletrunk_worker.call.record import Recorder, count
 from teletrunk_worker.call.rim import Rim
-from teletrunk_worker.edge.dialogs import ELSEWHERE
-from teletrunk_worker.edge.relay import leg_header
 from teletrunk_worker.legs.ring import RingPair
 from teletrunk_worker.legs.supervisor import DIED, Host
 from teletrunk_worker.legs.wire import Message
 from teletrunk_worker.links.storage import CallStream
+from teletrunk_worker.relay.routes import leg_header
+from teletrunk_worker.sip.dialog import ELSEWHERE
 
 log = structlog.get_logger()
 
