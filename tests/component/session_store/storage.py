@@ -90,7 +90,9 @@ class Storage:
             "TELETRUNK_DATA": str(data),
             "TELETRUNK_STORAGE_ADDRESS": self.address,
             "TELETRUNK_CLUSTER_TOKEN": TOKEN,
-            "TELETRUNK_TELEGRAM_SERVER": f"{dc['host']}:{dc['port']}",
+            "TELETRUNK_TELEGRAM_SERVER": settings.pop("TELEGRAM", f"{dc['host']}:PORT").replace(
+                "PORT", str(dc["port"])
+            ),
             "TELETRUNK_TELEGRAM_RSA_KEY_FILE": str(dc["rsa_key_file"]),
             "TELETRUNK_MANAGER_ADDRESS": f"127.0.0.1:{free_port()}",
             **settings,

@@ -22,6 +22,7 @@ from teletrunk import __version__
 from teletrunk.config import ConfigurationError
 
 from teletrunk_session_store.config import StorageSettings
+from teletrunk_session_store.telegram.addresses import Addresses, connection_by
 from teletrunk_session_store.telegram.kurigram import BadMessage, TelegramClient
 
 Guard = Callable[[], Awaitable[bool]]
@@ -35,11 +36,10 @@ class Clients:
 
     def __init__(self, settings: StorageSettings) -> None:
         self._settings = settings
-        self._connection: type[Connection] = Connection
+        self._addresses = Addresses(settings.telegram_server)
         self._proxy = _proxy(settings)
         self._clock_ahead = 0.0
         if settings.telegram_server and settings.telegram_rsa_key_file:
-            self._connection = _connection_to(settings.telegram_server)
             _trust_only(settings.telegram_rsa_key_file)
 
     def learn(self, error: BadMessage) -> None:
@@ -64,15 +64,15 @@ class Clients:
             session_string=session,
             proxy=self._proxy,
             sleep_threshold=0,  # FLOOD_WAIT is an answer for the caller, not a reason to sleep
-            connect=_guarded(self._connection, may_connect) if may_connect else self._connection,
+            connect=connection_by(self._addresses, _guarded(may_connect) if may_connect else Connection),
             clock_ahead=self._clock_ahead,
         )
 
 
-def _guarded(connection: type[Connection], may_connect: Guard) -> type[Connection]:
+def _guarded(may_connect: Guard) -> type[Connection]:
     pace = _Pace()
 
-    class GuardedConnection(connection):  # type: ignore[misc]
+    class GuardedConnection(Connection):  # type: ignore[misc]  # kurigram carries no types
         async def connect(self) -> None:
             await pace.keep()
             if not await may_connect():
@@ -94,17 +94,6 @@ class _Pace:
         self._pause = 0.0 if calm else min(max(self._pause * 2, _SHORTEST_PAUSE_S), _LONGEST_PAUSE_S)
         await asyncio.sleep(self._pause)
         self._last = time.monotonic()
-
-
-def _connection_to(address: str) -> type[Connection]:
-    host, _, port = address.rpartition(":")
-
-    class FixedConnection(Connection):  # type: ignore[misc]  # kurigram carries no types
-        def __init__(self, *args: object, **kwargs: object) -> None:
-            super().__init__(*args, **kwargs)
-            self.server_address, self.port = host, int(port)
-
-    return FixedConnection
 
 
 def _proxy(settings: StorageSettings) -> Any:
