@@ -71,7 +71,8 @@ errors-doc: setup ## docs/errors.md and docs/metrics.md from their tables
 	$(BIN)/teletrunk errors-doc
 	$(BIN)/teletrunk metrics-doc
 
-bench: setup ## what bridged calls cost: CPU, memory, delay, late sound
+bench: setup ## what an idle installation and bridged calls cost: CPU, memory, delay, late sound
+	$(BIN)/python benchmarks/idle.py
 	$(BIN)/python benchmarks/bridge.py
 	$(BIN)/python benchmarks/control_plane.py
 
@@ -95,4 +96,4 @@ chart: setup ## the Helm chart for every values file of deploy/k8s/ci: helm, Kub
 chart-live: setup images ## the chart on a Kubernetes of its own (root, Debian 12): install, calls, upgrade, faults, rollback
 	$(BIN)/python -m pytest -q -s -p no:cacheprovider tests/live
 
-check: lint type test ## what CI runs
+check: lint type test ## what CI runs, but images and cluster

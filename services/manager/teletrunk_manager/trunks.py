@@ -21,6 +21,7 @@ from teletrunk_manager.domain.logins import is_login, login_for
 from teletrunk_manager.live import Live
 from teletrunk_manager.mistakes import Mistake, NotNow, Unknown
 from teletrunk_manager.passwords import PasswordSeal, SealBroken, make_password
+from teletrunk_manager.refused_registrations import of_trunks
 
 _CODECS = ("PCMA", "PCMU", "G722")
 _HIGHEST_PRIORITY = 1000
@@ -88,7 +89,9 @@ class Trunks:
         if asker():
             query = query.where(Trunk.administrator == asker())
         async with self._database.transaction(reading=True) as session:
-            return [self._message(trunk) for trunk in await session.scalars(query)]
+            trunks = (await session.scalars(query)).all()
+            refused = await of_trunks(session, [trunk.trunk_id for trunk in trunks])
+        return [self._message(trunk, refused.get(trunk.trunk_id, ())) for trunk in trunks]
 
     async def change(self, request: pb.ChangeTrunkRequest) -> pb.Trunk:
         """Raises `Unknown`, `Mistake`, and `NotNow` when it has been changed since the version that was looked at."""
@@ -113,6 +116,7 @@ class Trunks:
         async with self._database.transaction() as session:
             trunk = await _find_trunk(session, name)
             trunk.sealed_password = self._seal.close(password, trunk.trunk_id)
+        self._configurations.changed()
         return password
 
     async def remove(self, name: str) -> None:
@@ -132,8 +136,9 @@ class Trunks:
             listed = sa.select(TrustedAddress).where(TrustedAddress.trunk_id == trunk.trunk_id)
             missing = await delete_others(session, listed, "network", networks)
             session.add_all(TrustedAddress(trunk_id=trunk.trunk_id, network=network) for network in sorted(missing))
+        self._configurations.changed()
 
-    def _message(self, trunk: Trunk) -> pb.Trunk:
+    def _message(self, trunk: Trunk, refused: Iterable[pb.RefusedRegistration] = ()) -> pb.Trunk:
         workers = self._live.of_kind("worker")
         return pb.Trunk(
             trunk_id=trunk.trunk_id,
@@ -146,6 +151,7 @@ class Trunks:
             version=trunk.version,
             sip_address=workers[0].address if workers else "",
             registered_at=[w.service_id for w in workers if trunk.trunk_id in w.heartbeat.registered_trunk_ids],
+            refused_registrations=refused,
         )
 
 

@@ -21,13 +21,16 @@ from teletrunk_worker.call.record import Recorder
 from teletrunk_worker.call.runner import CallRunner
 from teletrunk_worker.call.surroundings import Surroundings
 from teletrunk_worker.call.worker_ports import WorkerPorts
-from teletrunk_worker.edge.digest import Credentials
-from teletrunk_worker.edge.edge import Admission, Edge, Invite
-from teletrunk_worker.edge.relay import binding_uri
 from teletrunk_worker.legs.ring import RingPair
 from teletrunk_worker.legs.supervisor import HostPool
 from teletrunk_worker.links.manager import ManagerLink
 from teletrunk_worker.links.storage import StorageLinks
+from teletrunk_worker.policy.admission import Admitted, Invite, Registered
+from teletrunk_worker.refused_calls import RefusedCalls
+from teletrunk_worker.relay.routes import binding_uri
+from teletrunk_worker.server.port import SipPort
+from teletrunk_worker.sip.auth import Credentials
+from teletrunk_worker.sip.proxy import bracketed
 
 log = structlog.get_logger()
 
@@ -41,16 +44,17 @@ class Rim:
     """What stands around the calls of a Worker."""
 
     worker_id: str
-    edge: Edge
+    edge: SipPort
     sip_hosts: HostPool
     telegram_hosts: HostPool
     manager: ManagerLink
     storages: StorageLinks
+    refused_calls: RefusedCalls
     first_answer_s: float  # how long a PBX may take to say anything at all to an INVITE
 
 
 class Calls:
-    """The edge's gatekeeper, and the place where Telegram's calls arrive."""
+    """The SIP port's gatekeeper, and the place where Telegram's calls arrive."""
 
     rim: Rim
 
@@ -116,36 +120,42 @@ class Calls:
             runner.put(on.HangUp(Refusal("worker-restarting")))
         await self._tasks.settle(_HANG_UP_S)
 
-    # The edge's questions.
+    # The SIP port's questions.
 
-    async def register(self, credentials: Credentials, source_address: str) -> tuple[str, str]:
+    async def register(self, credentials: Credentials, source_address: str) -> Registered:
         if self._service.draining:
             raise Refusal("worker-off", "it takes no more calls")
         if not self._allow_registration:
             raise Refusal("registration-type-not-allowed")
         answer = await self.rim.manager.register(credentials, source_address)
-        return answer.trunk_id, answer.login
+        return Registered(answer.trunk_id, answer.login, answer.password_revision)
 
-    async def admit(self, invite: Invite) -> Admission:
-        """Routes a call from a PBX and gives it a SIP host. Raises `Refusal`."""
-        self._check_room(coming=1)
+    async def admit(self, invite: Invite) -> Admitted:
+        """Routes a call from a PBX and gives it a SIP host. Raises `Refusal`; a record tells of that, too."""
         recorder = self._recorder(from_sip=True)
-        rings = _rings()  # before a line is taken: without them there is no call
+        try:
+            self._check_room(coming=1)
+            rings = _rings()  # before a line is taken: without them there is no call
+        except Refusal as refusal:
+            self.rim.refused_calls.note(recorder.record, invite, refusal, was_asked=False)
+            raise
         try:
             route = await self._route(recorder.record.call_id, invite)
-        except BaseException:
+        except BaseException as error:
             rings.close()
+            if isinstance(error, Refusal):
+                self.rim.refused_calls.note(recorder.record, invite, error, was_asked=True)
             raise
         _describe(recorder, invite, route)
         ports = WorkerPorts(self._around, recorder, rings, route.session, called=invite.called)
         runner = CallRunner(recorder.record.call_id, machine.from_sip(), ports, self.rim.manager, recorder)
         runner.line = _line(route)
         # From here on the call owns itself: however it ends, a record gives its line back.
-        refusal = self._objection(route)
-        runner.put(on.Refused(refusal) if refusal is not None else on.Admitted(route.longest_seconds))
+        objection = self._objection(route)
+        runner.put(on.Refused(objection) if objection is not None else on.Admitted(route.longest_seconds))
         self._start(runner)
         try:
-            return Admission(runner.call_id, await runner.placed)
+            return Admitted(runner.call_id, await runner.placed)
         except asyncio.CancelledError:
             runner.put(on.SipEnded(machine.CALLER_LEG, 487, "Request Terminated"))
             raise
@@ -174,6 +184,9 @@ class Calls:
         if not route.session.storage_address:
             return Refusal("no-active-session")
         return None
+
+    def turned_away(self, invite: Invite, refusal: Refusal) -> None:
+        self.rim.refused_calls.note(self._recorder(from_sip=True).record, invite, refusal, was_asked=False)
 
     def heard(self, call_id: str, leg: str) -> None:
         if runner := self._runners.get(call_id):
@@ -223,7 +236,7 @@ class Calls:
         """The tiers as bindings that are live now. A trunk that is not registered has none."""
         name = "".join(c for c in route.caller_name[:_LONGEST_NAME] if c.isprintable() and c not in '"\\')
         host, port = self.rim.edge.public
-        caller = f'"{name}" <sip:{route.caller_id}@{host}:{port}>'
+        caller = f'"{name}" <sip:{route.caller_id}@{bracketed(host)}:{port}>'
         tiers = []
         number = 0
         for tier in route.tiers:
@@ -250,7 +263,7 @@ class Calls:
         if not self._configured and time.monotonic() - self._born < _STARTING_S:
             raise Refusal("worker-restarting")
         if len(self._runners) + self._coming + coming > self._max_calls or not self.rim.sip_hosts.room:
-            raise Refusal("worker-restarting", "all lines of this Worker are busy")
+            raise Refusal("worker-full")
 
     def _start(self, runner: CallRunner) -> None:
         self._runners[runner.call_id] = runner
@@ -295,7 +308,7 @@ def _rings() -> RingPair:
         return RingPair.create()
     except OSError as error:
         log.error("no rings for a call", error=str(error))
-        raise Refusal("worker-restarting", "it has no memory or descriptors left") from None
+        raise Refusal("media-failed", "no memory or descriptors are left") from None
 
 
 def _new_call_id() -> str:

@@ -10,12 +10,12 @@ import pytest
 import pytest_asyncio
 import structlog
 
-from .edge_world import EdgeWorld, edge_world
+from .port_world import PortWorld, port_world
 
 
 @pytest_asyncio.fixture
-async def world() -> AsyncIterator[EdgeWorld]:
-    async with edge_world() as made:
+async def world() -> AsyncIterator[PortWorld]:
+    async with port_world() as made:
         yield made
 
 

@@ -48,8 +48,8 @@ def test_who_waits_for_a_host_hears_telegram_hang_up() -> None:
 def test_a_name_that_makes_no_header_is_not_the_pbxs_answer() -> None:
     world = life(dial=[at(0.0, UNDIALLED)] * 3)
     (record,) = world.reported
-    assert (record.ended_by, record.error_id, record.sip_status) == ("gateway", "telegram-error", 500)
-    assert len(world.chat) == 1 and world.chat[0].startswith("500 Telegram error: the PBX could not be dialled")
+    assert (record.ended_by, record.error_id, record.sip_status) == ("gateway", "media-failed", 500)
+    assert len(world.chat) == 1 and world.chat[0].startswith("500 Media failed: SIP host could not dial")
 
 
 def test_what_the_edge_answers_itself_is_not_the_pbxs_answer() -> None:
@@ -101,7 +101,7 @@ def test_a_call_from_a_pbx_that_no_host_takes() -> None:
     for written in ({"place_sip": [[]]}, {"placed": [[]]}):
         world = life(from_sip=True, **written)
         (record,) = world.reported
-        assert (record.ended_by, record.error_id) == ("gateway", "telegram-error") and world.lasted_s < 13
+        assert (record.ended_by, record.error_id) == ("gateway", "media-failed") and world.lasted_s < 13
 
 
 def test_a_host_that_hangs_leaves_no_peer_without_a_word() -> None:

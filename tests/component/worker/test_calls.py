@@ -11,8 +11,9 @@ from teletrunk.errors import Refusal
 from teletrunk.service import Service
 from teletrunk.v1 import manager_pb2
 from teletrunk_worker.calls import Calls, Rim
-from teletrunk_worker.edge.digest import Credentials
-from teletrunk_worker.edge.edge import Invite
+from teletrunk_worker.policy.admission import Invite
+from teletrunk_worker.refused_calls import RefusedCalls
+from teletrunk_worker.sip.auth import Credentials
 
 from tests.simulated_time import simulated
 
@@ -42,7 +43,8 @@ class Office(HostsWorld):
         )
         self.edge.registrar = Registrar()  # type: ignore[attr-defined]
         self.calls = Calls(Service("worker"), 4)
-        self.calls.rim = Rim("w", self.edge, self.sip, self.telegram, self, self, 12.0)  # type: ignore[arg-type]
+        refused = RefusedCalls(lambda login, address: False, self.report)
+        self.calls.rim = Rim("w", self.edge, self.sip, self.telegram, self, self, refused, 12.0)  # type: ignore[arg-type]
         self.calls.configure(manager_pb2.WorkerConfig())
 
     async def route_call(self, *asked: object, **fields: object) -> manager_pb2.RouteCallResponse:
@@ -111,9 +113,7 @@ def test_calls_that_are_being_routed_take_room_too() -> None:
         admissions = [asyncio.ensure_future(office.calls.admit(_INVITE)) for _ in range(5)]
         await asyncio.wait(admissions)
         failures = [admission.exception() for admission in admissions]
-        assert [str(failure) for failure in failures if failure] == [
-            "Worker is restarting: all lines of this Worker are busy"
-        ]
+        assert [str(failure) for failure in failures if failure] == ["All lines of this Worker are busy"]
         await office.calls.close()
 
     assert len(office_hours(hours, placed=[[]] * 5, hangup=[[]] * 5).reported) == 4

@@ -95,7 +95,7 @@ def no_place(state: State, event: on.NoMedia) -> Step:
 
 
 def died(kind: str) -> Refusal:
-    return Refusal("telegram-error", f"media process failed ({'SIP' if kind == 'sip' else 'Telegram'} side)")
+    return Refusal("media-failed", f"{'SIP' if kind == 'sip' else 'Telegram'} host died")
 
 
 def host_died(state: State, event: on.HostDied) -> Step:

@@ -127,7 +127,7 @@ def tier_expired(state: State, event: on.Expired) -> Step:
     if any(leg.stage is Stage.HEARD for leg in state.legs):
         state = replace(state, last_status=480, last_phrase="No answer")
     elif any(leg.stage is Stage.PLACING for leg in state.legs):
-        state = replace(state, own_failure=Refusal("worker-restarting", "no SIP host has taken the call"))
+        state = replace(state, own_failure=Refusal("media-failed", "SIP host did not take the call"))
     after, actions = next_tier(replace(state, legs=tuple(replace(leg, stage=Stage.ENDING) for leg in state.legs)))
     return after, stop + actions
 

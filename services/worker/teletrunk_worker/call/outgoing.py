@@ -46,7 +46,7 @@ def place_found(state: State, event: on.Placed) -> Step:
 
 
 def not_begun(state: State, event: on.Expired) -> Step:
-    return fail(state, Refusal("telegram-error", "no SIP host has taken the call"))
+    return fail(state, Refusal("media-failed", "SIP host did not take the call"))
 
 
 def begin(state: State, event: on.Begun) -> Step:

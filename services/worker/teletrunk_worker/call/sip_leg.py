@@ -12,9 +12,9 @@ from teletrunk_worker.call import events as on
 from teletrunk_worker.call import reasons
 from teletrunk_worker.call.inbox import Put
 from teletrunk_worker.call.surroundings import CallContext, Host, Hosts, SipEdge
-from teletrunk_worker.edge.relay import leg_header
 from teletrunk_worker.legs.supervisor import DIED
 from teletrunk_worker.legs.wire import Message
+from teletrunk_worker.relay.routes import leg_header
 
 log = structlog.get_logger()
 
@@ -164,11 +164,11 @@ class HostedLeg:
             case "refused":
                 self._look_for_another(message["why"])
             case "undialled":
-                self._not_placed(Refusal("telegram-error", f"the PBX could not be dialled: {message['why']}"))
+                self._not_placed(Refusal("media-failed", f"SIP host could not dial: {message['why']}"))
             case "silent":
                 self._put(on.HangUp(Refusal("pbx-unreachable", "no sound from it for a minute")))
             case "trouble":  # it could not ring or answer
-                self._put(on.HangUp(Refusal("telegram-error", f"SIP host: {message['text']}")))
+                self._put(on.HangUp(Refusal("media-failed", f"SIP host: {message['text']}")))
             case _ if message["event"] == DIED:
                 self._host, self._over = None, True
                 self._put(on.HostDied("sip", self._name))

@@ -295,11 +295,14 @@ class SipHost:
         account = pj.AccountConfig()
         account.idUri = "sip:teletrunk@127.0.0.1"
         account.sipConfig.proxies.append(f"sip:127.0.0.1:{message['edge_port']};lr")
-        account.sipConfig.contactForced = f"<sip:{message['public_address']}:{message['public_port']}>"
+        address = message["public_address"]
+        if ":" in address:
+            address = f"[{address}]"
+        account.sipConfig.contactForced = f"<sip:{address}:{message['public_port']}>"
         media = account.mediaConfig.transportConfig
         media.port, media.portRange = message["rtp_port"], message["rtp_ports"] - 1
         media.boundAddress = message["rtp_address"]
-        media.publicAddress = message["public_address"]
+        media.publicAddress = message["media_address"]
         account.mediaConfig.streamKaEnabled = False
         # No re-INVITE of ours when an answer names two codecs: one that is under way when the call ends comes back to
         # whatever call has its slot then, and pjsua aborts.

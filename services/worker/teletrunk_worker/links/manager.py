@@ -16,8 +16,8 @@ from teletrunk.manager_way import ManagerWay
 from teletrunk.v1 import call_pb2
 from teletrunk.v1 import manager_pb2 as pb
 
-from teletrunk_worker.edge.digest import Credentials
 from teletrunk_worker.links.journal import Journal
+from teletrunk_worker.sip.auth import Credentials
 
 log = structlog.get_logger()
 
