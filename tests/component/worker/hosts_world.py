@@ -26,7 +26,7 @@ from tests.simulated_time import SimulatedLoop
 
 from .tape import Said, Tape
 
-FULL = Refusal("worker-restarting", "all lines of this Worker are busy")
+FULL = Refusal("worker-full")
 ENDED = {"event": "ended", "status": 487, "phrase": "Request Terminated", "by_us": True, "stats": {}}
 _INCOMING, ANSWERED = {"event": "incoming"}, {"event": "answered", "codec": "PCMA/8000"}
 BUSY = {**ENDED, "status": 486, "phrase": "Busy Here", "by_us": False}

@@ -68,7 +68,7 @@ def test_what_one_host_refuses_another_is_asked_for() -> None:
 
 def test_the_answer_of_a_host_without_a_place_is_not_the_pbxs() -> None:
     (record,) = life(from_sip=True, refused_on_the_way=486, placed=[[]]).reported
-    assert (record.ended_by, record.error_id, record.sip_status) == ("gateway", "worker-restarting", 486)
+    assert (record.ended_by, record.error_id, record.sip_status) == ("gateway", "worker-full", 486)
     (record,) = life(from_sip=True, refused_on_the_way=488, placed=[[]]).reported
     assert (record.ended_by, record.error_id, record.sip_status) == ("pbx", "", 488)
 

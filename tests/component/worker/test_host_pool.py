@@ -40,7 +40,7 @@ async def test_what_one_host_refuses_another_is_asked_for(pool: HostPool) -> Non
     first = await pool.place("c1", nobody)
     second = await pool.place("c1", nobody, besides=[first])  # it is started for this
     assert second is not first
-    with pytest.raises(Refusal, match="all lines of this Worker are busy"):
+    with pytest.raises(Refusal, match="All lines of this Worker are busy"):
         await pool.place("c1", nobody, besides=[first, second])
 
 

@@ -125,7 +125,7 @@ class HostPool:
                 self._spawn()
             left = until - time.monotonic()
             if not self._starting or left <= 0:
-                raise Refusal("worker-restarting", "all lines of this Worker are busy")
+                raise Refusal("worker-full")
             self._changed.clear()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(left):
