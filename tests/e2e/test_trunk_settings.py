@@ -75,6 +75,8 @@ async def test_a_trunks_codecs_are_obeyed_in_its_order_in_both_directions(scene:
         sound = sdp.sound(invite.body)
         assert sound is not None
         assert [name for name in sound.codecs if name != "telephone-event"] == ["G722", "PCMU"]
+        assert invite.headers.get("X-TG-Username") == "friend" and invite.headers.get("X-TG-FirstName") == "Friend"
+        assert invite.headers["X-TG-ID"].isdigit() and invite.headers.get("X-Teletrunk-Call") is None
         wire.answer(invite, 486, "Busy Here")
         await scene.record()
 
