@@ -97,6 +97,7 @@ async def test_a_shorter_list_of_addresses_ends_the_bindings_outside_it(scene: S
         await asyncio.sleep(1.0)
         assert await _registered(scene, pbx.login)
         await scene.world.command("trunk", "trust", pbx.login, "192.0.2.0/24")
+        assert "may be used from: 192.0.2.0/24" in await scene.world.command("trunk", "show", pbx.login)
         await _no_binding_left(scene, pbx.login)
 
 
