@@ -12,11 +12,11 @@ import structlog
 from teletrunk.background import BackgroundTasks
 from teletrunk.errors import Refusal
 from teletrunk.service import Cause, Service
-from teletrunk.v1 import manager_pb2
+from teletrunk.v1 import call_pb2, manager_pb2
 from teletrunk.v1 import session_store_pb2 as pb
 
 from teletrunk_worker.call import events as on
-from teletrunk_worker.call import machine
+from teletrunk_worker.call import identity, machine
 from teletrunk_worker.call.record import Recorder
 from teletrunk_worker.call.runner import CallRunner
 from teletrunk_worker.call.surroundings import Surroundings
@@ -30,12 +30,10 @@ from teletrunk_worker.refused_calls import RefusedCalls
 from teletrunk_worker.relay.routes import binding_uri
 from teletrunk_worker.server.port import SipPort
 from teletrunk_worker.sip.auth import Credentials
-from teletrunk_worker.sip.proxy import bracketed
 
 log = structlog.get_logger()
 
 _HANG_UP_S = 4.0
-_LONGEST_NAME = 128  # of a caller, in characters: a host cannot send more than some 4,000 bytes
 _STARTING_S = 30.0  # the Manager's first word is due by then; later its silence is what is wrong
 
 
@@ -230,13 +228,14 @@ class Calls:
         for step in route.steps:
             runner.recorder.add_step(step)
         runner.line = _line(route)
-        runner.put(on.Routed(self._targets(route), route.longest_seconds))
+        runner.put(on.Routed(self._targets(route, incoming.caller), route.longest_seconds))
 
-    def _targets(self, route: manager_pb2.RouteIncomingResponse) -> tuple[tuple[on.Target, ...], ...]:
+    def _targets(
+        self, route: manager_pb2.RouteIncomingResponse, peer: call_pb2.Peer
+    ) -> tuple[tuple[on.Target, ...], ...]:
         """The tiers as bindings that are live now. A trunk that is not registered has none."""
-        name = "".join(c for c in route.caller_name[:_LONGEST_NAME] if c.isprintable() and c not in '"\\')
-        host, port = self.rim.edge.public
-        caller = f'"{name}" <sip:{route.caller_id}@{bracketed(host)}:{port}>'
+        caller = identity.from_header(route.caller_id, route.caller_name, self.rim.edge.public)
+        headers = identity.headers_of(peer)
         tiers = []
         number = 0
         for tier in route.tiers:
@@ -244,7 +243,7 @@ class Calls:
             for trunk in tier.targets:
                 for binding in self.rim.edge.registrar.reachable(trunk.trunk_id):
                     number += 1
-                    targets.append(on.Target(f"t{number}", trunk.trunk_id, binding_uri(binding), caller))
+                    targets.append(on.Target(f"t{number}", trunk.trunk_id, binding_uri(binding), caller, headers))
             tiers.append(tuple(targets))
         return tuple(tiers)
 

@@ -15,6 +15,7 @@ class Target:
     trunk_id: str
     uri: str
     caller: str = ""  # what its From says
+    headers: tuple[tuple[str, str], ...] = ()
 
 
 @dataclass(frozen=True)

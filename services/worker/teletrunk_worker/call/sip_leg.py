@@ -66,7 +66,7 @@ class HostedLeg:
         record.trunk_id = record.trunk_id or target.trunk_id
         self._step_out("INVITE")
         self._begun = True
-        self._command("dial", uri=target.uri, caller=target.caller, headers=[])
+        self._command("dial", uri=target.uri, caller=target.caller, headers=[list(header) for header in target.headers])
 
     # What the runner wants.
 
