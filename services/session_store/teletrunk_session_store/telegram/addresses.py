@@ -54,7 +54,7 @@ def _split(address: str) -> Address:
 def connection_by(addresses: Addresses, connection: type[Connection]) -> type[Connection]:
     """That connection, by whatever address answers. It is made anew for each: so is what it asks before."""
 
-    class AnyAddress(connection):  # type: ignore[misc, valid-type]
+    class AnyAddress(connection):  # type: ignore[misc]
         server_address: str
         port: int
 
