@@ -75,6 +75,8 @@ async def test_a_trunks_codecs_are_obeyed_in_its_order_in_both_directions(scene:
         sound = sdp.sound(invite.body)
         assert sound is not None
         assert [name for name in sound.codecs if name != "telephone-event"] == ["G722", "PCMU"]
+        assert invite.headers.get("X-TG-Username") == "friend" and invite.headers.get("X-TG-FirstName") == "Friend"
+        assert invite.headers["X-TG-ID"].isdigit() and invite.headers.get("X-Teletrunk-Call") is None
         wire.answer(invite, 486, "Busy Here")
         await scene.record()
 
@@ -95,6 +97,7 @@ async def test_a_shorter_list_of_addresses_ends_the_bindings_outside_it(scene: S
         await asyncio.sleep(1.0)
         assert await _registered(scene, pbx.login)
         await scene.world.command("trunk", "trust", pbx.login, "192.0.2.0/24")
+        assert "may be used from: 192.0.2.0/24" in await scene.world.command("trunk", "show", pbx.login)
         await _no_binding_left(scene, pbx.login)
 
 

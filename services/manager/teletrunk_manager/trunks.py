@@ -90,8 +90,11 @@ class Trunks:
             query = query.where(Trunk.administrator == asker())
         async with self._database.transaction(reading=True) as session:
             trunks = (await session.scalars(query)).all()
-            refused = await of_trunks(session, [trunk.trunk_id for trunk in trunks])
-        return [self._message(trunk, refused.get(trunk.trunk_id, ())) for trunk in trunks]
+            ids = [trunk.trunk_id for trunk in trunks]
+            refused, trusted = await of_trunks(session, ids), await _trusted(session, ids)
+        return [
+            self._message(trunk, refused.get(trunk.trunk_id, ()), trusted.get(trunk.trunk_id, ())) for trunk in trunks
+        ]
 
     async def change(self, request: pb.ChangeTrunkRequest) -> pb.Trunk:
         """Raises `Unknown`, `Mistake`, and `NotNow` when it has been changed since the version that was looked at."""
@@ -99,6 +102,7 @@ class Trunks:
         codecs = _codecs(request.codecs)
         async with self._database.transaction() as session:
             trunk = await _find_trunk(session, request.trunk)
+            trusted = await _trusted(session, [trunk.trunk_id])
             if request.version and request.version != trunk.version:
                 raise NotNow(f"{trunk.login} has been changed meanwhile: look at it again")
             for name in ("priority", "comment", "sha256_only"):
@@ -108,7 +112,7 @@ class Trunks:
                 trunk.codecs = ",".join(codecs)
             await session.flush()
         self._configurations.changed()
-        return self._message(trunk)
+        return self._message(trunk, trusted=trusted.get(trunk.trunk_id, ()))
 
     async def reset_password(self, name: str) -> str:
         """Raises `Unknown`. The old password is worth nothing from now on."""
@@ -138,7 +142,9 @@ class Trunks:
             session.add_all(TrustedAddress(trunk_id=trunk.trunk_id, network=network) for network in sorted(missing))
         self._configurations.changed()
 
-    def _message(self, trunk: Trunk, refused: Iterable[pb.RefusedRegistration] = ()) -> pb.Trunk:
+    def _message(
+        self, trunk: Trunk, refused: Iterable[pb.RefusedRegistration] = (), trusted: Iterable[str] = ()
+    ) -> pb.Trunk:
         workers = self._live.of_kind("worker")
         return pb.Trunk(
             trunk_id=trunk.trunk_id,
@@ -152,7 +158,17 @@ class Trunks:
             sip_address=workers[0].address if workers else "",
             registered_at=[w.service_id for w in workers if trunk.trunk_id in w.heartbeat.registered_trunk_ids],
             refused_registrations=refused,
+            trusted_addresses=trusted,
         )
+
+
+async def _trusted(session: AsyncSession, trunk_ids: list[str]) -> dict[str, list[str]]:
+    """Where each trunk may be used from, by its id."""
+    query = sa.select(TrustedAddress).where(TrustedAddress.trunk_id.in_(trunk_ids)).order_by(TrustedAddress.network)
+    found: dict[str, list[str]] = {}
+    for row in await session.scalars(query):
+        found.setdefault(row.trunk_id, []).append(row.network)
+    return found
 
 
 def _codecs(given: Iterable[str]) -> list[str]:

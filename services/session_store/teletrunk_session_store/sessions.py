@@ -52,9 +52,9 @@ class Sessions:
         self._removing: set[str] = set()
         self._gone: set[str] = set()  # since the vault was read last
         self._background = BackgroundTasks()
-        self._leaving = False
+        self.leaving = False
         self._began = time.monotonic()
-        self.changed = asyncio.Event()
+        self.changed = asyncio.Event()  # what a heartbeat says
         self.blind = False  # the vault does not answer
 
     async def start(self) -> None:
@@ -76,7 +76,7 @@ class Sessions:
                 log.warning("vault does not answer", error=type(error).__name__)
                 continue
             self.blind = False
-            if self._leaving:
+            if self.leaving:
                 continue
             for session_id, user_id in found.items():
                 if session_id not in self._sessions and session_id not in self._removing | self._gone:
@@ -89,7 +89,8 @@ class Sessions:
 
         Meanwhile sessions without calls go to another Storage, if there is one: the first that is let go shows it.
         """
-        self._leaving = True
+        self.leaving = True
+        self.changed.set()
         deadline = time.monotonic() + seconds
         others: bool | None = None  # until one has been let go
         while any(session.has_calls for session in self._sessions.values()) and time.monotonic() < deadline:
@@ -148,7 +149,7 @@ class Sessions:
         finally:
             self._removing -= old
         # `follow` may have seen it first; a Storage that leaves leaves it to others.
-        if session_id not in self._sessions and not self._leaving:
+        if session_id not in self._sessions and not self.leaving:
             self._keep(session_id, user_id)
 
     async def remove(self, session_id: str) -> None:

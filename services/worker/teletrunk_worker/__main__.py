@@ -16,11 +16,11 @@ from teletrunk.operations import operations_app, serve_http
 from teletrunk.service import Service
 from teletrunk.v1 import manager_pb2 as pb
 
-from teletrunk_worker.call.rim import Rim
-from teletrunk_worker.calls import Calls
+from teletrunk_worker.calls import Calls, Rim
 from teletrunk_worker.config import WorkerSettings
 from teletrunk_worker.legs.supervisor import HostPool
 from teletrunk_worker.legs.wire import Message
+from teletrunk_worker.links.journal import Journal
 from teletrunk_worker.links.manager import ManagerLink
 from teletrunk_worker.links.spool import Spool
 from teletrunk_worker.links.storage import StorageLinks
@@ -66,7 +66,9 @@ async def _serve(settings: WorkerSettings, service: Service) -> int | None:
     )
     spool = Spool(settings.data / "records")
     spool.recover()
-    manager = ManagerLink(membership.managers, security, hello, spool)
+    journal = Journal(spool)
+    service.on_close("journal", journal.close)
+    manager = ManagerLink(membership.managers, security, hello, journal)
     service.on_close("Manager", manager.way.close)
     storages = StorageLinks(security)
     service.on_close("Storages", storages.close)
@@ -77,8 +79,10 @@ async def _serve(settings: WorkerSettings, service: Service) -> int | None:
     )
     service.on_close("Telegram hosts", telegram_hosts.close)
     service.on_close("SIP hosts", sip_hosts.close)
-    calls.refused_calls = RefusedCalls(worker_id, edge.admission.known.is_home, manager.report)
-    calls.rim = Rim(worker_id, edge, sip_hosts, telegram_hosts, manager, storages, settings.first_answer_seconds)
+    refused_calls = RefusedCalls(edge.admission.known.is_home, manager.report)
+    calls.rim = Rim(
+        worker_id, edge, sip_hosts, telegram_hosts, manager, storages, refused_calls, settings.first_answer_seconds
+    )
 
     def configure_sip_host(index: int) -> Message:
         first, count = settings.rtp_slice(index)
@@ -159,7 +163,7 @@ async def _serve(settings: WorkerSettings, service: Service) -> int | None:
         metrics.CALLS_MOST.set(settings.max_calls)
         metrics.REGISTRATIONS.set(edge.registrar.count)
         metrics.BANS.set(len(bans.banned()))
-        metrics.RECORDS_WAITING.set(spool.count)
+        metrics.RECORDS_WAITING.set(journal.count)
 
     operations = operations_app(lambda: service.not_ready() or calls.not_ready(), measure)
     service.on_close("calls", last_words)

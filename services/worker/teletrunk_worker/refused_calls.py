@@ -26,42 +26,28 @@ _UNKNOWN = frozenset({"unauthorized", "wrong-password", "login-not-found", "data
 class RefusedCalls:
     def __init__(
         self,
-        worker_id: str,
         is_home: Callable[[str, str], bool],
         report: Callable[[call_pb2.CallRecord], None],
     ) -> None:
         """`is_home` says of a login and an address whether its password has come from there before."""
-        self._worker_id = worker_id
         self._is_home = is_home
         self._report = report
         self._noted: OrderedDict[str, tuple[float, int]] = OrderedDict()  # start of a minute, and count
 
-    def note(self, call_id: str, invite: Invite, received_at: float, refusal: Refusal, *, was_asked: bool) -> None:
-        """`was_asked`: the Manager has seen the credentials."""
+    def note(self, record: call_pb2.CallRecord, invite: Invite, refusal: Refusal, *, was_asked: bool) -> None:
+        """Fills in and reports a record that was begun for the call. `was_asked`: the Manager has seen the digest."""
         login = invite.credentials.username
         proven = was_asked and refusal.row.id not in _UNKNOWN
         if not (proven or self._is_home(login, invite.source_address)) or not self._has_room(login):
             return
-        now = time.time()
-        steps = [
-            call_pb2.CallStep(at=received_at, source="pbx", target="worker", text=f"INVITE {invite.called}"),
-            call_pb2.CallStep(at=now, source="worker", target="pbx", text=f"{refusal.row.sip_status} {refusal.phrase}"),
-        ]
-        self._report(
-            call_pb2.CallRecord(
-                call_id=call_id,
-                worker_id=self._worker_id,
-                direction=call_pb2.DIRECTION_SIP_TO_TELEGRAM,
-                caller=login,
-                called=invite.called,
-                invited_at=received_at,
-                ended_at=now,
-                ended_by="gateway",
-                error_id=refusal.row.id,
-                sip_status=refusal.row.sip_status,
-                steps=steps,
-            )
-        )
+        record.caller, record.called = login, invite.called
+        record.ended_at, record.ended_by = time.time(), "gateway"
+        record.error_id, record.sip_status = refusal.row.id, refusal.row.sip_status
+        answer = f"{refusal.row.sip_status} {refusal.phrase}"
+        asked = call_pb2.CallStep(at=record.invited_at, source="pbx", target="worker", text=f"INVITE {invite.called}")
+        said = call_pb2.CallStep(at=record.ended_at, source="worker", target="pbx", text=answer)
+        record.steps.extend([asked, said])
+        self._report(record)
 
     def _has_room(self, login: str) -> bool:
         now = time.monotonic()

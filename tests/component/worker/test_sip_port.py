@@ -187,6 +187,16 @@ async def test_clients_that_stop_at_sha256_are_offered_md5_alone(world: PortWorl
         assert ["SHA-256" in challenge for challenge in offered] == [True, False]
 
 
+async def test_who_has_answered_with_md5_is_offered_it_alone(world: PortWorld) -> None:
+    """A PBX passes on its phones' requests, User-Agent and all, and answers for them as it has answered for itself."""
+    async with sip_wire.udp(world.address, "127.0.0.23") as wire:
+        first = wire.request("REGISTER", "", "office", User_Agent="kamailio (5.6.3)")
+        await wire.ask(wire.answer_challenge(first, (await wire.ask(first)).final, "office", "x"))
+        invite = await wire.ask(wire.request("INVITE", "1", "office", User_Agent="a phone"))
+        [offered] = invite.header("WWW-Authenticate")
+        assert "algorithm=MD5" in offered
+
+
 # What strangers leave in the log, and what their guesses cost them.
 
 

@@ -98,6 +98,7 @@ def _told(trunk: pb.Trunk) -> list[str]:
         f"server: {trunk.sip_address or '(no Worker is attached)'}, UDP or TCP",
         f"codecs: {', '.join(trunk.codecs)}",
         f"digest: {'SHA-256' if trunk.sha256_only else 'SHA-256 or MD5'}",
+        f"may be used from: {', '.join(trunk.trusted_addresses) or 'everywhere'}",
         *(_refused(refused) for refused in trunk.refused_registrations),
     ]
 

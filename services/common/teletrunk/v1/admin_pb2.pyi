@@ -91,6 +91,7 @@ class Trunk(_message.Message):
     SHA256_ONLY_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
     REFUSED_REGISTRATIONS_FIELD_NUMBER: _builtins.int
+    TRUSTED_ADDRESSES_FIELD_NUMBER: _builtins.int
     trunk_id: _builtins.str
     login: _builtins.str
     account_id: _builtins.str
@@ -111,6 +112,10 @@ class Trunk(_message.Message):
     def refused_registrations(self) -> _containers.RepeatedCompositeFieldContainer[Global___RefusedRegistration]:
         """What was refused lately, the latest first."""
 
+    @_builtins.property
+    def trusted_addresses(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Addresses and subnets that it may be used from; empty: all."""
+
     def __init__(
         self,
         *,
@@ -125,10 +130,11 @@ class Trunk(_message.Message):
         sha256_only: _builtins.bool = ...,
         version: _builtins.int = ...,
         refused_registrations: _abc.Iterable[Global___RefusedRegistration] | None = ...,
+        trusted_addresses: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "codecs", b"codecs", "comment", b"comment", "login", b"login", "priority", b"priority", "refused_registrations", b"refused_registrations", "registered_at", b"registered_at", "sha256_only", b"sha256_only", "sip_address", b"sip_address", "trunk_id", b"trunk_id", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "codecs", b"codecs", "comment", b"comment", "login", b"login", "priority", b"priority", "refused_registrations", b"refused_registrations", "registered_at", b"registered_at", "sha256_only", b"sha256_only", "sip_address", b"sip_address", "trunk_id", b"trunk_id", "trusted_addresses", b"trusted_addresses", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -665,6 +671,7 @@ class AttachedService(_message.Message):
     ACTIVE_CALLS_FIELD_NUMBER: _builtins.int
     REGISTRATIONS_FIELD_NUMBER: _builtins.int
     SESSIONS_FIELD_NUMBER: _builtins.int
+    DRAINING_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     name: _builtins.str
     kind: _builtins.str
@@ -676,6 +683,8 @@ class AttachedService(_message.Message):
     active_calls: _builtins.int
     registrations: _builtins.int
     sessions: _builtins.int
+    draining: _builtins.bool
+    """A Storage that ends, and waits for the calls of its sessions."""
     def __init__(
         self,
         *,
@@ -689,10 +698,11 @@ class AttachedService(_message.Message):
         active_calls: _builtins.int = ...,
         registrations: _builtins.int = ...,
         sessions: _builtins.int = ...,
+        draining: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["active_calls", b"active_calls", "address", b"address", "attached", b"attached", "id", b"id", "kind", b"kind", "last_seen", b"last_seen", "name", b"name", "registrations", b"registrations", "sessions", b"sessions", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["active_calls", b"active_calls", "address", b"address", "attached", b"attached", "draining", b"draining", "id", b"id", "kind", b"kind", "last_seen", b"last_seen", "name", b"name", "registrations", b"registrations", "sessions", b"sessions", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -262,8 +262,11 @@ class Heartbeat(_message.Message):
     SESSIONS_FIELD_NUMBER: _builtins.int
     LINES_FIELD_NUMBER: _builtins.int
     REGISTERED_TRUNK_IDS_FIELD_NUMBER: _builtins.int
+    DRAINING_FIELD_NUMBER: _builtins.int
     active_calls: _builtins.int
     registrations: _builtins.int
+    draining: _builtins.bool
+    """A Storage that ends: it waits for the calls of its sessions only. What is new goes to others."""
     @_builtins.property
     def sessions(self) -> _containers.RepeatedCompositeFieldContainer[Global___SessionReport]: ...
     @_builtins.property
@@ -280,10 +283,11 @@ class Heartbeat(_message.Message):
         sessions: _abc.Iterable[Global___SessionReport] | None = ...,
         lines: _abc.Iterable[Global___Line] | None = ...,
         registered_trunk_ids: _abc.Iterable[_builtins.str] | None = ...,
+        draining: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["active_calls", b"active_calls", "lines", b"lines", "registered_trunk_ids", b"registered_trunk_ids", "registrations", b"registrations", "sessions", b"sessions"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["active_calls", b"active_calls", "draining", b"draining", "lines", b"lines", "registered_trunk_ids", b"registered_trunk_ids", "registrations", b"registrations", "sessions", b"sessions"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -12,6 +12,7 @@ Commands (control to host)             Events (host to control)
   ping                                   pong
                                          ended {call, status, phrase, by_us, stats, ending}
                                          refused {call, why}: there is no place to dial it from
+                                         undialled {call, why}: pjsua cannot dial that at all
                                          silent {call}: no RTP for long
                                          ending {places}: those that dialogs keep which have ended for us
 """
@@ -358,10 +359,8 @@ class SipHost:
             call.makeCall(message["uri"], parameter)
         except pj.Error as error:
             self.ended_calls.append(self.calls.pop(call.call_id))
-            if error.status == _TOO_MANY:
-                self.tell(event="refused", call=call.call_id, why=str(error.reason))
-            else:
-                self._tell_ended(call, 500, str(error.reason))
+            event = "refused" if error.status == _TOO_MANY else "undialled"
+            self.tell(event=event, call=call.call_id, why=str(error.reason))
 
     def ended(self, call: HostCall, status: int, phrase: str) -> None:
         """The dialog is over. The object lives on until the pump is out of pjsua2's callback."""

@@ -115,8 +115,9 @@ class Admission:
             return refuse(request, banned)
         freshness = Freshness.FOREIGN if given is None else self.nonces.check(given, address)
         if given is None or freshness is not Freshness.FRESH:
-            challenges = self.nonces.challenges(address, request, stale=freshness is Freshness.STALE)
-            return _challenge(request, challenges)
+            only = "MD5" if self.known.answers_md5(address) else ""
+            stale = freshness is Freshness.STALE
+            return _challenge(request, self.nonces.challenges(address, request, stale=stale, only=only))
         if why := auth.objection(given, request):
             return refuse(request, Refusal("bad-request", why))
         if refusal := self._impatience(given, flow):
@@ -163,18 +164,19 @@ class Admission:
         except Refusal as refusal:
             asked = refusal
         else:
-            self.welcome(credentials.username, flow)
+            self._welcome(credentials, flow)
             return answer
         finally:
             self._asking -= 1
         await self._refused(asked, credentials, flow, began)
         raise asked
 
-    def welcome(self, login: str, flow: Flow) -> None:
+    def _welcome(self, credentials: Credentials, flow: Flow) -> None:
         """The password was right."""
         flow.prove()
-        self.bans.succeeded(flow.peer[0], login)
-        self.known.note(login, flow.peer[0])
+        self.bans.succeeded(flow.peer[0], credentials.username)
+        self.known.note(credentials.username, flow.peer[0])
+        self.known.note_algorithm(flow.peer[0], credentials.algorithm)
 
     async def _refused(self, refusal: Refusal, credentials: Credentials, flow: Flow, began: float) -> None:
         """Counts what looks like guessing, at one pace for all."""
@@ -197,7 +199,7 @@ class Admission:
     def answer(self, request: Request, refusal: Refusal, flow: Flow) -> Response:
         """What the peer hears of a refusal."""
         if refusal.row.id == "unauthorized":  # the trunk wants no MD5: the client is asked for the better digest
-            return _challenge(request, self.nonces.challenges(flow.peer[0], md5=False), refusal)
+            return _challenge(request, self.nonces.challenges(flow.peer[0], only="SHA-256"), refusal)
         return refuse(request, refusal)
 
 

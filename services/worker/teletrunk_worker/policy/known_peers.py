@@ -20,6 +20,7 @@ class KnownPeers:
         self._is_trusted = is_trusted
         self._homes: OrderedDict[str, list[str]] = OrderedDict()  # by login, the latest last
         self._networks: Counter[str] = Counter()
+        self._md5: OrderedDict[str, None] = OrderedDict()  # addresses whose latest right answer was made with it
 
     def note(self, login: str, address: str) -> None:
         """The login's password came from there."""
@@ -35,6 +36,20 @@ class KnownPeers:
         if len(self._homes) > MOST_LOGINS:
             for left in self._homes.popitem(last=False)[1]:
                 self._forget(left)
+
+    def note_algorithm(self, address: str, algorithm: str) -> None:
+        """What a right answer from there was made with, though the client may have had the choice.
+
+        A PBX passes on what its phones send: by its own answers alone it shows what it can bear.
+        """
+        self._md5.pop(address, None)
+        if algorithm.upper() == "MD5":
+            self._md5[address] = None
+            if len(self._md5) > MOST_LOGINS:
+                self._md5.popitem(last=False)
+
+    def answers_md5(self, address: str) -> bool:
+        return address in self._md5
 
     def is_home(self, login: str, address: str) -> bool:
         return address in self._homes.get(login, ())

@@ -138,14 +138,17 @@ class Nonces:
         self._answered: dict[str, tuple[float, int]] = {}  # birth and highest count, by nonce, the first answered first
 
     def challenges(
-        self, address: str, request: Request | None = None, *, stale: bool = False, md5: bool = True
+        self, address: str, request: Request | None = None, *, stale: bool = False, only: str = ""
     ) -> list[tuple[str, str]]:
-        """One WWW-Authenticate header for each algorithm, the preferred first; the same nonce in all."""
+        """One WWW-Authenticate header for each algorithm, the preferred first; the same nonce in all.
+
+        `only` is the one that the client is known to bear, or has to.
+        """
         algorithms = self._algorithms
-        if not md5:
-            algorithms = ("SHA-256",)
-        elif request is not None and only_md5(request) and "MD5" in algorithms:
+        if request is not None and only_md5(request) and "MD5" in algorithms:
             algorithms = ("MD5",)
+        if only:
+            algorithms = (only,)
         nonce = self._nonce_for(address, request)
         suffix = ", stale=true" if stale else ""
         return [

@@ -6,7 +6,6 @@ Everything that the Worker says for itself is one: BYE and CANCEL in place of a 
 from __future__ import annotations
 
 import asyncio
-import time
 from dataclasses import dataclass
 
 from teletrunk_worker.sip.message import Request, Response
@@ -40,7 +39,7 @@ class ClientTransactions:
         if not flow.send(data):
             return
         key = (request.via.branch, request.method)
-        until = time.monotonic() + TRANSACTION_S
+        until = asyncio.get_running_loop().time() + TRANSACTION_S
         interval = T1_S if flow.transport == "UDP" else TRANSACTION_S
         self._pending[key] = _Pending(data, flow, until, interval, self._later(interval, key))
 
@@ -67,7 +66,7 @@ class ClientTransactions:
 
     def _again(self, key: Key) -> None:
         pending = self._pending[key]
-        if time.monotonic() >= pending.until or not pending.flow.send(pending.data):
+        if asyncio.get_running_loop().time() >= pending.until or not pending.flow.send(pending.data):
             del self._pending[key]
             return
         pending.interval = min(2 * pending.interval, T2_S)

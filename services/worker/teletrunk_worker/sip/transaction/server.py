@@ -8,7 +8,6 @@ alone (stateless, RFC 3261 8.2.7), so that they cannot fill anything.
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable
 from typing import Final
 
@@ -30,7 +29,7 @@ class ServerTransaction:
         self._answer: bytes | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._interval = T1_S
-        self.born = time.monotonic()
+        self.born = _now()
         self.ended = False  # by a final answer of our own: its ACK is for us
 
     def answer(self, response: Response) -> None:
@@ -42,7 +41,7 @@ class ServerTransaction:
         self.repeat()
         self.ended = response.code >= 200
         if self.ended:
-            self.born = time.monotonic()  # RFC 3261 17.2.1: the repeating has its own time, however long it has rung
+            self.born = _now()  # RFC 3261 17.2.1: the repeating has its own time, however long it has rung
             if self._repeats:
                 self._schedule()
 
@@ -80,7 +79,7 @@ class ServerTransaction:
 
     def _on_repeat(self) -> None:
         self._timer = None
-        if time.monotonic() - self.born > TRANSACTION_S:
+        if _now() - self.born > TRANSACTION_S:
             return
         self.repeat()
         self._interval = min(2 * self._interval, T2_S)
@@ -117,10 +116,14 @@ class ServerTransactions:
         self._all.clear()
 
     def _forget_old(self) -> None:
-        limit = time.monotonic() - TRANSACTION_S
+        limit = _now() - TRANSACTION_S
         while self._all and (transaction := self._all[key := next(iter(self._all))]).born <= limit:
             transaction.acknowledged()
             del self._all[key]
+
+
+def _now() -> float:
+    return asyncio.get_running_loop().time()
 
 
 def _key(message: Request | Response, method: str) -> Key:
