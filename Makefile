@@ -60,7 +60,8 @@ proto: setup ## generate the gRPC code from protos/
 proto-check: proto ## fails when the generated code is not what protos/ says
 	git diff --exit-code -- services/common/teletrunk/v1
 
-chaos: setup ## twenty rounds of kills, stops and crashes under load, on two of each service
+chaos: setup ## ten thousand lives of a call with ports that misbehave; twenty rounds of kills, stops and crashes under load
+	TELETRUNK_CALL_EXAMPLES=10000 $(BIN)/python -m pytest -q -p no:cacheprovider -n $(JOBS) tests/component/worker/test_call_any_order.py tests/component/worker/test_call_on_hosts.py
 	TELETRUNK_CHAOS_ROUNDS=20 $(BIN)/python -m pytest -q -s -p no:cacheprovider tests/chaos
 
 fuzz: setup ## half an hour of broken messages against two good calls; TELETRUNK_FUZZ_SEED, _SECONDS, _RATE
