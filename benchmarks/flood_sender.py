@@ -199,8 +199,9 @@ class Counter:
 
 
 def addresses(count: int) -> NDArray[np.uint32]:
-    """127.66.0.1 and on; the kernel takes the whole of 127/8 for its own."""
-    return (int.from_bytes(socket.inet_aton(ATTACKER), "big") + np.arange(count)).astype(np.uint32)
+    """All in a row, others each time; the kernel takes the whole of 127/8 for its own."""
+    first = f"127.{random.randrange(70, 250)}.{random.randrange(250)}.1"
+    return (int.from_bytes(socket.inet_aton(first), "big") + np.arange(count)).astype(np.uint32)
 
 
 def _socket(host: str) -> socket.socket:
@@ -210,9 +211,10 @@ def _socket(host: str) -> socket.socket:
     return found
 
 
-def nonces(order: Order, asker: socket.socket, count: int) -> list[bytes]:
-    """One for each of so many addresses, as the Worker gives them to strangers. Raises RuntimeError."""
-    pool = Pool(templates("challenge", order.login), count, order.port, addresses(count))
+def nonces(order: Order, asker: socket.socket, sources: NDArray[np.uint32]) -> list[bytes]:
+    """One for each of these addresses, as the Worker gives them to strangers. Raises RuntimeError."""
+    count = len(sources)
+    pool = Pool(templates("challenge", order.login), count, order.port, sources)
     found: dict[int, bytes] = {}
     asker.setblocking(False)
     for first in range(0, count, 16):
@@ -252,9 +254,10 @@ def prepare(order: Order) -> tuple[Pool, list[socket.socket]]:
         return Pool(templates(order.kind, order.login), count, order.port, addresses(count)), [own]
     askers = min(_MOST_ADDRESSES, -(-count // _TRIES_AN_ADDRESS))
     count = askers * _TRIES_AN_ADDRESS
-    given = nonces(order, own, askers)
+    sources = addresses(askers)
+    given = nonces(order, own, sources)
     text = templates("resting", order.login)[0].replace(_NONCE, b"N" * len(given[0]))
-    pool = Pool([text], count, order.port, np.tile(addresses(askers), _TRIES_AN_ADDRESS))
+    pool = Pool([text], count, order.port, np.tile(sources, _TRIES_AN_ADDRESS))
     pool.write(b"N" * len(given[0]), given * _TRIES_AN_ADDRESS)
     pool.write(_COUNT, [b"%08x" % (number // askers + 1) for number in range(count)])
     return pool, [own]
