@@ -19,6 +19,7 @@ from .peer import Peer, Trials
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="module")]
 
 _PATIENCE_S = 20.0
+_SHA256_FIRST = "uac_auth reads the first challenge alone, and the INVITE has the phone's User-Agent"
 _NO_PATH = "the registrar does not know Path (RFC 3327)"
 
 
@@ -42,6 +43,11 @@ class TestPbx(Trials):
                 while '"registrations": 1' not in await site.world.command("worker", "list", "--json"):
                     await asyncio.sleep(0.2)
             yield Peer(site, phone)
+
+    @pytest.fixture(autouse=True)
+    def _calls_are_challenged_with_what_it_cannot_do(self, request: pytest.FixtureRequest) -> None:
+        if request.node.callspec.params["caller"] == "pbx":
+            request.applymarker(pytest.mark.xfail(strict=True, reason=_SHA256_FIRST))
 
 
 class TestProxy(Trials):

@@ -16,8 +16,8 @@ _HERE = Path(__file__).parent
 _PATIENCE_S = 20.0
 _COLUMNS = (
     "id(int,auto) l_uuid(string) l_username(string) l_domain(string) r_username(string) r_domain(string) "
-    "realm(string) auth_username(string) auth_password(string) auth_ha1(string) auth_proxy(string) expires(int) "
-    "flags(int) reg_delay(int) contact_addr(string) socket(string)\n"
+    "realm(string) auth_username(string) auth_password(string) auth_ha1(string,null) auth_proxy(string) expires(int) "
+    "flags(int) reg_delay(int) contact_addr(string,null) socket(string,null)\n"
 )
 
 
