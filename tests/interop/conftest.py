@@ -12,6 +12,7 @@ import pytest_asyncio
 from teletrunk.v1 import admin_pb2, call_pb2
 from teletrunk_sandbox.world import World
 
+pytest.register_assert_rewrite("tests.interop.peer")
 GATEWAY, FRIEND = "+79990000001", "+79990000002"
 
 

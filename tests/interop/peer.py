@@ -88,11 +88,12 @@ class Peer:
                 pass
 
     async def resume(self, call: int) -> None:
-        """Returns once the phone hears the friend again."""
+        """Returns once each hears the other again."""
         await self.phone.tell("resume", call=call)
         async with asyncio.timeout(_PATIENCE_S):
-            while is_silent(await Ear(self.phone, call=call).hear(1.5)):
-                pass
+            for ear in (Ear(self.phone, call=call), Ear(self.site.friends, phone=FRIEND)):
+                while is_silent(await ear.hear(1.0)):
+                    pass
 
     async def end(self, call: int, by: str) -> None:
         """Hangs up at one end; both ends and the record must say so."""

@@ -48,7 +48,7 @@ my %commands = (
         $server = $told->{server};
         $ua = Net::SIP::Simple->new(
             loop      => $loop,
-            leg       => "$told->{transport}:127.0.0.1:$port",
+            leg       => {proto => $told->{transport}, addr => '127.0.0.1', port => $port},
             registrar => $server,
             outgoing_proxy => $server,
             from      => "<sip:$told->{login}\@$server>",
