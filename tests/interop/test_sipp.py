@@ -122,6 +122,7 @@ IS_CALLED = [
     answer("180 Ringing"),
     answer("200 OK", "Content-Type: application/sdp", body=_OFFER),
     '<recv request="ACK"/>',
+    '<Reference variables="them"/>',  # it bears none that is used once
 ]
 HANG_UP_CALLED = [
     f'<pause milliseconds="{_TALK_S}"/>',
@@ -144,18 +145,25 @@ class Sipp:
         file = self._directory / "scenario.xml"
         file.write_text(scenario(*steps, login=self._trunk.trunk.login, password=self._trunk.password))
         host, port = self._site.sip
-        return await asyncio.create_subprocess_exec(
+        process = await asyncio.create_subprocess_exec(
             "sipp", f"{host}:{port}", "-sf", str(file), "-m", "1", "-i", host, "-p", str(self._port), "-mi", host,
-            "-min_rtp_port", str(self._media), "-max_rtp_port", str(self._media + 3), "-rtp_echo", "-nostdin",
+            "-mp", str(self._media), "-rtp_echo", "-nostdin",
             "-auth_uri", f"{called}{'@' if called else ''}{host}:{port}", "-timeout", "60", "-timeout_error",
             "-trace_err", "-error_file", str(self._directory / "errors"),
+            "-trace_msg", "-message_file", str(self._directory / "messages"),
             cwd=self._directory, stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL,
         )  # fmt: skip
+        while process.returncode is None and not self._listens():
+            await asyncio.sleep(0.05)
+        return process
+
+    def _listens(self) -> bool:
+        return any(f":{self._port:04X} " in line for line in Path("/proc/net/udp").read_text().splitlines())
 
     async def ends(self, process: asyncio.subprocess.Process) -> None:
         """Everything went as the scenario has it."""
-        errors = self._directory / "errors"
-        assert await asyncio.wait_for(process.wait(), _PATIENCE_S) == 0, errors.read_text() if errors.exists() else ""
+        status = await asyncio.wait_for(process.wait(), _PATIENCE_S)
+        assert status == 0, "\n".join(file.read_text()[-4_000:] for file in self._directory.glob("[em]*s"))
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
