@@ -6,6 +6,7 @@ import os
 import shutil
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -52,6 +53,13 @@ async def site(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Site]:
         await world.active(account.account_id)
         await world.subscribers.tell("user", phone=FRIEND, first_name="Friend", username="friend")
         yield Site(world)
+
+
+@pytest_asyncio.fixture(scope="class", loop_scope="module")
+async def peer(site: Site, request: pytest.FixtureRequest) -> AsyncIterator[Any]:
+    """Whom the class's tests try (peer.Trials)."""
+    async with request.cls.registered(site) as found:
+        yield found
 
 
 def needs(program: str, package: str) -> None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Callable
+from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 import pytest
@@ -112,7 +114,9 @@ def is_silent(heard: Message) -> bool:
 
 
 class Trials:
-    """The tests of one peer: a class of its module takes them over, and its fixture `peer` is what they try."""
+    """The tests of one peer. A class of its module takes them over and says how the peer comes to be there."""
+
+    registered: Callable[[Site], AbstractAsyncContextManager[Peer]]
 
     @pytest.mark.parametrize("ends", ["pbx", "telegram"])
     @pytest.mark.parametrize("caller", ["pbx", "telegram"])

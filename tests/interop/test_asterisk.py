@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import functools
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
 
 import pytest
-import pytest_asyncio
 from teletrunk_sandbox.actors import Actor
 
 from . import asterisk
@@ -23,13 +23,16 @@ _REFRESH_S = 45
 _PHONE = "127.0.0.5"  # Asterisk tells trunk and phone apart by their addresses
 
 
-@dataclass(frozen=True)
-class Pbx:
-    peer: Peer
-    asterisk: asterisk.Asterisk
+class Pbx(Peer):
+    """A phone behind it."""
+
+    def __init__(self, site: Site, phone: Actor, process: asterisk.Asterisk) -> None:
+        super().__init__(site, phone, to=FRIEND)
+        self.process = process
 
 
-async def pbx(site: Site, transport: str, choices: dict[str, str]) -> AsyncIterator[Pbx]:
+@contextlib.asynccontextmanager
+async def registered(site: Site, transport: str, choices: dict[str, str]) -> AsyncIterator[Pbx]:
     added = await site.trunk()
     there = (site.world.sip_port, added.trunk.login, added.password)
     async with (
@@ -40,31 +43,21 @@ async def pbx(site: Site, transport: str, choices: dict[str, str]) -> AsyncItera
         host, port = process.address
         await phone.tell("register", server=f"{host}:{port}", login="phone", password="")
         assert (await phone.wait("registration"))["status"] == 200
-        yield Pbx(Peer(site, phone, to=FRIEND), process)
+        yield Pbx(site, phone, process)
 
 
 class TestTcp(Trials):
-    @pytest_asyncio.fixture(scope="class", loop_scope="module")
-    async def peer(self, site: Site) -> AsyncIterator[Peer]:
-        async for found in pbx(site, "tcp", PLAIN):
-            yield found.peer
+    registered = staticmethod(functools.partial(registered, transport="tcp", choices=PLAIN))
 
 
 class TestUdp(Trials):
     """opus and g722 before alaw, ICE candidates, reliable provisional answers, session timers."""
 
-    @pytest_asyncio.fixture(scope="class", loop_scope="module")
-    async def demanding(self, site: Site) -> AsyncIterator[Pbx]:
-        async for found in pbx(site, "udp", DEMANDING):
-            yield found
+    registered = staticmethod(functools.partial(registered, transport="udp", choices=DEMANDING))
 
-    @pytest_asyncio.fixture(scope="class", loop_scope="module")
-    async def peer(self, demanding: Pbx) -> Peer:
-        return demanding.peer
-
-    async def test_a_session_is_refreshed(self, demanding: Pbx) -> None:
+    async def test_a_session_is_refreshed(self, peer: Pbx) -> None:
         """RFC 4028: nobody ends the call, and the sound goes on. (Our own offers are of half an hour.)"""
-        peer, process = demanding.peer, demanding.asterisk
+        process = peer.process
         await process.command("pjsip set logger on")
         call = await peer.calls("pbx")
         await peer.talk(call)

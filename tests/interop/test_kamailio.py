@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import functools
 from collections.abc import AsyncIterator
 
 import pytest
-import pytest_asyncio
 from teletrunk.v1 import admin_pb2
 from teletrunk_sandbox.actors import Actor
 
@@ -30,19 +31,33 @@ async def register(phone: Actor, server: tuple[str, int], login: str, password: 
     assert registered["status"] == 200, registered
 
 
+@contextlib.asynccontextmanager
+async def behind_a_pbx(site: Site) -> AsyncIterator[Peer]:
+    trunk = await site.trunk()
+    here = {"worker": site.world.sip_port, "login": trunk.trunk.login, "password": trunk.password}
+    async with kamailio.running("pbx", **here) as pbx, Actor("sip-phone") as phone:
+        await register(phone, pbx, "phone", "")
+        async with asyncio.timeout(_PATIENCE_S):
+            while '"registrations": 1' not in await site.world.command("worker", "list", "--json"):
+                await asyncio.sleep(0.2)
+        yield Peer(site, phone)
+
+
+@contextlib.asynccontextmanager
+async def behind_a_proxy(site: Site, *, path: bool = False) -> AsyncIterator[Peer]:
+    trunk = await site.trunk()
+    async with (
+        kamailio.running("proxy", *(["PATH"] if path else []), worker=site.world.sip_port) as proxy,
+        Actor("sip-phone") as phone,
+    ):
+        await register(phone, proxy, trunk.trunk.login, trunk.password)
+        yield Peer(site, phone)
+
+
 class TestPbx(Trials):
     """Its `uac` module registers and answers challenges; the phone behind it knows nothing of the trunk."""
 
-    @pytest_asyncio.fixture(scope="class", loop_scope="module")
-    async def peer(self, site: Site) -> AsyncIterator[Peer]:
-        trunk = await site.trunk()
-        here = {"worker": site.world.sip_port, "login": trunk.trunk.login, "password": trunk.password}
-        async with kamailio.running("pbx", **here) as pbx, Actor("sip-phone") as phone:
-            await register(phone, pbx, "phone", "")
-            async with asyncio.timeout(_PATIENCE_S):
-                while '"registrations": 1' not in await site.world.command("worker", "list", "--json"):
-                    await asyncio.sleep(0.2)
-            yield Peer(site, phone)
+    registered = staticmethod(behind_a_pbx)
 
     @pytest.fixture(autouse=True)
     def _calls_are_challenged_with_what_it_cannot_do(self, request: pytest.FixtureRequest) -> None:
@@ -53,23 +68,13 @@ class TestPbx(Trials):
 class TestProxy(Trials):
     """The phone registers through it; both ways every request of a call takes it."""
 
-    @pytest_asyncio.fixture(scope="class", loop_scope="module")
-    async def peer(self, site: Site) -> AsyncIterator[Peer]:
-        trunk = await site.trunk()
-        async with kamailio.running("proxy", worker=site.world.sip_port) as proxy, Actor("sip-phone") as phone:
-            await register(phone, proxy, trunk.trunk.login, trunk.password)
-            yield Peer(site, phone)
+    registered = staticmethod(behind_a_proxy)
 
 
 class TestPath:
     """The proxy adds itself to what the phone registers, and takes calls on that way only."""
 
-    @pytest_asyncio.fixture(scope="class", loop_scope="module")
-    async def peer(self, site: Site) -> AsyncIterator[Peer]:
-        trunk = await site.trunk()
-        async with kamailio.running("proxy", "PATH", worker=site.world.sip_port) as proxy, Actor("sip-phone") as phone:
-            await register(phone, proxy, trunk.trunk.login, trunk.password)
-            yield Peer(site, phone)
+    registered = staticmethod(functools.partial(behind_a_proxy, path=True))
 
     async def test_a_call_to_telegram(self, peer: Peer) -> None:
         call = await peer.calls("pbx")

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 from collections.abc import AsyncIterator
 
 import pytest
-import pytest_asyncio
 
 from . import net_sip
 from .conftest import Site
@@ -14,14 +14,17 @@ from .peer import SIP_HZ, Peer, Trials
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="module")]
 
 
+@contextlib.asynccontextmanager
+async def registered(site: Site) -> AsyncIterator[Peer]:
+    trunk = (added := await site.trunk()).trunk
+    host, port = site.sip
+    async with net_sip.phone(SIP_HZ) as phone:
+        await phone.tell(
+            "register", server=f"{host}:{port}", login=trunk.login, password=added.password, transport="udp"
+        )
+        assert (await phone.wait("registration"))["status"] == 200
+        yield Peer(site, phone)
+
+
 class TestNetSip(Trials):
-    @pytest_asyncio.fixture(scope="class", loop_scope="module")
-    async def peer(self, site: Site) -> AsyncIterator[Peer]:
-        trunk = (added := await site.trunk()).trunk
-        host, port = site.sip
-        async with net_sip.phone(SIP_HZ) as phone:
-            await phone.tell(
-                "register", server=f"{host}:{port}", login=trunk.login, password=added.password, transport="udp"
-            )
-            assert (await phone.wait("registration"))["status"] == 200
-            yield Peer(site, phone)
+    registered = staticmethod(registered)
