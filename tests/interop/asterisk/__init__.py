@@ -75,7 +75,4 @@ async def running(worker: int, login: str, password: str, **choices: str) -> Asy
 
 
 def _there() -> bool:
-    try:
-        return podman("image", "exists", IMAGE).returncode == 0
-    except FileNotFoundError:
-        return False
+    return podman("image", "exists", IMAGE).returncode == 0
