@@ -60,7 +60,8 @@ proto: setup ## generate the gRPC code from protos/
 proto-check: proto ## fails when the generated code is not what protos/ says
 	git diff --exit-code -- services/common/teletrunk/v1
 
-chaos: setup ## twenty rounds of kills, stops and crashes under load, on two of each service
+chaos: setup ## ten thousand lives of a call with ports that misbehave; twenty rounds of kills, stops and crashes under load
+	TELETRUNK_CALL_EXAMPLES=10000 $(BIN)/python -m pytest -q -p no:cacheprovider -n $(JOBS) tests/component/worker/test_call_any_order.py tests/component/worker/test_call_on_hosts.py
 	TELETRUNK_CHAOS_ROUNDS=20 $(BIN)/python -m pytest -q -s -p no:cacheprovider tests/chaos
 
 fuzz: setup ## half an hour of broken messages against two good calls; TELETRUNK_FUZZ_SEED, _SECONDS, _RATE
@@ -70,7 +71,8 @@ errors-doc: setup ## docs/errors.md and docs/metrics.md from their tables
 	$(BIN)/teletrunk errors-doc
 	$(BIN)/teletrunk metrics-doc
 
-bench: setup ## what bridged calls cost: CPU, memory, delay, late sound
+bench: setup ## what an idle installation and bridged calls cost: CPU, memory, delay, late sound
+	$(BIN)/python benchmarks/idle.py
 	$(BIN)/python benchmarks/bridge.py
 	$(BIN)/python benchmarks/control_plane.py
 
@@ -97,4 +99,4 @@ chart: setup ## the Helm chart for every values file of deploy/k8s/ci: helm, Kub
 chart-live: setup images ## the chart on a Kubernetes of its own (root, Debian 12): install, calls, upgrade, faults, rollback
 	$(BIN)/python -m pytest -q -s -p no:cacheprovider tests/live
 
-check: lint type test ## what CI runs
+check: lint type test ## what CI runs, but images and cluster

@@ -44,7 +44,7 @@ def _processes(world: World) -> Iterator[tuple[str, psutil.Process]]:
             yield next((part for key, part in _PART_NAMES.items() if key in command), name), child
 
 
-def _cpu_s(world: World) -> dict[str, float]:
+def cpu_s(world: World) -> dict[str, float]:
     used: dict[str, float] = {}
     for part, process in _processes(world):
         times = process.cpu_times()
@@ -52,7 +52,7 @@ def _cpu_s(world: World) -> dict[str, float]:
     return used
 
 
-def _memory_mb(world: World) -> dict[str, float]:
+def memory_mb(world: World) -> dict[str, float]:
     """Proportional set size: shared pages are counted once."""
     used: dict[str, float] = {}
     for part, process in _processes(world):
@@ -68,12 +68,12 @@ class Bench:
         self._seen: set[str] = set()
 
     async def run(self, count: int) -> dict[str, Any]:
-        memory_before = _memory_mb(self._world)
+        memory_before = memory_mb(self._world)
         calls = [await self._establish(index) for index in range(count)]
-        cpu_before, began = _cpu_s(self._world), time.monotonic()
+        cpu_before, began = cpu_s(self._world), time.monotonic()
         await asyncio.sleep(self._seconds)  # the talking, which is what is measured
-        cpu, took = _cpu_s(self._world), time.monotonic() - began
-        memory = _memory_mb(self._world)
+        cpu, took = cpu_s(self._world), time.monotonic() - began
+        memory = memory_mb(self._world)
         heard = [await self._heard(index, call) for index, call in enumerate(calls)]
         for index, call in enumerate(calls):
             phone = self._phones[index // _CALLS_A_PHONE]

@@ -10,6 +10,7 @@ import contextlib
 import functools
 import hashlib
 import itertools
+import re
 import secrets
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
@@ -23,6 +24,10 @@ _SDP = (
     "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\n"
     "m=audio {port} RTP/AVP 8 101\r\na=rtpmap:8 PCMA/8000\r\na=rtpmap:101 telephone-event/8000\r\n"
 )
+
+
+# RFC 3261's grammar has no brackets there; `sipmessage` insists on them.
+_RECEIVED_V6 = re.compile(rb";received=([0-9a-f]*:[0-9a-f:]+)")
 
 
 @functools.cache
@@ -45,6 +50,10 @@ def digest(login: str, password: str, method: str, uri: str, challenge: AuthChal
         f'Digest username="{login}", realm="{given["realm"]}", nonce="{given["nonce"]}", uri="{uri}", '
         f'algorithm={algorithm}, qop=auth, nc={count}, cnonce="{cnonce}", response="{response}"'
     )
+
+
+def _written(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
 
 
 @dataclass
@@ -83,10 +92,11 @@ class SipWire:
         self._send_bytes(data)
 
     def request(self, method: str, user: str, login: str, **headers: str) -> Request:
-        target = f"{user}@{self.server[0]}" if user else self.server[0]
+        here, there = _written(self.local[0]), _written(self.server[0])
+        target = f"{user}@{there}" if user else there
         uri = f"sip:{target}:{self.server[1]}"
         body = _SDP.format(port=_unheard()).encode() if method == "INVITE" else b""
-        via = f"SIP/2.0/{self.transport} {self.local[0]}:{self.local[1]}"
+        via = f"SIP/2.0/{self.transport} {here}:{self.local[1]}"
         lines = {
             "Via": f"{via};rport;branch=z9hG4bK{secrets.token_hex(8)}",
             "Max-Forwards": "70",
@@ -94,7 +104,7 @@ class SipWire:
             "To": f"<{uri}>" if method != "REGISTER" else f"<sip:{login}@teletrunk>",
             "Call-ID": secrets.token_hex(10),
             "CSeq": f"{next(self._cseq)} {method}",
-            "Contact": f"<sip:{login}@{self.local[0]}:{self.local[1]};transport={self.transport.lower()}>",
+            "Contact": f"<sip:{login}@{here}:{self.local[1]};transport={self.transport.lower()}>",
             "Content-Length": str(len(body)),
             **({"Content-Type": "application/sdp"} if body else {}),
             **{name.replace("_", "-"): value for name, value in headers.items()},
@@ -203,7 +213,7 @@ class SipWire:
         self.send(bytes(response))
 
     def received(self, data: bytes) -> None:
-        message = Message.parse(data)
+        message = Message.parse(_RECEIVED_V6.sub(rb";received=[\1]", data))
         if isinstance(message, Request):
             self.requests.put_nowait(message)
         elif message.cseq.method == "CANCEL":
@@ -218,7 +228,7 @@ def response_to(request: Request, code: int, phrase: str, wire: SipWire, body: b
     for name in ("Via", "Record-Route", "From", "To", "Call-ID", "CSeq"):
         response.headers.setlist(name, list(request.headers.getlist(name)))
     response.headers.set("To", f"{request.headers['To']};tag=pbx")
-    response.headers.set("Contact", f"<sip:pbx@{wire.local[0]}:{wire.local[1]}>")
+    response.headers.set("Contact", f"<sip:pbx@{_written(wire.local[0])}:{wire.local[1]}>")
     if body:
         response.headers.set("Content-Type", "application/sdp")
     if pad:
@@ -265,3 +275,5 @@ async def tcp(server: tuple[str, int]) -> AsyncIterator[SipWire]:
     finally:
         task.cancel()
         writer.close()
+        with contextlib.suppress(OSError):
+            await writer.wait_closed()

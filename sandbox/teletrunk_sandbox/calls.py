@@ -159,6 +159,7 @@ class Calls:
         call.end_date = int(time.time())
         for user in (call.admin, call.participant):
             self._tell(call, user, [device for device in concerned[user.id] if device is not but])
+        self._dc.messages.note_call(call)
         log.info("call discarded", call=call.id, reason=reason, duration=duration)
 
     def _devices(self, call: Call, user: User) -> list[Authorization]:

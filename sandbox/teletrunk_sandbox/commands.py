@@ -119,6 +119,15 @@ class Commands:
         for connection, _ in self._dc.sessions.connections(devices):
             connection.close()
 
+    def lose(self, phone: str, times: int = 1) -> None:
+        self._dc.faults.lose(self._user(phone).phone, times)
+
+    def too_long(self, phone: str) -> None:
+        self._dc.updates.push_too_long(self._user(phone))
+
+    def differences(self, have_calls: bool) -> None:
+        self._dc.faults.differences_have_calls = have_calls
+
     def privacy(self, phone: str, calls: str | None = None, found_by_phone: str | None = None) -> None:
         user = self._user(phone)
         for key, preset in (("phone_call", calls), ("added_by_phone", found_by_phone)):

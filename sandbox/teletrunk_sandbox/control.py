@@ -156,6 +156,18 @@ class SandboxControl:
         """Close the account's connections, and new ones too for a while."""
         await self._ask("cut", phone=phone, seconds=seconds)
 
+    async def lose(self, phone: str, times: int = 1) -> None:
+        """Lose the account's next updates on their way; the difference has them."""
+        await self._ask("lose", phone=phone, times=times)
+
+    async def too_long(self, phone: str) -> None:
+        """Push updatesTooLong: there is more than is sent."""
+        await self._ask("too_long", phone=phone)
+
+    async def differences(self, have_calls: bool) -> None:
+        """Whether updates.getDifference tells of calls; of calls that have ended the chat tells in any case."""
+        await self._ask("differences", have_calls=have_calls)
+
     async def privacy(self, phone: str, calls: str | None = None, found_by_phone: str | None = None) -> None:
         """Who may call, who may find the account by its number: all, contacts or nobody."""
         await self._ask("privacy", phone=phone, calls=calls, found_by_phone=found_by_phone)

@@ -48,6 +48,8 @@ class Faults:
         self._faults: dict[str, list[Fault]] = defaultdict(list)
         self._delays: dict[str, list[tuple[str | None, float]]] = defaultdict(list)
         self._twists: dict[str, list[Twist]] = defaultdict(list)
+        self._lost: dict[str, int] = {}
+        self.differences_have_calls = True
         self._cut_until: dict[bytes, float] = {}
         self._traces: dict[str, deque[tuple[str, float]]] = {}
 
@@ -87,6 +89,16 @@ class Faults:
         """By how many seconds an answer is to be late."""
         delays = self._delays[phone] if phone else []
         return next((seconds for wanted, seconds in delays if matches(wanted, method)), 0.0)
+
+    def lose(self, phone: str, times: int) -> None:
+        """Lose the next updates of an account on their way."""
+        self._lost[phone] = times
+
+    def loses(self, phone: str) -> bool:
+        """Whether an update gets lost."""
+        left = self._lost.get(phone, 0)
+        self._lost[phone] = max(0, left - 1)
+        return left > 0
 
     def cut(self, key_id: bytes, seconds: float) -> None:
         """Let an auth key reach nothing for a while."""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from pyrogram import raw
 from pyrogram.raw.core import TLObject
@@ -13,6 +13,10 @@ from teletrunk_sandbox import tl
 from teletrunk_sandbox.dispatch import Request, method
 from teletrunk_sandbox.errors import bad_request, forbidden
 from teletrunk_sandbox.state import User
+
+if TYPE_CHECKING:
+    from teletrunk_sandbox.call import Call
+    from teletrunk_sandbox.updates import Updates
 
 _TEXT_LIMIT = 4096
 _PAGE_LIMIT = 100
@@ -29,11 +33,22 @@ class Letter:
     date: int
     pts: int
     edit_date: int | None = None
+    edit_pts: int = 0
     reply_to: int | None = None
     twin: Letter | None = None
+    action: raw.types.MessageActionPhoneCall | None = None
 
-    def as_message(self) -> raw.types.Message:
+    def as_message(self) -> raw.types.Message | raw.types.MessageService:
         """The message object of the box's owner."""
+        if self.action:
+            return tl.make(
+                raw.types.MessageService,
+                id=self.id,
+                out=self.out,
+                peer_id=raw.types.PeerUser(user_id=self.peer_id),
+                date=self.date,
+                action=self.action,
+            )
         return tl.make(
             raw.types.Message,
             id=self.id,
@@ -73,12 +88,24 @@ class Box:
 class Messages:
     """All boxes."""
 
-    def __init__(self) -> None:
+    def __init__(self, updates: Updates) -> None:
+        self._updates = updates
         self._boxes: dict[int, Box] = {}
 
     def box(self, user_id: int) -> Box:
         """A user's box."""
         return self._boxes.setdefault(user_id, Box())
+
+    def note_call(self, call: Call) -> None:
+        """A call has ended: both chats say so."""
+        for owner in (call.admin, call.participant):
+            box, other = self.box(owner.id), call.other(owner)
+            letter = box.put(other.id, owner is call.admin, "")
+            letter.action = raw.types.MessageActionPhoneCall(
+                call_id=call.id, reason=call.as_discarded().reason, duration=call.duration, video=call.video
+            )
+            update = raw.types.UpdateNewMessage(message=letter.as_message(), pts=box.pts, pts_count=1)
+            self._updates.push(owner, [update], {owner.id, other.id})
 
 
 def _reachable(request: Request, user: User) -> User:
@@ -139,7 +166,7 @@ def edit_message(request: Request, query: raw.functions.messages.EditMessage) ->
 
 def _edit(request: Request, owner: User, letter: Letter, text: str) -> raw.types.Updates:
     letter.text, letter.edit_date = text, int(time.time())
-    letter.pts = request.dc.messages.box(owner.id).advance()
+    letter.edit_pts = request.dc.messages.box(owner.id).advance()
     return _tell(request, owner, letter, edited=True)
 
 

@@ -65,8 +65,8 @@ class DataCentre:
         self.sessions = Sessions(self.state, self.clock)
         self.faults = Faults()
         self.sign_ins = SignIns(settings.directory / "codes", settings.code)
-        self.messages = Messages()
         self.updates = Updates(self)
+        self.messages = Messages(self.updates)
         self.calls = Calls(self)
         self.reflector = Reflector()
 

@@ -21,8 +21,8 @@ Transmit = Callable[[Message], None]
 class Session:
     """One session of an authorization; it outlives its connections.
 
-    Content that the client has not acknowledged is sent again, under the same msg_id, when the
-    client comes back: that is how an update reaches a client that was away.
+    Content that was sent and that the client has not acknowledged is sent again, under the same msg_id,
+    when the client comes back. So are answers that were made meanwhile. Updates are not: nobody was there.
     """
 
     authorization: Authorization
@@ -55,8 +55,9 @@ class Session:
         self._send_content(body, kind=1)
 
     def push(self, body: bytes) -> None:
-        """Send what the client did not ask for."""
-        self._send_content(body, kind=3)
+        """Send what the client did not ask for, if it is there."""
+        if self.transmit:
+            self._send_content(body, kind=3)
 
     def notify(self, body: bytes) -> None:
         """Send a service message that needs no acknowledgement."""

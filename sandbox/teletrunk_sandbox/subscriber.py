@@ -174,7 +174,8 @@ class Subscribers:
         return bytes(await self._native.do(self._engine.init_exchange, call.number, parameters, g_a_hash))
 
     async def _on_update(self, phone: str, update: Any) -> None:
-        if isinstance(update, raw.types.UpdateNewMessage) and not update.message.out:
+        written = isinstance(update, raw.types.UpdateNewMessage) and isinstance(update.message, raw.types.Message)
+        if written and not update.message.out:
             sender = getattr(update.message.from_id or update.message.peer_id, "user_id", 0)
             message = {"from_user_id": sender, "text": update.message.message, "at": time.time()}
             self._messages.setdefault(phone, []).append(message)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import shutil
 import subprocess
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -13,27 +14,30 @@ import teletrunk
 ROOT = Path(__file__).parents[2]
 TARGETS = ("manager", "worker", "session-store", "sandbox")
 BASE = "docker.io/library/python:3.12-slim-bookworm"
+TAG = os.environ.get("TELETRUNK_IMAGE_TAG", teletrunk.__version__)
 _DEADLINE_S = 120
 _BUILD_S = 1500  # everything downloaded and compiled, on a busy machine
 
 
 def image(target: str) -> str:
-    return f"localhost/teletrunk/{target}:{teletrunk.__version__}"
+    return f"localhost/teletrunk/{target}:{TAG}"
 
 
-_PODMAN = ["bash", "-c", '. tools/kube/environment && exec podman "$@"', "podman"]
+WITH_SETTINGS = ["bash", "-c", '. tools/kube/environment && exec "$@"', "environment"]
+_PODMAN = [*WITH_SETTINGS, "podman"]
 
 
-def podman(*arguments: str, standard_input: str = "") -> subprocess.CompletedProcess[str]:
-    """With the settings of tools/kube/environment."""
-    return subprocess.run([*_PODMAN, *arguments], cwd=ROOT, capture_output=True, text=True, input=standard_input,
-                          timeout=_DEADLINE_S)  # fmt: skip
+def podman(*arguments: str, standard_input: str = "", inside: Sequence[str] = ()) -> subprocess.CompletedProcess[str]:
+    """With the settings of tools/kube/environment. `inside` is a command that goes before podman's."""
+    return subprocess.run([*inside, *_PODMAN, *arguments], cwd=ROOT, capture_output=True, text=True,
+                          input=standard_input, timeout=_DEADLINE_S)  # fmt: skip
 
 
-def talk(*arguments: str) -> subprocess.Popen[str]:
+def talk(*arguments: str, inside: Sequence[str] = ()) -> subprocess.Popen[str]:
     """As `podman`, for a program that waits for its lines."""
     pipe = subprocess.PIPE
-    return subprocess.Popen([*_PODMAN, *arguments], cwd=ROOT, text=True, stdin=pipe, stdout=pipe, stderr=pipe)
+    command = [*inside, *_PODMAN, *arguments]
+    return subprocess.Popen(command, cwd=ROOT, text=True, stdin=pipe, stdout=pipe, stderr=pipe)
 
 
 def output(*arguments: str) -> str:
@@ -49,7 +53,7 @@ def build_images() -> None:
         _cannot("root and podman are needed: tools/kube/prepare packages")
     if podman("image", "exists", BASE).returncode != 0:
         _cannot(f"there is no {BASE}: tools/kube/prepare base")
-    done = subprocess.run(["make", "-s", "images"], cwd=ROOT, capture_output=True, text=True, timeout=_BUILD_S)
+    done = subprocess.run(["tools/build-images", TAG], cwd=ROOT, capture_output=True, text=True, timeout=_BUILD_S)
     assert done.returncode == 0, done.stdout[-4000:] + done.stderr[-4000:]
 
 

@@ -9,7 +9,7 @@ from collections.abc import Iterator
 import pytest
 import teletrunk
 
-from tests.deploy.podman import BASE, TARGETS, build_images, image, output, podman
+from tests.deploy.podman import BASE, TAG, TARGETS, build_images, image, output, podman
 
 pytestmark = pytest.mark.timeout(1800)  # the first build downloads and compiles
 _MB = 1_000_000
@@ -98,7 +98,7 @@ def test_the_bill_of_materials_names_what_is_installed(target: str) -> None:
 def test_says_its_version_and_carries_labels(target: str) -> None:
     assert run(target, "--version") == (0, f"{teletrunk.__version__}\n", "")
     labels = json.loads(output("image", "inspect", "--format={{json .Labels}}", image(target)))
-    assert labels["org.opencontainers.image.version"] == teletrunk.__version__
+    assert labels["org.opencontainers.image.version"] == TAG
     assert labels["org.opencontainers.image.licenses"] == "GPL-3.0-or-later"
     assert len(labels["org.opencontainers.image.revision"]) == 40
 

@@ -1,17 +1,23 @@
-"""The unit files: how exposed systemd finds them, and that they agree with what the services do."""
+"""The unit files: how exposed systemd finds them, that they agree with what the services do, and a call through them on
+a machine that was set up as docs/operations/systemd.md says."""
 
 from __future__ import annotations
 
 import re
+import secrets
 import shutil
 import subprocess
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 from teletrunk import running
 from teletrunk.config import ServiceSettings, load
 
-FOLDER = Path(__file__).parents[2] / "deploy" / "systemd"
+from tests.deploy.gateway import Gateway
+from tests.deploy.podman import ROOT, TAG, TARGETS, build_images, output, podman
+
+FOLDER = ROOT / "deploy" / "systemd"
 SERVICES = ("manager", "session-store", "worker")
 _MOST_EXPOSED = 15  # tenths of systemd's points; an unprotected service has 96
 
@@ -72,3 +78,72 @@ def test_credentials_become_settings(tmp_path: Path, monkeypatch: pytest.MonkeyP
     (tmp_path / "TELETRUNK_CLUSTER_TOKEN").write_text("a-word-that-nobody-guesses\n")
     monkeypatch.setenv("TELETRUNK_SECRETS_DIR", str(tmp_path))
     assert load(ServiceSettings).token() == "a-word-that-nobody-guesses"
+
+
+_TELEGRAM = "127.0.0.1:8443"
+_MACHINE = "localhost/teletrunk-tests/machine:1"
+_PAGE = (ROOT / "docs" / "operations" / "systemd.md").read_text()
+
+
+def _blocks() -> Iterator[str]:
+    """The page's commands, without those that put the programs there and the one that asks for a code."""
+    for block in re.findall(r"^```\n(.*?)^```$", _PAGE, flags=re.MULTILINE | re.DOTALL):
+        lines = block.splitlines()
+        yield "\n".join(line for line in lines if not re.search(r"-m venv|bin/pip|account add", line))
+
+
+class Machine(Gateway):
+    """systemd as the first process of a container, with nothing but loopback."""
+
+    def __init__(self) -> None:
+        self.name = f"teletrunk-{secrets.token_hex(4)}"
+        super().__init__(dict.fromkeys(TARGETS, self.name), {})
+        output("run", "--detach", f"--name={self.name}", "--systemd=always", "--privileged", "--network=none",
+               f"--volume={FOLDER}:/clone/deploy/systemd:ro", _MACHINE)  # fmt: skip
+
+    def shell(self, script: str) -> str:
+        return self.run("manager", "bash", "-ec", f"cd /clone; {script}")
+
+    def state(self, service: str, name: str) -> str:
+        return self.shell(f"systemctl show --property={name} --value teletrunk-{service}").strip()
+
+    def logs(self) -> str:
+        return podman("exec", self.name, "journalctl", "--no-pager", "--lines=60").stdout
+
+
+@pytest.fixture
+def machine() -> Iterator[Machine]:
+    build_images()
+    output("build", "--quiet", "--network=host", f"--build-arg=TAG={TAG}", f"--tag={_MACHINE}", "tests/deploy/machine")
+    machine = Machine()
+    try:
+        machine.eventually("manager", "systemctl", "show", "--property=SystemState", says="SystemState=")
+        yield machine
+    finally:
+        podman("rm", "--force", "--volumes", machine.name)
+
+
+@pytest.mark.timeout(1800)  # the first build downloads and compiles
+def test_a_call_through_what_systemd_starts(machine: Machine) -> None:
+    install, start = _blocks()
+    machine.shell(
+        f"systemd-run --unit=sandbox --setenv=TELETRUNK_DATA=/data $(which teletrunk) sandbox --listen {_TELEGRAM}"
+    )
+    machine.telegram_is_up()
+    machine.shell(install)
+    folder = "/etc/teletrunk/secrets/session-store"
+    machine.shell(f"chmod -R a+rX /data; head -c 32 /dev/urandom | base64 > {folder}/VAULT_KEY")
+    machine.shell(f"echo TELETRUNK_TELEGRAM_SERVER={_TELEGRAM} >> /etc/teletrunk/session-store.env")
+    machine.shell("echo TELETRUNK_TELEGRAM_RSA_KEY_FILE=/data/sandbox/rsa.pub.pem >> /etc/teletrunk/session-store.env")
+    machine.shell(start)
+    token = machine.shell("cat /etc/teletrunk/secrets/manager/CLUSTER_TOKEN").strip()
+    machine.environment = {"TELETRUNK_DATA": "/var/lib/teletrunk/manager", "TELETRUNK_CLUSTER_TOKEN": token}
+    machine.is_whole()
+    assert "Signed in: Gateway" in machine.sign_in()
+    machine.carries_a_call()
+    for service in SERVICES:
+        (user,) = _unit(service)["User"]
+        assert machine.shell(f"stat -c %U /proc/{machine.state(service, 'MainPID')}").strip() == user
+    machine.shell("systemctl restart teletrunk-worker teletrunk-session-store")
+    machine.is_whole()
+    machine.carries_a_call()

@@ -6,8 +6,10 @@ import asyncio
 import signal
 from pathlib import Path
 
+import grpc
 import pytest
 from teletrunk.errors import TABLE
+from teletrunk.v1 import admin_pb2
 from teletrunk_sandbox.world import World
 
 from tests import sip_wire
@@ -87,6 +89,10 @@ async def test_a_storage_that_leaves_keeps_its_calls_until_they_end(tmp_path: Pa
         with pytest.raises(TimeoutError):
             await asyncio.wait_for(process.wait(), 3)
         assert wire.requests.empty(), "the call goes on"
+        (storage,) = [service for service in await world.stack.attached() if service.kind == "storage"]
+        assert storage.draining
+        with pytest.raises(grpc.aio.AioRpcError, match="every Session Storage is about to end"):
+            await world.admin.StartAddAccount(admin_pb2.StartAddAccountRequest(phone=SECOND_FRIEND), timeout=5)
         await the_friend_hangs_up(gateway)
         assert await asyncio.wait_for(process.wait(), 10) == 0
 

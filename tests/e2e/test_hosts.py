@@ -150,7 +150,7 @@ async def test_those_that_lost_a_call_do_not_list_it_as_missed(scene: Scene) -> 
         loser.answer(cancel, 200, "OK")
         await scene.friends.tell("hangup", phone=FRIEND)
         bye = await winner.next_request("BYE")
-        reasons = [value.partition(";")[0] for value in bye.headers.getlist("Reason")]
+        reasons = [value.partition(";")[0].strip() for value in bye.headers.getlist("Reason")]
         assert sorted(reasons) == sorted(set(reasons)), "one Reason a protocol"
         winner.answer(bye, 200, "OK")
         await scene.friends.wait("ended", phone=FRIEND)

@@ -132,6 +132,7 @@ async def test_a_worker_that_drains_finishes_its_calls_and_leaves(scene: Scene) 
         refused = await wire.invite(FRIEND, login, password)
         carries(refused, "worker-restarting", ": it takes no more calls")
         assert refused.header("Retry-After") == ["30"]
+        assert (await scene.record()).error_id == "worker-restarting"
     await talk(scene, call)
     process = scene.world.stack.children["worker"].process
     assert process is not None and process.returncode is None

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
+import json
+
 import pytest
 from teletrunk.errors import TABLE
 
@@ -36,8 +39,25 @@ async def test_an_invite_that_is_refused(scene: Scene, called: str, row_id: str,
         assert (await wire.register(trunk.trunk.login, trunk.password)).status == (200, "OK")
         exchange = await wire.invite(called.replace(" ", "%20"), trunk.trunk.login, trunk.password)
     carries(exchange, row_id, detail)
-    if row_id != "user-not-found" or not detail:
-        assert (await scene.record()).error_id == row_id
+    assert (await scene.record()).error_id == row_id
+
+
+async def test_a_call_that_is_refused_at_the_door_has_a_record_if_the_pbx_is_known(scene: Scene) -> None:
+    login, password = scene.trunk.trunk.login, scene.trunk.password
+    other = await scene.world.add_trunk(GATEWAY)
+    async with sip_wire.udp(scene.edge, "127.0.0.71") as wire:
+        carries(await wire.invite("@friend", login, "wrong"), "wrong-password")  # nobody knows who that was
+        carries(await wire.invite("@friend", other.trunk.login, other.password), "not-registered")
+        record = await scene.record()
+        assert (record.error_id, record.sip_status, record.called) == ("not-registered", 404, "@friend")
+        assert (record.trunk_id, record.caller) == (other.trunk.trunk_id, other.trunk.login)
+        assert record.account_id == scene.account.account_id and record.ended_by == "gateway"
+        assert [step.text for step in record.steps] == [
+            "INVITE @friend",
+            "404 SIP account is not registered",
+        ]
+    await scene.world.remove_trunk(other.trunk.login)
+    assert password
 
 
 @pytest.mark.parametrize("algorithm", ["SHA-256", "MD5"])
@@ -46,6 +66,23 @@ async def test_wrong_password_and_unknown_login(scene: Scene, algorithm: str) ->
         login = scene.trunk.trunk.login
         carries(await wire.authenticated("REGISTER", "", login, "wrong", algorithm), "wrong-password")
         carries(await wire.authenticated("REGISTER", "", "nobody", "wrong", algorithm), "login-not-found")
+
+
+async def test_refused_registrations_are_shown_with_their_trunk(scene: Scene) -> None:
+    trunk = await scene.world.add_trunk(GATEWAY)
+    login = trunk.trunk.login
+    async with sip_wire.udp(scene.edge, "127.0.0.73") as wire:
+        for _ in range(3):
+            carries(await wire.register(login, "wrong"), "wrong-password")
+    async with asyncio.timeout(15):
+        while not (said := json.loads(await scene.world.command("trunk", "show", login, "--json"))).get(
+            "refused_registrations"
+        ):
+            await asyncio.sleep(0.2)
+    [refused] = said["refused_registrations"]
+    assert (refused["error_id"], refused["source_address"], refused["count"]) == ("wrong-password", "127.0.0.73", 3)
+    assert "wrong-password from 127.0.0.73, 3 times" in await scene.world.command("trunk", "show", login)
+    await scene.world.remove_trunk(login)
 
 
 async def test_first_contact_is_challenged_with_the_stronger_algorithm_first(scene: Scene) -> None:

@@ -131,6 +131,7 @@ async def test_nonsense_stops_nothing(scene: Scene) -> None:
                 if len(message) < 2:
                     break
             wire.send(bytes(message))
+            await asyncio.sleep(0.001)  # our own socket has answers to take
         assert (await wire.ask(wire.request("OPTIONS", "", "x"))).status == (200, "OK")
     worker = scene.world.stack.children["worker"]
     assert worker.process is not None and worker.process.returncode is None

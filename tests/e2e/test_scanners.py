@@ -156,27 +156,27 @@ async def test_scanners_find_nothing_and_are_banned(gateway: Gateway, tmp_path: 
 
 async def test_a_ban_outlives_the_worker_and_a_binding_too(gateway: Gateway, tmp_path: Path) -> None:
     """A PBX that registered is called after the Worker's restart without registering again; who guessed stays out."""
-    async with sip_wire.udp(("127.0.0.1", gateway.world.sip_port)) as guesser:
+    login, password, stranger = gateway.trunk.login, gateway.password, "127.0.0.72"
+    async with sip_wire.udp(("127.0.0.1", gateway.world.sip_port), stranger) as guesser:
         for _ in range(6):
-            await guesser.register(gateway.trunk.login, "wrong")
-    assert (await gateway.register()).exchange.final.code == 403
-    kept = gateway.world.stack.data / "bindings.json"
-    async with asyncio.timeout(10):  # both are written down very soon, but not before the answer
-        while not kept.exists() or gateway.trunk.login not in kept.read_text():
-            await asyncio.sleep(0.05)
-        while "127.0.0.1" not in await gateway.world.command("ban", "list"):
-            await asyncio.sleep(0.05)
-    async with gateway.without("worker"):
-        pass
-    async with asyncio.timeout(15):
-        while True:
-            try:
-                answer = await asyncio.wait_for(gateway.register(), 2)
-            except TimeoutError:
-                continue
-            if answer.exchange.final.code == 403:
-                break
-    await gateway.world.command("ban", "lift", "127.0.0.1")
+            await guesser.register(login, "wrong")
+        assert (await guesser.register(login, password)).final.code == 403
+        kept = gateway.world.stack.data / "bindings.jsonl"
+        async with asyncio.timeout(10):  # both are written down very soon, but not before the answer
+            while not kept.exists() or login not in kept.read_text():
+                await asyncio.sleep(0.05)
+            while stranger not in await gateway.world.command("ban", "list"):
+                await asyncio.sleep(0.05)
+        async with gateway.without("worker"):
+            pass
+        async with asyncio.timeout(15):
+            while True:
+                try:
+                    answer = await asyncio.wait_for(guesser.register(login, password), 2)
+                except TimeoutError:
+                    continue
+                if answer.final.code == 403:
+                    break
     async with asyncio.timeout(10):
         while '"registrations": 1' not in await gateway.world.command("worker", "list", "--json"):
             await asyncio.sleep(0.2)

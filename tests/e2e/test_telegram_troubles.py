@@ -27,6 +27,19 @@ async def test_a_call_made_while_the_link_is_cut_reaches_the_phone(scene: Scene,
     await scene.record()
 
 
+async def test_a_call_made_while_the_storage_is_away_reaches_the_phone(scene: Scene) -> None:
+    await scene.phone.tell("behave", on_call="answer", play={"hz": SIP_HZ})
+    await scene.kill("session-store")
+    await scene.friends.tell("call", phone=FRIEND, to=GATEWAY, play={"hz": TELEGRAM_HZ})
+    incoming = await scene.phone.wait("incoming", deadline=15)
+    await scene.friends.wait("connected", phone=FRIEND)
+    await talk(scene, incoming["call"])
+    await scene.friends.tell("hangup", phone=FRIEND)
+    await scene.friends.wait("ended", phone=FRIEND)
+    await scene.phone.wait("ended", call=incoming["call"])
+    await scene.record()
+
+
 async def test_a_caller_who_hangs_up_before_telegram_has_answered_leaves_nobody_ringing(scene: Scene) -> None:
     await scene.world.control.delay(GATEWAY, 3600, REQUEST_CALL)
     try:

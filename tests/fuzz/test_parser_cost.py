@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import gc
+import ipaddress
 import itertools
 import random
 import re
@@ -21,13 +22,17 @@ import pytest
 import pytest_asyncio
 from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
-from teletrunk_worker.edge.digest import Credentials
-from teletrunk_worker.edge.edge import Admission, Edge, Invite
-from teletrunk_worker.edge.flows import UdpFlow
+from teletrunk.errors import Refusal
+from teletrunk_worker.policy.admission import Admitted, Invite, Registered
+from teletrunk_worker.policy.bans import Bans
+from teletrunk_worker.server.port import SipPort
+from teletrunk_worker.sip.auth import Credentials
+from teletrunk_worker.sip.transport.udp import UdpFlow
 
 from tests.fuzz import sdp, templates
 from tests.fuzz.mutations import Mutated, Mutator
 
+TRUSTED = ipaddress.ip_network("127.0.0.9")  # never banned, and no stranger: all that it sends is read
 MESSAGES, SEED = 2_000, 9
 MOST_S = 0.020  # CPU of this thread: a machine that others use, too, does not count against a message
 _HEAD = {
@@ -112,11 +117,13 @@ class Open:
         self._host_port = host_port
         self._numbers = itertools.count()
 
-    async def register(self, credentials: Credentials, source_address: str) -> tuple[str, str]:
-        return f"t{credentials.username}", credentials.username
+    async def register(self, credentials: Credentials, source_address: str) -> Registered:
+        return Registered(f"t{credentials.username}", credentials.username)
 
-    async def admit(self, invite: Invite) -> Admission:
-        return Admission(f"c{next(self._numbers)}", self._host_port)
+    async def admit(self, invite: Invite) -> Admitted:
+        return Admitted(f"c{next(self._numbers)}", self._host_port)
+
+    def turned_away(self, invite: Invite, refusal: Refusal) -> None: ...
 
     def heard(self, call_id: str, leg: str) -> None: ...
 
@@ -127,7 +134,7 @@ class Open:
 class Bench:
     """An edge, and a peer with one socket."""
 
-    edge: Edge
+    edge: SipPort
     flow: UdpFlow
     peer: socket.socket
     host: socket.socket
@@ -178,7 +185,7 @@ async def bench() -> AsyncIterator[Bench]:
         for own in (host, peer):
             own.setblocking(False)
             own.bind(("127.0.0.1" if own is host else "127.0.0.9", 0))
-        edge = Edge(Open(host.getsockname()[1]), "127.0.0.1", 0, "127.0.0.1")
+        edge = SipPort(Open(host.getsockname()[1]), "127.0.0.1", 0, "127.0.0.1", bans=Bans((TRUSTED,)))
         await edge.start()
         bench = Bench(edge, edge._udp.flow(peer.getsockname()), peer, host)
         loop = asyncio.get_running_loop()
@@ -261,7 +268,7 @@ def _with_credentials(rng: random.Random, mutator: Mutator, bench: Bench) -> Mut
 
 def _own_mistakes() -> float:
     """Messages that met an error which is not the parser's own word for what cannot be read."""
-    return REGISTRY.get_sample_value("teletrunk_edge_errors_total") or 0.0
+    return REGISTRY.get_sample_value("teletrunk_sip_errors_total") or 0.0
 
 
 async def _all_cost_little(bench: Bench, messages_sent: Iterable[Mutated]) -> Sequence[object]:

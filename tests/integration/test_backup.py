@@ -152,7 +152,7 @@ async def furnish(place: Place, accounts: int = 3) -> None:
     for number in range(accounts):
         await vault.put_session(f"s{number}", 5_000_000_000 + number, f"session {number}")
     await vault.put_peers("s0", [KnownPeer(1, -(2**63), "Ann", "", "ann", "1555")])
-    await vault.note_flood("s0", 12.5)
+    await vault.note_flood("s0", "phone.requestCall", 12.5)
     await vault.note_call("s0", 2**62, -5)
     await vault.introduce(Witness(STORAGE, "127.0.0.1:1", "st1"))
     await vault.close()
@@ -492,7 +492,7 @@ async def test_a_vault_from_before_it_had_versions_is_taken_over(tmp_path: Path)
     await vault.put_session("s1", 7, "a session")
     await vault.close()
     with sqlite3.connect(tmp_path / "vault.db") as connection:
-        for table in ("vault_version", "origin", "storages", "flood_waits"):
+        for table in ("vault_version", "origin", "storages", "flood_waits", "call_requests", "method_waits"):
             connection.execute(f"DROP TABLE {table}")
     connection.close()
     for _ in range(2):
@@ -500,7 +500,7 @@ async def test_a_vault_from_before_it_had_versions_is_taken_over(tmp_path: Path)
     again = Vault(url, Seal(KEY))
     await again.open()
     assert await again.get_session("s1") == "a session"
-    await again.note_flood("s1", 5.0)
+    await again.note_flood("s1", "phone.requestCall", 5.0)
     await again.close()
 
 

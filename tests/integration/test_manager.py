@@ -19,6 +19,7 @@ from tests.integration.manager_process import (
     TWO_STEP,
     Attachment,
     ManagerProcess,
+    StorageServer,
     Wire,
     mistake,
     refusal,
@@ -62,6 +63,45 @@ async def test_services_attach_report_and_leave(world: World) -> None:
         grpc.StatusCode.UNAUTHENTICATED
     )
     await stranger.channel.close()
+
+
+async def test_nothing_new_goes_to_a_storage_that_drains(world: World) -> None:
+    account = await world.add_account()
+    trunk = await world.add_trunk()
+    other_server = StorageServer("storage-2")
+    await other_server.server.start()
+    try:
+        other = Attachment(world.wire, other_server.hello())
+        active = pb.SessionReport(session_id=account.session_id, state=pb.SESSION_STATE_ACTIVE)
+        waiting = pb.SessionReport(session_id=account.session_id, state=pb.SESSION_STATE_CONNECTING)
+        more = pb.SessionReport(session_id="another", state=pb.SESSION_STATE_ACTIVE)
+
+        async def storage_of_a_call() -> str:
+            return (await world.route(trunk.trunk.login, trunk.password)).session.storage_id
+
+        async def sign_in(wanted: str = "") -> str:
+            request = admin.StartAddAccountRequest(phone="+491711234568", storage_id=wanted)
+            answer: admin.StartAddAccountResponse = await world.wire.admin.StartAddAccount(request)
+            return answer.sign_in_id.partition(":")[0]
+
+        await other.beat(pb.Heartbeat(sessions=[waiting, more]))
+        assert await sign_in() == "storage-1"
+        await world.storage.beat(pb.Heartbeat(sessions=[active], draining=True))  # a call of the session is up
+        assert await storage_of_a_call() == "storage-1"
+        assert await sign_in() == "storage-2"
+        told = "Session Storage is about to end: try again in a minute"
+        assert await mistake(sign_in("storage-1")) == (PRECONDITION, f"that {told}")
+
+        await world.storage.beat(pb.Heartbeat(draining=True))  # let go: a Worker looks for it at the other
+        there = other_server.hello().storage.address
+        await world.worker.config(lambda config: [s.storage_address for s in config.sessions] == [there])
+        await world.storage.beat(pb.Heartbeat(sessions=[active], draining=True))
+        await other.beat(pb.Heartbeat(sessions=[active, more]))  # the first one's last word is late
+        assert await storage_of_a_call() == "storage-2"
+        await other.beat(pb.Heartbeat(sessions=[active, more], draining=True))
+        assert await mistake(sign_in()) == (PRECONDITION, f"every {told}")
+    finally:
+        await other_server.server.stop(0)
 
 
 async def test_an_account_signs_in_with_code_and_password(world: World) -> None:

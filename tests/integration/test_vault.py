@@ -12,10 +12,13 @@ import pytest
 import pytest_asyncio
 from pydantic import SecretStr
 from teletrunk.config import ConfigurationError
+from teletrunk.database import make_engine
 from teletrunk.security import Security
 from teletrunk_session_store.config import StorageSettings
+from teletrunk_session_store.telegram.lease import RENEW_S, Lease
 from teletrunk_session_store.vault.seal import Seal, WrongKey
-from teletrunk_session_store.vault.store import KnownPeer, Vault
+from teletrunk_session_store.vault.store import KnownPeer, LeftRequest, Vault
+from teletrunk_session_store.vault.tables import LEASES
 
 KEY = bytes(range(32))
 
@@ -88,6 +91,50 @@ async def test_peers_and_live_calls(vault: Vault) -> None:
     assert await vault.left_calls("s1") == [(5, 55)]
     await vault.forget_call("s1", 5)
     assert await vault.left_calls("s1") == []
+
+
+async def test_a_request_is_kept_until_its_call_is(vault: Vault) -> None:
+    asked = [LeftRequest(7, 1, 100.0), LeftRequest(8, 2, 200.0)]
+    for request in asked:
+        await vault.note_request("s1", request)
+    assert await vault.left_requests("s1") == asked
+    await vault.note_call("s1", 5, 55, 7)
+    await vault.forget_request("s1", 8)
+    assert await vault.left_requests("s1") == []
+    assert await vault.left_calls("s1") == [(5, 55)]
+    await vault.note_request("s1", asked[0])
+    await vault.put_session("s2", 9, "text")
+    await vault.remove_session("s1")
+    assert await vault.left_requests("s1") == await vault.left_calls("s1") == []
+
+
+async def test_flood_waits_are_of_their_methods(vault: Vault) -> None:
+    await vault.note_flood("s1", "phone.requestCall", 10.0)
+    await vault.note_flood("s1", "contacts.resolvePhone", 20.0)
+    await vault.note_flood("s1", "phone.requestCall", 30.0)
+    assert await vault.flood_waits("s1") == {"phone.requestCall": 30.0, "contacts.resolvePhone": 20.0}
+    assert await vault.flood_waits("s2") == {}
+
+
+async def test_a_renewal_that_is_under_way_does_not_outlive_the_release(url: str) -> None:
+    """A session that is let go while its lease is renewed is free for the next at once."""
+    vault = Vault(url, Seal(KEY))
+    await vault.open()
+    lease = Lease(vault, "s1", "one")
+    assert await lease.take()
+    engine = make_engine(url)
+    async with engine.begin() as connection:  # nobody else's renewal comes through
+        await connection.execute(LEASES.update().values(expires_at=LEASES.c.expires_at))
+        holding = asyncio.create_task(lease.hold(asyncio.sleep(3600)))
+        await asyncio.sleep(RENEW_S + 0.5)
+        holding.cancel()
+        await asyncio.gather(holding, return_exceptions=True)
+    await engine.dispose()
+    await lease.release()
+    await asyncio.sleep(1.0)
+    assert await vault.lease_owner("s1") == ""
+    assert not await lease.renew()
+    await vault.close()
 
 
 async def test_the_key_is_changed_while_the_vault_is_in_use(vault: Vault, url: str) -> None:

@@ -15,6 +15,7 @@ from typing import Any
 
 import pytest
 import teletrunk
+from teletrunk_sandbox.actors import ActorError
 
 ROOT = Path(__file__).parents[2]
 CHART = "deploy/k8s/teletrunk"
@@ -129,13 +130,18 @@ class Installation:
         return {pod["metadata"]["uid"] for pod in await self.pods(component)}
 
     async def ready(self, component: str) -> bool:
+        """As many as there shall be, and each of them ready: one that is still on its way out has no successor yet."""
         pods = await self.pods(component)
-        return bool(pods) and all(
-            condition["status"] == "True"
-            for pod in pods
-            for condition in pod["status"].get("conditions", [])
-            if condition["type"] == "Ready"
-        )
+        return len(pods) == await self._wanted(component) and all(map(_is_ready, pods))
+
+    async def _wanted(self, component: str) -> int:
+        """How many pods the Deployment, StatefulSet or DaemonSet makes."""
+        kinds = "deployments,statefulsets,daemonsets"
+        found = await self.kubectl("get", kinds, "-o", "json", "-l", f"{LABEL},app.kubernetes.io/component={component}")
+        (owner,) = json.loads(found)["items"]
+        wanted = owner["spec"].get("replicas", owner["status"].get("desiredNumberScheduled"))
+        assert isinstance(wanted, int), owner
+        return wanted
 
     async def services(self, kind: str) -> list[dict[str, Any]]:
         """Workers or Storages that the Manager sees attached."""
@@ -159,6 +165,14 @@ class Installation:
         self.seconds[step] = time.monotonic() - began
 
 
+def _is_ready(pod: dict[str, Any]) -> bool:
+    """One that waits for a node has no word on it at all."""
+    return any(
+        condition["type"] == "Ready" and condition["status"] == "True"
+        for condition in pod["status"].get("conditions", [])
+    )
+
+
 def said(installation: Installation) -> str:
     """The last lines of every pod, and of the container before it where there was one."""
     lines = []
@@ -172,11 +186,14 @@ def said(installation: Installation) -> str:
 
 
 async def until(condition: Callable[[], Awaitable[bool]], complaint: str, seconds: float) -> float:
-    """Waits until an async condition holds; returns for how long."""
-    began = time.monotonic()
+    """Waits until an async condition holds; returns for how long. A complaint comes with what failed last."""
+    began, failure = time.monotonic(), ""
     while time.monotonic() - began < seconds:
-        with contextlib.suppress(AssertionError):  # of a command that fails meanwhile
+        try:
             if await condition():
                 return time.monotonic() - began
+            failure = ""
+        except (AssertionError, ActorError) as error:  # of a command or a call that fails meanwhile
+            failure = f": {error}"
         await asyncio.sleep(0.3)
-    raise AssertionError(f"{complaint} after {seconds} s")
+    raise AssertionError(f"{complaint} after {seconds} s{failure}")

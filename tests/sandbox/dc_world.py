@@ -101,10 +101,10 @@ def new_phone() -> str:
     return str(next(_PHONES))
 
 
-def new_client(dc: Dc, **options: Any) -> Client:
+def new_client(dc: Dc, kind: type[Client] = Client, **options: Any) -> Client:
     factory = connect_factory(dc.ready["host"], dc.ready["port"])
     settings: dict[str, Any] = {"in_memory": True, "no_updates": False, "skip_updates": True, **options}
-    return Client(f"client{new_phone()}", api_id=1, api_hash="x" * 32, connection_factory=factory, **settings)
+    return kind(f"client{new_phone()}", api_id=1, api_hash="x" * 32, connection_factory=factory, **settings)
 
 
 async def sign_in(one: Person, control: SandboxControl) -> None:

@@ -10,8 +10,9 @@ from teletrunk_worker.call import effects as do
 from teletrunk_worker.call import events as on
 from teletrunk_worker.call import machine
 from teletrunk_worker.call.machine import CALLER_LEG, Phase, State, step
+from teletrunk_worker.call.state import Side
 
-TARGETS = tuple(on.Target(leg, "trunk", f"sip:{leg}@x") for leg in ("x", "y", "z"))
+from .call_events import EVENTS, REFUSAL, TARGETS
 
 
 def play(state: State, *events: on.Event) -> tuple[State, list[do.Effect]]:
@@ -27,8 +28,10 @@ def kinds(effects: list[do.Effect]) -> list[str]:
 
 
 def test_sip_to_telegram_answers_only_when_sound_flows() -> None:
-    state, done = play(machine.from_sip(), on.Begun(), on.TelegramRinging(), on.TelegramReady())
-    assert kinds(done) == ["StartTelegram", "RingSip", "OpenMedia"]
+    state, done = play(
+        machine.from_sip(), on.Admitted(), on.Placed(CALLER_LEG), on.Begun(), on.TelegramRinging(), on.TelegramReady()
+    )
+    assert kinds(done) == ["AwaitInvite", "StartTelegram", "RingSip", "OpenMedia"]
     state, done = play(state, on.MediaConnected())
     assert kinds(done) == ["AnswerSip"] and state.phase is Phase.UP
     state, done = play(state, on.SipEnded(CALLER_LEG, 200), on.TelegramEnded("hangup"), on.MediaClosed())
@@ -101,11 +104,11 @@ def test_the_death_of_a_losers_host_ends_no_call() -> None:
 
 def test_what_no_host_could_dial_is_not_the_pbxs_answer() -> None:
     full = Refusal("worker-restarting", "all lines of this Worker are busy")
-    state, done = play(machine.from_telegram(), on.Routed((TARGETS[:2],)), on.NotDialled("x", full))
+    state, done = play(machine.from_telegram(), on.Routed((TARGETS[:2],)), on.NotPlaced("x", full))
     assert kinds(done) == ["DialSip", "DialSip"]
     state, done = play(state, on.SipEnded("y", 0))
     assert (state.ended_by, state.refusal) == ("gateway", full) and do.TellCaller(full) in done
-    state, _ = play(machine.from_telegram(), on.Routed((TARGETS[:2],)), on.NotDialled("x", full), on.SipEnded("y", 486))
+    state, _ = play(machine.from_telegram(), on.Routed((TARGETS[:2],)), on.NotPlaced("x", full), on.SipEnded("y", 486))
     assert (state.ended_by, state.last_status) == ("pbx", 486)
 
 
@@ -115,28 +118,78 @@ def test_a_host_that_does_not_end_a_leg_is_spoken_for() -> None:
     assert kinds(done) == ["SpeakForSip", "Finish"] and state.phase is Phase.ENDED
 
 
-REFUSAL = Refusal("telegram-error", "x")
-LEGS = st.sampled_from([CALLER_LEG, "x", "y", "z"])
-EVENTS = st.one_of(
-    st.just(on.Begun()),
-    st.just(on.Routed((TARGETS[:2], TARGETS[2:]))),
-    st.just(on.Routed(())),
-    st.just(on.Refused(REFUSAL)),
-    st.builds(on.SipRinging, LEGS),
-    st.builds(on.SipAnswered, LEGS),
-    st.builds(on.SipEnded, LEGS, st.sampled_from([200, 480, 486, 487, 603])),
-    st.builds(on.NotDialled, LEGS, st.just(REFUSAL)),
-    st.just(on.TelegramRinging()),
-    st.just(on.TelegramReady()),
-    st.builds(on.TelegramEnded, st.sampled_from(["missed", "busy", "hangup", "disconnect"])),
-    st.just(on.TelegramLost(REFUSAL)),
-    st.just(on.MediaConnected()),
-    st.just(on.MediaFailed("x")),
-    st.just(on.MediaClosed()),
-    st.builds(on.HostDied, st.sampled_from(["sip", "telegram"]), LEGS),
-    st.builds(on.Expired, st.sampled_from(["call", "ending"])),
-    st.just(on.HangUp(REFUSAL)),
-)
+def test_a_dead_host_is_not_the_pbxs_answer() -> None:
+    state, _ = play(machine.from_telegram(), on.Routed((TARGETS[:1],)), on.Placed("x"), on.SipRinging("x"))
+    state, done = play(state, on.HostDied("sip", "x"))
+    assert kinds(done) == ["SpeakForSip", "TellCaller", "DiscardTelegram"]
+    assert state.ended_by == "gateway" and state.refusal is not None and state.refusal.row.id == "media-failed"
+
+
+def test_an_invite_that_no_host_takes_is_our_failure() -> None:
+    state, done = play(machine.from_sip(), on.Admitted(), on.Placed(CALLER_LEG), on.Expired("call"))
+    assert kinds(done) == ["AwaitInvite", "EndSip"] and state.ended_by == "gateway"
+    assert state.refusal is not None and state.refusal.row.id == "media-failed"
+
+
+def test_sound_that_finds_no_host_is_our_failure_and_not_tried_twice() -> None:
+    full = Refusal("worker-restarting", "all lines of this Worker are busy")
+    state, done = play(machine.from_sip(), on.Begun(), on.TelegramReady(), on.NoMedia(full))
+    assert kinds(done)[-2:] == ["EndSip", "DiscardTelegram"] and (state.ended_by, state.refusal) == ("gateway", full)
+
+
+def test_a_telegram_caller_reads_why_nobody_talks() -> None:
+    answered, _ = play(machine.from_telegram(), on.Routed((TARGETS[:1],)), on.Placed("x"), on.SipAnswered("x"))
+    for event in (on.TelegramLost(REFUSAL), on.NoMedia(REFUSAL), on.MediaFailed("x"), on.HostDied("sip", "x")):
+        state = answered if isinstance(event, on.TelegramLost | on.HostDied) else play(answered, on.TelegramReady())[0]
+        assert "TellCaller" in kinds(play(state, event)[1])
+    up, _ = play(answered, on.TelegramReady(), on.MediaConnected())
+    assert "TellCaller" not in kinds(play(up, on.TelegramLost(REFUSAL))[1]), "they have talked"
+
+
+def test_the_accounts_own_device_has_the_call() -> None:
+    ringing, _ = play(machine.from_telegram(), on.Routed((TARGETS[:2],)), on.Placed("x"), on.SipRinging("x"))
+    _, done = play(ringing, on.TelegramEnded("hangup"))
+    ends = [effect for effect in done if isinstance(effect, do.EndSip)]
+    assert len(ends) == 2 and all(end.elsewhere for end in ends)
+    _, done = play(ringing, on.TelegramEnded("missed"))
+    assert not any(isinstance(effect, do.EndSip) and effect.elsewhere for effect in done), "the caller has given up"
+
+
+def test_a_pbx_that_says_nothing_is_given_up_and_one_that_has_spoken_is_not() -> None:
+    state, done = play(machine.from_telegram(7.0), on.Routed((TARGETS[:2],)), on.Placed("x"), on.Placed("y"))
+    assert do.StartTimer("answer x", 7.0) in done
+    state, done = play(state, on.SipHeard("y"), on.Expired("answer y"))
+    assert kinds(done) == []
+    state, done = play(state, on.Expired("answer x"))
+    assert kinds(done) == ["EndSip"] and state.phase is Phase.DIALLING
+    state, done = play(state, on.SipEnded("x", 487), on.SipEnded("y", 408))
+    assert (state.ended_by, state.last_status) == ("pbx", 408), "its own word"
+    alone, _ = play(machine.from_telegram(), on.Routed((TARGETS[:1],)), on.Placed("x"))
+    for silent in (on.Expired("answer x"), on.SipEnded("x", 408)):
+        state, done = play(alone, silent)
+        assert state.refusal is not None and state.refusal.row.id == "pbx-unreachable"
+
+
+def test_a_200_that_crosses_the_end_of_its_tier_wins_nothing() -> None:
+    state, _ = play(machine.from_telegram(), on.Routed((TARGETS[:1], TARGETS[1:])), on.Placed("x"), on.SipRinging("x"))
+    state, done = play(state, on.Expired("call"), on.SipAnswered("x"))
+    assert kinds(done) == ["EndSip", "DialSip", "DialSip", "EndSip"] and not state.winner
+
+
+def test_a_late_ready_of_the_first_try_opens_nothing() -> None:
+    state, _ = play(machine.from_sip(), on.Begun(), on.TelegramReady(), on.MediaFailed("x"))
+    again, done = play(state, on.TelegramReady(), on.TelegramRinging())
+    assert done == [] and again == state
+    state, done = play(state, on.Expired("call"))
+    assert state.refusal is not None and state.refusal.row.id == "telegram-error", "the first try never ended"
+
+
+def test_a_plan_ends_the_call() -> None:
+    state, done = play(machine.from_sip(), on.Admitted(7), on.Begun(), on.TelegramReady(), on.MediaConnected())
+    assert do.StartTimer("plan", 7) in done
+    state, done = play(state, on.Expired("plan"))
+    assert do.DiscardTelegram("hangup") in done
+    assert state.refusal is not None and state.refusal.row.id == "subscription-limit"
 
 
 class Rim:
@@ -144,7 +197,7 @@ class Rim:
 
     def __init__(self, state: State) -> None:
         self.timers: set[str] = set()
-        self.legs = {leg for leg, _ in state.sip_legs}
+        self.legs = {leg.name for leg in state.legs}
         self.told_to_end: set[str] = set()
         self.finished = 0
         self.media_connected = False
@@ -171,6 +224,7 @@ class Rim:
                     assert self.media_connected, "200 without media"
                 case do.Finish():
                     self.finished += 1
+                    self.timers.clear()
 
 
 @settings(max_examples=600, deadline=None)
@@ -178,13 +232,12 @@ class Rim:
 def test_any_order_of_events_ends_with_everything_released(sip: bool, events: list[on.Event]) -> None:
     state = machine.from_sip() if sip else machine.from_telegram()
     rim = Rim(state)
-    ended_by_peer = {event.leg for event in events if isinstance(event, on.SipEnded | on.NotDialled)}
+    ended_by_peer = {event.leg for event in events if isinstance(event, on.SipEnded | on.NotPlaced)}
+    state, effects = step(state, on.Admitted() if sip else on.Taken())
+    rim.carry_out(effects)
     for event in events:
         rim.note(event)
         state, effects = step(state, event)
-        rim.carry_out(effects)
-    if state.phase is Phase.ROUTING:  # routing has a deadline of its own, which is a refusal
-        state, effects = step(state, on.Refused(REFUSAL))
         rim.carry_out(effects)
     # From here on nothing answers: the timers that the machine itself asked for must end the call,
     # and a call that is up ends when somebody hangs up.
@@ -194,8 +247,8 @@ def test_any_order_of_events_ends_with_everything_released(sip: bool, events: li
         if state.phase is Phase.UP:
             event: on.Event = on.HangUp(REFUSAL)
         else:
-            assert rim.timers, f"stuck in {state.phase} without a timer"
-            event = on.Expired(min(rim.timers))
+            event = on.Expired("ending" if state.phase is Phase.ENDING else "call")
+            assert event.timer in rim.timers, f"stuck in {state.phase}"
         rim.note(event)
         state, effects = step(state, event)
         rim.carry_out(effects)
@@ -203,3 +256,4 @@ def test_any_order_of_events_ends_with_everything_released(sip: bool, events: li
     assert rim.finished == 1
     assert not rim.timers
     assert rim.legs <= rim.told_to_end | ended_by_peer
+    assert not state.legs and state.telegram is state.media is Side.CLOSED

@@ -50,6 +50,15 @@ def clock(value: int) -> Callable[[Seen], None]:
     return spoil
 
 
+def test_flood_waits_are_named_with_their_time() -> None:
+    seen = healthy()
+    waits = "Telegram wants no contacts.resolvePhone before 2026-11-26 14:05:11 UTC"
+    seen.accounts[0].reason = f"{CLOCK}; {waits}"
+    clock_found, wait_found = findings(seen, NOW)
+    assert (wait_found.row, wait_found.text) == ("flood-wait", waits)
+    assert CLOCK in clock_found.text and "NTP" in clock_found.text
+
+
 @pytest.mark.parametrize("value", [manager_pb2.SESSION_STATE_ACTIVE, manager_pb2.SESSION_STATE_CONNECTING])
 def test_a_wrong_clock_is_named(value: int) -> None:
     seen = healthy()

@@ -36,6 +36,12 @@ def test_a_wrong_file_is_named(secrets: Path) -> None:
         load(ServiceSettings)
 
 
+def test_a_file_that_cannot_be_read_is_named_by_its_setting(secrets: Path) -> None:
+    (secrets / "TELETRUNK_CLUSTER_TOKEN").write_bytes(b"\xff" * 32)  # not the base64 of it
+    with pytest.raises(ConfigurationError, match=r"^TELETRUNK_SECRETS_DIR: .*cluster_token.*$"):
+        load(ServiceSettings)
+
+
 def test_a_folder_that_is_not_there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("TELETRUNK_SECRETS_DIR", str(tmp_path / "none"))
     with pytest.raises(ConfigurationError, match=r"^TELETRUNK_SECRETS_DIR: .* is not a directory$"):

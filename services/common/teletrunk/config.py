@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TypeVar
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict
+from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
 
 _SECRETS = "/run/secrets"  # where Docker, Podman and Compose put them, and a Kubernetes Secret can be mounted
 _SAMPLES = ("changeme", "change-me", "example", "secret", "password", "xxx")
@@ -143,3 +143,5 @@ def load(model: type[Settings]) -> Settings:
         name = "TELETRUNK_" + "_".join(str(part) for part in first["loc"]).upper()
         reason = str(first["msg"]).removeprefix("Value error, ")
         raise ConfigurationError(f"{name}: {reason}") from None
+    except SettingsError as error:  # a folder or a file that is not ours to read, or is no text
+        raise ConfigurationError(f"TELETRUNK_SECRETS_DIR: {folder}: {error}: {error.__cause__}") from None

@@ -133,6 +133,25 @@ _ROWS = (
     Row("worker-unavailable", 503, "Worker is unavailable", "telegram-to-sip", "operator", UNAVAILABLE,
         "No Worker carries the called account's calls at the moment.",
         "Call later. Whoever runs the gateway should start a Worker, or look at its log.", 38),
+    Row("bad-request", 400, "Bad Request", "common", "pbx-admin", grpc.StatusCode.INVALID_ARGUMENT,
+        "Something in the message cannot be read as SIP; the phrase names the header.",
+        "Report it to whoever makes the PBX, with the message as it was sent. A NAT helper (SIP ALG) on the way may "
+        "have spoilt it: switch that off.", 95, detail="what cannot be read, the header first"),
+    Row("message-too-large", 513, "Message Too Large", "common", "pbx-admin", grpc.StatusCode.INVALID_ARGUMENT,
+        "The message is longer than can be carried: 4,000 bytes for what goes to a call's media host.",
+        "Let the PBX offer fewer codecs and no video, and send fewer headers of its own.", 95,
+        detail="what is too long"),
+    Row("no-common-codec", 488, "No common codec", "sip-to-telegram", "pbx-admin", PRECONDITION,
+        "The PBX offers no codec of sound that the trunk has; the phrase lists both.",
+        "Allow one of the trunk's codecs in the PBX, or the PBX's in the trunk: teletrunk trunk change LOGIN --codecs.",
+        88, detail="offered A, B; this trunk has C, D"),
+    Row("worker-full", 503, "All lines of this Worker are busy", "common", "operator", UNAVAILABLE,
+        "The Worker carries as many calls as it is allowed to.",
+        "Try again when a call has ended. For more at a time raise TELETRUNK_MAX_CALLS or add a Worker.", 34, 30),
+    Row("media-failed", 500, "Media failed", "common", "operator", grpc.StatusCode.INTERNAL,
+        "A process of the gateway that carries sound has died, hung, or had no room; the phrase says which.",
+        "Call again: it is replaced within seconds. If it repeats, send the Worker's log to its makers.", 41,
+        detail="SIP host | Telegram host, and what happened to it"),
 )  # fmt: skip
 
 TABLE: Final[dict[str, Row]] = {row.id: row for row in _ROWS}

@@ -35,7 +35,12 @@ REGISTRATIONS = Gauge("teletrunk_registrations", "Bindings of PBXs at this Worke
 BANS = Gauge("teletrunk_bans", "Addresses that this Worker turns away.")
 REGISTERS = Counter("teletrunk_register_requests", "REGISTER requests with credentials, by outcome.", ["outcome"])
 DIALOGS = Gauge("teletrunk_dialogs", "SIP dialogs that have not ended.")
-EDGE_ERRORS = Counter("teletrunk_edge_errors", "SIP messages that met an error of the Worker's own.")
+STRANGERS = Counter(
+    "teletrunk_stranger_messages",
+    "SIP messages of strangers that got no answer, by why.",
+    ["fate"],
+)
+SIP_ERRORS = Counter("teletrunk_sip_errors", "SIP messages that met an error of the Worker's own.")
 HOSTS_DIED = Counter("teletrunk_hosts_died", "Host processes that ended unasked.", ["kind"])
 RECORDS_WAITING = Gauge("teletrunk_records_waiting", "Call records on this Worker's disk that no Manager has yet.")
 

@@ -35,6 +35,7 @@ from teletrunk_manager.manager_service import ManagerService
 from teletrunk_manager.managers import Managers
 from teletrunk_manager.mirror import Mirror
 from teletrunk_manager.passwords import PasswordSeal, kept_key
+from teletrunk_manager.refused_registrations import RefusedRegistrations
 from teletrunk_manager.retention import retention
 from teletrunk_manager.retirement import Retirement
 from teletrunk_manager.state import SharedState
@@ -92,8 +93,10 @@ async def _serve(settings: ManagerSettings, service: Service) -> int | None:
     attachments = Attachments(database, live, state, configurations, bans, storages)
     service.on_close("attachments", attachments.settle)
     authentication = Authentication(database, seal)
+    refused = RefusedRegistrations(database)
+    service.on_close("refused registrations", refused.write)
     questions = ManagerService(
-        database, live, authentication, attachments, fleet, enrolling, retirement, subscriptions, webhooks
+        database, live, authentication, attachments, fleet, enrolling, retirement, subscriptions, webhooks, refused
     )
     server = rpc.Server(settings.manager_address, security, RIGHTS, fleet.is_current)
     server.add(manager_pb2_grpc.add_ManagerServiceServicer_to_server, questions)
@@ -133,6 +136,7 @@ async def _serve(settings: ManagerSettings, service: Service) -> int | None:
     service.background("retirement", retirement.keep_looking)
     service.background("declared join tokens", lambda: keep_declared(settings.join_file, declared, joins.declare))
     service.background("webhooks", webhooks.keep_telling)
+    service.background("refused registrations", refused.keep_writing)
     service.background("retention", lambda: retention(database, settings.records_days))
     service.background(
         "metrics",

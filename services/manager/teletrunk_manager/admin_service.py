@@ -116,6 +116,7 @@ class AdminService(admin_pb2_grpc.AdminServiceServicer):
             active_calls=beat.active_calls,
             registrations=beat.registrations,
             sessions=len(beat.sessions),
+            draining=beat.draining,
         )
 
     @explaining

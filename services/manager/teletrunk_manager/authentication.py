@@ -15,7 +15,7 @@ from teletrunk_manager.db.database import Database
 from teletrunk_manager.db.tables import Account, Assignment, Share, Trunk, TrustedAddress
 from teletrunk_manager.domain import digest
 from teletrunk_manager.domain.rights import may_use
-from teletrunk_manager.passwords import PasswordSeal, SealBroken
+from teletrunk_manager.passwords import PasswordSeal, SealBroken, revision
 
 log = structlog.get_logger()
 
@@ -33,6 +33,7 @@ class Pbx:
     phone: str
     username: str
     subscription_id: str | None
+    password_revision: int
 
 
 class Authentication:
@@ -60,7 +61,7 @@ class Authentication:
             raise Refusal("session-access-revoked", "its owner has withdrawn it")
         if workers and worker_id not in workers:
             raise Refusal("session-access-revoked", "the account is assigned to another Worker")
-        return Pbx(*found[: len(_PBX)])
+        return Pbx(*(*found[: len(_PBX)], revision(found.sealed_password)))
 
     def _password(self, trunk: Any) -> str:
         try:

@@ -14,9 +14,10 @@ from teletrunk.v1 import manager_pb2 as pb
 
 from teletrunk_manager.authentication import Pbx
 from teletrunk_manager.db.database import Database
-from teletrunk_manager.db.tables import Account, Assignment, BannedAddress, Drain, Member, Share, Trunk
+from teletrunk_manager.db.tables import Account, Assignment, BannedAddress, Drain, Member, Share, Trunk, TrustedAddress
 from teletrunk_manager.domain.rights import may_use
 from teletrunk_manager.live import Live
+from teletrunk_manager.passwords import revision
 from teletrunk_manager.state import OutOfReach, SharedState
 
 log = structlog.get_logger()
@@ -94,6 +95,7 @@ class Configurations:
             shared = (await session.scalars(sa.select(Share))).all()
             banned = sa.select(BannedAddress).where(BannedAddress.until > time.time())
             banned = banned.order_by(BannedAddress.until.desc(), BannedAddress.network).limit(_MOST_BANS)
+            trusted = (await session.scalars(sa.select(TrustedAddress))).all()
             bans = [pb.Ban(network=b.network, until=b.until, times=b.times) for b in await session.scalars(banned)]
         workers: dict[str, set[str]] = {}
         for row in assigned:
@@ -103,6 +105,9 @@ class Configurations:
             sharers.setdefault(share.account_id, set()).add(share.administrator)
         revoked = {member.service_id for member in members if member.revoked or member.retired_at is not None}
         known = {member.service_id for member in members} | {w.service_id for w in self._live.of_kind("worker")}
+        networks: dict[str, list[str]] = {}
+        for address in trusted:
+            networks.setdefault(address.trunk_id, []).append(address.network)
         owners = {account.account_id: account.owner for account in accounts}
         usable = [
             trunk
@@ -110,7 +115,7 @@ class Configurations:
             if trunk.account_id in owners
             and may_use(trunk.administrator, owners[trunk.account_id], sharers.get(trunk.account_id, ()))
         ]
-        return Current(list(accounts), usable, workers, frozenset(known - revoked), frozenset(draining), bans)
+        return Current(list(accounts), usable, networks, workers, frozenset(known - revoked), frozenset(draining), bans)
 
 
 @dataclass(frozen=True)
@@ -119,6 +124,7 @@ class Current:
 
     accounts: list[Account]
     trunks: list[Trunk]  # those that may be used
+    networks: dict[str, list[str]]  # by trunk id: where it may be used from
     assigned: dict[str, set[str]]  # account id to the Workers that may use it; none: all may
     workers: frozenset[str]
     draining: frozenset[str]
@@ -134,11 +140,21 @@ class Current:
         for session in sessions:
             session.elsewhere = bool(homes.get(session.account_id)) and worker_id not in homes[session.account_id]
         ids = {account.account_id for account in usable}
+        trunks = [trunk for trunk in self.trunks if trunk.account_id in ids]
         return pb.WorkerConfig(
             sessions=[session for session in sessions if session.storage_address],
-            trunk_ids=[trunk.trunk_id for trunk in self.trunks if trunk.account_id in ids],
+            trunk_ids=[trunk.trunk_id for trunk in trunks],
+            trunks=[self._settings(trunk) for trunk in trunks],
             draining=worker_id in self.draining,
             bans=self.bans,
+        )
+
+    def _settings(self, trunk: Trunk) -> pb.TrunkSettings:
+        return pb.TrunkSettings(
+            trunk_id=trunk.trunk_id,
+            codecs=trunk.codecs.split(","),
+            password_revision=revision(trunk.sealed_password),
+            networks=self.networks.get(trunk.trunk_id, ()),
         )
 
     def _homes(self, live: Live) -> dict[str, set[str]]:

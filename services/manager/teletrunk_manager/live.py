@@ -32,6 +32,10 @@ class Seen:
     heartbeat: pb.Heartbeat = field(default_factory=pb.Heartbeat)
     seen_at: float = field(default_factory=time.time)
 
+    @property
+    def draining(self) -> bool:
+        return self.heartbeat.draining
+
     def report_of(self, session_id: str) -> pb.SessionReport | None:
         return next((report for report in self.heartbeat.sessions if report.session_id == session_id), None)
 
@@ -56,6 +60,7 @@ class Seen:
         return (
             other is not None
             and self.address == other.address
+            and self.draining == other.draining
             and list(self.heartbeat.sessions) == list(other.heartbeat.sessions)
             and list(self.heartbeat.registered_trunk_ids) == list(other.heartbeat.registered_trunk_ids)
         )
@@ -154,12 +159,19 @@ class Live:
         return [service for service in self._everywhere() if service.kind == kind]
 
     def place(self, session_id: str, home: str) -> Seen | None:
-        """The Storage that runs a session: any that says so, else the one where it was signed in, if attached."""
-        for storage in self.of_kind("storage"):
-            report = storage.report_of(session_id)
-            if report is not None and report.state == pb.SESSION_STATE_ACTIVE:
+        """The Storage that runs a session: any that says so, else the one where it was signed in, if attached.
+
+        One that drains is it only while no other may be.
+        """
+        having: list[Seen] = []
+        for storage in sorted(self.of_kind("storage"), key=lambda storage: storage.draining):
+            if (report := storage.report_of(session_id)) is None:
+                continue
+            if report.state == pb.SESSION_STATE_ACTIVE:
                 return storage
-        return self.find(home)
+            having.append(storage)
+        at_home = self.find(home)
+        return having[0] if having and at_home is not None and at_home.draining else at_home
 
     def session(self, session_id: str, home: str) -> pb.SessionReport | None:
         """What is last said of a session by the Storage in its place."""

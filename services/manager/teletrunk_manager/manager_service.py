@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncSession
 from teletrunk import rpc
 from teletrunk.errors import Refusal
 from teletrunk.identifiers import parse_called
@@ -29,6 +30,7 @@ from teletrunk_manager.enrolment import Enrolment
 from teletrunk_manager.fleet import Fleet
 from teletrunk_manager.live import Live
 from teletrunk_manager.mistakes import Mistake, explaining
+from teletrunk_manager.refused_registrations import RefusedRegistrations
 from teletrunk_manager.retirement import Retirement
 from teletrunk_manager.subscriptions import Subscriptions
 from teletrunk_manager.webhooks import Webhooks
@@ -57,7 +59,9 @@ class ManagerService(manager_pb2_grpc.ManagerServiceServicer):
         retirement: Retirement,
         subscriptions: Subscriptions,
         webhooks: Webhooks,
+        refused_registrations: RefusedRegistrations,
     ) -> None:
+        self._refused_registrations = refused_registrations
         self._webhooks = webhooks
         self._subscriptions = subscriptions
         self._fleet = fleet
@@ -82,13 +86,21 @@ class ManagerService(manager_pb2_grpc.ManagerServiceServicer):
     @explaining
     async def Register(self, request: pb.RegisterRequest, context: Any) -> pb.RegisterResponse:
         self._fleet.require_own(identity_of(context), request.worker_id)
+        try:
+            return await self._register(request)
+        except Refusal as refusal:
+            login, source = request.digest.username, request.source_address
+            self._refused_registrations.note(login, source, request.worker_id, refusal)
+            raise
+
+    async def _register(self, request: pb.RegisterRequest) -> pb.RegisterResponse:
         pbx = await self._authentication.pbx(request.digest, request.source_address, request.worker_id)
         if self._live.place(pbx.session_id, pbx.storage_id) is None:
             raise Refusal("storage-off")
         report = self._live.session(pbx.session_id, pbx.storage_id)
         if report is not None and report.state == pb.SESSION_STATE_UNAUTHORIZED:
             raise Refusal("account-inactive", report.reason)
-        return pb.RegisterResponse(trunk_id=pbx.trunk_id, login=pbx.login)
+        return pb.RegisterResponse(trunk_id=pbx.trunk_id, login=pbx.login, password_revision=pbx.password_revision)
 
     @explaining
     @traced
@@ -159,6 +171,8 @@ class ManagerService(manager_pb2_grpc.ManagerServiceServicer):
             known = await session.get(Call, record.call_id, with_for_update=True)
             if known is not None and known.worker_id != record.worker_id:
                 raise Mistake(f"{record.call_id} is another Worker's call")
+            if not record.trunk_id and record.direction == call_pb2.DIRECTION_SIP_TO_TELEGRAM:
+                await _name_trunk(session, record)
             if known is None or not record.recovered or call_pb2.CallRecord.FromString(known.record).recovered:
                 await session.merge(_row(record))
             if known is None:
@@ -174,6 +188,13 @@ class ManagerService(manager_pb2_grpc.ManagerServiceServicer):
     async def Leave(self, request: pb.LeaveRequest, context: Any) -> pb.LeaveResponse:
         await self._retirement.leave(identity_of(context))
         return pb.LeaveResponse()
+
+
+async def _name_trunk(session: AsyncSession, record: call_pb2.CallRecord) -> None:
+    """A call that was refused before it was routed names only the login."""
+    trunk = await session.scalar(sa.select(Trunk).where(Trunk.login == record.caller))
+    if trunk is not None:
+        record.trunk_id, record.account_id = trunk.trunk_id, trunk.account_id
 
 
 def _row(record: call_pb2.CallRecord) -> Call:

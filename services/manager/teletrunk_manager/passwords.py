@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import os
 import secrets
 
@@ -24,6 +25,11 @@ class SealBroken(Exception):
 def make_password() -> str:
     """A fresh password that can be read aloud and typed without doubt."""
     return "".join(secrets.choice(_ALPHABET) for _ in range(_LENGTH))
+
+
+def revision(sealed: bytes) -> int:
+    """A number that another password has another one of, and that says nothing of it: each sealing has its nonce."""
+    return int.from_bytes(hashlib.sha256(sealed).digest()[:7], "big") + 1
 
 
 class PasswordSeal:

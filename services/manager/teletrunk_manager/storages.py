@@ -28,15 +28,16 @@ class Storages:
         self._security = security
 
     def choose(self, wanted: str) -> str:
-        """The wanted Storage, or the one with the fewest sessions. Raises `NotNow`."""
+        """The wanted Storage, or the one with the fewest sessions; none that drains. Raises `NotNow`."""
         attached = self._live.of_kind("storage")
         if not attached:
             raise NotNow("no Session Storage is attached: start one first (teletrunk up)")
-        if not wanted:
-            return min(attached, key=lambda storage: len(storage.heartbeat.sessions)).service_id
-        if wanted not in (storage.service_id for storage in attached):
+        if wanted and wanted not in (storage.service_id for storage in attached):
             raise NotNow(f"the Session Storage {wanted} is not attached: teletrunk storage list shows those that are")
-        return wanted
+        eligible = [s for s in attached if not s.draining and wanted in ("", s.service_id)]
+        if not eligible:
+            raise NotNow(f"{'that' if wanted else 'every'} Session Storage is about to end: try again in a minute")
+        return min(eligible, key=lambda storage: len(storage.heartbeat.sessions)).service_id
 
     def is_attached(self, storage_id: str) -> bool:
         return self._live.find(storage_id) is not None

@@ -10,7 +10,7 @@ import sqlalchemy as sa
 import structlog
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
-from teletrunk.errors import Refusal
+from teletrunk.errors import TABLE, Refusal
 from teletrunk.v1 import manager_pb2
 from teletrunk.v1 import subscription_pb2 as pb
 
@@ -34,6 +34,13 @@ class Permit:
 
     line: manager_pb2.Line | None = None
     longest_seconds: int = 0
+
+
+# Rows of calls that were refused before Telegram was asked: they are no failures of the customer's.
+_NOBODY_WAS_CALLED = sorted(
+    {row.id for row in TABLE.values() if row.flow in ("common", "registration")}
+    | {"not-registered", "no-active-session", "worker-restarting"}
+)
 
 
 class Subscriptions:
@@ -171,7 +178,8 @@ async def _usage(session: AsyncSession, row: Subscription) -> Usage:
     if row.window_seconds is None or (row.total_seconds is None and row.failed_calls is None):
         return Usage()
     talked_each = sa.case((Call.answered_at > 0, Call.ended_at - Call.answered_at), else_=0.0)
-    failed_each = sa.case((sa.and_(Call.to_telegram, Call.answered_at == 0), 1), else_=0)
+    failed = sa.and_(Call.to_telegram, Call.answered_at == 0, Call.error_id.not_in(_NOBODY_WAS_CALLED))
+    failed_each = sa.case((failed, 1), else_=0)
     query = (
         sa.select(sa.func.coalesce(sa.func.sum(talked_each), 0), sa.func.coalesce(sa.func.sum(failed_each), 0))
         .join(Account, Account.account_id == Call.account_id)

@@ -21,6 +21,7 @@ from teletrunk_manager.domain.logins import is_login, login_for
 from teletrunk_manager.live import Live
 from teletrunk_manager.mistakes import Mistake, NotNow, Unknown
 from teletrunk_manager.passwords import PasswordSeal, SealBroken, make_password
+from teletrunk_manager.refused_registrations import of_trunks
 
 _CODECS = ("PCMA", "PCMU", "G722")
 _HIGHEST_PRIORITY = 1000
@@ -88,7 +89,12 @@ class Trunks:
         if asker():
             query = query.where(Trunk.administrator == asker())
         async with self._database.transaction(reading=True) as session:
-            return [self._message(trunk) for trunk in await session.scalars(query)]
+            trunks = (await session.scalars(query)).all()
+            ids = [trunk.trunk_id for trunk in trunks]
+            refused, trusted = await of_trunks(session, ids), await _trusted(session, ids)
+        return [
+            self._message(trunk, refused.get(trunk.trunk_id, ()), trusted.get(trunk.trunk_id, ())) for trunk in trunks
+        ]
 
     async def change(self, request: pb.ChangeTrunkRequest) -> pb.Trunk:
         """Raises `Unknown`, `Mistake`, and `NotNow` when it has been changed since the version that was looked at."""
@@ -96,6 +102,7 @@ class Trunks:
         codecs = _codecs(request.codecs)
         async with self._database.transaction() as session:
             trunk = await _find_trunk(session, request.trunk)
+            trusted = await _trusted(session, [trunk.trunk_id])
             if request.version and request.version != trunk.version:
                 raise NotNow(f"{trunk.login} has been changed meanwhile: look at it again")
             for name in ("priority", "comment", "sha256_only"):
@@ -105,7 +112,7 @@ class Trunks:
                 trunk.codecs = ",".join(codecs)
             await session.flush()
         self._configurations.changed()
-        return self._message(trunk)
+        return self._message(trunk, trusted=trusted.get(trunk.trunk_id, ()))
 
     async def reset_password(self, name: str) -> str:
         """Raises `Unknown`. The old password is worth nothing from now on."""
@@ -113,6 +120,7 @@ class Trunks:
         async with self._database.transaction() as session:
             trunk = await _find_trunk(session, name)
             trunk.sealed_password = self._seal.close(password, trunk.trunk_id)
+        self._configurations.changed()
         return password
 
     async def remove(self, name: str) -> None:
@@ -132,8 +140,11 @@ class Trunks:
             listed = sa.select(TrustedAddress).where(TrustedAddress.trunk_id == trunk.trunk_id)
             missing = await delete_others(session, listed, "network", networks)
             session.add_all(TrustedAddress(trunk_id=trunk.trunk_id, network=network) for network in sorted(missing))
+        self._configurations.changed()
 
-    def _message(self, trunk: Trunk) -> pb.Trunk:
+    def _message(
+        self, trunk: Trunk, refused: Iterable[pb.RefusedRegistration] = (), trusted: Iterable[str] = ()
+    ) -> pb.Trunk:
         workers = self._live.of_kind("worker")
         return pb.Trunk(
             trunk_id=trunk.trunk_id,
@@ -146,7 +157,18 @@ class Trunks:
             version=trunk.version,
             sip_address=workers[0].address if workers else "",
             registered_at=[w.service_id for w in workers if trunk.trunk_id in w.heartbeat.registered_trunk_ids],
+            refused_registrations=refused,
+            trusted_addresses=trusted,
         )
+
+
+async def _trusted(session: AsyncSession, trunk_ids: list[str]) -> dict[str, list[str]]:
+    """Where each trunk may be used from, by its id."""
+    query = sa.select(TrustedAddress).where(TrustedAddress.trunk_id.in_(trunk_ids)).order_by(TrustedAddress.network)
+    found: dict[str, list[str]] = {}
+    for row in await session.scalars(query):
+        found.setdefault(row.trunk_id, []).append(row.network)
+    return found
 
 
 def _codecs(given: Iterable[str]) -> list[str]:

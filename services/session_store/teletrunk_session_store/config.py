@@ -40,16 +40,26 @@ class StorageSettings(ServiceSettings):
     )
     telegram_api_id: int = Field(0, description="From my.telegram.org.")
     telegram_api_hash: SecretStr = Field(SecretStr(""), description="From my.telegram.org.")
-    telegram_server: str | None = Field(None, description="host:port of a data centre that is not Telegram's own.")
+    telegram_server: str | None = Field(
+        None, description="host:port of a data centre that is not Telegram's own; several of one are tried in turn."
+    )
     telegram_rsa_key_file: Path | None = Field(None, description="Its public RSA key, or a certificate with it, PEM.")
+    telegram_proxy: SecretStr | None = Field(
+        None, description="The way to Telegram: socks5://USER:PASSWORD@HOST:PORT, or the link of an MTProto proxy."
+    )
     telegram_library_versions: str = Field(
         "13.0.0,12.0.0,9.0.0,8.0.0", description="Versions of the call library offered, the best first."
     )
 
-    @field_validator("storage_metrics_address", "storage_address", "public_storage_address", "telegram_server")
+    @field_validator("storage_metrics_address", "storage_address", "public_storage_address")
     @classmethod
     def _address(cls, value: str | None) -> str | None:
         return None if value is None else checked_address(value)
+
+    @field_validator("telegram_server")
+    @classmethod
+    def _addresses(cls, value: str | None) -> str | None:
+        return None if value is None else ",".join(checked_address(address.strip()) for address in value.split(","))
 
     def check(self) -> None:
         """Raises `ConfigurationError` for what one field alone cannot show."""

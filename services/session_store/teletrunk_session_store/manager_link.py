@@ -35,7 +35,8 @@ class ManagerLink:
         yield pb.AttachRequest(storage=self._hello)
         while True:
             self._sessions.changed.clear()
-            yield pb.AttachRequest(heartbeat=pb.Heartbeat(sessions=self._sessions.reports()))
+            sessions = self._sessions
+            yield pb.AttachRequest(heartbeat=pb.Heartbeat(sessions=sessions.reports(), draining=sessions.leaving))
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_HEARTBEAT_S):
                     await self._sessions.changed.wait()

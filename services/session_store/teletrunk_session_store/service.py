@@ -146,6 +146,8 @@ class SessionStoreService(session_store_pb2_grpc.SessionStoreServiceServicer):
         with _explaining() as failure:
             if self._vault.held_back:
                 raise SignInError(f"nobody can be signed in yet: {self._vault.held_back}")
+            if self._sessions.leaving:
+                raise SignInError("this Session Storage is about to end: sign in at another one")
             sign_in_id, sent_by = await self._sign_ins.start(request.phone)
             return pb.StartSignInResponse(sign_in_id=sign_in_id, code_sent_by=sent_by)
         return await failure.abort(context)

@@ -18,8 +18,9 @@ from teletrunk.v1 import manager_pb2
 from teletrunk.v1 import session_store_pb2 as pb
 
 from teletrunk_session_store.telegram.clients import Clients
+from teletrunk_session_store.telegram.incoming import Incoming
 from teletrunk_session_store.telegram.phone_call import peer_message
-from teletrunk_session_store.telegram.session import Incoming, Session, SessionState
+from teletrunk_session_store.telegram.session import Session, SessionState
 from teletrunk_session_store.telegram.sign_in import Success
 from teletrunk_session_store.vault.store import FAILURES, Vault
 
@@ -34,6 +35,7 @@ _FOLLOW_S = 2.0
 _LEAVE_S = 0.2
 _HAND_OVER_S = 5.0  # another Storage asks for the lease each second
 _TAKE_S = 5.0
+_GATHER_S = 15.0  # Workers come back to a Storage that was away
 Watcher = asyncio.Queue[tuple[str, pb.WatchResponse]]
 
 
@@ -48,9 +50,11 @@ class Sessions:
         self._keepers: dict[str, asyncio.Task[None]] = {}
         self._watchers: dict[Watcher, set[str]] = {}
         self._removing: set[str] = set()
+        self._gone: set[str] = set()  # since the vault was read last
         self._background = BackgroundTasks()
-        self._leaving = False
-        self.changed = asyncio.Event()
+        self.leaving = False
+        self._began = time.monotonic()
+        self.changed = asyncio.Event()  # what a heartbeat says
         self.blind = False  # the vault does not answer
 
     async def start(self) -> None:
@@ -61,6 +65,8 @@ class Sessions:
         """Other Storages of the same vault sign accounts in and out too. Runs until cancelled."""
         while True:
             await asyncio.sleep(_FOLLOW_S)
+            before = set(self._sessions)  # who comes or goes while the vault is read is none of its business
+            self._gone.clear()
             try:
                 if self._vault.held_back:
                     await self._vault.look_for_adoption()
@@ -70,12 +76,12 @@ class Sessions:
                 log.warning("vault does not answer", error=type(error).__name__)
                 continue
             self.blind = False
-            if self._leaving:
+            if self.leaving:
                 continue
             for session_id, user_id in found.items():
-                if session_id not in self._sessions and session_id not in self._removing:
+                if session_id not in self._sessions and session_id not in self._removing | self._gone:
                     self._keep(session_id, user_id)
-            for session_id in set(self._sessions) - set(found) - self._removing:
+            for session_id in (before & set(self._sessions)) - set(found) - self._removing:
                 await self._let_go(session_id)
 
     async def drain(self, seconds: float) -> None:
@@ -83,7 +89,8 @@ class Sessions:
 
         Meanwhile sessions without calls go to another Storage, if there is one: the first that is let go shows it.
         """
-        self._leaving = True
+        self.leaving = True
+        self.changed.set()
         deadline = time.monotonic() + seconds
         others: bool | None = None  # until one has been let go
         while any(session.has_calls for session in self._sessions.values()) and time.monotonic() < deadline:
@@ -142,7 +149,7 @@ class Sessions:
         finally:
             self._removing -= old
         # `follow` may have seen it first; a Storage that leaves leaves it to others.
-        if session_id not in self._sessions and not self._leaving:
+        if session_id not in self._sessions and not self.leaving:
             self._keep(session_id, user_id)
 
     async def remove(self, session_id: str) -> None:
@@ -156,6 +163,7 @@ class Sessions:
     async def _sign_out(self, session_id: str) -> None:
         """At Telegram if it can be reached; here in any case."""
         if session := self._sessions.get(session_id):
+            await session.end_calls()
             try:
                 await session.invoke(raw.functions.auth.LogOut())
             except Refusal as refusal:
@@ -163,6 +171,7 @@ class Sessions:
         await self._let_go(session_id)
 
     async def _let_go(self, session_id: str) -> None:
+        self._gone.add(session_id)
         self._sessions.pop(session_id, None)
         if keeper := self._keepers.pop(session_id, None):
             keeper.cancel()
@@ -197,7 +206,7 @@ class Sessions:
             for session_id in session_ids:
                 if session := self._sessions.get(session_id):
                     yield session_id, pb.WatchResponse(session=_report(session))
-                    for incoming in list(session.incoming.values()):
+                    for incoming in session.incoming.all():
                         yield session_id, _incoming(session, incoming)
             while True:
                 yield await queue.get()
@@ -218,19 +227,19 @@ class Sessions:
         self.changed.set()
 
     def _on_incoming(self, session: Session, incoming: Incoming) -> None:
-        patience = _TAKE_S if self._publish(session, _incoming(session, incoming)) else 0.0
+        told = self._publish(session, _incoming(session, incoming))
+        patience = max(_TAKE_S if told else 0.0, self._began + _GATHER_S - time.monotonic())
         self._background.run(self._turn_away(session, incoming, patience))
 
     async def _turn_away(self, session: Session, incoming: Incoming, patience: float) -> None:
         """No Worker watches the session, or none takes the call: the caller is told why nobody answers."""
         await asyncio.sleep(patience)
-        if incoming.call.id not in session.incoming:
+        if session.incoming.take(incoming.call.id) is None:
             return  # a Worker has it, or the caller has given up
         refusal = Refusal("worker-unavailable")
         log.warning("call turned away", session=session.session_id, row=refusal.row.id)
         peer = raw.types.InputPhoneCall(id=incoming.call.id, access_hash=incoming.call.access_hash)
-        session.incoming.pop(incoming.call.id, None)
-        await session.discard(peer, raw.types.PhoneCallDiscardReasonBusy())
+        await session.open_calls.discard(peer, raw.types.PhoneCallDiscardReasonBusy())
         with contextlib.suppress(Refusal):
             await send_message(session, incoming.caller.user_id, incoming.caller.access_hash, chat_text(refusal))
 
@@ -257,7 +266,7 @@ async def send_message(session: Session, user_id: int, access_hash: int, text: s
 
 def _report(session: Session) -> manager_pb2.SessionReport:
     return manager_pb2.SessionReport(
-        session_id=session.session_id, state=_STATES[session.state], reason=session.reason, user_id=session.user_id
+        session_id=session.session_id, state=_STATES[session.state], reason=session.remark, user_id=session.user_id
     )
 
 

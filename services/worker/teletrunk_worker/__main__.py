@@ -16,17 +16,20 @@ from teletrunk.operations import operations_app, serve_http
 from teletrunk.service import Service
 from teletrunk.v1 import manager_pb2 as pb
 
-from teletrunk_worker.call.rim import Rim
-from teletrunk_worker.calls import Calls
+from teletrunk_worker.calls import Calls, Rim
 from teletrunk_worker.config import WorkerSettings
-from teletrunk_worker.edge.bans import Bans
-from teletrunk_worker.edge.bindings_file import BindingsFile
-from teletrunk_worker.edge.edge import Edge
 from teletrunk_worker.legs.supervisor import HostPool
 from teletrunk_worker.legs.wire import Message
+from teletrunk_worker.links.journal import Journal
 from teletrunk_worker.links.manager import ManagerLink
 from teletrunk_worker.links.spool import Spool
 from teletrunk_worker.links.storage import StorageLinks
+from teletrunk_worker.policy.bans import Bans
+from teletrunk_worker.refused_calls import RefusedCalls
+from teletrunk_worker.registrar_store import RegistrarStore
+from teletrunk_worker.server.port import SipPort
+from teletrunk_worker.sip.proxy import bracketed
+from teletrunk_worker.trunks.book import TrunkBook
 
 log = structlog.get_logger()
 
@@ -50,30 +53,36 @@ async def _serve(settings: WorkerSettings, service: Service) -> int | None:
     calls = Calls(service, settings.max_calls, allow_registration=settings.allow_registration)
     bans = Bans(settings.trusted_networks)
     address = settings.reachable_address()  # once: hosts that start later must not be told another
-    edge = Edge(calls, *settings.listen, address, settings.offered_algorithms, bans)
+    trunks = TrunkBook()
+    edge = SipPort(calls, *settings.listen, address, settings.offered_algorithms, bans, trunks)
     service.on_close("SIP port", edge.close)
     await _listen(edge, settings)
     hello = pb.WorkerHello(
         worker_id=worker_id,
         name=socket.gethostname(),
         version=__version__,
-        sip_address=f"{address}:{edge.port}",
+        sip_address=f"{bracketed(address)}:{edge.port}",
         max_calls=settings.max_calls,
     )
     spool = Spool(settings.data / "records")
     spool.recover()
-    manager = ManagerLink(membership.managers, security, hello, spool)
+    journal = Journal(spool)
+    service.on_close("journal", journal.close)
+    manager = ManagerLink(membership.managers, security, hello, journal)
     service.on_close("Manager", manager.way.close)
     storages = StorageLinks(security)
     service.on_close("Storages", storages.close)
-    bindings = BindingsFile(settings.data / "bindings.json", edge.registrar)
+    bindings = RegistrarStore(settings.data / "bindings.jsonl", edge.registrar)
     sip_hosts = HostPool("sip", "teletrunk_worker.legs.sip_host", _CALLS_A_SIP_HOST, settings.max_calls)
     telegram_hosts = HostPool(
         "telegram", "teletrunk_worker.legs.telegram_host", _CALLS_A_TELEGRAM_HOST, settings.max_calls
     )
     service.on_close("Telegram hosts", telegram_hosts.close)
     service.on_close("SIP hosts", sip_hosts.close)
-    calls.rim = Rim(worker_id, edge, sip_hosts, telegram_hosts, manager, storages, settings.first_answer_seconds)
+    refused_calls = RefusedCalls(edge.admission.known.is_home, manager.report)
+    calls.rim = Rim(
+        worker_id, edge, sip_hosts, telegram_hosts, manager, storages, refused_calls, settings.first_answer_seconds
+    )
 
     def configure_sip_host(index: int) -> Message:
         first, count = settings.rtp_slice(index)
@@ -84,7 +93,8 @@ async def _serve(settings: WorkerSettings, service: Service) -> int | None:
             "edge_port": edge.inside_port,
             "public_address": address,
             "public_port": edge.port,
-            "rtp_address": settings.listen[0] if settings.listen[0] not in ("0.0.0.0", "::") else "",  # noqa: S104
+            "media_address": settings.reachable_media_address(),
+            "rtp_address": settings.media_bind_address,
             "rtp_port": first,
             "rtp_ports": count,
         }
@@ -92,8 +102,10 @@ async def _serve(settings: WorkerSettings, service: Service) -> int | None:
     def on_config(config: pb.WorkerConfig) -> None:
         calls.configure(config)
         storages.configure(config, watch=not service.draining)
+        trunks.replace(config.trunks)
         edge.registrar.keep_only(set(config.trunk_ids))
-        edge.bans.take((ban.network, ban.until, ban.times) for ban in config.bans)
+        edge.registrar.keep(lambda binding: trunks.find(binding.trunk_id).allows(binding))
+        bans.sync_from_manager((ban.network, ban.until, ban.times) for ban in config.bans)
 
     def renewed() -> None:
         manager.way.redial()
@@ -104,31 +116,32 @@ async def _serve(settings: WorkerSettings, service: Service) -> int | None:
             active_calls=calls.count,
             registrations=edge.registrar.count,
             lines=calls.lines(),
-            registered_trunk_ids=edge.registrar.trunk_ids(),
+            registered_trunk_ids=edge.registrar.reachable_trunks(),
         )
 
     bindings.load(edge.flow_of)
     for binding in edge.registrar.all():
-        edge.throttle.succeeded(binding.login, binding.flow.peer[0])
-    registered = edge.registrar.trunk_ids()
+        edge.admission.known.note(binding.login, binding.flow.peer[0])
+    reachable = set(edge.registrar.reachable_trunks())
 
-    def on_registration() -> None:
-        nonlocal registered
-        bindings.note()
-        if registered != (registered := edge.registrar.trunk_ids()):
+    def on_registration(trunk_id: str) -> None:
+        bindings.note(trunk_id)
+        was, now = trunk_id in reachable, bool(edge.registrar.reachable(trunk_id))
+        if was != now:
+            (reachable.add if now else reachable.discard)(trunk_id)
             manager.has_news()
 
     storages.on_incoming = calls.on_incoming
     manager.on_config = on_config
     manager.load = load_now
     manager.new_bans = lambda: [
-        pb.Ban(network=network, until=until, times=times) for network, until, times in edge.bans.unconfirmed()
+        pb.Ban(network=network, until=until, times=times) for network, until, times in bans.pending()
     ]
-    edge.on_ban = manager.has_news
+    edge.admission.on_ban = manager.has_news
     edge.registrar.changed = on_registration
     await sip_hosts.start(configure_sip_host)
     await telegram_hosts.start(lambda index: None)
-    log.info("worker listening", sip=f"{settings.listen[0]}:{edge.port}")
+    log.info("worker listening", sip=f"{bracketed(settings.listen[0])}:{edge.port}")
 
     async def leave_when_drained() -> None:
         await calls.drained()
@@ -142,15 +155,15 @@ async def _serve(settings: WorkerSettings, service: Service) -> int | None:
     async def last_words() -> None:
         await calls.close()
         await manager.deliver_last_records()
-        bindings.write()
+        await bindings.close()
 
     def measure() -> None:
         edge.measure()
         metrics.CALLS.set(calls.count)
         metrics.CALLS_MOST.set(settings.max_calls)
         metrics.REGISTRATIONS.set(edge.registrar.count)
-        metrics.BANS.set(len(edge.bans.banned()))
-        metrics.RECORDS_WAITING.set(spool.count)
+        metrics.BANS.set(len(bans.banned()))
+        metrics.RECORDS_WAITING.set(journal.count)
 
     operations = operations_app(lambda: service.not_ready() or calls.not_ready(), measure)
     service.on_close("calls", last_words)
@@ -167,7 +180,7 @@ async def _serve(settings: WorkerSettings, service: Service) -> int | None:
     return await service.until_stopped(drain)
 
 
-async def _listen(edge: Edge, settings: WorkerSettings) -> None:
+async def _listen(edge: SipPort, settings: WorkerSettings) -> None:
     """Raises `ConfigurationError`."""
     try:
         await edge.start()

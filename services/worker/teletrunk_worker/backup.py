@@ -20,7 +20,7 @@ def part() -> Part:
 
 class WorkerPart(Part):
     def __init__(self, settings: WorkerSettings) -> None:
-        own = ("secrets/cluster.token", "secrets/worker.id", "bindings.json")
+        own = ("secrets/cluster.token", "secrets/worker.id", "bindings.jsonl")
         names = (*own, "identity/worker/service.pem", "identity/worker/authority.pem")
         paths = {name: settings.data / name for name in names}
         super().__init__("worker", paths, settings.given_token(), ("secrets/worker.id",))

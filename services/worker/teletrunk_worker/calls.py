@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import secrets
 import time
+from dataclasses import dataclass
 
 import structlog
 from teletrunk.background import BackgroundTasks
@@ -15,22 +16,43 @@ from teletrunk.v1 import call_pb2, manager_pb2
 from teletrunk.v1 import session_store_pb2 as pb
 
 from teletrunk_worker.call import events as on
-from teletrunk_worker.call import machine
-from teletrunk_worker.call.rim import Rim
+from teletrunk_worker.call import identity, machine
+from teletrunk_worker.call.record import Recorder
 from teletrunk_worker.call.runner import CallRunner
-from teletrunk_worker.edge.digest import Credentials
-from teletrunk_worker.edge.edge import Admission, Invite
-from teletrunk_worker.edge.relay import binding_uri, leg_header
+from teletrunk_worker.call.surroundings import Surroundings
+from teletrunk_worker.call.worker_ports import WorkerPorts
+from teletrunk_worker.legs.ring import RingPair
+from teletrunk_worker.legs.supervisor import HostPool
+from teletrunk_worker.links.manager import ManagerLink
+from teletrunk_worker.links.storage import StorageLinks
+from teletrunk_worker.policy.admission import Admitted, Invite, Registered
+from teletrunk_worker.refused_calls import RefusedCalls
+from teletrunk_worker.relay.routes import binding_uri
+from teletrunk_worker.server.port import SipPort
+from teletrunk_worker.sip.auth import Credentials
 
 log = structlog.get_logger()
 
 _HANG_UP_S = 4.0
-_LONGEST_NAME = 128  # of a caller, in characters: a host cannot send more than some 4,000 bytes
 _STARTING_S = 30.0  # the Manager's first word is due by then; later its silence is what is wrong
 
 
+@dataclass(frozen=True)
+class Rim:
+    """What stands around the calls of a Worker."""
+
+    worker_id: str
+    edge: SipPort
+    sip_hosts: HostPool
+    telegram_hosts: HostPool
+    manager: ManagerLink
+    storages: StorageLinks
+    refused_calls: RefusedCalls
+    first_answer_s: float  # how long a PBX may take to say anything at all to an INVITE
+
+
 class Calls:
-    """The edge's gatekeeper, and the place where Telegram's calls arrive."""
+    """The SIP port's gatekeeper, and the place where Telegram's calls arrive."""
 
     rim: Rim
 
@@ -43,10 +65,18 @@ class Calls:
         self._tasks = BackgroundTasks()
         self._drain_began = False  # ordered while we were at work, and not before we started
         self._configured = False
-        self._coming = 0  # calls that are being routed and placed
+        self._coming = 0  # calls from PBXs that are being routed
         self._empty = asyncio.Event()
         self._empty.set()
         self._news = asyncio.Event()  # the Manager's word has changed
+
+    @property
+    def _around(self) -> Surroundings:
+        rim = self.rim
+        return Surroundings(rim.sip_hosts, rim.telegram_hosts, rim.edge, rim.storages, self._tasks)
+
+    def _recorder(self, *, from_sip: bool) -> Recorder:
+        return Recorder(_new_call_id(), self.rim.worker_id, from_sip=from_sip)
 
     @property
     def count(self) -> int:
@@ -88,73 +118,73 @@ class Calls:
             runner.put(on.HangUp(Refusal("worker-restarting")))
         await self._tasks.settle(_HANG_UP_S)
 
-    # The edge's questions.
+    # The SIP port's questions.
 
-    async def register(self, credentials: Credentials, source_address: str) -> tuple[str, str]:
+    async def register(self, credentials: Credentials, source_address: str) -> Registered:
         if self._service.draining:
             raise Refusal("worker-off", "it takes no more calls")
         if not self._allow_registration:
             raise Refusal("registration-type-not-allowed")
         answer = await self.rim.manager.register(credentials, source_address)
-        return answer.trunk_id, answer.login
+        return Registered(answer.trunk_id, answer.login, answer.password_revision)
 
-    async def admit(self, invite: Invite) -> Admission:
-        """Routes a call from a PBX and gives it a SIP host. Raises `Refusal`."""
-        self._check_room(coming=1)
+    async def admit(self, invite: Invite) -> Admitted:
+        """Routes a call from a PBX and gives it a SIP host. Raises `Refusal`; a record tells of that, too."""
+        recorder = self._recorder(from_sip=True)
+        try:
+            self._check_room(coming=1)
+            rings = _rings()  # before a line is taken: without them there is no call
+        except Refusal as refusal:
+            self.rim.refused_calls.note(recorder.record, invite, refusal, was_asked=False)
+            raise
+        try:
+            route = await self._route(recorder.record.call_id, invite)
+        except BaseException as error:
+            rings.close()
+            if isinstance(error, Refusal):
+                self.rim.refused_calls.note(recorder.record, invite, error, was_asked=True)
+            raise
+        _describe(recorder, invite, route)
+        ports = WorkerPorts(self._around, recorder, rings, route.session, called=invite.called)
+        runner = CallRunner(recorder.record.call_id, machine.from_sip(), ports, self.rim.manager, recorder)
+        runner.line = _line(route)
+        # From here on the call owns itself: however it ends, a record gives its line back.
+        objection = self._objection(route)
+        runner.put(on.Refused(objection) if objection is not None else on.Admitted(route.longest_seconds))
+        self._start(runner)
+        try:
+            return Admitted(runner.call_id, await runner.placed)
+        except asyncio.CancelledError:
+            runner.put(on.SipEnded(machine.CALLER_LEG, 487, "Request Terminated"))
+            raise
+
+    async def _route(self, call_id: str, invite: Invite) -> manager_pb2.RouteCallResponse:
         self._coming += 1
         self._empty.clear()
         try:
-            return await self._admit(invite)
-        finally:
+            route = await self.rim.manager.route_call(
+                call_id,
+                invite.credentials,
+                invite.source_address,
+                invite.called,
+                registered=self.rim.edge.registrar.knows(invite.credentials.username),
+            )
+        except BaseException:
             self._coming -= 1
             self._look_whether_empty()
+            raise
+        self._coming -= 1  # its runner counts from here on
+        return route
 
-    async def _admit(self, invite: Invite) -> Admission:
-        call_id = _new_call_id()
-        received_at = time.time()
-        route = await self.rim.manager.route_call(
-            call_id,
-            invite.credentials,
-            invite.source_address,
-            invite.called,
-            registered=self.rim.edge.registrar.knows(invite.credentials.username),
-        )
+    def _objection(self, route: manager_pb2.RouteCallResponse) -> Refusal | None:
         if not self.rim.edge.registrar.bindings(route.trunk_id):
-            raise Refusal("not-registered")
+            return Refusal("not-registered")
         if not route.session.storage_address:
-            raise Refusal("no-active-session")
-        runner = CallRunner(self.rim, call_id, route.session, from_sip=True)
-        runner.called = invite.called
-        runner.allow(route)
-        record = runner.recorder.record
-        record.invited_at = received_at
-        record.account_id, record.trunk_id, record.storage_id = (
-            route.account_id,
-            route.trunk_id,
-            route.session.storage_id,
-        )
-        record.caller, record.called = invite.credentials.username, invite.called
-        runner.recorder.add_step(
-            call_pb2.CallStep(at=received_at, source="pbx", target="worker", text=f"INVITE {invite.called}")
-        )
-        for step in route.steps:
-            runner.recorder.add_step(step)
-        try:
-            host = await self.rim.sip_hosts.place(
-                leg_header(call_id, machine.CALLER_LEG), lambda message: runner.on_sip(machine.CALLER_LEG, message)
-            )
-        except Refusal as refusal:
-            # Its line is taken: it ends as every call does, with a record that gives the line back.
-            runner.put(on.Refused(refusal))
-            self._start(runner)
-            raise
-        except asyncio.CancelledError:
-            runner.put(on.SipEnded(machine.CALLER_LEG, 487, "Request Terminated"))
-            self._start(runner)
-            raise
-        runner.wait_for_host(host)
-        self._start(runner)
-        return Admission(call_id, host.port)
+            return Refusal("no-active-session")
+        return None
+
+    def turned_away(self, invite: Invite, refusal: Refusal) -> None:
+        self.rim.refused_calls.note(self._recorder(from_sip=True).record, invite, refusal, was_asked=False)
 
     def heard(self, call_id: str, leg: str) -> None:
         if runner := self._runners.get(call_id):
@@ -174,41 +204,38 @@ class Calls:
         if why := self.not_ready():  # another Worker may have room: it is not taken from that one only to be refused
             log.info("a call from Telegram is left to others", session=incoming.session_id, why=why)
             return
-        runner = CallRunner(self.rim, _new_call_id(), session, from_sip=False)
-        runner.caller_user_id = incoming.caller.user_id
-        record = runner.recorder.record
-        record.invited_at = incoming.at
+        recorder = self._recorder(from_sip=False)
+        record = recorder.record
         record.account_id, record.storage_id = session.account_id, session.storage_id
         record.caller = incoming.caller.username or incoming.caller.phone or str(incoming.caller.user_id)
-        runner.open_stream(
-            take=pb.TakeCall(
-                session_id=incoming.session_id, call_id=runner.call_id, phone_call_id=incoming.phone_call_id
-            )
-        )
-        self._tasks.run(self._route_incoming(runner, incoming.caller))
+        ports = WorkerPorts(self._around, recorder, _rings(), session, caller_id=incoming.caller.user_id)
+        state = machine.from_telegram(self.rim.first_answer_s)
+        runner = CallRunner(record.call_id, state, ports, self.rim.manager, recorder)
+        self._tasks.run(self._route_incoming(runner, incoming))
 
-    async def _route_incoming(self, runner: CallRunner, caller: call_pb2.Peer) -> None:
+    async def _route_incoming(self, runner: CallRunner, incoming: pb.IncomingCall) -> None:
         """Every Worker that watches the session hears of the call; the one that the Storage gives it to routes it."""
-        if not await runner.taken():
-            runner.abandon()
+        if not await runner.take(incoming.phone_call_id):
             return
+        runner.put(on.Taken())
         self._start(runner)
         try:
             self._check_room()
-            route = await self.rim.manager.route_incoming(runner.call_id, runner.session.session_id, caller)
+            route = await self.rim.manager.route_incoming(runner.call_id, incoming.session_id, incoming.caller)
         except Refusal as refusal:
             runner.put(on.Refused(refusal))
             return
         for step in route.steps:
             runner.recorder.add_step(step)
-        runner.allow(route)
-        name = "".join(c for c in route.caller_name[:_LONGEST_NAME] if c.isprintable() and c not in '"\\')
-        host, port = self.rim.edge.public
-        runner.caller_header = f'"{name}" <sip:{route.caller_id}@{host}:{port}>'
-        runner.put(on.Routed(self._targets(route)))
+        runner.line = _line(route)
+        runner.put(on.Routed(self._targets(route, incoming.caller), route.longest_seconds))
 
-    def _targets(self, route: manager_pb2.RouteIncomingResponse) -> tuple[tuple[on.Target, ...], ...]:
+    def _targets(
+        self, route: manager_pb2.RouteIncomingResponse, peer: call_pb2.Peer
+    ) -> tuple[tuple[on.Target, ...], ...]:
         """The tiers as bindings that are live now. A trunk that is not registered has none."""
+        caller = identity.from_header(route.caller_id, route.caller_name, self.rim.edge.public)
+        headers = identity.headers_of(peer)
         tiers = []
         number = 0
         for tier in route.tiers:
@@ -216,7 +243,7 @@ class Calls:
             for trunk in tier.targets:
                 for binding in self.rim.edge.registrar.reachable(trunk.trunk_id):
                     number += 1
-                    targets.append(on.Target(f"t{number}", trunk.trunk_id, binding_uri(binding)))
+                    targets.append(on.Target(f"t{number}", trunk.trunk_id, binding_uri(binding), caller, headers))
             tiers.append(tuple(targets))
         return tuple(tiers)
 
@@ -234,8 +261,8 @@ class Calls:
             raise Refusal("worker-restarting", "it takes no more calls")
         if not self._configured and time.monotonic() - self._born < _STARTING_S:
             raise Refusal("worker-restarting")
-        if len(self._runners) + coming > self._max_calls:
-            raise Refusal("worker-restarting", "all lines of this Worker are busy")
+        if len(self._runners) + self._coming + coming > self._max_calls or not self.rim.sip_hosts.room:
+            raise Refusal("worker-full")
 
     def _start(self, runner: CallRunner) -> None:
         self._runners[runner.call_id] = runner
@@ -255,6 +282,32 @@ class Calls:
     def _look_whether_empty(self) -> None:
         if not self._runners and not self._coming:
             self._empty.set()
+
+
+def _describe(recorder: Recorder, invite: Invite, route: manager_pb2.RouteCallResponse) -> None:
+    record = recorder.record
+    record.account_id, record.trunk_id, record.storage_id = (
+        route.account_id,
+        route.trunk_id,
+        route.session.storage_id,
+    )
+    record.caller, record.called = invite.credentials.username, invite.called
+    recorder.step("pbx", "worker", f"INVITE {invite.called}", at=record.invited_at)
+    for step in route.steps:
+        recorder.add_step(step)
+
+
+def _line(route: manager_pb2.RouteCallResponse | manager_pb2.RouteIncomingResponse) -> manager_pb2.Line | None:
+    return route.line if route.HasField("line") else None
+
+
+def _rings() -> RingPair:
+    """Raises `Refusal`."""
+    try:
+        return RingPair.create()
+    except OSError as error:
+        log.error("no rings for a call", error=str(error))
+        raise Refusal("media-failed", "no memory or descriptors are left") from None
 
 
 def _new_call_id() -> str:

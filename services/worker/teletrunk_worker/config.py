@@ -8,8 +8,8 @@ from pydantic import Field, field_validator
 from teletrunk.config import ConfigurationError, ServiceSettings, checked_address
 from teletrunk.own_address import own_address
 
-from teletrunk_worker.edge.bans import Network
-from teletrunk_worker.edge.digest import ALGORITHMS
+from teletrunk_worker.policy.bans import Network
+from teletrunk_worker.sip.auth import ALGORITHMS
 
 _PORTS_A_HOST = 32  # four calls need sixteen; the rest lets used ports rest
 
@@ -19,6 +19,9 @@ class WorkerSettings(ServiceSettings):
 
     sip_address: str = Field("0.0.0.0:5060", description="host:port of SIP over UDP and TCP.")
     public_address: str | None = Field(None, description="The address PBXs reach this Worker at, when behind NAT.")
+    media_address: str | None = Field(
+        None, description="The IPv4 address PBXs send sound to, when it is not the public one: sound has no IPv6."
+    )
     rtp_ports: str = Field("16384-32768", description="first-last UDP port of the sound towards PBXs.")
     max_calls: int = Field(20, ge=1, le=400, description="Simultaneous calls.")
     sample_rate: int = Field(8000, description="8000, or 16000 to keep G.722's width at a higher cost.")
@@ -68,6 +71,13 @@ class WorkerSettings(ServiceSettings):
             ipaddress.ip_address(value)
         return value
 
+    @field_validator("media_address")
+    @classmethod
+    def _ipv4(cls, value: str | None) -> str | None:
+        if value is not None:
+            ipaddress.IPv4Address(value)
+        return value
+
     @field_validator("sample_rate")
     @classmethod
     def _rate(cls, value: int) -> int:
@@ -102,6 +112,21 @@ class WorkerSettings(ServiceSettings):
     def reachable_address(self) -> str:
         """What PBXs are told to send to: without a word on it, the address from which this machine reaches others."""
         return own_address(self.public_address or self.listen[0])
+
+    def reachable_media_address(self) -> str:
+        """Where PBXs are told to send sound: an IPv4 address, for pjsua2's wheel is built without IPv6."""
+        if self.media_address is not None:
+            return self.media_address
+        address = self.reachable_address()
+        if ":" not in address:
+            return address
+        return "127.0.0.1" if ipaddress.ip_address(address).is_loopback else own_address("0.0.0.0")  # noqa: S104
+
+    @property
+    def media_bind_address(self) -> str:
+        """The only address that sound is taken at; empty for all."""
+        host = self.listen[0]
+        return "" if host == "0.0.0.0" or ":" in host else host  # noqa: S104
 
     def rtp_slice(self, index: int) -> tuple[int, int]:
         """First port and number of ports of a SIP host. Raises `ConfigurationError` when the range is used up."""

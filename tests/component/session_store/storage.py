@@ -14,6 +14,7 @@ from typing import Any
 import grpc
 import psutil
 from pyrogram import raw
+from pyrogram.crypto.prime import CURRENT_DH_PRIME
 from teletrunk import rpc
 from teletrunk.cli.stack import Child
 from teletrunk.errors import Refusal
@@ -89,7 +90,9 @@ class Storage:
             "TELETRUNK_DATA": str(data),
             "TELETRUNK_STORAGE_ADDRESS": self.address,
             "TELETRUNK_CLUSTER_TOKEN": TOKEN,
-            "TELETRUNK_TELEGRAM_SERVER": f"{dc['host']}:{dc['port']}",
+            "TELETRUNK_TELEGRAM_SERVER": settings.pop("TELEGRAM", f"{dc['host']}:PORT").replace(
+                "PORT", str(dc["port"])
+            ),
             "TELETRUNK_TELEGRAM_RSA_KEY_FILE": str(dc["rsa_key_file"]),
             "TELETRUNK_MANAGER_ADDRESS": f"127.0.0.1:{free_port()}",
             **settings,
@@ -109,6 +112,13 @@ class Storage:
             await leave(friend.client)
         await self._channel.close()
         await self.child.stop()
+
+    async def kill(self) -> None:
+        """kill -9."""
+        assert self.child.process is not None
+        self.child.process.kill()
+        await self.child.process.wait()
+        await self._channel.close()
 
     def said(self) -> str:
         return self.log.read_text(errors="replace")
@@ -207,6 +217,11 @@ class Storage:
                     return calls[0]
                 await asyncio.sleep(0.02)
 
+    def rows(self, table: str) -> list[tuple[Any, ...]]:
+        """What the vault keeps there."""
+        with contextlib.closing(sqlite3.connect(self.directory / "data" / "vault.db")) as connection:
+            return connection.execute(f"SELECT * FROM {table}").fetchall()
+
     @contextlib.contextmanager
     def vault_locked(self) -> Iterator[None]:
         """Somebody else has the vault for themselves: every question to it fails after two seconds."""
@@ -244,6 +259,24 @@ async def storage(directory: Path, **settings: str) -> AsyncIterator[Storage]:
                 await made.stop()
     finally:
         await sandbox.stop()
+
+
+def half() -> bytes:
+    """Some g_a or g_b that no check refuses."""
+    return pow(3, int.from_bytes(os.urandom(256), "big"), CURRENT_DH_PRIME).to_bytes(256, "big")
+
+
+async def accept(friend: Person, requested: Any) -> None:
+    """The friend's device rings, and they answer at once."""
+    await friend.ask(raw.functions.phone.ReceivedCall(peer=phone_call(requested)))
+    query = raw.functions.phone.AcceptCall(peer=phone_call(requested), g_b=half(), protocol=protocol())
+    await friend.ask(query)
+
+
+async def hang_up(friend: Person, call: Any) -> None:
+    reason = raw.types.PhoneCallDiscardReasonHangup()
+    query = raw.functions.phone.DiscardCall(peer=phone_call(call), duration=0, reason=reason, connection_id=0)
+    await friend.ask(query)
 
 
 def phone_call(call: Any) -> Any:

@@ -2,13 +2,10 @@
 
 from __future__ import annotations
 
-import os
-
 import pytest
 from pyrogram import raw
-from pyrogram.crypto.prime import CURRENT_DH_PRIME
 
-from .storage import Storage, calls, pb, phone_call, protocol
+from .storage import Storage, accept, calls, pb
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 DISCARDED = "phoneCallDiscarded (phoneCallDiscardReasonBusy)"
@@ -35,11 +32,6 @@ async def test_a_call_is_begun(store: Storage, method: str, answer: str, word: s
     call.close()
 
 
-def half() -> bytes:
-    """Some g_b that no check refuses."""
-    return pow(3, int.from_bytes(os.urandom(256), "big"), CURRENT_DH_PRIME).to_bytes(256, "big")
-
-
 @pytest.mark.parametrize(("answer", "word"), [("phoneCallDiscarded", DISCARDED), ("phoneCallEmpty", "phoneCallEmpty")])
 async def test_a_call_is_confirmed(store: Storage, answer: str, word: str) -> None:
     phone, session_id = await store.account()
@@ -47,9 +39,7 @@ async def test_a_call_is_confirmed(store: Storage, answer: str, word: str) -> No
     await store.control.answer(phone, "phone.confirmCall", answer)
     call = store.start_call(session_id, f"+{friend.phone}")
     requested = await friend.call(raw.types.PhoneCallRequested)
-    await friend.ask(raw.functions.phone.ReceivedCall(peer=phone_call(requested)))
-    accept = raw.functions.phone.AcceptCall(peer=phone_call(requested), g_b=half(), protocol=protocol())
-    await friend.ask(accept)
+    await accept(friend, requested)
     refusal = await call.refusal()
     assert (refusal.row.id, refusal.detail) == ("telegram-error", word)
     await store.discarded(phone, within=5)
@@ -71,3 +61,19 @@ async def test_a_call_is_accepted(store: Storage, error: str) -> None:
         refusal = await call.refusal()
     assert (refusal.row.id, refusal.detail) == ("telegram-error", error or DISCARDED)
     await store.discarded(phone, within=5)
+
+
+@pytest.mark.parametrize(
+    ("code", "error", "row", "detail"),
+    [
+        (-503, "Timeout", "telegram-timeout", ""),
+        (303, "USER_MIGRATE_4", "telegram-error", "USER_MIGRATE_4"),
+        (500, "INTERNAL_SERVER_ERROR", "telegram-error", "INTERNAL_SERVER_ERROR"),
+    ],
+)
+async def test_an_error_that_is_not_the_calls(store: Storage, code: int, error: str, row: str, detail: str) -> None:
+    phone, session_id = await store.account()
+    friend = await store.friend()
+    await store.control.error(phone, "phone.requestCall", code, error)
+    refusal = await store.start_call(session_id, f"+{friend.phone}").refusal()
+    assert (refusal.row.id, refusal.detail) == (row, detail)

@@ -143,3 +143,50 @@ async def test_what_could_not_be_said_while_the_link_was_cut_is_said_afterwards(
     call.ask(discard=pb.DiscardCall(reason=MISSED))
     await call.until("discarded")
     await store.discarded(phone, within=15)
+
+
+@pytest.mark.parametrize("rang", ["before", "meanwhile", "afterwards"])
+@pytest.mark.parametrize("given_up", [False, True])
+async def test_the_storage_is_killed_while_telegram_is_asked(tmp_path: Path, rang: str, given_up: bool) -> None:
+    """Its successor discards the call as soon as it hears of it: when the callee's phone has begun to ring."""
+    async with storage(tmp_path) as store:
+        phone, session_id = await store.account()
+        friend = await store.friend()
+        await store.control.delay(phone, 3600, REQUEST_CALL)
+        call = store.start_call(session_id, f"+{friend.phone}")
+        received = raw.functions.phone.ReceivedCall(peer=phone_call(await friend.call(raw.types.PhoneCallRequested)))
+        if given_up:
+            call.close()
+        if rang == "before" and not given_up:
+            await friend.ask(received)
+        await store.kill()
+        if rang == "meanwhile" or (rang == "before" and given_up):
+            await friend.ask(received)
+        await store.start()
+        if rang == "afterwards":
+            await store.active(session_id)
+            await friend.ask(received)
+        assert (await store.discarded(phone, within=10))["reason"] == "missed"
+        ended = await friend.call(raw.types.PhoneCallDiscarded)
+        assert isinstance(ended.reason, raw.types.PhoneCallDiscardReasonMissed)
+        async with asyncio.timeout(SOON_S):
+            while store.rows("call_requests") or store.rows("live_calls"):
+                await asyncio.sleep(0.02)
+
+
+async def test_what_a_request_left_is_forgotten_once_telegram_has_said_no(store: Storage) -> None:
+    phone, session_id = await store.account()
+    friend = await store.friend()
+    await store.control.error(phone, REQUEST_CALL, 403, "USER_PRIVACY_RESTRICTED")
+    assert (await store.start_call(session_id, f"+{friend.phone}").refusal()).row.id == "privacy-restricted"
+    call = store.start_call(session_id, f"+{friend.phone}")
+    await call.until("requested")
+    async with asyncio.timeout(SOON_S):
+        while [row for row in store.rows("call_requests") if row[0] == session_id]:
+            await asyncio.sleep(0.02)
+    assert len([row for row in store.rows("live_calls") if row[0] == session_id]) == 1
+    call.ask(discard=pb.DiscardCall(reason=MISSED))
+    await call.until("discarded")
+    async with asyncio.timeout(SOON_S):
+        while [row for row in store.rows("live_calls") if row[0] == session_id]:
+            await asyncio.sleep(0.02)

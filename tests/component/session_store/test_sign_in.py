@@ -154,6 +154,18 @@ async def test_an_old_session_that_cannot_be_signed_out_does_not_lose_the_new_on
     assert await store.report(old) is None and new != old
 
 
+async def test_a_sign_in_that_was_left_makes_room_for_its_own_number(store: Storage) -> None:
+    phone = await somebody(store)
+    links = store.links()
+    for _ in range(25):  # more than may be under way
+        begun = await store.begin(phone)
+    async with asyncio.timeout(PATIENCE_S):
+        while store.links() > links + 1:
+            await asyncio.sleep(0.05)
+    answer = await store.submit(begun, await store.control.code(phone))
+    assert answer.signed_in.user.phone == phone
+
+
 async def test_a_server_with_another_key(tmp_path: Path) -> None:
     other = tmp_path / "other.pem"
     key = rsa.generate_private_key(public_exponent=65537, key_size=2048).public_key()

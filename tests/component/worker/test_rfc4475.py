@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from .edge_world import EdgeWorld, edge_world
+from .port_world import PortWorld, port_world
 
 MESSAGES = Path(__file__).with_name("rfc4475")
 NONE: frozenset[int] = frozenset()
@@ -43,12 +43,12 @@ def test_none_is_left_out() -> None:
     assert EXPECTED.keys() == {file.stem for file in MESSAGES.glob("*.dat")}
 
 
-async def answers_over_udp(world: EdgeWorld, data: bytes) -> list[bytes]:
+async def answers_over_udp(world: PortWorld, data: bytes) -> list[bytes]:
     """What comes back, up to the answer to an OPTIONS that follows."""
     loop = asyncio.get_running_loop()
     with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
         client.setblocking(False)
-        client.bind(("127.0.0.1", 0))
+        client.bind(("127.0.44.75", _answers_go_to(data)))
         await loop.sock_sendto(client, data, world.address)
         await loop.sock_sendto(client, _probe(client), world.address)
         found: list[bytes] = []
@@ -58,7 +58,7 @@ async def answers_over_udp(world: EdgeWorld, data: bytes) -> list[bytes]:
         return found
 
 
-async def answers_over_tcp(world: EdgeWorld, data: bytes) -> list[bytes]:
+async def answers_over_tcp(world: PortWorld, data: bytes) -> list[bytes]:
     reader, writer = await asyncio.open_connection(*world.address)
     writer.write(data)
     writer.write_eof()
@@ -66,6 +66,12 @@ async def answers_over_tcp(world: EdgeWorld, data: bytes) -> list[bytes]:
         said = await reader.read()
     writer.close()
     return re.split(rb"(?<=\r\n\r\n)(?=SIP/2\.0)", said) if said else []
+
+
+def _answers_go_to(data: bytes) -> int:
+    """The port that a message without `rport` is answered at: its Via's (RFC 3261 18.2.2)."""
+    found = re.search(rb"(?i)\n(?:via|v)\s*:\s*SIP\s*/\s*2\.0\s*/\s*\S+\s+[^;,:\s]+\s*(?::\s*(\d+))?", data)
+    return int(found[1]) if found is not None and found[1] else 5060
 
 
 def _probe(client: socket.socket) -> bytes:
@@ -83,7 +89,7 @@ def _code(answer: bytes) -> int:
 @pytest.mark.parametrize("transport", [answers_over_udp, answers_over_tcp], ids=["udp", "tcp"])
 @pytest.mark.parametrize("name", sorted(EXPECTED))
 async def test_torture(name: str, transport) -> None:  # type: ignore[no-untyped-def]
-    async with edge_world() as world:
+    async with port_world() as world:
         found = await transport(world, (MESSAGES / f"{name}.dat").read_bytes())
     codes = [_code(answer) for answer in found]
     if not EXPECTED[name]:
@@ -97,6 +103,6 @@ async def test_torture(name: str, transport) -> None:  # type: ignore[no-untyped
 
 
 async def test_a_request_with_extensions_that_nobody_knows_is_told_which() -> None:
-    async with edge_world() as world:
+    async with port_world() as world:
         [answer] = await answers_over_udp(world, (MESSAGES / "bext01.dat").read_bytes())
     assert b"\r\nUnsupported: " in answer and b"nothingSupportsThis" in answer

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from .edge_world import edge_world
+from .port_world import port_world
 
 SCENARIO = """<?xml version="1.0" encoding="ISO-8859-1" ?>
 <scenario name="register">
@@ -53,12 +53,12 @@ async def test_sipp_registers(tmp_path: Path) -> None:
         pytest.fail(reason) if "TELETRUNK_CI" in os.environ else pytest.skip(reason)
     scenario = tmp_path / "register.xml"
     scenario.write_text(SCENARIO)
-    async with edge_world() as world:
+    async with port_world() as world:
         process = await asyncio.create_subprocess_exec(
             sipp or "", "-sf", str(scenario), "-m", "3", "-i", "127.0.0.1", "-nostdin", "-timeout", "20s",
-            f"127.0.0.1:{world.edge.port}", cwd=tmp_path,
+            f"127.0.0.1:{world.port.port}", cwd=tmp_path,
             stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
         )  # fmt: skip
         out, _ = await asyncio.wait_for(process.communicate(), 30)
         assert process.returncode == 0, out.decode(errors="replace")[-2_000:]
-        assert len(world.edge.registrar.bindings("trunk-office")) == 1
+        assert len(world.port.registrar.bindings("trunk-office")) == 1

@@ -5,8 +5,8 @@ from __future__ import annotations
 import re
 
 import pytest
-from teletrunk_worker.edge import digest
-from teletrunk_worker.edge.digest import LIFETIME_S, Credentials, Freshness, Nonces
+from teletrunk_worker.sip import auth
+from teletrunk_worker.sip.auth import LIFETIME_S, Credentials, Freshness, Nonces
 
 
 class Clock:
@@ -20,11 +20,11 @@ def answered(nonces: Nonces, address: str = "192.0.2.1", nc: str = "00000001") -
     _, challenge = nonces.challenges(address)[0]
     found = re.search('nonce="([^"]+)"', challenge)
     assert found is not None
-    return Credentials("a", digest.REALM, found[1], "sip:x", "auth", nc, "c", "r", "MD5", "INVITE")
+    return Credentials("a", auth.REALM, found[1], "sip:x", "auth", nc, "c", "r", "MD5", "INVITE")
 
 
 def test_no_number_of_other_answers_makes_a_captured_one_good_again(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(digest, "MOST_ANSWERED", 100)
+    monkeypatch.setattr(auth, "MOST_ANSWERED", 100)
     clock = Clock()
     nonces = Nonces(clock=clock)
     captured = answered(nonces)

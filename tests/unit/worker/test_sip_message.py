@@ -7,9 +7,8 @@ import time
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
-from teletrunk_worker.edge import messages
-from teletrunk_worker.edge.digest import credentials_of
-from teletrunk_worker.sip import sdp
+from teletrunk_worker.sip import proxy, sdp, uas
+from teletrunk_worker.sip.auth import credentials_of
 from teletrunk_worker.sip.message import Request, Response, parse
 from teletrunk_worker.sip.scanner import Malformed, parameters, split
 from teletrunk_worker.sip.uri import parse_name_addr, parse_uri
@@ -37,15 +36,15 @@ def all_that_the_edge_does(data: bytes) -> None:
     """Everything that may be done with a request before anybody has shown a password, and after."""
     try:
         parsed = parse(data)
-        messages.check(parsed)
+        uas.check(parsed)
     except Malformed:
         return
     assert isinstance(parsed, Request)
-    messages.note_source(parsed, "198.51.100.7", 5060)
+    proxy.note_source(parsed, "198.51.100.7", 5060)
     credentials_of(parsed)
-    messages.derived_branch(parsed)
-    messages.respond(parsed, 401, "Unauthorized")
-    messages.drop_own_routes(parsed, [("127.0.0.1", 5060)])
+    proxy.derived_branch(parsed)
+    uas.respond(parsed, 401, "Unauthorized")
+    proxy.drop_own_routes(parsed, [("127.0.0.1", 5060)])
     sdp.objection(parsed.body)
     bytes(parsed.copy())
 

@@ -111,7 +111,10 @@ def _account(seen: Seen, account: pb.Account) -> Iterator[Finding]:
         why = f": {account.reason}" if account.reason else ""
         yield Finding("session-disconnected", name, f"its session has no connection to Telegram now{why}")
     elif account.state == manager_pb2.SESSION_STATE_ACTIVE and account.reason:
-        yield Finding("", name, f"{account.reason}: set the clock of its Session Storage's machine right (NTP)")
+        for remark in account.reason.split("; "):
+            waits = remark.startswith("Telegram wants no ")
+            advice = "" if waits else ": set the clock of its Session Storage's machine right (NTP)"
+            yield Finding("flood-wait" if waits else "", name, f"{remark}{advice}")
     elif account.state == manager_pb2.SESSION_STATE_UNSPECIFIED:
         away = seen.whole and (home is None or not home.attached)
         text = "its Session Storage is not attached" if away else "its Session Storage does not have its session"

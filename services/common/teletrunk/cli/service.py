@@ -25,13 +25,19 @@ def _list(kind: str, as_json: bool) -> None:
             s.name,
             s.address,
             s.version,
-            "attached" if s.attached else f"away for {time.time() - s.last_seen:.0f} s",
+            _state(s),
             str(s.active_calls if kind == "worker" else s.sessions),
         ]
         for s in wanted.services
     ]
     columns = ["id", "name", "address", "version", "state", "calls" if kind == "worker" else "sessions"]
     show(wanted, as_json, lambda: table(f"{kind}s", columns, rows))
+
+
+def _state(service: pb.AttachedService) -> str:
+    if not service.attached:
+        return f"away for {time.time() - service.last_seen:.0f} s"
+    return "draining" if service.draining else "attached"
 
 
 @worker_app.command("list")

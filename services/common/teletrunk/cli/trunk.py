@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from typing import Annotated
 
 import typer
@@ -97,7 +98,14 @@ def _told(trunk: pb.Trunk) -> list[str]:
         f"server: {trunk.sip_address or '(no Worker is attached)'}, UDP or TCP",
         f"codecs: {', '.join(trunk.codecs)}",
         f"digest: {'SHA-256' if trunk.sha256_only else 'SHA-256 or MD5'}",
+        f"may be used from: {', '.join(trunk.trusted_addresses) or 'everywhere'}",
+        *(_refused(refused) for refused in trunk.refused_registrations),
     ]
+
+
+def _refused(refused: pb.RefusedRegistration) -> str:
+    at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(refused.last_at))
+    return f"registration refused: {refused.error_id} from {refused.source_address}, {refused.count} times, last {at}"
 
 
 @app.command("show")

@@ -90,6 +90,8 @@ class Trunk(_message.Message):
     REGISTERED_AT_FIELD_NUMBER: _builtins.int
     SHA256_ONLY_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
+    REFUSED_REGISTRATIONS_FIELD_NUMBER: _builtins.int
+    TRUSTED_ADDRESSES_FIELD_NUMBER: _builtins.int
     trunk_id: _builtins.str
     login: _builtins.str
     account_id: _builtins.str
@@ -106,6 +108,14 @@ class Trunk(_message.Message):
     def registered_at(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The Workers at which a PBX is registered with it now."""
 
+    @_builtins.property
+    def refused_registrations(self) -> _containers.RepeatedCompositeFieldContainer[Global___RefusedRegistration]:
+        """What was refused lately, the latest first."""
+
+    @_builtins.property
+    def trusted_addresses(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Addresses and subnets that it may be used from; empty: all."""
+
     def __init__(
         self,
         *,
@@ -119,14 +129,55 @@ class Trunk(_message.Message):
         registered_at: _abc.Iterable[_builtins.str] | None = ...,
         sha256_only: _builtins.bool = ...,
         version: _builtins.int = ...,
+        refused_registrations: _abc.Iterable[Global___RefusedRegistration] | None = ...,
+        trusted_addresses: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "codecs", b"codecs", "comment", b"comment", "login", b"login", "priority", b"priority", "registered_at", b"registered_at", "sha256_only", b"sha256_only", "sip_address", b"sip_address", "trunk_id", b"trunk_id", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "codecs", b"codecs", "comment", b"comment", "login", b"login", "priority", b"priority", "refused_registrations", b"refused_registrations", "registered_at", b"registered_at", "sha256_only", b"sha256_only", "sip_address", b"sip_address", "trunk_id", b"trunk_id", "trusted_addresses", b"trusted_addresses", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___Trunk: _TypeAlias = Trunk  # noqa: Y015
+
+@_typing.final
+class RefusedRegistration(_message.Message):
+    """How often a trunk's registration was refused for one reason from one address."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ERROR_ID_FIELD_NUMBER: _builtins.int
+    SOURCE_ADDRESS_FIELD_NUMBER: _builtins.int
+    WORKER_ID_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    FIRST_AT_FIELD_NUMBER: _builtins.int
+    LAST_AT_FIELD_NUMBER: _builtins.int
+    error_id: _builtins.str
+    """A row of the error contract."""
+    source_address: _builtins.str
+    worker_id: _builtins.str
+    """The Worker that refused last."""
+    count: _builtins.int
+    first_at: _builtins.float
+    """Unix times in seconds."""
+    last_at: _builtins.float
+    def __init__(
+        self,
+        *,
+        error_id: _builtins.str = ...,
+        source_address: _builtins.str = ...,
+        worker_id: _builtins.str = ...,
+        count: _builtins.int = ...,
+        first_at: _builtins.float = ...,
+        last_at: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "error_id", b"error_id", "first_at", b"first_at", "last_at", b"last_at", "source_address", b"source_address", "worker_id", b"worker_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RefusedRegistration: _TypeAlias = RefusedRegistration  # noqa: Y015
 
 @_typing.final
 class StartAddAccountRequest(_message.Message):
@@ -620,6 +671,7 @@ class AttachedService(_message.Message):
     ACTIVE_CALLS_FIELD_NUMBER: _builtins.int
     REGISTRATIONS_FIELD_NUMBER: _builtins.int
     SESSIONS_FIELD_NUMBER: _builtins.int
+    DRAINING_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     name: _builtins.str
     kind: _builtins.str
@@ -631,6 +683,8 @@ class AttachedService(_message.Message):
     active_calls: _builtins.int
     registrations: _builtins.int
     sessions: _builtins.int
+    draining: _builtins.bool
+    """A Storage that ends, and waits for the calls of its sessions."""
     def __init__(
         self,
         *,
@@ -644,10 +698,11 @@ class AttachedService(_message.Message):
         active_calls: _builtins.int = ...,
         registrations: _builtins.int = ...,
         sessions: _builtins.int = ...,
+        draining: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["active_calls", b"active_calls", "address", b"address", "attached", b"attached", "id", b"id", "kind", b"kind", "last_seen", b"last_seen", "name", b"name", "registrations", b"registrations", "sessions", b"sessions", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["active_calls", b"active_calls", "address", b"address", "attached", b"attached", "draining", b"draining", "id", b"id", "kind", b"kind", "last_seen", b"last_seen", "name", b"name", "registrations", b"registrations", "sessions", b"sessions", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

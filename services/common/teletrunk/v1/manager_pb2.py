@@ -25,15 +25,15 @@ _sym_db = _symbol_database.Default()
 from teletrunk.v1 import call_pb2 as teletrunk_dot_v1_dot_call__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ateletrunk/v1/manager.proto\x12\x0cteletrunk.v1\x1a\x17teletrunk/v1/call.proto\"\x0e\n\x0cLeaveRequest\"\x0f\n\rLeaveResponse\"\'\n\x0cRenewRequest\x12\x17\n\x0fsigning_request\x18\x01 \x01(\x0c\"7\n\rRenewResponse\x12\x13\n\x0b\x63\x65rtificate\x18\x01 \x01(\x0c\x12\x11\n\tauthority\x18\x02 \x01(\x0c\"g\n\x0bWorkerHello\x12\x11\n\tworker_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12\x13\n\x0bsip_address\x18\x04 \x01(\t\x12\x11\n\tmax_calls\x18\x05 \x01(\r\"R\n\x0cStorageHello\x12\x12\n\nstorage_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x04 \x01(\t\"o\n\rSessionReport\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12)\n\x05state\x18\x02 \x01(\x0e\x32\x1a.teletrunk.v1.SessionState\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x0f\n\x07user_id\x18\x04 \x01(\x03\"0\n\x04Line\x12\x17\n\x0fsubscription_id\x18\x01 \x01(\t\x12\x0f\n\x07\x63\x61ll_id\x18\x02 \x01(\t\"4\n\x03\x42\x61n\x12\x0f\n\x07network\x18\x01 \x01(\t\x12\r\n\x05until\x18\x02 \x01(\x01\x12\r\n\x05times\x18\x03 \x01(\r\"\xa8\x01\n\tHeartbeat\x12\x14\n\x0c\x61\x63tive_calls\x18\x01 \x01(\r\x12\x15\n\rregistrations\x18\x02 \x01(\r\x12-\n\x08sessions\x18\x03 \x03(\x0b\x32\x1b.teletrunk.v1.SessionReport\x12!\n\x05lines\x18\x04 \x03(\x0b\x32\x12.teletrunk.v1.Line\x12\x1c\n\x14registered_trunk_ids\x18\x05 \x03(\t\"\xc6\x01\n\rAttachRequest\x12+\n\x06worker\x18\x01 \x01(\x0b\x32\x19.teletrunk.v1.WorkerHelloH\x00\x12-\n\x07storage\x18\x02 \x01(\x0b\x32\x1a.teletrunk.v1.StorageHelloH\x00\x12,\n\theartbeat\x18\x03 \x01(\x0b\x32\x17.teletrunk.v1.HeartbeatH\x00\x12#\n\x06\x62\x61nned\x18\x04 \x01(\x0b\x32\x11.teletrunk.v1.BanH\x00\x42\x06\n\x04kind\"{\n\x11SessionAssignment\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x12\n\naccount_id\x18\x02 \x01(\t\x12\x12\n\nstorage_id\x18\x03 \x01(\t\x12\x17\n\x0fstorage_address\x18\x04 \x01(\t\x12\x11\n\telsewhere\x18\x05 \x01(\x08\"\x87\x01\n\x0cWorkerConfig\x12\x31\n\x08sessions\x18\x01 \x03(\x0b\x32\x1f.teletrunk.v1.SessionAssignment\x12\x11\n\ttrunk_ids\x18\x02 \x03(\t\x12\x10\n\x08\x64raining\x18\x03 \x01(\x08\x12\x1f\n\x04\x62\x61ns\x18\x04 \x03(\x0b\x32\x11.teletrunk.v1.Ban\"5\n\x0bWorkerGrant\x12\x11\n\tworker_id\x18\x01 \x01(\t\x12\x13\n\x0bsession_ids\x18\x02 \x03(\t\":\n\rStorageConfig\x12)\n\x06grants\x18\x01 \x03(\x0b\x32\x19.teletrunk.v1.WorkerGrant\"\x9c\x01\n\x0e\x41ttachResponse\x12,\n\x06worker\x18\x01 \x01(\x0b\x32\x1a.teletrunk.v1.WorkerConfigH\x00\x12$\n\x05pulse\x18\x02 \x01(\x0b\x32\x13.teletrunk.v1.PulseH\x00\x12.\n\x07storage\x18\x03 \x01(\x0b\x32\x1b.teletrunk.v1.StorageConfigH\x00\x42\x06\n\x04kind\"\x07\n\x05Pulse\"\xa3\x01\n\x06\x44igest\x12\x10\n\x08username\x18\x01 \x01(\t\x12\r\n\x05realm\x18\x02 \x01(\t\x12\r\n\x05nonce\x18\x03 \x01(\t\x12\x0b\n\x03uri\x18\x04 \x01(\t\x12\x0b\n\x03qop\x18\x05 \x01(\t\x12\n\n\x02nc\x18\x06 \x01(\t\x12\x0e\n\x06\x63nonce\x18\x07 \x01(\t\x12\x10\n\x08response\x18\x08 \x01(\t\x12\x11\n\talgorithm\x18\t \x01(\t\x12\x0e\n\x06method\x18\n \x01(\t\"b\n\x0fRegisterRequest\x12\x11\n\tworker_id\x18\x01 \x01(\t\x12$\n\x06\x64igest\x18\x02 \x01(\x0b\x32\x14.teletrunk.v1.Digest\x12\x16\n\x0esource_address\x18\x03 \x01(\t\"3\n\x10RegisterResponse\x12\x10\n\x08trunk_id\x18\x01 \x01(\t\x12\r\n\x05login\x18\x02 \x01(\t\"\x98\x01\n\x10RouteCallRequest\x12\x0f\n\x07\x63\x61ll_id\x18\x01 \x01(\t\x12\x11\n\tworker_id\x18\x02 \x01(\t\x12$\n\x06\x64igest\x18\x03 \x01(\x0b\x32\x14.teletrunk.v1.Digest\x12\x16\n\x0esource_address\x18\x04 \x01(\t\x12\x0e\n\x06\x63\x61lled\x18\x05 \x01(\t\x12\x12\n\nregistered\x18\x06 \x01(\x08\"\xdd\x01\n\x11RouteCallResponse\x12\x10\n\x08trunk_id\x18\x01 \x01(\t\x12\x12\n\naccount_id\x18\x02 \x01(\t\x12\x30\n\x07session\x18\x03 \x01(\x0b\x32\x1f.teletrunk.v1.SessionAssignment\x12\x0e\n\x06\x63odecs\x18\x04 \x03(\t\x12%\n\x05steps\x18\x05 \x03(\x0b\x32\x16.teletrunk.v1.CallStep\x12 \n\x04line\x18\x06 \x01(\x0b\x32\x12.teletrunk.v1.Line\x12\x17\n\x0flongest_seconds\x18\x07 \x01(\r\"r\n\x14RouteIncomingRequest\x12\x0f\n\x07\x63\x61ll_id\x18\x01 \x01(\t\x12\x11\n\tworker_id\x18\x02 \x01(\t\x12\x12\n\nsession_id\x18\x03 \x01(\t\x12\"\n\x06\x63\x61ller\x18\x04 \x01(\x0b\x32\x12.teletrunk.v1.Peer\"A\n\x0eIncomingTarget\x12\x10\n\x08trunk_id\x18\x01 \x01(\t\x12\r\n\x05login\x18\x02 \x01(\t\x12\x0e\n\x06\x63odecs\x18\x03 \x03(\t\"=\n\x0cIncomingTier\x12-\n\x07targets\x18\x01 \x03(\x0b\x32\x1c.teletrunk.v1.IncomingTarget\"\xe0\x01\n\x15RouteIncomingResponse\x12\x12\n\naccount_id\x18\x01 \x01(\t\x12)\n\x05tiers\x18\x02 \x03(\x0b\x32\x1a.teletrunk.v1.IncomingTier\x12\x11\n\tcaller_id\x18\x03 \x01(\t\x12\x13\n\x0b\x63\x61ller_name\x18\x04 \x01(\t\x12%\n\x05steps\x18\x05 \x03(\x0b\x32\x16.teletrunk.v1.CallStep\x12 \n\x04line\x18\x06 \x01(\x0b\x32\x12.teletrunk.v1.Line\x12\x17\n\x0flongest_seconds\x18\x07 \x01(\r\"=\n\x11ReportCallRequest\x12(\n\x06record\x18\x01 \x01(\x0b\x32\x18.teletrunk.v1.CallRecord\"\x14\n\x12ReportCallResponse*\x85\x01\n\x0cSessionState\x12\x1d\n\x19SESSION_STATE_UNSPECIFIED\x10\x00\x12\x1c\n\x18SESSION_STATE_CONNECTING\x10\x01\x12\x18\n\x14SESSION_STATE_ACTIVE\x10\x02\x12\x1e\n\x1aSESSION_STATE_UNAUTHORIZED\x10\x03\x32\xa1\x04\n\x0eManagerService\x12G\n\x06\x41ttach\x12\x1b.teletrunk.v1.AttachRequest\x1a\x1c.teletrunk.v1.AttachResponse(\x01\x30\x01\x12I\n\x08Register\x12\x1d.teletrunk.v1.RegisterRequest\x1a\x1e.teletrunk.v1.RegisterResponse\x12L\n\tRouteCall\x12\x1e.teletrunk.v1.RouteCallRequest\x1a\x1f.teletrunk.v1.RouteCallResponse\x12X\n\rRouteIncoming\x12\".teletrunk.v1.RouteIncomingRequest\x1a#.teletrunk.v1.RouteIncomingResponse\x12O\n\nReportCall\x12\x1f.teletrunk.v1.ReportCallRequest\x1a .teletrunk.v1.ReportCallResponse\x12@\n\x05Renew\x12\x1a.teletrunk.v1.RenewRequest\x1a\x1b.teletrunk.v1.RenewResponse\x12@\n\x05Leave\x12\x1a.teletrunk.v1.LeaveRequest\x1a\x1b.teletrunk.v1.LeaveResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ateletrunk/v1/manager.proto\x12\x0cteletrunk.v1\x1a\x17teletrunk/v1/call.proto\"\x0e\n\x0cLeaveRequest\"\x0f\n\rLeaveResponse\"\'\n\x0cRenewRequest\x12\x17\n\x0fsigning_request\x18\x01 \x01(\x0c\"7\n\rRenewResponse\x12\x13\n\x0b\x63\x65rtificate\x18\x01 \x01(\x0c\x12\x11\n\tauthority\x18\x02 \x01(\x0c\"g\n\x0bWorkerHello\x12\x11\n\tworker_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12\x13\n\x0bsip_address\x18\x04 \x01(\t\x12\x11\n\tmax_calls\x18\x05 \x01(\r\"R\n\x0cStorageHello\x12\x12\n\nstorage_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x04 \x01(\t\"o\n\rSessionReport\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12)\n\x05state\x18\x02 \x01(\x0e\x32\x1a.teletrunk.v1.SessionState\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x0f\n\x07user_id\x18\x04 \x01(\x03\"0\n\x04Line\x12\x17\n\x0fsubscription_id\x18\x01 \x01(\t\x12\x0f\n\x07\x63\x61ll_id\x18\x02 \x01(\t\"4\n\x03\x42\x61n\x12\x0f\n\x07network\x18\x01 \x01(\t\x12\r\n\x05until\x18\x02 \x01(\x01\x12\r\n\x05times\x18\x03 \x01(\r\"\xba\x01\n\tHeartbeat\x12\x14\n\x0c\x61\x63tive_calls\x18\x01 \x01(\r\x12\x15\n\rregistrations\x18\x02 \x01(\r\x12-\n\x08sessions\x18\x03 \x03(\x0b\x32\x1b.teletrunk.v1.SessionReport\x12!\n\x05lines\x18\x04 \x03(\x0b\x32\x12.teletrunk.v1.Line\x12\x1c\n\x14registered_trunk_ids\x18\x05 \x03(\t\x12\x10\n\x08\x64raining\x18\x06 \x01(\x08\"\xc6\x01\n\rAttachRequest\x12+\n\x06worker\x18\x01 \x01(\x0b\x32\x19.teletrunk.v1.WorkerHelloH\x00\x12-\n\x07storage\x18\x02 \x01(\x0b\x32\x1a.teletrunk.v1.StorageHelloH\x00\x12,\n\theartbeat\x18\x03 \x01(\x0b\x32\x17.teletrunk.v1.HeartbeatH\x00\x12#\n\x06\x62\x61nned\x18\x04 \x01(\x0b\x32\x11.teletrunk.v1.BanH\x00\x42\x06\n\x04kind\"{\n\x11SessionAssignment\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x12\n\naccount_id\x18\x02 \x01(\t\x12\x12\n\nstorage_id\x18\x03 \x01(\t\x12\x17\n\x0fstorage_address\x18\x04 \x01(\t\x12\x11\n\telsewhere\x18\x05 \x01(\x08\"\xb4\x01\n\x0cWorkerConfig\x12\x31\n\x08sessions\x18\x01 \x03(\x0b\x32\x1f.teletrunk.v1.SessionAssignment\x12\x11\n\ttrunk_ids\x18\x02 \x03(\t\x12\x10\n\x08\x64raining\x18\x03 \x01(\x08\x12\x1f\n\x04\x62\x61ns\x18\x04 \x03(\x0b\x32\x11.teletrunk.v1.Ban\x12+\n\x06trunks\x18\x05 \x03(\x0b\x32\x1b.teletrunk.v1.TrunkSettings\"^\n\rTrunkSettings\x12\x10\n\x08trunk_id\x18\x01 \x01(\t\x12\x0e\n\x06\x63odecs\x18\x02 \x03(\t\x12\x19\n\x11password_revision\x18\x03 \x01(\x04\x12\x10\n\x08networks\x18\x04 \x03(\t\"5\n\x0bWorkerGrant\x12\x11\n\tworker_id\x18\x01 \x01(\t\x12\x13\n\x0bsession_ids\x18\x02 \x03(\t\":\n\rStorageConfig\x12)\n\x06grants\x18\x01 \x03(\x0b\x32\x19.teletrunk.v1.WorkerGrant\"\x9c\x01\n\x0e\x41ttachResponse\x12,\n\x06worker\x18\x01 \x01(\x0b\x32\x1a.teletrunk.v1.WorkerConfigH\x00\x12$\n\x05pulse\x18\x02 \x01(\x0b\x32\x13.teletrunk.v1.PulseH\x00\x12.\n\x07storage\x18\x03 \x01(\x0b\x32\x1b.teletrunk.v1.StorageConfigH\x00\x42\x06\n\x04kind\"\x07\n\x05Pulse\"\xa3\x01\n\x06\x44igest\x12\x10\n\x08username\x18\x01 \x01(\t\x12\r\n\x05realm\x18\x02 \x01(\t\x12\r\n\x05nonce\x18\x03 \x01(\t\x12\x0b\n\x03uri\x18\x04 \x01(\t\x12\x0b\n\x03qop\x18\x05 \x01(\t\x12\n\n\x02nc\x18\x06 \x01(\t\x12\x0e\n\x06\x63nonce\x18\x07 \x01(\t\x12\x10\n\x08response\x18\x08 \x01(\t\x12\x11\n\talgorithm\x18\t \x01(\t\x12\x0e\n\x06method\x18\n \x01(\t\"b\n\x0fRegisterRequest\x12\x11\n\tworker_id\x18\x01 \x01(\t\x12$\n\x06\x64igest\x18\x02 \x01(\x0b\x32\x14.teletrunk.v1.Digest\x12\x16\n\x0esource_address\x18\x03 \x01(\t\"N\n\x10RegisterResponse\x12\x10\n\x08trunk_id\x18\x01 \x01(\t\x12\r\n\x05login\x18\x02 \x01(\t\x12\x19\n\x11password_revision\x18\x03 \x01(\x04\"\x98\x01\n\x10RouteCallRequest\x12\x0f\n\x07\x63\x61ll_id\x18\x01 \x01(\t\x12\x11\n\tworker_id\x18\x02 \x01(\t\x12$\n\x06\x64igest\x18\x03 \x01(\x0b\x32\x14.teletrunk.v1.Digest\x12\x16\n\x0esource_address\x18\x04 \x01(\t\x12\x0e\n\x06\x63\x61lled\x18\x05 \x01(\t\x12\x12\n\nregistered\x18\x06 \x01(\x08\"\xdd\x01\n\x11RouteCallResponse\x12\x10\n\x08trunk_id\x18\x01 \x01(\t\x12\x12\n\naccount_id\x18\x02 \x01(\t\x12\x30\n\x07session\x18\x03 \x01(\x0b\x32\x1f.teletrunk.v1.SessionAssignment\x12\x0e\n\x06\x63odecs\x18\x04 \x03(\t\x12%\n\x05steps\x18\x05 \x03(\x0b\x32\x16.teletrunk.v1.CallStep\x12 \n\x04line\x18\x06 \x01(\x0b\x32\x12.teletrunk.v1.Line\x12\x17\n\x0flongest_seconds\x18\x07 \x01(\r\"r\n\x14RouteIncomingRequest\x12\x0f\n\x07\x63\x61ll_id\x18\x01 \x01(\t\x12\x11\n\tworker_id\x18\x02 \x01(\t\x12\x12\n\nsession_id\x18\x03 \x01(\t\x12\"\n\x06\x63\x61ller\x18\x04 \x01(\x0b\x32\x12.teletrunk.v1.Peer\"A\n\x0eIncomingTarget\x12\x10\n\x08trunk_id\x18\x01 \x01(\t\x12\r\n\x05login\x18\x02 \x01(\t\x12\x0e\n\x06\x63odecs\x18\x03 \x03(\t\"=\n\x0cIncomingTier\x12-\n\x07targets\x18\x01 \x03(\x0b\x32\x1c.teletrunk.v1.IncomingTarget\"\xe0\x01\n\x15RouteIncomingResponse\x12\x12\n\naccount_id\x18\x01 \x01(\t\x12)\n\x05tiers\x18\x02 \x03(\x0b\x32\x1a.teletrunk.v1.IncomingTier\x12\x11\n\tcaller_id\x18\x03 \x01(\t\x12\x13\n\x0b\x63\x61ller_name\x18\x04 \x01(\t\x12%\n\x05steps\x18\x05 \x03(\x0b\x32\x16.teletrunk.v1.CallStep\x12 \n\x04line\x18\x06 \x01(\x0b\x32\x12.teletrunk.v1.Line\x12\x17\n\x0flongest_seconds\x18\x07 \x01(\r\"=\n\x11ReportCallRequest\x12(\n\x06record\x18\x01 \x01(\x0b\x32\x18.teletrunk.v1.CallRecord\"\x14\n\x12ReportCallResponse*\x85\x01\n\x0cSessionState\x12\x1d\n\x19SESSION_STATE_UNSPECIFIED\x10\x00\x12\x1c\n\x18SESSION_STATE_CONNECTING\x10\x01\x12\x18\n\x14SESSION_STATE_ACTIVE\x10\x02\x12\x1e\n\x1aSESSION_STATE_UNAUTHORIZED\x10\x03\x32\xa1\x04\n\x0eManagerService\x12G\n\x06\x41ttach\x12\x1b.teletrunk.v1.AttachRequest\x1a\x1c.teletrunk.v1.AttachResponse(\x01\x30\x01\x12I\n\x08Register\x12\x1d.teletrunk.v1.RegisterRequest\x1a\x1e.teletrunk.v1.RegisterResponse\x12L\n\tRouteCall\x12\x1e.teletrunk.v1.RouteCallRequest\x1a\x1f.teletrunk.v1.RouteCallResponse\x12X\n\rRouteIncoming\x12\".teletrunk.v1.RouteIncomingRequest\x1a#.teletrunk.v1.RouteIncomingResponse\x12O\n\nReportCall\x12\x1f.teletrunk.v1.ReportCallRequest\x1a .teletrunk.v1.ReportCallResponse\x12@\n\x05Renew\x12\x1a.teletrunk.v1.RenewRequest\x1a\x1b.teletrunk.v1.RenewResponse\x12@\n\x05Leave\x12\x1a.teletrunk.v1.LeaveRequest\x1a\x1b.teletrunk.v1.LeaveResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'teletrunk.v1.manager_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_SESSIONSTATE']._serialized_start=2781
-  _globals['_SESSIONSTATE']._serialized_end=2914
+  _globals['_SESSIONSTATE']._serialized_start=2967
+  _globals['_SESSIONSTATE']._serialized_end=3100
   _globals['_LEAVEREQUEST']._serialized_start=69
   _globals['_LEAVEREQUEST']._serialized_end=83
   _globals['_LEAVERESPONSE']._serialized_start=85
@@ -53,43 +53,45 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_BAN']._serialized_start=552
   _globals['_BAN']._serialized_end=604
   _globals['_HEARTBEAT']._serialized_start=607
-  _globals['_HEARTBEAT']._serialized_end=775
-  _globals['_ATTACHREQUEST']._serialized_start=778
-  _globals['_ATTACHREQUEST']._serialized_end=976
-  _globals['_SESSIONASSIGNMENT']._serialized_start=978
-  _globals['_SESSIONASSIGNMENT']._serialized_end=1101
-  _globals['_WORKERCONFIG']._serialized_start=1104
-  _globals['_WORKERCONFIG']._serialized_end=1239
-  _globals['_WORKERGRANT']._serialized_start=1241
-  _globals['_WORKERGRANT']._serialized_end=1294
-  _globals['_STORAGECONFIG']._serialized_start=1296
-  _globals['_STORAGECONFIG']._serialized_end=1354
-  _globals['_ATTACHRESPONSE']._serialized_start=1357
-  _globals['_ATTACHRESPONSE']._serialized_end=1513
-  _globals['_PULSE']._serialized_start=1515
-  _globals['_PULSE']._serialized_end=1522
-  _globals['_DIGEST']._serialized_start=1525
-  _globals['_DIGEST']._serialized_end=1688
-  _globals['_REGISTERREQUEST']._serialized_start=1690
-  _globals['_REGISTERREQUEST']._serialized_end=1788
-  _globals['_REGISTERRESPONSE']._serialized_start=1790
-  _globals['_REGISTERRESPONSE']._serialized_end=1841
-  _globals['_ROUTECALLREQUEST']._serialized_start=1844
-  _globals['_ROUTECALLREQUEST']._serialized_end=1996
-  _globals['_ROUTECALLRESPONSE']._serialized_start=1999
-  _globals['_ROUTECALLRESPONSE']._serialized_end=2220
-  _globals['_ROUTEINCOMINGREQUEST']._serialized_start=2222
-  _globals['_ROUTEINCOMINGREQUEST']._serialized_end=2336
-  _globals['_INCOMINGTARGET']._serialized_start=2338
-  _globals['_INCOMINGTARGET']._serialized_end=2403
-  _globals['_INCOMINGTIER']._serialized_start=2405
-  _globals['_INCOMINGTIER']._serialized_end=2466
-  _globals['_ROUTEINCOMINGRESPONSE']._serialized_start=2469
-  _globals['_ROUTEINCOMINGRESPONSE']._serialized_end=2693
-  _globals['_REPORTCALLREQUEST']._serialized_start=2695
-  _globals['_REPORTCALLREQUEST']._serialized_end=2756
-  _globals['_REPORTCALLRESPONSE']._serialized_start=2758
-  _globals['_REPORTCALLRESPONSE']._serialized_end=2778
-  _globals['_MANAGERSERVICE']._serialized_start=2917
-  _globals['_MANAGERSERVICE']._serialized_end=3462
+  _globals['_HEARTBEAT']._serialized_end=793
+  _globals['_ATTACHREQUEST']._serialized_start=796
+  _globals['_ATTACHREQUEST']._serialized_end=994
+  _globals['_SESSIONASSIGNMENT']._serialized_start=996
+  _globals['_SESSIONASSIGNMENT']._serialized_end=1119
+  _globals['_WORKERCONFIG']._serialized_start=1122
+  _globals['_WORKERCONFIG']._serialized_end=1302
+  _globals['_TRUNKSETTINGS']._serialized_start=1304
+  _globals['_TRUNKSETTINGS']._serialized_end=1398
+  _globals['_WORKERGRANT']._serialized_start=1400
+  _globals['_WORKERGRANT']._serialized_end=1453
+  _globals['_STORAGECONFIG']._serialized_start=1455
+  _globals['_STORAGECONFIG']._serialized_end=1513
+  _globals['_ATTACHRESPONSE']._serialized_start=1516
+  _globals['_ATTACHRESPONSE']._serialized_end=1672
+  _globals['_PULSE']._serialized_start=1674
+  _globals['_PULSE']._serialized_end=1681
+  _globals['_DIGEST']._serialized_start=1684
+  _globals['_DIGEST']._serialized_end=1847
+  _globals['_REGISTERREQUEST']._serialized_start=1849
+  _globals['_REGISTERREQUEST']._serialized_end=1947
+  _globals['_REGISTERRESPONSE']._serialized_start=1949
+  _globals['_REGISTERRESPONSE']._serialized_end=2027
+  _globals['_ROUTECALLREQUEST']._serialized_start=2030
+  _globals['_ROUTECALLREQUEST']._serialized_end=2182
+  _globals['_ROUTECALLRESPONSE']._serialized_start=2185
+  _globals['_ROUTECALLRESPONSE']._serialized_end=2406
+  _globals['_ROUTEINCOMINGREQUEST']._serialized_start=2408
+  _globals['_ROUTEINCOMINGREQUEST']._serialized_end=2522
+  _globals['_INCOMINGTARGET']._serialized_start=2524
+  _globals['_INCOMINGTARGET']._serialized_end=2589
+  _globals['_INCOMINGTIER']._serialized_start=2591
+  _globals['_INCOMINGTIER']._serialized_end=2652
+  _globals['_ROUTEINCOMINGRESPONSE']._serialized_start=2655
+  _globals['_ROUTEINCOMINGRESPONSE']._serialized_end=2879
+  _globals['_REPORTCALLREQUEST']._serialized_start=2881
+  _globals['_REPORTCALLREQUEST']._serialized_end=2942
+  _globals['_REPORTCALLRESPONSE']._serialized_start=2944
+  _globals['_REPORTCALLRESPONSE']._serialized_end=2964
+  _globals['_MANAGERSERVICE']._serialized_start=3103
+  _globals['_MANAGERSERVICE']._serialized_end=3648
 # @@protoc_insertion_point(module_scope)

@@ -262,8 +262,11 @@ class Heartbeat(_message.Message):
     SESSIONS_FIELD_NUMBER: _builtins.int
     LINES_FIELD_NUMBER: _builtins.int
     REGISTERED_TRUNK_IDS_FIELD_NUMBER: _builtins.int
+    DRAINING_FIELD_NUMBER: _builtins.int
     active_calls: _builtins.int
     registrations: _builtins.int
+    draining: _builtins.bool
+    """A Storage that ends: it waits for the calls of its sessions only. What is new goes to others."""
     @_builtins.property
     def sessions(self) -> _containers.RepeatedCompositeFieldContainer[Global___SessionReport]: ...
     @_builtins.property
@@ -280,10 +283,11 @@ class Heartbeat(_message.Message):
         sessions: _abc.Iterable[Global___SessionReport] | None = ...,
         lines: _abc.Iterable[Global___Line] | None = ...,
         registered_trunk_ids: _abc.Iterable[_builtins.str] | None = ...,
+        draining: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["active_calls", b"active_calls", "lines", b"lines", "registered_trunk_ids", b"registered_trunk_ids", "registrations", b"registrations", "sessions", b"sessions"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["active_calls", b"active_calls", "draining", b"draining", "lines", b"lines", "registered_trunk_ids", b"registered_trunk_ids", "registrations", b"registrations", "sessions", b"sessions"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -367,6 +371,7 @@ class WorkerConfig(_message.Message):
     TRUNK_IDS_FIELD_NUMBER: _builtins.int
     DRAINING_FIELD_NUMBER: _builtins.int
     BANS_FIELD_NUMBER: _builtins.int
+    TRUNKS_FIELD_NUMBER: _builtins.int
     draining: _builtins.bool
     """Let nobody in any more, and leave when the last call has ended."""
     @_builtins.property
@@ -379,6 +384,10 @@ class WorkerConfig(_message.Message):
     def bans(self) -> _containers.RepeatedCompositeFieldContainer[Global___Ban]:
         """All that are in force. One that is missing here was lifted."""
 
+    @_builtins.property
+    def trunks(self) -> _containers.RepeatedCompositeFieldContainer[Global___TrunkSettings]:
+        """What the Worker needs to know of each of `trunk_ids`."""
+
     def __init__(
         self,
         *,
@@ -386,14 +395,50 @@ class WorkerConfig(_message.Message):
         trunk_ids: _abc.Iterable[_builtins.str] | None = ...,
         draining: _builtins.bool = ...,
         bans: _abc.Iterable[Global___Ban] | None = ...,
+        trunks: _abc.Iterable[Global___TrunkSettings] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bans", b"bans", "draining", b"draining", "sessions", b"sessions", "trunk_ids", b"trunk_ids"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bans", b"bans", "draining", b"draining", "sessions", b"sessions", "trunk_ids", b"trunk_ids", "trunks", b"trunks"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___WorkerConfig: _TypeAlias = WorkerConfig  # noqa: Y015
+
+@_typing.final
+class TrunkSettings(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TRUNK_ID_FIELD_NUMBER: _builtins.int
+    CODECS_FIELD_NUMBER: _builtins.int
+    PASSWORD_REVISION_FIELD_NUMBER: _builtins.int
+    NETWORKS_FIELD_NUMBER: _builtins.int
+    trunk_id: _builtins.str
+    password_revision: _builtins.int
+    """Another one with each new password: a binding that was made under an old one is over. 0: not said."""
+    @_builtins.property
+    def codecs(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """In the order in which they are preferred."""
+
+    @_builtins.property
+    def networks(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Addresses and subnets that the trunk may be used from; empty: all."""
+
+    def __init__(
+        self,
+        *,
+        trunk_id: _builtins.str = ...,
+        codecs: _abc.Iterable[_builtins.str] | None = ...,
+        password_revision: _builtins.int = ...,
+        networks: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["codecs", b"codecs", "networks", b"networks", "password_revision", b"password_revision", "trunk_id", b"trunk_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TrunkSettings: _TypeAlias = TrunkSettings  # noqa: Y015
 
 @_typing.final
 class WorkerGrant(_message.Message):
@@ -567,17 +612,21 @@ class RegisterResponse(_message.Message):
 
     TRUNK_ID_FIELD_NUMBER: _builtins.int
     LOGIN_FIELD_NUMBER: _builtins.int
+    PASSWORD_REVISION_FIELD_NUMBER: _builtins.int
     trunk_id: _builtins.str
     login: _builtins.str
+    password_revision: _builtins.int
+    """As in TrunkSettings."""
     def __init__(
         self,
         *,
         trunk_id: _builtins.str = ...,
         login: _builtins.str = ...,
+        password_revision: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["login", b"login", "trunk_id", b"trunk_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["login", b"login", "password_revision", b"password_revision", "trunk_id", b"trunk_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -185,6 +185,20 @@ class TrustedAddress(Base):
     network: Mapped[str] = mapped_column(String, primary_key=True)
 
 
+class RefusedRegistration(Base):
+    """How often a trunk's registration was refused for one reason from one address."""
+
+    __tablename__ = "refused_registrations"
+
+    trunk_id: Mapped[str] = mapped_column(ForeignKey("trunks.trunk_id", ondelete="CASCADE"), primary_key=True)
+    error_id: Mapped[str] = mapped_column(String, primary_key=True)
+    source: Mapped[str] = mapped_column(String, primary_key=True)
+    worker_id: Mapped[str]
+    count: Mapped[int]
+    first_at: Mapped[float]
+    last_at: Mapped[float]
+
+
 class Assignment(Base):
     """A Worker that may use an account. An account without any may be used by all."""
 

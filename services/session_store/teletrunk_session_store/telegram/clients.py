@@ -2,23 +2,33 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
+import math
+import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
+from urllib.parse import unquote, urlsplit
 
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
 from cryptography.x509 import load_pem_x509_certificate
 from pyrogram.connection import Connection
+from pyrogram.connection.proxy import normalize_proxy
 from pyrogram.crypto import rsa
 from pyrogram.raw.core.primitives import Bytes
 from teletrunk import __version__
 from teletrunk.config import ConfigurationError
 
 from teletrunk_session_store.config import StorageSettings
+from teletrunk_session_store.telegram.addresses import Addresses, connection_by
 from teletrunk_session_store.telegram.kurigram import BadMessage, TelegramClient
 
 Guard = Callable[[], Awaitable[bool]]
+
+_SHORTEST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 0.8
+_CALM_S = 5.0
 
 
 class Clients:
@@ -26,10 +36,10 @@ class Clients:
 
     def __init__(self, settings: StorageSettings) -> None:
         self._settings = settings
-        self._connection: type[Connection] = Connection
+        self._addresses = Addresses(settings.telegram_server)
+        self._proxy = _proxy(settings)
         self._clock_ahead = 0.0
         if settings.telegram_server and settings.telegram_rsa_key_file:
-            self._connection = _connection_to(settings.telegram_server)
             _trust_only(settings.telegram_rsa_key_file)
 
     def learn(self, error: BadMessage) -> None:
@@ -52,22 +62,19 @@ class Clients:
             device_model="Teletrunk Session Storage",
             in_memory=True,
             session_string=session,
-            workers=1,  # updates in the order in which they came
+            proxy=self._proxy,
             sleep_threshold=0,  # FLOOD_WAIT is an answer for the caller, not a reason to sleep
-            skip_updates=True,
-            # What a message refers to is nothing to us, and fetching it would hold calls back.
-            fetch_replies=False,
-            fetch_topics=False,
-            fetch_stories=False,
-            fetch_stickers=False,
-            connect=_guarded(self._connection, may_connect) if may_connect else self._connection,
+            connect=connection_by(self._addresses, _guarded(may_connect) if may_connect else Connection),
             clock_ahead=self._clock_ahead,
         )
 
 
-def _guarded(connection: type[Connection], may_connect: Guard) -> type[Connection]:
-    class GuardedConnection(connection):  # type: ignore[misc]
+def _guarded(may_connect: Guard) -> type[Connection]:
+    pace = _Pace()
+
+    class GuardedConnection(Connection):  # type: ignore[misc]  # kurigram carries no types
         async def connect(self) -> None:
+            await pace.keep()
             if not await may_connect():
                 raise OSError("another Storage has the session's lease")
             await super().connect()
@@ -75,15 +82,40 @@ def _guarded(connection: type[Connection], may_connect: Guard) -> type[Connectio
     return GuardedConnection
 
 
-def _connection_to(address: str) -> type[Connection]:
-    host, _, port = address.rpartition(":")
+class _Pace:
+    """Of one client's connections: the first at once, more of them a second apart."""
 
-    class FixedConnection(Connection):  # type: ignore[misc]  # kurigram carries no types
-        def __init__(self, *args: object, **kwargs: object) -> None:
-            super().__init__(*args, **kwargs)
-            self.server_address, self.port = host, int(port)
+    def __init__(self) -> None:
+        self._pause = 0.0
+        self._last = -math.inf
 
-    return FixedConnection
+    async def keep(self) -> None:
+        calm = time.monotonic() - self._last > _CALM_S
+        self._pause = 0.0 if calm else min(max(self._pause * 2, _SHORTEST_PAUSE_S), _LONGEST_PAUSE_S)
+        await asyncio.sleep(self._pause)
+        self._last = time.monotonic()
+
+
+def _proxy(settings: StorageSettings) -> Any:
+    """Raises `ConfigurationError`, which does not show the password in it."""
+    if settings.telegram_proxy is None:
+        return None
+    try:
+        return _parsed(settings.telegram_proxy.get_secret_value())
+    except ValueError:
+        raise ConfigurationError(
+            "TELETRUNK_TELEGRAM_PROXY: give socks5://USER:PASSWORD@HOST:PORT or the link of an MTProto proxy"
+        ) from None
+
+
+def _parsed(proxy: str) -> Any:
+    """Raises ValueError. In the library's own reading of URLs a password with a colon is another one."""
+    parts = urlsplit(proxy)
+    if parts.scheme in ("tg", "https"):
+        return normalize_proxy(proxy)
+    user, password = (unquote(part) if part else None for part in (parts.username, parts.password))
+    place = {"scheme": parts.scheme, "hostname": parts.hostname, "port": parts.port}
+    return normalize_proxy({**place, "username": user, "password": password})
 
 
 def _trust_only(path: Path) -> None:

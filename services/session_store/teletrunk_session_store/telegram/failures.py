@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from pyrogram.errors import Flood, RPCError, Unauthorized
+import re
+
+from pyrogram.errors import Flood, RPCError, ServiceUnavailable, Unauthorized
 from teletrunk.errors import Refusal
 
 from teletrunk_session_store.telegram.kurigram import BadMessage
@@ -28,13 +30,16 @@ _PEER_FLOOD_S = 86_400  # Telegram names no time; a day is what field reports gi
 
 def word(error: RPCError) -> str:
     """Telegram's own name of the error, for example USER_PRIVACY_RESTRICTED."""
-    name = str(error.ID or getattr(error, "value", None) or type(error).__name__)
-    return name.strip("[]").split()[-1] if name.startswith("[") else name  # kurigram writes unknown ones "[500 NAME]"
+    value = getattr(error, "value", None)
+    name = str(error.ID or value or type(error).__name__)
+    if name.startswith("["):
+        return name.strip("[]").split()[-1]  # kurigram writes unknown ones "[500 NAME]"
+    return name if value is None else re.sub(r"_X(?=_|$)", f"_{value}", name)
 
 
 def refusal_of(error: Exception) -> Refusal:
     """The row for whatever a request to Telegram raised."""
-    if isinstance(error, TimeoutError):
+    if isinstance(error, TimeoutError | ServiceUnavailable):  # what Telegram answers as -503 is a timeout of its own
         return Refusal("telegram-timeout")
     if isinstance(error, Flood) and isinstance(error.value, int):  # FLOOD_WAIT_X and its kin
         return Refusal("flood-wait", retry_after=int(error.value))

@@ -1,8 +1,8 @@
 """kurigram's client with its faults mended. What knows the library's insides is here, and nowhere else.
 
 Three of its habits do not serve a gateway: a `bad_msg_notification` is returned as if it were the answer; an error
-that its table does not know is appended to a file in the working directory; and each update is parsed before anybody
-is asked, for which it asks Telegram further questions.
+that its table does not know is appended to a file in the working directory; and updates go through a database, a queue
+and parsers that ask Telegram further questions, without the counts that show when one is missing.
 """
 
 from __future__ import annotations
@@ -47,7 +47,7 @@ class UnexpectedAnswer(Exception):
 
 
 class TelegramClient(pyrogram.Client):  # type: ignore[misc]  # kurigram carries no types
-    """A client that raises what went wrong. It hands on raw updates only."""
+    """A client that raises what went wrong, and hands on updates as they come."""
 
     def __init__(self, *args: Any, connect: Callable[..., Any], clock_ahead: float, **options: Any) -> None:
         """`connect` makes its connections; its first messages bear a time that is right for `clock_ahead`."""
@@ -55,12 +55,36 @@ class TelegramClient(pyrogram.Client):  # type: ignore[misc]  # kurigram carries
         super().__init__(*args, connection_factory=self._connection, **options)
         self._connect = connect
         self._server_time_offset = -clock_ahead
-        self.dispatcher.update_parsers.clear()  # parsing asks Telegram for what a message refers to, and waits
+        self.on_updates: Callable[[Any], None] = lambda updates: None
+
+    async def handle_updates(self, updates: Any) -> None:
+        """In place of the library's own: each `Updates` whole, in the order in which they came."""
+        self.on_updates(updates)
 
     def _connection(self, **options: Any) -> Any:
         made = self._connect(**options)
         self._connections.add(made)
+        receive, before = made.recv, self.session.msg_factory._last_msg_id if self.session else 0
+
+        async def recv() -> bytes | None:
+            packet: bytes | None = await receive()
+            if packet is None:
+                self._end_start(before)
+            return packet
+
+        made.recv = recv
         return made
+
+    def _end_start(self, before: int) -> None:
+        """A connection that ends while a session starts over it answers nothing: to wait for that costs two seconds.
+
+        Requests older than the connection go on: their answers come over the next one.
+        """
+        if self.session is None or self.session.is_started.is_set():
+            return
+        for msg_id, result in self.session.results.items():
+            if msg_id > before:
+                result.event.set()
 
     async def invoke(self, query: Any, *args: Any, **options: Any) -> Any:
         answer = checked(self, await super().invoke(query, *args, **options))
@@ -109,12 +133,8 @@ async def close(client: TelegramClient) -> None:
     await _end_restarts(client)
     with contextlib.suppress(Exception):
         async with asyncio.timeout(_TERMINATE_S):
-            if client.is_initialized:
-                await client.terminate()
             if client.is_connected:
                 await client.disconnect()
-    for task in client.dispatcher.handler_worker_tasks:  # one that hangs would keep the client
-        task.cancel()
 
 
 async def _end_restarts(client: TelegramClient) -> None:
@@ -142,14 +162,18 @@ def about_clock(ahead: float) -> str:
     return f"this machine's clock is {round(abs(ahead))} s {'ahead of' if ahead > 0 else 'behind'} Telegram's"
 
 
+def method_of(query: Any) -> str:
+    """Telegram's own name of a method, or of another object: phone.requestCall."""
+    *space, name = query.QUALNAME.split(".")[1:]
+    return ".".join([*space, name[0].lower() + name[1:]])
+
+
 def named(answer: Any) -> str:
     """Telegram's own name of an object, with the reason that it bears: phoneCallDiscarded (phoneCall...ReasonBusy)."""
     if not hasattr(answer, "QUALNAME"):
         return type(answer).__name__
-    *space, name = answer.QUALNAME.split(".")[1:]
-    own = ".".join([*space, name[0].lower() + name[1:]])
     reason = getattr(answer, "reason", None)
-    return f"{own} ({named(reason)})" if reason is not None else own
+    return f"{method_of(answer)} ({named(reason)})" if reason is not None else method_of(answer)
 
 
 _initialise: Final = RPCError.__init__

@@ -40,11 +40,13 @@ class Lease:
         self._session_id = session_id
         self._owner = owner
         self._fence = 0
+        self._released = False
         self._safe_until = 0.0
 
     async def take(self) -> bool:
         """Whether the session may be run from now on."""
-        began = time.monotonic()
+        self._released = False
+        began = _now()
         fence = await self._ask()
         if not fence:
             return False
@@ -61,11 +63,7 @@ class Lease:
         try:
             pause = RENEW_S
             while not await _done(working, min(pause, self._left)):
-                renewing = asyncio.ensure_future(self._renewed())
-                if not await _done(renewing, self._left):
-                    renewing.cancel()
-                    raise LeaseLost
-                kept, answered = renewing.result()
+                kept, answered = await self._renewed_in_time()
                 if not kept:
                     raise LeaseLost
                 pause = RENEW_S if answered else _RETRY_S
@@ -74,9 +72,20 @@ class Lease:
             working.cancel()
             await _done(working, _LAST_WORDS_S)
 
+    async def _renewed_in_time(self) -> tuple[bool, bool]:
+        """Leaves no renewal behind, which would come after the release."""
+        renewing = asyncio.ensure_future(self._renewed())
+        try:
+            if not await _done(renewing, self._left):
+                raise LeaseLost
+            return renewing.result()
+        finally:
+            renewing.cancel()
+            await _done(renewing, _LAST_WORDS_S)
+
     @property
     def _left(self) -> float:
-        return max(0.0, self._safe_until - time.monotonic())
+        return max(0.0, self._safe_until - _now())
 
     async def renew(self) -> bool:
         """Whether the session may still be run. A vault that does not answer is borne for a while."""
@@ -84,7 +93,9 @@ class Lease:
 
     async def _renewed(self) -> tuple[bool, bool]:
         """Whether it may still be run, and whether the vault has answered."""
-        began = time.monotonic()
+        if self._released:
+            return False, True
+        began = _now()
         fence = await self._ask()
         if fence is None:
             return self._left > 0, False
@@ -95,6 +106,7 @@ class Lease:
         return True, True
 
     async def release(self) -> None:
+        self._released = True
         async with best_effort():  # leaving: one that runs out serves as well
             await self._vault.release_lease(self._session_id, self._owner)
 
@@ -106,6 +118,11 @@ class Lease:
         except FAILURES as error:
             log.warning("vault does not answer", session=self._session_id, error=type(error).__name__)
             return None
+
+
+def _now() -> float:
+    """Of a clock that goes on while the machine is suspended: other Storages do not sleep with it."""
+    return time.clock_gettime(time.CLOCK_BOOTTIME)
 
 
 async def _done(task: asyncio.Future[Any], seconds: float) -> bool:

@@ -45,7 +45,7 @@ async def _asked(session: Session, vault: Vault, kind: str, value: str) -> Known
     )
     answer = await session.invoke(question, expect=raw.types.contacts.ResolvedPeer)
     user_id = getattr(answer.peer, "user_id", None)
-    for peer in await session.remember(answer.users):
+    for peer in await session.peers.remember(answer.users):
         if peer.user_id == user_id and peer.access_hash:
             await vault.put_alias(session.session_id, kind, value, peer.user_id)
             return replace(peer, phone=peer.phone or value) if kind == "phone" else peer

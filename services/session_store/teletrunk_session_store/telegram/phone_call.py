@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import random
 import time
 from typing import Any
 
 import structlog
 from pyrogram import raw
+from teletrunk.background import BackgroundTasks
 from teletrunk.errors import Refusal
 from teletrunk.v1 import call_pb2
 from teletrunk.v1 import session_store_pb2 as pb
@@ -22,7 +22,7 @@ from teletrunk_session_store.telegram import peers
 from teletrunk_session_store.telegram.exchange import Agreed, Exchange, ExchangeFailed
 from teletrunk_session_store.telegram.kurigram import named
 from teletrunk_session_store.telegram.session import Session
-from teletrunk_session_store.vault.store import FAILURES, KnownPeer, Vault, best_effort
+from teletrunk_session_store.vault.store import FAILURES, KnownPeer, Vault
 
 log = structlog.get_logger()
 
@@ -51,8 +51,11 @@ class PhoneCall:
         self._peer: Any = None  # inputPhoneCall
         self._exchange: Exchange | None = None
         self._committed: bytes | None = None  # the caller's g_a_hash, when we are called
+        self._rings = self._answered = False  # what was missed may come twice
         self._over = False  # Telegram has said so
         self._inbox: asyncio.Queue[Any] = asyncio.Queue(maxsize=1000)
+        self._signals: asyncio.Queue[bytes] = asyncio.Queue(maxsize=1000)
+        self._packets = BackgroundTasks()
         self._end: asyncio.Future[pb.DiscardCall | Refusal] = asyncio.get_running_loop().create_future()
         self.outbox: asyncio.Queue[pb.CallResponse | Refusal | None] = asyncio.Queue()
 
@@ -77,7 +80,7 @@ class PhoneCall:
             case "accept":
                 await self._inbox.put(request.accept)
             case "signalling":
-                await self._inbox.put(request.signalling)
+                await self._signals.put(request.signalling.data)
             case _:
                 self.hang_up(request.discard)
 
@@ -86,6 +89,7 @@ class PhoneCall:
     async def run(self, begin: pb.StartCall | pb.TakeCall) -> None:
         """The call's life, until Telegram knows that it is over. Ends the outbox, with a `Refusal` if there was one."""
         working = asyncio.ensure_future(self._work(begin))
+        signalling = asyncio.ensure_future(self._send_signals())
         try:
             first: set[asyncio.Future[Any]] = {working, self._end}
             await asyncio.wait(first, return_when=asyncio.FIRST_COMPLETED)
@@ -99,6 +103,9 @@ class PhoneCall:
             await self._discard(end if isinstance(end, pb.DiscardCall) else pb.DiscardCall())
         finally:
             self.outbox.put_nowait(None)
+            working.cancel()
+            signalling.cancel()
+            await self._packets.settle(0)
             if self._peer is not None:
                 self._session.calls.detach(self._peer.id)
 
@@ -125,81 +132,75 @@ class PhoneCall:
     # The beginnings.
 
     async def _start(self, called: str) -> None:
-        """Raises `Refusal`; a flood wait is kept, and Telegram not asked again before its end."""
-        await self._session.require_no_flood()
-        try:
-            await self._request(called)
-        except Refusal as refusal:
-            if refusal.row.id == "flood-wait":
-                await self._session.note_flood(refusal.retry_after)
-            raise
-
-    async def _request(self, called: str) -> None:
+        """Raises `Refusal`."""
         callee = await peers.resolve(self._session, self._vault, called)
-        self._exchange = await self._make_exchange(patience=0)
+        random_id = self._session.open_calls.note_request(callee.user_id)  # while the keys are made
         try:
-            answer = await self._request_call(callee, self._exchange)
+            self._exchange = await self._make_exchange(patience=0)
+        except BaseException:
+            self._session.open_calls.refused(random_id)
+            raise
+        try:
+            await self._request_call(callee, self._exchange, random_id)
         except Refusal as refusal:
             if refusal.row.id not in _NOBODY_THERE:
                 raise
             # The number or name may be another's by now.
             if (now := await peers.resolve(self._session, self._vault, called, fresh=True)).user_id == callee.user_id:
                 raise
-            callee = now
-            answer = await self._request_call(callee, self._exchange)
-        async with best_effort():
-            await self._session.remember(answer.users)
+            await self._request_call(now, self._exchange, self._session.open_calls.note_request(now.user_id))
 
-    async def _request_call(self, callee: KnownPeer, exchange: Exchange) -> Any:
+    async def _request_call(self, callee: KnownPeer, exchange: Exchange, random_id: int) -> None:
         self._step("storage", "telegram", "phone.requestCall")
         query = raw.functions.phone.RequestCall(
             user_id=raw.types.InputUser(user_id=callee.user_id, access_hash=callee.access_hash),
-            random_id=random.randint(1, 0x7FFFFFFF),
+            random_id=random_id,
             g_a_hash=exchange.public_hash,
             protocol=self._protocol(),
         )
         answer = await self._session.request_call(query, callee.user_id)
         if hasattr(call := getattr(answer, "phone_call", None), "access_hash"):
-            self._attach(call)  # in the same step as the answer: see PhoneCalls.answered
-        await self._begun(_call_of(answer, _BEGUN), callee)
-        return answer
+            self._attach(call, random_id)  # in the same step as the answer: see PhoneCalls.answered
+        else:
+            self._session.open_calls.refused(random_id)
+        self._begun(_call_of(answer, _BEGUN), callee)
+        self._session.remember_later(answer.users)
 
     async def _take(self, phone_call_id: int) -> None:
         """Takes charge of an incoming call that waits. Raises `Refusal` when it is over already."""
-        incoming = self._session.incoming.pop(phone_call_id, None)
+        incoming = self._session.incoming.take(phone_call_id)
         if incoming is None:
             raise Refusal("telegram-error", "CALL_ALREADY_DECLINED")
         self._attach(incoming.call)
         self._committed = incoming.call.g_a_hash
         self._step("telegram", "storage", "phoneCallRequested", incoming.at)
         self._step("storage", "telegram", "phone.receivedCall", incoming.at)
-        await self._begun(incoming.call, incoming.caller)
+        self._begun(incoming.call, incoming.caller)
 
-    def _attach(self, call: Any) -> None:
+    def _attach(self, call: Any, random_id: int | None = None) -> None:
         self._peer = raw.types.InputPhoneCall(id=call.id, access_hash=call.access_hash)
         self._session.calls.attach(call.id, self)
+        self._session.open_calls.note(call.id, call.access_hash, random_id)
 
-    async def _begun(self, call: Any, other: KnownPeer) -> None:
+    def _begun(self, call: Any, other: KnownPeer) -> None:
         self._say(
             requested=pb.CallRequested(phone_call_id=call.id, access_hash=call.access_hash, peer=peer_message(other))
         )
-        await self._session.note_call(call.id, call.access_hash)
 
     # What happens to it.
 
     async def _handle(self, item: Any) -> None:
         match item:
-            case pb.SignallingData():
-                await self._invoke(raw.functions.phone.SendSignalingData(peer=self._peer, data=item.data))
             case pb.AcceptCall():
                 await self._accept()
             case raw.types.UpdatePhoneCallSignalingData():
                 self._say(signalling=pb.SignallingData(data=item.data))
-            case raw.types.PhoneCallWaiting():
-                if item.receive_date:
-                    self._step("telegram", "storage", "ringing (receive_date)")
-                    self._say(ringing=pb.CallRinging())
-            case raw.types.PhoneCallAccepted():
+            case raw.types.PhoneCallWaiting() if item.receive_date and not self._rings:
+                self._rings = True
+                self._step("telegram", "storage", "ringing (receive_date)")
+                self._say(ringing=pb.CallRinging())
+            case raw.types.PhoneCallAccepted() if not self._answered:
+                self._answered = True
                 await self._confirm(item)
             case raw.types.PhoneCall():
                 await self._confirmed(item)
@@ -268,6 +269,24 @@ class PhoneCall:
             raise ExchangeFailed("answered before it was asked")
         return await asyncio.to_thread(self._exchange.agree, public, committed)
 
+    # Signalling: the two media libraries repeat by themselves what gets lost.
+
+    async def _send_signals(self) -> None:
+        """In order, and without waiting for the answer to one before the next is sent."""
+        while True:
+            data = await self._signals.get()
+            with contextlib.suppress(Refusal):
+                await self._session.linked(_PATIENCE_S)
+            if self._peer is not None:
+                self._packets.run(self._send_signal(data))
+
+    async def _send_signal(self, data: bytes) -> None:
+        """A packet that is not sent ends no call."""
+        try:
+            await self._session.invoke(raw.functions.phone.SendSignalingData(peer=self._peer, data=data))
+        except Refusal as refusal:
+            log.info("signalling not sent", call_id=self._call_id, why=refusal.phrase)
+
     # The end.
 
     async def _discard(self, wish: pb.DiscardCall) -> None:
@@ -277,7 +296,7 @@ class PhoneCall:
         reason = wish.reason or pb.DISCARD_REASON_DISCONNECT
         if self._peer is not None:
             self._step("storage", "telegram", f"phone.discardCall {_name(reason)}")
-            await self._session.discard(self._peer, _REASONS[reason](), wish.duration)
+            await self._session.open_calls.discard(self._peer, _REASONS[reason](), wish.duration)
         self._say(discarded=pb.CallDiscarded(reason=reason, by_peer=False))
 
     async def _discarded(self, call: Any) -> None:
@@ -287,7 +306,7 @@ class PhoneCall:
         )
         self._step("telegram", "storage", f"phoneCallDiscarded {_name(reason)}")
         self._say(discarded=pb.CallDiscarded(reason=reason, by_peer=True))
-        await self._session.call_is_over(call.id)
+        await self._session.open_calls.is_over(call.id)
 
     def _protocol(self) -> Any:
         return raw.types.PhoneCallProtocol(

@@ -1,29 +1,30 @@
 """One Telegram session: its client, kept alive under a lease, and what reaches it.
 
 The keeper is the session's one owner task. It takes the lease, runs a client, notices when the client is dead
-(kurigram can be connected and deaf), builds a new one with growing pauses, and reports the real state.
+(kurigram can be connected and deaf), builds a new one with growing pauses, and reports the real state. What came while
+there was no link is fetched before the session counts as active again.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import math
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import AsyncIterator, Callable, Iterator
 from enum import Enum
 from typing import Any
 
 import structlog
 from pyrogram import raw
 from pyrogram.errors import AuthKeyDuplicated, RPCError, Unauthorized
-from pyrogram.handlers import RawUpdateHandler
 from teletrunk.background import BackgroundTasks
 from teletrunk.errors import Refusal
 
 from teletrunk_session_store.telegram import failures
 from teletrunk_session_store.telegram.clients import Clients
+from teletrunk_session_store.telegram.flood_waits import FloodWaits
+from teletrunk_session_store.telegram.incoming import Incoming, IncomingCalls
+from teletrunk_session_store.telegram.known_peers import KnownPeers
 from teletrunk_session_store.telegram.kurigram import (
     BadMessage,
     TelegramClient,
@@ -31,12 +32,15 @@ from teletrunk_session_store.telegram.kurigram import (
     checked,
     close,
     key_is_unknown,
+    method_of,
     named,
 )
 from teletrunk_session_store.telegram.lease import SILENCE_S, Lease, LeaseLost
-from teletrunk_session_store.telegram.phone_calls import LATE_ANSWER_S, CallRequest, PhoneCalls
+from teletrunk_session_store.telegram.open_calls import OpenCalls
+from teletrunk_session_store.telegram.phone_calls import LATE_ANSWER_S, CallRequest
+from teletrunk_session_store.telegram.update_state import LONGEST_RINGING_S, UpdateState, contained, ended_call
 from teletrunk_session_store.vault import adoption
-from teletrunk_session_store.vault.store import KnownPeer, Vault, best_effort
+from teletrunk_session_store.vault.store import Vault
 
 log = structlog.get_logger()
 
@@ -49,8 +53,8 @@ _LOOK_S = 4.0
 _LINK_DOWN_S = 12.0  # kurigram comes back by itself in this time, or is given up
 _LAST_ANSWERS_S = 2.0
 _CLOSE_S = 2.0
-_RECEIVE_S = 20.0  # so long Telegram waits for somebody to have the call
-_OVER = "CALL_"  # what Telegram's errors about a call that has ended, or is not ours, begin with
+_OUT_OF_ORDER_S = 0.3  # so long a missing update may still come by itself
+_MOST_SLICES = 20
 # Telegram has taken the authorization away. The second is what it says when it saw the key in two places.
 _NO_AUTHORIZATION = (Unauthorized, AuthKeyDuplicated)
 
@@ -61,15 +65,6 @@ class SessionState(Enum):
     UNAUTHORIZED = "unauthorized"
 
 
-@dataclass(frozen=True)
-class Incoming:
-    """A phoneCallRequested that nobody has taken charge of yet."""
-
-    call: Any
-    caller: KnownPeer
-    at: float
-
-
 class Session:
     """A Telegram account's authorization, run by this Storage."""
 
@@ -78,21 +73,32 @@ class Session:
         self.user_id = user_id
         self.state = SessionState.CONNECTING
         self.reason = ""
-        self.incoming: dict[int, Incoming] = {}
         self.on_state: Callable[[Session], None] = lambda session: None
         self.on_incoming: Callable[[Session, Incoming], None] = lambda session, incoming: None
         self._lease = Lease(vault, session_id, owner)
         self._vault = vault
         self._clients = clients
-        self.calls = PhoneCalls(self._discard_given_up)
+        self.peers = KnownPeers(vault, session_id)
+        self.open_calls = OpenCalls(session_id, vault, self.invoke)
+        self.calls = self.open_calls.calls
+        self.incoming = IncomingCalls(session_id, self.peers, self.calls, self.invoke)
+        self.incoming.on_call = lambda incoming: self.on_incoming(self, incoming)
+        self._waits = FloodWaits(vault, session_id)
+        self._updates = UpdateState()
         self._client: TelegramClient | None = None
         self._carried = 0
-        self._to_discard: dict[int, int] = {}  # calls that Telegram does not know to be over yet: access hashes by id
         self._broken = False  # the client is of no more use
-        self._stirred = asyncio.Event()  # something has happened to its link
+        self._stirred = asyncio.Event()  # something is to be looked at
+        self._relinked = False
+        self._missed = False  # there are updates that did not come
         self._reported = asyncio.Event()  # of the present state; the next one has its own
         self._late: set[asyncio.Task[Any]] = set()  # requests whose answer is awaited however long it takes
         self._background = BackgroundTasks()
+
+    @property
+    def remark(self) -> str:
+        """What there is to say beside its state."""
+        return "; ".join(filter(None, (self.reason, self._waits.told())))
 
     # Requests.
 
@@ -101,23 +107,27 @@ class Session:
 
         `expect` is the constructor that the answer must have; `patience` how long a link that is down is waited for.
         """
-        client = await self._linked(patience)
-        with self._refusing():
-            sending = _send(client, query, _RPC_DEADLINE_S)
-            try:
-                answer = await _answered(client, sending)
-            finally:
-                sending.cancel()
+        client = await self.linked(patience)
+        self._waits.check(method_of(query))
+        async with self._refusing(query):
+            answer = await _asked(client, query)
+        self._follow(answer)
         if expect is not None and not isinstance(answer, expect):
             raise Refusal("telegram-error", named(answer))
         return answer
 
     async def request_call(self, query: Any, callee_id: int) -> Any:
         """phone.requestCall. Who stops waiting has given it up: its call is discarded as soon as its id is known."""
-        client = await self._linked()
-        with self._refusing():
+        try:
+            self._waits.check(method_of(query))
+            await self.open_calls.request_is_noted(query.random_id)
+            client = await self.linked()
+        except Refusal:
+            self.open_calls.refused(query.random_id)
+            raise
+        async with self._refusing(query):
             sending = _send(client, query, LATE_ANSWER_S)
-            request = self.calls.ask_for(callee_id)
+            request = self.calls.ask_for(callee_id, query.random_id)
             self._late.add(sending)
             sending.add_done_callback(self._late.discard)
             try:
@@ -132,12 +142,18 @@ class Session:
         return answer
 
     def _answered_late(self, request: CallRequest, done: asyncio.Task[Any]) -> None:
+        error = None if done.cancelled() else done.exception()
+        if done.cancelled() or isinstance(error, OSError):
+            self.calls.give_up(request)  # whether it has reached Telegram, only an update tells
+            return
         self.calls.answered(request)
-        call = None if done.cancelled() or done.exception() else getattr(done.result(), "phone_call", None)
-        if hasattr(call, "access_hash"):
-            self._discard_given_up(call)
+        call: Any = None if error else getattr(done.result(), "phone_call", None)
+        if not hasattr(call, "access_hash"):
+            self.open_calls.refused(request.random_id)
+        elif not self.calls.is_finished(call.id):
+            self.open_calls.discard_given_up(call, request)
 
-    async def _linked(self, patience: float = 0.0) -> TelegramClient:
+    async def linked(self, patience: float = 0.0) -> TelegramClient:
         """The client, with its link up. Raises `Refusal` when the session is not ready for requests."""
         deadline = time.monotonic() + patience
         while not self._is_linked() and time.monotonic() < deadline:
@@ -151,8 +167,8 @@ class Session:
     def _is_linked(self) -> bool:
         return self.state is SessionState.ACTIVE and self._client is not None and self._client.is_linked()
 
-    @contextlib.contextmanager
-    def _refusing(self) -> Iterator[None]:
+    @contextlib.asynccontextmanager
+    async def _refusing(self, query: Any) -> AsyncIterator[None]:
         """What a request fails with becomes a `Refusal`, and is noted where it concerns the session."""
         try:
             yield
@@ -163,7 +179,11 @@ class Session:
             self._refused(error)
             raise failures.refusal_of(error) from None
         except (RPCError, OSError, TimeoutError) as error:
-            raise failures.refusal_of(error) from None
+            refusal = failures.refusal_of(error)
+            if refusal.row.id == "flood-wait":
+                await self._waits.note(method_of(query), refusal.retry_after)
+                self.on_state(self)  # it is told of
+            raise refusal from None
 
     # Calls.
 
@@ -181,130 +201,94 @@ class Session:
         finally:
             self._carried -= 1
 
-    async def note_call(self, phone_call_id: int, access_hash: int) -> None:
-        """A successor discards what is noted here, should this process die."""
-        async with best_effort():  # a call does not depend on the vault
-            await self._vault.note_call(self.session_id, phone_call_id, access_hash)
-
-    async def call_is_over(self, phone_call_id: int) -> None:
-        """Telegram knows it: nothing is left to be done."""
-        self._to_discard.pop(phone_call_id, None)
-        async with best_effort():
-            await self._vault.forget_call(self.session_id, phone_call_id)
-
-    async def discard(self, peer: Any, reason: Any, duration: int = 0) -> None:
-        """phone.discardCall. What cannot be told now is told when the link is back, or by a successor."""
-        query = raw.functions.phone.DiscardCall(peer=peer, duration=duration, reason=reason, connection_id=0)
-        told = False
-        try:
-            await self.invoke(query)
-            told = True
-        except Refusal as refusal:
-            again = peer.id in self._to_discard and refusal.row.id == "telegram-error"  # its second no is an answer too
-            told = again or refusal.detail.startswith(_OVER)
-            if not told:
-                log.warning("call not discarded yet", session=self.session_id, why=refusal.phrase)
-        finally:
-            if not told:
-                self._to_discard[peer.id] = peer.access_hash
-        if told:
-            await self.call_is_over(peer.id)
-        else:
-            await self.note_call(peer.id, peer.access_hash)
-
-    def _discard_given_up(self, call: Any) -> None:
-        log.info("call discarded that was given up", session=self.session_id)
-        peer = raw.types.InputPhoneCall(id=call.id, access_hash=call.access_hash)
-        self._background.run(self.discard(peer, raw.types.PhoneCallDiscardReasonMissed()))
-
     async def settle(self) -> None:
         """Before the end: what was given up may have begun a call, and is awaited a little so that it is discarded."""
         if self._late:
             await asyncio.wait(self._late, timeout=_LAST_ANSWERS_S)
-            await self._background.settle(_CLOSE_S)
+        await self.open_calls.settle(_CLOSE_S)
 
-    # Flood waits: what Telegram said holds for the account, whoever asks next.
+    async def end_calls(self) -> None:
+        """Before it is signed out: whoever talks is hung up on while Telegram can still be told."""
+        self._tell_lost()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_CLOSE_S):
+                await self.calls.none_left.wait()
 
-    async def require_no_flood(self) -> None:
-        """Raises `Refusal` while Telegram does not want to be asked, with the seconds that are left."""
-        left = math.ceil(await self._vault.flood_until(self.session_id) - time.time())
-        if left > 0:
-            raise Refusal("flood-wait", retry_after=left)
-
-    async def note_flood(self, seconds: int) -> None:
-        await self._vault.note_flood(self.session_id, time.time() + seconds)
-
-    async def _find_left_calls(self) -> None:
-        """Calls of a Storage that crashed: nobody carries them, and the other side should not wait."""
-        async with best_effort():
-            for phone_call_id, access_hash in await self._vault.left_calls(self.session_id):
-                if phone_call_id not in self.calls:
-                    self._to_discard[phone_call_id] = access_hash
-
-    async def _discard_left_calls(self) -> None:
-        for phone_call_id, access_hash in list(self._to_discard.items()):
-            peer = raw.types.InputPhoneCall(id=phone_call_id, access_hash=access_hash)
-            await self.discard(peer, raw.types.PhoneCallDiscardReasonDisconnect())
+    def _tell_lost(self) -> None:
+        """The session has ended here, for whatever reason: nothing more will be heard of its calls."""
+        self.incoming.clear()
+        for listener in self.calls.listeners():
+            listener.on_lost()
 
     # Updates.
 
-    async def _on_update(self, client: TelegramClient, update: Any, users: dict[int, Any], chats: object) -> None:
-        if isinstance(update, raw.types.UpdatePhoneCall):
-            call = update.phone_call
-            if isinstance(call, raw.types.PhoneCallRequested):
-                self._background.run(self._announce(call, users, time.time()))
-                self._background.run(self._receive(call))
-            else:
-                if isinstance(call, raw.types.PhoneCallDiscarded):
-                    self.incoming.pop(call.id, None)
-                self.calls.pass_on(call.id, call)
-        elif isinstance(update, raw.types.UpdatePhoneCallSignalingData):
-            self.calls.pass_on(update.phone_call_id, update)
-        elif not _is_private_message(update):
-            return  # who only shares a group with the account is not worth remembering
-        self._background.run(self._remember_if_possible(list(users.values())))  # no update waits for a vault
+    def _on_updates(self, client: TelegramClient, updates: Any) -> None:
+        """Nothing is waited for here: not for an answer, not for the vault."""
+        if client is not self._client:
+            return
+        users = {user.id: user for user in getattr(updates, "users", ())}
+        for update in contained(updates):
+            self._on_update(update, users)
+        self._follow(updates)
 
-    async def _announce(self, call: Any, users: dict[int, Any], at: float) -> None:
-        """Workers hear of a call before Telegram has answered anything: the PBX rings meanwhile."""
-        caller = await self._caller(call.admin_id, users)
-        if not self.calls.is_over(call.id):
-            incoming = self.incoming[call.id] = Incoming(call, caller, at)
-            self.on_incoming(self, incoming)
+    def _on_update(self, update: Any, users: dict[int, Any]) -> None:
+        match update:
+            case raw.types.UpdatePhoneCall(phone_call=raw.types.PhoneCallRequested() as call):
+                self.incoming.requested(call, users)
+                self.remember_later(list(users.values()))
+            case raw.types.UpdatePhoneCall(phone_call=call):
+                self._on_call(call)
+            case raw.types.UpdatePhoneCallSignalingData():
+                self.calls.pass_on(update.phone_call_id, update)
+            case raw.types.UpdateNewMessage(message=message):
+                self._on_message(message, users)
 
-    async def _receive(self, call: Any) -> None:
-        """phone.receivedCall: from then on the caller hears ringing. The link may still be coming up."""
-        peer = raw.types.InputPhoneCall(id=call.id, access_hash=call.access_hash)
-        deadline = time.monotonic() + _RECEIVE_S
-        while (left := deadline - time.monotonic()) > 0 and not self.calls.is_over(call.id):
-            try:
-                await self.invoke(raw.functions.phone.ReceivedCall(peer=peer), patience=left)
+    def _on_call(self, call: Any) -> None:
+        if isinstance(call, raw.types.PhoneCallDiscarded):
+            self.incoming.take(call.id)
+        self.calls.pass_on(call.id, call)
+
+    def _on_message(self, message: Any, users: dict[int, Any]) -> None:
+        if (ended := ended_call(message)) is not None:
+            self._on_call(ended)
+        elif isinstance(getattr(message, "peer_id", None), raw.types.PeerUser):
+            self.remember_later(list(users.values()))  # who only shares a group is not worth remembering
+
+    def remember_later(self, users: list[Any]) -> None:
+        """No update and no call waits for the vault."""
+        self._background.run(self.peers.remember_if_possible(users))
+
+    def _follow(self, updates: Any) -> None:
+        """Notices when some are missing: one may only have been overtaken, and the others are fetched."""
+        if self._updates.is_known and self._updates.misses(updates) and not self._missed:
+            self._missed = True
+            asyncio.get_running_loop().call_later(_OUT_OF_ORDER_S, self._stirred.set)
+
+    async def _catch_up(self, client: TelegramClient) -> None:
+        """updates.getDifference: what came while nobody was there, or got lost on its way."""
+        if not self._updates.is_known:
+            self._updates.begin(await _asked(client, raw.functions.updates.GetState()))
+        self._missed = False
+        for _ in range(_MOST_SLICES):
+            difference = await _asked(client, self._updates.question())
+            self._on_difference(difference)
+            if self._updates.take(difference):
                 return
-            except Refusal as refusal:
-                log.info("call not received", session=self.session_id, why=refusal.phrase)
-                if refusal.row.id not in ("session-disconnected", "telegram-timeout"):
-                    return
-                await asyncio.sleep(_LINK_CHECK_S)
 
-    async def _caller(self, user_id: int, users: dict[int, Any]) -> KnownPeer:
-        """From the update that brought the call, else from the vault, else by the bare id."""
-        if (user := users.get(user_id)) is not None and user.access_hash and not user.min:
-            return peer_of(user)
-        async with best_effort():
-            if known := await self._vault.find_peer(self.session_id, user_id):
-                return known
-        return KnownPeer(user_id, 0)
-
-    async def _remember_if_possible(self, users: list[Any]) -> None:
-        async with best_effort():
-            await self.remember(users)
-
-    async def remember(self, users: list[Any]) -> list[KnownPeer]:
-        """Caches the users that an answer or update brought, with this session's access hashes."""
-        peers = [peer_of(user) for user in users if isinstance(user, raw.types.User) and not user.min]
-        known = [peer for peer in peers if peer.access_hash]
-        if known:
-            await self._vault.put_peers(self.session_id, known)
-        return peers
+    def _on_difference(self, difference: Any) -> None:
+        users = {user.id: user for user in getattr(difference, "users", ())}
+        state = getattr(difference, "state", None)
+        for message in getattr(difference, "new_messages", ()):
+            self._on_message(message, users)
+        for update in getattr(difference, "other_updates", ()):
+            match update:
+                case raw.types.UpdatePhoneCall(phone_call=raw.types.PhoneCallRequested() as call):
+                    waits = state is None or call.date > state.date - LONGEST_RINGING_S
+                    if waits and call.id not in self.open_calls:
+                        self.incoming.missed(call, users)
+                        self.remember_later(list(users.values()))
+                case _:
+                    self._on_update(update, users)
 
     # The keeper.
 
@@ -318,16 +302,20 @@ class Session:
                         self._report(SessionState.CONNECTING)
                     started = time.monotonic()
                     await self._run_once()
-                    pause = 1.0 if time.monotonic() - started > 60 else min(pause * 2, _LONGEST_PAUSE_S)
+                    lived = time.monotonic() - started > _LINK_DOWN_S  # or has tried for as long
+                    pause = 1.0 if lived else min(pause * 2, _LONGEST_PAUSE_S)
                     if self.state is SessionState.UNAUTHORIZED:
                         pause = _LONGEST_PAUSE_S * 10
                 elif self._vault.held_back:
                     self._report(SessionState.CONNECTING, self._vault.held_back)
                 await asyncio.sleep(pause)
         finally:
+            self._tell_lost()
             for request in list(self._late):
                 request.cancel()
+            await self.incoming.settle()
             await self._background.settle(0)
+            await self.open_calls.settle(_CLOSE_S)
             await self._lease.release()
 
     async def _run_once(self) -> None:
@@ -336,8 +324,7 @@ class Session:
             await self._lease.hold(self._run_client())
         except LeaseLost:
             log.error("lease lost", session=self.session_id)
-            for listener in self.calls.listeners():
-                listener.on_lost()
+            self._tell_lost()
         except Exception as error:  # a vault that fails, a row that does not open: the next try may do better
             log.warning("session failed", session=self.session_id, error=type(error).__name__)
         finally:
@@ -348,19 +335,19 @@ class Session:
                 await close(client)
 
     async def _run_client(self) -> None:
-        self._broken = False
+        self._broken = self._relinked = False
         self._stirred.clear()
+        await self._waits.load()
+        await self.open_calls.find_left()
         opened = await self._vault.get_session(self.session_id)
         client: Any = self._clients.make(self.session_id, opened, lambda: self._may_connect(client))
         self._client = client
-        client.add_handler(RawUpdateHandler(self._on_update))
+        client.on_updates = lambda updates: self._on_updates(client, updates)
         try:
             async with asyncio.timeout(_CONNECT_DEADLINE_S):
                 await client.connect()
                 await _limit_silence(client)
-                await client.initialize()
             await self._probe(client)
-            await self._find_left_calls()
             await self._watch(client)
         except _NO_AUTHORIZATION as error:
             self._lost_authorization(failures.word(error))
@@ -379,6 +366,7 @@ class Session:
             return False
         if client.session is not None:  # a reconnection; after the first connection `_run_client` does it
             self._background.run(_limit_silence(client))
+            self._relinked = True
             self._stirred.set()
         return True
 
@@ -386,29 +374,43 @@ class Session:
         """Returns or raises when the client is of no more use."""
         probed = time.monotonic()
         while not self._broken:
-            await self._discard_left_calls()
+            self.open_calls.tell()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_LOOK_S):
                     await self._stirred.wait()
+            self._stirred.clear()
             if self._broken:
                 return
-            if self._stirred.is_set() or not client.is_linked():
-                self._stirred.clear()
+            if key_is_unknown(client):
+                raise ConnectionError("telegram does not know the key")
+            if self._relinked or not client.is_linked():
                 self._report(SessionState.CONNECTING)
                 async with asyncio.timeout(_LINK_DOWN_S):
                     await client.session.is_started.wait()
-            if self.state is not SessionState.ACTIVE or time.monotonic() - probed > _PROBE_S:
+                self._relinked = False
+            is_due = self._missed or time.monotonic() - probed > _PROBE_S
+            if self.state is not SessionState.ACTIVE or is_due:
                 await self._probe(client)
                 probed = time.monotonic()
 
     async def _probe(self, client: TelegramClient) -> None:
-        """The library can be connected, and deaf or refused. A question that is answered makes the session active."""
-        await client.invoke(raw.functions.updates.GetState(), retries=1, timeout=_RPC_DEADLINE_S)
+        """The library can be connected, and deaf or refused. A question that is answered makes the session active.
+
+        The question is what was missed: so nothing is missed for longer than from one probe to the next.
+        """
+        try:
+            await self._catch_up(client)
+        except _NO_AUTHORIZATION:
+            raise
+        except RPCError as error:  # an answer, too; the next question begins anew
+            log.warning("difference refused", session=self.session_id, error=failures.word(error))
+            self._updates = UpdateState()
         self._report(SessionState.ACTIVE, about_clock(client.clock_ahead))
 
     def _lost_authorization(self, reason: str) -> None:
         log.error("telegram took the authorization away", session=self.session_id, reason=reason)
         self._report(SessionState.UNAUTHORIZED, reason)
+        self._tell_lost()
         self._break()
 
     def _refused(self, error: BadMessage) -> None:
@@ -430,19 +432,6 @@ class Session:
             self.on_state(self)
 
 
-def peer_of(user: Any) -> KnownPeer:
-    """A TL user as a peer. Who has several usernames has them in a list instead."""
-    names = [user.username, *(name.username for name in user.usernames or [] if name.active)]
-    return KnownPeer(
-        user.id,
-        user.access_hash or 0,
-        user.first_name or "",
-        user.last_name or "",
-        next((name for name in names if name), "").lower(),
-        user.phone or "",
-    )
-
-
 def _send(client: TelegramClient, query: Any, seconds: float) -> asyncio.Task[Any]:
     """Sends a request once. kurigram's own `invoke` repeats what Telegram answers with 500, and waits for lost links.
 
@@ -451,6 +440,15 @@ def _send(client: TelegramClient, query: Any, seconds: float) -> asyncio.Task[An
     if not client.is_linked():
         raise ConnectionError("the link to Telegram is down")
     return asyncio.ensure_future(client.session.send(query, timeout=seconds))
+
+
+async def _asked(client: TelegramClient, query: Any) -> Any:
+    """The answer to a request that nobody waits for any longer than its asker."""
+    sending = _send(client, query, _RPC_DEADLINE_S)
+    try:
+        return await _answered(client, sending)
+    finally:
+        sending.cancel()
 
 
 async def _answered(client: TelegramClient, sending: asyncio.Task[Any]) -> Any:
@@ -472,9 +470,3 @@ async def _limit_silence(client: TelegramClient) -> None:
             await client.session.send(
                 raw.functions.PingDelayDisconnect(ping_id=0, disconnect_delay=SILENCE_S), wait_response=False
             )
-
-
-def _is_private_message(update: Any) -> bool:
-    return isinstance(update, raw.types.UpdateNewMessage) and isinstance(
-        getattr(update.message, "peer_id", None), raw.types.PeerUser
-    )

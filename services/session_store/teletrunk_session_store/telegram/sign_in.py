@@ -17,14 +17,15 @@ from pyrogram.utils import compute_password_check
 
 from teletrunk_session_store.telegram import failures
 from teletrunk_session_store.telegram.clients import Clients
+from teletrunk_session_store.telegram.known_peers import peer_of
 from teletrunk_session_store.telegram.kurigram import BadMessage, TelegramClient, UnexpectedAnswer, close
-from teletrunk_session_store.telegram.session import peer_of
 from teletrunk_session_store.vault.store import KnownPeer
 
 log = structlog.get_logger()
 
 _ATTEMPT_LIFETIME_S = 900.0
 _MOST_ATTEMPTS = 20
+_LEFT_S = 60.0  # after so long an attempt makes room for another
 _DEADLINE_S = 30.0
 NO_CODE = "none"  # how the code travels when Telegram asks for none
 
@@ -49,6 +50,7 @@ class Attempt:
     code_hash: str
     born: float
     by_email: bool = False
+    touched: float = field(default_factory=time.monotonic)
     success: Success | None = None
 
 
@@ -83,12 +85,11 @@ class SignIns:
 
     async def start(self, phone: str) -> tuple[str, str]:
         """Asks Telegram for a code. Returns the attempt's id and how the code travels. Raises `SignInError`."""
-        await self._forget_old()
-        if len(self._attempts) >= _MOST_ATTEMPTS:
-            raise SignInError("too many sign-ins are under way: try again in some minutes")
+        digits = re.sub(r"\D", "", phone)
+        await self._make_room(digits)
         attempt_id = secrets.token_urlsafe(12)
         client = self._clients.make(f"sign-in-{attempt_id}")
-        attempt = Attempt(client, re.sub(r"\D", "", phone), "", time.monotonic())
+        attempt = Attempt(client, digits, "", time.monotonic())
         try:
             async with asyncio.timeout(_DEADLINE_S):
                 await client.connect()
@@ -209,16 +210,25 @@ class SignIns:
         attempt = self._attempts.get(attempt_id)
         if attempt is None:
             raise SignInError("this sign-in is over: start again")
+        attempt.touched = time.monotonic()
         return attempt
 
     async def _drop(self, attempt_id: str) -> None:
         if attempt := self._attempts.pop(attempt_id, None):
             await close(attempt.client)
 
-    async def _forget_old(self) -> None:
-        limit = time.monotonic() - _ATTEMPT_LIFETIME_S
-        for attempt_id in [key for key, attempt in self._attempts.items() if attempt.born < limit]:
-            await self._drop(attempt_id)
+    async def _make_room(self, phone: str) -> None:
+        """Drops what is too old, what this number's new code makes void, and of too many the one longest left alone."""
+        now = time.monotonic()
+        for attempt_id, attempt in list(self._attempts.items()):
+            if now - attempt.born > _ATTEMPT_LIFETIME_S or (attempt.phone == phone and attempt.success is None):
+                await self._drop(attempt_id)
+        if len(self._attempts) < _MOST_ATTEMPTS:
+            return
+        oldest = min(self._attempts, key=lambda attempt_id: self._attempts[attempt_id].touched)
+        if now - self._attempts[oldest].touched < _LEFT_S:
+            raise SignInError("too many sign-ins are under way: try again in a minute")
+        await self._drop(oldest)
 
     def _explained(self, error: Exception) -> SignInError:
         """One sentence for whatever Telegram, the link or the library came up with."""

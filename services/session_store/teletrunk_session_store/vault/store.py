@@ -20,7 +20,18 @@ from teletrunk.database import database_time, make_engine
 
 from teletrunk_session_store.vault import adoption
 from teletrunk_session_store.vault.seal import Seal, Sealed, WrongKey
-from teletrunk_session_store.vault.tables import ALIASES, CALLS, CHECK, FLOODS, LEASES, META, PEERS, SCHEMA, SESSIONS
+from teletrunk_session_store.vault.tables import (
+    ALIASES,
+    CALLS,
+    CHECK,
+    FLOODS,
+    LEASES,
+    META,
+    PEERS,
+    REQUESTS,
+    SCHEMA,
+    SESSIONS,
+)
 
 log = structlog.get_logger()
 
@@ -47,6 +58,15 @@ class KnownPeer:
     last_name: str = ""
     username: str = ""
     phone: str = ""
+
+
+@dataclass(frozen=True)
+class LeftRequest:
+    """A phone.requestCall whose answer nobody has noted."""
+
+    random_id: int
+    callee_id: int
+    asked_at: float
 
 
 class Vault:
@@ -169,7 +189,7 @@ class Vault:
             await self._remove_session(connection, session_id)
 
     async def _remove_session(self, connection: AsyncConnection, session_id: str) -> None:
-        for table in (SESSIONS, LEASES, PEERS, ALIASES, CALLS, FLOODS):
+        for table in (SESSIONS, LEASES, PEERS, ALIASES, CALLS, REQUESTS, FLOODS):
             await connection.execute(table.delete().where(table.c.session_id == session_id))
 
     # Leases.
@@ -265,26 +285,46 @@ class Vault:
 
     # Flood waits.
 
-    async def note_flood(self, session_id: str, until: float) -> None:
-        """Of two waits the longer one counts."""
+    async def note_flood(self, session_id: str, method: str, until: float) -> None:
         async with self._engine.begin() as connection:
-            query = sa.select(FLOODS.c.until).where(FLOODS.c.session_id == session_id).with_for_update()
-            known = await connection.scalar(query)
-            await connection.execute(self._put(FLOODS, {"session_id": session_id, "until": max(until, known or 0.0)}))
+            row = {"session_id": session_id, "method": method, "until": until}
+            await connection.execute(self._put(FLOODS, row))
 
-    async def flood_until(self, session_id: str) -> float:
-        """Unix time; 0 when Telegram never complained."""
+    async def flood_waits(self, session_id: str) -> dict[str, float]:
+        """Until when (Unix time) Telegram does not want to be asked, by method."""
         async with self._engine.connect() as connection:
-            found = await connection.scalar(sa.select(FLOODS.c.until).where(FLOODS.c.session_id == session_id))
-        return float(found or 0.0)
+            rows = await connection.execute(sa.select(FLOODS).where(FLOODS.c.session_id == session_id))
+            return {row.method: row.until for row in rows}
 
     # Calls that a crash would leave behind.
 
-    async def note_call(self, session_id: str, phone_call_id: int, access_hash: int) -> None:
+    async def note_request(self, session_id: str, request: LeftRequest) -> None:
+        """Telegram is about to be asked for a call."""
         async with self._engine.begin() as connection:
-            await connection.execute(
-                CALLS.insert().values(session_id=session_id, phone_call_id=phone_call_id, access_hash=access_hash)
-            )
+            await connection.execute(self._put(REQUESTS, {"session_id": session_id, **vars(request)}))
+
+    async def forget_request(self, session_id: str, random_id: int) -> None:
+        async with self._engine.begin() as connection:
+            await self._forget_request(connection, session_id, random_id)
+
+    async def _forget_request(self, connection: AsyncConnection, session_id: str, random_id: int) -> None:
+        where = sa.and_(REQUESTS.c.session_id == session_id, REQUESTS.c.random_id == random_id)
+        await connection.execute(REQUESTS.delete().where(where))
+
+    async def left_requests(self, session_id: str) -> list[LeftRequest]:
+        async with self._engine.connect() as connection:
+            rows = await connection.execute(sa.select(REQUESTS).where(REQUESTS.c.session_id == session_id))
+            return [LeftRequest(row.random_id, row.callee_id, row.asked_at) for row in rows]
+
+    async def note_call(
+        self, session_id: str, phone_call_id: int, access_hash: int, random_id: int | None = None
+    ) -> None:
+        """A call that is open at Telegram; in place of the request that made it, if there was one."""
+        row = {"session_id": session_id, "phone_call_id": phone_call_id, "access_hash": access_hash}
+        async with self._engine.begin() as connection:
+            await connection.execute(self._put(CALLS, row))
+            if random_id is not None:
+                await self._forget_request(connection, session_id, random_id)
 
     async def forget_call(self, session_id: str, phone_call_id: int) -> None:
         async with self._engine.begin() as connection:

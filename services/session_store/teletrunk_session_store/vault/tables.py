@@ -61,10 +61,20 @@ CALLS = sa.Table(
     sa.Column("phone_call_id", sa.BigInteger, primary_key=True),
     sa.Column("access_hash", sa.BigInteger, nullable=False),
 )
-FLOODS = sa.Table(
-    "flood_waits",
+# Each phone.requestCall until it is answered: it may have begun a call whose id nobody knows yet.
+REQUESTS = sa.Table(
+    "call_requests",
     TABLES,
     sa.Column("session_id", sa.String, primary_key=True),
+    sa.Column("random_id", sa.BigInteger, primary_key=True),
+    sa.Column("callee_id", sa.BigInteger, nullable=False),
+    sa.Column("asked_at", sa.Float, nullable=False),
+)
+FLOODS = sa.Table(
+    "method_waits",
+    TABLES,
+    sa.Column("session_id", sa.String, primary_key=True),
+    sa.Column("method", sa.String, primary_key=True),
     sa.Column("until", sa.Float, nullable=False),
 )
 # One value each, as JSON or text: see `adoption`.

@@ -10,6 +10,11 @@ from teletrunk_worker.call.events import Target
 
 
 @dataclass(frozen=True)
+class AwaitInvite:
+    """Find a SIP host for the caller's leg; answered by Placed or NotPlaced, and by Begun when it has the INVITE."""
+
+
+@dataclass(frozen=True)
 class StartTelegram:
     """Resolve the called user and phone.requestCall."""
 
@@ -28,7 +33,9 @@ class DiscardTelegram:
 
 @dataclass(frozen=True)
 class OpenMedia:
-    """Give the key and servers to a Telegram host."""
+    """Give `terms`, key and servers, to a Telegram host; answered by MediaConnected, MediaFailed or NoMedia."""
+
+    terms: object = None
 
 
 @dataclass(frozen=True)
@@ -48,6 +55,8 @@ class AnswerSip:
 
 @dataclass(frozen=True)
 class DialSip:
+    """Find a SIP host and have it dial; answered by Placed or NotPlaced."""
+
     target: Target
 
 
@@ -94,11 +103,12 @@ class StopTimer:
 
 @dataclass(frozen=True)
 class Finish:
-    """Both legs are released: write the record, give the line back, forget the call. The last effect."""
+    """Both legs are released: write the record, give the line back, stop all timers. The last effect."""
 
 
 Effect = (
-    StartTelegram
+    AwaitInvite
+    | StartTelegram
     | AcceptTelegram
     | DiscardTelegram
     | OpenMedia

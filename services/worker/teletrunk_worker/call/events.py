@@ -14,25 +14,55 @@ class Target:
     leg: str
     trunk_id: str
     uri: str
+    caller: str = ""  # what its From says
+    headers: tuple[tuple[str, str], ...] = ()
+
+
+@dataclass(frozen=True)
+class Admitted:
+    """SIP to Telegram: the Manager lets the call in. The first event of such a call."""
+
+    longest_s: int = 0  # how long it may last; 0: no limit
+
+
+@dataclass(frozen=True)
+class Placed:
+    """A SIP host has a place for the leg: it waits for the INVITE at `port`, or has been told to dial."""
+
+    leg: str
+    port: int = 0
 
 
 @dataclass(frozen=True)
 class Begun:
-    """SIP to Telegram: the SIP host has the INVITE and waits. The first event of such a call."""
+    """SIP to Telegram: the SIP host has the INVITE and waits."""
+
+
+@dataclass(frozen=True)
+class Taken:
+    """Telegram to SIP: the Storage has given us the call. The first event of such a call."""
 
 
 @dataclass(frozen=True)
 class Routed:
-    """Telegram to SIP: where to offer it, tier by tier. The first event of such a call."""
+    """Telegram to SIP: where to offer it, tier by tier."""
 
     tiers: tuple[tuple[Target, ...], ...]
+    longest_s: int = 0
 
 
 @dataclass(frozen=True)
 class Refused:
-    """The gateway itself, or a service that it asked, refuses."""
+    """The Manager, or the gateway itself, does not let the call in."""
 
     refusal: Refusal
+
+
+@dataclass(frozen=True)
+class SipHeard:
+    """The leg's peer has said something, if only 100: it is there."""
+
+    leg: str
 
 
 @dataclass(frozen=True)
@@ -55,10 +85,21 @@ class SipEnded:
 
 
 @dataclass(frozen=True)
-class NotDialled:
-    """The gateway itself could not dial a target: no host has room for it. The peer has heard nothing."""
+class NotPlaced:
+    """The gateway itself could not carry the leg: no host has room for it, or none can dial it.
+
+    `status`: what the peer has been answered on the way, if it has.
+    """
 
     leg: str
+    refusal: Refusal
+    status: int = 0
+
+
+@dataclass(frozen=True)
+class NotStarted:
+    """The Storage refuses to begin the call at Telegram."""
+
     refusal: Refusal
 
 
@@ -69,7 +110,9 @@ class TelegramRinging:
 
 @dataclass(frozen=True)
 class TelegramReady:
-    """Both sides have the key; the sound may connect."""
+    """Both sides have the key; the sound may connect. `terms` are for whoever opens it."""
+
+    terms: object = None
 
 
 @dataclass(frozen=True)
@@ -82,6 +125,13 @@ class TelegramEnded:
 @dataclass(frozen=True)
 class TelegramLost:
     """The link to the Session Storage broke in the middle of the call."""
+
+    refusal: Refusal
+
+
+@dataclass(frozen=True)
+class NoMedia:
+    """No Telegram host has room for the call's sound."""
 
     refusal: Refusal
 
@@ -118,27 +168,48 @@ class Expired:
 
 @dataclass(frozen=True)
 class HangUp:
-    """The gateway ends the call: an operator, or the Worker's end."""
+    """The gateway ends the call: an operator, the Worker's end, or a failure of its own."""
 
     refusal: Refusal
 
 
+# Signalling between the two ends of Telegram's sound. It changes nothing in a call, and no machine sees it.
+
+
+@dataclass(frozen=True)
+class SignalForMedia:
+    data: bytes
+
+
+@dataclass(frozen=True)
+class SignalForTelegram:
+    data: bytes
+
+
 Event = (
-    Begun
+    Admitted
+    | Placed
+    | Begun
+    | Taken
     | Routed
     | Refused
+    | SipHeard
     | SipRinging
     | SipAnswered
     | SipEnded
-    | NotDialled
+    | NotPlaced
+    | NotStarted
     | TelegramRinging
     | TelegramReady
     | TelegramEnded
     | TelegramLost
+    | NoMedia
     | MediaConnected
     | MediaFailed
     | MediaClosed
     | HostDied
     | Expired
     | HangUp
+    | SignalForMedia
+    | SignalForTelegram
 )

@@ -3,18 +3,21 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Callable
 
 from teletrunk import metrics
 from teletrunk.v1 import call_pb2
 
-from teletrunk_worker.call.machine import State
+from teletrunk_worker.call.state import State
 from teletrunk_worker.legs.wire import Message
 
 _FIGURES = {field.name for field in call_pb2.MediaStats.DESCRIPTOR.fields}
 
 
-def count(record: call_pb2.CallRecord) -> None:
+def count(record: call_pb2.CallRecord, *, refusal_counted: bool = False) -> None:
     """A call that has ended, as metrics see it."""
+    if record.error_id and not refusal_counted:
+        metrics.REFUSALS.labels(record.error_id).inc()
     to_telegram = record.direction == call_pb2.DIRECTION_SIP_TO_TELEGRAM
     direction = "to-telegram" if to_telegram else "to-sip"
     metrics.CALLS_ENDED.labels(direction, record.ended_by, "yes" if record.answered_at else "no").inc()
@@ -22,34 +25,43 @@ def count(record: call_pb2.CallRecord) -> None:
         metrics.SETUP_SECONDS.labels(direction).observe(max(0.0, record.ringing_at - record.invited_at))
     if record.answered_at:
         metrics.TALK_SECONDS.labels(direction).inc(max(0.0, record.ended_at - record.answered_at))
-    if record.error_id:
-        metrics.REFUSALS.labels(record.error_id).inc()
     metrics.LATE_BLOCKS.labels("telegram").inc(record.media.late_to_telegram)
     metrics.LATE_BLOCKS.labels("sip").inc(record.media.late_to_sip)
     metrics.RTP_LOST.inc(record.media.rtp_lost)
 
 
 class Recorder:
-    """Times, steps and figures of one call."""
+    """Times, steps and figures of one call, from the moment that it is made.
 
-    def __init__(self, call_id: str, worker_id: str, *, from_sip: bool) -> None:
+    The wall clock is looked at once; from then on the times go by one that does not jump, so that neither a clock
+    that is set, nor one that is slow, makes a call longer or shorter than it was.
+    """
+
+    def __init__(
+        self, call_id: str, worker_id: str, *, from_sip: bool, clock: Callable[[], float] = time.monotonic
+    ) -> None:
+        self._clock = clock
+        self._ahead = time.time() - clock()
         direction = call_pb2.DIRECTION_SIP_TO_TELEGRAM if from_sip else call_pb2.DIRECTION_TELEGRAM_TO_SIP
         self.record = call_pb2.CallRecord(
-            call_id=call_id, worker_id=worker_id, direction=direction, invited_at=time.time()
+            call_id=call_id, worker_id=worker_id, direction=direction, invited_at=self._now()
         )
 
-    def step(self, source: str, target: str, text: str) -> None:
-        self.add_step(call_pb2.CallStep(at=time.time(), source=source, target=target, text=text))
+    def _now(self) -> float:
+        return self._ahead + self._clock()
+
+    def step(self, source: str, target: str, text: str, at: float = 0.0) -> None:
+        self.add_step(call_pb2.CallStep(at=at or self._now(), source=source, target=target, text=text))
 
     def add_step(self, step: call_pb2.CallStep) -> None:
         """A step that another service saw and sent along."""
         self.record.steps.append(step)
 
     def ringing(self) -> None:
-        self.record.ringing_at = self.record.ringing_at or time.time()
+        self.record.ringing_at = self.record.ringing_at or self._now()
 
     def answered(self) -> None:
-        self.record.answered_at = self.record.answered_at or time.time()
+        self.record.answered_at = self.record.answered_at or self._now()
 
     def media(self, stats: Message) -> None:
         """Takes over the figures that a host gives; a later report of the same replaces the earlier."""
@@ -58,7 +70,7 @@ class Recorder:
 
     def finish(self, state: State) -> call_pb2.CallRecord:
         record = self.record
-        record.ended_at = time.time()
+        record.ended_at = self._now()
         record.ended_by = state.ended_by or "gateway"
         record.error_id = state.refusal.row.id if state.refusal else ""
         record.sip_status = 200 if record.answered_at else state.last_status
@@ -69,4 +81,4 @@ class Recorder:
 
     @property
     def talk_seconds(self) -> int:
-        return round(time.time() - self.record.answered_at) if self.record.answered_at else 0
+        return round(self._now() - self.record.answered_at) if self.record.answered_at else 0

@@ -1,495 +1,262 @@
 """A call's owner task: feeds its machine with events and carries the effects out.
 
-Everything that happens to the call goes through one inbox, so nothing runs beside the machine. The legs, the
-Storage's stream and the timers only put events in.
+Everything that happens to the call goes through one inbox, so nothing runs beside the machine. Nothing is waited for
+here but the inbox: ports take effects, and put events in later.
 """
 
 from __future__ import annotations
 
 import asyncio
-import base64
-import contextlib
 from dataclasses import replace
-from typing import Any
 
 import structlog
 from opentelemetry import trace
-from teletrunk.background import BackgroundTasks
 from teletrunk.errors import Refusal
 from teletrunk.tracing import call_span
-from teletrunk.v1 import call_pb2, manager_pb2
-from teletrunk.v1 import session_store_pb2 as pb
+from teletrunk.v1 import manager_pb2
 
 from teletrunk_worker.call import effects as do
 from teletrunk_worker.call import events as on
 from teletrunk_worker.call import machine
+from teletrunk_worker.call.inbox import Inbox, Source, Timers
+from teletrunk_worker.call.ports import Media, Ports, Records, Signalling, SipLeg
 from teletrunk_worker.call.record import Recorder, count
-from teletrunk_worker.call.rim import Rim
-from teletrunk_worker.edge.dialogs import ELSEWHERE
-from teletrunk_worker.edge.relay import leg_header
-from teletrunk_worker.legs.ring import RingPair
-from teletrunk_worker.legs.supervisor import DIED, Host
-from teletrunk_worker.legs.wire import Message
-from teletrunk_worker.links.storage import CallStream
+from teletrunk_worker.call.state import Phase, Side, State
 
 log = structlog.get_logger()
 
-_REASONS = {
-    "missed": pb.DISCARD_REASON_MISSED,
-    "busy": pb.DISCARD_REASON_BUSY,
-    "hangup": pb.DISCARD_REASON_HANGUP,
-    "disconnect": pb.DISCARD_REASON_DISCONNECT,
-}
-_WORDS = {number: word for word, number in _REASONS.items()}
-_BEGIN_DEADLINE_S = 5.0
-_REQUEST_TIMEOUT = 408
+_TAKE_S = 5.0  # the Storage answers without asking anybody
+_MOST_EARLY = 200  # signalling messages that come before the sound is opened
 
 
 class CallRunner:
     """One call, from its first event to its record."""
 
-    def __init__(self, rim: Rim, call_id: str, session: manager_pb2.SessionAssignment, *, from_sip: bool) -> None:
+    def __init__(self, call_id: str, state: State, ports: Ports, records: Records, recorder: Recorder) -> None:
         self.call_id = call_id
-        self.session = session
-        self.called = ""
-        self.caller_header = ""
-        self.caller_user_id = 0
-        self.line: manager_pb2.Line | None = None
-        self._longest_seconds = 0
-        self.recorder = Recorder(call_id, rim.worker_id, from_sip=from_sip)
-        self.inbox: asyncio.Queue[on.Event] = asyncio.Queue()
-        self._rim = rim
-        self._state = machine.from_sip() if from_sip else machine.from_telegram()
-        self._sip: dict[str, Host] = {}
-        self._targets: dict[str, on.Target] = {}
-        self._elsewhere: set[str] = set()  # legs that lost the call to another
-        self._full: dict[str, list[Host]] = {}  # by leg: hosts that had no place for it, whatever they had said
-        self._media: Host | None = None
-        self._rings = RingPair.create()
-        self._stream: CallStream | None = None
-        self._ready: pb.CallReady | None = None
-        self._heard_from: set[str] = set()  # legs whose peer has said anything
-        self._early_signalling: list[str] = []
-        self._taken: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
-        self._timers: dict[str, asyncio.TimerHandle] = {}
-        self._tasks = BackgroundTasks()
+        self.line: manager_pb2.Line | None = None  # of the account's plan, held until the record is written
+        self.recorder = recorder
+        # SIP to Telegram: the port at which a host waits for the INVITE, or the `Refusal`.
+        self.placed: asyncio.Future[int] = asyncio.get_running_loop().create_future()
+        self._state = state
+        self._ports = ports
+        self._records = records
+        self._inbox = Inbox()
+        self._timers = Timers(self._inbox)
+        self._legs: dict[str, tuple[SipLeg, Source]] = {}
+        self._signalling: tuple[Signalling, Source] | None = None
+        self._media: tuple[Media, Source] | None = None
+        self._early_signals: list[bytes] = []
+        self._reported = False
         self._log = log.bind(call_id=call_id)
 
-    def allow(self, route: manager_pb2.RouteCallResponse | manager_pb2.RouteIncomingResponse) -> None:
-        """What the account's plan lets the call do."""
-        self.line = route.line if route.HasField("line") else None
-        self._longest_seconds = route.longest_seconds
-
-    @property
-    def phase(self) -> machine.Phase:
-        return self._state.phase
-
     def put(self, event: on.Event) -> None:
-        self.inbox.put_nowait(event)
+        self._inbox.put(event)
 
-    async def taken(self) -> bool:
-        """Telegram to SIP: whether the Storage has given us the call. Another Worker may have been faster."""
-        return await self._taken
+    # What the edge sees.
 
-    def abandon(self) -> None:
-        """Instead of `run`: it never was our call."""
-        self._let_everything_go()
+    def heard(self, leg: str) -> None:
+        if found := self._legs.get(leg):
+            found[0].heard()
+
+    def refused_on_the_way(self, leg: str, status: int, phrase: str) -> None:
+        if found := self._legs.get(leg):
+            found[0].refused(status, phrase)
+
+    # Before it runs.
+
+    async def take(self, phone_call_id: int) -> bool:
+        """Telegram to SIP: whether the Storage gives us the call. If not, nothing is left of it."""
+        source = self._inbox.source()
+        signalling = self._ports.take_call(phone_call_id, source.put)
+        self._signalling = signalling, source
+        taken = False
+        try:
+            async with asyncio.timeout(_TAKE_S):
+                taken = await signalling.taken
+        except TimeoutError:
+            self._log.warning("the Storage does not say whose the call is")
+        finally:
+            if not taken:
+                self._release_everything()
+        return taken
+
+    # The owner.
 
     async def run(self) -> None:
         """Until the machine says Finish. Cancelling it hangs the call up."""
         with call_span("call", self.call_id) as span:
-            await self._run()
-            span.set_attribute("call.ended_by", self._state.ended_by or "gateway")
-            span.set_attribute("call.refusal", self._state.refusal.row.id if self._state.refusal else "")
+            try:
+                while self._state.phase is not Phase.ENDED:
+                    self._happen(await self._inbox.get())
+            except asyncio.CancelledError:
+                self._cut_short(Refusal("worker-restarting"))
+                raise
+            except Exception:  # our own mistake: the call ends, and its record says by whom
+                self._log.exception("call failed")
+                self._cut_short(Refusal("telegram-error", "gateway failed"))
+            finally:
+                self._release_everything()
+                span.set_attribute("call.ended_by", self._state.ended_by or "gateway")
+                span.set_attribute("call.refusal", self._state.refusal.row.id if self._state.refusal else "")
 
-    async def _run(self) -> None:
+    def _happen(self, event: on.Event) -> None:
+        match event:
+            case on.SignalForMedia(data):
+                self._signal_media(data)
+            case on.SignalForTelegram(data):
+                if self._signalling is not None:
+                    self._signalling[0].signal(data)
+            case _:
+                self._step(event)
+
+    def _step(self, event: on.Event) -> None:
+        before = self._state.phase
+        self._state, effects = machine.step(self._state, event)
+        self._log.info("event", event_name=type(event).__name__, phase=self._state.phase.value)
+        if isinstance(event, on.Placed) and not self.placed.done():
+            self.placed.set_result(event.port)
+        if before is not self._state.phase:
+            self._note_phase()
+        for effect in effects:
+            self._carry_out(effect)
+        self._release_what_is_over()
+
+    def _cut_short(self, refusal: Refusal) -> None:
+        """Tells everything to end and waits for nothing: the edge speaks for hosts, the Storage for us."""
         try:
-            while self._state.phase is not machine.Phase.ENDED:
-                event = await self.inbox.get()
-                before = self._state.phase
-                self._state, effects = machine.step(self._state, event)
-                self._log.info("event", event_name=type(event).__name__, phase=self._state.phase.value)
-                if before is not self._state.phase:
-                    self._note_phase()
-                for effect in effects:
-                    await self._carry_out(effect)
-        except Exception:  # our own mistake: the call ends, and its record says by whom
-            self._log.exception("call failed")
-            self._state = replace(self._state, ended_by="gateway", refusal=Refusal("telegram-error", "gateway failed"))
+            for event in (on.HangUp(refusal), on.Expired("ending")):
+                if self._state.phase is not Phase.ENDED:
+                    self._step(event)
+        except Exception:
+            self._log.exception("call could not be ended in order")
+        if not self._reported:
+            self._state = replace(self._state, phase=Phase.ENDED, ended_by="gateway", refusal=refusal)
             self._finish()
-        finally:
-            self._let_everything_go()
 
-    def _finish(self) -> None:
-        record = self.recorder.finish(self._state)
-        self._rim.manager.report(record)
-        count(record)
-        self._log.info("call ended", by=self._state.ended_by, sip_status=self.recorder.record.sip_status)
-
-    def _note_phase(self) -> None:
-        if self._state.phase is machine.Phase.RINGING:
-            self.recorder.ringing()
-            trace.get_current_span().add_event("ringing")
-        elif self._state.phase is machine.Phase.UP:
-            self.recorder.answered()
-            leg = machine.CALLER_LEG if self._state.from_sip else self._state.winner
-            self.recorder.media({"dtmf_offered": self._rim.edge.offered_telephone_event(self.call_id, leg)})
-            trace.get_current_span().add_event("answered")
-            self._rim.manager.note(self.recorder.record)
-            if self._longest_seconds:
-                over = on.HangUp(Refusal("subscription-limit", "total duration exceeded"))
-                self._timers["plan"] = asyncio.get_running_loop().call_later(self._longest_seconds, self.put, over)
-
-    async def _carry_out(self, effect: do.Effect) -> None:
+    def _carry_out(self, effect: do.Effect) -> None:
         match effect:
-            case do.StartTelegram():
-                self.open_stream(
-                    start=pb.StartCall(session_id=self.session.session_id, call_id=self.call_id, called=self.called)
-                )
-            case do.AcceptTelegram():
-                self._attach(self._state.winner)
-                self._ask(accept=pb.AcceptCall())
-            case do.DiscardTelegram(reason):
-                self._discard(reason)
-            case do.OpenMedia():
-                await self._open_media()
-            case do.CloseMedia():
-                self._close_media()
-            case do.RingSip():
-                self._command(machine.CALLER_LEG, "ring")
-                self.recorder.step("worker", "pbx", "180 Ringing")
-            case do.AnswerSip():
-                self._command(machine.CALLER_LEG, "answer")
-                self.recorder.step("worker", "pbx", "200 OK")
+            case do.AwaitInvite():
+                source = self._inbox.source()
+                self._legs[machine.CALLER_LEG] = self._ports.await_invite(source.put), source
             case do.DialSip(target):
-                await self._dial(target)
-            case do.EndSip():
-                self._end_sip(effect)
+                source = self._inbox.source()
+                self._legs[target.leg] = self._ports.dial(target, source.put), source
+            case do.RingSip():
+                self._legs[machine.CALLER_LEG][0].ring()
+            case do.AnswerSip():
+                self._legs[machine.CALLER_LEG][0].answer()
+            case do.EndSip(leg):
+                self._end_leg(leg, effect)
             case do.SpeakForSip(leg, refusal):
-                self._rim.edge.speak_for_dead_host(self.call_id, leg, refusal)
-            case do.TellCaller(refusal):
-                self._spawn(self._tell_caller(refusal))
+                if found := self._legs.get(leg):
+                    found[0].speak(refusal)
+            case do.OpenMedia(terms):
+                self._open_media(terms)
+            case do.CloseMedia():
+                if self._media is not None:
+                    self._media[0].close()
             case do.StartTimer(timer, seconds):
-                self._start_timer(timer, seconds)
+                self._timers.start(timer, seconds)
             case do.StopTimer(timer):
-                self._stop_timer(timer)
+                self._timers.stop(timer)
+            case do.TellCaller(refusal):
+                self._ports.tell_caller(refusal)
             case do.Finish():
                 self._finish()
+            case _:
+                self._tell_telegram(effect)
 
-    def _spawn(self, work: Any) -> None:
-        self._tasks.run(work)
+    def _tell_telegram(self, effect: do.Effect) -> None:
+        match effect:
+            case do.StartTelegram():
+                self._release_signalling()  # of a first try
+                source = self._inbox.source()
+                self._signalling = self._ports.start_call(source.put), source
+            case do.AcceptTelegram():
+                self._legs[self._state.winner][0].connect()
+                if self._signalling is not None:
+                    self._signalling[0].accept()
+            case do.DiscardTelegram(reason):
+                if self._signalling is not None:
+                    self._signalling[0].discard(reason)
 
-    def _start_timer(self, timer: str, seconds: float) -> None:
-        self._stop_timer(timer)
-        self._timers[timer] = asyncio.get_running_loop().call_later(seconds, self.put, on.Expired(timer))
+    def _end_leg(self, name: str, end: do.EndSip) -> None:
+        if found := self._legs.get(name):
+            found[0].end(end)
+        else:  # no host was looked for yet
+            self._inbox.put(on.SipEnded(name, 0))
 
-    def _stop_timer(self, timer: str) -> None:
-        if handle := self._timers.pop(timer, None):
-            handle.cancel()
-
-    # SIP legs.
-
-    def wait_for_host(self, host: Host) -> None:
-        """SIP to Telegram: `host` will get the INVITE. If it does not, the call ends."""
-        self._sip[machine.CALLER_LEG] = host
-        self._timers["begin"] = asyncio.get_running_loop().call_later(
-            _BEGIN_DEADLINE_S, self.put, on.HostDied("sip", machine.CALLER_LEG)
-        )
-
-    def on_sip(self, leg: str, message: Message) -> None:
-        """What a SIP host says of one of the legs."""
-        match message["event"]:
-            case "incoming":
-                self._stop_timer("begin")
-                self._attach(leg)
-                self.put(on.Begun())
-            case "progress" if message["status"] >= 180:
-                self.heard(leg)
-                self.recorder.step("pbx", "worker", f"{message['status']} Ringing")
-                self.put(on.SipRinging(leg))
-            case "answered":
-                self.recorder.media({"codec": message["codec"]})
-                if self._state.winner in ("", leg) and leg != machine.CALLER_LEG:
-                    self.recorder.step("pbx", "worker", "200 OK")
-                self.put(on.SipAnswered(leg))
-            case "ended":
-                if not message["by_us"]:
-                    up = self._state.phase in (machine.Phase.UP, machine.Phase.MEDIA)
-                    self.recorder.step("pbx", "worker", "BYE" if up else f"{message['status']} {message['phrase']}")
-                self.recorder.media(message["stats"])
-                self._let_leg_go(leg)
-                # The host's own timeout, not an answer: nobody is there.
-                silent = message["status"] == _REQUEST_TIMEOUT and leg not in self._heard_from
-                self.put(on.SipEnded(leg, 0 if silent else message["status"], message["phrase"]))
-            case "refused":
-                self._log.warning("sip host has no place", why=message["why"])
-                self._full.setdefault(leg, []).append(self._sip[leg])
-                self._release_sip(leg)
-                self._spawn(self._dial(self._targets[leg]))
-            case "silent":
-                self.put(on.HangUp(Refusal("pbx-unreachable", "no sound from it for a minute")))
-            case "trouble":
-                self._log.warning("sip host", text=message["text"])
-            case _ if message["event"] == DIED:
-                self._stop_timer(f"silent-{leg}")
-                self._sip.pop(leg, None)
-                self.put(on.HostDied("sip", leg))
-
-    def heard(self, leg: str) -> None:
-        """The leg's peer has said something: it is there."""
-        self._heard_from.add(leg)
-
-    def _give_up_silent(self, leg: str) -> None:
-        """A PBX whose port is closed, or that is gone: nobody shall wait half a minute for SIP's own timeout."""
-        if leg in self._sip and leg not in self._heard_from:
-            self.recorder.step("worker", "pbx", "no answer at all")
-            self._command(leg, "hangup", status=0, phrase="", headers=[])
-            self._rim.edge.leg_is_over(self.call_id, leg)
-            self.put(on.SipEnded(leg, 0, "no answer"))
-
-    def refused_on_the_way(self, leg: str, status: int, phrase: str) -> None:
-        """The edge saw the final answer of a host that knows nothing of the call: 488 at first sight, 486 when full."""
-        if "begin" in self._timers and leg in self._sip:
-            self._stop_timer("begin")
-            self._let_leg_go(leg)
-            self.put(on.SipEnded(leg, status, phrase))
-
-    def _let_leg_go(self, leg: str) -> None:
-        """The leg is over: its host, and the edge's dialog, have nothing to do any more."""
-        self._release_sip(leg)
-        self._rim.edge.leg_is_over(self.call_id, leg, elsewhere=leg in self._elsewhere)
-
-    def _release_sip(self, leg: str) -> None:
-        self._stop_timer(f"silent-{leg}")
-        if host := self._sip.pop(leg, None):
-            self._rim.sip_hosts.release(host, leg_header(self.call_id, leg))
-
-    def _command(self, leg: str, command: str, **fields: Any) -> None:
-        if host := self._sip.get(leg):
-            host.send({"command": command, "call": leg_header(self.call_id, leg), **fields})
-
-    def _attach(self, leg: str) -> None:
-        if host := self._sip.get(leg):
-            host.send({"command": "attach", "call": leg_header(self.call_id, leg)}, self._rings.descriptor)
-
-    async def _dial(self, target: on.Target) -> None:
-        name = leg_header(self.call_id, target.leg)
-        self._targets[target.leg] = target
-        try:
-            host = await self._rim.sip_hosts.place(
-                name, lambda message: self.on_sip(target.leg, message), besides=self._full.get(target.leg, ())
-            )
-        except Refusal as refusal:
-            self.put(on.NotDialled(target.leg, refusal))
-            return
-        if (target.leg, False) not in self._state.sip_legs:  # it was ended while we waited
-            self._rim.sip_hosts.release(host, name)
-            self.put(on.SipEnded(target.leg, 0))
-            return
-        self._sip[target.leg] = host
-        self.recorder.record.trunk_id = self.recorder.record.trunk_id or target.trunk_id
-        self.recorder.step("worker", "pbx", "INVITE")
-        self._timers[f"silent-{target.leg}"] = asyncio.get_running_loop().call_later(
-            self._rim.first_answer_s, self._give_up_silent, target.leg
-        )
-        host.send({"command": "dial", "call": name, "uri": target.uri, "caller": self.caller_header, "headers": []})
-
-    def _end_sip(self, effect: do.EndSip) -> None:
-        up = self.recorder.record.answered_at > 0
-        headers: list[list[str]] = []
-        status, phrase = effect.status, effect.phrase
-        if effect.elsewhere:
-            self._elsewhere.add(effect.leg)
-            headers = [["Reason", ELSEWHERE]]
-        elif effect.refusal is not None:
-            status, phrase = effect.refusal.row.sip_status, effect.refusal.phrase
-            headers = [list(header) for header in effect.refusal.sip_headers()]
-        elif status:
-            headers = [["Reason", f'SIP;cause={status};text="{phrase}"']]
-        self.recorder.step("worker", "pbx", "BYE" if up else f"{status} {phrase}".strip())
-        if effect.leg not in self._sip:
-            self.put(on.SipEnded(effect.leg, status))
-            return
-        self._command(effect.leg, "hangup", status=0 if up else max(status, 400), phrase=phrase, headers=headers)
-
-    # Telegram's signalling.
-
-    def open_stream(self, **first: Any) -> None:
-        """Begins the phone call's stream; its events arrive in the inbox."""
-        stream = self._stream = self._rim.storages.call(self.session)
-        stream.ask(**first)
-        self.recorder.step("worker", "storage", "StartCall" if "start" in first else "TakeCall")
-        self._spawn(self._follow(stream))
-
-    def _note_taken(self, taken: bool) -> None:
-        if not self._taken.done():
-            self._taken.set_result(taken)
-
-    async def _follow(self, stream: CallStream) -> None:
-        requested = over = False
-        try:
-            async for event in stream.events():
-                requested = requested or event.WhichOneof("kind") == "requested"
-                over = over or event.WhichOneof("kind") == "discarded"
-                self._on_storage(event)
-            lost = Refusal("storage-unreachable")
-        except Refusal as refusal:
-            lost = refusal
-        finally:
-            stream.close()
-        if self._stream is stream:
-            self._stream = None
-        self._note_taken(False)
-        if over:
-            return
-        if self._state.from_sip and not requested:
-            self.recorder.step("storage", "worker", lost.phrase)
-            self.put(on.Refused(lost))
-        else:
-            self.put(on.TelegramLost(lost))
-
-    def _on_storage(self, event: pb.CallResponse) -> None:
-        match event.WhichOneof("kind"):
-            case "step":
-                self.recorder.add_step(event.step)
-            case "requested":
-                self._note_taken(True)
-                self.recorder.record.called = self.recorder.record.called or _display(event.requested.peer)
-            case "ringing":
-                self.recorder.step("storage", "worker", "ringing")
-                self.put(on.TelegramRinging())
-            case "ready":
-                self.recorder.step("storage", "worker", "ready: key and servers")
-                self._ready = event.ready
-                self.recorder.record.media.telegram_library_version = ",".join(event.ready.library_versions)
-                self.put(on.TelegramReady())
-            case "signalling":
-                self._to_media(base64.b64encode(event.signalling.data).decode())
-            case "discarded":
-                reason = _WORDS.get(event.discarded.reason, "hangup")
-                self.recorder.record.telegram_reason = reason
-                self.put(on.TelegramEnded(reason))
-
-    def _ask(self, **wish: Any) -> None:
-        if self._stream is not None:
-            self._stream.ask(**wish)
-
-    def _discard(self, reason: str) -> None:
-        if self._stream is None:
-            self.put(on.TelegramEnded(reason))
-            return
-        self.recorder.step("worker", "storage", f"discard {reason}")
-        self._ask(discard=pb.DiscardCall(reason=_REASONS[reason], duration=self.recorder.talk_seconds))
-
-    async def _tell_caller(self, refusal: Refusal) -> None:
-        text = f"{refusal.row.sip_status} {refusal.phrase}\n{refusal.row.remedy}"
-        try:
-            await self._rim.storages.send_message(self.session.session_id, self.caller_user_id, text)
-        except Refusal as failed:
-            self._log.warning("caller could not be told", row=refusal.row.id, why=failed.row.id)
-
-    # Telegram's sound.
-
-    async def _open_media(self) -> None:
-        assert self._ready is not None
-        try:
-            host = self._media = await self._rim.telegram_hosts.place(self.call_id, self._on_media)
-        except Refusal as refusal:
-            self.put(on.MediaFailed(refusal.phrase))
-            return
-        ready = self._ready
-        rate = next((sip.rate for sip in self._sip.values()), 8000)
-        host.send(
-            {
-                "command": "open",
-                "call": self.call_id,
-                "rate": rate,
-                "key": base64.b64encode(ready.key).decode(),
-                "outgoing": ready.outgoing,
-                "servers": [_server(server) for server in ready.servers],
-                "versions": list(ready.library_versions),
-                "p2p": ready.p2p_allowed,
-                "parameters": ready.custom_parameters,
-            },
-            self._rings.descriptor,
-        )
-        self.recorder.step("worker", "telegram", "media connects")
-        early, self._early_signalling = self._early_signalling, []
+    def _open_media(self, terms: object) -> None:
+        source = self._inbox.source()
+        media = self._ports.open_media(terms, source.put)
+        self._media = media, source
+        early, self._early_signals = self._early_signals, []
         for data in early:
-            self._to_media(data)
+            media.signal(data)
 
-    def _to_media(self, data: str) -> None:
-        if self._media is None:
-            self._early_signalling.append(data)
-        else:
-            self._media.send({"command": "signalling", "call": self.call_id, "data": data})
-
-    def _close_media(self) -> None:
-        self._early_signalling = []
-        if self._media is None:
-            self.put(on.MediaClosed())
-        else:
-            self._media.send({"command": "close", "call": self.call_id})
-
-    def _on_media(self, message: Message) -> None:
-        match message["event"]:
-            case "connected":
-                self.recorder.media({"media_connect_ms": message["connect_ms"]})
-                self.recorder.step("telegram", "worker", "media connected")
-                self.put(on.MediaConnected())
-            case "failed":
-                self.recorder.step("telegram", "worker", message["why"][:100])
-                self.put(on.MediaFailed(message["why"]))
-            case "signalling":
-                self._ask(signalling=pb.SignallingData(data=base64.b64decode(message["data"])))
-            case "closed":
-                self.recorder.media(message["stats"])
-                self._release_media()
-                self.put(on.MediaClosed())
-            case _ if message["event"] == DIED:
-                self._media = None
-                self.put(on.HostDied("telegram"))
-
-    def _release_media(self) -> None:
+    def _signal_media(self, data: bytes) -> None:
         if self._media is not None:
-            self._rim.telegram_hosts.release(self._media, self.call_id)
-            self._media = None
+            self._media[0].signal(data)
+        elif len(self._early_signals) < _MOST_EARLY:
+            self._early_signals.append(data)
+
+    def _note_phase(self) -> None:
+        if self._state.phase is Phase.RINGING:
+            self.recorder.ringing()
+            trace.get_current_span().add_event("ringing")
+        elif self._state.phase is Phase.UP:
+            self.recorder.answered()
+            leg, _ = self._legs[machine.CALLER_LEG if self._state.from_sip else self._state.winner]
+            self.recorder.media({"dtmf_offered": leg.offers_digits()})
+            trace.get_current_span().add_event("answered")
+            self._records.note(self.recorder.record)
 
     # The end.
 
-    def _let_everything_go(self) -> None:
-        for timer in list(self._timers):
-            self._stop_timer(timer)
-        if self._state.phase is not machine.Phase.ENDED:  # cancelled: hang up without waiting for answers
-            for leg in list(self._sip):
-                self._command(leg, "hangup", status=503, phrase="Worker is restarting", headers=[])
-            if self._media is not None:
-                self._media.send({"command": "close", "call": self.call_id})
-        for leg in list(self._sip):
-            self._let_leg_go(leg)
-        self._release_media()
-        if self._stream is not None:
-            self._stream.close()
-        with contextlib.suppress(OSError):
-            self._rings.close()
+    def _finish(self) -> None:
+        self._timers.stop_all()
+        if self._reported:
+            return
+        self._reported = True
+        refusal = self._state.refusal
+        turned_away = not self.placed.done() and self._state.from_sip
+        if turned_away:
+            self.placed.set_exception(refusal or Refusal("telegram-error", "the call has ended"))
+            self.placed.exception()  # nobody may ask: a caller that has gone does not
+        record = self.recorder.finish(self._state)
+        self._records.report(record)
+        count(record, refusal_counted=turned_away)
+        self._log.info("call ended", by=self._state.ended_by, sip_status=record.sip_status)
+
+    def _release_what_is_over(self) -> None:
+        """Ports whose side the machine counts as closed: they have nothing to say any more."""
+        for name in [name for name in self._legs if self._state.leg(name) is None]:
+            _release(*self._legs.pop(name))
+        if self._state.telegram is Side.CLOSED:
+            self._release_signalling()
+        if self._media is not None and self._state.media is Side.CLOSED:
+            _release(*self._media)
+            self._media = None
+
+    def _release_signalling(self) -> None:
+        if self._signalling is not None:
+            _release(*self._signalling)
+        self._signalling, self._early_signals = None, []
+
+    def _release_everything(self) -> None:
+        self._timers.stop_all()
+        kept = [*self._legs.values(), self._signalling, self._media]
+        self._legs, self._signalling, self._media = {}, None, None
+        for port in kept:
+            if port is not None:
+                try:
+                    _release(*port)
+                except Exception:  # of one; the others are to be released all the same
+                    self._log.exception("a port of the call could not be released")
+        self._ports.release()
 
 
-def _display(peer: call_pb2.Peer) -> str:
-    if peer.username:
-        return f"@{peer.username}"
-    return f"+{peer.phone.lstrip('+')}" if peer.phone else str(peer.user_id)
-
-
-def _server(server: pb.MediaServer) -> Message:
-    return {
-        "id": server.id,
-        "ipv4": server.ipv4,
-        "ipv6": server.ipv6,
-        "port": server.port,
-        "username": server.username,
-        "password": server.password,
-        "turn": server.turn,
-        "stun": server.stun,
-        "tcp": server.tcp,
-        "peer_tag": base64.b64encode(server.peer_tag).decode() if server.peer_tag else "",
-    }
+def _release(port: SipLeg | Signalling | Media, source: Source) -> None:
+    source.close()
+    port.release()

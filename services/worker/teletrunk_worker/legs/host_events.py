@@ -21,6 +21,7 @@ EVENTS: Final[dict[str, dict[str, _Field]]] = {
     "answered": {"call": str, "codec": str},
     "ended": {"call": str, "status": int, "phrase": str, "by_us": bool, "stats": dict, "ending": int},
     "refused": {"call": str, "why": str},
+    "undialled": {"call": str, "why": str},
     "silent": {"call": str},
     "trouble": {"call": str, "text": str},
     "connected": {"call": str, "connect_ms": _NUMBER},

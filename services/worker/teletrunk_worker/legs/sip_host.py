@@ -12,6 +12,7 @@ Commands (control to host)             Events (host to control)
   ping                                   pong
                                          ended {call, status, phrase, by_us, stats, ending}
                                          refused {call, why}: there is no place to dial it from
+                                         undialled {call, why}: pjsua cannot dial that at all
                                          silent {call}: no RTP for long
                                          ending {places}: those that dialogs keep which have ended for us
 """
@@ -294,11 +295,14 @@ class SipHost:
         account = pj.AccountConfig()
         account.idUri = "sip:teletrunk@127.0.0.1"
         account.sipConfig.proxies.append(f"sip:127.0.0.1:{message['edge_port']};lr")
-        account.sipConfig.contactForced = f"<sip:{message['public_address']}:{message['public_port']}>"
+        address = message["public_address"]
+        if ":" in address:
+            address = f"[{address}]"
+        account.sipConfig.contactForced = f"<sip:{address}:{message['public_port']}>"
         media = account.mediaConfig.transportConfig
         media.port, media.portRange = message["rtp_port"], message["rtp_ports"] - 1
         media.boundAddress = message["rtp_address"]
-        media.publicAddress = message["public_address"]
+        media.publicAddress = message["media_address"]
         account.mediaConfig.streamKaEnabled = False
         # No re-INVITE of ours when an answer names two codecs: one that is under way when the call ends comes back to
         # whatever call has its slot then, and pjsua aborts.
@@ -355,10 +359,8 @@ class SipHost:
             call.makeCall(message["uri"], parameter)
         except pj.Error as error:
             self.ended_calls.append(self.calls.pop(call.call_id))
-            if error.status == _TOO_MANY:
-                self.tell(event="refused", call=call.call_id, why=str(error.reason))
-            else:
-                self._tell_ended(call, 500, str(error.reason))
+            event = "refused" if error.status == _TOO_MANY else "undialled"
+            self.tell(event=event, call=call.call_id, why=str(error.reason))
 
     def ended(self, call: HostCall, status: int, phrase: str) -> None:
         """The dialog is over. The object lives on until the pump is out of pjsua2's callback."""

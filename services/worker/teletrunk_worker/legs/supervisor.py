@@ -28,6 +28,8 @@ _READY_DEADLINE_S = 15.0
 _STOP_DEADLINE_S = 2.0
 _RETRY_S = 1.0
 _PING_S = 5.0
+_PLACE_DEADLINE_S = 10.0
+_MANY_UNANSWERED = 2  # such a host gets no new call
 _MOST_UNANSWERED = 3  # a machine that slept costs one; a host that answers nothing for so long hangs
 _SHORT_LIFE_S = 10.0
 _SPARE_PLACES = 4
@@ -93,6 +95,7 @@ class HostPool:
     def __init__(self, kind: str, module: str, calls_a_host: int, max_calls: int) -> None:
         self._kind = kind
         self._module = module
+        self._calls_a_host = calls_a_host
         self._most = -(-max_calls // calls_a_host)
         self._configure: Callable[[int], Message | None] = lambda index: None
         self._hosts: dict[int, Host] = {}
@@ -116,27 +119,37 @@ class HostPool:
 
         Raises `Refusal` when all are full.
         """
-        for _ in range(50):
-            fit = (host for host in self._ready() if host.free > 0 and not any(host is other for other in besides))
-            hosts = sorted(fit, key=lambda host: host.free)
-            if hosts:
-                hosts[0].listeners[call] = listener
-                self._keep_one_spare()
-                return hosts[0]
+        until = time.monotonic() + _PLACE_DEADLINE_S
+        while (host := self._with_room(besides)) is None:
             self._keep_one_spare()
-            if not self._starting:
-                break
+            left = until - time.monotonic()
+            if not self._starting or left <= 0:
+                raise Refusal("worker-restarting", "all lines of this Worker are busy")
             self._changed.clear()
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(0.2):
+                async with asyncio.timeout(left):
                     await self._changed.wait()
-        raise Refusal("worker-restarting", "all lines of this Worker are busy")
+        host.listeners[call] = listener
+        self._keep_one_spare()
+        return host
+
+    def _with_room(self, besides: Sequence[Host]) -> Host | None:
+        fit = [
+            host
+            for host in self._ready()
+            if host.free > 0 and host.unanswered < _MANY_UNANSWERED and not any(host is other for other in besides)
+        ]
+        return min(fit, key=lambda host: host.free, default=None)
+
+    @property
+    def room(self) -> int:
+        """Places for legs: those that are free, and those of hosts that can still be started."""
+        started = sum(host.free if host.ready.is_set() else self._calls_a_host for host in self._hosts.values())
+        return started + (self._most - len(self._hosts)) * self._calls_a_host
 
     def release(self, host: Host, call: str) -> None:
         host.listeners.pop(call, None)
-
-    def pids(self) -> dict[int, int]:
-        return {index: host.process.pid for index, host in self._hosts.items()}
+        self._changed.set()
 
     async def close(self) -> None:
         self._closing = True
@@ -205,6 +218,7 @@ class HostPool:
     def _bury(self, host: Host) -> None:
         self._hosts.pop(host.index, None)
         self._starting.discard(host.index)
+        self._changed.set()
         if self._closing:
             return
         HOSTS_DIED.labels(self._kind).inc()

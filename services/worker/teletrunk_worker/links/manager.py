@@ -16,8 +16,8 @@ from teletrunk.manager_way import ManagerWay
 from teletrunk.v1 import call_pb2
 from teletrunk.v1 import manager_pb2 as pb
 
-from teletrunk_worker.edge.digest import Credentials
-from teletrunk_worker.links.spool import Spool
+from teletrunk_worker.links.journal import Journal
+from teletrunk_worker.sip.auth import Credentials
 
 log = structlog.get_logger()
 
@@ -26,6 +26,7 @@ _QUESTION_S = 4.5  # longer than the Manager gives its database
 _LAST_WORDS_S = 3.0
 _CHANGE_OVER_S = 1.0  # behind one address there may be several Managers, of which one has just ended
 _AGAIN_S = 0.1
+_AT_ONCE = 100  # records that are read from the disk together
 _GONE = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
 Answer = TypeVar("Answer")
 
@@ -33,10 +34,10 @@ Answer = TypeVar("Answer")
 class ManagerLink:
     """Asks, reports, and learns the configuration."""
 
-    def __init__(self, addresses: str, security: rpc.Security, hello: pb.WorkerHello, spool: Spool) -> None:
+    def __init__(self, addresses: str, security: rpc.Security, hello: pb.WorkerHello, journal: Journal) -> None:
         self.way = ManagerWay(addresses, security)
         self._hello = hello
-        self._spool = spool
+        self._journal = journal
         self._spooled = asyncio.Event()
         self._news = asyncio.Event()
         self.on_config: Callable[[pb.WorkerConfig], None] = lambda config: None
@@ -57,7 +58,7 @@ class ManagerLink:
     async def _beats(self) -> AsyncIterator[pb.AttachRequest]:
         yield pb.AttachRequest(worker=self._hello)
         while True:
-            self._spool.touch()
+            self._journal.touch()
             self._news.clear()
             yield pb.AttachRequest(heartbeat=self.load())
             for ban in self.new_bans():  # told until it comes back with the configuration
@@ -115,12 +116,11 @@ class ManagerLink:
 
     def note(self, record: call_pb2.CallRecord) -> None:
         """A call that begins, or got further: what is known so far outlives us."""
-        self._spool.note(record)
+        self._journal.note(record)
 
     def report(self, record: call_pb2.CallRecord) -> None:
         """Puts the record on disk first, so that no outage loses it."""
-        self._spool.end(record)
-        self._spooled.set()
+        self._journal.end(record).add_done_callback(lambda _: self._spooled.set())
 
     async def deliver_records(self) -> None:
         """Sends what lies in the spool until cancelled. The Manager stores each call once."""
@@ -136,17 +136,23 @@ class ManagerLink:
                 await self._deliver()
 
     async def _deliver(self) -> None:
-        for record in list(self._spool.waiting()):
-            try:
-                await self.way.stub.ReportCall(pb.ReportCallRequest(record=record), timeout=rpc.DEADLINE_S)
-            except grpc.aio.AioRpcError as error:
-                if error.code() is not grpc.StatusCode.INVALID_ARGUMENT:
-                    log.warning("record waits", call_id=record.call_id, status=error.code().name)
+        while records := await self._journal.waiting(_AT_ONCE):
+            for record in records:
+                if not await self._delivered(record):
                     return  # the next sign of the Manager's life tries again
-                log.error("record refused", call_id=record.call_id, details=error.details())
-                self._spool.put_aside(record)
-            else:
-                self._spool.delivered(record)
+
+    async def _delivered(self, record: call_pb2.CallRecord) -> bool:
+        try:
+            await self.way.stub.ReportCall(pb.ReportCallRequest(record=record), timeout=rpc.DEADLINE_S)
+        except grpc.aio.AioRpcError as error:
+            if error.code() is not grpc.StatusCode.INVALID_ARGUMENT:
+                log.warning("record waits", call_id=record.call_id, status=error.code().name)
+                return False
+            log.error("record refused", call_id=record.call_id, details=error.details())
+            await self._journal.put_aside(record)
+        else:
+            await self._journal.delivered(record)
+        return True
 
 
 def _refused(error: grpc.aio.AioRpcError) -> NoReturn:

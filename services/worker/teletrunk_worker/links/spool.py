@@ -1,5 +1,7 @@
 """Call records on the Worker's disk: from a call's beginning until the Manager has its record.
 
+Files, and no database: what a full disk does not take, it still lets be renamed and removed.
+
 A call that is up lies in `open/`, so that even a Worker that is killed leaves one record of it behind; a call that
 ended lies in the spool itself. Files appear by rename: a half-written one is never read. A call that has a finished
 record has no open one: where both lie there, the finished one counts.
@@ -10,7 +12,6 @@ from __future__ import annotations
 import contextlib
 import json
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import structlog
@@ -18,6 +19,8 @@ from google.protobuf import json_format
 from teletrunk.v1 import call_pb2
 
 log = structlog.get_logger()
+
+_ALL = 1_000_000
 
 
 class Spool:
@@ -29,6 +32,7 @@ class Spool:
         self._open.mkdir(parents=True, exist_ok=True)
         self._up: set[str] = set()
         self._in_memory: dict[str, call_pb2.CallRecord] = {}
+        self._on_disk: set[str] = set()  # the finished ones
 
     def note(self, record: call_pb2.CallRecord) -> None:
         """Keeps what is known of a call that is still going on. A full disk must not end it."""
@@ -49,6 +53,7 @@ class Spool:
 
     def _write_down(self, record: call_pb2.CallRecord) -> None:
         _write(self._ended_file(record), record, sync=True)
+        self._on_disk.add(record.call_id)
         self._in_memory.pop(record.call_id, None)
         _remove(self._open_file(record))
 
@@ -59,7 +64,8 @@ class Spool:
                 os.utime(self._open / f"{call_id}.json")
 
     def recover(self) -> None:
-        """At the start: calls that a predecessor was killed in have ended with it."""
+        """At the start: what a predecessor has left. Calls that it was killed in have ended with it."""
+        self._on_disk = {path.stem for path in self._ended.glob("*.json")}
         for path in self._open.glob("*.json"):
             finished = self._ended / path.name
             if finished.exists() or finished.with_suffix(".refused").exists():
@@ -73,21 +79,25 @@ class Spool:
             log.warning("call ended with a killed worker", call_id=record.call_id)
             self.end(record)
 
-    def waiting(self) -> Iterator[call_pb2.CallRecord]:
-        """The finished records, oldest call first."""
+    def waiting(self, most: int = _ALL) -> list[call_pb2.CallRecord]:
+        """The oldest of the finished records."""
         for kept in list(self._in_memory.values()):
-            try:
+            with contextlib.suppress(OSError):
                 self._write_down(kept)  # the disk may take it by now
-            except OSError:
-                yield kept
-        for path in sorted(self._ended.glob("*.json")):
-            if (record := _read(path)) is not None:
-                yield record
+        found = list(self._in_memory.values())[:most]
+        for call_id in sorted(self._on_disk - self._in_memory.keys()):
+            if len(found) >= most:
+                break
+            if (record := _read(self._ended / f"{call_id}.json")) is not None:
+                found.append(record)
+            else:
+                self._on_disk.discard(call_id)
+        return found
 
     @property
     def count(self) -> int:
         """Records that no Manager has yet."""
-        return len(self._in_memory) + sum(1 for _ in self._ended.glob("*.json"))
+        return len(self._in_memory.keys() | self._on_disk)
 
     def put_aside(self, record: call_pb2.CallRecord) -> None:
         """The Manager does not want it: kept for a person to look at."""
@@ -99,6 +109,7 @@ class Spool:
     def delivered(self, record: call_pb2.CallRecord) -> None:
         """Nothing of the call is kept: neither the record nor what was noted while it was up."""
         self._in_memory.pop(record.call_id, None)
+        self._on_disk.discard(record.call_id)
         # In this order: were we killed in between, it would be delivered again, and not made up from the note.
         _remove(self._open_file(record))
         _remove(self._ended_file(record))

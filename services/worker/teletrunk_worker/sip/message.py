@@ -54,20 +54,31 @@ class Headers:
 
     def __init__(self) -> None:
         self._lines: list[tuple[str, str, str]] = []  # the name in lower case, as it was written, and the value
+        self._by_name: dict[str, list[str]] | None = None  # made when it is asked for, until the next change
 
     def add(self, name: str, value: str) -> None:
         self._lines.append((name.lower(), name, value))
+        self._by_name = None
 
     def insert(self, name: str, value: str) -> None:
         """Before all others."""
         self._lines.insert(0, (name.lower(), name, value))
+        self._by_name = None
 
     def get(self, name: str) -> str | None:
-        return next(iter(self.getlist(name)), None)
+        values = self._index.get(name.lower())
+        return values[0] if values else None
 
     def getlist(self, name: str) -> list[str]:
-        key = name.lower()
-        return [value for known, _, value in self._lines if known == key]
+        return list(self._index.get(name.lower(), ()))
+
+    @property
+    def _index(self) -> dict[str, list[str]]:
+        if self._by_name is None:
+            self._by_name = {}
+            for key, _, value in self._lines:
+                self._by_name.setdefault(key, []).append(value)
+        return self._by_name
 
     def set(self, name: str, value: str) -> None:
         self.setlist(name, [value])
@@ -79,10 +90,12 @@ class Headers:
         before = self._lines[:place]
         after = [line for line in self._lines[place:] if line[0] != key]
         self._lines = [*before, *((key, name, value) for value in values), *after]
+        self._by_name = None
 
     def remove(self, *names: str) -> None:
         keys = {name.lower() for name in names}
         self._lines = [line for line in self._lines if line[0] not in keys]
+        self._by_name = None
 
     def copy(self) -> Headers:
         twin = Headers()
@@ -106,6 +119,7 @@ class Message(ABC):
     def __init__(self, body: bytes = b"", headers: Headers | None = None) -> None:
         self.headers = headers or Headers()
         self.body = body
+        self.wire_length = 0  # bytes, of a message that was received
         self._read: dict[str, tuple[list[str], Any]] = {}
 
     @property
@@ -244,7 +258,9 @@ def parse(data: bytes) -> Request | Response:
         if not _TOKEN.fullmatch(name):
             continue  # no header; another parser might take it for one
         headers.add(_COMPACT.get(name.lower(), name), value.strip())
-    return _message(start, headers, body)
+    message = _message(start, headers, body)
+    message.wire_length = len(data)
+    return message
 
 
 def _message(start: str, headers: Headers, body: bytes) -> Request | Response:

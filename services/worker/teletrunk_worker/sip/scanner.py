@@ -23,6 +23,10 @@ class Malformed(ValueError):
     """Cannot be read as SIP. The text names the part, and is fit for a reason phrase."""
 
 
+class TooLarge(Malformed):
+    """Longer than is read."""
+
+
 def split(text: str, separator: str, *, brackets: bool = True) -> list[str]:
     """The parts between the commas or semicolons that stand outside quoted strings and angle brackets, stripped.
 

@@ -1,4 +1,4 @@
-"""What of a session description (RFC 8866) could harm a media host: addresses that are none, or are missing.
+"""What of a session description (RFC 8866) matters before a media host sees it: addresses, and what sound it offers.
 
 pjmedia resolves a name in its only thread, and aborts at an address that is too long for its buffer, or of another
 family than it says; pjsua aborts at a medium without one, also at one that is off.
@@ -8,10 +8,53 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from dataclasses import dataclass
+from typing import Final
 
-_LINE_END = re.compile(rb"[\r\n]+")
+LINE_END = re.compile(rb"[\r\n]+")
 _CONNECTION = re.compile(rb"c=IN IP([46]) ([0-9A-Fa-f:.]{2,45})")
 _RTCP = re.compile(rb"[aA]=rtcp:[0-9]{1,5}(?: IN IP([46]) ([0-9A-Fa-f:.]{2,45}))?", re.IGNORECASE)
+_RTPMAP = re.compile(rb"[aA]=rtpmap:([0-9]{1,3})\s+([A-Za-z0-9._\-]{1,40})/")
+# RFC 3551: payload types that need no rtpmap.
+STATIC_CODECS: Final = {
+    b"0": "PCMU",
+    b"3": "GSM",
+    b"4": "G723",
+    b"8": "PCMA",
+    b"9": "G722",
+    b"13": "CN",
+    b"15": "G728",
+    b"18": "G729",
+}
+_MOST_FORMATS = 32
+
+
+@dataclass(frozen=True)
+class Sound:
+    """The first medium of sound that a description offers: transport (RTP/AVP, ...), codecs in order, IP version."""
+
+    profile: str
+    codecs: tuple[str, ...]
+    ip_version: int
+
+
+def sound(body: bytes) -> Sound | None:
+    """None when no sound is offered, or it is declined (port 0)."""
+    formats: list[bytes] = []
+    profile, names, ip_version = "", dict(STATIC_CODECS), 4
+    for line in LINE_END.split(body):
+        if profile and line.startswith(b"m="):
+            break
+        if found := _CONNECTION.fullmatch(line):  # the medium's own stands behind the session's
+            ip_version = int(found[1])
+        if line.startswith(b"m="):
+            parts = line[2:].split()
+            if len(parts) > 3 and parts[0].lower() == b"audio" and parts[1].split(b"/")[0] != b"0":
+                profile, formats = parts[2].decode("ascii", "replace").upper(), parts[3 : 3 + _MOST_FORMATS]
+        elif profile and (found := _RTPMAP.match(line)):
+            names[found[1]] = found[2].decode()
+    codecs = (names.get(number) for number in formats)
+    return Sound(profile, tuple(codec for codec in codecs if codec), ip_version) if profile else None
 
 
 def objection(body: bytes) -> str:
@@ -19,7 +62,7 @@ def objection(body: bytes) -> str:
 
     Whatever the body says that it is: a description may be wrapped in another type.
     """
-    lines = _LINE_END.split(body)
+    lines = LINE_END.split(body)
     if line := _unusable_address(lines):
         return f"no literal address: {line}"
     return f"no address for {line}" if (line := _without_address(lines)) else ""

@@ -1,0 +1,226 @@
+"""A leg to a PBX: in a SIP host, with its dialog through the edge."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import structlog
+from teletrunk.errors import Refusal
+
+from teletrunk_worker.call import effects as do
+from teletrunk_worker.call import events as on
+from teletrunk_worker.call import reasons
+from teletrunk_worker.call.inbox import Put
+from teletrunk_worker.call.surroundings import CallContext, Host, Hosts, SipEdge
+from teletrunk_worker.legs.supervisor import DIED
+from teletrunk_worker.legs.wire import Message
+from teletrunk_worker.relay.routes import leg_header
+
+log = structlog.get_logger()
+
+_OFFER_REFUSED = (488, 415)  # what the caller's own description is refused with
+
+
+class HostedLeg:
+    """Waits for the caller's INVITE, or dials `target`."""
+
+    def __init__(
+        self,
+        name: str,
+        context: CallContext,
+        hosts: Hosts[Any],
+        edge: SipEdge,
+        put: Put,
+        target: on.Target | None = None,
+    ) -> None:
+        self._name = name
+        self._id = leg_header(context.call_id, name)
+        self._context = context
+        self._hosts = hosts
+        self._edge = edge
+        self._put = put
+        self._target = target
+        self._host: Host | None = None
+        self._refused_by: list[Host] = []  # hosts that had no place, whatever they had said
+        self._begun = False  # the host knows of the dialog
+        self._heard = False  # the peer has said something
+        self._up = False
+        self._told = False  # to end
+        self._over = False
+        self._elsewhere = False
+        self._placing = context.tasks.run(self._place())
+
+    async def _place(self) -> None:
+        try:
+            host = await self._hosts.place(self._id, self._on_host, besides=self._refused_by)
+        except Refusal as refusal:
+            self._not_placed(refusal)
+            return
+        self._host = host
+        if self._target is not None:
+            self._dial(self._target)
+        self._put(on.Placed(self._name, host.port))
+
+    def _dial(self, target: on.Target) -> None:
+        record = self._context.recorder.record
+        record.trunk_id = record.trunk_id or target.trunk_id
+        self._step_out("INVITE")
+        self._begun = True
+        self._command("dial", uri=target.uri, caller=target.caller, headers=[list(header) for header in target.headers])
+
+    # What the runner wants.
+
+    def ring(self) -> None:
+        self._command("ring")
+        self._step_out("180 Ringing")
+
+    def answer(self) -> None:
+        self._up = True
+        self._command("answer")
+        self._step_out("200 OK")
+
+    def connect(self) -> None:
+        if self._host is not None:
+            self._host.send({"command": "attach", "call": self._id}, self._context.rings.descriptor)
+            self._context.rate = self._host.rate
+
+    def end(self, end: do.EndSip) -> None:
+        if self._over:
+            return
+        self._told, self._elsewhere = True, self._elsewhere or end.elsewhere
+        status, phrase = reasons.status_of(end)
+        if self._target is None or self._begun:  # else the peer knows nothing yet
+            self._step_out("BYE" if self._up else f"{status or ''} {phrase}".strip())
+        if not self._begun:
+            self._end_before_it_began(end, status)
+            return
+        self._hang_up(status, phrase, reasons.headers_of(end))
+        if self._target is not None and not self._heard:  # no CANCEL may be sent: the host would wait half a minute
+            self._edge.leg_is_over(self._context.call_id, self._name, elsewhere=self._elsewhere)
+
+    def _hang_up(self, status: int, phrase: str, headers: reasons.Headers) -> None:
+        """A refusal has a phrase; of a BYE's or CANCEL's, pjsua would make a second Reason header."""
+        refuses = self._target is None and not self._up
+        self._command(
+            "hangup",
+            status=0 if self._up else max(status, 400),
+            phrase=phrase if refuses else "",
+            headers=[list(header) for header in headers],
+        )
+
+    def _end_before_it_began(self, end: do.EndSip, status: int) -> None:
+        """No host has the dialog, which the edge may have let in already."""
+        if self._target is None:
+            refusal = end.refusal or Refusal("telegram-error", end.phrase)
+            self._edge.speak_for_dead_host(self._context.call_id, self._name, refusal)
+        self._let_go()
+        self._put(on.SipEnded(self._name, status))
+
+    def speak(self, refusal: Refusal) -> None:
+        self._edge.speak_for_dead_host(self._context.call_id, self._name, refusal)
+
+    def heard(self) -> None:
+        if not self._heard:
+            self._heard = True
+            self._put(on.SipHeard(self._name))
+
+    def refused(self, status: int, phrase: str) -> None:
+        """A host that has said nothing of the INVITE has refused it: for what it offers, or as it has no place."""
+        if self._begun or self._over or self._host is None:
+            return
+        self._let_go()
+        if status in _OFFER_REFUSED:
+            self._put(on.SipEnded(self._name, status, phrase))
+        else:
+            full = Refusal("worker-restarting", "all lines of this Worker are busy")
+            self._put(on.NotPlaced(self._name, full, status))
+
+    def offers_digits(self) -> bool:
+        return self._edge.offered_telephone_event(self._context.call_id, self._name)
+
+    def release(self) -> None:
+        if self._over:
+            return
+        if not self._told:
+            self._hang_up(503, "Worker is restarting", [])
+        self._let_go()
+
+    # What its host says.
+
+    def _on_host(self, message: Message) -> None:
+        match message["event"]:
+            case "incoming":
+                self._begun = True
+                self.connect()
+                self._put(on.Begun())
+            case "progress" if message["status"] >= 180:
+                self._heard = True
+                self._step_in(f"{message['status']} Ringing")
+                self._put(on.SipRinging(self._name))
+            case "answered":
+                self._answered(message)
+            case "ended":
+                self._ended(message)
+            case "refused":
+                self._look_for_another(message["why"])
+            case "undialled":
+                self._not_placed(Refusal("media-failed", f"SIP host could not dial: {message['why']}"))
+            case "silent":
+                self._put(on.HangUp(Refusal("pbx-unreachable", "no sound from it for a minute")))
+            case "trouble":  # it could not ring or answer
+                self._put(on.HangUp(Refusal("media-failed", f"SIP host: {message['text']}")))
+            case _ if message["event"] == DIED:
+                self._host, self._over = None, True
+                self._put(on.HostDied("sip", self._name))
+
+    def _answered(self, message: Message) -> None:
+        self._heard = self._up = True
+        self._context.recorder.media({"codec": message["codec"]})
+        if self._target is not None and not self._told:
+            self._step_in("200 OK")
+        self._put(on.SipAnswered(self._name))
+
+    def _ended(self, message: Message) -> None:
+        if not message["by_us"]:
+            self._step_in("BYE" if self._up else f"{message['status']} {message['phrase']}")
+        self._context.recorder.media(message["stats"])
+        self._let_go()
+        self._put(on.SipEnded(self._name, message["status"], message["phrase"]))
+
+    def _look_for_another(self, why: str) -> None:
+        log.warning("sip host has no place", call_id=self._context.call_id, why=why)
+        if self._host is None or self._over:
+            return
+        self._refused_by.append(self._host)
+        self._hosts.release(self._host, self._id)
+        self._host, self._begun = None, False
+        if self._told:
+            self._let_go()
+            self._put(on.SipEnded(self._name, 0))
+        else:
+            self._placing = self._context.tasks.run(self._place())
+
+    def _not_placed(self, refusal: Refusal) -> None:
+        self._let_go()
+        self._put(on.NotPlaced(self._name, refusal))
+
+    # Its end.
+
+    def _let_go(self) -> None:
+        """Its host, and the edge's dialog, have nothing to do any more."""
+        self._over = True
+        self._placing.cancel()
+        if self._host is not None:
+            self._hosts.release(self._host, self._id)
+            self._host = None
+        self._edge.leg_is_over(self._context.call_id, self._name, elsewhere=self._elsewhere)
+
+    def _command(self, command: str, **fields: object) -> None:
+        if self._host is not None:
+            self._host.send({"command": command, "call": self._id, **fields})
+
+    def _step_in(self, text: str) -> None:
+        self._context.recorder.step("pbx", "worker", text)
+
+    def _step_out(self, text: str) -> None:
+        self._context.recorder.step("worker", "pbx", text)

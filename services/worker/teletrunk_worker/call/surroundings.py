@@ -1,0 +1,88 @@
+"""What stands around a call in a Worker, as far as its ports use it."""
+
+from __future__ import annotations
+
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass
+from typing import Any, Protocol, TypeVar
+
+from teletrunk.background import BackgroundTasks
+from teletrunk.errors import Refusal
+from teletrunk.v1 import manager_pb2
+from teletrunk.v1 import session_store_pb2 as pb
+
+from teletrunk_worker.call.record import Recorder
+from teletrunk_worker.legs.ring import RingPair
+from teletrunk_worker.legs.wire import Message
+
+
+class Host(Protocol):
+    """A process with calls in it."""
+
+    port: int
+    rate: int
+
+    def send(self, message: Message, descriptor: int | None = None) -> None: ...
+
+
+AHost = TypeVar("AHost", bound=Host)
+
+
+class Hosts(Protocol[AHost]):
+    """The processes of one kind."""
+
+    async def place(self, call: str, listener: Callable[[Message], None], besides: Sequence[AHost] = ()) -> AHost:
+        """One that has room, and none of `besides`. Raises `Refusal`."""
+        ...
+
+    def release(self, host: AHost, call: str) -> None: ...
+
+
+class SipEdge(Protocol):
+    """The public SIP port, through which every leg's dialog goes."""
+
+    def speak_for_dead_host(self, call_id: str, leg: str, refusal: Refusal) -> None: ...
+
+    def leg_is_over(self, call_id: str, leg: str, *, elsewhere: bool = False) -> None: ...
+
+    def offered_telephone_event(self, call_id: str, leg: str) -> bool: ...
+
+
+class Stream(Protocol):
+    """One phone call's stream."""
+
+    def ask(self, **kind: object) -> None: ...
+
+    def events(self) -> AsyncIterator[pb.CallResponse]:
+        """Until the call is over. Raises `Refusal`."""
+        ...
+
+    def close(self) -> None: ...
+
+
+class Storages(Protocol):
+    def call(self, session: manager_pb2.SessionAssignment) -> Stream: ...
+
+    async def send_message(self, session_id: str, user_id: int, text: str) -> None:
+        """Raises `Refusal`."""
+        ...
+
+
+@dataclass(frozen=True)
+class Surroundings:
+    sip_hosts: Hosts[Any]
+    telegram_hosts: Hosts[Any]
+    edge: SipEdge
+    storages: Storages
+    tasks: BackgroundTasks
+
+
+@dataclass
+class CallContext:
+    """What the ports of one call share."""
+
+    call_id: str
+    recorder: Recorder
+    rings: RingPair
+    tasks: BackgroundTasks
+    rate: int = 8000  # of the sound on the SIP side, as its host says

@@ -1,0 +1,213 @@
+"""Who may register and call: challenges, bans, resting logins, and how many questions the Manager is asked at once.
+
+It decides; what is decided is said by the SIP layers. Who is right in the end is asked of the `Gatekeeper`.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import time
+from collections.abc import Callable, Coroutine
+from dataclasses import dataclass
+from typing import Any, Final, Protocol, TypeVar
+
+import structlog
+from teletrunk.errors import Refusal
+from teletrunk.metrics import REFUSALS
+
+from teletrunk_worker.policy.bans import Bans
+from teletrunk_worker.policy.known_peers import KnownPeers
+from teletrunk_worker.policy.login_lockout import LoginLockout
+from teletrunk_worker.policy.refusals import refuse
+from teletrunk_worker.policy.strangers import Strangers
+from teletrunk_worker.sip import auth, uas
+from teletrunk_worker.sip.auth import Credentials, Freshness, Nonces
+from teletrunk_worker.sip.message import Request, Response
+from teletrunk_worker.sip.transport.flow import Flow
+
+log = structlog.get_logger()
+
+_MOST_QUESTIONS = 400  # that are under way at the Manager: at 200 a second, two seconds' worth
+_BUSY_S = 5
+_PACE_S = 0.1  # a wrong login and a wrong password take equally long, whatever was looked up
+_MOST_SHOWN = 16
+_MOST_DETAIL = 24  # of a refusal in the log, where the row says the rest
+# Rows that say: this login is not to be used from there.
+NOT_THEIRS: Final = frozenset({"wrong-password", "ip-not-allowed", "session-access-revoked", "login-not-found"})
+Answer = TypeVar("Answer")
+
+
+@dataclass(frozen=True)
+class Invite:
+    """What the gatekeeper learns of a call that wants in."""
+
+    credentials: Credentials
+    source_address: str
+    called: str
+
+
+@dataclass(frozen=True)
+class Registered:
+    """The trunk that a PBX has shown the password of."""
+
+    trunk_id: str
+    login: str
+    password_revision: int = 0
+
+
+@dataclass(frozen=True)
+class Admitted:
+    """A call that was let in, and the host that waits for it."""
+
+    call_id: str
+    host_port: int
+
+
+class Gatekeeper(Protocol):
+    """Decides. `register` and `admit` may raise `Refusal`."""
+
+    async def register(self, credentials: Credentials, source_address: str) -> Registered: ...
+
+    async def admit(self, invite: Invite) -> Admitted: ...
+
+    def turned_away(self, invite: Invite, refusal: Refusal) -> None:
+        """A call was refused without the gatekeeper's being asked."""
+        ...
+
+    def heard(self, call_id: str, leg: str) -> None:
+        """The leg's peer has answered something, if only 100."""
+        ...
+
+    def refused(self, call_id: str, leg: str, status: int, phrase: str) -> None:
+        """A leg's INVITE was refused on its way, which its host may not know of."""
+        ...
+
+
+class Admission:
+    """The policy of the public port, for requests that want something."""
+
+    def __init__(self, gatekeeper: Gatekeeper, algorithms: tuple[str, ...], bans: Bans) -> None:
+        self._gatekeeper = gatekeeper
+        self._asking = 0
+        self.bans = bans
+        self.nonces = Nonces(algorithms)
+        self.known = KnownPeers(bans.is_trusted)
+        self.lockout = LoginLockout(self.known)
+        self.strangers = Strangers(self.known)
+        self.on_ban: Callable[[], None] = lambda: None
+
+    def is_worth_reading(self, data: bytes, flow: Flow) -> bool:
+        """Whether a message is read at all, when an address sends more than a stranger may.
+
+        Who was given a nonce at that address is no forger, whatever others send in its name.
+        """
+        if self.strangers.may_speak(flow.peer[0]):
+            return True
+        return self.nonces.has_one_of_ours(data, flow.peer[0]) and self.strangers.may_insist()
+
+    def credentials(self, request: Request, flow: Flow) -> Credentials | Response:
+        """The request's fresh credentials, or what is answered at once without asking anybody."""
+        address = flow.peer[0]
+        given = auth.credentials_of(request)
+        if (left := self.bans.seconds_left(address)) and not self._is_spared(given, address):
+            # Told, not dropped: a PBX behind the same address shows its administrator what is wrong.
+            banned = Refusal("ip-not-allowed", f"banned for {left} s after too many failures", left)
+            return refuse(request, banned)
+        freshness = Freshness.FOREIGN if given is None else self.nonces.check(given, address)
+        if given is None or freshness is not Freshness.FRESH:
+            only = "MD5" if self.known.answers_md5(address) else ""
+            stale = freshness is Freshness.STALE
+            return _challenge(request, self.nonces.challenges(address, request, stale=stale, only=only))
+        if why := auth.objection(given, request):
+            return refuse(request, Refusal("bad-request", why))
+        if refusal := self._impatience(given, flow):
+            return refuse(request, refusal)
+        return given
+
+    def _is_spared(self, given: Credentials | None, address: str) -> bool:
+        """A ban does not hit the trunks that are at home behind the same address, but for those guessed at."""
+        if given is None:
+            return self.known.knows(address)
+        return self.known.is_home(given.username, address) and not self.bans.was_tried(address, given.username)
+
+    def _impatience(self, given: Credentials, flow: Flow) -> Refusal | None:
+        """Why nobody is asked about these credentials now; a login that rests counts as a guess of the address."""
+        left = self.lockout.seconds_left(given.username, flow.peer[0])
+        if left and not self.bans.is_trusted(flow.peer[0]):
+            refusal = Refusal("ip-not-allowed", f"too many wrong passwords for this login, wait {left} s", left)
+            REFUSALS.labels(refusal.row.id).inc()
+            self._count(given.username, flow)
+            return refusal
+        if self._asking >= _MOST_QUESTIONS:
+            return Refusal("manager-unreachable", "too many requests at once", _BUSY_S)
+        return None
+
+    async def register(self, credentials: Credentials, flow: Flow) -> Registered:
+        """The trunk that these are the credentials of. Raises `Refusal`."""
+        return await self._asked(self._gatekeeper.register(credentials, flow.peer[0]), credentials, flow)
+
+    async def admit(self, credentials: Credentials, called: str, flow: Flow) -> Admitted:
+        """Raises `Refusal`."""
+        invite = Invite(credentials, flow.peer[0], called)
+        return await self._asked(self._gatekeeper.admit(invite), credentials, flow)
+
+    def turned_away(self, credentials: Credentials, called: str, flow: Flow, refusal: Refusal) -> None:
+        """An INVITE with a digest was refused for what it is, whoever sends it."""
+        REFUSALS.labels(refusal.row.id).inc()
+        self._gatekeeper.turned_away(Invite(credentials, flow.peer[0], called), refusal)
+
+    async def _asked(self, question: Coroutine[Any, Any, Answer], credentials: Credentials, flow: Flow) -> Answer:
+        began = time.monotonic()
+        self._asking += 1
+        try:
+            answer = await question
+        except Refusal as refusal:
+            asked = refusal
+        else:
+            self._welcome(credentials, flow)
+            return answer
+        finally:
+            self._asking -= 1
+        await self._refused(asked, credentials, flow, began)
+        raise asked
+
+    def _welcome(self, credentials: Credentials, flow: Flow) -> None:
+        """The password was right."""
+        flow.prove()
+        self.bans.succeeded(flow.peer[0], credentials.username)
+        self.known.note(credentials.username, flow.peer[0])
+        self.known.note_algorithm(flow.peer[0], credentials.algorithm)
+
+    async def _refused(self, refusal: Refusal, credentials: Credentials, flow: Flow, began: float) -> None:
+        """Counts what looks like guessing, at one pace for all."""
+        address = flow.peer[0]
+        REFUSALS.labels(refusal.row.id).inc()
+        if self.strangers.may_log(address):
+            why = {"why": refusal.detail[:_MOST_DETAIL]} if refusal.detail else {}
+            event = f"{credentials.method.lower()} refused"
+            log.info(event, login=shown(credentials.username), peer=address, row=refusal.row.id, **why)
+        if refusal.row.counts_to_ban:
+            self.lockout.failed(credentials.username)
+            self._count(credentials.username, flow)
+            await asyncio.sleep(began + _PACE_S - time.monotonic())
+
+    def _count(self, login: str, flow: Flow) -> None:
+        if self.bans.failed(flow.peer[0], login):
+            log.warning("address banned", peer=flow.peer[0], seconds=self.bans.seconds_left(flow.peer[0]))
+            self.on_ban()
+
+    def answer(self, request: Request, refusal: Refusal, flow: Flow) -> Response:
+        """What the peer hears of a refusal."""
+        if refusal.row.id == "unauthorized":  # the trunk wants no MD5: the client is asked for the better digest
+            return _challenge(request, self.nonces.challenges(flow.peer[0], only="SHA-256"), refusal)
+        return refuse(request, refusal)
+
+
+def _challenge(request: Request, challenges: list[tuple[str, str]], refusal: Refusal | None = None) -> Response:
+    refusal = refusal or Refusal("unauthorized")
+    return uas.respond(request, 401, refusal.phrase, [*challenges, *refusal.sip_headers()])
+
+
+def shown(text: str) -> str:
+    """Something that a stranger wrote, for the log: short, and nothing that a terminal or a parser would act on."""
+    return "".join(c if " " < c < "\x7f" and c not in '"\\' else "?" for c in text[:_MOST_SHOWN])

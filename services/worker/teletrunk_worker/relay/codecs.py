@@ -1,0 +1,45 @@
+"""Leaves in an offer of sound the codecs that a trunk has, in its order (RFC 3264, RFC 8866).
+
+A media host answers in the order of the offer, and offers what all trunks may have: so the trunk's list is obeyed in
+both directions by what each side gets to see.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+
+from teletrunk_worker.sip.sdp import LINE_END, STATIC_CODECS
+
+_MEDIUM = re.compile(rb"(m=audio [0-9/]{1,12} \S{1,40}) ([0-9 ]{1,400})")
+_OF_FORMAT = re.compile(rb"[aA]=(?:rtpmap|fmtp|rtcp-fb):([0-9]{1,3})[ \t]")
+_RTPMAP = re.compile(rb"[aA]=rtpmap:([0-9]{1,3})\s+([A-Za-z0-9._\-]{1,40})/")
+_BESIDE = frozenset({"TELEPHONE-EVENT", "CN"})  # no codecs: they go along
+
+
+def restrict(body: bytes, codecs: Sequence[str]) -> bytes:
+    """The description with only these codecs in each medium of sound; as it came where none of them is offered."""
+    lines = LINE_END.split(body.rstrip(b"\r\n"))
+    media = [place for place, line in enumerate(lines) if line.startswith(b"m=")]
+    if not media:
+        return body
+    for start, end in zip(reversed(media), reversed([*media[1:], len(lines)]), strict=True):
+        lines[start:end] = _medium(lines[start:end], codecs)
+    return b"\r\n".join(lines) + b"\r\n"
+
+
+def _medium(lines: list[bytes], codecs: Sequence[str]) -> list[bytes]:
+    found = _MEDIUM.fullmatch(lines[0].rstrip())
+    if found is None:
+        return lines
+    formats = found[2].split()
+    names = dict(STATIC_CODECS)
+    names.update((m[1], m[2].decode()) for line in lines if (m := _RTPMAP.match(line)))
+    named = {number: names.get(number, "").upper() for number in formats}
+    kept = [number for codec in codecs for number in formats if named[number] == codec]
+    if not kept:
+        return lines
+    kept += [number for number in formats if named[number] in _BESIDE]
+    others = set(formats) - set(kept)
+    rest = [line for line in lines[1:] if (m := _OF_FORMAT.match(line)) is None or m[1] not in others]
+    return [found[1] + b" " + b" ".join(kept), *rest]

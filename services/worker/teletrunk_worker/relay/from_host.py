@@ -1,0 +1,122 @@
+"""Messages from SIP hosts to peers: their own requests within a call, INVITEs to bindings, and all answers."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from teletrunk_worker.relay import host_limits
+from teletrunk_worker.relay.routes import BINDING_DOMAIN, CALL_HEADER, Routes
+from teletrunk_worker.sip import proxy, uas
+from teletrunk_worker.sip.dialog import Dialog, Dialogs
+from teletrunk_worker.sip.message import Request, Response
+from teletrunk_worker.sip.registrar import Registrar
+from teletrunk_worker.sip.transaction.server import ServerTransactions
+from teletrunk_worker.sip.transport.flow import Flow
+
+
+class FromHost:
+    def __init__(
+        self,
+        routes: Routes,
+        dialogs: Dialogs,
+        registrar: Registrar,
+        transactions: ServerTransactions,
+        codecs_of: Callable[[str], tuple[str, ...]],
+    ) -> None:
+        """`codecs_of` says which codecs the trunk with a login has, in its order."""
+        self._codecs_of = codecs_of
+        self._routes = routes
+        self._dialogs = dialogs
+        self._registrar = registrar
+        self._transactions = transactions
+
+    # Answers.
+
+    def response(self, response: Response) -> Dialog | None:
+        """Back to the peer, on the flow that the request came in on. Returns the dialog whose INVITE it answers."""
+        top = proxy.pop_via(response)
+        dialog = self._dialogs.find(response.call_id)
+        flow = self._routes.flow_for_answer(top.parameters.get("flow") or "", dialog)
+        if response.code == 100 or flow is None:
+            return None  # the peer has had our own 100
+        if dialog is not None and dialog.host_gone:
+            return None  # it hung and is back: the answer was given in its place
+        transaction = self._transactions.of(response)
+        if transaction is not None and not transaction.note(response):
+            return None
+        was_pending = False
+        if dialog is not None:
+            if not dialog.invite.body:  # a delayed offer (RFC 3261 13.2.1): this is it
+                host_limits.restrict(response, dialog.codecs)
+            was_pending = dialog.pending
+            dialog.note_response(response)
+            if response.cseq.method == "BYE" and dialog.is_established_with(response.from_.tag):  # now the host has it
+                dialog.finish()
+        flow.send(bytes(response))
+        return dialog if was_pending else None
+
+    # Requests.
+
+    def request(self, request: Request, host: Flow) -> Response | None:
+        """Returns the refusal that the host gets when there is no way to the peer."""
+        if request.uri.host.endswith(f".{BINDING_DOMAIN}"):
+            return self._to_binding(request, host)
+        dialog = self._dialogs.find(request.call_id)
+        if dialog is None:
+            return None if request.method == "ACK" else uas.respond(request, 481, "Dialog is not known")
+        if request.method == "BYE" and dialog.is_established_with(request.to.tag):
+            dialog.finish()
+        proxy.drop_own_routes(request, self._routes.own)
+        proxy.hop(request)
+        if request.method in ("INVITE", "UPDATE"):
+            host_limits.restrict(request, dialog.codecs)
+        sent = self._routes.to_peer(request, self._routes.flow_to(dialog), proxy.derived_branch(request))
+        return None if sent or request.method == "ACK" else uas.respond(request, 480, "Connection is gone")
+
+    def _to_binding(self, request: Request, host: Flow) -> Response | None:
+        """A host's INVITE (or its CANCEL, or the ACK of a refusal) to a registered PBX."""
+        dialog = self._dialogs.find(request.call_id)
+        if dialog is None:
+            return self._invite(request, host)
+        if request.method == "ACK" and (dialog.declined or dialog.host_gone):
+            return None  # of the refusal that the host was given in place of an answer: the peer knows nothing of it
+        dialog.cancelled = dialog.cancelled or request.method == "CANCEL"
+        branch = proxy.derived_branch(request)
+        request.target = dialog.invite.target
+        self._prepare(request, dialog.invite.headers.getlist("Route"))
+        if request.method == "INVITE":
+            self._make_ours(request, dialog.flow, dialog.codecs)
+        sent = self._routes.to_peer(request, dialog.flow, branch)
+        return None if sent else uas.respond(request, 480, "Connection to the PBX is gone")
+
+    def _invite(self, request: Request, host: Flow) -> Response | None:
+        binding = self._registrar.find(request.uri.host.partition(".")[0])
+        call_id, _, leg = (request.headers.get(CALL_HEADER) or "").partition("/")
+        if binding is None or request.method != "INVITE":
+            return None if request.method == "ACK" else uas.respond(request, 480, "PBX is not registered")
+        if not leg:  # the host calls by itself: whoever made it do so, no call of ours wants it
+            return uas.respond(request, 403, "No call has dialled this")
+        branch = proxy.derived_branch(request)
+        request.target = binding.contact.uri.text
+        self._prepare(request, binding.path)
+        codecs = self._codecs_of(binding.login)
+        self._make_ours(request, binding.flow, codecs)
+        if not self._routes.to_peer(request, binding.flow, branch):
+            return uas.respond(request, 480, "Connection to the PBX is gone")
+        login, flow = binding.login, binding.flow
+        self._dialogs.add(Dialog(call_id, leg, host.peer[1], login, codecs, flow, request, from_host=True))
+        return None
+
+    def _prepare(self, request: Request, path: list[str] | tuple[str, ...]) -> None:
+        """For the way to a contact: through the proxies that have recorded themselves when it registered (RFC 3327)."""
+        request.headers.remove(CALL_HEADER)
+        proxy.drop_own_routes(request, self._routes.own)
+        if path:
+            request.headers.setlist("Route", list(path))
+        proxy.hop(request)
+
+    def _make_ours(self, request: Request, flow: Flow, codecs: tuple[str, ...]) -> None:
+        """No reliable 183, whose description would have to reach the host; and nobody replaces a call of ours."""
+        request.headers.set("Supported", "timer, norefersub")
+        host_limits.restrict(request, codecs)
+        self._routes.record(request, flow, towards_peer=True)

@@ -1,0 +1,98 @@
+"""Messages from peers to SIP hosts. What a host cannot take, because pjsua stops at it, is refused or ended here."""
+
+from __future__ import annotations
+
+from teletrunk_worker.relay import host_limits
+from teletrunk_worker.relay.host_limits import Objection
+from teletrunk_worker.relay.routes import CALL_HEADER, Routes, leg_header
+from teletrunk_worker.relay.stand_in import StandIn
+from teletrunk_worker.sip import proxy, uas
+from teletrunk_worker.sip.dialog import Dialog, Dialogs
+from teletrunk_worker.sip.message import Request, Response
+from teletrunk_worker.sip.transport.flow import Flow
+
+
+class FromPeer:
+    def __init__(self, routes: Routes, dialogs: Dialogs, stand_in: StandIn) -> None:
+        self._routes = routes
+        self._dialogs = dialogs
+        self._stand_in = stand_in
+
+    # Requests.
+
+    def objection(self, invite: Request, flow: Flow, codecs: tuple[str, ...]) -> Objection | None:
+        """Why no host could take a first INVITE; None when one can."""
+        return _made_fit(invite, self._first_for_host(invite, flow, "x" * host_limits.LONGEST_LEG_HEADER), codecs)
+
+    def invite(self, request: Request, flow: Flow, dialog: Dialog) -> None:
+        """The first INVITE of a call that was let in."""
+        forwarded = self._first_for_host(request, flow, leg_header(dialog.call_id, dialog.leg))
+        host_limits.simplify(forwarded)
+        host_limits.restrict(forwarded, dialog.codecs)
+        self._routes.to_host(forwarded, dialog)
+
+    def _first_for_host(self, request: Request, flow: Flow, leg: str) -> Request:
+        forwarded = request.copy()
+        forwarded.headers.remove("Authorization", "Proxy-Authorization", CALL_HEADER)
+        self._routes.record(forwarded, flow, towards_peer=False)
+        self._routes.via_for_host(forwarded, flow)
+        forwarded.headers.insert(CALL_HEADER, leg)  # first of all: what is cut off at the end is not ours
+        return forwarded
+
+    def in_dialog(self, request: Request, flow: Flow, dialog: Dialog) -> Response | None:
+        """Anything of a dialog. Returns the answer to what the host could not take, or will not see."""
+        if dialog.host_gone and request.method in ("BYE", "CANCEL"):
+            dialog.finish()
+            return uas.respond(request, 200, "OK")
+        forwarded = request.copy()
+        forwarded.headers.remove(CALL_HEADER, "Authorization", "Proxy-Authorization")
+        if request.method not in host_limits.WITH_BODY:
+            host_limits.strip_body(forwarded)
+        proxy.drop_own_routes(forwarded, self._routes.own)
+        self._routes.via_for_host(forwarded, flow)
+        if (objection := _made_fit(request, forwarded, dialog.codecs)) is None:
+            self._routes.to_host(forwarded, dialog)
+        elif request.method == "ACK":  # nobody answers it: the host misses the description and ends the call
+            host_limits.strip_body(forwarded)
+            host_limits.simplify(forwarded)
+            self._routes.to_host(forwarded, dialog)
+        else:
+            return objection.answer(request)
+        return None
+
+    # Answers.
+
+    def response(self, response: Response) -> Dialog | None:
+        """Back to the host that asked. Returns the dialog whose INVITE this may have ended."""
+        if self._stand_in.hears(response):
+            return None
+        dialog = self._dialogs.find(response.call_id)
+        if dialog is None:
+            return None
+        ours = proxy.pop_via(response)
+        if ours.branch != proxy.derived_branch(response):
+            return None  # nobody was asked this
+        was_pending = dialog.pending
+        if response.cseq.method == "INVITE" and dialog.from_host:
+            if not self._stand_in.keeps(response, dialog):
+                self._routes.to_host(response, dialog)
+            dialog.note_response(response)
+        else:
+            host_limits.fit(response)
+            if objection := host_limits.objection_to(response):  # to what a host asks within a dialog
+                ends = response.cseq.method == "INVITE"
+                host_limits.turn_into(response, 481 if ends else objection.status, objection.phrase)
+            self._routes.to_host(response, dialog)
+        return dialog if was_pending else None
+
+
+def _made_fit(request: Request, forwarded: Request, codecs: tuple[str, ...]) -> Objection | None:
+    """Why a host could not take what is forwarded; what it could take is made fit for it."""
+    if request.method != "ACK" and request.number("Max-Forwards") == 0:
+        return Objection(483, "Too Many Hops")
+    found = host_limits.objection_to(forwarded) or host_limits.objection_to_offer(forwarded, codecs)
+    if found is not None:
+        return found
+    host_limits.simplify(forwarded)
+    host_limits.restrict(forwarded, codecs)
+    return None

@@ -1,0 +1,173 @@
+"""What a SIP host can take.
+
+pjsua cuts a longer packet and aborts at it, and at addresses that are none; a request with a header that pjsip cannot
+read it drops without a word. So a host gets only the headers that it has a use for, in a form that it can read.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from teletrunk.errors import Refusal
+
+from teletrunk_worker.relay import codecs as codecs_of
+from teletrunk_worker.sip import sdp
+from teletrunk_worker.sip.message import Message, Request, Response
+from teletrunk_worker.sip.scanner import Malformed
+from teletrunk_worker.sip.uas import is_digits, media_type, respond
+from teletrunk_worker.sip.uri import NameAddr, parse_name_addr
+
+LARGEST_MESSAGE: Final = 4_000  # PJSIP_MAX_PKT_LEN of the stock wheel
+LONGEST_LEG_HEADER: Final = 40
+# What a dialog needs (RFC 3261 12, RFC 3262, RFC 4028). A wish to replace or join another is none of it.
+_NEEDED = frozenset(
+    {"via", "record-route", "from", "to", "call-id", "cseq", "contact", "content-type", "content-length", "require",
+     "supported", "allow", "session-expires", "min-se", "rseq", "rack", "reason", "max-forwards", "x-teletrunk-call"}
+)  # fmt: skip
+_LONGEST_PHRASE = 100
+_WITH_OFFER = frozenset({"INVITE", "UPDATE"})
+_PROFILES = frozenset({"RTP/AVP", "RTP/AVPF"})
+_TOKENS = re.compile(r"[A-Za-z0-9.!%*_+`'~\-]{1,60}(?:\s*,\s*[A-Za-z0-9.!%*_+`'~\-]{1,60}){0,60}")
+_DESCRIPTION = "application/sdp"
+WITH_BODY: Final = frozenset({"INVITE", "ACK", "UPDATE", "PRACK", "INFO"})  # of other requests a host wants none
+_RACK = re.compile(r"[0-9]{1,10}\s+[0-9]{1,10}\s+[A-Z]{1,20}")
+
+
+@dataclass(frozen=True)
+class Objection:
+    """Why a host cannot take a message, as SIP says it."""
+
+    status: int
+    phrase: str
+    headers: tuple[tuple[str, str], ...] = field(default=())
+    refusal: Refusal | None = None  # the row that it is, if it is one
+
+    def answer(self, request: Request) -> Response:
+        return respond(request, self.status, self.phrase, self.headers)
+
+
+def objection_to(message: Message) -> Objection | None:
+    """For a message as it would be sent."""
+    if not is_short_enough(message):
+        return _objection(Refusal("message-too-large"))
+    if isinstance(message, Request) and message.body and not _is_for_host(message):
+        return Objection(415, "Unsupported Media Type", (("Accept", _DESCRIPTION),))
+    if why := sdp.objection(message.body):
+        said = why.replace("\\", "?").replace('"', "'")
+        return Objection(488, "Not Acceptable Here", (("Warning", f'399 teletrunk "{said}"'),))
+    return None
+
+
+def _objection(refusal: Refusal) -> Objection:
+    return Objection(refusal.row.sip_status, refusal.phrase, tuple(refusal.sip_headers()), refusal)
+
+
+def objection_to_offer(request: Request, codecs: Sequence[str]) -> Objection | None:
+    """For an offer of sound that a host has no codec, no encryption or no address for."""
+    offered = sdp.sound(request.body) if request.method in _WITH_OFFER else None
+    if offered is None:
+        return None
+    if offered.ip_version != 4:  # the hosts' library is built without
+        return _objection(Refusal("no-common-codec", "offered sound over IPv6; the gateway has IPv4"))
+    if offered.profile not in _PROFILES:
+        return _objection(Refusal("no-common-codec", f"offered {offered.profile}; the gateway has RTP/AVP"))
+    if {codec.upper() for codec in offered.codecs} & set(codecs):
+        return None
+    names = ", ".join(codec for codec in offered.codecs if codec.lower() not in ("telephone-event", "cn")) or "none"
+    return _objection(Refusal("no-common-codec", f"offered {names}; this trunk has {', '.join(codecs)}"))
+
+
+def restrict(message: Message, codecs: Sequence[str]) -> None:
+    """Leaves the trunk's codecs in an offer, in its order."""
+    if media_type(message) == _DESCRIPTION and message.body:
+        message.body = codecs_of.restrict(message.body, codecs)
+        message.headers.set("Content-Length", str(len(message.body)))
+
+
+def _is_for_host(request: Request) -> bool:
+    return is_digits(request) if request.method == "INFO" else media_type(request) == _DESCRIPTION
+
+
+def simplify(request: Request) -> None:
+    """Leaves what the host needs, as it can read it. Raises `Malformed` for what it needs and nobody can read."""
+    _keep_needed(request)
+    headers = request.headers
+    headers.set("CSeq", str(request.cseq))
+    for name in ("Supported", "Allow"):
+        headers.setlist(name, [value for value in headers.getlist(name) if _TOKENS.fullmatch(value)])
+    for name, form in (("Require", _TOKENS), ("RAck", _RACK)):
+        if any(not form.fullmatch(value) for value in headers.getlist(name)):
+            raise Malformed(f"{name} cannot be read")
+    if request.body:
+        headers.set("Content-Type", media_type(request))
+    else:
+        strip_body(request)
+    for name in ("Session-Expires", "Min-SE"):
+        if (seconds := request.number(name)) is not None:
+            headers.set(name, str(seconds) + _refresher(headers[name]))
+    if contacts := request.contacts:
+        headers.set("Contact", _plain(contacts[0]))
+
+
+def _refresher(value: str) -> str:
+    return next((f";refresher={who}" for who in ("uac", "uas") if f"refresher={who}" in value.lower()), "")
+
+
+def _plain(contact: NameAddr) -> str:
+    """Without parameters of its own, which only a registrar reads."""
+    if contact.uri.scheme not in ("sip", "sips"):
+        raise Malformed("Contact is no SIP address")
+    return f"<{contact.uri.text}>"
+
+
+def _keep_needed(message: Message) -> None:
+    message.headers.remove(*{name for name, _ in message.headers if name.lower() not in _NEEDED})
+
+
+def fit(response: Response) -> None:
+    """Leaves what the host needs. A provisional answer brings no sound: its description stays here."""
+    _keep_needed(response)
+    _keep_sip_routes(response)
+    response.phrase = response.phrase[:_LONGEST_PHRASE]
+    if response.code < 200 or media_type(response) != _DESCRIPTION:
+        strip_body(response)
+    if response.code >= 300:
+        strip_body(response)
+    if not is_short_enough(response):
+        response.headers.remove("Reason", "Supported", "Allow")
+
+
+def _keep_sip_routes(response: Response) -> None:
+    """pjsip aborts when the ACK of a 200 has nowhere to go: a route is a SIP address, or none of the host's."""
+    try:
+        routes = [entry for entry in response.entries("Record-Route") if _is_sip(entry)]
+    except Malformed:
+        routes = []
+    response.headers.setlist("Record-Route", routes)
+
+
+def _is_sip(entry: str) -> bool:
+    try:
+        return parse_name_addr(entry).uri.scheme in ("sip", "sips")
+    except Malformed:
+        return False
+
+
+def is_short_enough(message: Message) -> bool:
+    return len(bytes(message)) <= LARGEST_MESSAGE
+
+
+def strip_body(message: Message) -> None:
+    message.body = b""
+    message.headers.remove("Content-Type", "Content-Encoding", "Content-Disposition")
+    message.headers.set("Content-Length", "0")
+
+
+def turn_into(response: Response, status: int, phrase: str) -> None:
+    """Makes a refusal of an answer: what the dialog is known by stays."""
+    response.code, response.phrase = status, phrase
+    response.headers.remove("Contact", "Record-Route", "Require")
+    strip_body(response)

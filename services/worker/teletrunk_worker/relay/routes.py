@@ -1,0 +1,89 @@
+"""The two sides that messages go to: peers at their flows, SIP hosts on loopback. Each side sees our address there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Final
+
+from teletrunk_worker.relay import host_limits
+from teletrunk_worker.sip import proxy
+from teletrunk_worker.sip.dialog import Dialog
+from teletrunk_worker.sip.message import Message, Request
+from teletrunk_worker.sip.registrar import Binding, Registrar
+from teletrunk_worker.sip.transport.flow import Address, Flow
+from teletrunk_worker.sip.transport.udp import UdpEndpoint
+
+CALL_HEADER: Final = "X-Teletrunk-Call"
+BINDING_DOMAIN: Final = "binding.teletrunk.invalid"
+_LOOPBACK = "127.0.0.1"
+
+
+def binding_uri(binding: Binding) -> str:
+    """What a host dials to reach a registered PBX; the real contact is put in its place on the way.
+
+    The PBX reads this as the To header, so the user is its own login.
+    """
+    return f"sip:{binding.login}@{binding.binding_id}.{BINDING_DOMAIN}"
+
+
+def leg_header(call_id: str, leg: str) -> str:
+    """The value of the header by which a host's INVITE names the call and the leg that it is."""
+    return f"{call_id}/{leg}"
+
+
+class Routes:
+    """Where we are, and how each side is reached."""
+
+    def __init__(
+        self, registrar: Registrar, inside: UdpEndpoint, public: Address, flow_of: Callable[[str], Flow | None]
+    ) -> None:
+        self._registrar = registrar
+        self._inside = inside
+        self._flow_of = flow_of
+        self.public = public
+        self.own = [public, (_LOOPBACK, inside.port)]
+
+    # Hosts.
+
+    def to_host(self, message: Message, dialog: Dialog) -> None:
+        if len(data := bytes(message)) <= host_limits.LARGEST_MESSAGE:
+            self._inside.send(data, (_LOOPBACK, dialog.host_port))
+
+    def via_for_host(self, request: Request, flow: Flow) -> None:
+        """Our hop on the way to a host. It names the flow that the answer goes back on."""
+        proxy.hop(request)
+        branch = proxy.derived_branch(request)
+        proxy.push_via(request, "UDP", _LOOPBACK, self._inside.port, branch, f";flow={flow.token}")
+
+    # Peers.
+
+    def flow_to(self, dialog: Dialog) -> Flow:
+        """The way to the dialog's peer. When its connection is gone: the one on which it has registered since."""
+        if dialog.flow.closed:
+            live = [binding.flow for binding in self._registrar.of_login(dialog.login) if not binding.flow.closed]
+            same_host = [flow for flow in live if flow.peer[0] == dialog.flow.peer[0]]
+            dialog.flow = next(iter([*same_host, *live]), dialog.flow)
+        return dialog.flow
+
+    def flow_for_answer(self, token: str, dialog: Dialog | None) -> Flow | None:
+        """The flow that a request came in on, or what has taken its place."""
+        flow = self._flow_of(token)
+        if dialog is not None and (flow is None or flow.closed):
+            return self.flow_to(dialog)
+        return flow
+
+    def is_way_of(self, flow: Flow, dialog: Dialog) -> bool:
+        """Whether the dialog's peer is known to be there: it may have moved to where it has registered."""
+        peers = [dialog.flow.peer, *(binding.flow.peer for binding in self._registrar.of_login(dialog.login))]
+        return flow.peer[0] in {peer[0] for peer in peers}
+
+    def to_peer(self, request: Request, flow: Flow, branch: str) -> bool:
+        """Sends a request on; false when the flow is gone."""
+        proxy.push_via(request, flow.transport, *self.public, branch, ";rport")
+        return flow.send(bytes(request))
+
+    def record(self, request: Request, flow: Flow, *, towards_peer: bool) -> None:
+        """Puts us on the way of the dialog, once for each side (RFC 5658). What faces the receiver is on top."""
+        faces = [proxy.route_address(_LOOPBACK, self._inside.port), proxy.route_address(*self.public, flow.transport)]
+        for face in faces if towards_peer else reversed(faces):
+            request.headers.insert("Record-Route", face)

@@ -1,0 +1,131 @@
+"""Speaks in place of SIP hosts that died, hung, or cannot: BYE, CANCEL, ACK and refusals of our own.
+
+Each request is a client transaction, so that it is said until it is heard.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+from teletrunk.errors import Refusal
+
+from teletrunk_worker.policy.refusals import refuse
+from teletrunk_worker.relay import host_limits
+from teletrunk_worker.relay.routes import Routes
+from teletrunk_worker.sip import proxy
+from teletrunk_worker.sip.dialog import MOST_ANSWERERS, Dialog
+from teletrunk_worker.sip.message import Request, Response
+from teletrunk_worker.sip.transaction.client import ClientTransactions
+
+_HOSTS_CANCEL_S = 0.5
+_CANCELLED = host_limits.Objection(487, "Request Terminated")
+
+
+class StandIn:
+    def __init__(self, routes: Routes) -> None:
+        self._routes = routes
+        self._transactions = ClientTransactions()
+
+    def close(self) -> None:
+        self._transactions.close()
+
+    def hears(self, response: Response) -> bool:
+        """Whether this answers a request of our own."""
+        return self._transactions.answered(response)
+
+    # Answers to a host's INVITE that the host must not see, or not as they are.
+
+    def keeps(self, response: Response, dialog: Dialog) -> bool:
+        """Whether this answer was dealt with here, alone or by refusing it to the host."""
+        if dialog.host_gone:
+            self._answer_for_dead_host(response, dialog)
+            return True
+        host_limits.fit(response)
+        if not 200 <= response.code < 300:
+            return not host_limits.is_short_enough(response)
+        first, late = dialog.is_first_invites(response), dialog.finished_at and dialog.established is None
+        objection = _CANCELLED if first and (dialog.cancelled or late) else host_limits.objection_to(response)
+        if objection is None and response.to.tag not in dialog.declined:
+            return False
+        repeated = response.to.tag in dialog.declined
+        self._decline(response, dialog)
+        if objection is not None and not repeated:
+            status, phrase = (objection.status, objection.phrase) if first else (481, "Dialog was ended")
+            host_limits.turn_into(response, status, phrase)
+            host_limits.fit(response)
+            self._routes.to_host(response, dialog)
+        return True
+
+    def _answer_for_dead_host(self, response: Response, dialog: Dialog) -> None:
+        dialog.heard_out = dialog.heard_out or response.code >= 200
+        if 200 <= response.code < 300:
+            self._decline(response, dialog)
+        elif response.code >= 300:
+            self._routes.flow_to(dialog).send(bytes(dialog.ack_of_refusal(response)))
+        elif not dialog.cancelled:  # a CANCEL may follow now that there is a provisional answer (RFC 3261 9.1)
+            self._cancel(dialog)
+
+    def _decline(self, answer: Response, dialog: Dialog) -> None:
+        """Acknowledges a 2xx that no host wants, and ends what it has begun; a repetition is acknowledged again."""
+        tag, flow = answer.to.tag, self._routes.flow_to(dialog)
+        if tag not in dialog.declined:
+            if len(dialog.declined) >= MOST_ANSWERERS:
+                return
+            ack = dialog.ack(answer, self._routes.own)
+            bye = dialog.bye(answer, ("Reason", 'SIP;cause=487;text="Request Terminated"'), self._routes.own)
+            if ack is None or bye is None:  # it says no address: nobody can be told
+                dialog.declined[tag] = b""
+                return
+            proxy.push_via(ack, flow.transport, *self._routes.public, proxy.new_branch(), ";rport")
+            dialog.declined[tag] = bytes(ack)
+            flow.send(bytes(ack))
+            self._say(bye, dialog)
+        elif dialog.declined[tag]:
+            flow.send(dialog.declined[tag])
+
+    # What ends a dialog.
+
+    def release(self, dialog: Dialog) -> None:
+        """The call is done with this leg. An INVITE that the peer has not answered for good keeps no host's place.
+
+        The host is told that it is over, which it would otherwise wait for half a minute; the peer is heard out here.
+        Its CANCEL, if it has heard a provisional answer, is on its way; if it had not read that yet, ours follows.
+        """
+        if dialog.pending and dialog.from_host and not dialog.host_gone:
+            dialog.host_gone = True
+            self._routes.to_host(dialog.refusal_for_host(487, "Request Terminated"), dialog)
+            if dialog.last_status:
+                asyncio.get_running_loop().call_later(_HOSTS_CANCEL_S, self._cancel_for_host, dialog)
+        dialog.finish()
+
+    def _cancel_for_host(self, dialog: Dialog) -> None:
+        if not (dialog.cancelled or dialog.heard_out):
+            self._cancel(dialog)
+
+    def end(self, dialog: Dialog, refusal: Refusal) -> Response | None:
+        """The host is gone: BYE for a call that was up, CANCEL for one that rang, the refusal for one that came.
+
+        Returns that refusal, which is the answer to the dialog's INVITE.
+        """
+        answer: Response | None = None
+        if dialog.finished_at:
+            pass
+        elif dialog.established is not None:
+            if bye := dialog.bye(dialog.established, refusal.sip_headers()[0], self._routes.own):
+                self._say(bye, dialog)
+        elif not dialog.from_host:
+            answer = refuse(dialog.invite, refusal)
+        elif dialog.last_status:
+            self._cancel(dialog)
+        dialog.host_gone = True
+        dialog.finish()
+        return answer
+
+    def _cancel(self, dialog: Dialog) -> None:
+        self._transactions.send(dialog.cancel(), self._routes.flow_to(dialog))
+
+    def _say(self, request: Request, dialog: Dialog) -> None:
+        """A request of our own within the dialog."""
+        flow = self._routes.flow_to(dialog)
+        proxy.push_via(request, flow.transport, *self._routes.public, proxy.new_branch(), ";rport")
+        self._transactions.send(request, flow)

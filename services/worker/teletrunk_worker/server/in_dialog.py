@@ -1,0 +1,89 @@
+"""Requests within a dialog: relayed to its host, or answered where a host would only stumble.
+
+They come from where the dialog's peer is known to be; from anywhere else they need the trunk's password.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from teletrunk.errors import Refusal
+
+from teletrunk_worker.policy.admission import Admission
+from teletrunk_worker.policy.refusals import refuse
+from teletrunk_worker.relay.from_peer import FromPeer
+from teletrunk_worker.relay.routes import Routes
+from teletrunk_worker.server.responder import Responder
+from teletrunk_worker.sip import uas
+from teletrunk_worker.sip.dialog import Dialog
+from teletrunk_worker.sip.message import Request, Response
+from teletrunk_worker.sip.transaction.server import ServerTransactions
+from teletrunk_worker.sip.transport.flow import Flow
+
+HOST_ANSWERS_S = 5.0  # nobody has to decide anything
+
+
+class InDialog:
+    def __init__(
+        self,
+        admission: Admission,
+        routes: Routes,
+        from_peer: FromPeer,
+        transactions: ServerTransactions,
+        responder: Responder,
+    ) -> None:
+        self._admission = admission
+        self._routes = routes
+        self._from_peer = from_peer
+        self._transactions = transactions
+        self._responder = responder
+
+    def request(self, request: Request, way_back: Flow, flow: Flow, dialog: Dialog) -> None:
+        if request.method == "ACK":  # nobody could ask for a password; the tags have to do
+            self._from_peer.in_dialog(request, way_back, dialog)
+        elif self._routes.is_way_of(flow, dialog):
+            dialog.flow = flow
+            self._admit(request, way_back, dialog)
+        else:
+            self._ask_who(request, way_back, flow, dialog)
+
+    def _admit(self, request: Request, way_back: Flow, dialog: Dialog) -> None:
+        transaction = self._transactions.create(request, way_back)
+        if transaction is None:
+            self._responder.answer(request, way_back, uas.respond(request, 503, "Service Unavailable"))
+            return
+        answer = uas.answer_in_dialog(request)
+        if dialog.finished_at and request.method != "BYE":
+            answer = uas.no_such_dialog(request)
+        answer = answer or self._from_peer.in_dialog(request, way_back, dialog)
+        if answer is not None:
+            transaction.answer(answer)
+        else:
+            transaction.otherwise(HOST_ANSWERS_S, _in_place_of_host(request, dialog))
+
+    def _ask_who(self, request: Request, way_back: Flow, flow: Flow, dialog: Dialog) -> None:
+        given = self._admission.credentials(request, flow)
+        if isinstance(given, Response):
+            self._responder.answer(request, way_back, given)
+            return
+
+        async def ask() -> None:
+            trunk = await self._admission.register(given, flow)
+            if trunk.login != dialog.login:
+                raise Refusal("session-access-revoked", "the call is another trunk's")
+            dialog.flow = flow
+            self._admit(request, way_back, dialog)
+
+        self._responder.run(ask(), request, way_back)
+
+
+def _in_place_of_host(request: Request, dialog: Dialog) -> Callable[[], Response]:
+    """What the peer hears when the host says nothing: a BYE ends its side all the same."""
+
+    def answer() -> Response:
+        if request.method == "BYE":
+            dialog.finish()
+            return uas.respond(request, 200, "OK")
+        return refuse(request, Refusal("media-failed", "SIP host does not answer"))
+
+    return answer

@@ -1,0 +1,95 @@
+"""A first INVITE: asked about, refused or relayed, and cancelled while nothing is decided yet."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+
+from teletrunk.errors import Refusal
+
+from teletrunk_worker.policy.admission import Admission
+from teletrunk_worker.relay.from_peer import FromPeer
+from teletrunk_worker.server.responder import Responder
+from teletrunk_worker.sip import proxy, uas
+from teletrunk_worker.sip.auth import Credentials
+from teletrunk_worker.sip.dialog import Dialog, Dialogs
+from teletrunk_worker.sip.message import Request
+from teletrunk_worker.sip.transaction.server import ServerTransaction, ServerTransactions
+from teletrunk_worker.sip.transport.flow import Flow
+
+
+class Invitations:
+    def __init__(
+        self,
+        admission: Admission,
+        from_peer: FromPeer,
+        dialogs: Dialogs,
+        transactions: ServerTransactions,
+        responder: Responder,
+        codecs_of: Callable[[str], tuple[str, ...]],
+    ) -> None:
+        """`codecs_of` says which codecs the trunk with a login has, in its order."""
+        self._codecs_of = codecs_of
+        self._admission = admission
+        self._from_peer = from_peer
+        self._dialogs = dialogs
+        self._transactions = transactions
+        self._responder = responder
+        self._undecided: dict[str, tuple[Request, asyncio.Task[None]]] = {}  # by Call-ID
+
+    def __len__(self) -> int:
+        """Those that nobody has decided about yet."""
+        return len(self._undecided)
+
+    def is_known(self, call_id: str) -> bool:
+        """Whether an INVITE with this Call-ID is being worked on, or has made a dialog that has not ended."""
+        dialog = self._dialogs.find(call_id)
+        return call_id in self._undecided or (dialog is not None and not dialog.finished_at)
+
+    def begin(
+        self, request: Request, way_back: Flow, flow: Flow, transaction: ServerTransaction, credentials: Credentials
+    ) -> None:
+        """`flow` is where the request came from, `way_back` where its answers go."""
+        codecs = self._codecs_of(credentials.username)
+        if (objection := self._from_peer.objection(request, way_back, codecs)) is not None:
+            transaction.answer(objection.answer(request))
+            if objection.refusal is not None:
+                self._admission.turned_away(credentials, _called(request), flow, objection.refusal)
+            return
+        transaction.answer(uas.respond(request, 100, "Trying"))
+        work = self._invite(request, way_back, flow, transaction, credentials)
+        task = self._responder.run(work, request, way_back)
+        self._undecided[request.call_id] = (request, task)
+        task.add_done_callback(lambda _: self._undecided.pop(request.call_id, None))
+
+    async def _invite(
+        self, request: Request, way_back: Flow, flow: Flow, transaction: ServerTransaction, credentials: Credentials
+    ) -> None:
+        called = _called(request)
+        try:
+            if not called.isprintable():
+                raise Refusal("user-not-found", "not a phone, @username or user id")
+            admitted = await self._admission.admit(credentials, called, flow)
+        except Refusal as refusal:
+            transaction.answer(self._admission.answer(request, refusal, flow))
+            return
+        login, codecs = credentials.username, self._codecs_of(credentials.username)
+        dialog = Dialog(admitted.call_id, "a", admitted.host_port, login, codecs, flow, request, from_host=False)
+        self._dialogs.add(dialog)
+        self._from_peer.invite(request, way_back, dialog)
+
+    def cancel(self, cancel: Request, way_back: Flow) -> bool:
+        """On the branch of its INVITE (RFC 3261 9.1): a Call-ID alone ends nothing. False when there is none."""
+        invite, task = self._undecided.get(cancel.call_id, (None, None))
+        if invite is None or task is None or not proxy.is_cancel_of(cancel, invite):
+            return False
+        way_back.send(bytes(uas.respond(cancel, 200, "OK")))
+        # At once, and not by the task: one that has not begun yet is cancelled without a word.
+        if transaction := self._transactions.find(invite):
+            transaction.answer(uas.respond(invite, 487, "Request Terminated"))
+        task.cancel()
+        return True
+
+
+def _called(invite: Request) -> str:
+    return invite.uri.user.partition(";")[0]  # what follows are parameters of the number (RFC 3966 3)

@@ -1,0 +1,65 @@
+"""REGISTER: who has shown a trunk's password says where its PBX is (RFC 3261 10)."""
+
+from __future__ import annotations
+
+from teletrunk.errors import Refusal
+from teletrunk.metrics import REGISTERS
+
+from teletrunk_worker.policy.admission import NOT_THEIRS, Admission, Registered
+from teletrunk_worker.policy.refusals import refuse
+from teletrunk_worker.server.responder import Responder
+from teletrunk_worker.sip import uas
+from teletrunk_worker.sip.auth import Credentials
+from teletrunk_worker.sip.message import Request, Response
+from teletrunk_worker.sip.registrar import SHORTEST_S, BadContact, Binding, IntervalTooBrief, Registrar
+from teletrunk_worker.sip.transaction.server import ServerTransaction
+from teletrunk_worker.sip.transport.flow import Flow
+
+
+class Registrations:
+    def __init__(self, admission: Admission, registrar: Registrar, responder: Responder) -> None:
+        self._admission = admission
+        self._registrar = registrar
+        self._responder = responder
+
+    def begin(self, request: Request, flow: Flow, transaction: ServerTransaction, credentials: Credentials) -> None:
+        """`flow` is where the request came from, and where calls will go."""
+        self._responder.run(self._register(request, flow, transaction, credentials), request, flow)
+
+    async def _register(
+        self, request: Request, flow: Flow, transaction: ServerTransaction, credentials: Credentials
+    ) -> None:
+        try:
+            registered = await self._admission.register(credentials, flow)
+        except Refusal as refusal:
+            REGISTERS.labels(refusal.row.id).inc()
+            if refusal.row.id in NOT_THEIRS:
+                self._registrar.drop(credentials.username, flow)
+            transaction.answer(self._admission.answer(request, refusal, flow))
+            return
+        transaction.answer(self._bind(request, flow, registered))
+
+    def _bind(self, request: Request, flow: Flow, trunk: Registered) -> Response:
+        try:
+            bindings = self._registrar.register(request, trunk.trunk_id, trunk.login, flow, trunk.password_revision)
+        except IntervalTooBrief:
+            return uas.respond(request, 423, "Interval Too Brief", [("Min-Expires", str(SHORTEST_S))])
+        except BadContact as error:
+            return refuse(request, Refusal("bad-request", str(error)))
+        REGISTERS.labels("ok").inc()
+        return uas.respond(request, 200, "OK", _headers(request, flow, bindings))
+
+
+def _headers(request: Request, flow: Flow, bindings: list[Binding]) -> list[tuple[str, str]]:
+    headers = [("Contact", _contact(binding)) for binding in bindings]
+    headers += [("Path", entry) for entry in request.entries("Path")]  # RFC 3327 5.3
+    asked = {tag.lower() for tag in request.entries("Supported")}
+    if "outbound" in asked and flow.transport == "TCP" and any(binding.instance for binding in bindings):
+        headers.append(("Require", "outbound"))  # RFC 5626 6: it may keep the connection alive by CRLF
+    return headers
+
+
+def _contact(binding: Binding) -> str:
+    named = "".join(f';{key}="{binding.contact.parameters[key]}"' for key in ("+sip.instance",) if binding.instance)
+    number = f";reg-id={binding.contact.parameters['reg-id']}" if binding.instance else ""
+    return f"<{binding.contact.uri.text}>{named}{number};expires={binding.seconds_left}"

@@ -1,0 +1,191 @@
+"""Dialogs (RFC 3261 12) as a record-routing proxy sees them: enough to relay one, and to end it in place of a host."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from typing import Final
+
+from teletrunk_worker.sip import proxy
+from teletrunk_worker.sip.message import Request, Response
+from teletrunk_worker.sip.timers import TRANSACTION_S
+from teletrunk_worker.sip.transport.flow import Address, Flow
+from teletrunk_worker.sip.uas import SERVER
+
+MOST_ANSWERERS: Final = 64
+_LOOK_S = 1.0
+ELSEWHERE: Final = 'SIP;cause=200;text="Call completed elsewhere"'  # RFC 3326, 3GPP TS 24.229
+_ABOVE_THE_HOSTS = 1_000_000  # a CSeq higher than any that the host can have used
+
+
+@dataclass
+class Dialog:
+    """One dialog between a peer outside and a SIP host."""
+
+    call_id: str  # ours; the SIP Call-ID is the key in the table
+    leg: str
+    host_port: int
+    login: str  # of the trunk whose PBX the peer is
+    codecs: tuple[str, ...]  # of that trunk, in its order
+    flow: Flow
+    invite: Request  # as the peer sent it, or as we sent it to the peer
+    from_host: bool  # the host called out
+    established: Response | None = None  # the 2xx, as it passed
+    finished_at: float = 0.0
+    last_status: int = 0
+    last_phrase: str = ""
+    cancelled: bool = False  # a CANCEL has gone to the peer: a 200 that crosses it is nobody's
+    host_gone: bool = False  # the proxy speaks for it from now on
+    heard_out: bool = False  # since then the peer has given its final answer
+    elsewhere: bool = False  # another phone has the call: this one shall not list it as missed
+    # The To tags of those who have answered: one, or one for each phone that a PBX rings.
+    answerers: set[str] = field(default_factory=set)
+    # By To tag: 2xx answers that the proxy has ended, with the ACK that each repetition gets again.
+    declined: dict[str, bytes] = field(default_factory=dict)
+
+    def has(self, request: Request) -> bool:
+        """Whether a request that comes from the peer belongs here: who only knows the Call-ID changes nothing."""
+        near, far = request.to.tag, request.from_.tag  # ours and the peer's
+        caller = self.invite.from_.tag
+        if self.from_host:
+            return near == caller and far in self.answerers
+        return far == caller and near in self.answerers
+
+    @property
+    def pending(self) -> bool:
+        """The INVITE has no final answer yet."""
+        return self.established is None and not self.finished_at
+
+    def is_first_invites(self, response: Response) -> bool:
+        """Whether this answers the INVITE that made the dialog, and no later one."""
+        return response.cseq == self.invite.cseq
+
+    def note_response(self, response: Response) -> None:
+        """Watches the answers to the first INVITE."""
+        if response.cseq.method != "INVITE":
+            return
+        if response.to.tag and len(self.answerers) < MOST_ANSWERERS:
+            self.answerers.add(response.to.tag)
+        if not self.pending:
+            return
+        self.last_status, self.last_phrase = response.code, response.phrase
+        if 200 <= response.code < 300:
+            self.established = response
+        elif response.code >= 300:
+            self.finish()
+
+    def is_established_with(self, tag: str) -> bool:
+        """Whether this is the peer's tag, and no fork's that has lost."""
+        if self.established is None:
+            return True
+        return tag == (self.established.to if self.from_host else self.invite.from_).tag
+
+    def finish(self) -> None:
+        self.finished_at = self.finished_at or time.monotonic()
+
+    def refusal_for_host(self, status: int, phrase: str) -> Response:
+        """The final answer to the host's INVITE, in the peer's place."""
+        response = Response(status, phrase)
+        response.headers.setlist("Via", self.invite.vias[1:])  # ours is on top
+        for name in ("From", "To", "Call-ID", "CSeq"):
+            response.headers.set(name, self.invite.headers[name])
+        response.headers.set("To", f"{response.headers['To']};tag=ended")
+        response.headers.set("Content-Length", "0")
+        return response
+
+    # Requests that the host would send.
+
+    def bye(self, answer: Response, reason: tuple[str, str], own: Sequence[Address]) -> Request | None:
+        """For the dialog that the 2xx made; None when it says no address."""
+        bye = self._request("BYE", self.invite.cseq.sequence + _ABOVE_THE_HOSTS, answer, own)
+        if bye is not None:
+            bye.headers.add(*reason)
+        return bye
+
+    def ack(self, answer: Response, own: Sequence[Address]) -> Request | None:
+        """RFC 3261 13.2.2.4: for a 2xx, a request of its own."""
+        return self._request("ACK", answer.cseq.sequence, answer, own)
+
+    def cancel(self) -> Request:
+        """CANCEL for the INVITE that we sent to the peer (RFC 3261 9.1)."""
+        self.cancelled = True
+        cancel = self._hop_by_hop("CANCEL", self.invite.headers["To"])
+        if self.elsewhere:
+            cancel.headers.add("Reason", ELSEWHERE)
+        return cancel
+
+    def ack_of_refusal(self, refusal: Response) -> Request:
+        """RFC 3261 17.1.1.3: on the branch of its INVITE."""
+        return self._hop_by_hop("ACK", refusal.headers["To"])
+
+    def _request(self, method: str, sequence: int, answer: Response, own: Sequence[Address]) -> Request | None:
+        ours, theirs = self.invite, answer
+        # The peer's contact and route set, seen from the side that the host stands on (RFC 3261 12.1).
+        contacts = theirs.contacts if self.from_host else ours.contacts
+        recorded = (theirs if self.from_host else ours).addresses("Record-Route")
+        routes = recorded[::-1] if self.from_host else recorded
+        if not contacts:
+            return None
+        request = Request(method, contacts[0].uri.text)
+        near, far = ("From", "To") if self.from_host else ("To", "From")
+        for route in routes:
+            if not proxy.is_own(route, own):
+                request.headers.add("Route", route.text)
+        request.headers.add("From", theirs.headers[near])
+        request.headers.add("To", theirs.headers[far])
+        request.headers.add("Call-ID", ours.call_id)
+        request.headers.add("CSeq", f"{sequence} {method}")
+        request.headers.add("Max-Forwards", "70")
+        request.headers.add("User-Agent", SERVER)
+        request.headers.add("Content-Length", "0")
+        return request
+
+    def _hop_by_hop(self, method: str, to: str) -> Request:
+        request = Request(method, self.invite.target)
+        request.headers.add("Via", self.invite.vias[0])
+        for route in self.invite.headers.getlist("Route"):
+            request.headers.add("Route", route)
+        request.headers.add("From", self.invite.headers["From"])
+        request.headers.add("To", to)
+        request.headers.add("Call-ID", self.invite.call_id)
+        request.headers.add("CSeq", f"{self.invite.cseq.sequence} {method}")
+        request.headers.add("Max-Forwards", "70")
+        request.headers.add("Content-Length", "0")
+        return request
+
+
+class Dialogs:
+    """All dialogs that pass through, by SIP Call-ID and by the leg that they are."""
+
+    def __init__(self) -> None:
+        self._all: dict[str, Dialog] = {}
+        self._of_leg: dict[tuple[str, str], Dialog] = {}
+        self._looked_at = 0.0
+
+    def __len__(self) -> int:
+        """Those that have not ended."""
+        return sum(1 for dialog in self._all.values() if not dialog.finished_at)
+
+    def add(self, dialog: Dialog) -> None:
+        self._forget_old()
+        self._all[dialog.invite.call_id] = self._of_leg[dialog.call_id, dialog.leg] = dialog
+
+    def find(self, sip_call_id: str) -> Dialog | None:
+        return self._all.get(sip_call_id)
+
+    def of_leg(self, call_id: str, leg: str) -> Dialog | None:
+        return self._of_leg.get((call_id, leg))
+
+    def _forget_old(self) -> None:
+        """Now and then: looking at all of them for each new one would cost more with every one."""
+        now = time.monotonic()
+        if now - self._looked_at < _LOOK_S:
+            return
+        self._looked_at, limit = now, now - TRANSACTION_S  # late retransmissions still find their way
+
+        def kept(dialog: Dialog) -> bool:
+            return not dialog.finished_at or dialog.finished_at >= limit
+
+        self._all = {key: dialog for key, dialog in self._all.items() if kept(dialog)}
+        self._of_leg = {key: dialog for key, dialog in self._of_leg.items() if kept(dialog)}

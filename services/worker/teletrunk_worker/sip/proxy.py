@@ -1,0 +1,98 @@
+"""What a record-routing proxy does to the messages that pass it (RFC 3261 16, RFC 5658)."""
+
+from __future__ import annotations
+
+import hashlib
+import ipaddress
+import secrets
+from collections.abc import Sequence
+
+from teletrunk_worker.sip.message import Request, Response
+from teletrunk_worker.sip.scanner import Malformed
+from teletrunk_worker.sip.transport.flow import Address
+from teletrunk_worker.sip.uri import NameAddr
+from teletrunk_worker.sip.via import Via, parse_via
+
+_MOST_HOPS = 255  # RFC 3261 20.22
+
+
+def note_source(request: Request, host: str, port: int) -> None:
+    """Writes where the request really came from into its top Via (RFC 3261 18.2.1, RFC 3581)."""
+    _, *rest = request.vias
+    request.headers.setlist("Via", [request.via.seen_from(host, port), *rest])
+
+
+def derived_branch(message: Request | Response) -> str:
+    """The branch of our hop: the same for a request, its retransmissions, its CANCEL and its non-2xx ACK.
+
+    Of a response whose top Via was ours and is off: the branch that it must have had.
+    """
+    top = message.via
+    seed = f"{top.branch}|{top.host}|{top.port}|{message.call_id}|{message.cseq.sequence}"
+    return "z9hG4bK-tt-" + hashlib.sha256(seed.encode("utf-8", "surrogateescape")).hexdigest()[:24]
+
+
+def is_cancel_of(cancel: Request, invite: Request) -> bool:
+    """RFC 3261 9.1: the same top Via, and the same number in CSeq."""
+    return cancel.via.branch == invite.via.branch and cancel.cseq.sequence == invite.cseq.sequence
+
+
+def push_via(request: Request, transport: str, host: str, port: int, branch: str, extra: str = "") -> None:
+    """`extra` are parameters as they are written, with their semicolon."""
+    request.headers.insert("Via", f"SIP/2.0/{transport} {bracketed(host)}:{port};branch={branch}{extra}")
+
+
+def pop_via(response: Response) -> Via:
+    """Takes the top Via off; raises `Malformed` when nobody is left to send it to."""
+    top, *rest = response.vias
+    if not rest:
+        raise Malformed("response with a single Via")
+    response.headers.setlist("Via", rest)
+    return parse_via(top)
+
+
+def hop(request: Request) -> bool:
+    """Counts Max-Forwards down; False when it has run out (RFC 3261 16.3)."""
+    left = request.number("Max-Forwards")
+    left = 70 if left is None else left
+    request.headers.set("Max-Forwards", str(min(max(0, left - 1), _MOST_HOPS)))
+    return left > 0
+
+
+def bracketed(host: str) -> str:
+    return f"[{host}]" if ":" in host else host
+
+
+def route_address(host: str, port: int, transport: str = "UDP") -> str:
+    """An entry of ours for Record-Route."""
+    over = "" if transport == "UDP" else f";transport={transport.lower()}"
+    return f"<sip:{bracketed(host)}:{port}{over};lr>"
+
+
+def drop_own_routes(request: Request, own: Sequence[Address]) -> None:
+    """Takes our own entries off the top of the route set (RFC 3261 16.4)."""
+    try:
+        routes = request.addresses("Route")
+    except Malformed:  # a host makes it of what the peer has recorded: its way is the flow all the same
+        routes = []
+    while routes and is_own(routes[0], own):
+        routes = routes[1:]
+    request.headers.setlist("Route", [route.text for route in routes])
+
+
+def is_own(route: NameAddr, own: Sequence[Address]) -> bool:
+    """Whether an entry of a route set is one of these addresses."""
+    where = (_plain(route.uri.host), route.uri.port or 5060)
+    return any(where == (_plain(host), port) for host, port in own)
+
+
+def _plain(host: str) -> str:
+    """One way to write an IPv6 address."""
+    try:
+        return str(ipaddress.ip_address(host))
+    except ValueError:
+        return host.lower()
+
+
+def new_branch() -> str:
+    return "z9hG4bK-tt-" + secrets.token_hex(12)

@@ -1,0 +1,193 @@
+"""SIP over TCP: accepts, frames by Content-Length (RFC 3261 18.3), answers keep-alives (RFC 5626 3.5.1).
+
+A connection of a stranger is held for half a minute, however much it says: who has shown a password by then keeps
+it. So nobody takes all places by being silent.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import time
+from collections.abc import Callable
+from typing import Final
+
+from teletrunk_worker.sip.message import LARGEST_MESSAGE
+from teletrunk_worker.sip.transport.flow import Address, Receiver, network_of, plain
+
+MOST_CONNECTIONS: Final = 1_000
+MOST_UNPROVEN: Final = 16  # connections of one address that has shown no password on them
+UNPROVEN_S: Final = 30.0
+_MOST_AN_ADDRESS = 256
+_HALF_READ_DEADLINE_S = 10.0
+_FAREWELL_S = 1.0
+_IDLE_DEADLINE_S = 3_700.0  # longer than the longest registration
+_MOST_UNSENT = 1 << 20
+_KEEP_ALIVE = b"\r\n\r\n"
+
+
+class TcpFlow:
+    """One accepted TCP connection."""
+
+    transport = "TCP"
+
+    def __init__(self, number: int, writer: asyncio.StreamWriter) -> None:
+        self.token = f"t-{number}"
+        self.proven = False
+        self._writer = writer
+        self._opened_at = time.monotonic()
+        peer = writer.get_extra_info("peername")
+        self.peer: Address = (plain(peer[0]), peer[1])
+        self.network = network_of(self.peer[0])
+
+    @property
+    def closed(self) -> bool:
+        return self._writer.is_closing()
+
+    @property
+    def patience(self) -> float:
+        """Seconds that it may be silent from now on."""
+        return _IDLE_DEADLINE_S if self.proven else self._opened_at + UNPROVEN_S - time.monotonic()
+
+    def prove(self) -> None:
+        self.proven = True
+
+    def send(self, data: bytes) -> bool:
+        if self.closed:
+            return False
+        if self._writer.transport.get_write_buffer_size() > _MOST_UNSENT:
+            self.abort()  # it does not read: nothing more can be said to it
+            return False
+        self._writer.write(data)
+        return True
+
+    def abort(self) -> None:
+        self._writer.transport.abort()
+
+
+class TcpListener:
+    """Keeps the connections, and says which may stay."""
+
+    def __init__(self, receive: Receiver, on_close: Callable[[TcpFlow], None]) -> None:
+        self._receive = receive
+        self._on_close = on_close
+        self._numbers = itertools.count(1)
+        self._flows: dict[str, TcpFlow] = {}  # the oldest first
+        self._server: asyncio.Server | None = None
+
+    @classmethod
+    async def bind(cls, host: str, port: int, receive: Receiver, on_close: Callable[[TcpFlow], None]) -> TcpListener:
+        """`on_close` is called when a connection has ended."""
+        listener = cls(receive, on_close)
+        listener._server = await asyncio.start_server(listener._serve, host, port, limit=LARGEST_MESSAGE)
+        return listener
+
+    @property
+    def port(self) -> int:
+        assert self._server is not None
+        return int(self._server.sockets[0].getsockname()[1])
+
+    def flow_of(self, token: str) -> TcpFlow | None:
+        return self._flows.get(token)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        flow = TcpFlow(next(self._numbers), writer)
+        if not self._has_room_for(flow):
+            flow.abort()
+            return
+        self._flows[flow.token] = flow
+        try:
+            while (data := await _read_message(reader, flow)) is not None:
+                if data == _KEEP_ALIVE:
+                    flow.send(b"\r\n")
+                else:
+                    self._receive(data, flow)
+        except Unframed as error:
+            self._receive(error.head, flow)  # to be told what is wrong with it
+            with contextlib.suppress(OSError, TimeoutError):
+                await _hear_out(reader, writer)
+        except (OSError, ValueError, asyncio.IncompleteReadError, asyncio.LimitOverrunError, TimeoutError):
+            pass  # a broken or silent peer: closing the connection is the answer
+        finally:
+            del self._flows[flow.token]
+            flow.abort()
+            self._on_close(flow)
+
+    def _has_room_for(self, flow: TcpFlow) -> bool:
+        """Makes room at the cost of the oldest stranger, when there is one."""
+        neighbours = [other for other in self._flows.values() if other.network == flow.network]
+        strangers = [other for other in neighbours if not other.proven]
+        if len(neighbours) >= _MOST_AN_ADDRESS or len(strangers) >= MOST_UNPROVEN:
+            return False
+        if len(self._flows) < MOST_CONNECTIONS:
+            return True
+        oldest = next((other for other in self._flows.values() if not other.proven and not other.closed), None)
+        if oldest is not None:
+            oldest.abort()
+        return oldest is not None
+
+    async def close(self) -> None:
+        if self._server is not None:
+            self._server.close()
+        for flow in list(self._flows.values()):
+            flow.abort()
+        if self._server is not None:
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._server.wait_closed(), 1)
+
+
+class Unframed(ValueError):
+    """Nobody can tell where the message ends, or it is too far. `head` is all that is read of it."""
+
+    def __init__(self, head: bytes) -> None:
+        self.head = head
+        super().__init__("a message without a length that can be borne")
+
+
+async def _hear_out(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    """Ends our side and passes over the rest of theirs: what is closed before it is read resets what we have said."""
+    writer.write_eof()
+    async with asyncio.timeout(_FAREWELL_S):
+        while await reader.read(LARGEST_MESSAGE):
+            pass
+
+
+async def _read_message(reader: asyncio.StreamReader, flow: TcpFlow) -> bytes | None:
+    """The next whole message, a keep-alive, or None at the end of the stream."""
+    line_ends = b""
+    while (first := await _first_byte(reader, flow)) in (b"\r", b"\n"):
+        line_ends += first  # those before a message are to be ignored (RFC 3261 7.5); two of them ask for an answer
+        if line_ends == _KEEP_ALIVE:
+            return line_ends
+        line_ends = line_ends[-3:]
+    if not first:
+        return None
+    async with asyncio.timeout(_HALF_READ_DEADLINE_S):
+        head = first + await reader.readuntil(b"\r\n\r\n")
+        length = _content_length(head)
+        if length > LARGEST_MESSAGE:
+            raise Unframed(head)
+        return head + await reader.readexactly(length)
+
+
+async def _first_byte(reader: asyncio.StreamReader, flow: TcpFlow) -> bytes:
+    """Raises `TimeoutError` when the peer's time is up."""
+    while True:
+        was_proven = flow.proven
+        try:
+            return await asyncio.wait_for(reader.read(1), max(0, flow.patience))
+        except TimeoutError:
+            if flow.proven == was_proven:
+                raise
+
+
+def _content_length(head: bytes) -> int:
+    for line in head.split(b"\r\n"):
+        name, _, value = line.partition(b":")
+        if name.strip().lower() in (b"content-length", b"l"):
+            text = value.strip()
+            if not (text.isdigit() and len(text) <= 10):
+                raise Unframed(head)
+            return int(text)
+    return 0

@@ -1,0 +1,113 @@
+"""Requests within a call: what is answered without the host, who may send them, and what a silent host costs."""
+
+from __future__ import annotations
+
+import asyncio
+
+import pytest
+from sipmessage import Request, Response
+from teletrunk_worker.server import in_dialog
+
+from tests import sip_wire
+from tests.sip_wire import response_to
+
+from .port_world import PortWorld, ready
+
+SDP = b"v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=audio 4000 RTP/AVP 8\r\n"
+
+
+def is_ok(message: Request | Response) -> bool:
+    return isinstance(message, Response) and message.code == 200
+
+
+async def called(world: PortWorld, wire: sip_wire.SipWire) -> tuple[Request, Response]:
+    """A call from the PBX that the host has answered: the INVITE, and its 200 as the PBX saw it."""
+    invite = await ready(wire, "INVITE")
+    asking = asyncio.ensure_future(wire.ask(invite))
+    heard = await world.host.next()
+    assert isinstance(heard, Request)
+    answer = response_to(heard, 200, "OK", wire, SDP)
+    world.host.send(answer)
+    return invite, (await asking).final
+
+
+async def test_options_and_empty_info_are_answered_without_the_host(world: PortWorld) -> None:
+    async with sip_wire.udp(world.address) as wire:
+        begun, answer = await called(world, wire)
+        options = (await wire.ask(wire.in_dialog("OPTIONS", begun, answer))).final
+        assert options.code == 200 and "INFO" in options.headers["Allow"]
+        assert (await wire.ask(wire.in_dialog("INFO", begun, answer))).final.code == 200
+        picture = wire.in_dialog("INFO", begun, answer, Content_Type="application/media_control+xml")
+        picture.body = b"<x/>"
+        picture.headers.set("Content-Length", "4")
+        refused = (await wire.ask(picture)).final
+        assert refused.code == 415 and "application/dtmf-relay" in refused.headers["Accept"]
+        assert world.host.received.empty()
+        digit = wire.in_dialog("INFO", begun, answer, Content_Type="application/dtmf-relay")
+        digit.body = b"Signal=5\r\n"
+        digit.headers.set("Content-Length", "10")
+        wire.send(bytes(digit))
+        heard = await world.host.next()
+        assert isinstance(heard, Request) and heard.body == b"Signal=5\r\n"
+
+
+async def test_from_another_address_the_trunks_password_is_needed(world: PortWorld) -> None:
+    async with sip_wire.udp(world.address) as wire, sip_wire.udp(world.address, "127.0.0.31") as elsewhere:
+        begun, answer = await called(world, wire)
+        bye = elsewhere.in_dialog("BYE", begun, answer)
+        challenge = (await elsewhere.ask(bye)).final
+        assert challenge.code == 401 and world.host.received.empty()
+        others = elsewhere.answer_challenge(bye, challenge, "neighbour", "x")
+        assert (await elsewhere.ask(others)).final.code == 403 and world.host.received.empty()
+        challenge = (await elsewhere.ask(elsewhere.in_dialog("BYE", begun, answer))).final
+        elsewhere.send(bytes(elsewhere.answer_challenge(bye, challenge, "office", "x")))
+        heard = await world.host.next()
+        assert isinstance(heard, Request) and heard.method == "BYE" and not heard.headers.get("Authorization")
+
+
+async def test_who_has_registered_from_there_needs_none(world: PortWorld) -> None:
+    async with sip_wire.udp(world.address) as wire, sip_wire.udp(world.address, "127.0.0.32") as moved:
+        begun, answer = await called(world, wire)
+        await world.registered(moved)
+        moved.send(bytes(moved.in_dialog("BYE", begun, answer)))
+        heard = await world.host.next()
+        assert isinstance(heard, Request) and heard.method == "BYE"
+
+
+@pytest.mark.parametrize(("method", "status"), [("UPDATE", 500), ("BYE", 200), ("INVITE", 500)])
+async def test_a_host_that_says_nothing_leaves_nobody_waiting(
+    world: PortWorld, monkeypatch: pytest.MonkeyPatch, method: str, status: int
+) -> None:
+    monkeypatch.setattr(in_dialog, "HOST_ANSWERS_S", 0.2)
+    async with sip_wire.udp(world.address) as wire:
+        begun, answer = await called(world, wire)
+        final = (await wire.ask(wire.in_dialog(method, begun, answer))).final
+        assert final.code == status
+        heard = await world.host.next(lambda message: isinstance(message, Request) and message.method == method)
+        late = response_to(heard, 488, "Too late", wire)  # type: ignore[arg-type]
+        world.host.send(late)
+        repeated = wire.in_dialog("OPTIONS", begun, answer)
+        assert (await wire.ask(repeated)).final.code in (200, 481)
+
+
+@pytest.mark.parametrize("direction", ["from the PBX", "to the PBX"])
+async def test_a_pbx_that_reconnects_in_a_call_is_told_of_its_end(world: PortWorld, direction: str) -> None:
+    async with sip_wire.tcp(world.address) as first:
+        binding = await world.registered(first)
+        if direction == "from the PBX":
+            begun, answer = await called(world, first)
+            near, far, target = answer.headers["To"], answer.headers["From"], begun.headers["Contact"]
+        else:
+            invite = world.host.invite(binding, "c1")
+            world.host.send(invite)
+            heard = await first.next_request("INVITE")
+            answer = response_to(heard, 200, "OK", first, SDP)
+            first.send(bytes(answer))
+            await world.host.next(is_ok)
+            near, far, target = answer.headers["From"], answer.headers["To"], answer.headers["Contact"]
+    async with sip_wire.tcp(world.address) as second:
+        await world.registered(second)
+        bye = world.host.follow_up("BYE", world.host.invite(binding, answer.call_id), From=near, To=far, CSeq="9 BYE")
+        bye.uri = sip_wire.Message.parse(b"BYE " + target[1:-1].encode() + b" SIP/2.0\r\n\r\n").uri  # type: ignore[union-attr]
+        world.host.send(bye)
+        assert (await second.next_request("BYE")).call_id == answer.call_id

@@ -1,0 +1,227 @@
+"""The public SIP port by itself: what it answers to what nobody should send, and what it lets through to a host."""
+
+from __future__ import annotations
+
+import asyncio
+import gc
+
+import psutil
+import pytest
+import structlog
+from prometheus_client import REGISTRY
+from sipmessage import Message
+from teletrunk.errors import Refusal
+
+from tests import sip_wire
+
+from .port_world import PortWorld, authenticated, ready
+
+# What cannot be read is answered, and named.
+
+
+@pytest.mark.parametrize("value", ["Digest a=", "Digest , opaque=", "Digest =,=,=", 'Digest username="', "Digest"])
+async def test_a_digest_that_cannot_be_read_is_challenged(world: PortWorld, value: str) -> None:
+    async with sip_wire.udp(world.address) as wire:
+        for method in ("REGISTER", "INVITE"):
+            assert (await wire.ask(wire.request(method, "", "x", Authorization=value))).final.code == 401
+
+
+@pytest.mark.parametrize(
+    ("method", "name", "value"),
+    [
+        ("REGISTER", "Expires", "abc"),
+        ("REGISTER", "Expires", ""),
+        ("REGISTER", "Contact", "junk"),
+        ("REGISTER", "Contact", "<sip:a@b"),
+        ("INVITE", "Max-Forwards", "abc"),
+        ("INVITE", "Max-Forwards", "1.5"),
+        ("INVITE", "Session-Expires", "abc"),
+        ("INVITE", "Min-SE", "x"),
+        ("INVITE", "Record-Route", "junk"),
+        ("INVITE", "Contact", "<tel:>, <"),
+        ("INVITE", "Content-Length", "9999"),
+        ("INVITE", "Content-Length", "abc"),
+        ("INVITE", "CSeq", "2147483648 INVITE"),
+        ("INVITE", "CSeq", "5 BYE"),
+        ("INVITE", "Contact", '"" <sip:@b>'),
+        ("INVITE", "Contact", "<sip:a@127.0.0.1:70000>"),
+        ("INVITE", "Require", ",,"),
+    ],
+)
+async def test_a_header_that_cannot_be_read_is_named(world: PortWorld, method: str, name: str, value: str) -> None:
+    async with sip_wire.udp(world.address) as wire:
+        request = await ready(wire, method)
+        request.headers.set(name, value)
+        answer = (await wire.ask(request)).final
+        assert answer.code == 400 and name in answer.phrase
+
+
+async def test_parameters_of_any_name_are_borne(world: PortWorld) -> None:
+    async with sip_wire.udp(world.address) as wire:
+        contact = f"<sip:a@{wire.local[0]}:{wire.local[1]};self=1>;self;cls=2"
+        assert (await authenticated(wire, "REGISTER", Expires="300", Contact=contact)).final.code == 200
+
+
+async def test_an_error_of_ours_is_answered_counted_and_told_once(world: PortWorld) -> None:
+    async with sip_wire.udp(world.address) as wire:
+        before = REGISTRY.get_sample_value("teletrunk_sip_errors_total") or 0
+        world.door.failure = RuntimeError("no memory")
+        with structlog.testing.capture_logs() as lines:
+            for method in ("REGISTER", "INVITE", "REGISTER"):
+                assert (await authenticated(wire, method)).status == (500, "Server Internal Error")
+        assert REGISTRY.get_sample_value("teletrunk_sip_errors_total") == before + 3
+        assert len([line for line in lines if line["log_level"] == "error"]) == 1
+        world.door.failure = None
+        assert (await authenticated(wire, "REGISTER")).final.code == 200
+
+
+async def test_a_via_goes_back_byte_for_byte(world: PortWorld) -> None:
+    for via in (
+        "SIP/2.0/UDP 127.0.0.1:{port};branch=z9hG4bK+x*1!;x=%41;Y",
+        'SIP / 2.0 / UDP  127.0.0.1:{port} ;branch=z9hG4bK.~\'`|;ext="a;b, c"',
+        "SIP/2.0/UDP [2001:db8::1]:{port};received=::1;branch=z9hG4bK-1",
+    ):
+        async with sip_wire.udp(world.address) as wire:
+            sent = via.format(port=wire.local[1])
+            answers = asyncio.Queue[Message]()
+            wire.received = lambda data, answers=answers: answers.put_nowait(data)  # type: ignore[method-assign,misc]
+            lower = "SIP/2.0/TCP 10.0.0.1;branch=z9hG4bK+2;a=%2B"
+            wire.send(
+                f"OPTIONS sip:x SIP/2.0\r\nVia: {sent}\r\nv: {lower}\r\nFrom: <sip:a@b>;tag=1\r\nTo: <sip:a@b>\r\n"
+                "Call-ID: via\r\nCSeq: 1 OPTIONS\r\nContent-Length: 0\r\n\r\n".encode()
+            )
+            raw = await asyncio.wait_for(answers.get(), 5)
+            vias = [line for line in raw.decode().split("\r\n") if line.lower().startswith("via:")]
+            if "[2001" in sent:  # where it came from is another address than it says
+                assert vias[0] == f"Via: SIP/2.0/UDP [2001:db8::1]:{wire.local[1]};branch=z9hG4bK-1;received=127.0.0.1"
+            else:
+                assert vias[0] == f"Via: {sent}"
+            assert vias[1] == f"Via: {lower}"
+
+
+async def test_malformed_messages_leave_no_memory_behind(world: PortWorld) -> None:
+    async with sip_wire.udp(world.address) as wire:
+        good = bytes(wire.request("OPTIONS", "", "x")).decode()
+        broken = [
+            good.replace("Via: ", "Via: x, "),
+            good.replace("From: <", 'From: "x <' + "x" * 2_000),
+            good.replace(";tag=", ";tag=1 @ " + "y" * 2_000),
+            good.replace("Call-ID: ", "Call-ID: " + "z" * 2_000),
+            good.replace("CSeq: ", "CSeq: x "),
+            good.replace("OPTIONS sip:", "OPTIONS tel:+" + "1" * 2_000 + "!"),
+        ]
+
+        async def send(count: int) -> int:
+            for number in range(count):
+                world.port.receive(broken[number % len(broken)].encode(), Silent())
+            gc.collect()
+            return int(psutil.Process().memory_info().rss)
+
+        before = await send(5_000)
+        after = await send(10_000)
+        assert after - before < 8 << 20, f"{(after - before) >> 20} MB more"
+
+
+class Silent:
+    """A flow whose peer reads nothing."""
+
+    token, transport, peer, closed = "u-127.0.0.1-9", "UDP", ("127.0.0.1", 9), False
+
+    def send(self, data: bytes) -> bool:
+        return True
+
+
+# Transactions.
+
+
+async def test_a_cancel_directly_behind_its_invite_gets_its_487(world: PortWorld) -> None:
+    world.door.open.clear()
+    async with sip_wire.udp(world.address) as wire:
+        for wait in (False, True, False):
+            invite = await ready(wire, "INVITE")
+            asking = asyncio.ensure_future(wire.ask(invite, patience=5))
+            await asyncio.sleep(0)  # the INVITE is on the wire
+            if wait:
+                async with asyncio.timeout(5):
+                    while not len(world.port._invitations):
+                        await asyncio.sleep(0.001)
+            wire.cancel(invite)
+            assert (await asking).status == (487, "Request Terminated")
+    assert world.door.admitted == [] and len(world.port._responder._tasks) == 0
+
+
+async def test_a_request_that_may_go_no_further_gets_one_final_answer(world: PortWorld) -> None:
+    async with sip_wire.udp(world.address) as wire:
+        invite = await ready(wire, "INVITE")
+        invite.headers.set("Max-Forwards", "0")
+        assert (await wire.ask(invite)).status == (483, "Too Many Hops")
+    assert world.door.admitted == [] and len(world.port._dialogs) == 0
+
+
+# Digests and numbers.
+
+
+async def test_a_called_number_with_control_characters_is_nobody(world: PortWorld) -> None:
+    async with sip_wire.udp(world.address) as wire:
+        for user in ("1%0d%0a2", "%00", "1%e2%80%ae2", "%7f"):
+            refused = (await wire.ask(await ready(wire, "INVITE", user))).final
+            assert refused.code == 404 and world.door.admitted == []
+
+
+async def test_a_captured_invite_is_worth_no_other_number(world: PortWorld) -> None:
+    async with sip_wire.udp(world.address) as wire:
+        invite = await ready(wire, "INVITE", "100")
+        invite.uri = sip_wire.Message.parse(bytes(invite).replace(b"INVITE sip:100@", b"INVITE sip:900100@", 1)).uri  # type: ignore[union-attr]
+        refused = (await wire.ask(invite)).final
+        assert refused.code == 400 and "digest" in refused.phrase
+        assert world.door.admitted == []
+        assert (await authenticated(wire, "REGISTER")).final.code == 200
+
+
+@pytest.mark.parametrize("agent", ["kamailio (5.6.3 (x86_64/linux))", "Kamailio", "baresip v1.0.0 (x86_64/Linux)"])
+async def test_clients_that_stop_at_sha256_are_offered_md5_alone(world: PortWorld, agent: str) -> None:
+    async with sip_wire.udp(world.address) as wire:
+        offered = (await wire.ask(wire.request("REGISTER", "", "x", User_Agent=agent))).header("WWW-Authenticate")
+        assert len(offered) == 1 and "algorithm=MD5" in offered[0]
+        offered = (await wire.ask(wire.request("REGISTER", "", "x", User_Agent="other"))).header("WWW-Authenticate")
+        assert ["SHA-256" in challenge for challenge in offered] == [True, False]
+
+
+async def test_who_has_answered_with_md5_is_offered_it_alone(world: PortWorld) -> None:
+    """A PBX passes on its phones' requests, User-Agent and all, and answers for them as it has answered for itself."""
+    async with sip_wire.udp(world.address, "127.0.0.23") as wire:
+        first = wire.request("REGISTER", "", "office", User_Agent="kamailio (5.6.3)")
+        await wire.ask(wire.answer_challenge(first, (await wire.ask(first)).final, "office", "x"))
+        invite = await wire.ask(wire.request("INVITE", "1", "office", User_Agent="a phone"))
+        [offered] = invite.header("WWW-Authenticate")
+        assert "algorithm=MD5" in offered
+
+
+# What strangers leave in the log, and what their guesses cost them.
+
+
+async def test_no_log_line_of_a_stranger_is_long(world: PortWorld) -> None:
+    world.door.failure = Refusal("login-not-found")
+    async with sip_wire.udp(world.address, "127.0.0.21") as wire:
+        with structlog.testing.capture_logs() as lines:
+            for login in ("x" * 60, "\u202e\\\x1b[31m" * 8, '"}' * 20):
+                first = wire.request("REGISTER", "", "x")
+                again = wire.answer_challenge(first, (await wire.ask(first)).final, login.replace('"', ""), "x")
+                await wire.ask(again)
+            invite = await ready(wire, "INVITE", Call_ID="y" * 500)
+            await wire.ask(invite)
+    assert lines
+    for line in lines:
+        stamped = {**line, "service": "worker", "timestamp": "2026-11-26T06:27:23.112493Z"}
+        stamped["level"] = stamped.pop("log_level")
+        assert len(structlog.processors.JSONRenderer()(None, "", stamped)) <= 200
+
+
+async def test_what_is_refused_as_resting_counts_towards_a_ban(world: PortWorld) -> None:
+    for _ in range(20):
+        world.port.admission.lockout.failed("office")
+    async with sip_wire.udp(world.address, "127.0.0.22") as stranger:
+        for _ in range(5):
+            refused = (await stranger.register("office", "x")).final
+            assert refused.code == 403 and "too many wrong passwords" in refused.phrase
+        assert "banned" in (await stranger.register("office", "x")).final.phrase

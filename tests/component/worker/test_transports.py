@@ -1,0 +1,112 @@
+"""UDP and TCP, IPv4 and IPv6: where answers go, which connections stay, and what keep-alives get."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import socket
+
+import pytest
+from sipmessage import Request
+from teletrunk_worker.sip.transport import tcp
+
+from tests import sip_wire
+
+from .port_world import PortWorld, authenticated, port_world, ready
+
+
+async def test_without_rport_the_answer_goes_to_the_vias_port(world: PortWorld) -> None:
+    loop = asyncio.get_running_loop()
+    with socket.socket(type=socket.SOCK_DGRAM) as sender, socket.socket(type=socket.SOCK_DGRAM) as named:
+        for own in (sender, named):
+            own.setblocking(False)
+            own.bind(("127.0.0.1", 0))
+        for rport, hears in (("", named), (";rport", sender), (";rport=5", sender)):
+            via = f"SIP/2.0/UDP pbx.example:{named.getsockname()[1]};branch=z9hG4bK{len(rport)}{rport}"
+            request = (
+                f"OPTIONS sip:x SIP/2.0\r\nVia: {via}\r\nFrom: <sip:a@b>;tag=1\r\nTo: <sip:a@b>\r\n"
+                f"Call-ID: 1\r\nCSeq: 1 OPTIONS\r\nSubject: {'x' * 200}\r\n\r\n"  # short ones draw short answers
+            )
+            await loop.sock_sendto(sender, request.encode(), world.address)
+            answer = await asyncio.wait_for(loop.sock_recv(hears, 65_536), 5)
+            assert answer.startswith(b"SIP/2.0 200") and b";received=127.0.0.1" in answer
+            assert (b";rport=%d;" % sender.getsockname()[1] in answer) == bool(rport)
+
+
+@pytest.mark.parametrize("transport", ["udp", "tcp"])
+async def test_a_call_over_ipv6(transport: str) -> None:
+    async with port_world("::1") as world:
+        opened = sip_wire.udp(world.address, "::1") if transport == "udp" else sip_wire.tcp(world.address)
+        async with opened as wire:
+            await world.registered(wire)
+            invite = await ready(wire, "INVITE")
+            asking = asyncio.ensure_future(wire.ask(invite))
+            heard = await world.host.next()
+            assert f"<sip:[::1]:{world.port.port}" in heard.headers.getlist("Record-Route")[1]
+            world.host.send(sip_wire.response_to(heard, 200, "OK", wire, b"v=0\r\n"))  # type: ignore[arg-type]
+            answered = (await asking).final
+            assert answered.code == 200
+            wire.send(bytes(wire.in_dialog("BYE", invite, answered)))
+            bye = await world.host.next()
+            assert isinstance(bye, Request) and bye.method == "BYE"
+
+
+async def open_silent(world: PortWorld) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
+    return await asyncio.open_connection(*world.address)
+
+
+async def is_closed(reader: asyncio.StreamReader) -> bool:
+    with contextlib.suppress(ConnectionError):
+        return await asyncio.wait_for(reader.read(1), 5) == b""
+    return True
+
+
+async def test_a_stranger_keeps_no_connection(world: PortWorld, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tcp, "UNPROVEN_S", 1.0)
+    async with sip_wire.tcp(world.address) as phone:
+        await world.registered(phone)
+        silent, writer = await open_silent(world)
+        talking, voice = await open_silent(world)
+        talk = asyncio.ensure_future(_keep_alive(voice))
+        assert await is_closed(silent)
+        async with asyncio.timeout(5):
+            while await talking.read(4) == b"\r\n":
+                pass
+        talk.cancel()
+        writer.close(), voice.close()
+        assert (await authenticated(phone, "REGISTER")).final.code == 200, "who has a password stays"
+
+
+async def _keep_alive(writer: asyncio.StreamWriter) -> None:
+    with contextlib.suppress(OSError):
+        while True:
+            writer.write(b"\r\n\r\n")
+            await writer.drain()
+            await asyncio.sleep(0.05)
+
+
+async def test_connections_of_strangers_do_not_keep_others_out(
+    world: PortWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tcp, "MOST_CONNECTIONS", 20)
+    async with sip_wire.tcp(world.address) as phone:
+        await world.registered(phone)
+        held = [await open_silent(world) for _ in range(40)]
+        async with sip_wire.tcp(("127.0.0.1", world.address[1])) as late:
+            late.send(bytes(late.request("OPTIONS", "", "x")))
+        others = [reader for reader, _ in held if not reader.at_eof()]
+        assert len(others) <= 40
+        assert (await authenticated(phone, "REGISTER")).final.code == 200
+        for _, writer in held:
+            writer.close()
+
+
+async def test_a_message_over_tcp_that_is_too_long_is_told_so(world: PortWorld) -> None:
+    reader, writer = await open_silent(world)
+    writer.write(
+        b"OPTIONS sip:x SIP/2.0\r\nVia: SIP/2.0/TCP a;branch=z9hG4bK1\r\nFrom: <sip:a@b>;tag=1\r\nTo: <sip:a@b>\r\n"
+        b"Call-ID: 1\r\nCSeq: 1 OPTIONS\r\nContent-Length: 70000\r\n\r\n"
+    )
+    assert (await asyncio.wait_for(reader.read(4_096), 5)).startswith(b"SIP/2.0 513")
+    assert await is_closed(reader)
+    writer.close()

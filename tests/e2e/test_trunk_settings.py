@@ -1,0 +1,111 @@
+"""A trunk's settings on the wire: codecs in its order in both directions; a binding that a change makes unjust ends."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import re
+
+import pytest
+from sipmessage import Request
+from teletrunk_worker.sip import sdp
+
+from tests import sip_wire
+
+from .conftest import FRIEND, GATEWAY, Scene
+
+pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="module")]
+
+_PAYLOADS = {"PCMU": "0", "PCMA": "8", "G722": "9", "G729": "18"}
+
+
+def offering(request: Request, *codecs: str) -> Request:
+    numbers = " ".join(_PAYLOADS[codec] for codec in codecs)
+    request.body = re.sub(rb"RTP/AVP [0-9 ]+", f"RTP/AVP {numbers}".encode(), request.body)
+    request.body = re.sub(rb"a=rtpmap:[^\r]*\r\n", b"", request.body)
+    request.headers.set("Content-Length", str(len(request.body)))
+    return request
+
+
+class Pbx:
+    """A trunk of its own and a bare socket that is registered with it."""
+
+    def __init__(self, scene: Scene, wire: sip_wire.SipWire, login: str, password: str) -> None:
+        self.scene, self.wire, self.login, self.password = scene, wire, login, password
+
+    async def change(self, *codecs: str) -> None:
+        await self.scene.world.command("trunk", "change", self.login, "--codecs", ",".join(codecs))
+        await asyncio.sleep(1.0)  # what the Manager promises: a change is with the Workers within a second
+
+    async def call(self, *offered: str) -> tuple[int, str, list[str]]:
+        """Status, phrase and the codecs that were answered."""
+        first = offering(self.wire.request("INVITE", "%40friend", self.login), *offered)
+        invite = self.wire.answer_challenge(first, (await self.wire.ask(first)).final, self.login, self.password)
+        answer = (await self.wire.ask(invite, 20)).final
+        sound = sdp.sound(answer.body) if answer.code == 200 else None
+        if answer.code == 200:
+            self.wire.send(bytes(self.wire.in_dialog("ACK", invite, answer, CSeq=f"{invite.cseq.sequence} ACK")))
+            await self.wire.ask(self.wire.in_dialog("BYE", invite, answer))
+        await self.scene.record()
+        return answer.code, answer.phrase, list(sound.codecs) if sound is not None else []
+
+
+async def with_pbx(scene: Scene, wire: sip_wire.SipWire) -> Pbx:
+    trunk = await scene.world.add_trunk(GATEWAY)
+    await scene.only_trunk(trunk)
+    pbx = Pbx(scene, wire, trunk.trunk.login, trunk.password)
+    assert (await wire.register(pbx.login, pbx.password)).final.code == 200
+    await scene.friends.tell("behave", phone=FRIEND, on_call="answer")
+    return pbx
+
+
+async def test_a_trunks_codecs_are_obeyed_in_its_order_in_both_directions(scene: Scene) -> None:
+    async with sip_wire.udp(scene.edge) as wire:
+        pbx = await with_pbx(scene, wire)
+        assert (await pbx.call("PCMU", "PCMA"))[2][0] == "PCMA", "the order of a new trunk, not of the offer"
+        await pbx.change("PCMU", "PCMA")
+        assert (await pbx.call("G722", "PCMA", "PCMU"))[2][0] == "PCMU"
+        await pbx.change("G722")
+        assert (await pbx.call("PCMA", "G722"))[2] == ["G722"]
+        code, phrase, _ = await pbx.call("PCMA", "G729")
+        assert (code, phrase) == (488, "No common codec: offered PCMA, G729; this trunk has G722")
+        await pbx.change("G722", "PCMU")
+        await scene.friends.tell("call", phone=FRIEND, to=GATEWAY)
+        invite = await wire.next_request("INVITE", 20)
+        sound = sdp.sound(invite.body)
+        assert sound is not None
+        assert [name for name in sound.codecs if name != "telephone-event"] == ["G722", "PCMU"]
+        assert invite.headers.get("X-TG-Username") == "friend" and invite.headers.get("X-TG-FirstName") == "Friend"
+        assert invite.headers["X-TG-ID"].isdigit() and invite.headers.get("X-Teletrunk-Call") is None
+        wire.answer(invite, 486, "Busy Here")
+        await scene.record()
+
+
+async def test_a_new_password_ends_the_binding_that_the_old_one_made(scene: Scene) -> None:
+    async with sip_wire.udp(scene.edge) as wire:
+        pbx = await with_pbx(scene, wire)
+        said = json.loads(await scene.world.command("trunk", "reset-password", pbx.login, "--json"))
+        await _no_binding_left(scene, pbx.login)
+        assert (await wire.register(pbx.login, said["password"])).final.code == 200
+        assert await _registered(scene, pbx.login)
+
+
+async def test_a_shorter_list_of_addresses_ends_the_bindings_outside_it(scene: Scene) -> None:
+    async with sip_wire.udp(scene.edge) as wire:
+        pbx = await with_pbx(scene, wire)
+        await scene.world.command("trunk", "trust", pbx.login, "127.0.0.0/8")
+        await asyncio.sleep(1.0)
+        assert await _registered(scene, pbx.login)
+        await scene.world.command("trunk", "trust", pbx.login, "192.0.2.0/24")
+        assert "may be used from: 192.0.2.0/24" in await scene.world.command("trunk", "show", pbx.login)
+        await _no_binding_left(scene, pbx.login)
+
+
+async def _registered(scene: Scene, login: str) -> list[str]:
+    return list(json.loads(await scene.world.command("trunk", "show", login, "--json")).get("registered_at", []))
+
+
+async def _no_binding_left(scene: Scene, login: str) -> None:
+    async with asyncio.timeout(10):
+        while await _registered(scene, login):
+            await asyncio.sleep(0.1)

@@ -1,0 +1,46 @@
+"""A trunk's codecs in offers: the order is the trunk's, what is left out leaves no trace, and nothing else changes."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from teletrunk_worker.relay.codecs import restrict
+from teletrunk_worker.sip import sdp
+
+HEAD = "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\n"
+OFFER = HEAD + (
+    "m=audio 4000 RTP/AVP 18 0 8 96 9 101 13\r\na=rtpmap:0 PCMU/8000\r\na=rtpmap:8 PCMA/8000\r\n"
+    "a=rtpmap:18 G729/8000\r\na=fmtp:18 annexb=no\r\na=rtpmap:96 opus/48000/2\r\na=fmtp:96 useinbandfec=1\r\n"
+    "a=rtpmap:101 telephone-event/8000\r\n"
+    "a=fmtp:101 0-16\r\na=ptime:20\r\na=sendrecv\r\n"
+)
+
+
+@pytest.mark.parametrize(
+    ("codecs", "medium"),
+    [
+        (("PCMA", "PCMU", "G722"), "m=audio 4000 RTP/AVP 8 0 9 101 13"),
+        (("G722", "PCMU"), "m=audio 4000 RTP/AVP 9 0 101 13"),
+        (("PCMU",), "m=audio 4000 RTP/AVP 0 101 13"),
+    ],
+)
+def test_the_trunks_codecs_stand_in_its_order(codecs: tuple[str, ...], medium: str) -> None:
+    lines = restrict(OFFER.encode(), codecs).decode().split("\r\n")
+    assert medium in lines and "a=ptime:20" in lines and "a=fmtp:101 0-16" in lines
+    assert not [line for line in lines if "opus" in line or ":96 " in line or ":18 " in line]
+    offered = sdp.sound("\r\n".join(lines).encode())
+    assert offered is not None and offered.codecs == (*codecs, "telephone-event", "CN")
+
+
+def test_other_media_and_what_has_none_of_them_stay_as_they_are() -> None:
+    both = OFFER + "m=video 5000 RTP/AVP 97\r\na=rtpmap:97 H264/90000\r\n"
+    assert restrict(both.encode(), ("PCMA",)).endswith(b"m=video 5000 RTP/AVP 97\r\na=rtpmap:97 H264/90000\r\n")
+    alone = (HEAD + "m=audio 4000 RTP/AVP 18\r\n").encode()
+    assert restrict(alone, ("PCMA",)) == alone and restrict(b"", ("PCMA",)) == b""
+
+
+@given(st.lists(st.sampled_from([*OFFER.split("\r\n"), "m=audio 0 RTP/AVP 8", "m=audio x", "m=", "a=rtpmap:", "c="])))
+def test_it_never_raises_and_doing_it_again_changes_nothing(lines: list[str]) -> None:
+    once = restrict("\r\n".join(lines).encode(), ("PCMA", "G722"))
+    assert restrict(once, ("PCMA", "G722")) == once
