@@ -42,12 +42,12 @@ class Pbx:
         first = offering(self.wire.request("INVITE", "%40friend", self.login), *offered)
         invite = self.wire.answer_challenge(first, (await self.wire.ask(first)).final, self.login, self.password)
         answer = (await self.wire.ask(invite, 20)).final
-        sound = sdp.sound(answer.body) if answer.code == 200 else None
+        answered = sdp.sounds(answer.body) if answer.code == 200 else []
         if answer.code == 200:
             self.wire.send(bytes(self.wire.in_dialog("ACK", invite, answer, CSeq=f"{invite.cseq.sequence} ACK")))
             await self.wire.ask(self.wire.in_dialog("BYE", invite, answer))
         await self.scene.record()
-        return answer.code, answer.phrase, list(sound.codecs) if sound is not None else []
+        return answer.code, answer.phrase, [codec for sound in answered for codec in sound.codecs]
 
 
 async def with_pbx(scene: Scene, wire: sip_wire.SipWire) -> Pbx:
@@ -72,8 +72,7 @@ async def test_a_trunks_codecs_are_obeyed_in_its_order_in_both_directions(scene:
         await pbx.change("G722", "PCMU")
         await scene.friends.tell("call", phone=FRIEND, to=GATEWAY)
         invite = await wire.next_request("INVITE", 20)
-        sound = sdp.sound(invite.body)
-        assert sound is not None
+        [sound] = sdp.sounds(invite.body)
         assert [name for name in sound.codecs if name != "telephone-event"] == ["G722", "PCMU"]
         assert invite.headers.get("X-TG-Username") == "friend" and invite.headers.get("X-TG-FirstName") == "Friend"
         assert invite.headers["X-TG-ID"].isdigit() and invite.headers.get("X-Teletrunk-Call") is None

@@ -104,7 +104,7 @@ async def _serve(settings: WorkerSettings, service: Service) -> int | None:
         storages.configure(config, watch=not service.draining)
         trunks.replace(config.trunks)
         edge.registrar.keep_only(set(config.trunk_ids))
-        edge.registrar.keep(lambda binding: trunks.find(binding.trunk_id).allows(binding))
+        edge.registrar.keep(edge.is_just)
         bans.sync_from_manager((ban.network, ban.until, ban.times) for ban in config.bans)
 
     def renewed() -> None:

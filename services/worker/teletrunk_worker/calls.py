@@ -27,9 +27,11 @@ from teletrunk_worker.links.manager import ManagerLink
 from teletrunk_worker.links.storage import StorageLinks
 from teletrunk_worker.policy.admission import Admitted, Invite, Registered
 from teletrunk_worker.refused_calls import RefusedCalls
+from teletrunk_worker.relay import codecs
 from teletrunk_worker.relay.routes import binding_uri
 from teletrunk_worker.server.port import SipPort
 from teletrunk_worker.sip.auth import Credentials
+from teletrunk_worker.trunks.book import Trunk
 
 log = structlog.get_logger()
 
@@ -149,7 +151,7 @@ class Calls:
         runner = CallRunner(recorder.record.call_id, machine.from_sip(), ports, self.rim.manager, recorder)
         runner.line = _line(route)
         # From here on the call owns itself: however it ends, a record gives its line back.
-        objection = self._objection(route)
+        objection = self._objection(route, invite)
         runner.put(on.Refused(objection) if objection is not None else on.Admitted(route.longest_seconds))
         self._start(runner)
         try:
@@ -176,12 +178,12 @@ class Calls:
         self._coming -= 1  # its runner counts from here on
         return route
 
-    def _objection(self, route: manager_pb2.RouteCallResponse) -> Refusal | None:
+    def _objection(self, route: manager_pb2.RouteCallResponse, invite: Invite) -> Refusal | None:
         if not self.rim.edge.registrar.bindings(route.trunk_id):
             return Refusal("not-registered")
         if not route.session.storage_address:
             return Refusal("no-active-session")
-        return None
+        return None if invite.offered is None else codecs.refusal_of(invite.offered, Trunk.codecs_of(route.codecs))
 
     def turned_away(self, invite: Invite, refusal: Refusal) -> None:
         self.rim.refused_calls.note(self._recorder(from_sip=True).record, invite, refusal, was_asked=False)

@@ -40,11 +40,12 @@ class RefusedCalls:
         proven = was_asked and refusal.row.id not in _UNKNOWN
         if not (proven or self._is_home(login, invite.source_address)) or not self._has_room(login):
             return
-        record.caller, record.called = login, invite.called
+        called = invite.called.encode("utf-8", "replace").decode()  # bytes that are no UTF-8 cannot be stored
+        record.caller, record.called = login, called
         record.ended_at, record.ended_by = time.time(), "gateway"
         record.error_id, record.sip_status = refusal.row.id, refusal.row.sip_status
         answer = f"{refusal.row.sip_status} {refusal.phrase}"
-        asked = call_pb2.CallStep(at=record.invited_at, source="pbx", target="worker", text=f"INVITE {invite.called}")
+        asked = call_pb2.CallStep(at=record.invited_at, source="pbx", target="worker", text=f"INVITE {called}")
         said = call_pb2.CallStep(at=record.ended_at, source="worker", target="pbx", text=answer)
         record.steps.extend([asked, said])
         self._report(record)

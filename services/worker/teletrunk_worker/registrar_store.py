@@ -23,6 +23,7 @@ from teletrunk_worker.sip.uri import parse_name_addr
 
 log = structlog.get_logger()
 
+_AGAIN_S = 5.0  # after a write that failed
 _GATHERING_S = 0.2  # a thousand registrations in a second are not a thousand writes
 MOST_LINES: Final = 10_000  # before the file is written afresh
 _TEXTS = ("binding", "trunk", "login", "contact", "flow", "call_id")
@@ -36,8 +37,9 @@ class RegistrarStore:
         self._registrar = registrar
         self._changed: set[str] = set()
         self._due: asyncio.TimerHandle | None = None
-        self._writing: asyncio.Future[None] | None = None
+        self._writing: asyncio.Future[bool] | None = None
         self._lines = 0
+        self._most_lines = MOST_LINES
 
     def load(self, flow_of: Callable[[str], Flow | None]) -> None:
         """Takes over what is still valid. What cannot be read is only a reason to register again."""
@@ -75,18 +77,29 @@ class RegistrarStore:
             self._due = asyncio.get_running_loop().call_later(_GATHERING_S, self._begin)
             return
         self._due = None
-        self._writing = asyncio.get_running_loop().run_in_executor(None, self._write, *self._next())
+        trunks, loop = frozenset(self._changed), asyncio.get_running_loop()
+        self._writing = loop.run_in_executor(None, self._write, *self._next())
+        self._writing.add_done_callback(lambda writing: self._written(trunks, writing.result()))
+
+    def _written(self, trunks: frozenset[str], succeeded: bool) -> None:
+        """What a full disk has refused is written when it can be: else ended bindings would be back one day."""
+        if not succeeded:
+            self._changed |= trunks
+            self._lines = self._most_lines  # afresh: who knows what is in the file
+            self._due = self._due or asyncio.get_running_loop().call_later(_AGAIN_S, self._begin)
 
     def _next(self) -> tuple[list[str], bool]:
         """The lines to write, and whether they are all that there is."""
-        afresh = self._lines + len(self._changed) > MOST_LINES
+        afresh = self._lines + len(self._changed) > self._most_lines
         trunks = self._registrar.trunks() if afresh else sorted(self._changed)
+        self._most_lines = max(MOST_LINES, 2 * len(trunks)) if afresh else self._most_lines
         self._changed.clear()
         lines = [_line(trunk_id, self._registrar.bindings(trunk_id)) for trunk_id in trunks]
         self._lines = len(lines) + (0 if afresh else self._lines)
         return lines, afresh
 
-    def _write(self, lines: list[str], afresh: bool) -> None:
+    def _write(self, lines: list[str], afresh: bool) -> bool:
+        """False when the disk has refused."""
         try:
             if afresh:
                 fresh = self._path.with_suffix(".new")
@@ -96,14 +109,16 @@ class RegistrarStore:
                 _append(self._path, "".join(lines))
         except OSError as error:
             log.warning("bindings cannot be kept", error=str(error))
+            return False
+        return True
 
 
 def _append(path: Path, text: str) -> None:
-    """In one write; a line that a full disk has cut is closed by the next line end."""
-    with path.open("ab") as file:
+    """A line that a full disk has cut is closed first."""
+    with path.open("ab") as file:  # flushed, and its errors raised, at the latest at its end
         if file.tell() and not _ends_a_line(path):
-            text = "\n" + text
-        os.write(file.fileno(), text.encode())
+            file.write(b"\n")
+        file.write(text.encode())
 
 
 def _ends_a_line(path: Path) -> bool:

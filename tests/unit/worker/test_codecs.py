@@ -29,8 +29,8 @@ def test_the_trunks_codecs_stand_in_its_order(codecs: tuple[str, ...], medium: s
     lines = restrict(OFFER.encode(), codecs).decode().split("\r\n")
     assert medium in lines and "a=ptime:20" in lines and "a=fmtp:101 0-16" in lines
     assert not [line for line in lines if "opus" in line or ":96 " in line or ":18 " in line]
-    offered = sdp.sound("\r\n".join(lines).encode())
-    assert offered is not None and offered.codecs == (*codecs, "telephone-event", "CN")
+    [offered] = sdp.sounds("\r\n".join(lines).encode())
+    assert offered.codecs == (*codecs, "telephone-event", "CN")
 
 
 def test_other_media_and_what_has_none_of_them_stay_as_they_are() -> None:

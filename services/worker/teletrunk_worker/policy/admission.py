@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import Counter
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, Final, Protocol, TypeVar
@@ -28,6 +29,7 @@ from teletrunk_worker.sip.transport.flow import Flow
 log = structlog.get_logger()
 
 _MOST_QUESTIONS = 400  # that are under way at the Manager: at 200 a second, two seconds' worth
+_MOST_OF_A_LOGIN = 100  # of these: a trunk that asks without end leaves room for others
 _BUSY_S = 5
 _PACE_S = 0.1  # a wrong login and a wrong password take equally long, whatever was looked up
 _MOST_SHOWN = 16
@@ -44,6 +46,7 @@ class Invite:
     credentials: Credentials
     source_address: str
     called: str
+    offered: tuple[str, ...] | None = None  # codecs; None when the offer is left to us
 
 
 @dataclass(frozen=True)
@@ -88,7 +91,7 @@ class Admission:
 
     def __init__(self, gatekeeper: Gatekeeper, algorithms: tuple[str, ...], bans: Bans) -> None:
         self._gatekeeper = gatekeeper
-        self._asking = 0
+        self._asking: Counter[str] = Counter()  # questions that are under way, by login
         self.bans = bans
         self.nonces = Nonces(algorithms)
         self.known = KnownPeers(bans.is_trusted)
@@ -101,9 +104,10 @@ class Admission:
 
         Who was given a nonce at that address is no forger, whatever others send in its name.
         """
-        if self.strangers.may_speak(flow.peer[0]):
+        address = flow.peer[0]
+        if self.strangers.may_speak(address, flow.transport):
             return True
-        return self.nonces.has_one_of_ours(data, flow.peer[0]) and self.strangers.may_insist()
+        return self.nonces.has_one_of_ours(data, address) and self.strangers.may_insist(address)
 
     def credentials(self, request: Request, flow: Flow) -> Credentials | Response:
         """The request's fresh credentials, or what is answered at once without asking anybody."""
@@ -113,13 +117,13 @@ class Admission:
             # Told, not dropped: a PBX behind the same address shows its administrator what is wrong.
             banned = Refusal("ip-not-allowed", f"banned for {left} s after too many failures", left)
             return refuse(request, banned)
+        if given is not None and self.nonces.is_ours(given, address) and (why := auth.objection(given, request)):
+            return refuse(request, Refusal("bad-request", why))  # before it is remembered as answered
         freshness = Freshness.FOREIGN if given is None else self.nonces.check(given, address)
         if given is None or freshness is not Freshness.FRESH:
             only = "MD5" if self.known.answers_md5(address) else ""
             stale = freshness is Freshness.STALE
             return _challenge(request, self.nonces.challenges(address, request, stale=stale, only=only))
-        if why := auth.objection(given, request):
-            return refuse(request, Refusal("bad-request", why))
         if refusal := self._impatience(given, flow):
             return refuse(request, refusal)
         return given
@@ -138,7 +142,7 @@ class Admission:
             REFUSALS.labels(refusal.row.id).inc()
             self._count(given.username, flow)
             return refusal
-        if self._asking >= _MOST_QUESTIONS:
+        if self._asking.total() >= _MOST_QUESTIONS or self._asking[given.username] >= _MOST_OF_A_LOGIN:
             return Refusal("manager-unreachable", "too many requests at once", _BUSY_S)
         return None
 
@@ -146,9 +150,11 @@ class Admission:
         """The trunk that these are the credentials of. Raises `Refusal`."""
         return await self._asked(self._gatekeeper.register(credentials, flow.peer[0]), credentials, flow)
 
-    async def admit(self, credentials: Credentials, called: str, flow: Flow) -> Admitted:
+    async def admit(
+        self, credentials: Credentials, called: str, flow: Flow, offered: tuple[str, ...] | None
+    ) -> Admitted:
         """Raises `Refusal`."""
-        invite = Invite(credentials, flow.peer[0], called)
+        invite = Invite(credentials, flow.peer[0], called, offered)
         return await self._asked(self._gatekeeper.admit(invite), credentials, flow)
 
     def turned_away(self, credentials: Credentials, called: str, flow: Flow, refusal: Refusal) -> None:
@@ -158,7 +164,8 @@ class Admission:
 
     async def _asked(self, question: Coroutine[Any, Any, Answer], credentials: Credentials, flow: Flow) -> Answer:
         began = time.monotonic()
-        self._asking += 1
+        login = credentials.username
+        self._asking[login] += 1
         try:
             answer = await question
         except Refusal as refusal:
@@ -167,7 +174,9 @@ class Admission:
             self._welcome(credentials, flow)
             return answer
         finally:
-            self._asking -= 1
+            self._asking[login] -= 1
+            if not self._asking[login]:
+                del self._asking[login]
         await self._refused(asked, credentials, flow, began)
         raise asked
 

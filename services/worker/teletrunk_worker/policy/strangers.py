@@ -6,6 +6,7 @@ sends: whoever is flooded in our name gets no more than the flooder spends.
 
 from __future__ import annotations
 
+import math
 import time
 from collections import OrderedDict
 from collections.abc import Callable
@@ -19,6 +20,9 @@ MESSAGES_A_SECOND: Final = 100.0  # of one address
 MESSAGES_AT_ONCE: Final = 500.0
 ALL_MESSAGES_A_SECOND: Final = 1_000.0
 INSISTING_A_SECOND: Final = 300.0  # in all, of those who can show that they are where they say
+_INSISTING_EACH_A_SECOND = 20.0
+KNOWN_MESSAGES_A_SECOND: Final = 5_000.0  # of one address where a password was shown: a busy PBX, and no more
+_LONG_ANSWERS_A_SECOND, _LONG_ANSWERS_AT_ONCE = 50.0, 500.0  # of more than GAIN, to one such address
 GAIN: Final = 2  # bytes of an answer for each that was asked
 _LARGEST_FIRST_ANSWER = 1_500
 _FREE_ANSWER_EVERY_S = 60.0
@@ -70,18 +74,25 @@ class Strangers:
         self._known = known
         self._clock = clock
         now = clock()
-        self._messages = _Buckets(MESSAGES_A_SECOND, MESSAGES_AT_ONCE, ALL_MESSAGES_A_SECOND, now)
+        # TCP cannot be spoofed: who floods by UDP in others' names takes nothing from those who come by TCP.
+        self._messages = {
+            transport: _Buckets(MESSAGES_A_SECOND, MESSAGES_AT_ONCE, ALL_MESSAGES_A_SECOND, now)
+            for transport in ("UDP", "TCP")
+        }
+        self._messages_of_known = _Buckets(KNOWN_MESSAGES_A_SECOND, KNOWN_MESSAGES_A_SECOND, math.inf, now)
+        self._long_answers = _Buckets(_LONG_ANSWERS_A_SECOND, _LONG_ANSWERS_AT_ONCE, math.inf, now)
         self._lines = _Buckets(_LINES_A_SECOND, _LINES_AT_ONCE, _ALL_LINES_A_SECOND, now)
-        self._insisting = _Bucket(INSISTING_A_SECOND, INSISTING_A_SECOND, INSISTING_A_SECOND, now)
+        self._insisting = _Buckets(_INSISTING_EACH_A_SECOND, INSISTING_A_SECOND / 4, INSISTING_A_SECOND, now)
         self._free_answers: OrderedDict[str, float] = OrderedDict()
 
-    def may_speak(self, address: str) -> bool:
-        """Whether a message is worth the reading."""
-        return self._known.knows(address) or self._messages.take(network_of(address), self._clock())
+    def may_speak(self, address: str, transport: str = "UDP") -> bool:
+        """Whether a message is worth the reading. Known peers have a budget, too: it may be spoofed in their name."""
+        buckets = self._messages_of_known if self._known.knows(address) else self._messages[transport]
+        return buckets.take(network_of(address), self._clock())
 
-    def may_insist(self) -> bool:
+    def may_insist(self, address: str) -> bool:
         """Whether one is read beyond that budget all the same, of a sender who has certainly heard us."""
-        return self._insisting.take(self._clock())
+        return self._insisting.take(network_of(address), self._clock())
 
     def may_log(self, address: str) -> bool:
         """Whether a line about something that the address has done is written."""
@@ -89,8 +100,10 @@ class Strangers:
 
     def may_hear(self, address: str, asked: int, answer: int) -> bool:
         """Whether so many bytes are sent in answer to so many that may have been spoofed."""
-        if answer <= GAIN * asked or self._known.knows(address):
+        if answer <= GAIN * asked:
             return True
+        if self._known.knows(address):
+            return self._long_answers.take(network_of(address), self._clock())
         return answer <= _LARGEST_FIRST_ANSWER and self._takes_free_answer(network_of(address))
 
     def _takes_free_answer(self, network: str) -> bool:

@@ -9,9 +9,11 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 
+from teletrunk.errors import Refusal
+
 from teletrunk_worker.sip.sdp import LINE_END, STATIC_CODECS
 
-_MEDIUM = re.compile(rb"(m=audio [0-9/]{1,12} \S{1,40}) ([0-9 ]{1,400})")
+_MEDIUM = re.compile(rb"(?i)(m=audio [0-9/]{1,12} \S{1,40}) ([0-9 ]{1,400})")
 _OF_FORMAT = re.compile(rb"[aA]=(?:rtpmap|fmtp|rtcp-fb):([0-9]{1,3})[ \t]")
 _RTPMAP = re.compile(rb"[aA]=rtpmap:([0-9]{1,3})\s+([A-Za-z0-9._\-]{1,40})/")
 _BESIDE = frozenset({"TELEPHONE-EVENT", "CN"})  # no codecs: they go along
@@ -43,3 +45,12 @@ def _medium(lines: list[bytes], codecs: Sequence[str]) -> list[bytes]:
     others = set(formats) - set(kept)
     rest = [line for line in lines[1:] if (m := _OF_FORMAT.match(line)) is None or m[1] not in others]
     return [found[1] + b" " + b" ".join(kept), *rest]
+
+
+def refusal_of(offered: Sequence[str], codecs: Sequence[str]) -> Refusal | None:
+    """The row of an offer that has none of a trunk's codecs."""
+    names = [name for name in offered if name.upper() not in _BESIDE]
+    if {name.upper() for name in names} & set(codecs):
+        return None
+    said = f"offered {', '.join(names) or 'none'}; this trunk has {', '.join(codecs)}"
+    return Refusal("no-common-codec", said)

@@ -46,7 +46,7 @@ class FromHost:
             return None
         was_pending = False
         if dialog is not None:
-            if not dialog.invite.body:  # a delayed offer (RFC 3261 13.2.1): this is it
+            if response.cseq.method == "INVITE":  # of a request that left the offer to us, this is it
                 host_limits.restrict(response, dialog.codecs)
             was_pending = dialog.pending
             dialog.note_response(response)
@@ -84,9 +84,12 @@ class FromHost:
         branch = proxy.derived_branch(request)
         request.target = dialog.invite.target
         self._prepare(request, dialog.invite.headers.getlist("Route"))
+        flow = self._routes.flow_to(dialog)
         if request.method == "INVITE":
-            self._make_ours(request, dialog.flow, dialog.codecs)
-        sent = self._routes.to_peer(request, dialog.flow, branch)
+            self._make_ours(request, flow, dialog.codecs)
+        sent = self._routes.to_peer(request, flow, branch)
+        if request.method == "INVITE" and request.cseq.sequence > dialog.invite.cseq.sequence:
+            dialog.begin_again(request)
         return None if sent else uas.respond(request, 480, "Connection to the PBX is gone")
 
     def _invite(self, request: Request, host: Flow) -> Response | None:

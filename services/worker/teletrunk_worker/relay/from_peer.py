@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from teletrunk_worker.relay import host_limits
+from teletrunk_worker.relay import codecs, host_limits
 from teletrunk_worker.relay.host_limits import Objection
 from teletrunk_worker.relay.routes import CALL_HEADER, Routes, leg_header
 from teletrunk_worker.relay.stand_in import StandIn
@@ -20,9 +20,9 @@ class FromPeer:
 
     # Requests.
 
-    def objection(self, invite: Request, flow: Flow, codecs: tuple[str, ...]) -> Objection | None:
-        """Why no host could take a first INVITE; None when one can."""
-        return _made_fit(invite, self._first_for_host(invite, flow, "x" * host_limits.LONGEST_LEG_HEADER), codecs)
+    def objection(self, invite: Request, flow: Flow) -> Objection | None:
+        """Why no host could take a first INVITE, whoever sends it; None when one can."""
+        return _made_fit(invite, self._first_for_host(invite, flow, "x" * host_limits.LONGEST_LEG_HEADER))
 
     def invite(self, request: Request, flow: Flow, dialog: Dialog) -> None:
         """The first INVITE of a call that was let in."""
@@ -50,7 +50,8 @@ class FromPeer:
             host_limits.strip_body(forwarded)
         proxy.drop_own_routes(forwarded, self._routes.own)
         self._routes.via_for_host(forwarded, flow)
-        if (objection := _made_fit(request, forwarded, dialog.codecs)) is None:
+        if (objection := _made_fit(request, forwarded) or _no_codec(request, dialog)) is None:
+            host_limits.restrict(forwarded, dialog.codecs)
             self._routes.to_host(forwarded, dialog)
         elif request.method == "ACK":  # nobody answers it: the host misses the description and ends the call
             host_limits.strip_body(forwarded)
@@ -86,13 +87,18 @@ class FromPeer:
         return dialog if was_pending else None
 
 
-def _made_fit(request: Request, forwarded: Request, codecs: tuple[str, ...]) -> Objection | None:
+def _no_codec(request: Request, dialog: Dialog) -> Objection | None:
+    offered = host_limits.offered_codecs(request)
+    refusal = None if offered is None else codecs.refusal_of(offered, dialog.codecs)
+    return None if refusal is None else host_limits.objection_of(refusal)
+
+
+def _made_fit(request: Request, forwarded: Request) -> Objection | None:
     """Why a host could not take what is forwarded; what it could take is made fit for it."""
     if request.method != "ACK" and request.number("Max-Forwards") == 0:
         return Objection(483, "Too Many Hops")
-    found = host_limits.objection_to(forwarded) or host_limits.objection_to_offer(forwarded, codecs)
+    found = host_limits.objection_to(forwarded) or host_limits.objection_to_offer(forwarded)
     if found is not None:
         return found
     host_limits.simplify(forwarded)
-    host_limits.restrict(forwarded, codecs)
     return None

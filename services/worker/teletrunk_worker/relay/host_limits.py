@@ -52,7 +52,7 @@ class Objection:
 def objection_to(message: Message) -> Objection | None:
     """For a message as it would be sent."""
     if not is_short_enough(message):
-        return _objection(Refusal("message-too-large"))
+        return objection_of(Refusal("message-too-large"))
     if isinstance(message, Request) and message.body and not _is_for_host(message):
         return Objection(415, "Unsupported Media Type", (("Accept", _DESCRIPTION),))
     if why := sdp.objection(message.body):
@@ -61,23 +61,29 @@ def objection_to(message: Message) -> Objection | None:
     return None
 
 
-def _objection(refusal: Refusal) -> Objection:
+def objection_of(refusal: Refusal) -> Objection:
     return Objection(refusal.row.sip_status, refusal.phrase, tuple(refusal.sip_headers()), refusal)
 
 
-def objection_to_offer(request: Request, codecs: Sequence[str]) -> Objection | None:
-    """For an offer of sound that a host has no codec, no encryption or no address for."""
-    offered = sdp.sound(request.body) if request.method in _WITH_OFFER else None
-    if offered is None:
+def objection_to_offer(request: Request) -> Objection | None:
+    """For an offer in which no sound is such that a host could take it, whatever the trunk."""
+    offered = sdp.sounds(request.body) if request.method in _WITH_OFFER else []
+    if not offered or usable(offered):
         return None
-    if offered.ip_version != 4:  # the hosts' library is built without
-        return _objection(Refusal("no-common-codec", "offered sound over IPv6; the gateway has IPv4"))
-    if offered.profile not in _PROFILES:
-        return _objection(Refusal("no-common-codec", f"offered {offered.profile}; the gateway has RTP/AVP"))
-    if {codec.upper() for codec in offered.codecs} & set(codecs):
-        return None
-    names = ", ".join(codec for codec in offered.codecs if codec.lower() not in ("telephone-event", "cn")) or "none"
-    return _objection(Refusal("no-common-codec", f"offered {names}; this trunk has {', '.join(codecs)}"))
+    if all(sound.ip_version != 4 for sound in offered):  # the hosts' library is built without
+        return objection_of(Refusal("no-common-codec", "offered sound over IPv6; the gateway has IPv4"))
+    profiles = ", ".join(dict.fromkeys(sound.profile for sound in offered))
+    return objection_of(Refusal("no-common-codec", f"offered {profiles}; the gateway has RTP/AVP"))
+
+
+def usable(offered: list[sdp.Sound]) -> list[sdp.Sound]:
+    return [sound for sound in offered if sound.ip_version == 4 and sound.profile in _PROFILES]
+
+
+def offered_codecs(request: Request) -> tuple[str, ...] | None:
+    """Of a request that offers sound which a host could take; None of one that leaves the offer to us."""
+    offered = usable(sdp.sounds(request.body)) if request.method in _WITH_OFFER else []
+    return tuple(codec for sound in offered for codec in sound.codecs) if offered else None
 
 
 def restrict(message: Message, codecs: Sequence[str]) -> None:

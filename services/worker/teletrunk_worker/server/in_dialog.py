@@ -17,7 +17,7 @@ from teletrunk_worker.server.responder import Responder
 from teletrunk_worker.sip import uas
 from teletrunk_worker.sip.dialog import Dialog
 from teletrunk_worker.sip.message import Request, Response
-from teletrunk_worker.sip.transaction.server import ServerTransactions
+from teletrunk_worker.sip.transaction.server import ServerTransaction, ServerTransactions
 from teletrunk_worker.sip.transport.flow import Flow
 
 HOST_ANSWERS_S = 5.0  # nobody has to decide anything
@@ -42,23 +42,25 @@ class InDialog:
         if request.method == "ACK":  # nobody could ask for a password; the tags have to do
             self._from_peer.in_dialog(request, way_back, dialog)
         elif self._routes.is_way_of(flow, dialog):
-            dialog.flow = flow
-            self._admit(request, way_back, dialog)
+            self._move(dialog, flow)
+            self._admit(request, way_back, dialog, self._transactions.create(request, way_back))
         else:
             self._ask_who(request, way_back, flow, dialog)
 
-    def _admit(self, request: Request, way_back: Flow, dialog: Dialog) -> None:
-        transaction = self._transactions.create(request, way_back)
-        if transaction is None:
-            self._responder.answer(request, way_back, uas.respond(request, 503, "Service Unavailable"))
-            return
+    def _move(self, dialog: Dialog, flow: Flow) -> None:
+        """The peer is there now; a connection of its own is no stranger's."""
+        flow.prove()
+        dialog.flow = flow
+
+    def _admit(self, request: Request, way_back: Flow, dialog: Dialog, transaction: ServerTransaction | None) -> None:
+        """Without a transaction, when there are too many, it is relayed all the same: a call must be able to end."""
         answer = uas.answer_in_dialog(request)
         if dialog.finished_at and request.method != "BYE":
             answer = uas.no_such_dialog(request)
         answer = answer or self._from_peer.in_dialog(request, way_back, dialog)
         if answer is not None:
-            transaction.answer(answer)
-        else:
+            self._responder.answer(request, way_back, answer)
+        elif transaction is not None:
             transaction.otherwise(HOST_ANSWERS_S, _in_place_of_host(request, dialog))
 
     def _ask_who(self, request: Request, way_back: Flow, flow: Flow, dialog: Dialog) -> None:
@@ -67,12 +69,18 @@ class InDialog:
             self._responder.answer(request, way_back, given)
             return
 
+        transaction = self._transactions.create(request, way_back)  # before anybody is asked: it may come again
+
         async def ask() -> None:
-            trunk = await self._admission.register(given, flow)
-            if trunk.login != dialog.login:
-                raise Refusal("session-access-revoked", "the call is another trunk's")
-            dialog.flow = flow
-            self._admit(request, way_back, dialog)
+            try:
+                trunk = await self._admission.register(given, flow)
+                if trunk.login != dialog.login:
+                    raise Refusal("session-access-revoked", "the call is another trunk's")
+            except Refusal as refusal:
+                self._responder.answer(request, way_back, self._admission.answer(request, refusal, flow))
+                return
+            self._move(dialog, flow)
+            self._admit(request, way_back, dialog, transaction)
 
         self._responder.run(ask(), request, way_back)
 

@@ -8,12 +8,13 @@ from collections.abc import Callable
 from teletrunk.errors import Refusal
 
 from teletrunk_worker.policy.admission import Admission
+from teletrunk_worker.relay import host_limits
 from teletrunk_worker.relay.from_peer import FromPeer
 from teletrunk_worker.server.responder import Responder
 from teletrunk_worker.sip import proxy, uas
 from teletrunk_worker.sip.auth import Credentials
 from teletrunk_worker.sip.dialog import Dialog, Dialogs
-from teletrunk_worker.sip.message import Request
+from teletrunk_worker.sip.message import Request, Response
 from teletrunk_worker.sip.transaction.server import ServerTransaction, ServerTransactions
 from teletrunk_worker.sip.transport.flow import Flow
 
@@ -46,16 +47,19 @@ class Invitations:
         dialog = self._dialogs.find(call_id)
         return call_id in self._undecided or (dialog is not None and not dialog.finished_at)
 
+    def turned_away(self, request: Request, way_back: Flow, flow: Flow, credentials: Credentials) -> Response | None:
+        """The refusal of an INVITE that no host could take. It is said from the request alone: anybody may draw it."""
+        objection = self._from_peer.objection(request, way_back)
+        if objection is None:
+            return None
+        if objection.refusal is not None:
+            self._admission.turned_away(credentials, _called(request), flow, objection.refusal)
+        return objection.answer(request)
+
     def begin(
         self, request: Request, way_back: Flow, flow: Flow, transaction: ServerTransaction, credentials: Credentials
     ) -> None:
         """`flow` is where the request came from, `way_back` where its answers go."""
-        codecs = self._codecs_of(credentials.username)
-        if (objection := self._from_peer.objection(request, way_back, codecs)) is not None:
-            transaction.answer(objection.answer(request))
-            if objection.refusal is not None:
-                self._admission.turned_away(credentials, _called(request), flow, objection.refusal)
-            return
         transaction.answer(uas.respond(request, 100, "Trying"))
         work = self._invite(request, way_back, flow, transaction, credentials)
         task = self._responder.run(work, request, way_back)
@@ -69,7 +73,8 @@ class Invitations:
         try:
             if not called.isprintable():
                 raise Refusal("user-not-found", "not a phone, @username or user id")
-            admitted = await self._admission.admit(credentials, called, flow)
+            offered = host_limits.offered_codecs(request)
+            admitted = await self._admission.admit(credentials, called, flow, offered)
         except Refusal as refusal:
             transaction.answer(self._admission.answer(request, refusal, flow))
             return

@@ -25,7 +25,7 @@ from teletrunk_worker.sip import proxy, uas
 from teletrunk_worker.sip.auth import ALGORITHMS
 from teletrunk_worker.sip.dialog import Dialog, Dialogs
 from teletrunk_worker.sip.message import Request, Response, parse
-from teletrunk_worker.sip.registrar import Registrar
+from teletrunk_worker.sip.registrar import Binding, Registrar
 from teletrunk_worker.sip.scanner import Malformed
 from teletrunk_worker.sip.transaction.server import ServerTransactions
 from teletrunk_worker.sip.transport.flow import Address, Flow
@@ -59,7 +59,7 @@ class SipPort:
         self.registrar = Registrar()
         self.admission = Admission(gatekeeper, digest_algorithms, bans or Bans())
         self._responder = Responder(self._transactions, self.admission.strangers)
-        self._registrations = Registrations(self.admission, self.registrar, self._responder)
+        self._registrations = Registrations(self.admission, self.registrar, self._responder, self.is_just)
 
     async def start(self) -> None:
         """Raises OSError when a port is taken."""
@@ -75,6 +75,10 @@ class SipPort:
             self.admission, self._from_peer, self._dialogs, self._transactions, self._responder, self._codecs_of
         )
         self._in_dialog = InDialog(self.admission, routes, self._from_peer, self._transactions, self._responder)
+
+    def is_just(self, binding: Binding) -> bool:
+        """Whether the trunk, as the Manager has told it last, allows the binding."""
+        return self._trunks.find(binding.trunk_id).allows(binding)
 
     def _codecs_of(self, login: str) -> tuple[str, ...]:
         return self._trunks.find(self.registrar.trunk_of(login)).codecs
@@ -181,6 +185,9 @@ class SipPort:
         given = self.admission.credentials(request, flow)
         if isinstance(given, Response):
             self._responder.answer(request, way_back, given)
+            return
+        if request.method == "INVITE" and (refusal := self._invitations.turned_away(request, way_back, flow, given)):
+            self._responder.answer(request, way_back, refusal)
             return
         transaction = self._transactions.create(request, way_back)
         if transaction is None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 from teletrunk.errors import Refusal
 from teletrunk.metrics import REGISTERS
 
@@ -17,7 +19,15 @@ from teletrunk_worker.sip.transport.flow import Flow
 
 
 class Registrations:
-    def __init__(self, admission: Admission, registrar: Registrar, responder: Responder) -> None:
+    def __init__(
+        self,
+        admission: Admission,
+        registrar: Registrar,
+        responder: Responder,
+        is_just: Callable[[Binding], bool],
+    ) -> None:
+        """`is_just` says of a binding whether the trunk, as it is known by now, allows it."""
+        self._is_just = is_just
         self._admission = admission
         self._registrar = registrar
         self._responder = responder
@@ -46,6 +56,9 @@ class Registrations:
             return uas.respond(request, 423, "Interval Too Brief", [("Min-Expires", str(SHORTEST_S))])
         except BadContact as error:
             return refuse(request, Refusal("bad-request", str(error)))
+        if not all(self._is_just(binding) for binding in bindings):  # the trunk was changed while we asked
+            self._registrar.keep(self._is_just)
+            return refuse(request, Refusal("wrong-password"))
         REGISTERS.labels("ok").inc()
         return uas.respond(request, 200, "OK", _headers(request, flow, bindings))
 

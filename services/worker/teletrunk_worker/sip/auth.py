@@ -28,6 +28,8 @@ from teletrunk_worker.sip.uri import parse_uri
 REALM = "teletrunk"
 ALGORITHMS = ("SHA-256", "MD5")  # in our order of preference
 LIFETIME_S: Final = 120.0
+_KEPT_BY_CLIENTS_S = 3_600.0  # a PBX shows its last nonce again when it registers anew
+_BETTER = "SHA-256"
 MOST_ANSWERED: Final = 100_000  # nonces: 800 a second over their lifetime
 _LONGEST_LOGIN = 64
 _NONCE_LENGTH = 40
@@ -147,7 +149,7 @@ class Nonces:
         algorithms = self._algorithms
         if request is not None and only_md5(request) and "MD5" in algorithms:
             algorithms = ("MD5",)
-        if only:
+        if only in self._algorithms or only == _BETTER:  # what a trunk insists on is offered all the same
             algorithms = (only,)
         nonce = self._nonce_for(address, request)
         suffix = ", stale=true" if stale else ""
@@ -161,9 +163,8 @@ class Nonces:
 
     def has_one_of_ours(self, data: bytes, address: str) -> bool:
         """Whether a message, not read yet, names a nonce that was given to this address: it cannot be spoofed."""
-        return any(
-            self._born(found[1].decode(), address) is not None for found in islice(_NONCE.finditer(data), _MOST_ANSWERS)
-        )
+        named = (found[1].decode() for found in islice(_NONCE.finditer(data), _MOST_ANSWERS))
+        return any(not self._is_older(nonce, address, _KEPT_BY_CLIENTS_S) for nonce in named)
 
     def check(self, credentials: Credentials, address: str) -> Freshness:
         """Each (nonce, nc) passes once: a captured answer is worth nothing.
@@ -171,7 +172,7 @@ class Nonces:
         An answered nonce is forgotten when it has expired, never to make room: while there is none, all are stale.
         """
         born = self._born(credentials.nonce, address)
-        if born is None or credentials.realm != REALM:
+        if born is None or credentials.realm != REALM or not self._offers(credentials.algorithm):
             return Freshness.FOREIGN
         if self._clock() - born > LIFETIME_S:
             return Freshness.STALE
@@ -183,6 +184,13 @@ class Nonces:
             return Freshness.STALE
         self._answered[credentials.nonce] = (born, count)
         return Freshness.FRESH
+
+    def is_ours(self, credentials: Credentials, address: str) -> bool:
+        """Whether the answer is to a nonce that was given to this address, fresh or not."""
+        return self._born(credentials.nonce, address) is not None
+
+    def _offers(self, algorithm: str) -> bool:
+        return algorithm.upper() in (*self._algorithms, _BETTER)
 
     def _has_room(self, nonce: str) -> bool:
         expired = self._clock() - LIFETIME_S
@@ -197,11 +205,15 @@ class Nonces:
         seed = "|".join((address, request.via.branch, request.call_id, str(request.cseq)))
         key = hashlib.blake2b(seed.encode("utf-8", "surrogateescape"), digest_size=16).digest()
         given = self._given.get(key)
-        if given is None:
+        if given is None or self._is_older(given, address, LIFETIME_S / 2):
             given = self._given[key] = self._make(address, self._clock())
             if len(self._given) > _MOST_GIVEN:
                 del self._given[next(iter(self._given))]
         return given
+
+    def _is_older(self, nonce: str, address: str, seconds: float) -> bool:
+        born = self._born(nonce, address)
+        return born is None or self._clock() - born > seconds
 
     def _make(self, address: str, now: float) -> str:
         birth = struct.pack(">d", now) + secrets.token_bytes(6)

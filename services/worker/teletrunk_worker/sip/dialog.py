@@ -67,13 +67,17 @@ class Dialog:
             return
         if response.to.tag and len(self.answerers) < MOST_ANSWERERS:
             self.answerers.add(response.to.tag)
-        if not self.pending:
+        if not (self.pending and self.is_first_invites(response)):
             return
         self.last_status, self.last_phrase = response.code, response.phrase
         if 200 <= response.code < 300:
             self.established = response
         elif response.code >= 300:
             self.finish()
+
+    def begin_again(self, invite: Request) -> None:
+        """The host has heard what its INVITE lacked (422), and comes with another one (RFC 4028 7.3)."""
+        self.invite, self.last_status, self.finished_at = invite, 0, 0.0
 
     def is_established_with(self, tag: str) -> bool:
         """Whether this is the peer's tag, and no fork's that has lost."""

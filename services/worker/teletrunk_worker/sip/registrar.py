@@ -47,6 +47,7 @@ class Binding:
     sequence: int
     path: tuple[str, ...] = ()
     password_revision: int = 0
+    made_at: float = 0.0  # monotonic; 0 of one that a Worker before us has made
 
     @property
     def seconds_left(self) -> int:
@@ -72,6 +73,7 @@ class Registrar:
     def __init__(self) -> None:
         self._of_trunk: dict[str, list[Binding]] = {}
         self._by_id: dict[str, Binding] = {}
+        self._by_flow: dict[str, set[str]] = {}  # trunks, by the token of a flow
         self._trunk_of: dict[str, str] = {}  # by login: asked for every call
         self.changed: Callable[[str], None] = lambda trunk_id: None
 
@@ -107,9 +109,15 @@ class Registrar:
     def _put(self, trunk_id: str, bindings: list[Binding]) -> None:
         for old in self._of_trunk.pop(trunk_id, ()):
             self._by_id.pop(old.binding_id, None)
+            trunks = self._by_flow.get(old.flow.token, set())
+            trunks.discard(trunk_id)
+            if not trunks:
+                self._by_flow.pop(old.flow.token, None)
         if bindings:
             self._of_trunk[trunk_id] = bindings
             self._by_id.update((binding.binding_id, binding) for binding in bindings)
+            for binding in bindings:
+                self._by_flow.setdefault(binding.flow.token, set()).add(trunk_id)
 
     def restore(self, bindings: list[Binding]) -> None:
         """What a Worker before us knew, newest first."""
@@ -192,7 +200,7 @@ class Registrar:
 
     def flow_closed(self, flow: Flow) -> None:
         """Who was bound to it cannot be reached any more, until it comes again."""
-        for trunk_id in {binding.trunk_id for binding in self.all() if binding.flow.token == flow.token}:
+        for trunk_id in sorted(self._by_flow.get(flow.token, ())):
             self.changed(trunk_id)
 
 
@@ -206,7 +214,8 @@ def _applied(request: Request, known: list[Binding], made: Callable[..., Binding
         wanted = [binding for binding in wanted if binding is not same]
         if seconds:
             binding_id = same.binding_id if same else f"b{secrets.token_hex(8)}"
-            fresh = made(binding_id=binding_id, contact=contact, expires_at=time.monotonic() + seconds)
+            now = time.monotonic()
+            fresh = made(binding_id=binding_id, contact=contact, expires_at=now + seconds, made_at=now)
             wanted.insert(0, fresh)  # the newest comes first: it is the one that calls are tried on first
     return wanted[:MOST_BINDINGS]
 

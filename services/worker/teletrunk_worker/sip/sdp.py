@@ -9,6 +9,7 @@ from __future__ import annotations
 import ipaddress
 import re
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Final
 
 LINE_END = re.compile(rb"[\r\n]+")
@@ -31,30 +32,35 @@ _MOST_FORMATS = 32
 
 @dataclass(frozen=True)
 class Sound:
-    """The first medium of sound that a description offers: transport (RTP/AVP, ...), codecs in order, IP version."""
+    """A medium of sound that a description offers: its transport (RTP/AVP, ...), codecs in its order, IP version."""
 
     profile: str
     codecs: tuple[str, ...]
     ip_version: int
 
 
-def sound(body: bytes) -> Sound | None:
-    """None when no sound is offered, or it is declined (port 0)."""
-    formats: list[bytes] = []
-    profile, names, ip_version = "", dict(STATIC_CODECS), 4
-    for line in LINE_END.split(body):
-        if profile and line.startswith(b"m="):
-            break
-        if found := _CONNECTION.fullmatch(line):  # the medium's own stands behind the session's
-            ip_version = int(found[1])
-        if line.startswith(b"m="):
-            parts = line[2:].split()
-            if len(parts) > 3 and parts[0].lower() == b"audio" and parts[1].split(b"/")[0] != b"0":
-                profile, formats = parts[2].decode("ascii", "replace").upper(), parts[3 : 3 + _MOST_FORMATS]
-        elif profile and (found := _RTPMAP.match(line)):
-            names[found[1]] = found[2].decode()
-    codecs = (names.get(number) for number in formats)
-    return Sound(profile, tuple(codec for codec in codecs if codec), ip_version) if profile else None
+def sounds(body: bytes) -> list[Sound]:
+    """All that is offered, without what is declined (port 0)."""
+    found: list[Sound] = []
+    for_all = 4
+    for lines in _media(LINE_END.split(body)):
+        ip_version = next((int(c[1]) for line in lines if (c := _CONNECTION.fullmatch(line))), for_all)
+        parts = lines[0][2:].split() if lines and lines[0].startswith(b"m=") else []
+        if not parts:  # what stands before the first medium
+            for_all = ip_version
+        elif len(parts) > 3 and parts[0].lower() == b"audio" and parts[1].split(b"/")[0] != b"0":
+            names = dict(STATIC_CODECS)
+            names.update((m[1], m[2].decode()) for line in lines if (m := _RTPMAP.match(line)))
+            codecs = (names.get(number) for number in parts[3 : 3 + _MOST_FORMATS])
+            profile = parts[2].decode("ascii", "replace").upper()
+            found.append(Sound(profile, tuple(codec for codec in codecs if codec), ip_version))
+    return found
+
+
+def _media(lines: list[bytes]) -> list[list[bytes]]:
+    """The session's lines, then those of each medium."""
+    starts = [0, *(place for place, line in enumerate(lines) if line.startswith(b"m=")), len(lines)]
+    return [lines[start:end] for start, end in pairwise(starts)]
 
 
 def objection(body: bytes) -> str:

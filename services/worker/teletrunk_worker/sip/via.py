@@ -46,6 +46,8 @@ def parse_via(text: str) -> Via:
     if found is None:
         raise Malformed("Via cannot be read")
     port = int(found[3]) if found[3] else None
+    if port is not None and port > 65_535:
+        raise Malformed("Via's port is no port")
     via = Via(text, found[1].upper(), found[2].strip("[]"), port, parameters(text[found.end() :]))
     if len(via.branch) > _LONGEST_BRANCH:
         raise Malformed("Via's branch is too long")

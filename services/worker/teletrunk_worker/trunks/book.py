@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import time
 from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Final
@@ -23,17 +24,36 @@ class Trunk:
     codecs: tuple[str, ...] = CODECS
     password_revision: int = 0
     networks: tuple[Network, ...] = ()
+    since: float = 0.0  # when this password's revision was heard of (monotonic)
+    past_revisions: frozenset[int] = frozenset()
+
+    @staticmethod
+    def codecs_of(names: Iterable[str]) -> tuple[str, ...]:
+        return tuple(name for name in names if name in CODECS) or CODECS
 
     @classmethod
-    def of(cls, settings: pb.TrunkSettings) -> Trunk:
-        known = tuple(codec for codec in settings.codecs if codec in CODECS)
+    def of(cls, settings: pb.TrunkSettings, before: Trunk | None) -> Trunk:
+        """`before` is what was known of it until now."""
+        since, past = time.monotonic(), frozenset[int]()
+        if before is not None:
+            since, past = before.since, before.past_revisions
+            if before.password_revision != settings.password_revision:
+                since, past = time.monotonic(), past | {before.password_revision} - {settings.password_revision}
         networks = tuple(ipaddress.ip_network(network) for network in settings.networks)
-        return cls(settings.trunk_id, known or CODECS, settings.password_revision, networks)
+        codecs = cls.codecs_of(settings.codecs)
+        return cls(settings.trunk_id, codecs, settings.password_revision, networks, since, past)
 
     def allows(self, binding: Binding) -> bool:
-        """Whether a binding that was made earlier would be made today."""
-        revisions = {self.password_revision, binding.password_revision} - {0}  # 0: an older Manager has not said
-        return len(revisions) < 2 and self._trusts(binding.flow.peer[0])
+        """Whether a binding would be made today.
+
+        The Manager's answer to a REGISTER and its word on the trunk come by two ways: a password that we have not
+        heard of yet is a newer one, unless the binding was there before the one that we know.
+        """
+        if 0 in (self.password_revision, binding.password_revision):  # an older Manager has not said
+            return self._trusts(binding.flow.peer[0])
+        is_old = binding.password_revision in self.past_revisions or binding.made_at < self.since
+        same = binding.password_revision == self.password_revision
+        return (same or not is_old) and self._trusts(binding.flow.peer[0])
 
     def _trusts(self, address: str) -> bool:
         if not self.networks:
@@ -49,7 +69,9 @@ class TrunkBook:
         self._trunks: dict[str, Trunk] = {}
 
     def replace(self, trunks: Iterable[pb.TrunkSettings]) -> None:
-        self._trunks = {settings.trunk_id: Trunk.of(settings) for settings in trunks}
+        self._trunks = {
+            settings.trunk_id: Trunk.of(settings, self._trunks.get(settings.trunk_id)) for settings in trunks
+        }
 
     def find(self, trunk_id: str) -> Trunk:
         return self._trunks.get(trunk_id) or Trunk(trunk_id)

@@ -118,7 +118,9 @@ class TcpListener:
         """Makes room at the cost of the oldest stranger, when there is one."""
         neighbours = [other for other in self._flows.values() if other.network == flow.network]
         strangers = [other for other in neighbours if not other.proven]
-        if len(neighbours) >= _MOST_AN_ADDRESS or len(strangers) >= MOST_UNPROVEN:
+        if len(strangers) >= MOST_UNPROVEN:  # the oldest has had its time to show a password
+            strangers[0].abort()
+        if len(neighbours) >= _MOST_AN_ADDRESS:
             return False
         if len(self._flows) < MOST_CONNECTIONS:
             return True
