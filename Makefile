@@ -13,10 +13,10 @@ PACKAGES := services/common/teletrunk services/manager/teletrunk_manager service
 .DEFAULT_GOAL := help
 TARGETS := manager worker session-store sandbox
 VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
-SCRIPTS := tools/install-baresip tools/build-images deploy/docker/assemble deploy/compose/make-secrets $(addprefix tools/kube/,base-image build-kubernetes cluster node node-config \
+SCRIPTS := tools/install-baresip tools/asterisk-image tools/build-images tests/deploy/servers/entrypoint deploy/docker/assemble deploy/compose/make-secrets $(addprefix tools/kube/,base-image build-kubernetes cluster node node-config \
 	checkov pause-image prepare)
 
-.PHONY: help setup demo run test conformance chaos fuzz errors-doc lint type proto proto-check bench soak chart chart-live check locks images
+.PHONY: help setup demo run test conformance chaos fuzz errors-doc lint type proto proto-check bench bench-flood soak chart chart-live check locks images
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -75,6 +75,9 @@ bench: setup ## what an idle installation and bridged calls cost: CPU, memory, d
 	$(BIN)/python benchmarks/idle.py
 	$(BIN)/python benchmarks/bridge.py
 	$(BIN)/python benchmarks/control_plane.py
+
+bench-flood: setup ## datagrams of strangers a second that the SIP port bears while a PBX registers and calls
+	$(BIN)/python benchmarks/flood.py
 
 soak: setup ## SOAK_S seconds of calls that come and go, nothing may grow or be lost; ten minutes without a Manager
 	TELETRUNK_OUTAGE_S=600 $(BIN)/python -m pytest -q -p no:cacheprovider tests/e2e/test_long_outage.py

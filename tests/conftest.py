@@ -19,6 +19,8 @@ _CHATTER = re.compile(r"^\d\d:\d\d:\d\d\.\d{3} |\[debug|\"debug\"")  # pjlib's o
 
 # What takes longest begins first, so that no worker is left alone with it at the end.
 _LONGEST = (
+    "interop/test_asterisk.py",
+    "interop/test_kamailio.py",
     "integration/test_api.py",
     "integration/test_manager.py",
     "integration/test_backup.py",

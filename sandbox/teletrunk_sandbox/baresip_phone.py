@@ -161,6 +161,14 @@ class BaresipPhone:
         self._command("hangup")
         return {}
 
+    async def hold(self, **_: Any) -> Message:
+        self._command("hold")
+        return {}
+
+    async def resume(self, **_: Any) -> Message:
+        self._command("resume")
+        return {}
+
     async def heard(self, call: int, skip_s: float = 0.5, save: str | None = None) -> Message:
         """What the current call has heard; the files' first times stand for the first samples'."""
         recording = self._recording("dec")

@@ -122,14 +122,16 @@ class PhoneCall(pj.Call):  # type: ignore[misc]
 
     def onCallMediaState(self, prm: Any) -> None:
         info = self.getInfo()
-        if self.port is None and len(info.media) and info.media[0].status == pj.PJSUA_CALL_MEDIA_ACTIVE:
+        if not len(info.media) or info.media[0].status != pj.PJSUA_CALL_MEDIA_ACTIVE:
+            return
+        if self.port is None:
             self.codec = str(self.getStreamInfo(0).codecName)
             self.talk = Talk(self.play)
             self.port = self.phone.ports.pop() if self.phone.ports else PhonePort()
             self.port.talk = self.talk
-            sound = self.getAudioMedia(0)
-            self.port.startTransmit(sound)
-            sound.startTransmit(self.port)
+        sound = self.getAudioMedia(0)  # another one after each re-INVITE
+        self.port.startTransmit(sound)
+        sound.startTransmit(self.port)
 
 
 class PhoneAccount(pj.Account):  # type: ignore[misc]
@@ -239,6 +241,16 @@ class Phone:
         if told.farewell:
             raise ValueError(f"call {call} has ended before: {told.farewell}, {told.headers}")
         told.hangup(pj.CallOpParam())
+        return {}
+
+    def hold(self, call: int) -> Message:
+        self.calls[call].setHold(pj.CallOpParam(True))
+        return {}
+
+    def resume(self, call: int) -> Message:
+        parameter = pj.CallOpParam(True)
+        parameter.opt.flag = pj.PJSUA_CALL_UNHOLD
+        self.calls[call].reinvite(parameter)
         return {}
 
     def heard(self, call: int, skip_s: float = 0.5, save: str | None = None) -> Message:

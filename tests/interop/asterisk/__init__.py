@@ -1,0 +1,78 @@
+"""Asterisk in a container on the host's network, with the configuration beside this file (tools/asterisk-image)."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import secrets
+import tempfile
+from collections.abc import AsyncIterator
+from dataclasses import dataclass
+from pathlib import Path
+
+import pytest
+from teletrunk_sandbox import ports
+
+from tests.deploy.podman import output, podman
+
+IMAGE = "localhost/teletrunk/asterisk"
+_HERE = Path(__file__).parent
+_FILES = ("pjsip.conf", "extensions.conf", "modules.conf", "rtp.conf", "logger.conf")
+_RTP_PORTS = 32
+_PATIENCE_S = 40.0
+
+
+@dataclass(frozen=True)
+class Asterisk:
+    """One that runs."""
+
+    name: str
+    address: tuple[str, int]
+
+    async def command(self, line: str) -> str:
+        """Of its command line interface."""
+        return (await asyncio.to_thread(podman, "exec", self.name, "asterisk", "-rx", line)).stdout
+
+    async def said(self) -> str:
+        """All that it has logged, with `pjsip set logger on` also what it has sent and received."""
+        return (await asyncio.to_thread(podman, "logs", self.name)).stdout
+
+    async def registered(self) -> None:
+        """Waits until it is, at the trunk."""
+        async with asyncio.timeout(_PATIENCE_S):
+            while "Registered" not in await self.command("pjsip show registrations"):
+                await asyncio.sleep(0.3)
+
+
+@contextlib.asynccontextmanager
+async def running(worker: int, login: str, password: str, **choices: str) -> AsyncIterator[Asterisk]:
+    """`choices` fill the places in pjsip.conf."""
+    if not await asyncio.to_thread(_there):  # in CI too: whether Debian's mirror has an asterisk is not ours to say
+        pytest.skip(f"there is no {IMAGE}: tools/asterisk-image")
+    port, rtp, name = ports.hold(), ports.hold(_RTP_PORTS), f"teletrunk-asterisk-{secrets.token_hex(4)}"
+    values = {"port": port, "rtp": rtp, "rtp_end": rtp + _RTP_PORTS - 1, "worker": worker, "login": login,
+              "password": password, **choices}  # fmt: skip
+    with tempfile.TemporaryDirectory(prefix="teletrunk-asterisk-") as directory:
+        for file in _FILES:
+            text = (_HERE / file).read_text()
+            for place, value in values.items():
+                text = text.replace("{{" + place + "}}", str(value))
+            (Path(directory) / file).write_text(text)
+        Path(directory).chmod(0o755)  # it drops root's rights
+        command = (
+            "run",
+            "--detach",
+            "--rm",
+            "--network=host",
+            f"--name={name}",
+            f"--volume={directory}:/etc/asterisk:ro",
+        )
+        await asyncio.to_thread(output, *command, IMAGE, "asterisk", "-f", "-vvv")
+        try:
+            yield Asterisk(name, ("127.0.0.1", port))
+        finally:
+            await asyncio.to_thread(podman, "kill", "--signal=KILL", name)
+
+
+def _there() -> bool:
+    return podman("image", "exists", IMAGE).returncode == 0

@@ -1,0 +1,70 @@
+"""Asterisk as the PBX that registers, a phone behind it: modest over TCP, and with all that it can ask for over UDP."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+from collections.abc import AsyncIterator
+
+import pytest
+from teletrunk_sandbox.actors import Actor
+
+from . import asterisk
+from .conftest import FRIEND, Site
+from .peer import Peer, Trials
+
+pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(240)]
+
+PLAIN = {"codecs": "alaw,ulaw", "ice": "no", "reliable": "no", "timers": "no"}
+# 90 s is the shortest that RFC 4028 allows; the refresh comes at half of it.
+DEMANDING = {"codecs": "opus,g722,alaw", "ice": "yes", "reliable": "required", "timers": "always"}
+_REFRESH_S = 45
+_PHONE = "127.0.0.5"  # Asterisk tells trunk and phone apart by their addresses
+
+
+class Pbx(Peer):
+    """A phone behind it."""
+
+    def __init__(self, site: Site, phone: Actor, process: asterisk.Asterisk) -> None:
+        super().__init__(site, phone, to=FRIEND)
+        self.process = process
+
+
+@contextlib.asynccontextmanager
+async def registered(site: Site, transport: str, choices: dict[str, str]) -> AsyncIterator[Pbx]:
+    added = await site.trunk()
+    there = (site.world.sip_port, added.trunk.login, added.password)
+    async with (
+        asterisk.running(*there, transport=transport, **choices) as process,
+        Actor("sip-phone", "--address", _PHONE) as phone,
+    ):
+        await process.registered()
+        host, port = process.address
+        await phone.tell("register", server=f"{host}:{port}", login="phone", password="")
+        assert (await phone.wait("registration"))["status"] == 200
+        yield Pbx(site, phone, process)
+
+
+class TestTcp(Trials):
+    registered = staticmethod(functools.partial(registered, transport="tcp", choices=PLAIN))
+
+
+class TestUdp(Trials):
+    """opus and g722 before alaw, ICE candidates, reliable provisional answers, session timers."""
+
+    registered = staticmethod(functools.partial(registered, transport="udp", choices=DEMANDING))
+
+    async def test_a_session_is_refreshed(self, peer: Pbx) -> None:
+        """RFC 4028: nobody ends the call, and the sound goes on. (Our own offers are of half an hour.)"""
+        process = peer.process
+        await process.command("pjsip set logger on")
+        call = await peer.calls("pbx")
+        await peer.talk(call)
+        before = await process.said()
+        await asyncio.sleep(_REFRESH_S + 5)  # the timer itself
+        since = (await process.said())[len(before) :]
+        assert "\nUPDATE sip:" in since or "\nINVITE sip:" in since, since
+        await peer.talk(call)
+        await peer.end(call, "pbx")
+        await process.command("pjsip set logger off")
