@@ -35,7 +35,7 @@ _FOLLOW_S = 2.0
 _LEAVE_S = 0.2
 _HAND_OVER_S = 5.0  # another Storage asks for the lease each second
 _TAKE_S = 5.0
-_GATHER_S = 15.0  # Workers come back to a Storage that was away
+_GATHER_S = 15.0  # so long after its start a Storage waits for the first Worker of a session
 Watcher = asyncio.Queue[tuple[str, pb.WatchResponse]]
 
 
@@ -49,6 +49,7 @@ class Sessions:
         self._sessions: dict[str, Session] = {}
         self._keepers: dict[str, asyncio.Task[None]] = {}
         self._watchers: dict[Watcher, set[str]] = {}
+        self._watched: set[str] = set()  # at some time
         self._removing: set[str] = set()
         self._gone: set[str] = set()  # since the vault was read last
         self._background = BackgroundTasks()
@@ -202,6 +203,7 @@ class Sessions:
         """What happens to these sessions, each with its id; the present state and waiting calls first."""
         queue: Watcher = asyncio.Queue(maxsize=1000)
         self._watchers[queue] = set(session_ids)
+        self._watched.update(session_ids)
         try:
             # In one step with that: what comes while this is passed on is in the queue, and nothing is in both.
             for present in [each for session_id in session_ids for each in self._present(session_id)]:
@@ -232,8 +234,8 @@ class Sessions:
         self.changed.set()
 
     def _on_incoming(self, session: Session, incoming: Incoming) -> None:
-        told = self._publish(session, _incoming(session, incoming))
-        patience = max(_TAKE_S if told else 0.0, self._began + _GATHER_S - time.monotonic())
+        gathering = 0.0 if session.session_id in self._watched else self._began + _GATHER_S - time.monotonic()
+        patience = _TAKE_S if self._publish(session, _incoming(session, incoming)) else max(0.0, gathering)
         self._background.run(self._turn_away(session, incoming, patience))
 
     async def _turn_away(self, session: Session, incoming: Incoming, patience: float) -> None:
