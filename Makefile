@@ -13,7 +13,7 @@ PACKAGES := services/common/teletrunk services/manager/teletrunk_manager service
 .DEFAULT_GOAL := help
 TARGETS := manager worker session-store sandbox
 VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
-SCRIPTS := tools/install-baresip tools/asterisk-image tools/build-images deploy/docker/assemble deploy/compose/make-secrets $(addprefix tools/kube/,base-image build-kubernetes cluster node node-config \
+SCRIPTS := tools/install-baresip tools/asterisk-image tools/build-images tests/deploy/servers/entrypoint deploy/docker/assemble deploy/compose/make-secrets $(addprefix tools/kube/,base-image build-kubernetes cluster node node-config \
 	checkov pause-image prepare)
 
 .PHONY: help setup demo run test conformance chaos fuzz errors-doc lint type proto proto-check bench bench-flood soak chart chart-live check locks images

@@ -24,7 +24,9 @@ _PAST_SECONDS = 300
 _FUTURE_SECONDS = 30
 _CONTAINER_LIMIT = 1020
 
-TOO_LOW, TOO_HIGH, NOT_A_CLIENTS, BAD_SALT, BAD_CONTAINER = 16, 17, 18, 48, 64
+TOO_LOW, TOO_HIGH, NOT_A_CLIENTS, EVEN_EXPECTED, ODD_EXPECTED, BAD_SALT, BAD_CONTAINER = 16, 17, 18, 34, 35, 48, 64
+_SILENT = (raw.types.MsgsAck, raw.types.HttpWait)  # what nobody acknowledges
+_EITHER = (raw.functions.Ping, raw.functions.PingDelayDisconnect, raw.types.MsgsStateReq, raw.types.MsgResendReq)
 
 
 class Inbox:
@@ -77,13 +79,19 @@ class Inbox:
         try:
             body = tl.unpack(message.body)
             if tl.constructor(body) == MsgContainer.ID:
-                self._take_container(message, body)
+                if message.seq_no % 2:
+                    self._complain(message, EVEN_EXPECTED)
+                else:
+                    self._take_container(message, body)
                 return
             query = tl.parse(body)
         except RpcRefusal as refusal:
             dispatch.refuse(self._session, message.msg_id, refusal, tl.constructor(message.body))
         else:
-            self._carry_out(message.msg_id, query)
+            if wrong := _parity(query, message.seq_no):
+                self._complain(message, wrong)
+            else:
+                self._carry_out(message.msg_id, query)
 
     def _take_container(self, container: Message, body: bytes) -> None:
         for message in _contents(container, body):
@@ -134,6 +142,14 @@ def _complaint(msg_id: int, now: float) -> int:
     if age > _PAST_SECONDS:
         return TOO_LOW
     return TOO_HIGH if age < -_FUTURE_SECONDS else 0
+
+
+def _parity(query: TLObject[Any], seq_no: int) -> int:
+    """The error code that a seq_no deserves, or 0: odd for what is to be acknowledged, even for what is not."""
+    if isinstance(query, _EITHER):
+        return 0
+    even = isinstance(query, _SILENT)
+    return 0 if even is (seq_no % 2 == 0) else EVEN_EXPECTED if even else ODD_EXPECTED
 
 
 def _contents(container: Message, body: bytes) -> Iterator[Message]:

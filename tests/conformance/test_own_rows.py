@@ -7,6 +7,7 @@ import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import psutil
 import pytest
 import pytest_asyncio
 from sipmessage import Request
@@ -81,3 +82,20 @@ async def test_worker_full(gateway: Gateway, report: Report) -> None:
     gateway.wire.cancel(first)
     assert (await ringing).final.code == 487
     await gateway.world.subscribers.tell("behave", phone=FRIEND, on_call="decline")
+
+
+async def test_media_failed(gateway: Gateway, report: Report) -> None:
+    """A SIP host that hangs takes no call, and the PBX is not left without an answer."""
+    worker = gateway.world.stack.children["worker"].process
+    assert worker is not None
+    children = psutil.Process(worker.pid).children()
+    hosts = [child for child in children if any("sip_host" in part for part in child.cmdline())]
+    invite = await challenged(gateway)
+    for host in hosts:
+        host.suspend()
+    began = time.monotonic()
+    answer = Answer(await gateway.wire.ask(invite, patience=10), time.monotonic() - began)
+    report.carries(answer, "media-failed", ": SIP host did not take the call", within=6)
+    for host in hosts:
+        host.resume()
+    report.back(await gateway.back_in_service())

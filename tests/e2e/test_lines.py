@@ -85,9 +85,9 @@ async def test_a_call_that_gets_no_host_gives_its_line_back(tmp_path: Path) -> N
             assert (cancelled.sip_status, cancelled.ended_by, cancelled.error_id) == (487, "pbx", "")
 
             refused = await gateway.invite()
-            assert refused.exchange.status == (503, "Worker is restarting: all lines of this Worker are busy")
+            assert refused.exchange.status == (503, "All lines of this Worker are busy")
             assert refused.seconds < LAPSES_S
             await until_lines(world, 0, within=LAPSES_S / 3)
         record = await world.record(besides={*seen, cancelled.call_id})
-        assert (record.sip_status, record.error_id) == (503, "worker-restarting")
+        assert (record.sip_status, record.error_id) == (503, "worker-full")
         await gateway.back_in_service()

@@ -59,6 +59,21 @@ async def test_an_answer_that_telegram_does_not_take(scene: Scene, pbx: sip_wire
     assert (record.ended_by, record.error_id) == ("gateway", "telegram-error")
 
 
+async def test_who_answers_on_the_accounts_own_phone_has_missed_nothing(scene: Scene, pbx: sip_wire.SipWire) -> None:
+    await scene.friends.tell("user", phone=GATEWAY, first_name="Gateway", username="gateway")
+    await scene.friends.tell("behave", phone=GATEWAY, on_call="answer", delay_s=1.0)
+    await scene.friends.tell("call", phone=FRIEND, to=GATEWAY)
+    invite = await pbx.next_request("INVITE")
+    pbx.send(bytes(response_to(invite, 180, "Ringing", pbx)))
+    cancel = await pbx.next_request("CANCEL")
+    pbx.answer(cancel, 200, "OK")
+    pbx.answer(invite, 487, "Request Terminated")
+    assert reasons(cancel) == [ELSEWHERE] and reasons(cancel, "Q.850") == ["Q.850;cause=26"]
+    assert (await scene.record()).ended_by == "telegram"
+    await scene.friends.tell("behave", phone=GATEWAY, on_call="ring")
+    await scene.friends.tell("hangup", phone=FRIEND)
+
+
 async def test_a_host_that_dies_while_the_pbx_rings(scene: Scene, pbx: sip_wire.SipWire) -> None:
     await scene.friends.tell("call", phone=FRIEND, to=GATEWAY)
     invite = await pbx.next_request("INVITE")
@@ -74,18 +89,3 @@ async def test_a_host_that_dies_while_the_pbx_rings(scene: Scene, pbx: sip_wire.
     await scene.friends.wait("ended", phone=FRIEND, by="peer")
     record = await scene.record()
     assert (record.ended_by, record.error_id, record.sip_status) == ("gateway", "media-failed", 500)
-
-
-async def test_who_answers_on_the_accounts_own_phone_has_missed_nothing(scene: Scene, pbx: sip_wire.SipWire) -> None:
-    await scene.friends.tell("user", phone=GATEWAY, first_name="Gateway", username="gateway")
-    await scene.friends.tell("behave", phone=GATEWAY, on_call="answer", delay_s=1.0)
-    await scene.friends.tell("call", phone=FRIEND, to=GATEWAY)
-    invite = await pbx.next_request("INVITE")
-    pbx.send(bytes(response_to(invite, 180, "Ringing", pbx)))
-    cancel = await pbx.next_request("CANCEL")
-    pbx.answer(cancel, 200, "OK")
-    pbx.answer(invite, 487, "Request Terminated")
-    assert reasons(cancel) == [ELSEWHERE] and reasons(cancel, "Q.850") == ["Q.850;cause=26"]
-    assert (await scene.record()).ended_by == "telegram"
-    await scene.friends.tell("behave", phone=GATEWAY, on_call="ring")
-    await scene.friends.tell("hangup", phone=FRIEND)

@@ -162,6 +162,18 @@ async def test_message_ids_that_are_wrong(client: Client, shift: int, code: int)
     assert isinstance(result.value, types.BadMsgNotification) and result.value.error_code == code
 
 
+async def test_sequence_numbers_that_are_wrong(client: Client) -> None:
+    session = client.session
+    for query, code in ((functions.help.GetNearestDc(), 35), (types.MsgsAck(msg_ids=[4]), 34)):
+        message = await session.msg_factory.create(query)
+        message.seq_no ^= 1
+        result = session.results[message.msg_id] = Result()
+        packet = mtproto.pack(message, session.salt, session.session_id, session.auth_key, session.auth_key_id)
+        await session.connection.send(packet)
+        await asyncio.wait_for(result.event.wait(), DEADLINE)
+        assert isinstance(result.value, types.BadMsgNotification) and result.value.error_code == code
+
+
 async def test_container(client: Client) -> None:
     factory = client.session.msg_factory
     inner = [await factory.create(functions.help.GetNearestDc()) for _ in range(2)]

@@ -103,7 +103,7 @@ def test_the_death_of_a_losers_host_ends_no_call() -> None:
 
 
 def test_what_no_host_could_dial_is_not_the_pbxs_answer() -> None:
-    full = Refusal("worker-restarting", "all lines of this Worker are busy")
+    full = Refusal("worker-full")
     state, done = play(machine.from_telegram(), on.Routed((TARGETS[:2],)), on.NotPlaced("x", full))
     assert kinds(done) == ["DialSip", "DialSip"]
     state, done = play(state, on.SipEnded("y", 0))
@@ -132,7 +132,7 @@ def test_an_invite_that_no_host_takes_is_our_failure() -> None:
 
 
 def test_sound_that_finds_no_host_is_our_failure_and_not_tried_twice() -> None:
-    full = Refusal("worker-restarting", "all lines of this Worker are busy")
+    full = Refusal("worker-full")
     state, done = play(machine.from_sip(), on.Begun(), on.TelegramReady(), on.NoMedia(full))
     assert kinds(done)[-2:] == ["EndSip", "DiscardTelegram"] and (state.ended_by, state.refusal) == ("gateway", full)
 
@@ -165,7 +165,7 @@ def test_a_pbx_that_says_nothing_is_given_up_and_one_that_has_spoken_is_not() ->
     state, done = play(state, on.SipEnded("x", 487), on.SipEnded("y", 408))
     assert (state.ended_by, state.last_status) == ("pbx", 408), "its own word"
     alone, _ = play(machine.from_telegram(), on.Routed((TARGETS[:1],)), on.Placed("x"))
-    for silent in (on.Expired("answer x"), on.SipEnded("x", 408)):
+    for silent in (on.Expired("answer x"), on.SipEnded("x", 408), on.SipEnded("x", 480)):
         state, done = play(alone, silent)
         assert state.refusal is not None and state.refusal.row.id == "pbx-unreachable"
 

@@ -16,8 +16,6 @@ from teletrunk.v1 import admin_pb2_grpc, fleet_pb2_grpc, manager_pb2_grpc, subsc
 from teletrunk_manager.accounts import Accounts
 from teletrunk_manager.admin_service import AdminService
 from teletrunk_manager.administrators import Administrators
-from teletrunk_manager.api.app import make_app
-from teletrunk_manager.api.repeating import Repeating
 from teletrunk_manager.attachments import Attachments
 from teletrunk_manager.authentication import Authentication
 from teletrunk_manager.authority import Authority
@@ -40,7 +38,6 @@ from teletrunk_manager.retention import retention
 from teletrunk_manager.retirement import Retirement
 from teletrunk_manager.state import SharedState
 from teletrunk_manager.state.memory import MemoryState
-from teletrunk_manager.state.redis import RedisState
 from teletrunk_manager.storages import Storages
 from teletrunk_manager.subscription_service import SubscriptionService
 from teletrunk_manager.subscriptions import Subscriptions
@@ -64,7 +61,7 @@ async def _serve(settings: ManagerSettings, service: Service) -> int | None:
     service.on_close("database", database.close)
     await database.open(upgrade=settings.upgrade_database)
     live = Live()
-    state: SharedState = RedisState(settings.redis_url.get_secret_value()) if settings.redis_url else MemoryState()
+    state = _state(settings)
     service.on_close("shared state", state.close)
     configurations = Configurations(database, live, state)
     mirror = Mirror(state, live, configurations)
@@ -106,7 +103,6 @@ async def _serve(settings: ManagerSettings, service: Service) -> int | None:
     server.add(admin_pb2_grpc.add_AdminServiceServicer_to_server, admin)
     server.add(fleet_pb2_grpc.add_FleetServiceServicer_to_server, fleet_service)
     server.add(subscription_pb2_grpc.add_SubscriptionServiceServicer_to_server, plans)
-    api = make_app((admin, fleet_service, plans), administrators, Repeating(database, seal))
     service.on_close("gRPC", server.stop)
     if gatehouse is not None and (papers := security.papers) is not None:
         server.listen_here(settings.socket)
@@ -142,10 +138,24 @@ async def _serve(settings: ManagerSettings, service: Service) -> int | None:
         "metrics",
         lambda: serve_http(settings.manager_metrics_address, "TELETRUNK_MANAGER_METRICS_ADDRESS", operations),
     )
-    service.background(
-        "API", lambda: serve_http(settings.api_address, "TELETRUNK_API_ADDRESS", api, **settings.api_tls())
-    )
+    if settings.api_address:
+        # Imported where it is wanted only: FastAPI and what it makes of the protos take 20 MB.
+        from teletrunk_manager.api.app import make_app
+        from teletrunk_manager.api.repeating import Repeating
+
+        api = make_app((admin, fleet_service, plans), administrators, Repeating(database, seal))
+        service.background(
+            "API", lambda: serve_http(settings.api_address, "TELETRUNK_API_ADDRESS", api, **settings.api_tls())
+        )
     return await service.until_stopped(lambda: asyncio.sleep(settings.drain_seconds))
+
+
+def _state(settings: ManagerSettings) -> SharedState:
+    if not settings.redis_url:
+        return MemoryState()
+    from teletrunk_manager.state.redis import RedisState  # its library is large
+
+    return RedisState(settings.redis_url.get_secret_value())
 
 
 def _host(address: str) -> str:

@@ -203,15 +203,20 @@ class Sessions:
         queue: Watcher = asyncio.Queue(maxsize=1000)
         self._watchers[queue] = set(session_ids)
         try:
-            for session_id in session_ids:
-                if session := self._sessions.get(session_id):
-                    yield session_id, pb.WatchResponse(session=_report(session))
-                    for incoming in session.incoming.all():
-                        yield session_id, _incoming(session, incoming)
+            # In one step with that: what comes while this is passed on is in the queue, and nothing is in both.
+            for present in [each for session_id in session_ids for each in self._present(session_id)]:
+                yield present
             while True:
                 yield await queue.get()
         finally:
             del self._watchers[queue]
+
+    def _present(self, session_id: str) -> list[tuple[str, pb.WatchResponse]]:
+        session = self._sessions.get(session_id)
+        if session is None:
+            return []
+        waiting = [_incoming(session, incoming) for incoming in session.incoming.all()]
+        return [(session_id, each) for each in (pb.WatchResponse(session=_report(session)), *waiting)]
 
     def _publish(self, session: Session, response: pb.WatchResponse) -> bool:
         told = False

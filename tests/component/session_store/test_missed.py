@@ -10,6 +10,9 @@ from pathlib import Path
 
 import pytest
 from pyrogram import raw
+from teletrunk.v1 import manager_pb2
+
+from tests.cable import cable
 
 from .storage import DISCONNECT, CallStream, Storage, accept, calls, hang_up, pb, phone_call, storage
 
@@ -17,6 +20,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 CUT_S = 4.0
 SOON_S = 1.0  # from the end of the outage on
 SLACK_S = 0.5
+NOTICED_S = 17.0
 AT_ONCE_S = 5.0
 
 
@@ -127,6 +131,21 @@ async def test_a_call_that_came_while_the_storage_was_away_is_heard_of(tmp_path:
             call.ask(discard=pb.DiscardCall(reason=DISCONNECT))
             await call.until("discarded")
         assert "Traceback" not in store.said()
+
+
+async def test_a_link_that_dies_silently_is_noticed_and_what_came_meanwhile_fetched(tmp_path: Path) -> None:
+    async with cable(0) as link, storage(tmp_path, TELEGRAM=f"127.0.0.1:{link.port}") as store:
+        link.to = store.dc["port"]
+        phone, session_id = await store.account()
+        friend = await store.friend()
+        async with store.watch(session_id) as arrived:
+            with link.cut():
+                async with asyncio.timeout(NOTICED_S):
+                    while getattr(await store.report(session_id), "state", 0) != manager_pb2.SESSION_STATE_CONNECTING:
+                        await asyncio.sleep(0.1)
+                await calls(friend, phone)
+            assert (await heard(arrived, within=AT_ONCE_S)).caller.first_name == "Friend"
+        assert await store.control.duplicates() == 0
 
 
 async def test_what_is_told_twice_is_done_once(store: Storage) -> None:

@@ -184,6 +184,7 @@ class CallWorld:
     """One call, its ports and its records."""
 
     tape: Tape
+    kind_of_leg: type[Leg] = Leg
     legs: list[Leg] = field(default_factory=list)
     telegram: list[Telegram] = field(default_factory=list)
     media: list[Sound] = field(default_factory=list)
@@ -204,7 +205,7 @@ class CallWorld:
         return self._leg(target.leg, "dial", put)
 
     def _leg(self, name: str, what: str, put: Put) -> Leg:
-        leg = Leg(self, put, name)
+        leg = self.kind_of_leg(self, put, name)
         self.legs.append(leg)
         leg.asked(what)
         return leg

@@ -26,10 +26,11 @@ from tests.simulated_time import SimulatedLoop
 
 from .tape import Said, Tape
 
-FULL = Refusal("worker-restarting", "all lines of this Worker are busy")
+FULL = Refusal("worker-full")
 ENDED = {"event": "ended", "status": 487, "phrase": "Request Terminated", "by_us": True, "stats": {}}
 _INCOMING, ANSWERED = {"event": "incoming"}, {"event": "answered", "codec": "PCMA/8000"}
 BUSY = {**ENDED, "status": 486, "phrase": "Busy Here", "by_us": False}
+_ANSWERS = ("progress", "answered", "ended")
 _RINGS = {"event": "progress", "status": 180}
 REFUSED, UNDIALLED = {"event": "refused", "why": "too many"}, {"event": "undialled", "why": "bad"}
 _TROUBLE, _SILENT, _DEAD = {"event": "trouble", "text": "x"}, {"event": "silent"}, {"event": DIED}
@@ -107,6 +108,7 @@ class BareHost:
     def send(self, message: Message, descriptor: int | None = None) -> None:
         if self.dead:
             return
+        self.hosts.sent.append(message)
         if message["command"] in ("dial", "open"):
             self.carries.add(message["call"])
         elif message["command"] in ("hangup", "close"):
@@ -132,6 +134,8 @@ class BareHost:
                 self.carries.add(call)
             elif message["event"] in ("ended", "refused", "undialled", "closed"):
                 self.carries.discard(call)
+            if message["event"] in _ANSWERS and not message.get("by_us") and not message.get("unheard"):
+                self.hosts.edge_hears(call.partition("/")[2])  # the answer has come through the edge
             listener(message)
 
 
@@ -142,6 +146,8 @@ class BareHosts:
         self._kind = kind
         self.script = script
         self.all: list[BareHost] = []
+        self.sent: list[Message] = []  # to any of them
+        self.edge_hears: Callable[[str], None] = lambda leg: None
 
     async def place(self, call: str, listener: Callable[[Message], None], besides: Sequence[BareHost] = ()) -> BareHost:
         for delay, outcome in self.script.next(f"place {self._kind}")[:1]:
@@ -251,6 +257,7 @@ class HostsWorld:
         ports = WorkerPorts(around, recorder, rings, manager_pb2.SessionAssignment(session_id="s"), called="+1")
         state = machine.from_sip() if from_sip else machine.from_telegram()
         runner = CallRunner("c", state, ports, self, recorder)
+        self.sip.edge_hears = runner.heard
         if from_sip:
             runner.put(on.Admitted())
         elif await runner.take(1):

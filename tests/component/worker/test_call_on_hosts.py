@@ -52,6 +52,14 @@ def test_a_name_that_makes_no_header_is_not_the_pbxs_answer() -> None:
     assert len(world.chat) == 1 and world.chat[0].startswith("500 Media failed: SIP host could not dial")
 
 
+def test_what_the_edge_answers_itself_is_not_the_pbxs_answer() -> None:
+    """Its connection is gone: the host reads 480, and nobody has said that."""
+    world = life(dial=[at(0.0, {**BUSY, "status": 480, "unheard": True})] * 3)
+    (record,) = world.reported
+    assert (record.ended_by, record.error_id, record.sip_status) == ("gateway", "pbx-unreachable", 480)
+    assert world.chat[0].startswith("480 PBX is unreachable")
+
+
 def test_what_one_host_refuses_another_is_asked_for() -> None:
     world = life(dial=[*[at(0.0, REFUSED)] * 2, *[at(0.0, BUSY)] * 3])
     (record,) = world.reported
@@ -60,7 +68,7 @@ def test_what_one_host_refuses_another_is_asked_for() -> None:
 
 def test_the_answer_of_a_host_without_a_place_is_not_the_pbxs() -> None:
     (record,) = life(from_sip=True, refused_on_the_way=486, placed=[[]]).reported
-    assert (record.ended_by, record.error_id, record.sip_status) == ("gateway", "worker-restarting", 486)
+    assert (record.ended_by, record.error_id, record.sip_status) == ("gateway", "worker-full", 486)
     (record,) = life(from_sip=True, refused_on_the_way=488, placed=[[]]).reported
     assert (record.ended_by, record.error_id, record.sip_status) == ("pbx", "", 488)
 
@@ -70,6 +78,15 @@ def test_a_refusal_at_accept_is_told_with_its_row() -> None:
     (record,) = world.reported
     assert (record.ended_by, record.error_id) == ("gateway", "telegram-error")
     assert world.chat[0].startswith("500 Telegram error: CALL_OCCUPY_FAILED")
+
+
+def test_a_session_that_is_revoked_in_a_call_is_not_telegrams_hang_up() -> None:
+    revoked = Refusal("session-disconnected", "SESSION_REVOKED")
+    world = life(from_sip=True, start=[[*at(0.0, *responses("requested", "ready")), *at(9.0, revoked)]])
+    (record,) = world.reported
+    assert (record.ended_by, record.error_id, record.sip_status) == ("gateway", "session-disconnected", 200)
+    (bye,) = [message for message in world.sip.sent if message["command"] == "hangup"]
+    assert bye["headers"][0] == ["Reason", 'SIP;cause=503;text="Telegram session is disconnected: SESSION_REVOKED"']
 
 
 def test_no_host_waits_for_a_peer_that_has_said_nothing() -> None:

@@ -92,9 +92,9 @@ def test_so_does_an_account_without_a_session() -> None:
 
 def test_so_does_a_call_that_no_host_has_room_for() -> None:
     async def hours(office: Office) -> None:
-        await _is_refused(office, "worker-restarting")
+        await _is_refused(office, "worker-full")
 
-    assert office_hours(hours, place_sip=[[(3.0, "full")]]).reports == [("gateway", "worker-restarting", 503)]
+    assert office_hours(hours, place_sip=[[(3.0, "full")]]).reports == [("gateway", "worker-full", 503)]
 
 
 def test_who_cancels_while_a_host_is_looked_for_is_not_waited_for() -> None:

@@ -20,6 +20,7 @@ from pyrogram.errors import RPCError
 
 _CLOSE_S = 2.0  # of a connection, when the lease may be over in five
 _TERMINATE_S = 5.0
+_SILENT_S = 11.0  # two pings
 _TELLING_S = 10.0  # a clock that is wrong by less explains nothing
 _TOO_EARLY, _TOO_LATE = 16, 17
 
@@ -55,6 +56,7 @@ class TelegramClient(pyrogram.Client):  # type: ignore[misc]  # kurigram carries
         super().__init__(*args, connection_factory=self._connection, **options)
         self._connect = connect
         self._server_time_offset = -clock_ahead
+        self._heard_at = time.monotonic()
         self.on_updates: Callable[[Any], None] = lambda updates: None
 
     async def handle_updates(self, updates: Any) -> None:
@@ -68,6 +70,7 @@ class TelegramClient(pyrogram.Client):  # type: ignore[misc]  # kurigram carries
 
         async def recv() -> bytes | None:
             packet: bytes | None = await receive()
+            self._heard_at = time.monotonic()
             if packet is None:
                 self._end_start(before)
             return packet
@@ -99,6 +102,10 @@ class TelegramClient(pyrogram.Client):  # type: ignore[misc]  # kurigram carries
 
     def is_linked(self) -> bool:
         return self.session is not None and self.session.is_started.is_set()
+
+    def is_silent(self) -> bool:
+        """Whether Telegram answers not even the library's pings: a link can die without a word."""
+        return self.is_linked() and time.monotonic() - self._heard_at > _SILENT_S
 
     def abort(self) -> None:
         """Breaks its connections, also those of a session that has not come up yet."""

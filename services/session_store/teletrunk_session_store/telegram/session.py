@@ -383,6 +383,9 @@ class Session:
                 return
             if key_is_unknown(client):
                 raise ConnectionError("telegram does not know the key")
+            if client.is_silent():
+                log.warning("link to telegram is silent", session=self.session_id)
+                client.abort()  # it comes back by itself, over another connection
             if self._relinked or not client.is_linked():
                 self._report(SessionState.CONNECTING)
                 async with asyncio.timeout(_LINK_DOWN_S):

@@ -11,7 +11,6 @@ from teletrunk_worker.call import events as on
 from teletrunk_worker.call.ends import died, end, fail, host_died, leg_not_placed, sip_let_go, sip_over
 from teletrunk_worker.call.state import (
     MEDIA_TIMEOUT_S,
-    REQUEST_TIMEOUT,
     ROUTE_TIMEOUT_S,
     TIER_TIMEOUT_S,
     Leg,
@@ -92,7 +91,7 @@ def leg_failed(state: State, event: on.SipEnded) -> Step:
     rest = state.without(event.leg)
     if leg.stage is Stage.ENDING:
         return rest, []
-    silent = leg.stage is Stage.CALLED and event.status == REQUEST_TIMEOUT  # the host's own timeout, not an answer
+    silent = leg.stage is Stage.CALLED  # it is the host, or the edge, that says so: nobody has answered
     if event.status and not silent:  # what one PBX has said counts more than that another says nothing
         rest = replace(rest, last_status=event.status, last_phrase=event.phrase)
     return go_on(rest)

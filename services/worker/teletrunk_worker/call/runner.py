@@ -111,6 +111,12 @@ class CallRunner:
                 self._step(event)
 
     def _step(self, event: on.Event) -> None:
+        for effect in self._advance(event):
+            self._carry_out(effect)
+        self._release_what_is_over()
+
+    def _advance(self, event: on.Event) -> list[do.Effect]:
+        """The machine's next state; what it wants done is returned."""
         before = self._state.phase
         self._state, effects = machine.step(self._state, event)
         self._log.info("event", event_name=type(event).__name__, phase=self._state.phase.value)
@@ -118,21 +124,26 @@ class CallRunner:
             self.placed.set_result(event.port)
         if before is not self._state.phase:
             self._note_phase()
-        for effect in effects:
-            self._carry_out(effect)
-        self._release_what_is_over()
+        return effects
 
     def _cut_short(self, refusal: Refusal) -> None:
         """Tells everything to end and waits for nothing: the edge speaks for hosts, the Storage for us."""
         try:
             for event in (on.HangUp(refusal), on.Expired("ending")):
                 if self._state.phase is not Phase.ENDED:
-                    self._step(event)
-        except Exception:
+                    for effect in self._advance(event):
+                        self._try(effect)
+        except Exception:  # of the machine: what is open is released all the same
             self._log.exception("call could not be ended in order")
         if not self._reported:
             self._state = replace(self._state, phase=Phase.ENDED, ended_by="gateway", refusal=refusal)
             self._finish()
+
+    def _try(self, effect: do.Effect) -> None:
+        try:
+            self._carry_out(effect)
+        except Exception:  # of one; the others are to be told all the same
+            self._log.exception("a part of the call could not be ended in order")
 
     def _carry_out(self, effect: do.Effect) -> None:
         match effect:

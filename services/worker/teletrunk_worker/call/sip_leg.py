@@ -132,7 +132,7 @@ class HostedLeg:
         if status in _OFFER_REFUSED:
             self._put(on.SipEnded(self._name, status, phrase))
         else:
-            full = Refusal("worker-restarting", "all lines of this Worker are busy")
+            full = Refusal("worker-full")
             self._put(on.NotPlaced(self._name, full, status))
 
     def offers_digits(self) -> bool:

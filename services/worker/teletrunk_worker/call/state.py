@@ -55,7 +55,6 @@ MEDIA_TIMEOUT_S: Final = 15.0  # ntgcalls gives up after 10 s
 TIER_TIMEOUT_S: Final = 60.0
 ENDING_TIMEOUT_S: Final = 10.0
 FIRST_ANSWER_S: Final = 12.0
-REQUEST_TIMEOUT: Final = 408
 NO_SOUND: Final = "no sound within the time limit"
 
 

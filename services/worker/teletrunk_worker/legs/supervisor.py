@@ -121,10 +121,11 @@ class HostPool:
         """
         until = time.monotonic() + _PLACE_DEADLINE_S
         while (host := self._with_room(besides)) is None:
-            self._keep_one_spare()
+            if not self._starting:
+                self._spawn()
             left = until - time.monotonic()
             if not self._starting or left <= 0:
-                raise Refusal("worker-restarting", "all lines of this Worker are busy")
+                raise Refusal("worker-full")
             self._changed.clear()
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(left):

@@ -1,0 +1,70 @@
+"""A pool of real hosts: places are counted where they are spent."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+
+import psutil
+import pytest
+import pytest_asyncio
+from teletrunk.errors import Refusal
+from teletrunk_worker.legs.supervisor import DIED, HostPool
+from teletrunk_worker.legs.wire import Message
+
+CALLS_A_HOST = 20
+
+
+@pytest_asyncio.fixture
+async def pool() -> AsyncIterator[HostPool]:
+    made = HostPool("telegram", "teletrunk_worker.legs.telegram_host", CALLS_A_HOST, 2 * CALLS_A_HOST)
+    await made.start(lambda index: None)
+    yield made
+    await made.close()
+
+
+def nobody(message: Message) -> None: ...
+
+
+async def test_room_is_what_hosts_have_and_what_can_be_started(pool: HostPool) -> None:
+    assert pool.room == 2 * CALLS_A_HOST
+    first = await pool.place("c1", nobody)
+    assert pool.room == 2 * CALLS_A_HOST - 1
+    first.ending = 3  # dialogs that nobody has acknowledged: added to those that live
+    assert pool.room == 2 * CALLS_A_HOST - 4 and first.free == CALLS_A_HOST - 4
+    pool.release(first, "c1")
+    assert first.free == CALLS_A_HOST - 3
+
+
+async def test_what_one_host_refuses_another_is_asked_for(pool: HostPool) -> None:
+    first = await pool.place("c1", nobody)
+    second = await pool.place("c1", nobody, besides=[first])  # it is started for this
+    assert second is not first
+    with pytest.raises(Refusal, match="All lines of this Worker are busy"):
+        await pool.place("c1", nobody, besides=[first, second])
+
+
+async def test_a_host_that_owes_answers_gets_no_new_call(pool: HostPool) -> None:
+    first = await pool.place("c1", nobody)
+    first.unanswered = 2
+    assert await pool.place("c2", nobody) is not first
+
+
+async def test_who_waits_for_a_place_can_go(pool: HostPool) -> None:
+    """Nothing is kept for a call that was given up while its host was starting."""
+    first = await pool.place("c1", nobody)
+    waiting = asyncio.ensure_future(pool.place("c2", nobody, besides=[first]))
+    await asyncio.sleep(0)
+    waiting.cancel()
+    second = await pool.place("c3", nobody, besides=[first])
+    assert set(second.listeners) == {"c3"}
+
+
+async def test_the_death_of_a_host_is_told_and_its_room_comes_back(pool: HostPool) -> None:
+    died = asyncio.Event()
+    host = await pool.place("c1", lambda message: died.set() if message["event"] == DIED else None)
+    psutil.Process(host.process.pid).kill()
+    async with asyncio.timeout(10):
+        await died.wait()
+        assert await pool.place("c1", nobody) is not host
+    assert pool.room == 2 * CALLS_A_HOST - 1
