@@ -12,7 +12,7 @@ import pytest_asyncio
 from teletrunk_sandbox import baresip_phone
 
 from .conftest import FRIEND, Site
-from .peer import SIP_HZ, Ear, Peer
+from .peer import NEAR_HZ, SIP_HZ, Ear, Peer
 
 pytestmark = [
     pytest.mark.e2e,
@@ -52,5 +52,5 @@ async def test_hold_and_resume(peer: Peer, caller: str) -> None:
     await peer.phone.tell("resume")
     await receives(peer, 64_000)
     heard = await Ear(peer.site.friends, phone=FRIEND).hear(2.5)
-    assert heard["hz"] == pytest.approx(SIP_HZ, abs=1.0)
+    assert heard["hz"] == pytest.approx(SIP_HZ, abs=NEAR_HZ)
     await peer.end(call, "telegram")

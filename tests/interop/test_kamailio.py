@@ -20,8 +20,6 @@ from .peer import Peer, Trials
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="module")]
 
 _PATIENCE_S = 20.0
-_SHA256_FIRST = "uac_auth reads the first challenge alone, and the INVITE has the phone's User-Agent"
-_NO_PATH = "the registrar does not know Path (RFC 3327)"
 
 
 async def register(phone: Actor, server: tuple[str, int], login: str, password: str) -> None:
@@ -59,11 +57,6 @@ class TestPbx(Trials):
 
     registered = staticmethod(behind_a_pbx)
 
-    @pytest.fixture(autouse=True)
-    def _calls_are_challenged_with_what_it_cannot_do(self, request: pytest.FixtureRequest) -> None:
-        if request.node.callspec.params["caller"] == "pbx":
-            request.applymarker(pytest.mark.xfail(strict=True, reason=_SHA256_FIRST))
-
 
 class TestProxy(Trials):
     """The phone registers through it; both ways every request of a call takes it."""
@@ -81,14 +74,12 @@ class TestPath:
         await peer.talk(call)
         await peer.end(call, "telegram")
 
-    @pytest.mark.xfail(strict=True, reason=_NO_PATH)
     async def test_a_call_from_telegram_takes_the_path(self, peer: Peer) -> None:
         call = await peer.calls("telegram")
         await peer.talk(call)
         await peer.end(call, "pbx")
 
 
-@pytest.mark.xfail(strict=True, reason=_NO_PATH)
 async def test_what_was_registered_with_a_path_is_told_with_it(site: Site) -> None:
     """RFC 3327 5.3: the 200 has the Path values as they came."""
     trunk: admin_pb2.AddTrunkResponse = await site.trunk()

@@ -44,9 +44,6 @@ def _ack(wire: sip_wire.SipWire, invite: Request, answer: Response) -> Request:
     return wire.in_dialog("ACK", invite, answer, CSeq=f"{invite.cseq.sequence} ACK", Route=route)
 
 
-@pytest.mark.xfail(
-    strict=True, raises=TimeoutError, reason="a dialog keeps the connection that it began on: the BYE comes nowhere"
-)
 @pytest.mark.parametrize("caller", ["pbx", "telegram"])
 async def test_the_bye_comes_on_the_connection_that_the_pbx_has_registered_on_since(site: Site, caller: str) -> None:
     trunk = await site.trunk()

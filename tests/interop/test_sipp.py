@@ -12,7 +12,7 @@ from teletrunk.v1 import admin_pb2
 from teletrunk_sandbox import ports
 
 from .conftest import FRIEND, GATEWAY, Site, needs
-from .peer import TELEGRAM_HZ, Ear, is_silent
+from .peer import NEAR_HZ, TELEGRAM_HZ, Ear, is_silent
 
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="module")]
 
@@ -177,7 +177,7 @@ async def sipp(site: Site, tmp_path_factory: pytest.TempPathFactory) -> AsyncIte
 async def comes_back(site: Site) -> None:
     """Telegram's tone went all the way to sipp and back."""
     heard = await Ear(site.friends, phone=FRIEND).hear(2.5)
-    assert heard["hz"] == pytest.approx(TELEGRAM_HZ, abs=1.0)
+    assert heard["hz"] == pytest.approx(TELEGRAM_HZ, abs=NEAR_HZ)
 
 
 async def hung_up(site: Site, by: str) -> None:
