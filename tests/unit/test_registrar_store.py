@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
 import math
 import time
@@ -143,3 +144,27 @@ async def test_a_line_that_a_full_disk_has_cut_does_not_take_the_next_one_with_i
 def test_nothing_is_kept_for_longer_than_a_registration_lasts(path: Path) -> None:
     path.write_text(line("good", row("good", until=math.inf)))
     assert logins(path) == {"good"}
+
+
+@pytest.mark.asyncio
+async def test_what_a_full_disk_has_refused_is_written_later(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(registrar_store, "_AGAIN_S", 0.1)
+    monkeypatch.setattr(registrar_store, "_GATHERING_S", 0.01)
+    registrar = Registrar()
+    store = RegistrarStore(path, registrar)
+    register(registrar, "one", "<sip:one@192.0.2.1>")
+    store.note("trunk-one")
+    await store.close()
+    path.with_suffix(".new").mkdir()  # nothing can be written there
+    path.rename(path.with_suffix(".old"))
+    path.mkdir()
+    register(registrar, "one", "<sip:one@192.0.2.1>", expires=0)
+    store.note("trunk-one")
+    await asyncio.sleep(0.05)
+    path.rmdir()
+    path.with_suffix(".new").rmdir()
+    path.with_suffix(".old").rename(path)
+    async with asyncio.timeout(5):
+        while logins(path):
+            await asyncio.sleep(0.02)
+    await store.close()

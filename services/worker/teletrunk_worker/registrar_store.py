@@ -68,6 +68,7 @@ class RegistrarStore:
         """Writes what has changed last."""
         if self._due is not None:
             self._due.cancel()
+            self._due = None
         if self._writing is not None:
             await asyncio.wait([self._writing])
         self._write(*self._next())

@@ -441,14 +441,11 @@ async def test_the_end_of_a_fork_that_lost_ends_nothing_else(world: PortWorld) -
 @pytest.mark.parametrize(
     ("media", "phrase"),
     [
-        ("m=audio 4000 RTP/AVP 18 3 101", "No common codec: offered G729, GSM; this trunk has PCMA, PCMU, G722"),
-        ("m=audio 4000 RTP/AVP 96\r\na=rtpmap:96 opus/48000/2", "No common codec: offered opus; this trunk has"),
         ("m=audio 4000 RTP/SAVP 8", "No common codec: offered RTP/SAVP; the gateway has RTP/AVP"),
         ("m=audio 4000 RTP/AVP 8\r\nc=IN IP6 ::1", "No common codec: offered sound over IPv6; the gateway has IPv4"),
-        ("m=audio 4000 RTP/AVP 101\r\na=rtpmap:101 telephone-event/8000", "No common codec: offered none"),
     ],
 )
-async def test_an_offer_without_a_codec_of_ours_says_what_is_missing(world: PortWorld, media: str, phrase: str) -> None:
+async def test_an_offer_that_no_host_could_take_says_what_is_missing(world: PortWorld, media: str, phrase: str) -> None:
     async with sip_wire.udp(world.address) as wire:
         invite = await ready(wire, "INVITE")
         invite.body = SDP[: SDP.index(b"m=audio")] + media.encode() + b"\r\n"
@@ -459,7 +456,16 @@ async def test_an_offer_without_a_codec_of_ours_says_what_is_missing(world: Port
     assert world.door.admitted == []
 
 
-@pytest.mark.parametrize("media", ["m=audio 0 RTP/AVP 18", "m=video 4000 RTP/AVP 96", "", "m=audio 4000 RTP/AVP 18 8"])
+@pytest.mark.parametrize(
+    "media",
+    [
+        "m=audio 0 RTP/AVP 18",
+        "m=video 4000 RTP/AVP 96",
+        "",
+        "m=audio 4000 RTP/AVP 18 8",
+        "m=audio 4 RTP/SAVP 8\r\nm=audio 4000 RTP/AVP 8",
+    ],
+)
 async def test_an_offer_that_a_host_can_answer_reaches_it(world: PortWorld, media: str) -> None:
     async with sip_wire.udp(world.address) as wire:
         invite = await ready(wire, "INVITE")
