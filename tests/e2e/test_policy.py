@@ -30,6 +30,7 @@ async def test_a_trunk_is_used_from_its_trusted_addresses_only(scene: Scene) -> 
             carries(await stranger.register(login, "guess"), "wrong-password")
             assert (await office.register(login, password)).status == (200, "OK")
             carries(await stranger.invite(FRIEND, login, password), "ip-not-allowed")
+            assert (await scene.record()).error_id == "ip-not-allowed"
     finally:
         await scene.world.command("trunk", "trust", login, "--everywhere")
     async with sip_wire.udp(scene.edge, "127.0.0.67") as stranger:

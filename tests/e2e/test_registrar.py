@@ -88,12 +88,13 @@ async def test_captured_credentials_are_worth_nothing(pbx: Pbx) -> None:
 
 async def test_what_a_stranger_can_grow_is_limited(scene: Scene) -> None:
     async with contextlib.AsyncExitStack() as connections:
-        for _ in range(64):
+        oldest, first = await asyncio.open_connection(*scene.edge, local_addr=("127.0.0.44", 0))
+        connections.callback(first.close)
+        for _ in range(16):
             reader, writer = await asyncio.open_connection(*scene.edge, local_addr=("127.0.0.44", 0))
             connections.callback(writer.close)
-        last, _ = await asyncio.open_connection(*scene.edge, local_addr=("127.0.0.44", 0))
         with contextlib.suppress(ConnectionError):
-            assert await asyncio.wait_for(last.read(1), 5) == b"", "one more connection of an address is closed"
+            assert await asyncio.wait_for(oldest.read(1), 5) == b"", "one more of an address takes the oldest's place"
         async with sip_wire.tcp(scene.edge) as neighbour:
             assert (await neighbour.ask(neighbour.request("OPTIONS", "", "x"))).status == (200, "OK")
         writer.write(b"REGISTER sip:x SIP/2.0\r\n" + b"X: " + b"x" * 70_000)
@@ -139,10 +140,10 @@ async def test_nonsense_stops_nothing(scene: Scene) -> None:
 
 
 async def test_a_pbx_whose_password_was_changed_is_not_rung_any_more(scene: Scene, pbx: Pbx) -> None:
-    """Once it has come again with the old one; others that are registered with the login are."""
+    """Within a second, and at once when it comes again with the old one; who has the new one is."""
     async with sip_wire.udp(pbx.edge, "127.0.11.1") as old, sip_wire.udp(pbx.edge, "127.0.11.2") as new:
         assert len((await pbx.register(old)).header("Contact")) == 1
         said = json.loads(await scene.world.command("trunk", "reset-password", pbx.login, "--json"))
-        assert len((await new.register(pbx.login, said["password"])).header("Contact")) == 2
+        assert len((await new.register(pbx.login, said["password"])).header("Contact")) in (1, 2)
         assert (await pbx.register(old)).final.code == 403
         assert len((await new.register(pbx.login, said["password"])).header("Contact")) == 1

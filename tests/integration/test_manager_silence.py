@@ -18,6 +18,7 @@ from teletrunk_manager.live import Live
 from teletrunk_manager.manager_service import ManagerService
 from teletrunk_manager.managers import Managers
 from teletrunk_manager.passwords import PasswordSeal
+from teletrunk_manager.refused_registrations import RefusedRegistrations
 from teletrunk_manager.retirement import Retirement
 from teletrunk_manager.state.memory import MemoryState
 from teletrunk_manager.storages import Storages
@@ -48,6 +49,7 @@ async def test_a_silent_service_is_let_go(tmp_path: Path) -> None:
         Retirement(database, live, fleet, configurations, Managers(database), hours=0),
         Subscriptions(database, state),
         Webhooks(database, seal),
+        RefusedRegistrations(database),
     )
     server = rpc.Server("127.0.0.1:0", rpc.Security(TOKEN))
     server.add(manager_pb2_grpc.add_ManagerServiceServicer_to_server, service)

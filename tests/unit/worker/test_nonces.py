@@ -23,18 +23,26 @@ def answered(nonces: Nonces, address: str = "192.0.2.1", nc: str = "00000001") -
     return Credentials("a", auth.REALM, found[1], "sip:x", "auth", nc, "c", "r", "MD5", "INVITE")
 
 
+def used(nonces: Nonces, credentials: Credentials, address: str) -> Freshness:
+    """What the answer is worth; a fresh one is used up."""
+    freshness = nonces.check(credentials, address)
+    if freshness is Freshness.FRESH:
+        nonces.remember(credentials, address)
+    return freshness
+
+
 def test_no_number_of_other_answers_makes_a_captured_one_good_again(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(auth, "MOST_ANSWERED", 100)
     clock = Clock()
     nonces = Nonces(clock=clock)
     captured = answered(nonces)
-    assert nonces.check(captured, "192.0.2.1") is Freshness.FRESH
-    results = [nonces.check(answered(nonces, "192.0.2.7"), "192.0.2.7") for _ in range(1_000)]
+    assert used(nonces, captured, "192.0.2.1") is Freshness.FRESH
+    results = [used(nonces, answered(nonces, "192.0.2.7"), "192.0.2.7") for _ in range(1_000)]
     assert results.count(Freshness.FRESH) == 99 and results[-1] is Freshness.STALE
-    assert nonces.check(captured, "192.0.2.1") is Freshness.STALE
+    assert used(nonces, captured, "192.0.2.1") is Freshness.STALE
     clock.now += LIFETIME_S + 1
-    assert nonces.check(captured, "192.0.2.1") is Freshness.STALE
-    assert nonces.check(answered(nonces), "192.0.2.1") is Freshness.FRESH
+    assert used(nonces, captured, "192.0.2.1") is Freshness.STALE
+    assert used(nonces, answered(nonces), "192.0.2.1") is Freshness.FRESH
     assert len(nonces._answered) == 1
 
 
@@ -42,8 +50,8 @@ def test_each_count_of_a_nonce_passes_once() -> None:
     nonces = Nonces(clock=Clock())
     first = answered(nonces)
     later = Credentials(**{**vars(first), "nc": "00000002"})
-    assert [nonces.check(c, "192.0.2.1") for c in (first, later, first, later)] == [
+    assert [used(nonces, c, "192.0.2.1") for c in (first, later, first, later)] == [
         Freshness.FRESH, Freshness.FRESH, Freshness.STALE, Freshness.STALE,
     ]  # fmt: skip
     for nc in ("9" * 9, "x", "0x1", "1_0"):
-        assert nonces.check(Credentials(**{**vars(first), "nc": nc}), "192.0.2.1") is Freshness.FOREIGN
+        assert used(nonces, Credentials(**{**vars(first), "nc": nc}), "192.0.2.1") is Freshness.FOREIGN

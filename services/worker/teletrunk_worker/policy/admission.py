@@ -117,13 +117,14 @@ class Admission:
             # Told, not dropped: a PBX behind the same address shows its administrator what is wrong.
             banned = Refusal("ip-not-allowed", f"banned for {left} s after too many failures", left)
             return refuse(request, banned)
-        if given is not None and self.nonces.is_ours(given, address) and (why := auth.objection(given, request)):
-            return refuse(request, Refusal("bad-request", why))  # before it is remembered as answered
         freshness = Freshness.FOREIGN if given is None else self.nonces.check(given, address)
         if given is None or freshness is not Freshness.FRESH:
             only = "MD5" if self.known.answers_md5(address) else ""
             stale = freshness is Freshness.STALE
             return _challenge(request, self.nonces.challenges(address, request, stale=stale, only=only))
+        if why := auth.objection(given, request):
+            return refuse(request, Refusal("bad-request", why))
+        self.nonces.remember(given, address)  # not before: what is worth nothing shall not fill this
         if refusal := self._impatience(given, flow):
             return refuse(request, refusal)
         return given

@@ -167,7 +167,7 @@ class Nonces:
         return any(not self._is_older(nonce, address, _KEPT_BY_CLIENTS_S) for nonce in named)
 
     def check(self, credentials: Credentials, address: str) -> Freshness:
-        """Each (nonce, nc) passes once: a captured answer is worth nothing.
+        """Whether the answer is to a nonce of ours, and was not seen before: each (nonce, nc) passes once.
 
         An answered nonce is forgotten when it has expired, never to make room: while there is none, all are stale.
         """
@@ -182,12 +182,13 @@ class Nonces:
         _, highest = self._answered.get(credentials.nonce, (0.0, -1))
         if count <= highest or not self._has_room(credentials.nonce):
             return Freshness.STALE
-        self._answered[credentials.nonce] = (born, count)
         return Freshness.FRESH
 
-    def is_ours(self, credentials: Credentials, address: str) -> bool:
-        """Whether the answer is to a nonce that was given to this address, fresh or not."""
-        return self._born(credentials.nonce, address) is not None
+    def remember(self, credentials: Credentials, address: str) -> None:
+        """A fresh answer is used: from now on it is worth nothing."""
+        born = self._born(credentials.nonce, address)
+        if born is not None:
+            self._answered[credentials.nonce] = (born, int(credentials.nc or "0", 16))
 
     def _offers(self, algorithm: str) -> bool:
         return algorithm.upper() in (*self._algorithms, _BETTER)
