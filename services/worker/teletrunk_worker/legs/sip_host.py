@@ -302,7 +302,8 @@ class SipHost:
         media = account.mediaConfig.transportConfig
         media.port, media.portRange = message["rtp_port"], message["rtp_ports"] - 1
         media.boundAddress = message["rtp_address"]
-        media.publicAddress = message["media_address"]
+        # A Worker of the version before, upgraded under its feet, starts this host and does not say where sound goes.
+        media.publicAddress = message.get("media_address", message["public_address"])
         account.mediaConfig.streamKaEnabled = False
         # No re-INVITE of ours when an answer names two codecs: one that is under way when the call ends comes back to
         # whatever call has its slot then, and pjsua aborts.
