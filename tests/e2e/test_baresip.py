@@ -23,6 +23,8 @@ pytestmark = [
 
 SIP_HZ, TELEGRAM_HZ = 440.0, 620.0
 TALK_S = 4.0
+LONGEST_TALK = 4  # times that: delay that a busy machine has caused is worked off sample by sample meanwhile
+CLEAN_DB = 20  # of the median window of the whole call; 36 undisturbed
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module", params=["udp", "tcp"])
@@ -33,13 +35,15 @@ async def baresip(scene: Scene, request) -> AsyncIterator[Actor]:  # type: ignor
 
 
 async def talk(scene: Scene, phone: Actor, call: int) -> None:
-    await asyncio.sleep(TALK_S)  # the talking itself: there is no event to wait for
-    here = await phone.tell("heard", call=call)
-    there = await scene.friends.tell("heard", phone=FRIEND)
+    for _ in range(LONGEST_TALK):
+        await asyncio.sleep(TALK_S)  # the talking itself: there is no event to wait for
+        here = await phone.tell("heard", call=call)
+        there = await scene.friends.tell("heard", phone=FRIEND)
+        if min(here["snr_db"], there["snr_db"]) > CLEAN_DB:
+            break
     assert here["hz"] == pytest.approx(TELEGRAM_HZ, abs=1.0)
     assert there["hz"] == pytest.approx(SIP_HZ, abs=1.0)
-    # 36 dB undisturbed; while delay that a busy machine caused is worked off sample by sample, 22.
-    assert min(here["snr_db"], there["snr_db"]) > 20
+    assert min(here["snr_db"], there["snr_db"]) > CLEAN_DB
 
 
 async def test_it_calls_telegram(scene: Scene, baresip: Actor) -> None:
