@@ -8,26 +8,24 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from itertools import chain
 
 from teletrunk.errors import Refusal
 
-from teletrunk_worker.sip.sdp import LINE_END, STATIC_CODECS
+from teletrunk_worker.sip import sdp
 
 _MEDIUM = re.compile(rb"(?i)(m=audio [0-9/]{1,12} \S{1,40}) ([0-9 ]{1,400})")
 _OF_FORMAT = re.compile(rb"[aA]=(?:rtpmap|fmtp|rtcp-fb):([0-9]{1,3})[ \t]")
-_RTPMAP = re.compile(rb"[aA]=rtpmap:([0-9]{1,3})\s+([A-Za-z0-9._\-]{1,40})/")
 _BESIDE = frozenset({"TELEPHONE-EVENT", "CN"})  # no codecs: they go along
 
 
 def restrict(body: bytes, codecs: Sequence[str]) -> bytes:
     """The description with only these codecs in each medium of sound; as it came where none of them is offered."""
-    lines = LINE_END.split(body.rstrip(b"\r\n"))
-    media = [place for place, line in enumerate(lines) if line.startswith(b"m=")]
+    lines = sdp.LINE_END.split(body.rstrip(b"\r\n"))
+    session, *media = sdp.media(lines)
     if not media:
         return body
-    for start, end in zip(reversed(media), reversed([*media[1:], len(lines)]), strict=True):
-        lines[start:end] = _medium(lines[start:end], codecs)
-    return b"\r\n".join(lines) + b"\r\n"
+    return b"\r\n".join(chain(session, *(_medium(medium, codecs) for medium in media))) + b"\r\n"
 
 
 def _medium(lines: list[bytes], codecs: Sequence[str]) -> list[bytes]:
@@ -35,8 +33,7 @@ def _medium(lines: list[bytes], codecs: Sequence[str]) -> list[bytes]:
     if found is None:
         return lines
     formats = found[2].split()
-    names = dict(STATIC_CODECS)
-    names.update((m[1], m[2].decode()) for line in lines if (m := _RTPMAP.match(line)))
+    names = sdp.codec_names(lines)
     named = {number: names.get(number, "").upper() for number in formats}
     kept = [number for codec in codecs for number in formats if named[number] == codec]
     if not kept:

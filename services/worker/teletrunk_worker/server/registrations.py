@@ -73,6 +73,8 @@ def _headers(request: Request, flow: Flow, bindings: list[Binding]) -> list[tupl
 
 
 def _contact(binding: Binding) -> str:
-    named = "".join(f';{key}="{binding.contact.parameters[key]}"' for key in ("+sip.instance",) if binding.instance)
-    number = f";reg-id={binding.contact.parameters['reg-id']}" if binding.instance else ""
-    return f"<{binding.contact.uri.text}>{named}{number};expires={binding.seconds_left}"
+    named = ""
+    if binding.instance is not None:
+        name, number = binding.instance
+        named = f';+sip.instance="{name}";reg-id={number}'
+    return f"<{binding.contact.uri.text}>{named};expires={binding.seconds_left}"

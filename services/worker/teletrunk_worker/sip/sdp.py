@@ -10,14 +10,13 @@ import ipaddress
 import re
 from dataclasses import dataclass
 from itertools import pairwise
-from typing import Final
 
 LINE_END = re.compile(rb"[\r\n]+")
 _CONNECTION = re.compile(rb"c=IN IP([46]) ([0-9A-Fa-f:.]{2,45})")
 _RTCP = re.compile(rb"[aA]=rtcp:[0-9]{1,5}(?: IN IP([46]) ([0-9A-Fa-f:.]{2,45}))?", re.IGNORECASE)
 _RTPMAP = re.compile(rb"[aA]=rtpmap:([0-9]{1,3})\s+([A-Za-z0-9._\-]{1,40})/")
 # RFC 3551: payload types that need no rtpmap.
-STATIC_CODECS: Final = {
+_STATIC_CODECS = {
     b"0": "PCMU",
     b"3": "GSM",
     b"4": "G723",
@@ -43,21 +42,26 @@ def sounds(body: bytes) -> list[Sound]:
     """All that is offered, without what is declined (port 0)."""
     found: list[Sound] = []
     for_all = 4
-    for lines in _media(LINE_END.split(body)):
+    for lines in media(LINE_END.split(body)):
         ip_version = next((int(c[1]) for line in lines if (c := _CONNECTION.fullmatch(line))), for_all)
         parts = lines[0][2:].split() if lines and lines[0].startswith(b"m=") else []
         if not parts:  # what stands before the first medium
             for_all = ip_version
         elif len(parts) > 3 and parts[0].lower() == b"audio" and parts[1].split(b"/")[0] != b"0":
-            names = dict(STATIC_CODECS)
-            names.update((m[1], m[2].decode()) for line in lines if (m := _RTPMAP.match(line)))
+            names = codec_names(lines)
             codecs = (names.get(number) for number in parts[3 : 3 + _MOST_FORMATS])
             profile = parts[2].decode("ascii", "replace").upper()
             found.append(Sound(profile, tuple(codec for codec in codecs if codec), ip_version))
     return found
 
 
-def _media(lines: list[bytes]) -> list[list[bytes]]:
+def codec_names(lines: list[bytes]) -> dict[bytes, str]:
+    """What each payload type of a medium is, by these lines and by RFC 3551."""
+    named = {m[1]: m[2].decode() for line in lines if (m := _RTPMAP.match(line))}
+    return _STATIC_CODECS | named
+
+
+def media(lines: list[bytes]) -> list[list[bytes]]:
     """The session's lines, then those of each medium."""
     starts = [0, *(place for place, line in enumerate(lines) if line.startswith(b"m=")), len(lines)]
     return [lines[start:end] for start, end in pairwise(starts)]
