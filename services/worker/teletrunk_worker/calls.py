@@ -139,44 +139,49 @@ class Calls:
         except Refusal as refusal:
             self.rim.refused_calls.note(recorder.record, invite, refusal, was_asked=False)
             raise
+        self._coming += 1
+        self._empty.clear()
+        # The Manager is asked to the end though the caller may have gone by then: a line that it gives is given back.
+        beginning = self._tasks.run(self._begin(invite, recorder, rings))
+        try:
+            begun = await asyncio.shield(beginning)
+            if isinstance(begun, Refusal):
+                raise begun
+            return Admitted(begun.call_id, await begun.placed)
+        except asyncio.CancelledError:
+            beginning.add_done_callback(_given_up)
+            raise
+
+    async def _begin(self, invite: Invite, recorder: Recorder, rings: RingPair) -> CallRunner | Refusal:
+        """From here on the call owns itself: however it ends, a record gives its line back."""
         try:
             route = await self._route(recorder.record.call_id, invite)
         except BaseException as error:
             rings.close()
-            if isinstance(error, Refusal):
-                self.rim.refused_calls.note(recorder.record, invite, error, was_asked=True)
-            raise
+            self._coming -= 1
+            self._look_whether_empty()
+            if not isinstance(error, Refusal):
+                raise
+            self.rim.refused_calls.note(recorder.record, invite, error, was_asked=True)
+            return error
         _describe(recorder, invite, route)
         ports = WorkerPorts(self._around, recorder, rings, route.session, called=invite.called)
         runner = CallRunner(recorder.record.call_id, machine.from_sip(), ports, self.rim.manager, recorder)
         runner.line = _line(route)
-        # From here on the call owns itself: however it ends, a record gives its line back.
         objection = self._objection(route, invite)
         runner.put(on.Refused(objection) if objection is not None else on.Admitted(route.longest_seconds))
         self._start(runner)
-        try:
-            return Admitted(runner.call_id, await runner.placed)
-        except asyncio.CancelledError:
-            runner.put(on.SipEnded(machine.CALLER_LEG, 487, "Request Terminated"))
-            raise
+        self._coming -= 1  # its runner counts from here on
+        return runner
 
     async def _route(self, call_id: str, invite: Invite) -> manager_pb2.RouteCallResponse:
-        self._coming += 1
-        self._empty.clear()
-        try:
-            route = await self.rim.manager.route_call(
-                call_id,
-                invite.credentials,
-                invite.source_address,
-                invite.called,
-                registered=self.rim.edge.registrar.knows(invite.credentials.username),
-            )
-        except BaseException:
-            self._coming -= 1
-            self._look_whether_empty()
-            raise
-        self._coming -= 1  # its runner counts from here on
-        return route
+        return await self.rim.manager.route_call(
+            call_id,
+            invite.credentials,
+            invite.source_address,
+            invite.called,
+            registered=self.rim.edge.registrar.knows(invite.credentials.username),
+        )
 
     def _objection(self, route: manager_pb2.RouteCallResponse, invite: Invite) -> Refusal | None:
         if not self.rim.edge.registrar.bindings(route.trunk_id):
@@ -284,6 +289,14 @@ class Calls:
     def _look_whether_empty(self) -> None:
         if not self._runners and not self._coming:
             self._empty.set()
+
+
+def _given_up(beginning: asyncio.Task[CallRunner | Refusal]) -> None:
+    """The caller has gone: a call that has begun for it ends."""
+    if beginning.cancelled() or beginning.exception() is not None:
+        return
+    if isinstance(begun := beginning.result(), CallRunner):
+        begun.put(on.SipEnded(machine.CALLER_LEG, 487, "Request Terminated"))
 
 
 def _describe(recorder: Recorder, invite: Invite, route: manager_pb2.RouteCallResponse) -> None:

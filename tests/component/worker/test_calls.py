@@ -41,6 +41,7 @@ class Office(HostsWorld):
         self.route = manager_pb2.RouteCallResponse(
             trunk_id="t", session=manager_pb2.SessionAssignment(storage_address="s"), line=manager_pb2.Line(call_id="c")
         )
+        self.unroutable: Refusal | None = None
         self.edge.registrar = Registrar()  # type: ignore[attr-defined]
         self.calls = Calls(Service("worker"), 4)
         refused = RefusedCalls(lambda login, address: False, self.report)
@@ -49,6 +50,8 @@ class Office(HostsWorld):
 
     async def route_call(self, *asked: object, **fields: object) -> manager_pb2.RouteCallResponse:
         await asyncio.sleep(0.1)
+        if self.unroutable is not None:
+            raise self.unroutable
         return self.route
 
     @property
@@ -106,6 +109,29 @@ def test_who_cancels_while_a_host_is_looked_for_is_not_waited_for() -> None:
         await office.calls.ended(0.5)
 
     assert office_hours(hours, place_sip=[[]]).reports == [("pbx", "", 487)]
+
+
+def test_who_cancels_while_the_manager_is_asked_gives_the_line_back_that_it_takes() -> None:
+    async def hours(office: Office) -> None:
+        admission = asyncio.ensure_future(office.calls.admit(_INVITE))
+        await asyncio.sleep(0.05)
+        admission.cancel()
+        await asyncio.sleep(0.01)
+        assert admission.cancelled(), "nobody waits for the Manager"
+        await asyncio.sleep(0.5)
+
+    assert office_hours(hours, place_sip=[[]]).reports == [("pbx", "", 487)]
+
+
+def test_nobody_hears_of_a_refusal_after_a_cancel() -> None:
+    async def hours(office: Office) -> None:
+        admission = asyncio.ensure_future(office.calls.admit(_INVITE))
+        await asyncio.sleep(0.05)
+        admission.cancel()
+        office.unroutable = Refusal("subscription-limit")
+        await asyncio.sleep(0.5)
+
+    office_hours(hours)
 
 
 def test_calls_that_are_being_routed_take_room_too() -> None:
