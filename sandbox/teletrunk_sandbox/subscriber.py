@@ -54,8 +54,8 @@ class Subscribers:
         self._dc = dc
         self._control_port = control_port
         self._loop = asyncio.get_running_loop()
-        self._engine = ntg.NTgCalls()
-        self._native = NativeEngine(self._engine)
+        self._native = NativeEngine(ntg)
+        self._engine = self._native.engine
         self._clients: dict[str, Client] = {}
         self._behaviour: dict[str, Message] = {}
         self._calls: dict[int, SubscriberCall] = {}
@@ -287,6 +287,8 @@ class Subscribers:
             self._loop.call_soon_threadsafe(call.queue.put_nowait, bytes(data))
 
     def _on_connection(self, number: int, info: Any) -> None:
+        if info.state in (ntg.ConnectionState.FAILED, ntg.ConnectionState.TIMEOUT, ntg.ConnectionState.CLOSED):
+            self._native.gives_up(number)
         call = self._calls.get(number)
         if call and info.state == ntg.ConnectionState.CONNECTED and call.connected_at is None:
             call.connected_at = time.time()
@@ -302,15 +304,12 @@ class Subscribers:
     def _push(self) -> None:
         """10 ms of each connected call's sound each 10 ms."""
         asyncio.set_event_loop(InlineLoop())  # type: ignore[abstract]  # it asks for no more
-        stamp = ntg.FrameData(0, ntg.VideoRotation.VIDEO_ROTATION_0, 0, 0)
         due = time.monotonic()
         while True:
             for call in list(self._calls.values()):
                 if call.connected_at and not call.over:
                     with contextlib.suppress(Exception):
-                        self._engine.send_external_frame(
-                            call.number, ntg.StreamDevice.MICROPHONE, self._next_frame(call), stamp
-                        )
+                        self._native.send_frame(call.number, self._next_frame(call))
             due += 0.01
             time.sleep(max(0.0, due - time.monotonic()))
 

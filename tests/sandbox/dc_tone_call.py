@@ -13,6 +13,7 @@ import sys
 from collections.abc import Awaitable, Callable
 from typing import Any
 
+import ntgcalls
 import numpy as np
 from dc_talking import peer
 from dc_world import Dc, Person, new_client, sign_in
@@ -23,13 +24,13 @@ from ntgcalls import (
     FrameData,
     MediaDescription,
     MediaSource,
-    NTgCalls,
     RTCServer,
     StreamDevice,
     StreamMode,
     VideoRotation,
 )
 from pyrogram import raw
+from teletrunk.native_engine import NativeEngine
 from teletrunk_sandbox.client import trust
 from teletrunk_sandbox.control import SandboxControl
 
@@ -43,24 +44,27 @@ CALL = 1
 class Engine:
     """One side's media: sends its tone, keeps what it hears."""
 
-    def __init__(self, side: Person, tone: float) -> None:
+    def __init__(self, side: Person, tone: float, alone: asyncio.Lock) -> None:
         self.loop, self.side, self.tone = asyncio.get_running_loop(), side, tone
         self.heard: list[bytes] = []
         self.prepared = asyncio.Event()
         self.connected = asyncio.Event()
-        self.native = NTgCalls()
-        self.native.on_signaling_data(self._signal)
-        self.native.on_connection_change(self._change)
-        self.native.on_frames(lambda _id, _mode, _device, frames: self.heard.extend(f.data for f in frames))
+        self.native = NativeEngine(ntgcalls, alone)
+        self.engine = self.native.engine
+        self.engine.on_signaling_data(self._signal)
+        self.engine.on_connection_change(self._change)
+        self.engine.on_frames(lambda _id, _mode, _device, frames: self.heard.extend(f.data for f in frames))
 
     async def prepare(self, g_a_hash: bytes | None) -> bytes:
         sound = AudioDescription(MediaSource.EXTERNAL, RATE, 1, "", False)
         media = MediaDescription(sound, None, None, None)
         config = await self.side.ask(functions.messages.GetDhConfig(version=0, random_length=256))
-        await self.native.create_p2p_call(CALL)
-        await self.native.set_stream_sources(CALL, StreamMode.CAPTURE, media)
-        await self.native.set_stream_sources(CALL, StreamMode.PLAYBACK, media)
-        return bytes(await self.native.init_exchange(CALL, DhConfig(config.g, config.p, config.random), g_a_hash))
+        await self.native.do(self.engine.create_p2p_call, CALL)
+        await self.native.do(self.engine.set_stream_sources, CALL, StreamMode.CAPTURE, media)
+        await self.native.do(self.engine.set_stream_sources, CALL, StreamMode.PLAYBACK, media)
+        return bytes(
+            await self.native.do(self.engine.init_exchange, CALL, DhConfig(config.g, config.p, config.random), g_a_hash)
+        )
 
     async def connect(self, call: Any) -> None:
         self.call = call
@@ -70,7 +74,7 @@ class Engine:
         ]
         version = call.protocol.library_versions[0]
         parameters = call.custom_parameters.data
-        await self.native.connect_p2p(CALL, servers, [version], bool(call.p2p_allowed), parameters)
+        await self.native.do(self.engine.connect_p2p, CALL, servers, [version], bool(call.p2p_allowed), parameters)
         self.prepared.set()
 
     async def relay_signals(self) -> None:
@@ -79,7 +83,7 @@ class Engine:
         await self.prepared.wait()
         while True:
             update = await self.side.update(types.UpdatePhoneCallSignalingData)
-            await self.native.send_signaling_data(CALL, update.data)
+            await self.native.signal(CALL, update.data)
 
     async def play(self) -> None:
         times = np.arange(BLOCK) / RATE
@@ -88,7 +92,7 @@ class Engine:
             wave = AMPLITUDE * np.sin(2 * np.pi * self.tone * (times + number * BLOCK / RATE))
             frame = FrameData(0, VideoRotation.VIDEO_ROTATION_0, 0, 0)
             block = wave.astype("<i2").tobytes()
-            await self.native.send_external_frame(CALL, StreamDevice.MICROPHONE, block, frame)
+            await self.native.do(self.engine.send_external_frame, CALL, StreamDevice.MICROPHONE, block, frame)
             await asyncio.sleep(start + (number + 1) * BLOCK / RATE - self.loop.time())
 
     def hears(self) -> dict[str, float]:
@@ -116,7 +120,7 @@ async def person(dc: Dc, control: SandboxControl, name: str, phone: str) -> Pers
 
 
 async def set_up(anna: Engine, bob: Engine) -> None:
-    offer = NTgCalls.get_protocol()
+    offer = ntgcalls.NTgCalls.get_protocol()
     protocol = types.PhoneCallProtocol(
         udp_p2p=offer.udp_p2p,
         udp_reflector=offer.udp_reflector,
@@ -134,13 +138,13 @@ async def set_up(anna: Engine, bob: Engine) -> None:
     g_b = await bob.prepare(requested.g_a_hash)
     await bob.side.ask(functions.phone.AcceptCall(peer=peer(requested), g_b=g_b, protocol=protocol))
     accepted = await anna.side.call(types.PhoneCallAccepted)
-    keys = await anna.native.exchange_keys(CALL, accepted.g_b, 0)
+    keys = await anna.native.do(anna.engine.exchange_keys, CALL, accepted.g_b, 0)
     confirm = functions.phone.ConfirmCall(
         peer=peer(accepted), g_a=keys.g_a_or_b, key_fingerprint=keys.key_fingerprint, protocol=protocol
     )
     mine = (await anna.side.ask(confirm)).phone_call
     his = await bob.side.call(types.PhoneCall)
-    await bob.native.exchange_keys(CALL, his.g_a_or_b, his.key_fingerprint)
+    await bob.native.do(bob.engine.exchange_keys, CALL, his.g_a_or_b, his.key_fingerprint)
     await asyncio.gather(anna.connect(mine), bob.connect(his))
 
 
@@ -153,8 +157,9 @@ async def main(control_port: int, host: str, port: int, rsa_key: str) -> None:
     trust(rsa_key)
     dc = Dc(None, {"host": host, "port": port})  # type: ignore[arg-type]
     async with asyncio.timeout(25), SandboxControl(control_port) as control, asyncio.TaskGroup() as tasks:
+        alone = asyncio.Lock()
         engines = [
-            Engine(await person(dc, control, name, f"7888000000{number}"), tone)
+            Engine(await person(dc, control, name, f"7888000000{number}"), tone, alone)
             for number, (name, tone) in enumerate(TONES.items())
         ]
         running: list[Awaitable[None]] = [tasks.create_task(engine.relay_signals()) for engine in engines]

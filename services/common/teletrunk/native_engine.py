@@ -3,14 +3,24 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import threading
 import time
 from collections.abc import Awaitable, Callable
+from pathlib import Path
 from typing import Any, Final
 
+from teletrunk.native_thread import InlineLoop
+
 DEADLINE_S: Final = 5.0
-# A signalling message is worked on by the engine's network thread after the call with it has returned. A call that is
-# stopped meanwhile takes away what that thread works on, and the process dies (SIGSEGV, seen within 130 such calls).
+# A signalling message is worked on by the engine's threads after the call with it has returned. A call that is
+# stopped meanwhile takes away what they work on, and the process dies (SIGSEGV, seen within 130 such calls).
 _SETTLED_S = 0.25
+# The other side's sound is unhooked by the network thread, after the call that it was hooked to has been freed: it
+# writes into whatever has that memory by then. Unhooked first, and waited for, it has nothing left to do.
+_UNHOOKED_S = 0.05
+_MOST_PATIENCE_S = 2.0  # for threads that a busy machine keeps from their work
+_LOOK_AGAIN_S = 0.01
 
 
 class NativeEngine:
@@ -19,10 +29,16 @@ class NativeEngine:
     One at a time: of several at once the engine was seen to corrupt its memory after some hundred calls.
     """
 
-    def __init__(self, engine: Any) -> None:
-        self._engine = engine
-        self._alone = asyncio.Lock()
+    def __init__(self, ntgcalls: Any, alone: asyncio.Lock | None = None) -> None:
+        """`ntgcalls` is the module: whoever has no engine need not load it. Engines of one process share `alone`."""
+        self.engine = ntgcalls.NTgCalls()
+        self._playback, self._microphone = ntgcalls.StreamMode.PLAYBACK, ntgcalls.StreamDevice.MICROPHONE
+        self._no_sound = ntgcalls.MediaDescription(None, None, None, None)
+        self._stamp = ntgcalls.FrameData(0, ntgcalls.VideoRotation.VIDEO_ROTATION_0, 0, 0)
+        self._alone = alone or asyncio.Lock()
         self._signalled: dict[int, float] = {}  # when each call had its last signalling message
+        self._sending = threading.Lock()
+        self._deaf: set[int] = set()  # calls that no sound is given to any more
 
     async def do(self, operation: Callable[..., Awaitable[Any]], *arguments: Any) -> Any:
         """Raises what the operation raises, and TimeoutError after five seconds."""
@@ -33,17 +49,78 @@ class NativeEngine:
         """Hands a signalling message of the other side to the call."""
         self._signalled[number] = time.monotonic()
         try:
-            await self.do(self._engine.send_signaling_data, number, data)
+            await self.do(self.engine.send_signaling_data, number, data)
         finally:
             self._signalled[number] = time.monotonic()
 
+    def send_frame(self, number: int, pcm: bytes) -> None:
+        """Gives 10 ms of sound to a call. For a plain thread whose loop is an `InlineLoop`.
+
+        Raises what the engine raises when it has no such call.
+        """
+        with self._sending:
+            if number not in self._deaf:
+                self.engine.send_external_frame(number, self._microphone, pcm, self._stamp)
+
+    def no_more_frames(self, number: int) -> None:
+        """From any thread: the engine frees a call under whoever is giving it sound."""
+        with self._sending:
+            self._deaf.add(number)
+
+    def gives_up(self, number: int) -> None:
+        """In the engine's own report that a call is lost: it frees the call as soon as that returns."""
+        self.no_more_frames(number)
+        asyncio.set_event_loop(InlineLoop())  # type: ignore[abstract]  # it asks for no more
+        with contextlib.suppress(Exception):
+            self.engine.set_stream_sources(number, self._playback, self._no_sound)
+        time.sleep(_UNHOOKED_S)
+
     async def stop(self, number: int) -> None:
-        """Ends the call, once its last signalling message has been worked on."""
-        left = self._signalled.pop(number, 0.0) + _SETTLED_S - time.monotonic()
-        if left > 0:
-            await asyncio.sleep(left)
-        await self.do(self._engine.stop, number)
+        """Ends the call, once its last signalling message has been worked on and its sound is unhooked."""
+        self.no_more_frames(number)
+        try:
+            left = self._signalled.pop(number, 0.0) + _SETTLED_S - time.monotonic()
+            await asyncio.sleep(max(left, 0.0))
+            await _until_idle()
+            with contextlib.suppress(Exception):  # it has ended by itself, or is stopped all the same
+                await self.do(self.engine.set_stream_sources, number, self._playback, self._no_sound)
+            await asyncio.sleep(_UNHOOKED_S)
+            await _until_idle()
+            await self.do(self.engine.stop, number)
+        finally:
+            self._deaf.discard(number)
 
 
 async def _settled(operation: Awaitable[Any]) -> Any:
     return await operation
+
+
+async def _until_idle() -> None:
+    """Returns when the engine's threads have nothing to do, all at one moment; at the latest after two seconds.
+
+    Work that one of them hands to another wakes that one before it sleeps itself. So when two looks find all of them
+    asleep and none has been awake in between, no piece of work was on its way.
+    """
+    until = time.monotonic() + _MOST_PATIENCE_S
+    while time.monotonic() < until:
+        look = _awake_times()
+        if look is not None and look == _awake_times():
+            return
+        await asyncio.sleep(_LOOK_AGAIN_S)
+
+
+def _awake_times() -> list[str] | None:
+    """How often each thread of the engine has been awake; None when one of them is."""
+    times = []
+    for task in Path("/proc/self/task").iterdir():
+        try:
+            status = (task / "status").read_text()
+        except OSError:  # it has ended meanwhile
+            continue
+        fields = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
+        if not fields["Name"].startswith("ntg-"):
+            continue
+        if not fields["State"].startswith("S"):
+            return None
+        times.append(task.name + " " + fields["voluntary_ctxt_switches"])
+    return sorted(times)

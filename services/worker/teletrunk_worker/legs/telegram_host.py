@@ -38,6 +38,7 @@ from teletrunk_worker.legs.wire import Message, PeerGone, Wire
 
 _TICK_MS = 20  # what the SIP side writes at once, too: half the wake-ups of a tick a frame, and no later
 _RATES = (8000, 16000)  # others abort the process (11025), or are of no use here
+_OVER = (ntg.ConnectionState.FAILED, ntg.ConnectionState.TIMEOUT, ntg.ConnectionState.CLOSED)
 CAPACITY = 20
 
 
@@ -60,15 +61,13 @@ class MediaCall:
 class Pusher(threading.Thread):
     """Sends 20 ms of every connected call, as two frames, each 20 ms."""
 
-    def __init__(self, engine: ntg.NTgCalls) -> None:
+    def __init__(self, native: NativeEngine) -> None:
         super().__init__(name="pusher", daemon=True)
-        self._engine = engine
+        self._native = native
         self.calls: tuple[MediaCall, ...] = ()  # replaced whole, never changed: the loop writes, this thread reads
 
     def run(self) -> None:
         asyncio.set_event_loop(InlineLoop())  # type: ignore[abstract]  # it asks for no more
-        stamp = ntg.FrameData(0, ntg.VideoRotation.VIDEO_ROTATION_0, 0, 0)
-        send, microphone = self._engine.send_external_frame, ntg.StreamDevice.MICROPHONE
         due = time.monotonic()
         while True:
             for call in self.calls:
@@ -76,8 +75,7 @@ class Pusher(threading.Thread):
                     with contextlib.suppress(Exception):  # it ended between two frames
                         block = call.playout.next_block(time.monotonic())
                         for start in range(0, len(block), call.frame_bytes):
-                            frame = block[start : start + call.frame_bytes]
-                            send(call.number, microphone, frame, stamp)
+                            self._native.send_frame(call.number, block[start : start + call.frame_bytes])
             due += _TICK_MS / 1000
             ahead = due - time.monotonic()
             if ahead > 0:
@@ -93,9 +91,9 @@ class TelegramHost:
         self._wire = wire
         self._loop = asyncio.get_running_loop()
         self._gone = asyncio.Event()
-        self._engine = ntg.NTgCalls()
-        self._pusher = Pusher(self._engine)
-        self._native = NativeEngine(self._engine)
+        self._native = NativeEngine(ntg)
+        self._engine = self._native.engine
+        self._pusher = Pusher(self._native)
         self._numbers: dict[str, int] = {}
         self._calls: dict[int, MediaCall] = {}
         self._names: dict[int, str] = {}
@@ -211,6 +209,8 @@ class TelegramHost:
         self._loop.call_soon_threadsafe(self._report, number, {"event": "signalling", "data": _pack(data)})
 
     def _on_connection(self, number: int, info: Any) -> None:
+        if info.state in _OVER:
+            self._native.gives_up(number)
         self._loop.call_soon_threadsafe(self._report_connection, number, info.state)
 
     def _report(self, number: int, event: Message) -> None:
@@ -226,7 +226,7 @@ class TelegramHost:
                 call.connected = True
                 call.connect_ms = (time.monotonic() - call.opened_at) * 1000
                 self._report(number, {"event": "connected", "connect_ms": round(call.connect_ms, 1)})
-        elif state in (ntg.ConnectionState.FAILED, ntg.ConnectionState.TIMEOUT, ntg.ConnectionState.CLOSED):
+        elif state in _OVER:
             self._report(number, {"event": "failed", "why": f"media {state.name.lower()}"})
 
 
