@@ -108,3 +108,29 @@ async def _no_binding_left(scene: Scene, login: str) -> None:
     async with asyncio.timeout(10):
         while await _registered(scene, login):
             await asyncio.sleep(0.1)
+
+
+async def test_a_trunk_that_is_switched_off_is_neither_let_in_nor_rung(scene: Scene) -> None:
+    async with sip_wire.udp(scene.edge) as wire:
+        pbx = await with_pbx(scene, wire)
+        await scene.world.command("trunk", "change", pbx.login, "--off")
+        await asyncio.sleep(1.0)
+        refused = await wire.register(pbx.login, pbx.password)
+        assert refused.final.code == 403, refused.final
+        shown = json.loads(await scene.world.command("trunk", "show", pbx.login, "--json"))
+        assert not shown.get("registered_at") and shown["options"]["off"] is True
+        await scene.world.command("trunk", "change", pbx.login, "--on")
+        assert (await wire.register(pbx.login, pbx.password)).final.code == 200
+        assert (await pbx.call("PCMA"))[0] == 200
+
+
+async def test_a_pbx_comes_by_a_transport_of_its_trunk(scene: Scene) -> None:
+    async with sip_wire.udp(scene.edge) as wire:
+        pbx = await with_pbx(scene, wire)
+        await scene.world.command("trunk", "change", pbx.login, "--transports", "tcp,tls")
+        await asyncio.sleep(1.0)
+        assert (await pbx.call("PCMA"))[0] == 404, "the binding has ended"
+        refused = await wire.register(pbx.login, pbx.password)
+        assert refused.final.code == 403 and "use TCP, TLS" in refused.final.phrase
+        await scene.world.command("trunk", "change", pbx.login, "--transports", "")
+        assert (await wire.register(pbx.login, pbx.password)).final.code == 200

@@ -13,7 +13,7 @@ from teletrunk.v1 import manager_pb2
 
 from teletrunk_manager.db.database import Database
 from teletrunk_manager.db.tables import Account, Assignment, Share, Trunk, TrustedAddress
-from teletrunk_manager.domain import digest
+from teletrunk_manager.domain import digest, trunk_options
 from teletrunk_manager.domain.rights import may_use
 from teletrunk_manager.passwords import PasswordSeal, SealBroken, revision
 
@@ -54,6 +54,8 @@ class Authentication:
             raise Refusal("unauthorized", digest.NO_MD5)
         if not digest.matches(_answer(given), self._password(found)):
             raise Refusal("wrong-password")
+        if trunk_options.read(found.options).off:
+            raise Refusal("session-access-revoked", "the trunk is switched off")
         networks, sharers, workers = map(_lines, (found.networks, found.sharers, found.workers))
         if networks and not any(_is_within(source, network) for network in networks):
             raise Refusal("ip-not-allowed")
@@ -98,6 +100,7 @@ _WHO = (
         Trunk.sealed_password,
         Trunk.sha256_only,
         Trunk.administrator,
+        Trunk.options,
         Account.owner,
         _listed("networks", TrustedAddress.network, TrustedAddress.trunk_id == Trunk.trunk_id),
         _listed("sharers", Share.administrator, Share.account_id == Account.account_id),

@@ -15,6 +15,7 @@ from teletrunk.v1 import manager_pb2 as pb
 from teletrunk_manager.authentication import Pbx
 from teletrunk_manager.db.database import Database
 from teletrunk_manager.db.tables import Account, Assignment, BannedAddress, Drain, Member, Share, Trunk, TrustedAddress
+from teletrunk_manager.domain import trunk_options
 from teletrunk_manager.domain.rights import may_use
 from teletrunk_manager.live import Live
 from teletrunk_manager.passwords import revision
@@ -155,6 +156,7 @@ class Current:
             codecs=trunk.codecs.split(","),
             password_revision=revision(trunk.sealed_password),
             networks=self.networks.get(trunk.trunk_id, ()),
+            options=trunk_options.read(trunk.options),
         )
 
     def _homes(self, live: Live) -> dict[str, set[str]]:

@@ -23,6 +23,7 @@ from teletrunk_manager.authentication import Authentication, Pbx
 from teletrunk_manager.configurations import assignment
 from teletrunk_manager.db.database import Database
 from teletrunk_manager.db.tables import Account, Call, Share, Trunk
+from teletrunk_manager.domain import trunk_options
 from teletrunk_manager.domain.callers import caller_id, caller_name
 from teletrunk_manager.domain.rights import may_use
 from teletrunk_manager.domain.tiers import tiers
@@ -147,7 +148,12 @@ class ManagerService(manager_pb2_grpc.ManagerServiceServicer):
             found = (await session.scalars(sa.select(Trunk).where(Trunk.account_id == account.account_id))).all()
             shared = sa.select(Share.administrator).where(Share.account_id == account.account_id)
             sharers = (await session.scalars(shared)).all()
-            order = tiers([trunk for trunk in found if may_use(trunk.administrator, account.owner, sharers)])
+            usable = [
+                trunk
+                for trunk in found
+                if may_use(trunk.administrator, account.owner, sharers) and not trunk_options.read(trunk.options).off
+            ]
+            order = tiers(usable)
         await self._fleet.require_assigned(account.account_id, request.worker_id)
         permit = await self._subscriptions.permit(account.subscription_id, request.call_id)
         text = f"route: account {account.phone or account.username}, {sum(map(len, order))} trunk(s)"

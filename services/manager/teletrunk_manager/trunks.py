@@ -4,19 +4,21 @@ from __future__ import annotations
 
 import ipaddress
 import secrets
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 from teletrunk.config import ConfigurationError
 from teletrunk.v1 import admin_pb2 as pb
+from teletrunk.v1 import trunk_pb2
 
 from teletrunk_manager.accounts import find_account
 from teletrunk_manager.configurations import Configurations
 from teletrunk_manager.db.audit import asker, delete_whole
 from teletrunk_manager.db.database import Database, delete_others, page_size
 from teletrunk_manager.db.tables import Trunk, TrustedAddress
+from teletrunk_manager.domain import trunk_options
 from teletrunk_manager.domain.logins import is_login, login_for
 from teletrunk_manager.live import Live
 from teletrunk_manager.mistakes import Mistake, NotNow, Unknown
@@ -41,6 +43,7 @@ class Trunks:
         """Raises `Mistake`. The password is in this answer and in no other."""
         codecs = _codecs(request.codecs) or list(_CODECS)
         _check(request)
+        options = _explained(lambda: trunk_options.checked(request.options))
         if request.login and not is_login(request.login):
             raise Mistake(f"{request.login!r} is not a login: use up to 64 letters, digits and . _ + -")
         password, trunk_id = make_password(), secrets.token_hex(6)
@@ -56,6 +59,7 @@ class Trunks:
                 comment=request.comment,
                 codecs=",".join(codecs),
                 sha256_only=request.sha256_only,
+                options=trunk_options.written(options),
                 administrator=asker(),
             )
             session.add(trunk)
@@ -110,6 +114,9 @@ class Trunks:
                     setattr(trunk, name, getattr(request, name))
             if codecs:
                 trunk.codecs = ",".join(codecs)
+            before = trunk_options.read(trunk.options)
+            options = _explained(lambda: trunk_options.changed(before, request.options, request.changed_options))
+            trunk.options = trunk_options.written(options)
             await session.flush()
         self._configurations.changed()
         return self._message(trunk, trusted=trusted.get(trunk.trunk_id, ()))
@@ -159,6 +166,7 @@ class Trunks:
             registered_at=[w.service_id for w in workers if trunk.trunk_id in w.heartbeat.registered_trunk_ids],
             refused_registrations=refused,
             trusted_addresses=trusted,
+            options=trunk_options.read(trunk.options),
         )
 
 
@@ -169,6 +177,14 @@ async def _trusted(session: AsyncSession, trunk_ids: list[str]) -> dict[str, lis
     for row in await session.scalars(query):
         found.setdefault(row.trunk_id, []).append(row.network)
     return found
+
+
+def _explained(rule: Callable[[], trunk_pb2.TrunkOptions]) -> trunk_pb2.TrunkOptions:
+    """Raises `Mistake`."""
+    try:
+        return rule()
+    except ValueError as error:
+        raise Mistake(str(error)) from None
 
 
 def _codecs(given: Iterable[str]) -> list[str]:

@@ -184,6 +184,9 @@ class Calls:
         )
 
     def _objection(self, route: manager_pb2.RouteCallResponse, invite: Invite) -> Refusal | None:
+        trunk = self.rim.edge.trunks.find(route.trunk_id)
+        if not trunk.takes(invite.transport):
+            return Refusal("ip-not-allowed", trunk.objection_to(invite.transport))
         if not self.rim.edge.registrar.bindings(route.trunk_id):
             return Refusal("not-registered")
         if not route.session.storage_address:

@@ -14,6 +14,7 @@ from teletrunk_worker.calls import Calls, Rim
 from teletrunk_worker.policy.admission import Invite
 from teletrunk_worker.refused_calls import RefusedCalls
 from teletrunk_worker.sip.auth import Credentials
+from teletrunk_worker.trunks.book import TrunkBook
 
 from tests.simulated_time import simulated
 
@@ -42,6 +43,7 @@ class Office(HostsWorld):
             trunk_id="t", session=manager_pb2.SessionAssignment(storage_address="s"), line=manager_pb2.Line(call_id="c")
         )
         self.unroutable: Refusal | None = None
+        self.edge.trunks = TrunkBook()  # type: ignore[attr-defined]
         self.edge.registrar = Registrar()  # type: ignore[attr-defined]
         self.calls = Calls(Service("worker"), 4)
         refused = RefusedCalls(lambda login, address: False, self.report)

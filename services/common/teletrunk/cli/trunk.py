@@ -7,6 +7,7 @@ from typing import Annotated
 
 import typer
 
+from teletrunk.cli import trunk_options
 from teletrunk.cli.client import DEADLINE_S, ask, ask_fleet, every, fail
 from teletrunk.cli.output import Json, say, show, table
 from teletrunk.v1 import admin_pb2 as pb
@@ -25,6 +26,8 @@ def add(
     comment: Annotated[str, typer.Option(help="For your own memory.")] = "",
     codecs: Annotated[str, typer.Option(help="In order of preference.")] = "PCMA,PCMU,G722",
     sha256_only: Annotated[bool, typer.Option("--sha256-only", help="Let no PBX in with MD5.")] = False,
+    off: trunk_options.Off = None,
+    transports: trunk_options.Transports = None,
     as_json: Json = False,
 ) -> None:
     """Makes a trunk and prints what to enter in the PBX. The password is shown this once."""
@@ -35,6 +38,7 @@ def add(
         comment=comment,
         codecs=codecs.split(","),
         sha256_only=sha256_only,
+        options=trunk_options.given(off, transports)[0],
     )
     answer = ask(lambda admin: admin.AddTrunk(request, timeout=DEADLINE_S))
     lines = (
@@ -77,9 +81,12 @@ def change(
     comment: Annotated[str | None, typer.Option(help="For your own memory.")] = None,
     codecs: Annotated[str | None, typer.Option(help="In order of preference.")] = None,
     sha256_only: Annotated[bool | None, typer.Option("--sha256-only/--md5", help="Let no PBX in with MD5.")] = None,
+    off: trunk_options.Off = None,
+    transports: trunk_options.Transports = None,
     as_json: Json = False,
 ) -> None:
     """Changes what is given; the rest, and the password, stay."""
+    options, changed = trunk_options.given(off, transports)
     request = pb.ChangeTrunkRequest(
         trunk=trunk,
         priority=priority,
@@ -87,6 +94,8 @@ def change(
         codecs=codecs.split(",") if codecs else [],
         sha256_only=sha256_only,
         version=_one(trunk).version,
+        options=options,
+        changed_options=changed,
     )
     answer = ask(lambda admin: admin.ChangeTrunk(request, timeout=DEADLINE_S))
     show(answer, as_json, lambda: say("\n".join(_told(answer.trunk))))
@@ -99,6 +108,7 @@ def _told(trunk: pb.Trunk) -> list[str]:
         f"codecs: {', '.join(trunk.codecs)}",
         f"digest: {'SHA-256' if trunk.sha256_only else 'SHA-256 or MD5'}",
         f"may be used from: {', '.join(trunk.trusted_addresses) or 'everywhere'}",
+        *trunk_options.told(trunk.options),
         *(_refused(refused) for refused in trunk.refused_registrations),
     ]
 

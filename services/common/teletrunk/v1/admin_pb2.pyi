@@ -9,6 +9,7 @@ from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from teletrunk.v1 import call_pb2 as _call_pb2
 from teletrunk.v1 import manager_pb2 as _manager_pb2
+from teletrunk.v1 import trunk_pb2 as _trunk_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -92,6 +93,7 @@ class Trunk(_message.Message):
     VERSION_FIELD_NUMBER: _builtins.int
     REFUSED_REGISTRATIONS_FIELD_NUMBER: _builtins.int
     TRUSTED_ADDRESSES_FIELD_NUMBER: _builtins.int
+    OPTIONS_FIELD_NUMBER: _builtins.int
     trunk_id: _builtins.str
     login: _builtins.str
     account_id: _builtins.str
@@ -116,6 +118,8 @@ class Trunk(_message.Message):
     def trusted_addresses(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Addresses and subnets that it may be used from; empty: all."""
 
+    @_builtins.property
+    def options(self) -> _trunk_pb2.TrunkOptions: ...
     def __init__(
         self,
         *,
@@ -131,10 +135,11 @@ class Trunk(_message.Message):
         version: _builtins.int = ...,
         refused_registrations: _abc.Iterable[Global___RefusedRegistration] | None = ...,
         trusted_addresses: _abc.Iterable[_builtins.str] | None = ...,
+        options: _trunk_pb2.TrunkOptions | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["options", b"options"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "codecs", b"codecs", "comment", b"comment", "login", b"login", "priority", b"priority", "refused_registrations", b"refused_registrations", "registered_at", b"registered_at", "sha256_only", b"sha256_only", "sip_address", b"sip_address", "trunk_id", b"trunk_id", "trusted_addresses", b"trusted_addresses", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "codecs", b"codecs", "comment", b"comment", "login", b"login", "options", b"options", "priority", b"priority", "refused_registrations", b"refused_registrations", "registered_at", b"registered_at", "sha256_only", b"sha256_only", "sip_address", b"sip_address", "trunk_id", b"trunk_id", "trusted_addresses", b"trusted_addresses", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -404,6 +409,7 @@ class AddTrunkRequest(_message.Message):
     COMMENT_FIELD_NUMBER: _builtins.int
     CODECS_FIELD_NUMBER: _builtins.int
     SHA256_ONLY_FIELD_NUMBER: _builtins.int
+    OPTIONS_FIELD_NUMBER: _builtins.int
     account: _builtins.str
     login: _builtins.str
     """Empty: made from the account."""
@@ -412,6 +418,8 @@ class AddTrunkRequest(_message.Message):
     sha256_only: _builtins.bool
     @_builtins.property
     def codecs(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def options(self) -> _trunk_pb2.TrunkOptions: ...
     def __init__(
         self,
         *,
@@ -421,10 +429,11 @@ class AddTrunkRequest(_message.Message):
         comment: _builtins.str = ...,
         codecs: _abc.Iterable[_builtins.str] | None = ...,
         sha256_only: _builtins.bool = ...,
+        options: _trunk_pb2.TrunkOptions | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["options", b"options"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "codecs", b"codecs", "comment", b"comment", "login", b"login", "priority", b"priority", "sha256_only", b"sha256_only"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "codecs", b"codecs", "comment", b"comment", "login", b"login", "options", b"options", "priority", b"priority", "sha256_only", b"sha256_only"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -440,6 +449,8 @@ class ChangeTrunkRequest(_message.Message):
     CODECS_FIELD_NUMBER: _builtins.int
     SHA256_ONLY_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
+    OPTIONS_FIELD_NUMBER: _builtins.int
+    CHANGED_OPTIONS_FIELD_NUMBER: _builtins.int
     trunk: _builtins.str
     """A login or an id."""
     priority: _builtins.int
@@ -451,6 +462,12 @@ class ChangeTrunkRequest(_message.Message):
     def codecs(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """None: as they are."""
 
+    @_builtins.property
+    def options(self) -> _trunk_pb2.TrunkOptions:
+        """The values of those that `changed_options` names; the others stay."""
+
+    @_builtins.property
+    def changed_options(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     def __init__(
         self,
         *,
@@ -460,10 +477,12 @@ class ChangeTrunkRequest(_message.Message):
         codecs: _abc.Iterable[_builtins.str] | None = ...,
         sha256_only: _builtins.bool | None = ...,
         version: _builtins.int = ...,
+        options: _trunk_pb2.TrunkOptions | None = ...,
+        changed_options: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["_comment", b"_comment", "_priority", b"_priority", "_sha256_only", b"_sha256_only", "comment", b"comment", "priority", b"priority", "sha256_only", b"sha256_only"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_comment", b"_comment", "_priority", b"_priority", "_sha256_only", b"_sha256_only", "comment", b"comment", "options", b"options", "priority", b"priority", "sha256_only", b"sha256_only"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_comment", b"_comment", "_priority", b"_priority", "_sha256_only", b"_sha256_only", "codecs", b"codecs", "comment", b"comment", "priority", b"priority", "sha256_only", b"sha256_only", "trunk", b"trunk", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_comment", b"_comment", "_priority", b"_priority", "_sha256_only", b"_sha256_only", "changed_options", b"changed_options", "codecs", b"codecs", "comment", b"comment", "options", b"options", "priority", b"priority", "sha256_only", b"sha256_only", "trunk", b"trunk", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__comment: _TypeAlias = _typing.Literal["comment"]  # noqa: Y015
     _WhichOneofArgType__comment: _TypeAlias = _typing.Literal["_comment", b"_comment"]  # noqa: Y015

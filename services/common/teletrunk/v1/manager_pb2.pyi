@@ -9,6 +9,7 @@ from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
 from teletrunk.v1 import call_pb2 as _call_pb2
+from teletrunk.v1 import trunk_pb2 as _trunk_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -413,6 +414,7 @@ class TrunkSettings(_message.Message):
     CODECS_FIELD_NUMBER: _builtins.int
     PASSWORD_REVISION_FIELD_NUMBER: _builtins.int
     NETWORKS_FIELD_NUMBER: _builtins.int
+    OPTIONS_FIELD_NUMBER: _builtins.int
     trunk_id: _builtins.str
     password_revision: _builtins.int
     """Another one with each new password: a binding that was made under an old one is over. 0: not said."""
@@ -424,6 +426,8 @@ class TrunkSettings(_message.Message):
     def networks(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Addresses and subnets that the trunk may be used from; empty: all."""
 
+    @_builtins.property
+    def options(self) -> _trunk_pb2.TrunkOptions: ...
     def __init__(
         self,
         *,
@@ -431,10 +435,11 @@ class TrunkSettings(_message.Message):
         codecs: _abc.Iterable[_builtins.str] | None = ...,
         password_revision: _builtins.int = ...,
         networks: _abc.Iterable[_builtins.str] | None = ...,
+        options: _trunk_pb2.TrunkOptions | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["options", b"options"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["codecs", b"codecs", "networks", b"networks", "password_revision", b"password_revision", "trunk_id", b"trunk_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["codecs", b"codecs", "networks", b"networks", "options", b"options", "password_revision", b"password_revision", "trunk_id", b"trunk_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -63,6 +63,8 @@ class Trunk(Base):
     comment: Mapped[str] = mapped_column(String, default="")
     codecs: Mapped[str] = mapped_column(String, default="PCMA,PCMU,G722")
     sha256_only: Mapped[bool] = mapped_column(Boolean, default=False)
+    # A `TrunkOptions` (trunk.proto) as JSON.
+    options: Mapped[str] = mapped_column(String, default="{}")
     # Who uses the account with it; empty: this installation itself.
     administrator: Mapped[str] = mapped_column(String, default="")
     version: Mapped[int] = mapped_column(Integer)

@@ -47,6 +47,7 @@ class Invite:
     source_address: str
     called: str
     offered: tuple[str, ...] | None = None  # codecs; None when the offer is left to us
+    transport: str = "UDP"
 
 
 @dataclass(frozen=True)
@@ -155,7 +156,7 @@ class Admission:
         self, credentials: Credentials, called: str, flow: Flow, offered: tuple[str, ...] | None
     ) -> Admitted:
         """Raises `Refusal`."""
-        invite = Invite(credentials, flow.peer[0], called, offered)
+        invite = Invite(credentials, flow.peer[0], called, offered, flow.transport)
         return await self._asked(self._gatekeeper.admit(invite), credentials, flow)
 
     def turned_away(self, credentials: Credentials, called: str, flow: Flow, refusal: Refusal) -> None:

@@ -49,7 +49,7 @@ class SipPort:
         bans: Bans | None = None,
         trunks: TrunkBook | None = None,
     ) -> None:
-        self._trunks = trunks or TrunkBook()
+        self.trunks = trunks or TrunkBook()
         self._gatekeeper = gatekeeper
         self._address = address
         self._port = port
@@ -59,7 +59,7 @@ class SipPort:
         self.registrar = Registrar()
         self.admission = Admission(gatekeeper, digest_algorithms, bans or Bans())
         self._responder = Responder(self._transactions, self.admission.strangers)
-        self._registrations = Registrations(self.admission, self.registrar, self._responder, self.is_just)
+        self._registrations = Registrations(self.admission, self.registrar, self._responder, self.is_just, self.trunks)
 
     async def start(self) -> None:
         """Raises OSError when a port is taken."""
@@ -78,10 +78,10 @@ class SipPort:
 
     def is_just(self, binding: Binding) -> bool:
         """Whether the trunk, as the Manager has told it last, allows the binding."""
-        return self._trunks.find(binding.trunk_id).allows(binding)
+        return self.trunks.find(binding.trunk_id).allows(binding)
 
     def _codecs_of(self, login: str) -> tuple[str, ...]:
-        return self._trunks.find(self.registrar.trunk_of(login)).codecs
+        return self.trunks.find(self.registrar.trunk_of(login)).codecs
 
     def _on_tcp_close(self, flow: TcpFlow) -> None:
         if flow.proven:

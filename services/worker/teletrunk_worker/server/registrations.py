@@ -16,6 +16,7 @@ from teletrunk_worker.sip.message import Request, Response
 from teletrunk_worker.sip.registrar import SHORTEST_S, BadContact, Binding, IntervalTooBrief, Registrar
 from teletrunk_worker.sip.transaction.server import ServerTransaction
 from teletrunk_worker.sip.transport.flow import Flow
+from teletrunk_worker.trunks.book import TrunkBook
 
 
 class Registrations:
@@ -25,9 +26,11 @@ class Registrations:
         registrar: Registrar,
         responder: Responder,
         is_just: Callable[[Binding], bool],
+        trunks: TrunkBook,
     ) -> None:
         """`is_just` says of a binding whether the trunk, as it is known by now, allows it."""
         self._is_just = is_just
+        self._trunks = trunks
         self._admission = admission
         self._registrar = registrar
         self._responder = responder
@@ -47,7 +50,11 @@ class Registrations:
                 self._registrar.drop(credentials.username, flow)
             transaction.answer(self._admission.answer(request, refusal, flow))
             return
-        transaction.answer(self._bind(request, flow, registered))
+        trunk = self._trunks.find(registered.trunk_id)
+        if trunk.takes(flow.transport):
+            transaction.answer(self._bind(request, flow, registered))
+        else:
+            transaction.answer(refuse(request, Refusal("ip-not-allowed", trunk.objection_to(flow.transport))))
 
     def _bind(self, request: Request, flow: Flow, trunk: Registered) -> Response:
         try:

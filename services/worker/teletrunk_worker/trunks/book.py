@@ -5,10 +5,11 @@ from __future__ import annotations
 import ipaddress
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Final
 
 from teletrunk.v1 import manager_pb2 as pb
+from teletrunk.v1.trunk_pb2 import TrunkOptions
 
 from teletrunk_worker.sip.registrar import Binding
 
@@ -26,6 +27,7 @@ class Trunk:
     networks: tuple[Network, ...] = ()
     since: float = 0.0  # when this password's revision was heard of (monotonic)
     past_revisions: frozenset[int] = frozenset()
+    options: TrunkOptions = field(default_factory=TrunkOptions)
 
     @staticmethod
     def codecs_of(names: Iterable[str]) -> tuple[str, ...]:
@@ -41,7 +43,7 @@ class Trunk:
                 since, past = time.monotonic(), past | {before.password_revision} - {settings.password_revision}
         networks = tuple(ipaddress.ip_network(network) for network in settings.networks)
         codecs = cls.codecs_of(settings.codecs)
-        return cls(settings.trunk_id, codecs, settings.password_revision, networks, since, past)
+        return cls(settings.trunk_id, codecs, settings.password_revision, networks, since, past, settings.options)
 
     def allows(self, binding: Binding) -> bool:
         """Whether a binding would be made today.
@@ -49,11 +51,20 @@ class Trunk:
         The Manager's answer to a REGISTER and its word on the trunk come by two ways: a password that we have not
         heard of yet is a newer one, unless the binding was there before the one that we know.
         """
+        if self.options.off or not self.takes(binding.flow.transport):
+            return False
         if 0 in (self.password_revision, binding.password_revision):  # an older Manager has not said
             return self._trusts(binding.flow.peer[0])
         is_old = binding.password_revision in self.past_revisions or binding.made_at < self.since
         same = binding.password_revision == self.password_revision
         return (same or not is_old) and self._trusts(binding.flow.peer[0])
+
+    def takes(self, transport: str) -> bool:
+        """Whether its PBX may come by udp, tcp or tls."""
+        return not self.options.transports or transport.lower() in self.options.transports
+
+    def objection_to(self, transport: str) -> str:
+        return f"{transport} is not a transport of this trunk: use {', '.join(self.options.transports).upper()}"
 
     def _trusts(self, address: str) -> bool:
         if not self.networks:

@@ -1,0 +1,20 @@
+"""What a PBX administrator sets on a trunk, as one `TrunkOptions` (trunk.proto)."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from alembic import op
+
+revision = "0015"
+down_revision = "0014"
+branch_labels = None
+depends_on = None
+
+
+def upgrade() -> None:
+    op.add_column("trunks", sa.Column("options", sa.String(), nullable=False, server_default="{}"))
+
+
+def downgrade() -> None:
+    with op.batch_alter_table("trunks") as trunks:
+        trunks.drop_column("options")
