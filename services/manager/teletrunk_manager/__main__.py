@@ -63,7 +63,8 @@ async def _serve(settings: ManagerSettings, service: Service) -> int | None:
     live = Live()
     state = _state(settings)
     service.on_close("shared state", state.close)
-    configurations = Configurations(database, live, state)
+    seal = PasswordSeal(kept_key(settings))
+    configurations = Configurations(database, live, state, seal)
     mirror = Mirror(state, live, configurations)
     bans = BanList(database, configurations)
     subscriptions = Subscriptions(database, state)
@@ -78,7 +79,6 @@ async def _serve(settings: ManagerSettings, service: Service) -> int | None:
     if settings.join_file:  # without one it has no say in what the others have declared
         await joins.declare(declared)
     retirement = Retirement(database, live, fleet, configurations, managers, settings.retire_hours)
-    seal = PasswordSeal(kept_key(settings))
     webhooks = Webhooks(database, seal)
     administrators = Administrators(database, configurations)
     if token := settings.api_token():

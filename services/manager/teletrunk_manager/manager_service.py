@@ -108,7 +108,7 @@ class ManagerService(manager_pb2_grpc.ManagerServiceServicer):
     async def RouteCall(self, request: pb.RouteCallRequest, context: Any) -> pb.RouteCallResponse:
         asked = _step("worker", "manager", "RouteCall")
         self._fleet.require_own(identity_of(context), request.worker_id)
-        pbx = await self._authentication.pbx(request.digest, request.source_address, request.worker_id)
+        pbx = await self._pbx(request)
         if parse_called(request.called) is None:
             raise Refusal("user-not-found", "not a phone, @username or user id")
         self._require_active(pbx)
@@ -124,6 +124,12 @@ class ManagerService(manager_pb2_grpc.ManagerServiceServicer):
             line=permit.line,
             longest_seconds=permit.longest_seconds,
         )
+
+    async def _pbx(self, request: pb.RouteCallRequest) -> Pbx:
+        """Raises `Refusal`."""
+        if request.trunk_id:
+            return await self._authentication.known_pbx(request.trunk_id, request.source_address, request.worker_id)
+        return await self._authentication.pbx(request.digest, request.source_address, request.worker_id)
 
     def _require_active(self, pbx: Pbx) -> None:
         if self._live.place(pbx.session_id, pbx.storage_id) is None:

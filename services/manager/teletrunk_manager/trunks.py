@@ -5,13 +5,13 @@ from __future__ import annotations
 import ipaddress
 import secrets
 from collections.abc import Callable, Iterable
+from typing import TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 from teletrunk.config import ConfigurationError
 from teletrunk.v1 import admin_pb2 as pb
-from teletrunk.v1 import trunk_pb2
 
 from teletrunk_manager.accounts import find_account
 from teletrunk_manager.configurations import Configurations
@@ -22,14 +22,18 @@ from teletrunk_manager.domain import trunk_options
 from teletrunk_manager.domain.logins import is_login, login_for
 from teletrunk_manager.live import Live
 from teletrunk_manager.mistakes import Mistake, NotNow, Unknown
-from teletrunk_manager.passwords import PasswordSeal, SealBroken, make_password
+from teletrunk_manager.passwords import PasswordSeal, SealBroken, make_password, pbx_label
 from teletrunk_manager.refused_registrations import of_trunks
 
 _CODECS = ("PCMA", "PCMU", "G722")
 _HIGHEST_PRIORITY = 1000
 _LONGEST_COMMENT = 200
 _MOST_NETWORKS = 100
+_LONGEST_PBX_PASSWORD = 128
 _TRIED = 20
+
+
+Explained = TypeVar("Explained")
 
 
 class Trunks:
@@ -44,6 +48,7 @@ class Trunks:
         codecs = _codecs(request.codecs) or list(_CODECS)
         _check(request)
         options = _explained(lambda: trunk_options.checked(request.options))
+        _explained(lambda: trunk_options.require_whole(options, bool(request.pbx_password)))
         if request.login and not is_login(request.login):
             raise Mistake(f"{request.login!r} is not a login: use up to 64 letters, digits and . _ + -")
         password, trunk_id = make_password(), secrets.token_hex(6)
@@ -60,6 +65,7 @@ class Trunks:
                 codecs=",".join(codecs),
                 sha256_only=request.sha256_only,
                 options=trunk_options.written(options),
+                sealed_pbx_password=self._sealed(request.pbx_password, trunk_id),
                 administrator=asker(),
             )
             session.add(trunk)
@@ -69,6 +75,12 @@ class Trunks:
                 raise Mistake(f"the login {trunk.login} is taken: choose another with --login") from None
         self._configurations.changed()
         return pb.AddTrunkResponse(trunk=self._message(trunk), password=password)
+
+    def _sealed(self, pbx_password: str, trunk_id: str) -> bytes:
+        """Raises `Mistake`."""
+        if len(pbx_password) > _LONGEST_PBX_PASSWORD or not pbx_password.isprintable():
+            raise Mistake(f"the PBX's password is too long or has control characters: up to {_LONGEST_PBX_PASSWORD}")
+        return self._seal.close(pbx_password, pbx_label(trunk_id)) if pbx_password else b""
 
     async def check_seal(self) -> None:
         """Raises `ConfigurationError` for a key that is not the one under which the trunks' passwords were sealed."""
@@ -116,7 +128,11 @@ class Trunks:
                 trunk.codecs = ",".join(codecs)
             before = trunk_options.read(trunk.options)
             options = _explained(lambda: trunk_options.changed(before, request.options, request.changed_options))
+            has_password = bool(request.pbx_password or trunk.sealed_pbx_password)
+            _explained(lambda: trunk_options.require_whole(options, has_password))
             trunk.options = trunk_options.written(options)
+            if request.pbx_password:
+                trunk.sealed_pbx_password = self._sealed(request.pbx_password, trunk.trunk_id)
             await session.flush()
         self._configurations.changed()
         return self._message(trunk, trusted=trusted.get(trunk.trunk_id, ()))
@@ -167,6 +183,8 @@ class Trunks:
             refused_registrations=refused,
             trusted_addresses=trusted,
             options=trunk_options.read(trunk.options),
+            has_pbx_password=bool(trunk.sealed_pbx_password),
+            states=[state for w in workers for state in w.heartbeat.trunk_states if state.trunk_id == trunk.trunk_id],
         )
 
 
@@ -179,7 +197,7 @@ async def _trusted(session: AsyncSession, trunk_ids: list[str]) -> dict[str, lis
     return found
 
 
-def _explained(rule: Callable[[], trunk_pb2.TrunkOptions]) -> trunk_pb2.TrunkOptions:
+def _explained(rule: Callable[[], Explained]) -> Explained:
     """Raises `Mistake`."""
     try:
         return rule()

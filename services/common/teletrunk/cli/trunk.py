@@ -11,7 +11,7 @@ from teletrunk.cli import trunk_options
 from teletrunk.cli.client import DEADLINE_S, ask, ask_fleet, every, fail
 from teletrunk.cli.output import Json, say, show, table
 from teletrunk.v1 import admin_pb2 as pb
-from teletrunk.v1 import fleet_pb2
+from teletrunk.v1 import fleet_pb2, trunk_pb2
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -28,9 +28,30 @@ def add(
     sha256_only: Annotated[bool, typer.Option("--sha256-only", help="Let no PBX in with MD5.")] = False,
     off: trunk_options.Off = None,
     transports: trunk_options.Transports = None,
+    kind: trunk_options.Kind = None,
+    pbx: trunk_options.Pbx = None,
+    pbx_transport: trunk_options.PbxTransport = None,
+    pbx_proxy: trunk_options.PbxProxy = None,
+    pbx_user: trunk_options.PbxUser = None,
+    pbx_auth_user: trunk_options.PbxAuthUser = None,
+    pbx_expires: trunk_options.PbxExpires = None,
+    pbx_header: trunk_options.PbxHeader = None,
+    any_certificate: trunk_options.AnyCertificate = None,
+    pbx_password_file: trunk_options.PbxPassword = None,
     as_json: Json = False,
 ) -> None:
     """Makes a trunk and prints what to enter in the PBX. The password is shown this once."""
+    address = trunk_options.pbx_address(
+        trunk_pb2.PbxAddress(),
+        address=pbx,
+        transport=pbx_transport,
+        proxy=pbx_proxy,
+        username=pbx_user,
+        auth_username=pbx_auth_user,
+        expires=pbx_expires,
+        header=pbx_header,
+        any_certificate=any_certificate,
+    )
     request = pb.AddTrunkRequest(
         account=account,
         login=login,
@@ -38,18 +59,30 @@ def add(
         comment=comment,
         codecs=codecs.split(","),
         sha256_only=sha256_only,
-        options=trunk_options.given(off, transports)[0],
+        options=trunk_options.given(off, transports, kind, address)[0],
+        pbx_password=trunk_options.pbx_password(pbx_password_file),
     )
     answer = ask(lambda admin: admin.AddTrunk(request, timeout=DEADLINE_S))
-    lines = (
+    show(answer, as_json, lambda: say("\n".join(_entries(answer))))
+
+
+def _entries(answer: pb.AddTrunkResponse) -> list[str]:
+    """What to enter in the PBX."""
+    if answer.trunk.options.kind != trunk_pb2.TRUNK_KIND_UNSPECIFIED:
+        return [
+            f"Made {answer.trunk.login}: {trunk_options.word_for(answer.trunk.options.kind)}.",
+            f"  the PBX sees us come from  {answer.trunk.sip_address or '(no Worker is attached yet)'}",
+            f"  codecs                     {', '.join(answer.trunk.codecs)}",
+            f"How it stands: teletrunk trunk show {answer.trunk.login}",
+        ]
+    return [
         "Enter in the PBX, as a trunk that registers:",
         f"  server    {answer.trunk.sip_address or '(no Worker is attached yet)'}",
         "  transport UDP or TCP",
         f"  login     {answer.trunk.login}",
         f"  password  {answer.password}",
         f"  codecs    {', '.join(answer.trunk.codecs)}",
-    )
-    show(answer, as_json, lambda: say("\n".join(lines)))
+    ]
 
 
 def _all() -> pb.ListTrunksResponse:
@@ -83,19 +116,42 @@ def change(
     sha256_only: Annotated[bool | None, typer.Option("--sha256-only/--md5", help="Let no PBX in with MD5.")] = None,
     off: trunk_options.Off = None,
     transports: trunk_options.Transports = None,
+    kind: trunk_options.Kind = None,
+    pbx: trunk_options.Pbx = None,
+    pbx_transport: trunk_options.PbxTransport = None,
+    pbx_proxy: trunk_options.PbxProxy = None,
+    pbx_user: trunk_options.PbxUser = None,
+    pbx_auth_user: trunk_options.PbxAuthUser = None,
+    pbx_expires: trunk_options.PbxExpires = None,
+    pbx_header: trunk_options.PbxHeader = None,
+    any_certificate: trunk_options.AnyCertificate = None,
+    pbx_password_file: trunk_options.PbxPassword = None,
     as_json: Json = False,
 ) -> None:
     """Changes what is given; the rest, and the password, stay."""
-    options, changed = trunk_options.given(off, transports)
+    before = _one(trunk)
+    address = trunk_options.pbx_address(
+        before.options.pbx,
+        address=pbx,
+        transport=pbx_transport,
+        proxy=pbx_proxy,
+        username=pbx_user,
+        auth_username=pbx_auth_user,
+        expires=pbx_expires,
+        header=pbx_header,
+        any_certificate=any_certificate,
+    )
+    options, changed = trunk_options.given(off, transports, kind, address)
     request = pb.ChangeTrunkRequest(
         trunk=trunk,
         priority=priority,
         comment=comment,
         codecs=codecs.split(",") if codecs else [],
         sha256_only=sha256_only,
-        version=_one(trunk).version,
+        version=before.version,
         options=options,
         changed_options=changed,
+        pbx_password=trunk_options.pbx_password(pbx_password_file),
     )
     answer = ask(lambda admin: admin.ChangeTrunk(request, timeout=DEADLINE_S))
     show(answer, as_json, lambda: say("\n".join(_told(answer.trunk))))
@@ -109,8 +165,14 @@ def _told(trunk: pb.Trunk) -> list[str]:
         f"digest: {'SHA-256' if trunk.sha256_only else 'SHA-256 or MD5'}",
         f"may be used from: {', '.join(trunk.trusted_addresses) or 'everywhere'}",
         *trunk_options.told(trunk.options),
+        *(_state(state) for state in trunk.states),
         *(_refused(refused) for refused in trunk.refused_registrations),
     ]
+
+
+def _state(state: trunk_pb2.TrunkState) -> str:
+    since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(state.since))
+    return f"{'up' if state.up else 'down'}: {state.why}, since {since}"
 
 
 def _refused(refused: pb.RefusedRegistration) -> str:

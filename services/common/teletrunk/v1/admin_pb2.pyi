@@ -94,6 +94,8 @@ class Trunk(_message.Message):
     REFUSED_REGISTRATIONS_FIELD_NUMBER: _builtins.int
     TRUSTED_ADDRESSES_FIELD_NUMBER: _builtins.int
     OPTIONS_FIELD_NUMBER: _builtins.int
+    STATES_FIELD_NUMBER: _builtins.int
+    HAS_PBX_PASSWORD_FIELD_NUMBER: _builtins.int
     trunk_id: _builtins.str
     login: _builtins.str
     account_id: _builtins.str
@@ -104,6 +106,7 @@ class Trunk(_message.Message):
     sha256_only: _builtins.bool
     """No MD5: a PBX that does not know SHA-256 (RFC 8760) is not let in."""
     version: _builtins.int
+    has_pbx_password: _builtins.bool
     @_builtins.property
     def codecs(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
@@ -120,6 +123,10 @@ class Trunk(_message.Message):
 
     @_builtins.property
     def options(self) -> _trunk_pb2.TrunkOptions: ...
+    @_builtins.property
+    def states(self) -> _containers.RepeatedCompositeFieldContainer[_trunk_pb2.TrunkState]:
+        """Of an outbound or peer trunk, at each Worker that has it."""
+
     def __init__(
         self,
         *,
@@ -136,10 +143,12 @@ class Trunk(_message.Message):
         refused_registrations: _abc.Iterable[Global___RefusedRegistration] | None = ...,
         trusted_addresses: _abc.Iterable[_builtins.str] | None = ...,
         options: _trunk_pb2.TrunkOptions | None = ...,
+        states: _abc.Iterable[_trunk_pb2.TrunkState] | None = ...,
+        has_pbx_password: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["options", b"options"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "codecs", b"codecs", "comment", b"comment", "login", b"login", "options", b"options", "priority", b"priority", "refused_registrations", b"refused_registrations", "registered_at", b"registered_at", "sha256_only", b"sha256_only", "sip_address", b"sip_address", "trunk_id", b"trunk_id", "trusted_addresses", b"trusted_addresses", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "codecs", b"codecs", "comment", b"comment", "has_pbx_password", b"has_pbx_password", "login", b"login", "options", b"options", "priority", b"priority", "refused_registrations", b"refused_registrations", "registered_at", b"registered_at", "sha256_only", b"sha256_only", "sip_address", b"sip_address", "states", b"states", "trunk_id", b"trunk_id", "trusted_addresses", b"trusted_addresses", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -410,12 +419,14 @@ class AddTrunkRequest(_message.Message):
     CODECS_FIELD_NUMBER: _builtins.int
     SHA256_ONLY_FIELD_NUMBER: _builtins.int
     OPTIONS_FIELD_NUMBER: _builtins.int
+    PBX_PASSWORD_FIELD_NUMBER: _builtins.int
     account: _builtins.str
     login: _builtins.str
     """Empty: made from the account."""
     priority: _builtins.int
     comment: _builtins.str
     sha256_only: _builtins.bool
+    pbx_password: _builtins.str
     @_builtins.property
     def codecs(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
@@ -430,10 +441,11 @@ class AddTrunkRequest(_message.Message):
         codecs: _abc.Iterable[_builtins.str] | None = ...,
         sha256_only: _builtins.bool = ...,
         options: _trunk_pb2.TrunkOptions | None = ...,
+        pbx_password: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["options", b"options"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "codecs", b"codecs", "comment", b"comment", "login", b"login", "options", b"options", "priority", b"priority", "sha256_only", b"sha256_only"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "codecs", b"codecs", "comment", b"comment", "login", b"login", "options", b"options", "pbx_password", b"pbx_password", "priority", b"priority", "sha256_only", b"sha256_only"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -451,6 +463,7 @@ class ChangeTrunkRequest(_message.Message):
     VERSION_FIELD_NUMBER: _builtins.int
     OPTIONS_FIELD_NUMBER: _builtins.int
     CHANGED_OPTIONS_FIELD_NUMBER: _builtins.int
+    PBX_PASSWORD_FIELD_NUMBER: _builtins.int
     trunk: _builtins.str
     """A login or an id."""
     priority: _builtins.int
@@ -458,6 +471,8 @@ class ChangeTrunkRequest(_message.Message):
     sha256_only: _builtins.bool
     version: _builtins.int
     """The version that the change was made from; 0: whichever."""
+    pbx_password: _builtins.str
+    """Empty: as it is."""
     @_builtins.property
     def codecs(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """None: as they are."""
@@ -479,10 +494,11 @@ class ChangeTrunkRequest(_message.Message):
         version: _builtins.int = ...,
         options: _trunk_pb2.TrunkOptions | None = ...,
         changed_options: _abc.Iterable[_builtins.str] | None = ...,
+        pbx_password: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_comment", b"_comment", "_priority", b"_priority", "_sha256_only", b"_sha256_only", "comment", b"comment", "options", b"options", "priority", b"priority", "sha256_only", b"sha256_only"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_comment", b"_comment", "_priority", b"_priority", "_sha256_only", b"_sha256_only", "changed_options", b"changed_options", "codecs", b"codecs", "comment", b"comment", "options", b"options", "priority", b"priority", "sha256_only", b"sha256_only", "trunk", b"trunk", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_comment", b"_comment", "_priority", b"_priority", "_sha256_only", b"_sha256_only", "changed_options", b"changed_options", "codecs", b"codecs", "comment", b"comment", "options", b"options", "pbx_password", b"pbx_password", "priority", b"priority", "sha256_only", b"sha256_only", "trunk", b"trunk", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__comment: _TypeAlias = _typing.Literal["comment"]  # noqa: Y015
     _WhichOneofArgType__comment: _TypeAlias = _typing.Literal["_comment", b"_comment"]  # noqa: Y015

@@ -52,6 +52,7 @@ class TrunkOptions(_message.Message):
     KIND_FIELD_NUMBER: _builtins.int
     OFF_FIELD_NUMBER: _builtins.int
     TRANSPORTS_FIELD_NUMBER: _builtins.int
+    PBX_FIELD_NUMBER: _builtins.int
     kind: Global___TrunkKind.ValueType
     off: _builtins.bool
     """Switched off: nothing is let in, and nothing rung."""
@@ -59,17 +60,103 @@ class TrunkOptions(_message.Message):
     def transports(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """udp, tcp, tls: what the PBX may come by; empty: any."""
 
+    @_builtins.property
+    def pbx(self) -> Global___PbxAddress:
+        """Of an outbound and of a peer trunk."""
+
     def __init__(
         self,
         *,
         kind: Global___TrunkKind.ValueType = ...,
         off: _builtins.bool = ...,
         transports: _abc.Iterable[_builtins.str] | None = ...,
+        pbx: Global___PbxAddress | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["pbx", b"pbx"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "off", b"off", "transports", b"transports"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "off", b"off", "pbx", b"pbx", "transports", b"transports"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___TrunkOptions: _TypeAlias = TrunkOptions  # noqa: Y015
+
+@_typing.final
+class PbxAddress(_message.Message):
+    """A PBX that does not register."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ADDRESS_FIELD_NUMBER: _builtins.int
+    TRANSPORT_FIELD_NUMBER: _builtins.int
+    PROXY_FIELD_NUMBER: _builtins.int
+    USERNAME_FIELD_NUMBER: _builtins.int
+    AUTH_USERNAME_FIELD_NUMBER: _builtins.int
+    EXPIRES_FIELD_NUMBER: _builtins.int
+    HEADER_FIELD_NUMBER: _builtins.int
+    ANY_CERTIFICATE_FIELD_NUMBER: _builtins.int
+    address: _builtins.str
+    """A host or an address, with :port if it is not to be found by DNS: the registrar, or where calls go and come from."""
+    transport: _builtins.str
+    """udp, tcp or tls; empty: what DNS says, else udp."""
+    proxy: _builtins.str
+    """Where requests to the registrar are sent, when that is not the address itself."""
+    username: _builtins.str
+    """Whom we register as; and by what name we answer challenges, when it is another one."""
+    auth_username: _builtins.str
+    expires: _builtins.int
+    """Seconds that a registration shall last; 0: as many as the Worker thinks fit."""
+    header: _builtins.str
+    """"Name: value" of a header that tells several trunks between the same two addresses apart."""
+    any_certificate: _builtins.bool
+    """Any certificate is taken: of a PBX that has made its own."""
+    def __init__(
+        self,
+        *,
+        address: _builtins.str = ...,
+        transport: _builtins.str = ...,
+        proxy: _builtins.str = ...,
+        username: _builtins.str = ...,
+        auth_username: _builtins.str = ...,
+        expires: _builtins.int = ...,
+        header: _builtins.str = ...,
+        any_certificate: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "any_certificate", b"any_certificate", "auth_username", b"auth_username", "expires", b"expires", "header", b"header", "proxy", b"proxy", "transport", b"transport", "username", b"username"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PbxAddress: _TypeAlias = PbxAddress  # noqa: Y015
+
+@_typing.final
+class TrunkState(_message.Message):
+    """How a Worker stands with a trunk whose PBX does not register."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TRUNK_ID_FIELD_NUMBER: _builtins.int
+    UP_FIELD_NUMBER: _builtins.int
+    WHY_FIELD_NUMBER: _builtins.int
+    SINCE_FIELD_NUMBER: _builtins.int
+    trunk_id: _builtins.str
+    up: _builtins.bool
+    """registered, reachable, or why it is neither."""
+    why: _builtins.str
+    since: _builtins.float
+    """Unix time in seconds, since when."""
+    def __init__(
+        self,
+        *,
+        trunk_id: _builtins.str = ...,
+        up: _builtins.bool = ...,
+        why: _builtins.str = ...,
+        since: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["since", b"since", "trunk_id", b"trunk_id", "up", b"up", "why", b"why"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TrunkState: _TypeAlias = TrunkState  # noqa: Y015

@@ -65,6 +65,8 @@ class Trunk(Base):
     sha256_only: Mapped[bool] = mapped_column(Boolean, default=False)
     # A `TrunkOptions` (trunk.proto) as JSON.
     options: Mapped[str] = mapped_column(String, default="{}")
+    # What an outbound trunk answers challenges with; empty when there is none.
+    sealed_pbx_password: Mapped[bytes] = mapped_column(LargeBinary, default=b"")
     # Who uses the account with it; empty: this installation itself.
     administrator: Mapped[str] = mapped_column(String, default="")
     version: Mapped[int] = mapped_column(Integer)

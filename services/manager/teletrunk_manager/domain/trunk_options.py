@@ -5,6 +5,7 @@ Each option has one rule here, by its field's name in trunk.proto; whoever adds 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from functools import lru_cache
 from typing import Final
@@ -13,6 +14,12 @@ from google.protobuf import json_format
 from teletrunk.v1 import trunk_pb2 as pb
 
 TRANSPORTS: Final = ("udp", "tcp", "tls")
+_HOST_AND_PORT: Final = re.compile(
+    r"(\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9]([A-Za-z0-9_.\-]{0,251}[A-Za-z0-9])?)(:[0-9]{1,5})?"
+)
+_USER: Final = re.compile(r"[A-Za-z0-9._+~!*'()&=$,;?/\-]{0,64}")
+_HEADER: Final = re.compile(r"[A-Za-z0-9\-]{1,40}: ?[\x21-\x7e][\x20-\x7e]{0,100}")
+_SHORTEST_S, _LONGEST_S = 60, 86_400
 
 
 def written(options: pb.TrunkOptions) -> str:
@@ -63,8 +70,37 @@ def _transports(options: pb.TrunkOptions) -> None:
     options.transports[:] = wanted
 
 
+def _pbx(options: pb.TrunkOptions) -> None:
+    pbx = options.pbx
+    pbx.transport = pbx.transport.strip().lower()
+    if pbx.transport and pbx.transport not in TRANSPORTS:
+        raise ValueError(f"unknown transport {pbx.transport}: there are {', '.join(TRANSPORTS)}")
+    for name in ("address", "proxy"):
+        if (where := getattr(pbx, name).strip()) and not _HOST_AND_PORT.fullmatch(where):
+            raise ValueError(f"{where} is no address of a PBX: write pbx.example.com, 192.0.2.10:5060 or [2001:db8::1]")
+        setattr(pbx, name, where)
+    for name in ("username", "auth_username"):
+        if not _USER.fullmatch(getattr(pbx, name)):
+            raise ValueError(
+                f"{getattr(pbx, name)!r} is not what a PBX knows anybody by: up to 64 letters, digits, . _ + -"
+            )
+    if pbx.expires and not _SHORTEST_S <= pbx.expires <= _LONGEST_S:
+        raise ValueError(f"a registration lasts {_SHORTEST_S} to {_LONGEST_S} seconds")
+    if pbx.header and not _HEADER.fullmatch(pbx.header):
+        raise ValueError(f'{pbx.header!r} is no header: write "X-Trunk: office"')
+
+
+def require_whole(options: pb.TrunkOptions, pbx_password: bool) -> None:
+    """What belongs together is there. Raises `ValueError`."""
+    if options.kind != pb.TRUNK_KIND_UNSPECIFIED and not options.pbx.address:
+        raise ValueError("a trunk that does not register at us needs its PBX's address: --pbx pbx.example.com")
+    if options.kind == pb.TRUNK_KIND_OUTBOUND and not (options.pbx.username and pbx_password):
+        raise ValueError("to register at a PBX we need a user and a password of it: --pbx-user and --pbx-password-file")
+
+
 _RULES: Final[dict[str, Callable[[pb.TrunkOptions], None]]] = {
     "kind": _as_it_is,
     "off": _as_it_is,
     "transports": _transports,
+    "pbx": _pbx,
 }
