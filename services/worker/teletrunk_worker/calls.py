@@ -180,14 +180,15 @@ class Calls:
             invite.credentials,
             invite.source_address,
             invite.called,
-            registered=self.rim.edge.registrar.knows(invite.credentials.username),
+            registered=bool(invite.trunk_id) or self.rim.edge.registrar.knows(invite.credentials.username),
+            trunk_id=invite.trunk_id,
         )
 
     def _objection(self, route: manager_pb2.RouteCallResponse, invite: Invite) -> Refusal | None:
         trunk = self.rim.edge.trunks.find(route.trunk_id)
         if not trunk.takes(invite.transport):
             return Refusal("ip-not-allowed", trunk.objection_to(invite.transport))
-        if not self.rim.edge.registrar.bindings(route.trunk_id):
+        if not invite.trunk_id and not self.rim.edge.registrar.bindings(route.trunk_id):
             return Refusal("not-registered")
         if not route.session.storage_address:
             return Refusal("no-active-session")
@@ -251,9 +252,11 @@ class Calls:
         for tier in route.tiers:
             targets = []
             for trunk in tier.targets:
+                account = self.rim.edge.trunks.find(trunk.trunk_id).account
+                shown = (caller, headers) if account is None else identity.as_account(account, caller, headers)
                 for binding in self.rim.edge.registrar.reachable(trunk.trunk_id):
                     number += 1
-                    targets.append(on.Target(f"t{number}", trunk.trunk_id, binding_uri(binding), caller, headers))
+                    targets.append(on.Target(f"t{number}", trunk.trunk_id, binding_uri(binding), *shown))
             tiers.append(tuple(targets))
         return tuple(tiers)
 

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import secrets
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +17,10 @@ from tests.deploy.podman import output, podman
 
 IMAGE = "localhost/teletrunk/asterisk"
 _HERE = Path(__file__).parent
-_FILES = ("pjsip.conf", "extensions.conf", "modules.conf", "rtp.conf", "logger.conf")
+_COMMON = ("modules.conf", "rtp.conf", "logger.conf")
+REGISTERS = {"pjsip.conf": "pjsip.conf", "extensions.conf": "extensions.conf"}
+# It is registered at, or known by its address.
+CARRIER = {"pjsip.conf": "pjsip-carrier.conf", "extensions.conf": "extensions-carrier.conf"}
 _RTP_PORTS = 32
 _PATIENCE_S = 40.0
 
@@ -28,6 +31,7 @@ class Asterisk:
 
     name: str
     address: tuple[str, int]
+    tls_port: int
 
     async def command(self, line: str) -> str:
         """Of its command line interface."""
@@ -45,19 +49,33 @@ class Asterisk:
 
 
 @contextlib.asynccontextmanager
-async def running(worker: int, login: str, password: str, **choices: str) -> AsyncIterator[Asterisk]:
-    """`choices` fill the places in pjsip.conf."""
+async def running(
+    worker: int,
+    login: str,
+    password: str,
+    files: Mapping[str, str] = REGISTERS,
+    papers: Mapping[str, bytes] | None = None,
+    **choices: str,
+) -> AsyncIterator[Asterisk]:
+    """`files` are the configuration, `papers` lie beside it; `choices` fill the places in pjsip.conf."""
     if not await asyncio.to_thread(_there):  # in CI too: whether Debian's mirror has an asterisk is not ours to say
         pytest.skip(f"there is no {IMAGE}: tools/asterisk-image")
-    port, rtp, name = ports.hold(), ports.hold(_RTP_PORTS), f"teletrunk-asterisk-{secrets.token_hex(4)}"
-    values = {"port": port, "rtp": rtp, "rtp_end": rtp + _RTP_PORTS - 1, "worker": worker, "login": login,
-              "password": password, **choices}  # fmt: skip
+    port, tls_port, rtp, name = (
+        ports.hold(),
+        ports.hold(),
+        ports.hold(_RTP_PORTS),
+        f"teletrunk-asterisk-{secrets.token_hex(4)}",
+    )
+    places = {"port": port, "tls_port": tls_port, "rtp": rtp, "rtp_end": rtp + _RTP_PORTS - 1}
+    values = {**places, "worker": worker, "login": login, "password": password, **choices}
     with tempfile.TemporaryDirectory(prefix="teletrunk-asterisk-") as directory:
-        for file in _FILES:
-            text = (_HERE / file).read_text()
+        for file, template in {**dict(zip(_COMMON, _COMMON, strict=True)), **files}.items():
+            text = (_HERE / template).read_text()
             for place, value in values.items():
                 text = text.replace("{{" + place + "}}", str(value))
             (Path(directory) / file).write_text(text)
+        for file, content in (papers or {}).items():
+            (Path(directory) / file).write_bytes(content)
         Path(directory).chmod(0o755)  # it drops root's rights
         command = (
             "run",
@@ -69,7 +87,7 @@ async def running(worker: int, login: str, password: str, **choices: str) -> Asy
         )
         await asyncio.to_thread(output, *command, IMAGE, "asterisk", "-f", "-vvv")
         try:
-            yield Asterisk(name, ("127.0.0.1", port))
+            yield Asterisk(name, ("127.0.0.1", port), tls_port)
         finally:
             await asyncio.to_thread(podman, "kill", "--signal=KILL", name)
 

@@ -33,6 +33,12 @@ def headers_of(caller: call_pb2.Peer) -> Headers:
     return (("X-TG-ID", str(caller.user_id)), *((name, value) for name, value in told if value))
 
 
+def as_account(account: str, caller: str, headers: Headers) -> tuple[str, Headers]:
+    """At a PBX where we have registered: it knows us by our address of record there, and who calls by RFC 3325."""
+    display, _, _ = caller.partition(" <")
+    return f"{display} <{account}>", (("P-Asserted-Identity", caller), *headers)
+
+
 def plain(name: str) -> str:
     """On one line, without quotes, and without marks that turn the text around them."""
     return " ".join("".join(c if c.isprintable() and c not in '"\\' else " " for c in name[:_LONGEST]).split())

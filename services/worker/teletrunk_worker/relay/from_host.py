@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from teletrunk_worker.relay import host_limits
+from teletrunk_worker.relay.challenges import Challenges
 from teletrunk_worker.relay.routes import BINDING_DOMAIN, CALL_HEADER, Routes
 from teletrunk_worker.sip import proxy, uas
 from teletrunk_worker.sip.dialog import Dialog, Dialogs
@@ -22,8 +23,10 @@ class FromHost:
         registrar: Registrar,
         transactions: ServerTransactions,
         codecs_of: Callable[[str], tuple[str, ...]],
+        challenges: Challenges,
     ) -> None:
         """`codecs_of` says which codecs the trunk with a login has, in its order."""
+        self._challenges = challenges
         self._codecs_of = codecs_of
         self._routes = routes
         self._dialogs = dialogs
@@ -70,6 +73,7 @@ class FromHost:
         proxy.hop(request)
         if request.method in ("INVITE", "UPDATE"):
             host_limits.restrict(request, dialog.codecs)
+        self._challenges.answer(request, dialog)
         sent = self._routes.to_peer(request, self._routes.flow_to(dialog), proxy.derived_branch(request))
         return None if sent or request.method == "ACK" else uas.respond(request, 480, "Connection is gone")
 
@@ -85,6 +89,7 @@ class FromHost:
         request.target = dialog.invite.target
         self._prepare(request, dialog.invite.headers.getlist("Route"))
         flow = self._routes.flow_to(dialog)
+        self._challenges.answer(request, dialog)
         if request.method == "INVITE":
             self._make_ours(request, flow, dialog.codecs)
         sent = self._routes.to_peer(request, flow, branch)

@@ -35,13 +35,18 @@ class Routes:
     """Where we are, and how each side is reached."""
 
     def __init__(
-        self, registrar: Registrar, inside: UdpEndpoint, public: Address, flow_of: Callable[[str], Flow | None]
+        self,
+        registrar: Registrar,
+        inside: UdpEndpoint,
+        face: Callable[[str], Address],
+        flow_of: Callable[[str], Flow | None],
     ) -> None:
+        """`face` says at which host and port a peer finds us by a transport."""
         self._registrar = registrar
         self._inside = inside
         self._flow_of = flow_of
-        self.public = public
-        self.own = [public, (_LOOPBACK, inside.port)]
+        self._face = face
+        self.own = [*{face(transport) for transport in ("UDP", "TLS")}, (_LOOPBACK, inside.port)]
 
     # Hosts.
 
@@ -79,11 +84,18 @@ class Routes:
 
     def to_peer(self, request: Request, flow: Flow, branch: str) -> bool:
         """Sends a request on; false when the flow is gone."""
-        proxy.push_via(request, flow.transport, *self.public, branch, ";rport")
+        self.via_for_peer(request, flow, branch)
         return flow.send(bytes(request))
+
+    def via_for_peer(self, request: Request, flow: Flow, branch: str) -> None:
+        """Our hop on the way to a peer."""
+        proxy.push_via(request, flow.transport, *self._face(flow.transport), branch, ";rport")
 
     def record(self, request: Request, flow: Flow, *, towards_peer: bool) -> None:
         """Puts us on the way of the dialog, once for each side (RFC 5658). What faces the receiver is on top."""
-        faces = [proxy.route_address(_LOOPBACK, self._inside.port), proxy.route_address(*self.public, flow.transport)]
+        faces = [
+            proxy.route_address(_LOOPBACK, self._inside.port),
+            proxy.route_address(*self._face(flow.transport), flow.transport),
+        ]
         for face in faces if towards_peer else reversed(faces):
             request.headers.insert("Record-Route", face)

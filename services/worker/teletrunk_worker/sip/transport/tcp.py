@@ -16,7 +16,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from teletrunk_worker.sip.message import LARGEST_MESSAGE
-from teletrunk_worker.sip.transport.flow import Address, Receiver, network_of, plain
+from teletrunk_worker.sip.transport.flow import KEEP_ALIVE, Address, Receiver, network_of, plain
 
 MOST_CONNECTIONS: Final = 1_000
 MOST_UNPROVEN: Final = 16  # connections of one address that has shown no password on them
@@ -26,7 +26,6 @@ _HALF_READ_DEADLINE_S = 10.0
 _FAREWELL_S = 1.0
 _IDLE_DEADLINE_S = 3_700.0  # longer than the longest registration
 _MOST_UNSENT = 1 << 20
-_KEEP_ALIVE = b"\r\n\r\n"
 _PONG = b"\r\n"
 _HANDSHAKE_S = 5.0
 _CONNECT_S = 5.0
@@ -70,14 +69,16 @@ class TcpFlow:
         self._writer.transport.abort()
 
     def ping(self) -> bool:
-        """RFC 5626 4.4.1. False when the connection has ended."""
-        return self.send(_KEEP_ALIVE)
+        return self.send(KEEP_ALIVE)
+
+
+Closed = Callable[[TcpFlow], None]
 
 
 class TcpListener:
     """Keeps the connections of one transport, TCP or TLS, and says which may stay."""
 
-    def __init__(self, receive: Receiver, on_close: Callable[[TcpFlow], None], transport: str = "TCP") -> None:
+    def __init__(self, receive: Receiver, on_close: Closed, transport: str = "TCP") -> None:
         """`on_close` is called when a connection has ended."""
         self._receive = receive
         self._on_close = on_close
@@ -88,7 +89,7 @@ class TcpListener:
         self._server: asyncio.Server | None = None
 
     @classmethod
-    async def bind(cls, host: str, port: int, receive: Receiver, on_close: Callable[[TcpFlow], None]) -> TcpListener:
+    async def bind(cls, host: str, port: int, receive: Receiver, on_close: Closed) -> TcpListener:
         listener = cls(receive, on_close)
         await listener.listen(host, port)
         return listener
@@ -138,7 +139,7 @@ class TcpListener:
         self._flows[flow.token] = flow
         try:
             while (data := await _read_message(reader, flow)) is not None:
-                if data == _KEEP_ALIVE:
+                if data == KEEP_ALIVE:
                     flow.send(_PONG)
                 else:
                     self._receive(data, flow)
@@ -199,7 +200,7 @@ async def _read_message(reader: asyncio.StreamReader, flow: TcpFlow) -> bytes | 
     line_ends = b""
     while (first := await _first_byte(reader, flow)) in (b"\r", b"\n"):
         line_ends += first  # those before a message are to be ignored (RFC 3261 7.5); two of them ask for an answer
-        if line_ends == _KEEP_ALIVE:
+        if line_ends == KEEP_ALIVE:
             return line_ends
         line_ends = line_ends[-3:]
     if not first:
