@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
+from typing import Any
 
 from sipmessage import Message, Request, Response
 from teletrunk.errors import Refusal
@@ -127,10 +128,11 @@ class PortWorld:
 
 
 @contextlib.asynccontextmanager
-async def port_world(address: str = "127.0.0.1") -> AsyncIterator[PortWorld]:
+async def port_world(address: str = "127.0.0.1", **given: Any) -> AsyncIterator[PortWorld]:
+    """`given` is what a port may have beside its address."""
     door = Door()
     while True:
-        port = SipPort(door, address, 0, address)
+        port = SipPort(door, address, 0, address, **given)
         with contextlib.suppress(OSError):  # the TCP port that it was given is another's for UDP
             await port.start()
             break

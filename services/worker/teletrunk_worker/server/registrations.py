@@ -74,7 +74,7 @@ def _headers(request: Request, flow: Flow, bindings: list[Binding]) -> list[tupl
     headers = [("Contact", _contact(binding)) for binding in bindings]
     headers += [("Path", entry) for entry in request.entries("Path")]  # RFC 3327 5.3
     asked = {tag.lower() for tag in request.entries("Supported")}
-    if "outbound" in asked and flow.transport == "TCP" and any(binding.instance for binding in bindings):
+    if "outbound" in asked and flow.transport != "UDP" and any(binding.instance for binding in bindings):
         headers.append(("Require", "outbound"))  # RFC 5626 6: it may keep the connection alive by CRLF
     return headers
 
