@@ -181,6 +181,9 @@ async def _serve(settings: WorkerSettings, service: Service) -> int | None:
         metrics.CALLS.set(calls.count)
         metrics.CALLS_MOST.set(settings.max_calls)
         metrics.REGISTRATIONS.set(edge.registrar.count)
+        states = [state.up for state in edge.pbxs.states()]
+        metrics.TRUNKS_OF_OURS.labels("up").set(states.count(True))
+        metrics.TRUNKS_OF_OURS.labels("down").set(states.count(False))
         metrics.BANS.set(len(bans.banned()))
         metrics.RECORDS_WAITING.set(journal.count)
 

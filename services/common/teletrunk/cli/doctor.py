@@ -16,7 +16,7 @@ from teletrunk.cli.output import Json, say
 from teletrunk.cli.remote import Forbidden
 from teletrunk.errors import TABLE
 from teletrunk.v1 import admin_pb2 as pb
-from teletrunk.v1 import call_pb2, fleet_pb2, manager_pb2, subscription_pb2
+from teletrunk.v1 import call_pb2, fleet_pb2, manager_pb2, subscription_pb2, trunk_pb2
 
 _LATE_CALLS = 50
 _ASKED_ACCOUNTS = 20  # each is a question to Telegram
@@ -128,8 +128,23 @@ def _account(seen: Seen, account: pb.Account) -> Iterator[Finding]:
         yield Finding("", name, text)
 
 
+def _pbx(trunk: pb.Trunk) -> Iterator[Finding]:
+    """Of a PBX that does not register here."""
+    where = trunk.options.pbx.address
+    if not trunk.states:
+        text = f"no Worker reaches out to its PBX at {where}: one must be attached, with TELETRUNK_ALLOW_OUTBOUND"
+        yield Finding("pbx-unreachable", trunk.login, text)
+    for state in trunk.states:
+        if not state.up:
+            yield Finding("pbx-unreachable", trunk.login, f"its PBX at {where}: {state.why}")
+
+
 def _trunk(trunk: pb.Trunk) -> Iterator[Finding]:
-    if not trunk.registered_at:
+    if trunk.options.off:
+        yield Finding("", trunk.login, f"is switched off: teletrunk trunk change {trunk.login} --on")
+    elif trunk.options.kind != trunk_pb2.TRUNK_KIND_UNSPECIFIED:
+        yield from _pbx(trunk)
+    elif not trunk.registered_at:
         yield Finding("not-registered", trunk.login, "no PBX is registered with it: no call comes in or goes out")
 
 
