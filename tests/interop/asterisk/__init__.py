@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import secrets
 import tempfile
 from collections.abc import AsyncIterator, Mapping
@@ -19,8 +20,9 @@ IMAGE = "localhost/teletrunk/asterisk"
 _HERE = Path(__file__).parent
 _COMMON = ("modules.conf", "rtp.conf", "logger.conf")
 REGISTERS = {"pjsip.conf": "pjsip.conf", "extensions.conf": "extensions.conf"}
-# It is registered at, or known by its address.
-CARRIER = {"pjsip.conf": "pjsip-carrier.conf", "extensions.conf": "extensions-carrier.conf"}
+# With the blocks of the page that people read.
+DOCUMENTED = {"pjsip.conf": "pjsip-documented.conf", "extensions.conf": "extensions-documented.conf"}
+_PAGE = Path(__file__).parents[3] / "docs/pbx/asterisk.md"
 _RTP_PORTS = 32
 _PATIENCE_S = 40.0
 
@@ -48,6 +50,27 @@ class Asterisk:
                 await asyncio.sleep(0.3)
 
 
+def documented(file: str, form: str) -> str:
+    """A block of the page."""
+    found = re.search(rf"```ini\n; {re.escape(file)}: {form}\n(.*?)```", _PAGE.read_text(), re.DOTALL)
+    assert found is not None, f"docs/pbx/asterisk.md has no {file} for {form}"
+    return found[1]
+
+
+def here(text: str, worker: int, transport: str, password: str, login: str, papers: str = "/etc/asterisk") -> str:
+    """A block as it is on this machine: other addresses and ports, and the transport that is tried."""
+    over = "" if transport == "udp" else f"\\;transport={transport}"
+    text = text.replace("match=teletrunk.example.com", "match=127.0.0.1/32")
+    text = text.replace("sip:teletrunk.example.com", f"sip:127.0.0.1:{worker}{over}")
+    text = text.replace("@teletrunk.example.com", f"@127.0.0.1:{worker}")
+    text = text.replace("type=endpoint\n", f"type=endpoint\ntransport={transport}\n")
+    text = text.replace("type=registration\n", f"type=registration\ntransport={transport}\n")
+    text = text.replace("/etc/asterisk/keys/asterisk.pem", f"{papers}/pbx.pem")
+    text = text.replace("/etc/ssl/certs/ca-certificates.crt", f"{papers}/authority.pem")
+    text = text.replace("bind=0.0.0.0:5061", "bind=127.0.0.1:{{tls_port}}")
+    return text.replace("LOGIN", login).replace("PASSWORD", password)
+
+
 @contextlib.asynccontextmanager
 async def running(
     worker: int,
@@ -55,9 +78,10 @@ async def running(
     password: str,
     files: Mapping[str, str] = REGISTERS,
     papers: Mapping[str, bytes] | None = None,
+    blocks: Mapping[str, Mapping[str, str]] | None = None,
     **choices: str,
 ) -> AsyncIterator[Asterisk]:
-    """`files` are the configuration, `papers` lie beside it; `choices` fill the places in pjsip.conf."""
+    """`files` are the configuration, `papers` lie beside it; `blocks` and `choices` fill the places in the files."""
     if not await asyncio.to_thread(_there):  # in CI too: whether Debian's mirror has an asterisk is not ours to say
         pytest.skip(f"there is no {IMAGE}: tools/asterisk-image")
     port, tls_port, rtp, name = (
@@ -71,6 +95,8 @@ async def running(
     with tempfile.TemporaryDirectory(prefix="teletrunk-asterisk-") as directory:
         for file, template in {**dict(zip(_COMMON, _COMMON, strict=True)), **files}.items():
             text = (_HERE / template).read_text()
+            for place, block in (blocks or {}).get(file, {}).items():
+                text = text.replace("{{" + place + "}}", here(block, worker, choices["transport"], password, login))
             for place, value in values.items():
                 text = text.replace("{{" + place + "}}", str(value))
             (Path(directory) / file).write_text(text)
