@@ -213,3 +213,26 @@ async def test_a_peer_that_knows_no_options_is_rung_and_one_that_fell_silent_is_
                 await asyncio.sleep(0.05)
         [state] = world.port.pbxs.states()
         assert not state.up and state.why == "it does not answer OPTIONS, and is rung all the same"
+
+
+async def test_a_connection_that_is_lost_is_made_and_registered_again() -> None:
+    registrations: asyncio.Queue[asyncio.StreamWriter] = asyncio.Queue()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(asyncio.IncompleteReadError, OSError):
+            while True:
+                message = Message.parse(await reader.readuntil(b"\r\n\r\n"))
+                assert isinstance(message, Request)
+                writer.write(bytes(said(message, 200, "OK", Expires="3600")))
+                registrations.put_nowait(writer)
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server, port_world() as world, asyncio.timeout(20):
+        follow(world, outbound(server.sockets[0].getsockname()[1], transport="tcp"))
+        first = await registrations.get()
+        await until(world, up=True)
+        first.transport.abort()
+        second = await registrations.get()
+        assert second is not first
+        [binding] = world.port.registrar.bindings("t1")
+        assert not binding.flow.closed

@@ -40,8 +40,11 @@ class Routes:
         inside: UdpEndpoint,
         face: Callable[[str], Address],
         flow_of: Callable[[str], Flow | None],
+        is_at: Callable[[str, str], bool],
     ) -> None:
-        """`face` says at which host and port a peer finds us by a transport."""
+        """`face` says at which host and port a peer finds us by a transport; `is_at`, whether a login's PBX is known
+        to be at an address, though it does not register."""
+        self._is_at = is_at
         self._registrar = registrar
         self._inside = inside
         self._flow_of = flow_of
@@ -80,7 +83,7 @@ class Routes:
     def is_way_of(self, flow: Flow, dialog: Dialog) -> bool:
         """Whether the dialog's peer is known to be there: it may have moved to where it has registered."""
         peers = [dialog.flow.peer, *(binding.flow.peer for binding in self._registrar.of_login(dialog.login))]
-        return flow.peer[0] in {peer[0] for peer in peers}
+        return flow.peer[0] in {peer[0] for peer in peers} or self._is_at(dialog.login, flow.peer[0])
 
     def to_peer(self, request: Request, flow: Flow, branch: str) -> bool:
         """Sends a request on; false when the flow is gone."""

@@ -82,7 +82,7 @@ class SipPort:
         await self._transports.start(self._address, self._port, self._tls_address)
         self.port = self._transports.port
         self._inside = await UdpEndpoint.bind("127.0.0.1", 0, self._receive_from_host)
-        routes = Routes(self.registrar, self._inside, self.face, self.flow_of)
+        routes = Routes(self.registrar, self._inside, self.face, self.flow_of, self.pbxs.is_at)
         self._stand_in = StandIn(routes, self._requests)
         challenges = Challenges(self._account_of)
         self._from_peer = FromPeer(routes, self._dialogs, self._stand_in, challenges)

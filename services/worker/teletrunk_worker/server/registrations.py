@@ -19,6 +19,9 @@ from teletrunk_worker.sip.transport.flow import Flow
 from teletrunk_worker.trunks.book import TrunkBook
 
 
+_FLOW_TIMER_S = 120  # RFC 5626 4.4: a client that is silent for longer may find its connection gone
+
+
 class Registrations:
     def __init__(
         self,
@@ -76,6 +79,7 @@ def _headers(request: Request, flow: Flow, bindings: list[Binding]) -> list[tupl
     asked = {tag.lower() for tag in request.entries("Supported")}
     if "outbound" in asked and flow.transport != "UDP" and any(binding.instance for binding in bindings):
         headers.append(("Require", "outbound"))  # RFC 5626 6: it may keep the connection alive by CRLF
+        headers.append(("Flow-Timer", str(_FLOW_TIMER_S)))
     return headers
 
 

@@ -74,6 +74,11 @@ class Pbxs:
     def states(self) -> list[pb.TrunkState]:
         return [pbx.state for pbx, _ in self._all.values()]
 
+    def is_at(self, login: str, address: str) -> bool:
+        """Whether the PBX of the trunk with this login may be at this address."""
+        found = self._all.get(self._registrar.trunk_of(login))
+        return found is not None and _comes_from(found[0], address)
+
     def whose(self, invite: Request, flow: Flow) -> Known | None:
         """The trunk that an INVITE is of by where it comes from; None: it needs a digest."""
         source = flow.peer[0]
