@@ -18,7 +18,6 @@ from teletrunk_worker.sip.transaction.server import ServerTransaction
 from teletrunk_worker.sip.transport.flow import Flow
 from teletrunk_worker.trunks.book import TrunkBook
 
-
 _FLOW_TIMER_S = 120  # RFC 5626 4.4: a client that is silent for longer may find its connection gone
 
 
