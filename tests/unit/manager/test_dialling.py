@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import re
 import time
+from pathlib import Path
 
 import pytest
 from hypothesis import example, given
@@ -15,6 +17,7 @@ from teletrunk_manager.domain import dial_rules, templates, trunk_options
 from teletrunk_manager.domain.callers import caller_id, caller_name, listed, objection
 from teletrunk_manager.domain.dialling import Reading, read
 
+PAGE = Path(__file__).parents[3] / "docs" / "operations" / "numbers.md"
 FRIEND = call_pb2.Peer(user_id=700, first_name="Zoë", last_name="Ω", username="friend", phone="4915112345678")
 
 
@@ -235,3 +238,20 @@ def test_an_older_storage_reads_the_same(form: str, number: int) -> None:
     reading = read(form.format(number), TrunkOptions())
     if reading.destination is not None:
         assert parse_called(text_of(reading.destination)) == called_of(reading.destination, "")
+
+
+EXAMPLES = re.findall(
+    r"^\| ((?:`[^|]+`(?:, )?|`[^`]*`)+) \| `([^`]+)` \| (`[^`]+`|refused) \|$", PAGE.read_text(), re.M
+)
+
+
+def test_the_page_has_its_examples() -> None:
+    assert len(EXAMPLES) == 10
+
+
+@pytest.mark.parametrize(("rules", "dialled", "becomes"), EXAMPLES)
+def test_the_pages_examples_are_true(rules: str, dialled: str, becomes: str) -> None:
+    written = [rule.replace("\\|", "|") for rule in re.findall(r"`([^`]+)`", rules)]
+    options = trunk_options.checked(TrunkOptions(dial_rules=written))
+    destination = read(dialled, options).destination
+    assert (f"`{destination.number}`" if destination is not None else "refused") == becomes
