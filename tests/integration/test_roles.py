@@ -35,6 +35,7 @@ VERDICTS = {
     ("POST", "/v1/trunks"): Role.administrator,
     ("POST", "/v1/trunks/{trunk}/password"): Role.administrator,
     ("PATCH", "/v1/trunks/{trunk}"): Role.administrator,
+    ("POST", "/v1/trunks/{trunk}/test-number"): Role.administrator,
     ("DELETE", "/v1/trunks/{trunk}"): Role.administrator,
     ("PUT", "/v1/trunks/{trunk}/trusted"): Role.administrator,
     ("GET", "/v1/calls"): Role.viewer,

@@ -64,6 +64,7 @@ ROUTES: Final = (
     Route("AddTrunk", "POST", "/v1/trunks", _A, admin_pb2),
     Route("ResetTrunkPassword", "POST", "/v1/trunks/{trunk}/password", _A, admin_pb2),
     Route("ChangeTrunk", "PATCH", "/v1/trunks/{trunk}", _A, admin_pb2),
+    Route("TestNumber", "POST", "/v1/trunks/{trunk}/test-number", _A, admin_pb2),
     Route("RemoveTrunk", "DELETE", "/v1/trunks/{trunk}", _A, admin_pb2),
     Route("Trust", "PUT", "/v1/trunks/{trunk}/trusted", _A, fleet_pb2),
     Route("ListServices", "GET", "/v1/services", _O, admin_pb2),

@@ -41,6 +41,7 @@ from teletrunk_manager.state.memory import MemoryState
 from teletrunk_manager.storages import Storages
 from teletrunk_manager.subscription_service import SubscriptionService
 from teletrunk_manager.subscriptions import Subscriptions
+from teletrunk_manager.trial_number import TrialNumber
 from teletrunk_manager.trunks import Trunks
 from teletrunk_manager.webhooks import Webhooks
 
@@ -97,7 +98,8 @@ async def _serve(settings: ManagerSettings, service: Service) -> int | None:
     )
     server = rpc.Server(settings.manager_address, security, RIGHTS, fleet.is_current)
     server.add(manager_pb2_grpc.add_ManagerServiceServicer_to_server, questions)
-    admin = AdminService(database, live, accounts, trunks, administrators, webhooks)
+    trial_number = TrialNumber(database, live, storages)
+    admin = AdminService(database, live, accounts, trunks, administrators, webhooks, trial_number)
     fleet_service = FleetService(fleet, enrolling, joins, retirement, trunks, bans)
     plans = SubscriptionService(subscriptions)
     server.add(admin_pb2_grpc.add_AdminServiceServicer_to_server, admin)

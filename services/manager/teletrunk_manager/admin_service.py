@@ -14,6 +14,7 @@ from teletrunk_manager.db.database import Database
 from teletrunk_manager.db.tables import Call, Service
 from teletrunk_manager.live import Live
 from teletrunk_manager.mistakes import Mistake, Unknown, explaining
+from teletrunk_manager.trial_number import TrialNumber
 from teletrunk_manager.trunks import Trunks
 from teletrunk_manager.webhooks import Webhooks
 
@@ -30,7 +31,9 @@ class AdminService(admin_pb2_grpc.AdminServiceServicer):
         trunks: Trunks,
         administrators: Administrators,
         webhooks: Webhooks,
+        trial_number: TrialNumber,
     ) -> None:
+        self._trial_number = trial_number
         self._administrators = administrators
         self._webhooks = webhooks
         self._database = database
@@ -88,6 +91,10 @@ class AdminService(admin_pb2_grpc.AdminServiceServicer):
     @explaining
     async def ChangeTrunk(self, request: pb.ChangeTrunkRequest, context: Any) -> pb.ChangeTrunkResponse:
         return pb.ChangeTrunkResponse(trunk=await self._trunks.change(request))
+
+    @explaining
+    async def TestNumber(self, request: pb.TestNumberRequest, context: Any) -> pb.TestNumberResponse:
+        return await self._trial_number.test(request)
 
     @explaining
     async def RemoveTrunk(self, request: pb.RemoveTrunkRequest, context: Any) -> pb.RemoveTrunkResponse:

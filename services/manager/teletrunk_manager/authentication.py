@@ -10,7 +10,7 @@ import sqlalchemy as sa
 import structlog
 from teletrunk.errors import Refusal
 from teletrunk.v1 import manager_pb2
-from teletrunk.v1.trunk_pb2 import TRUNK_KIND_UNSPECIFIED
+from teletrunk.v1.trunk_pb2 import TRUNK_KIND_UNSPECIFIED, TrunkOptions
 
 from teletrunk_manager.db.database import Database
 from teletrunk_manager.db.tables import Account, Assignment, Share, Trunk, TrustedAddress
@@ -35,6 +35,7 @@ class Pbx:
     username: str
     subscription_id: str | None
     password_revision: int
+    options: TrunkOptions
 
 
 class Authentication:
@@ -68,7 +69,8 @@ class Authentication:
 
     def _admitted(self, found: Any, source: str, worker_id: str) -> Pbx:
         """What a PBX is asked that is the one it says. Raises `Refusal`."""
-        if trunk_options.read(found.options).off:
+        options = trunk_options.read(found.options)
+        if options.off:
             raise Refusal("session-access-revoked", "the trunk is switched off")
         networks, sharers, workers = map(_lines, (found.networks, found.sharers, found.workers))
         if networks and not any(_is_within(source, network) for network in networks):
@@ -77,7 +79,7 @@ class Authentication:
             raise Refusal("session-access-revoked", "its owner has withdrawn it")
         if workers and worker_id not in workers:
             raise Refusal("session-access-revoked", "the account is assigned to another Worker")
-        return Pbx(*(*found[: len(_PBX)], revision(found.sealed_password)))
+        return Pbx(*(*found[: len(_PBX)], revision(found.sealed_password), options))
 
     def _password(self, trunk: Any) -> str:
         try:

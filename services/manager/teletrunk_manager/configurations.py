@@ -164,7 +164,7 @@ class Current:
         )
 
     def _settings(self, trunk: Trunk, worker_id: str, live: Live) -> pb.TrunkSettings:
-        options = trunk_options.read(trunk.options)
+        options = trunk_options.read_for_workers(trunk.options)
         registers = options.kind == TRUNK_KIND_OUTBOUND and worker_id == self._registrant(trunk, live)
         return pb.TrunkSettings(
             trunk_id=trunk.trunk_id,

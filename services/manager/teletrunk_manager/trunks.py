@@ -117,7 +117,7 @@ class Trunks:
         _check(request)
         codecs = _codecs(request.codecs)
         async with self._database.transaction() as session:
-            trunk = await _find_trunk(session, request.trunk)
+            trunk = await find_trunk(session, request.trunk)
             trusted = await _trusted(session, [trunk.trunk_id])
             if request.version and request.version != trunk.version:
                 raise NotNow(f"{trunk.login} has been changed meanwhile: look at it again")
@@ -141,7 +141,7 @@ class Trunks:
         """Raises `Unknown`. The old password is worth nothing from now on."""
         password = make_password()
         async with self._database.transaction() as session:
-            trunk = await _find_trunk(session, name)
+            trunk = await find_trunk(session, name)
             trunk.sealed_password = self._seal.close(password, trunk.trunk_id)
         self._configurations.changed()
         return password
@@ -149,7 +149,7 @@ class Trunks:
     async def remove(self, name: str) -> None:
         """Raises `Unknown`."""
         async with self._database.transaction() as session:
-            await delete_whole(session, await _find_trunk(session, name))
+            await delete_whole(session, await find_trunk(session, name))
         self._configurations.changed()
 
     async def trust(self, name: str, addresses: list[str]) -> None:
@@ -158,7 +158,7 @@ class Trunks:
         if len(networks) > _MOST_NETWORKS:
             raise Mistake(f"too many addresses: use up to {_MOST_NETWORKS}, or larger subnets")
         async with self._database.transaction() as session:
-            trunk = await _find_trunk(session, name)
+            trunk = await find_trunk(session, name)
             await session.refresh(trunk, with_for_update=True)  # two lists at once must not become one
             listed = sa.select(TrustedAddress).where(TrustedAddress.trunk_id == trunk.trunk_id)
             missing = await delete_others(session, listed, "network", networks)
@@ -227,7 +227,7 @@ def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
         raise Mistake(f"{text} is no address or subnet: write 192.0.2.10, 192.0.2.0/24 or 2001:db8::/32") from None
 
 
-async def _find_trunk(session: AsyncSession, text: str) -> Trunk:
+async def find_trunk(session: AsyncSession, text: str) -> Trunk:
     """By login first: an id is never shown where a login would do."""
     for column in (Trunk.login, Trunk.trunk_id):
         found = await session.scalar(sa.select(Trunk).where(column == text))

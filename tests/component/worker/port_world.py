@@ -81,9 +81,9 @@ class BareHost(asyncio.DatagramProtocol):
                 if wanted(message):
                     return message
 
-    def invite(self, binding: Binding, call_id: str, leg: str = "t1", number: int = 1) -> Request:
-        """An INVITE to a binding, not sent yet."""
-        uri = binding_uri(binding)
+    def invite(self, binding: Binding, call_id: str, leg: str = "t1", number: int = 1, user: str = "") -> Request:
+        """An INVITE to a binding, or to a number there, not sent yet."""
+        uri = binding_uri(binding, user)
         body = b"v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=audio 4000 RTP/AVP 8\r\n"
         return self._request("INVITE", uri, call_id, number, {CALL_HEADER: f"{call_id}/{leg}"}, body)
 

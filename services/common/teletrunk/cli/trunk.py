@@ -28,6 +28,12 @@ def add(
     sha256_only: Annotated[bool, typer.Option("--sha256-only", help="Let no PBX in with MD5.")] = False,
     off: trunk_options.Off = None,
     transports: trunk_options.Transports = None,
+    number_on_pbx: trunk_options.NumberOnPbx = None,
+    allowed_callers: trunk_options.AllowedCallers = None,
+    blocked_callers: trunk_options.BlockedCallers = None,
+    dial_rules: trunk_options.DialRules = None,
+    caller_ids: trunk_options.CallerIds = None,
+    caller_names: trunk_options.CallerNames = None,
     kind: trunk_options.Kind = None,
     pbx: trunk_options.Pbx = None,
     pbx_transport: trunk_options.PbxTransport = None,
@@ -52,6 +58,18 @@ def add(
         header=pbx_header,
         any_certificate=any_certificate,
     )
+    options, _ = trunk_options.given(
+        off=off,
+        transports=transports,
+        kind=kind,
+        pbx=address,
+        number_on_pbx=number_on_pbx,
+        allowed_callers=allowed_callers,
+        blocked_callers=blocked_callers,
+        dial_rules=dial_rules,
+        caller_ids=caller_ids,
+        caller_names=caller_names,
+    )
     request = pb.AddTrunkRequest(
         account=account,
         login=login,
@@ -59,7 +77,7 @@ def add(
         comment=comment,
         codecs=codecs.split(","),
         sha256_only=sha256_only,
-        options=trunk_options.given(off, transports, kind, address)[0],
+        options=options,
         pbx_password=trunk_options.pbx_password(pbx_password_file),
     )
     answer = ask(lambda admin: admin.AddTrunk(request, timeout=DEADLINE_S))
@@ -116,6 +134,12 @@ def change(
     sha256_only: Annotated[bool | None, typer.Option("--sha256-only/--md5", help="Let no PBX in with MD5.")] = None,
     off: trunk_options.Off = None,
     transports: trunk_options.Transports = None,
+    number_on_pbx: trunk_options.NumberOnPbx = None,
+    allowed_callers: trunk_options.AllowedCallers = None,
+    blocked_callers: trunk_options.BlockedCallers = None,
+    dial_rules: trunk_options.DialRules = None,
+    caller_ids: trunk_options.CallerIds = None,
+    caller_names: trunk_options.CallerNames = None,
     kind: trunk_options.Kind = None,
     pbx: trunk_options.Pbx = None,
     pbx_transport: trunk_options.PbxTransport = None,
@@ -141,7 +165,18 @@ def change(
         header=pbx_header,
         any_certificate=any_certificate,
     )
-    options, changed = trunk_options.given(off, transports, kind, address)
+    options, changed = trunk_options.given(
+        off=off,
+        transports=transports,
+        kind=kind,
+        pbx=address,
+        number_on_pbx=number_on_pbx,
+        allowed_callers=allowed_callers,
+        blocked_callers=blocked_callers,
+        dial_rules=dial_rules,
+        caller_ids=caller_ids,
+        caller_names=caller_names,
+    )
     request = pb.ChangeTrunkRequest(
         trunk=trunk,
         priority=priority,
@@ -185,6 +220,38 @@ def show_trunk(trunk: Name, as_json: Json = False) -> None:
     """One trunk."""
     found = _one(trunk)
     show(found, as_json, lambda: say("\n".join(_told(found))))
+
+
+@app.command("test-number")
+def test_number(
+    trunk: Name,
+    number: Annotated[str, typer.Argument(help="As the PBX would dial it: +4915..., 0049..., @name, a user id.")],
+    look_up: Annotated[
+        bool, typer.Option("--look-up/--no-look-up", help="Ask Telegram who it is; nobody is called.")
+    ] = True,
+    as_json: Json = False,
+) -> None:
+    """Shows what the trunk makes of a number, rule by rule, and what its PBX would see of a call from there.
+
+    Example: teletrunk trunk test-number office 00491511234567
+    """
+    request = pb.TestNumberRequest(trunk=trunk, number=number, look_up=look_up)
+    answer = ask(lambda admin: admin.TestNumber(request, timeout=DEADLINE_S))
+    show(answer, as_json, lambda: say("\n".join(_tested(answer))))
+
+
+def _tested(answer: pb.TestNumberResponse) -> list[str]:
+    width = max(len(step.text) for step in answer.steps)
+    lines = [f"{step.text:{width}}  {step.number}".rstrip() for step in answer.steps]
+    if answer.refusal:
+        lines.append(f"the PBX would read: {answer.refusal}  (teletrunk explain {answer.error_id})")
+    if answer.not_looked_up:
+        lines.append(f"not looked up: {answer.not_looked_up}")
+    if answer.caller_id:
+        lines += [f"caller ID from there:    {answer.caller_id}", f"caller name from there:  {answer.caller_name}"]
+    if answer.objection:
+        lines.append(f"a call from there does not ring this trunk: {answer.objection}")
+    return lines
 
 
 @app.command()

@@ -1,7 +1,8 @@
-"""A trunk's options on the command line: one option of `trunk add` and `trunk change` each, and their words."""
+r"""A trunk's options on the command line: one option of `trunk add` and `trunk change` each, and their words."""
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Annotated
 
@@ -13,6 +14,41 @@ from teletrunk.v1 import trunk_pb2 as pb
 Off = Annotated[bool | None, typer.Option("--off/--on", help="Switched off: nothing is let in, and nothing rung.")]
 Transports = Annotated[
     str | None, typer.Option("--transports", help="udp, tcp, tls: what the PBX may come by; all if not given.")
+]
+NumberOnPbx = Annotated[
+    str | None,
+    typer.Option("--number-on-pbx", help="What the PBX is rung at, such as 200; '' for its contact's own user."),
+]
+AllowedCallers = Annotated[
+    str | None,
+    typer.Option("--allowed-callers", help="Only these may call: +PHONE, @USERNAME, user id, by commas; '' for all."),
+]
+BlockedCallers = Annotated[
+    str | None, typer.Option("--blocked-callers", help="These may not, whoever is allowed: '@spammer,+15550100'.")
+]
+DialRules = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--dial-rule",
+        help="In order, once for each; all of them: PATTERN=REPLACEMENT rewrites ('^00=+', '^8(\\d{10})$=+7\\1'), "
+        "PATTERN alone must match ('^\\+'). '' for none.",
+    ),
+]
+CallerIds = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--caller-id",
+        help="The caller's number for the PBX, once for each template, all of them: '+{phone}', '0{userid}', "
+        "'{username}'. The first whose tags are known is taken. '' for the usual.",
+    ),
+]
+CallerNames = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--caller-name",
+        help="The caller's name for the PBX, likewise: '+{phone} ({name_ascii})', '{name}'. Tags: name, name_ascii, "
+        "phone, username, userid. '' for the usual.",
+    ),
 ]
 
 Kind = Annotated[
@@ -76,28 +112,21 @@ def pbx_address(before: pb.PbxAddress, **parts: object) -> pb.PbxAddress | None:
     return after
 
 
-def given(
-    off: bool | None, transports: str | None, kind: str | None = None, pbx: pb.PbxAddress | None = None
-) -> tuple[pb.TrunkOptions, list[str]]:
-    """What was given, and the names of it; an empty list empties what is set."""
+def given(**values: bool | str | Sequence[str] | pb.PbxAddress | None) -> tuple[pb.TrunkOptions, list[str]]:
+    """What was given, and the names of it: those of the fields. An empty text empties what is set."""
     options, names = pb.TrunkOptions(), []
-    if kind is not None:
-        options.kind = kind_of(kind)
-        names.append("kind")
-    if pbx is not None:
-        options.pbx.CopyFrom(pbx)
-        names.append("pbx")
-    if off is not None:
-        options.off = off
-        names.append("off")
-    if transports is not None:
-        options.transports.extend(_list(transports))
-        names.append("transports")
+    for name, value in values.items():
+        if value is None or value == []:  # a list is what was given once for each of its entries
+            continue
+        names.append(name)
+        if isinstance(value, pb.PbxAddress):
+            getattr(options, name).CopyFrom(value)
+        elif isinstance(value, bool) or not pb.TrunkOptions.DESCRIPTOR.fields_by_name[name].is_repeated:
+            setattr(options, name, kind_of(str(value)) if name == "kind" else value)
+        else:
+            entries = value.split(",") if isinstance(value, str) else value
+            getattr(options, name).extend(entry.strip() for entry in entries if entry.strip())
     return options, names
-
-
-def _list(text: str) -> list[str]:
-    return [part.strip() for part in text.split(",") if part.strip()]
 
 
 def told(options: pb.TrunkOptions) -> list[str]:
@@ -114,4 +143,13 @@ def told(options: pb.TrunkOptions) -> list[str]:
         lines.append("switched off: nothing is let in, and nothing rung")
     if options.transports:
         lines.append(f"transports: {', '.join(options.transports)}")
+    if options.number_on_pbx:
+        lines.append(f"number on the PBX: {options.number_on_pbx}")
+    if options.allowed_callers:
+        lines.append(f"allowed callers: {', '.join(options.allowed_callers)}")
+    if options.blocked_callers:
+        lines.append(f"blocked callers: {', '.join(options.blocked_callers)}")
+    lines.extend(f"dial rule {place}: {rule}" for place, rule in enumerate(options.dial_rules, 1))
+    lines.extend(f"caller ID {place}: {template}" for place, template in enumerate(options.caller_ids, 1))
+    lines.extend(f"caller name {place}: {template}" for place, template in enumerate(options.caller_names, 1))
     return lines

@@ -678,6 +678,112 @@ class RemoveTrunkResponse(_message.Message):
 Global___RemoveTrunkResponse: _TypeAlias = RemoveTrunkResponse  # noqa: Y015
 
 @_typing.final
+class TestNumberRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TRUNK_FIELD_NUMBER: _builtins.int
+    NUMBER_FIELD_NUMBER: _builtins.int
+    LOOK_UP_FIELD_NUMBER: _builtins.int
+    trunk: _builtins.str
+    """A login or an id."""
+    number: _builtins.str
+    """As a PBX would dial it."""
+    look_up: _builtins.bool
+    """Telegram is asked who it is; else only what the number itself says is known."""
+    def __init__(
+        self,
+        *,
+        trunk: _builtins.str = ...,
+        number: _builtins.str = ...,
+        look_up: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["look_up", b"look_up", "number", b"number", "trunk", b"trunk"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TestNumberRequest: _TypeAlias = TestNumberRequest  # noqa: Y015
+
+@_typing.final
+class NumberStep(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TEXT_FIELD_NUMBER: _builtins.int
+    NUMBER_FIELD_NUMBER: _builtins.int
+    text: _builtins.str
+    """What was done: a rule of the trunk, or a sentence."""
+    number: _builtins.str
+    """What there was after it."""
+    def __init__(
+        self,
+        *,
+        text: _builtins.str = ...,
+        number: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["number", b"number", "text", b"text"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___NumberStep: _TypeAlias = NumberStep  # noqa: Y015
+
+@_typing.final
+class TestNumberResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STEPS_FIELD_NUMBER: _builtins.int
+    DESTINATION_FIELD_NUMBER: _builtins.int
+    REFUSAL_FIELD_NUMBER: _builtins.int
+    ERROR_ID_FIELD_NUMBER: _builtins.int
+    USER_FIELD_NUMBER: _builtins.int
+    CALLER_ID_FIELD_NUMBER: _builtins.int
+    CALLER_NAME_FIELD_NUMBER: _builtins.int
+    OBJECTION_FIELD_NUMBER: _builtins.int
+    NOT_LOOKED_UP_FIELD_NUMBER: _builtins.int
+    refusal: _builtins.str
+    """What the PBX would read; empty: nothing was refused."""
+    error_id: _builtins.str
+    """A row of the error contract."""
+    caller_id: _builtins.str
+    caller_name: _builtins.str
+    objection: _builtins.str
+    """Why this user's call would not ring this trunk; empty: it would."""
+    not_looked_up: _builtins.str
+    """Why Telegram did not say who it is; empty: it did, or was not asked."""
+    @_builtins.property
+    def steps(self) -> _containers.RepeatedCompositeFieldContainer[Global___NumberStep]: ...
+    @_builtins.property
+    def destination(self) -> _call_pb2.Destination:
+        """Absent when the call would be refused."""
+
+    @_builtins.property
+    def user(self) -> _call_pb2.Peer:
+        """Who is called, as far as it is known, and how the PBX would see a call from there."""
+
+    def __init__(
+        self,
+        *,
+        steps: _abc.Iterable[Global___NumberStep] | None = ...,
+        destination: _call_pb2.Destination | None = ...,
+        refusal: _builtins.str = ...,
+        error_id: _builtins.str = ...,
+        user: _call_pb2.Peer | None = ...,
+        caller_id: _builtins.str = ...,
+        caller_name: _builtins.str = ...,
+        objection: _builtins.str = ...,
+        not_looked_up: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["destination", b"destination", "user", b"user"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["caller_id", b"caller_id", "caller_name", b"caller_name", "destination", b"destination", "error_id", b"error_id", "not_looked_up", b"not_looked_up", "objection", b"objection", "refusal", b"refusal", "steps", b"steps", "user", b"user"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TestNumberResponse: _TypeAlias = TestNumberResponse  # noqa: Y015
+
+@_typing.final
 class ListServicesRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 

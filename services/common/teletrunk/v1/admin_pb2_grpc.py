@@ -90,6 +90,11 @@ class AdminServiceStub:
                 request_serializer=teletrunk_dot_v1_dot_admin__pb2.ChangeTrunkRequest.SerializeToString,
                 response_deserializer=teletrunk_dot_v1_dot_admin__pb2.ChangeTrunkResponse.FromString,
                 _registered_method=True)
+        self.TestNumber = channel.unary_unary(
+                '/teletrunk.v1.AdminService/TestNumber',
+                request_serializer=teletrunk_dot_v1_dot_admin__pb2.TestNumberRequest.SerializeToString,
+                response_deserializer=teletrunk_dot_v1_dot_admin__pb2.TestNumberResponse.FromString,
+                _registered_method=True)
         self.ListServices = channel.unary_unary(
                 '/teletrunk.v1.AdminService/ListServices',
                 request_serializer=teletrunk_dot_v1_dot_admin__pb2.ListServicesRequest.SerializeToString,
@@ -224,6 +229,13 @@ class AdminServiceServicer:
 
     def ChangeTrunk(self, request, context):
         """Changes what is given and leaves the rest.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def TestNumber(self, request, context):
+        """What the trunk makes of a number that its PBX dials, step by step, and how the one it leads to looks to the PBX.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -368,6 +380,11 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     servicer.ChangeTrunk,
                     request_deserializer=teletrunk_dot_v1_dot_admin__pb2.ChangeTrunkRequest.FromString,
                     response_serializer=teletrunk_dot_v1_dot_admin__pb2.ChangeTrunkResponse.SerializeToString,
+            ),
+            'TestNumber': grpc.unary_unary_rpc_method_handler(
+                    servicer.TestNumber,
+                    request_deserializer=teletrunk_dot_v1_dot_admin__pb2.TestNumberRequest.FromString,
+                    response_serializer=teletrunk_dot_v1_dot_admin__pb2.TestNumberResponse.SerializeToString,
             ),
             'ListServices': grpc.unary_unary_rpc_method_handler(
                     servicer.ListServices,
@@ -733,6 +750,33 @@ class AdminService:
             '/teletrunk.v1.AdminService/ChangeTrunk',
             teletrunk_dot_v1_dot_admin__pb2.ChangeTrunkRequest.SerializeToString,
             teletrunk_dot_v1_dot_admin__pb2.ChangeTrunkResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def TestNumber(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/teletrunk.v1.AdminService/TestNumber',
+            teletrunk_dot_v1_dot_admin__pb2.TestNumberRequest.SerializeToString,
+            teletrunk_dot_v1_dot_admin__pb2.TestNumberResponse.FromString,
             options,
             channel_credentials,
             insecure,

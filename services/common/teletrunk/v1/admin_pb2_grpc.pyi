@@ -46,6 +46,8 @@ class AdminServiceStub:
     RemoveTrunk: _grpc.UnaryUnaryMultiCallable[_admin_pb2.RemoveTrunkRequest, _admin_pb2.RemoveTrunkResponse]
     ChangeTrunk: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ChangeTrunkRequest, _admin_pb2.ChangeTrunkResponse]
     """Changes what is given and leaves the rest."""
+    TestNumber: _grpc.UnaryUnaryMultiCallable[_admin_pb2.TestNumberRequest, _admin_pb2.TestNumberResponse]
+    """What the trunk makes of a number that its PBX dials, step by step, and how the one it leads to looks to the PBX."""
     ListServices: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ListServicesRequest, _admin_pb2.ListServicesResponse]
     ListCalls: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ListCallsRequest, _admin_pb2.ListCallsResponse]
     GetCall: _grpc.UnaryUnaryMultiCallable[_admin_pb2.GetCallRequest, _admin_pb2.GetCallResponse]
@@ -82,6 +84,8 @@ class AdminServiceAsyncStub(AdminServiceStub):
     RemoveTrunk: _aio.UnaryUnaryMultiCallable[_admin_pb2.RemoveTrunkRequest, _admin_pb2.RemoveTrunkResponse]  # type: ignore[assignment]
     ChangeTrunk: _aio.UnaryUnaryMultiCallable[_admin_pb2.ChangeTrunkRequest, _admin_pb2.ChangeTrunkResponse]  # type: ignore[assignment]
     """Changes what is given and leaves the rest."""
+    TestNumber: _aio.UnaryUnaryMultiCallable[_admin_pb2.TestNumberRequest, _admin_pb2.TestNumberResponse]  # type: ignore[assignment]
+    """What the trunk makes of a number that its PBX dials, step by step, and how the one it leads to looks to the PBX."""
     ListServices: _aio.UnaryUnaryMultiCallable[_admin_pb2.ListServicesRequest, _admin_pb2.ListServicesResponse]  # type: ignore[assignment]
     ListCalls: _aio.UnaryUnaryMultiCallable[_admin_pb2.ListCallsRequest, _admin_pb2.ListCallsResponse]  # type: ignore[assignment]
     GetCall: _aio.UnaryUnaryMultiCallable[_admin_pb2.GetCallRequest, _admin_pb2.GetCallResponse]  # type: ignore[assignment]
@@ -181,6 +185,14 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_admin_pb2.ChangeTrunkResponse, _abc.Awaitable[_admin_pb2.ChangeTrunkResponse]]:
         """Changes what is given and leaves the rest."""
+
+    @_abc_1.abstractmethod
+    def TestNumber(
+        self,
+        request: _admin_pb2.TestNumberRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.TestNumberResponse, _abc.Awaitable[_admin_pb2.TestNumberResponse]]:
+        """What the trunk makes of a number that its PBX dials, step by step, and how the one it leads to looks to the PBX."""
 
     @_abc_1.abstractmethod
     def ListServices(

@@ -705,6 +705,7 @@ class RouteCallResponse(_message.Message):
     STEPS_FIELD_NUMBER: _builtins.int
     LINE_FIELD_NUMBER: _builtins.int
     LONGEST_SECONDS_FIELD_NUMBER: _builtins.int
+    DESTINATION_FIELD_NUMBER: _builtins.int
     trunk_id: _builtins.str
     account_id: _builtins.str
     longest_seconds: _builtins.int
@@ -719,6 +720,10 @@ class RouteCallResponse(_message.Message):
     def line(self) -> Global___Line:
         """The line that the call occupies; absent when nobody counts."""
 
+    @_builtins.property
+    def destination(self) -> _call_pb2.Destination:
+        """Absent from an older Manager: then the Storage reads what was dialled."""
+
     def __init__(
         self,
         *,
@@ -729,10 +734,11 @@ class RouteCallResponse(_message.Message):
         steps: _abc.Iterable[_call_pb2.CallStep] | None = ...,
         line: Global___Line | None = ...,
         longest_seconds: _builtins.int = ...,
+        destination: _call_pb2.Destination | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["line", b"line", "session", b"session"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["destination", b"destination", "line", b"line", "session", b"session"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "codecs", b"codecs", "line", b"line", "longest_seconds", b"longest_seconds", "session", b"session", "steps", b"steps", "trunk_id", b"trunk_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "codecs", b"codecs", "destination", b"destination", "line", b"line", "longest_seconds", b"longest_seconds", "session", b"session", "steps", b"steps", "trunk_id", b"trunk_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -774,8 +780,16 @@ class IncomingTarget(_message.Message):
     TRUNK_ID_FIELD_NUMBER: _builtins.int
     LOGIN_FIELD_NUMBER: _builtins.int
     CODECS_FIELD_NUMBER: _builtins.int
+    CALLER_ID_FIELD_NUMBER: _builtins.int
+    CALLER_NAME_FIELD_NUMBER: _builtins.int
+    NUMBER_ON_PBX_FIELD_NUMBER: _builtins.int
     trunk_id: _builtins.str
     login: _builtins.str
+    caller_id: _builtins.str
+    """What this PBX sees as the caller's number and name; empty: those of the answer."""
+    caller_name: _builtins.str
+    number_on_pbx: _builtins.str
+    """The user part that it is rung at; empty: its contact's own."""
     @_builtins.property
     def codecs(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     def __init__(
@@ -784,10 +798,13 @@ class IncomingTarget(_message.Message):
         trunk_id: _builtins.str = ...,
         login: _builtins.str = ...,
         codecs: _abc.Iterable[_builtins.str] | None = ...,
+        caller_id: _builtins.str = ...,
+        caller_name: _builtins.str = ...,
+        number_on_pbx: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["codecs", b"codecs", "login", b"login", "trunk_id", b"trunk_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["caller_id", b"caller_id", "caller_name", b"caller_name", "codecs", b"codecs", "login", b"login", "number_on_pbx", b"number_on_pbx", "trunk_id", b"trunk_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -53,9 +53,17 @@ class TrunkOptions(_message.Message):
     OFF_FIELD_NUMBER: _builtins.int
     TRANSPORTS_FIELD_NUMBER: _builtins.int
     PBX_FIELD_NUMBER: _builtins.int
+    NUMBER_ON_PBX_FIELD_NUMBER: _builtins.int
+    ALLOWED_CALLERS_FIELD_NUMBER: _builtins.int
+    BLOCKED_CALLERS_FIELD_NUMBER: _builtins.int
+    DIAL_RULES_FIELD_NUMBER: _builtins.int
+    CALLER_IDS_FIELD_NUMBER: _builtins.int
+    CALLER_NAMES_FIELD_NUMBER: _builtins.int
     kind: Global___TrunkKind.ValueType
     off: _builtins.bool
     """Switched off: nothing is let in, and nothing rung."""
+    number_on_pbx: _builtins.str
+    """The user part that the PBX is rung at when a Telegram user just presses call; empty: its contact's own."""
     @_builtins.property
     def transports(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """udp, tcp, tls: what the PBX may come by; empty: any."""
@@ -64,6 +72,28 @@ class TrunkOptions(_message.Message):
     def pbx(self) -> Global___PbxAddress:
         """Of an outbound and of a peer trunk."""
 
+    @_builtins.property
+    def allowed_callers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Telegram users: +phone, @username or user id. Empty: all may call."""
+
+    @_builtins.property
+    def blocked_callers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Goes before `allowed_callers`."""
+
+    @_builtins.property
+    def dial_rules(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """In order. `pattern=replacement` rewrites what it matches; a bare pattern must match, or the call is refused."""
+
+    @_builtins.property
+    def caller_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What the PBX sees as the caller's number: the first template whose tags are all known. They read what the PBX
+        dials, too. Empty: +{phone}, {username}, 0{userid}.
+        """
+
+    @_builtins.property
+    def caller_names(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The same for the caller's name. Empty: {name}."""
+
     def __init__(
         self,
         *,
@@ -71,10 +101,16 @@ class TrunkOptions(_message.Message):
         off: _builtins.bool = ...,
         transports: _abc.Iterable[_builtins.str] | None = ...,
         pbx: Global___PbxAddress | None = ...,
+        number_on_pbx: _builtins.str = ...,
+        allowed_callers: _abc.Iterable[_builtins.str] | None = ...,
+        blocked_callers: _abc.Iterable[_builtins.str] | None = ...,
+        dial_rules: _abc.Iterable[_builtins.str] | None = ...,
+        caller_ids: _abc.Iterable[_builtins.str] | None = ...,
+        caller_names: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["pbx", b"pbx"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "off", b"off", "pbx", b"pbx", "transports", b"transports"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allowed_callers", b"allowed_callers", "blocked_callers", b"blocked_callers", "caller_ids", b"caller_ids", "caller_names", b"caller_names", "dial_rules", b"dial_rules", "kind", b"kind", "number_on_pbx", b"number_on_pbx", "off", b"off", "pbx", b"pbx", "transports", b"transports"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

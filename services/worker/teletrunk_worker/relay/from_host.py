@@ -6,7 +6,7 @@ from collections.abc import Callable
 
 from teletrunk_worker.relay import host_limits
 from teletrunk_worker.relay.challenges import Challenges
-from teletrunk_worker.relay.routes import BINDING_DOMAIN, CALL_HEADER, Routes
+from teletrunk_worker.relay.routes import BINDING_DOMAIN, CALL_HEADER, Routes, target_at
 from teletrunk_worker.sip import proxy, uas
 from teletrunk_worker.sip.dialog import Dialog, Dialogs
 from teletrunk_worker.sip.message import Request, Response
@@ -105,7 +105,7 @@ class FromHost:
         if not leg:  # the host calls by itself: whoever made it do so, no call of ours wants it
             return uas.respond(request, 403, "No call has dialled this")
         branch = proxy.derived_branch(request)
-        request.target = binding.contact.uri.text
+        request.target = target_at(binding, request.uri)
         self._prepare(request, binding.path)
         codecs = self._codecs_of(binding.login)
         self._make_ours(request, binding.flow, codecs)

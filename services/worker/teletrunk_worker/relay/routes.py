@@ -12,18 +12,29 @@ from teletrunk_worker.sip.message import Message, Request
 from teletrunk_worker.sip.registrar import Binding, Registrar
 from teletrunk_worker.sip.transport.flow import Address, Flow
 from teletrunk_worker.sip.transport.udp import UdpEndpoint
+from teletrunk_worker.sip.uri import Uri, escaped, with_user
 
 CALL_HEADER: Final = "X-Teletrunk-Call"
 BINDING_DOMAIN: Final = "binding.teletrunk.invalid"
+_NUMBER_LABEL = "number"
 _LOOPBACK = "127.0.0.1"
 
 
-def binding_uri(binding: Binding) -> str:
-    """What a host dials to reach a registered PBX; the real contact is put in its place on the way.
+def binding_uri(binding: Binding, number: str = "") -> str:
+    """What a host dials to reach a registered PBX, or `number` there; the contact is put in its place on the way.
 
-    The PBX reads this as the To header, so the user is its own login.
+    The PBX reads this as the To header, so the user is the number, or its own login.
     """
+    if number:
+        return f"sip:{escaped(number)}@{binding.binding_id}.{_NUMBER_LABEL}.{BINDING_DOMAIN}"
     return f"sip:{binding.login}@{binding.binding_id}.{BINDING_DOMAIN}"
+
+
+def target_at(binding: Binding, dialled: Uri) -> str:
+    """The Request-URI for what `binding_uri` has made."""
+    if dialled.host.partition(".")[2] == f"{_NUMBER_LABEL}.{BINDING_DOMAIN}":
+        return with_user(binding.contact.uri, dialled.user)
+    return binding.contact.uri.text
 
 
 def leg_header(call_id: str, leg: str) -> str:
