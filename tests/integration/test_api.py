@@ -238,7 +238,7 @@ async def test_the_same_command_far_from_the_manager(api: Api, tmp_path: Path) -
     assert json.loads(shown)["subscriptions"][0]["limits"] == {"lines": 3}
     accounts = (await command("account", "list", "--json", token=root))[1]
     assert json.loads(accounts)["accounts"][0]["user_id"] == "7001"
-    assert await command("trunk", "remove", "x", token=root) == (
+    assert await command("trunk", "remove", "x", "--yes", token=root) == (
         1, "teletrunk: there is no trunk x: teletrunk trunk list shows them\n"
     )  # fmt: skip
     status, said = await command("account", "list")

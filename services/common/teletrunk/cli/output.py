@@ -8,10 +8,6 @@ from collections.abc import Callable
 from typing import Annotated, Any
 
 import typer
-from google.protobuf import json_format
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON document instead of text.")]
 _PIPED_WIDTH = 200  # nothing is cut off for the programs that read it
@@ -20,6 +16,8 @@ _PIPED_WIDTH = 200  # nothing is cut off for the programs that read it
 def show(message: Any, as_json: bool, human: Callable[[], None]) -> None:
     """Prints a protobuf message as one JSON document, or lets `human` print."""
     if as_json:
+        from google.protobuf import json_format
+
         fields = json_format.MessageToDict(
             message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
         )
@@ -43,6 +41,10 @@ def table(title: str, columns: list[str], rows: list[list[str]]) -> None:
     if not rows:
         typer.echo(f"No {title}.")
         return
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
     drawn = Table(*columns)
     for row in rows:
         drawn.add_row(*(Text(plain(cell)) for cell in row))

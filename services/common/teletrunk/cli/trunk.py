@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from teletrunk.cli import trunk_options
-from teletrunk.cli.client import DEADLINE_S, ask, ask_fleet, every, fail
+from teletrunk.cli.client import DEADLINE_S, Yes, ask, ask_fleet, confirm, every, fail
 from teletrunk.cli.output import Json, say, show, table
 from teletrunk.v1 import admin_pb2 as pb
 from teletrunk.v1 import fleet_pb2, trunk_pb2
@@ -277,7 +277,8 @@ def reset_password(trunk: Name, as_json: Json = False) -> None:
 
 
 @app.command()
-def remove(trunk: Name, as_json: Json = False) -> None:
+def remove(trunk: Name, yes: Yes = False, as_json: Json = False) -> None:
     """Removes a trunk; its PBX is no longer let in."""
+    confirm(f"The PBX that uses {trunk} is let in no more, and its password is gone. Remove it?", yes)
     answer = ask(lambda admin: admin.RemoveTrunk(pb.RemoveTrunkRequest(trunk=trunk), timeout=DEADLINE_S))
     show(answer, as_json, lambda: say("Removed."))
