@@ -23,10 +23,13 @@ def run(*arguments: str) -> tuple[int, str, str]:
     return result.exit_code, result.stdout, result.stderr
 
 
-def _cpu_s(*arguments: str) -> float:
+_BARE_S = 0.021  # what Python alone takes on the machine that the limits are for, when nothing else runs
+
+
+def _cpu_s(command: list[str]) -> float:
     """What a command costs: the time of a processor, for a busy machine says nothing by the clock."""
     before = resource.getrusage(resource.RUSAGE_CHILDREN)
-    subprocess.run([*_COMMAND, *arguments], capture_output=True, check=False)
+    subprocess.run(command, capture_output=True, check=False)
     after = resource.getrusage(resource.RUSAGE_CHILDREN)
     return (after.ru_utime + after.ru_stime) - (before.ru_utime + before.ru_stime)
 
@@ -37,7 +40,9 @@ def test_it_starts_at_once(
 ) -> None:
     monkeypatch.setenv("TELETRUNK_DATA", str(tmp_path))
     monkeypatch.setenv("TELETRUNK_MANAGER_ADDRESS", "127.0.0.1:1")
-    assert min(_cpu_s(*arguments) for _ in range(10)) < most_s
+    both = [(_cpu_s([sys.executable, "-c", "pass"]), _cpu_s([*_COMMAND, *arguments])) for _ in range(10)]
+    slower = max(1.0, min(bare for bare, _ in both) / _BARE_S)  # others' work makes ours dearer, too
+    assert min(ours for _, ours in both) < most_s * slower
 
 
 @pytest.mark.parametrize("arguments", [["--help"], ["trunk", "list"], ["call", "list"], ["account", "list"]])

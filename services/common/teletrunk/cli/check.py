@@ -64,7 +64,7 @@ def checked() -> Checked:
     fields: dict[str, Any] = {}
     for model in [*models.values(), CommandSettings]:
         fields = {**model.model_fields, **fields}
-    values = {name: getattr(settings, name) for settings in loaded.values() for name in settings.__class__.model_fields}
+    values = {field: getattr(loaded[name], field) for name in loaded for field in models[name].model_fields}
     for name, info in sorted(fields.items()):
         default = None if info.is_required() else info.get_default(call_default_factory=True, validated_data={})
         secret = "SecretStr" in str(info.annotation) or bool(_HIDDEN.search(name))
