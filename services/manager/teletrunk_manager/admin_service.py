@@ -6,20 +6,18 @@ from typing import Any
 
 import sqlalchemy as sa
 from teletrunk.v1 import admin_pb2 as pb
-from teletrunk.v1 import admin_pb2_grpc, call_pb2, manager_pb2
+from teletrunk.v1 import admin_pb2_grpc, manager_pb2
 
-from teletrunk_manager.accounts import Accounts, visible
+from teletrunk_manager import call_records
+from teletrunk_manager.accounts import Accounts
 from teletrunk_manager.administrators import Administrators
 from teletrunk_manager.db.database import Database
-from teletrunk_manager.db.tables import Call, Service
+from teletrunk_manager.db.tables import Service
 from teletrunk_manager.live import Live
-from teletrunk_manager.mistakes import Mistake, Unknown, explaining
+from teletrunk_manager.mistakes import explaining
 from teletrunk_manager.trial_number import TrialNumber
 from teletrunk_manager.trunks import Trunks
 from teletrunk_manager.webhooks import Webhooks
-
-_USUAL_CALLS = 20
-_MOST_CALLS = 500
 
 
 class AdminService(admin_pb2_grpc.AdminServiceServicer):
@@ -128,37 +126,13 @@ class AdminService(admin_pb2_grpc.AdminServiceServicer):
 
     @explaining
     async def ListCalls(self, request: pb.ListCallsRequest, context: Any) -> pb.ListCallsResponse:
-        limit = min(request.limit or _USUAL_CALLS, _MOST_CALLS)
-        async with self._database.transaction() as session:
-            query = _newest_calls().where(visible(Call.account_id)).limit(limit)
-            if request.older_than:
-                query = query.where(Call.call_id < request.older_than)
-            if request.since:
-                query = query.where(Call.invited_at >= request.since)
-            if request.until:
-                query = query.where(Call.invited_at < request.until)
-            blobs = (await session.scalars(query)).all()
-        records = [call_pb2.CallRecord.FromString(blob) for blob in blobs]
-        for record in records:
-            del record.steps[:]
-        return pb.ListCallsResponse(calls=records)
+        async with self._database.transaction(reading=True) as session:
+            return pb.ListCallsResponse(calls=await call_records.page(session, request))
 
     @explaining
     async def GetCall(self, request: pb.GetCallRequest, context: Any) -> pb.GetCallResponse:
-        wanted = request.call_id
-        query = _newest_calls().where(visible(Call.account_id)).add_columns(Call.call_id).limit(2)
-        if wanted != "last":
-            query = query.where(Call.call_id.startswith(wanted, autoescape=True))
-        async with self._database.transaction() as session:
-            found = {row.call_id: row.record for row in await session.execute(query)}
-            if (whole := (await session.execute(query.where(Call.call_id == wanted))).first()) is not None:
-                found = {wanted: whole.record}
-        if not found:
-            text = "there are no calls yet" if wanted in ("", "last") else f"there is no call {wanted}"
-            raise Unknown(f"{text}: teletrunk call list shows them")
-        if len(found) > 1 and wanted != "last":
-            raise Mistake(f"several calls begin with {wanted}: give more of the id")
-        return pb.GetCallResponse(record=call_pb2.CallRecord.FromString(next(iter(found.values()))))
+        async with self._database.transaction(reading=True) as session:
+            return pb.GetCallResponse(record=await call_records.one(session, request.call_id))
 
     # Administrators, their tokens, and what they did.
 
@@ -179,7 +153,7 @@ class AdminService(admin_pb2_grpc.AdminServiceServicer):
 
     @explaining
     async def ListChanges(self, request: pb.ListChangesRequest, context: Any) -> pb.ListChangesResponse:
-        return pb.ListChangesResponse(changes=await self._administrators.changes(request.limit, request.older_than))
+        return pb.ListChangesResponse(changes=await self._administrators.changes(request))
 
     @explaining
     async def AddToken(self, request: pb.AddTokenRequest, context: Any) -> pb.AddTokenResponse:
@@ -206,7 +180,3 @@ class AdminService(admin_pb2_grpc.AdminServiceServicer):
     async def RemoveWebhook(self, request: pb.RemoveWebhookRequest, context: Any) -> pb.RemoveWebhookResponse:
         await self._webhooks.remove(request.webhook_id)
         return pb.RemoveWebhookResponse()
-
-
-def _newest_calls() -> sa.Select[bytes]:
-    return sa.select(Call.record).order_by(Call.call_id.desc())

@@ -61,9 +61,9 @@ def checked() -> Checked:
     given, found = sources.given(), Checked()
     models = dict(_installed())
     loaded = {name: settings for name, model in models.items() if (settings := _loaded(model, found.wrong))}
-    fields: dict[str, Any] = {}
-    for model in [*models.values(), CommandSettings]:
-        fields = {**model.model_fields, **fields}
+    fields: dict[str, Any] = dict(CommandSettings.model_fields)
+    for model in models.values():
+        fields |= model.model_fields
     values = {field: getattr(loaded[name], field) for name in loaded for field in models[name].model_fields}
     for name, info in sorted(fields.items()):
         default = None if info.is_required() else info.get_default(call_default_factory=True, validated_data={})

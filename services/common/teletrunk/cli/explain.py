@@ -21,7 +21,7 @@ from teletrunk.v1 import call_pb2
 
 def explain(
     what: Annotated[str, typer.Argument(help="A row's id, a SIP code, a phrase, or a header as it was seen.")] = "",
-    call: Annotated[str, typer.Option(help="A call id, its beginning, or `last`.")] = "",
+    call: Annotated[str, typer.Option(help="A call id, its beginning or end, or `last`.")] = "",
     as_json: Json = False,
 ) -> None:
     """What a refusal means, and what to do. Without anything: all of them."""

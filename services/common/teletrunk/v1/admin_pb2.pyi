@@ -877,12 +877,30 @@ class ListCallsRequest(_message.Message):
     OLDER_THAN_FIELD_NUMBER: _builtins.int
     SINCE_FIELD_NUMBER: _builtins.int
     UNTIL_FIELD_NUMBER: _builtins.int
+    ACCOUNT_FIELD_NUMBER: _builtins.int
+    TRUNK_FIELD_NUMBER: _builtins.int
+    NUMBER_FIELD_NUMBER: _builtins.int
+    DIRECTION_FIELD_NUMBER: _builtins.int
+    ANSWERED_FIELD_NUMBER: _builtins.int
+    ROW_FIELD_NUMBER: _builtins.int
     limit: _builtins.int
     older_than: _builtins.str
     """The last call of the page before: ids sort by time."""
     since: _builtins.float
     """Unix times in seconds between which the calls began; 0: open."""
     until: _builtins.float
+    account: _builtins.str
+    """Only calls of this account: an id, phone or @username."""
+    trunk: _builtins.str
+    """Only calls with this trunk: a login or an id."""
+    number: _builtins.str
+    """Only calls from or to this number or @username."""
+    direction: _call_pb2.Direction.ValueType
+    """Only calls in this direction."""
+    answered: _builtins.bool
+    """Only calls that were, or were not, answered."""
+    row: _builtins.str
+    """Only calls that ended with this row of the error contract."""
     def __init__(
         self,
         *,
@@ -890,12 +908,20 @@ class ListCallsRequest(_message.Message):
         older_than: _builtins.str = ...,
         since: _builtins.float = ...,
         until: _builtins.float = ...,
+        account: _builtins.str = ...,
+        trunk: _builtins.str = ...,
+        number: _builtins.str = ...,
+        direction: _call_pb2.Direction.ValueType = ...,
+        answered: _builtins.bool | None = ...,
+        row: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_answered", b"_answered", "answered", b"answered"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["limit", b"limit", "older_than", b"older_than", "since", b"since", "until", b"until"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_answered", b"_answered", "account", b"account", "answered", b"answered", "direction", b"direction", "limit", b"limit", "number", b"number", "older_than", b"older_than", "row", b"row", "since", b"since", "trunk", b"trunk", "until", b"until"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__answered: _TypeAlias = _typing.Literal["answered"]  # noqa: Y015
+    _WhichOneofArgType__answered: _TypeAlias = _typing.Literal["_answered", b"_answered"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__answered) -> _WhichOneofReturnType__answered | None: ...
 
 Global___ListCallsRequest: _TypeAlias = ListCallsRequest  # noqa: Y015
 
@@ -927,7 +953,7 @@ class GetCallRequest(_message.Message):
 
     CALL_ID_FIELD_NUMBER: _builtins.int
     call_id: _builtins.str
-    """A call id, the start of one, or `last`."""
+    """A call id, the start or the end of one, or `last`."""
     def __init__(
         self,
         *,
@@ -1081,18 +1107,37 @@ class ListChangesRequest(_message.Message):
 
     LIMIT_FIELD_NUMBER: _builtins.int
     OLDER_THAN_FIELD_NUMBER: _builtins.int
+    WHO_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    KEY_FIELD_NUMBER: _builtins.int
+    SINCE_FIELD_NUMBER: _builtins.int
+    UNTIL_FIELD_NUMBER: _builtins.int
     limit: _builtins.int
     older_than: _builtins.int
     """The number of the last change of the page before."""
+    who: _builtins.str
+    """Only what this person changed."""
+    kind: _builtins.str
+    """Only changes of this kind of thing, as the list names it: trunks, accounts."""
+    key: _builtins.str
+    """Only changes of the thing with this key."""
+    since: _builtins.float
+    """Unix times in seconds between which the changes were made; 0: open."""
+    until: _builtins.float
     def __init__(
         self,
         *,
         limit: _builtins.int = ...,
         older_than: _builtins.int = ...,
+        who: _builtins.str = ...,
+        kind: _builtins.str = ...,
+        key: _builtins.str = ...,
+        since: _builtins.float = ...,
+        until: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["limit", b"limit", "older_than", b"older_than"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "kind", b"kind", "limit", b"limit", "older_than", b"older_than", "since", b"since", "until", b"until", "who", b"who"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
