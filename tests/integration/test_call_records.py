@@ -47,7 +47,9 @@ async def test_records_are_found_by_what_people_know_of_them(world: World) -> No
         call_pb2.CallRecord(
             call_id="2026-bbbb02", invited_at=200.0, direction=IN, caller="@bob", answered_at=201.0, **own
         ),
-        call_pb2.CallRecord(call_id="2026-cccc03", invited_at=300.0, direction=NEW, called="@bob", error_id="flood-wait"),
+        call_pb2.CallRecord(
+            call_id="2026-cccc03", invited_at=300.0, direction=NEW, called="@bob", error_id="flood-wait"
+        ),
     ]  # fmt: skip
     for record in records:
         await world.wire.manager.ReportCall(pb.ReportCallRequest(record=record))
