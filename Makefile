@@ -55,7 +55,8 @@ type: setup ## mypy --strict
 
 proto: setup ## generate the gRPC code from protos/
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m grpc_tools.protoc -I protos --python_out=services/common --grpc_python_out=services/common \
-		--mypy_out=quiet:services/common --mypy_grpc_out=quiet:services/common protos/teletrunk/v1/*.proto
+		--mypy_out=quiet:services/common --mypy_grpc_out=quiet:services/common \
+		--include_source_info --descriptor_set_out=services/common/teletrunk/v1/described.binpb protos/teletrunk/v1/*.proto
 
 proto-check: proto ## fails when the generated code is not what protos/ says
 	git diff --exit-code -- services/common/teletrunk/v1

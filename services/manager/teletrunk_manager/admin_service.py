@@ -14,7 +14,7 @@ from teletrunk_manager.administrators import Administrators
 from teletrunk_manager.db.database import Database
 from teletrunk_manager.db.tables import Service
 from teletrunk_manager.live import Live
-from teletrunk_manager.mistakes import explaining
+from teletrunk_manager.mistakes import Unknown, explaining
 from teletrunk_manager.trial_number import TrialNumber
 from teletrunk_manager.trunks import Trunks
 from teletrunk_manager.webhooks import Webhooks
@@ -62,6 +62,10 @@ class AdminService(admin_pb2_grpc.AdminServiceServicer):
         return pb.ListAccountsResponse(accounts=await self._accounts.page(request.after, request.limit))
 
     @explaining
+    async def GetAccount(self, request: pb.GetAccountRequest, context: Any) -> pb.GetAccountResponse:
+        return pb.GetAccountResponse(account=await self._accounts.one(request.account))
+
+    @explaining
     async def CheckAccount(self, request: pb.CheckAccountRequest, context: Any) -> pb.CheckAccountResponse:
         return pb.CheckAccountResponse(call_audience=await self._accounts.call_audience(request.account))
 
@@ -79,6 +83,10 @@ class AdminService(admin_pb2_grpc.AdminServiceServicer):
     @explaining
     async def ListTrunks(self, request: pb.ListTrunksRequest, context: Any) -> pb.ListTrunksResponse:
         return pb.ListTrunksResponse(trunks=await self._trunks.page(request.after, request.limit))
+
+    @explaining
+    async def GetTrunk(self, request: pb.GetTrunkRequest, context: Any) -> pb.GetTrunkResponse:
+        return pb.GetTrunkResponse(trunk=await self._trunks.one(request.trunk))
 
     @explaining
     async def ResetTrunkPassword(
@@ -106,6 +114,14 @@ class AdminService(admin_pb2_grpc.AdminServiceServicer):
         async with self._database.transaction() as session:
             rows = (await session.scalars(sa.select(Service).order_by(Service.kind, Service.name))).all()
         return pb.ListServicesResponse(services=[self._service(row) for row in rows])
+
+    @explaining
+    async def GetService(self, request: pb.GetServiceRequest, context: Any) -> pb.GetServiceResponse:
+        async with self._database.transaction(reading=True) as session:
+            row = await session.get(Service, request.service_id)
+        if row is None:
+            raise Unknown(f"there is no service {request.service_id}: teletrunk worker list, storage list show them")
+        return pb.GetServiceResponse(service=self._service(row))
 
     def _service(self, row: Service) -> pb.AttachedService:
         attached = self._live.find(row.service_id)

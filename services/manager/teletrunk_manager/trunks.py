@@ -112,6 +112,13 @@ class Trunks:
             self._message(trunk, refused.get(trunk.trunk_id, ()), trusted.get(trunk.trunk_id, ())) for trunk in trunks
         ]
 
+    async def one(self, name: str) -> pb.Trunk:
+        """Raises `Unknown`."""
+        async with self._database.transaction(reading=True) as session:
+            trunk = await find_trunk(session, name)
+            refused, trusted = await of_trunks(session, [trunk.trunk_id]), await _trusted(session, [trunk.trunk_id])
+        return self._message(trunk, refused.get(trunk.trunk_id, ()), trusted.get(trunk.trunk_id, ()))
+
     async def change(self, request: pb.ChangeTrunkRequest) -> pb.Trunk:
         """Raises `Unknown`, `Mistake`, and `NotNow` when it has been changed since the version that was looked at."""
         _check(request)

@@ -59,8 +59,8 @@ SAYINGS: Final = (
            "from the Worker's address, and no endpoint of the PBX matches it.",
            "In Asterisk add an identify section with the Worker's address (match=), in FreePBX set Match (Permit).",
            r"no matching endpoint|failed to authenticate|not found in (?:endpoint|acl)"),
-    Saying("FreePBX: All circuits are busy now", "Every route of the PBX failed; the trunk's own answer stands above "
-           "it in the PBX's log.", "Look there for its SIP answer, and explain that; or `teletrunk explain --call last`.",
+    Saying("FreePBX: All circuits are busy now", "Every route of the PBX failed; the trunk's own answer stands "
+           "above it in the PBX's log.", "See its SIP answer and explain that; or `teletrunk explain --call last`.",
            r"all circuits are busy|everyone is busy/congested|\bcongestion\b|chanunavail|is circuit-busy",
            ("not-registered", "worker-restarting", "session-disconnected")),
     Saying("FreePBX: Rejected", "The registration was refused.",

@@ -46,14 +46,14 @@ class RestStub:
         except httpx.HTTPError as error:
             raise Failed(f"the Manager at {self._client.base_url} does not answer: {type(error).__name__}") from None
         if answer.is_success:
-            return json_format.Parse(answer.text, route.response())
+            return json_format.Parse(answer.text or "{}", route.response())
         raise (Forbidden if answer.status_code == _FORBIDDEN else Failed)(_explained(answer))
 
 
 def _explained(answer: httpx.Response) -> str:
     try:
         problem = answer.json()
-        text, row = str(problem["error"]), TABLE.get(problem.get("error_id", ""))
+        text, row = str(problem.get("detail") or problem["error"]), TABLE.get(problem.get("error_id", ""))
     except (json.JSONDecodeError, KeyError, TypeError):
         return f"the answer is not of a Teletrunk Manager (HTTP {answer.status_code}): look at TELETRUNK_API_URL"
     return f"{text}. {row.remedy}" if row is not None else text
