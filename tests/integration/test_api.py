@@ -344,6 +344,47 @@ async def test_a_webhook_hears_of_a_call_once_it_listens(api: Api) -> None:
     server.close()
 
 
+async def test_a_webhook_hears_what_becomes_of_services_sessions_and_registrations(api: Api) -> None:
+    world = api.world
+    account = await world.add_account()
+    trunk = (await world.add_trunk("office")).trunk
+    session = {"session_id": account.session_id}
+    await world.report(pb.SESSION_STATE_ACTIVE, **session)
+    await world.worker.beat()
+    ear = Ear(refuse=0)
+    server = await asyncio.start_server(ear.serve, "127.0.0.1", 0)
+    url = f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}/hook"
+    await api.ask("POST", "/v1/webhooks", body={"url": url})
+
+    async def heard(event: str) -> dict[str, Any]:
+        """What was told of an event of this name, which is the only one since the last that was looked for."""
+        async with asyncio.timeout(20):
+            while not ear.heard:
+                ear.news.clear()
+                await ear.news.wait()
+        told: dict[str, Any] = json.loads(ear.heard.pop(0)[1])
+        assert told["event"] == event
+        return told
+
+    await world.worker.beat(pb.Heartbeat(registered_trunk_ids=[trunk.trunk_id]))
+    up = await heard("registration.up")
+    assert (up["login"], up["account_id"], up["worker_id"]) == ("office", account.account_id, "worker-1")
+    await world.worker.beat()
+    assert (await heard("registration.down"))["trunk_id"] == trunk.trunk_id
+    await world.report(pb.SESSION_STATE_CONNECTING, **session)
+    lost = await heard("session.lost")
+    assert (lost["account_id"], lost["username"]) == (account.account_id, "Ann")
+    await world.report(pb.SESSION_STATE_ACTIVE, **session)
+    await heard("session.back")
+    world.worker.say(pb.AttachRequest(banned=pb.Ban(network="192.0.2.9", until=time.time() + 60, times=1)))
+    assert (await heard("address.banned"))["network"] == "192.0.2.9"
+    await world.worker.leave()
+    assert (await heard("worker.away"))["id"] == "worker-1"
+    await world.attach()
+    await heard("worker.back")
+    server.close()
+
+
 async def test_schemathesis_finds_nothing(api: Api, tmp_path: Path) -> None:
     """Generated requests, wrong ones too: no failure of the server's, and every answer is as documented."""
     await api.world.add_account()
