@@ -12,6 +12,7 @@ from teletrunk.cli.account import named, state_of
 from teletrunk.cli.doctor import Seen, as_rows, findings, look, tell
 from teletrunk.cli.output import Json, say, table
 from teletrunk.v1 import admin_pb2 as pb
+from teletrunk.v1 import trunk_pb2
 
 
 def status(as_json: Json = False) -> None:
@@ -45,7 +46,13 @@ def _facts(seen: Seen) -> dict[str, Any]:
             for a in seen.accounts
         ],
         "trunks": [
-            {"id": t.trunk_id, "login": t.login, "account_id": t.account_id, "registered_at": _where(seen, t)}
+            {
+                "id": t.trunk_id,
+                "login": t.login,
+                "account_id": t.account_id,
+                "registered_at": _where(seen, t),
+                "pbx": _stands(seen, t),
+            }
             for t in seen.trunks
         ],
         "calls_up": _calls_up(seen),
@@ -62,13 +69,20 @@ def _draw(seen: Seen) -> None:
         )
     table("accounts", ["account", "session", "trunks"], [[named(a), state_of(a), str(a.trunks)] for a in seen.accounts])
     phones = {account.account_id: account.phone or account.username for account in seen.accounts}
-    rows = [
-        [t.login, phones.get(t.account_id, t.account_id), ", ".join(_where(seen, t)) or "not registered"]
-        for t in seen.trunks
-    ]
-    table("trunks", ["trunk", "account", "registered at"], rows)
+    rows = [[t.login, phones.get(t.account_id, t.account_id), _stands(seen, t)] for t in seen.trunks]
+    table("trunks", ["trunk", "account", "PBX"], rows)
     if seen.whole:
         say(f"Calls up: {_calls_up(seen)}")
+
+
+def _stands(seen: Seen, trunk: pb.Trunk) -> str:
+    """Where its PBX is registered, or how one that does not register is reached."""
+    if trunk.options.off:
+        return "switched off"
+    if trunk.options.kind == trunk_pb2.TRUNK_KIND_UNSPECIFIED:
+        where = _where(seen, trunk)
+        return f"registered at {', '.join(where)}" if where else "not registered"
+    return f"{trunk.options.pbx.address}: {'up' if any(state.up for state in trunk.states) else 'down'}"
 
 
 def _where(seen: Seen, trunk: pb.Trunk) -> list[str]:
