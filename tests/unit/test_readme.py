@@ -15,7 +15,10 @@ from teletrunk.cli.main import app
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
-PAGES = {path.name: path.read_text() for path in sorted((ROOT / "docs" / "operations").glob("*.md"))}
+PAGES = {
+    path.name: path.read_text()
+    for path in [ROOT / "docs" / "tutorial.md", *sorted((ROOT / "docs" / "operations").glob("*.md"))]
+}
 
 
 def _code(page: str) -> Iterator[str]:
