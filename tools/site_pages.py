@@ -14,10 +14,19 @@ _OUTSIDE = re.compile(r"\]\((?:\.\./)+((?:deploy|tests|benchmarks|protos|tools|L
 
 
 def on_config(config: MkDocsConfig) -> MkDocsConfig:
-    decisions = sorted(path.name for path in (Path(config.docs_dir) / "adr").glob("*.md"))
-    section = next(section["Explanation"] for section in config.nav or () if "Explanation" in section)
-    section[-1] = {"Decisions": [f"adr/{name}" for name in decisions]}
+    config.nav = [_listed(entry, Path(config.docs_dir)) for entry in config.nav or ()]
     return config
+
+
+def _listed(entry: Any, docs: Path) -> Any:
+    """`name: folder/` stands for the folder's pages."""
+    if isinstance(entry, dict):
+        return {title: _listed(inner, docs) for title, inner in entry.items()}
+    if isinstance(entry, list):
+        return [_listed(inner, docs) for inner in entry]
+    if not entry.endswith("/"):
+        return entry
+    return [f"{entry}{path.name}" for path in sorted((docs / entry).glob("*.md"))]
 
 
 def on_files(files: Files, config: MkDocsConfig) -> Files:
