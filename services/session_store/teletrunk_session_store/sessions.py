@@ -35,7 +35,7 @@ _FOLLOW_S = 2.0
 _LEAVE_S = 0.2
 _HAND_OVER_S = 5.0  # another Storage asks for the lease each second
 _TAKE_S = 5.0
-_GATHER_S = 15.0  # so long after its start a Storage waits for the first Worker of a session
+_GATHER_S = 15.0  # so long the first Worker of a session is waited for: it must be told of the session first
 Watcher = asyncio.Queue[tuple[str, pb.WatchResponse]]
 
 
@@ -54,7 +54,6 @@ class Sessions:
         self._gone: set[str] = set()  # since the vault was read last
         self._background = BackgroundTasks()
         self.leaving = False
-        self._began = time.monotonic()
         self.changed = asyncio.Event()  # what a heartbeat says
         self.blind = False  # the vault does not answer
 
@@ -234,7 +233,7 @@ class Sessions:
         self.changed.set()
 
     def _on_incoming(self, session: Session, incoming: Incoming) -> None:
-        gathering = 0.0 if session.session_id in self._watched else self._began + _GATHER_S - time.monotonic()
+        gathering = 0.0 if session.session_id in self._watched else session.kept_since + _GATHER_S - time.monotonic()
         patience = _TAKE_S if self._publish(session, _incoming(session, incoming)) else max(0.0, gathering)
         self._background.run(self._turn_away(session, incoming, patience))
 
