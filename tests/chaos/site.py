@@ -101,10 +101,16 @@ class Site:
             await self.friends.tell("call", phone=PROBE, to=DIALLED)
         await self.friends.wait("ended", phone=PROBE)
         with contextlib.suppress(ActorError):
-            await self.dialled.wait("incoming", deadline=0.1)
-            await self.dialled.wait("ended", deadline=5)
+            await self.dialled.wait("ended", call=await self._incoming(PROBE, deadline=2))
             return True
         return False
+
+    async def _incoming(self, friend: str, deadline: float = 30.0) -> int:
+        """The number of the call from this friend at the phone that is called; a probe's may come late."""
+        while True:
+            incoming = await self.dialled.wait("incoming", deadline=deadline)
+            if incoming["caller"].startswith(f'"{NAMES[friend].title()}"'):
+                return int(incoming["call"])
 
     async def talk_out(self) -> Talk:
         call = (await self.dialling.tell("call", to="@talker", play={"hz": SIP_HZ}))["call"]
@@ -114,9 +120,10 @@ class Site:
     async def talk_in(self) -> Talk:
         await self.dialled.tell("behave", on_call="answer", play={"hz": SIP_HZ})
         await self.friends.tell("call", phone=CALLER, to=DIALLED, play={"hz": TELEGRAM_HZ})
-        call = (await self.dialled.wait("incoming"))["call"]
-        up = await self.dialled.wait("established", call=call)
-        return Talk(self.dialled, call, CALLER, up["at"])
+        call = await self._incoming(CALLER)
+        await self.dialled.wait("established", call=call)
+        connected = await self.friends.wait("connected", phone=CALLER)  # the phone has answered before: now they talk
+        return Talk(self.dialled, call, CALLER, connected["at"])
 
     async def ring_out(self) -> Talk:
         call = (await self.dialling.tell("call", to="@ringer"))["call"]
@@ -126,7 +133,7 @@ class Site:
     async def ring_in(self) -> Talk:
         await self.dialled.tell("behave", on_call="ring")
         await self.friends.tell("call", phone=WAITER, to=DIALLED)
-        call = (await self.dialled.wait("incoming"))["call"]
+        call = await self._incoming(WAITER)
         await self.friends.wait("ringing", phone=WAITER)
         return Talk(self.dialled, call, WAITER, 0.0)
 

@@ -49,7 +49,7 @@ HARMS = [
     Harm("manager restarted", lambda site: site.restart("manager")),
     Harm("storage killed", lambda site: site.kill("session-store"), *["storage-unreachable"] * 2, short=True),
     Harm("storage stopped", lambda site: site.stop("session-store", 4)),
-    Harm("storage restarted", lambda site: site.restart("session-store"), *["session-disconnected"] * 2),
+    Harm("storage restarted", lambda site: site.restart("session-store"), *["storage-unreachable"] * 2),
     Harm("worker killed", lambda site: site.kill("worker"), *["worker-restarting"] * 2, recovered=True, short=True),
     Harm("worker stopped", lambda site: site.stop("worker", 4)),
     Harm("worker restarted", lambda site: site.restart("worker"), *["worker-restarting"] * 2),
