@@ -14,6 +14,7 @@ from teletrunk.v1 import manager_pb2
 
 app = typer.Typer(no_args_is_help=True)
 _NO_CODE = "none"  # Telegram has signed the number in at once
+_ANOTHER_WAY = "resend"
 
 
 def _answer(prompt: str, given: str | None, *, hidden: bool = False) -> str:
@@ -53,11 +54,27 @@ def add(
     """Signs a Telegram account in: asks for the code, and for the two-step password if there is one."""
     started = ask(lambda admin: admin.StartAddAccount(pb.StartAddAccountRequest(phone=phone), timeout=DEADLINE_S))
     wanted = started.code_sent_by != _NO_CODE
-    if not as_json and wanted:
-        typer.echo(f"Telegram has sent a code to {phone} ({started.code_sent_by}).", err=True)
-    account = _submit_code(started.sign_in_id, _answer("Code", code) if wanted else "", password)
+    if wanted and not as_json:
+        _say_how(phone, started.code_sent_by)
+    given = _code(phone, started.sign_in_id, code) if wanted else ""
+    account = _submit_code(started.sign_in_id, given, password)
     text = f"Signed in: {_named(account)}. Next: teletrunk trunk add {account.phone or account.account_id}"
     show(account, as_json, lambda: say(text))
+
+
+def _say_how(phone: str, sent_by: str) -> None:
+    text = f"Telegram has sent a code to {phone} ({sent_by}). If it does not come: answer {_ANOTHER_WAY}."
+    typer.echo(text, err=True)
+
+
+def _code(phone: str, sign_in_id: str, given: str | None) -> str:
+    """What the person has got; whoever gets none may have it sent by another way."""
+    request = pb.ResendAccountCodeRequest(sign_in_id=sign_in_id)
+    while (code := _answer("Code", given)) == _ANOTHER_WAY:
+        given = None
+        answer: pb.ResendAccountCodeResponse = ask(lambda admin: admin.ResendAccountCode(request, timeout=DEADLINE_S))
+        _say_how(phone, answer.code_sent_by)
+    return code
 
 
 def _submit_code(sign_in_id: str, code: str, password: str | None) -> pb.Account:
@@ -98,6 +115,14 @@ def show_account(
         fail(f"there is no account {account}: teletrunk account list shows them")
     text = f"{_named(found)}  user id {found.user_id}\nsession: {_state(found)}\ntrunks: {found.trunks}"
     show(found, as_json, lambda: say(text))
+
+
+@app.command()
+def retry(account: Annotated[str, typer.Argument(help="An account id, phone or @username.")]) -> None:
+    """Lets the account ask Telegram again before its FLOOD_WAIT or PEER_FLOOD is over: it may earn a longer one."""
+    request = pb.RetryAccountRequest(account=account)
+    ask(lambda admin: admin.RetryAccount(request, timeout=DEADLINE_S))
+    say(f"The next call of {account} asks Telegram again.")
 
 
 @app.command()

@@ -188,6 +188,11 @@ class Session:
                 self.on_state(self)  # it is told of
             raise refusal from None
 
+    async def forget_flood_waits(self) -> None:
+        """Raises what the vault raises."""
+        await self._waits.forget()
+        self.on_state(self)
+
     # Calls.
 
     @property

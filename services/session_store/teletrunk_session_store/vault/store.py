@@ -290,6 +290,10 @@ class Vault:
             row = {"session_id": session_id, "method": method, "until": until}
             await connection.execute(self._put(FLOODS, row))
 
+    async def forget_floods(self, session_id: str) -> None:
+        async with self._engine.begin() as connection:
+            await connection.execute(sa.delete(FLOODS).where(FLOODS.c.session_id == session_id))
+
     async def flood_waits(self, session_id: str) -> dict[str, float]:
         """Until when (Unix time) Telegram does not want to be asked, by method."""
         async with self._engine.connect() as connection:
