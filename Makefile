@@ -75,6 +75,7 @@ bench: setup ## what an idle installation and bridged calls cost: CPU, memory, d
 	$(BIN)/python benchmarks/idle.py
 	$(BIN)/python benchmarks/bridge.py
 	$(BIN)/python benchmarks/control_plane.py
+	$(BIN)/python benchmarks/leases.py
 
 bench-flood: setup ## datagrams of strangers a second that the SIP port bears while a PBX registers and calls
 	$(BIN)/python benchmarks/flood.py

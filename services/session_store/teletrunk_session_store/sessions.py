@@ -19,7 +19,9 @@ from teletrunk.v1 import session_store_pb2 as pb
 
 from teletrunk_session_store.telegram.clients import Clients
 from teletrunk_session_store.telegram.incoming import Incoming
+from teletrunk_session_store.telegram.lease import LEASE_S, Lease
 from teletrunk_session_store.telegram.phone_call import peer_message
+from teletrunk_session_store.telegram.renewals import Renewals
 from teletrunk_session_store.telegram.session import Session, SessionState
 from teletrunk_session_store.telegram.sign_in import Success
 from teletrunk_session_store.vault.store import FAILURES, Vault
@@ -46,6 +48,7 @@ class Sessions:
         self._owner = owner
         self._vault = vault
         self._clients = clients
+        self._renewals = Renewals(vault, owner, LEASE_S)
         self._sessions: dict[str, Session] = {}
         self._keepers: dict[str, asyncio.Task[None]] = {}
         self._watchers: dict[Watcher, set[str]] = {}
@@ -189,7 +192,8 @@ class Sessions:
                 SESSIONS.labels(name.removeprefix("SESSION_STATE_").lower()).set(states.count(state))
 
     def _keep(self, session_id: str, user_id: int) -> None:
-        session = Session(session_id, user_id, self._owner, self._vault, self._clients)
+        lease = Lease(self._vault, session_id, self._owner, self._renewals)
+        session = Session(session_id, user_id, lease, self._vault, self._clients)
         session.on_state = self._on_state
         session.on_incoming = self._on_incoming
         self._sessions[session_id] = session

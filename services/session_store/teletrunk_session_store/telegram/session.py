@@ -69,7 +69,7 @@ class SessionState(Enum):
 class Session:
     """A Telegram account's authorization, run by this Storage."""
 
-    def __init__(self, session_id: str, user_id: int, owner: str, vault: Vault, clients: Clients) -> None:
+    def __init__(self, session_id: str, user_id: int, lease: Lease, vault: Vault, clients: Clients) -> None:
         self.session_id = session_id
         self.user_id = user_id
         self.kept_since = time.monotonic()
@@ -77,7 +77,7 @@ class Session:
         self.reason = ""
         self.on_state: Callable[[Session], None] = lambda session: None
         self.on_incoming: Callable[[Session, Incoming], None] = lambda session, incoming: None
-        self._lease = Lease(vault, session_id, owner)
+        self._lease = lease
         self._vault = vault
         self._clients = clients
         self.peers = KnownPeers(vault, session_id)
