@@ -8,11 +8,13 @@ import os
 import secrets
 import socket
 import ssl
+import time
 
 import structlog
 from teletrunk import __version__, metrics, running
 from teletrunk.config import ConfigurationError, kept_secret, load
 from teletrunk.enrolment import Membership
+from teletrunk.errors import Refusal
 from teletrunk.identity import Identity
 from teletrunk.operations import operations_app, serve_http
 from teletrunk.service import Service
@@ -20,6 +22,7 @@ from teletrunk.v1 import manager_pb2 as pb
 
 from teletrunk_worker.calls import Calls, Rim
 from teletrunk_worker.config import WorkerSettings
+from teletrunk_worker.dialog_store import DialogStore
 from teletrunk_worker.legs.supervisor import HostPool
 from teletrunk_worker.legs.wire import Message
 from teletrunk_worker.links.journal import Journal
@@ -39,6 +42,7 @@ log = structlog.get_logger()
 _CALLS_A_SIP_HOST = 4  # what the stock pjsua2 wheel is compiled for
 _CALLS_A_TELEGRAM_HOST = 20
 _CERTIFICATE_LOOK_S = 10.0
+_LEFT_DIALOGS_S = 300.0
 
 
 async def serve(settings: WorkerSettings) -> int | None:
@@ -72,6 +76,8 @@ async def _serve(settings: WorkerSettings, service: Service) -> int | None:
     )
     service.on_close("SIP port", edge.close)
     await _listen(edge, settings)
+    dialogs = DialogStore(settings.data / "dialogs.json", edge.open_dialogs, edge.own)
+    service.on_close("dialogs", dialogs.close)
     hello = pb.WorkerHello(
         worker_id=worker_id,
         name=socket.gethostname(),
@@ -162,6 +168,17 @@ async def _serve(settings: WorkerSettings, service: Service) -> int | None:
     await telegram_hosts.start(lambda index: None)
     log.info("worker listening", sip=f"{bracketed(settings.listen[0])}:{edge.port}")
 
+    left_dialogs = dialogs.load(edge.flow_of)
+
+    async def end_left_dialogs() -> None:
+        """A PBX whose connection has ended, too, is told once it has registered over another one."""
+        until = time.monotonic() + _LEFT_DIALOGS_S
+        restarting = Refusal("worker-restarting")
+        waiting = left_dialogs
+        while waiting and time.monotonic() < until:
+            waiting = [dialog for dialog in waiting if not edge.end_left(dialog, restarting)]
+            await asyncio.sleep(1)
+
     async def leave_when_drained() -> None:
         await calls.drained()
         log.info("drained")
@@ -200,6 +217,9 @@ async def _serve(settings: WorkerSettings, service: Service) -> int | None:
     service.on_close("calls", last_words)
     service.background("Manager link", manager.stay_attached)
     service.background("records", manager.deliver_records)
+    service.background("last times of calls", journal.keep_touching)
+    service.background("dialogs", dialogs.keep)
+    service.background("dialogs of the process before", end_left_dialogs)
     if settings.leave_when_drained:
         service.background("leaving when drained", leave_when_drained)
     service.background(

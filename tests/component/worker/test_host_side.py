@@ -267,6 +267,22 @@ async def test_a_200_that_crosses_our_cancel_is_acknowledged_and_ended(world: Po
         assert wire.requests.empty(), "the host's ACK of what it was told is not for the PBX"
 
 
+async def test_a_phone_that_answers_after_another_one_is_told_who_has_the_call(world: PortWorld) -> None:
+    async with sip_wire.udp(world.address) as wire:
+        invite, heard = await dialled(world, wire)
+        wire.send(bytes(response_to(heard, 180, "Ringing", wire)))
+        await world.host.next(lambda message: isinstance(message, Response) and message.code == 180)
+        elsewhere = 'SIP;cause=200;text="Call completed elsewhere"'
+        world.host.send(world.host.follow_up("CANCEL", invite, Reason=elsewhere))
+        cancel = await wire.next_request("CANCEL")
+        wire.send(bytes(response_to(heard, 200, "OK", wire, SDP)))
+        wire.answer(cancel, 200, "OK")
+        await wire.next_request("ACK")
+        bye = await wire.next_request("BYE")
+        wire.answer(bye, 200, "OK")
+        assert bye.headers.getlist("Reason") == [elsewhere]
+
+
 async def test_requests_of_a_dialog_that_a_host_cannot_take_are_refused_and_the_call_goes_on(world: PortWorld) -> None:
     async with sip_wire.udp(world.address) as wire:
         invite, answer = await established(world, wire)

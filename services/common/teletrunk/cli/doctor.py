@@ -116,7 +116,8 @@ def _account(seen: Seen, account: pb.Account) -> Iterator[Finding]:
     elif account.state == manager_pb2.SESSION_STATE_ACTIVE and account.reason:
         for remark in account.reason.split("; "):
             waits = remark.startswith("Telegram wants no ")
-            advice = "" if waits else ": set the clock of its Session Storage's machine right (NTP)"
+            again = f": teletrunk account retry {name} lets it ask before, at the risk of a longer wait"
+            advice = again if waits else ": set the clock of its Session Storage's machine right (NTP)"
             yield Finding("flood-wait" if waits else "", name, f"{remark}{advice}")
     elif account.state == manager_pb2.SESSION_STATE_UNSPECIFIED:
         away = seen.whole and (home is None or not home.attached)

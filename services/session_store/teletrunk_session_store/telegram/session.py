@@ -16,7 +16,7 @@ from typing import Any
 
 import structlog
 from pyrogram import raw
-from pyrogram.errors import AuthKeyDuplicated, RPCError, Unauthorized
+from pyrogram.errors import AuthKeyDuplicated, FloodWait, RPCError, Unauthorized
 from teletrunk.background import BackgroundTasks
 from teletrunk.errors import Refusal
 
@@ -47,6 +47,7 @@ log = structlog.get_logger()
 _RPC_DEADLINE_S = 10.0
 _CONNECT_DEADLINE_S = 20.0
 _PROBE_S = 30.0
+_PROBE_IN_CALL_S = 2.0  # Telegram does not say that it has revoked a session, and a hang-up may have got lost
 _LINK_CHECK_S = 0.25
 _LONGEST_PAUSE_S = 30.0
 _LOOK_S = 4.0
@@ -68,14 +69,15 @@ class SessionState(Enum):
 class Session:
     """A Telegram account's authorization, run by this Storage."""
 
-    def __init__(self, session_id: str, user_id: int, owner: str, vault: Vault, clients: Clients) -> None:
+    def __init__(self, session_id: str, user_id: int, lease: Lease, vault: Vault, clients: Clients) -> None:
         self.session_id = session_id
         self.user_id = user_id
+        self.kept_since = time.monotonic()
         self.state = SessionState.CONNECTING
         self.reason = ""
         self.on_state: Callable[[Session], None] = lambda session: None
         self.on_incoming: Callable[[Session, Incoming], None] = lambda session, incoming: None
-        self._lease = Lease(vault, session_id, owner)
+        self._lease = lease
         self._vault = vault
         self._clients = clients
         self.peers = KnownPeers(vault, session_id)
@@ -91,6 +93,7 @@ class Session:
         self._stirred = asyncio.Event()  # something is to be looked at
         self._relinked = False
         self._missed = False  # there are updates that did not come
+        self._probe_rest = 0.0  # Telegram wants no difference so soon
         self._reported = asyncio.Event()  # of the present state; the next one has its own
         self._late: set[asyncio.Task[Any]] = set()  # requests whose answer is awaited however long it takes
         self._background = BackgroundTasks()
@@ -185,6 +188,11 @@ class Session:
                 self.on_state(self)  # it is told of
             raise refusal from None
 
+    async def forget_flood_waits(self) -> None:
+        """Raises what the vault raises."""
+        await self._waits.forget()
+        self.on_state(self)
+
     # Calls.
 
     @property
@@ -196,6 +204,7 @@ class Session:
     def carrying(self) -> Iterator[None]:
         """A call of it is under way, from its first question on."""
         self._carried += 1
+        self._stirred.set()  # it is looked at more often now
         try:
             yield
         finally:
@@ -376,7 +385,7 @@ class Session:
         while not self._broken:
             self.open_calls.tell()
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_LOOK_S):
+                async with asyncio.timeout(_PROBE_IN_CALL_S if self.has_calls else _LOOK_S):
                     await self._stirred.wait()
             self._stirred.clear()
             if self._broken:
@@ -391,7 +400,8 @@ class Session:
                 async with asyncio.timeout(_LINK_DOWN_S):
                     await client.session.is_started.wait()
                 self._relinked = False
-            is_due = self._missed or time.monotonic() - probed > _PROBE_S
+            pause = max(_PROBE_IN_CALL_S if self.has_calls else _PROBE_S, self._probe_rest)
+            is_due = self._missed or time.monotonic() - probed >= pause
             if self.state is not SessionState.ACTIVE or is_due:
                 await self._probe(client)
                 probed = time.monotonic()
@@ -408,6 +418,9 @@ class Session:
         except RPCError as error:  # an answer, too; the next question begins anew
             log.warning("difference refused", session=self.session_id, error=failures.word(error))
             self._updates = UpdateState()
+            self._probe_rest = float(error.value) if isinstance(error, FloodWait) else _PROBE_S
+        else:
+            self._probe_rest = 0.0
         self._report(SessionState.ACTIVE, about_clock(client.clock_ahead))
 
     def _lost_authorization(self, reason: str) -> None:

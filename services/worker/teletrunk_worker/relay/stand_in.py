@@ -13,11 +13,12 @@ from teletrunk_worker.policy.refusals import refuse
 from teletrunk_worker.relay import host_limits
 from teletrunk_worker.relay.routes import Routes
 from teletrunk_worker.sip import proxy
-from teletrunk_worker.sip.dialog import MOST_ANSWERERS, Dialog
+from teletrunk_worker.sip.dialog import ELSEWHERE, MOST_ANSWERERS, Dialog
 from teletrunk_worker.sip.message import Request, Response
 from teletrunk_worker.sip.transaction.client import ClientTransactions
 
 _HOSTS_CANCEL_S = 0.5
+_TERMINATED = 'SIP;cause=487;text="Request Terminated"'
 _CANCELLED = host_limits.Objection(487, "Request Terminated")
 
 
@@ -65,7 +66,7 @@ class StandIn:
             if len(dialog.declined) >= MOST_ANSWERERS:
                 return
             ack = dialog.ack(answer, self._routes.own)
-            bye = dialog.bye(answer, ("Reason", 'SIP;cause=487;text="Request Terminated"'), self._routes.own)
+            bye = dialog.bye(answer, ("Reason", ELSEWHERE if dialog.elsewhere else _TERMINATED), self._routes.own)
             if ack is None or bye is None:  # it says no address: nobody can be told
                 dialog.declined[tag] = b""
                 return

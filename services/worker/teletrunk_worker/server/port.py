@@ -82,7 +82,7 @@ class SipPort:
         await self._transports.start(self._address, self._port, self._tls_address)
         self.port = self._transports.port
         self._inside = await UdpEndpoint.bind("127.0.0.1", 0, self._receive_from_host)
-        routes = Routes(self.registrar, self._inside, self.face, self.flow_of, self.pbxs.is_at)
+        routes = self._routes = Routes(self.registrar, self._inside, self.face, self.flow_of, self.pbxs.is_at)
         self._stand_in = StandIn(routes, self._requests)
         challenges = Challenges(self._account_of)
         self._from_peer = FromPeer(routes, self._dialogs, self._stand_in, challenges)
@@ -282,6 +282,23 @@ class SipPort:
             self._gatekeeper.refused(dialog.call_id, dialog.leg, dialog.last_status, dialog.last_phrase)
 
     # What calls ask.
+
+    @property
+    def own(self) -> list[Address]:
+        """How routes name this port, on either side."""
+        return self._routes.own
+
+    def open_dialogs(self) -> list[Dialog]:
+        """Those that have not ended."""
+        return self._dialogs.open()
+
+    def end_left(self, dialog: Dialog, refusal: Refusal) -> bool:
+        """Ends what a process before this one has left; false while there is no way to its peer."""
+        if self._routes.flow_to(dialog).closed:
+            return False
+        self._dialogs.add(dialog)
+        self.speak_for_dead_host(dialog.call_id, dialog.leg, refusal)
+        return True
 
     def offered_telephone_event(self, call_id: str, leg: str) -> bool:
         """Whether the peer's SDP names RFC 4733's digits."""
