@@ -43,7 +43,7 @@ _CERTIFICATE_LOOK_S = 10.0
 
 async def serve(settings: WorkerSettings) -> int | None:
     """Returns the exit code of a Worker that was drained, if it was."""
-    settings.rtp_slice(-(-settings.max_calls // _CALLS_A_SIP_HOST) - 1)
+    settings.rtp_slices(_sip_hosts(settings))
     running.hold_alone(settings.data, "worker")
     async with Service("worker") as service:
         return await _serve(settings, service)
@@ -99,8 +99,9 @@ async def _serve(settings: WorkerSettings, service: Service) -> int | None:
         worker_id, edge, sip_hosts, telegram_hosts, manager, storages, refused_calls, settings.first_answer_seconds
     )
 
+    rtp_ports = settings.rtp_slices(_sip_hosts(settings))
+
     def configure_sip_host(index: int) -> Message:
-        first, count = settings.rtp_slice(index)
         return {
             "command": "configure",
             "rate": settings.sample_rate,
@@ -110,8 +111,8 @@ async def _serve(settings: WorkerSettings, service: Service) -> int | None:
             "public_port": edge.port,
             "media_address": settings.reachable_media_address(),
             "rtp_address": settings.media_bind_address,
-            "rtp_port": first,
-            "rtp_ports": count,
+            "rtp_port": rtp_ports[index].start,
+            "rtp_ports": len(rtp_ports[index]),
         }
 
     def on_config(config: pb.WorkerConfig) -> None:
@@ -211,6 +212,10 @@ async def _serve(settings: WorkerSettings, service: Service) -> int | None:
     if security.papers is not None:
         service.background("certificate", lambda: membership.keep(manager.way, renewed))
     return await service.until_stopped(drain)
+
+
+def _sip_hosts(settings: WorkerSettings) -> int:
+    return -(-settings.max_calls // _CALLS_A_SIP_HOST)
 
 
 async def _listen(edge: SipPort, settings: WorkerSettings) -> None:

@@ -30,7 +30,7 @@ from teletrunk_worker.sip.registrar import Binding, Registrar
 from teletrunk_worker.sip.scanner import Malformed
 from teletrunk_worker.sip.transaction.client import ClientTransactions
 from teletrunk_worker.sip.transaction.server import ServerTransaction, ServerTransactions
-from teletrunk_worker.sip.transport.flow import Address, Flow
+from teletrunk_worker.sip.transport.flow import Address, Flow, plain
 from teletrunk_worker.sip.transport.locate import DnsResolver, Place, Resolver
 from teletrunk_worker.sip.transport.tcp import TcpFlow
 from teletrunk_worker.sip.transport.tls import Certificates
@@ -282,6 +282,11 @@ class SipPort:
             self._gatekeeper.refused(dialog.call_id, dialog.leg, dialog.last_status, dialog.last_phrase)
 
     # What calls ask.
+
+    def peer_address(self, call_id: str, leg: str) -> str:
+        """Where the leg's signalling comes from."""
+        dialog = self._dialogs.of_leg(call_id, leg)
+        return "" if dialog is None else plain(dialog.flow.peer[0])
 
     def offered_telephone_event(self, call_id: str, leg: str) -> bool:
         """Whether the peer's SDP names RFC 4733's digits."""

@@ -1,0 +1,37 @@
+"""A socket of pjmedia that sends nothing for a while, and still listens.
+
+Without its input the stream sends silence, packet by packet, and the stock wheel does not show the stream, which
+could be paused. So another socket, which takes no IP address, stands under the descriptor's number meanwhile.
+"""
+
+from __future__ import annotations
+
+import os
+import select
+import socket
+
+
+class SilencedSocket:
+    def __init__(self, descriptor: int) -> None:
+        """Takes effect at once. Raises OSError."""
+        self._descriptor = descriptor
+        self._deaf = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._real = os.dup(descriptor)
+        os.dup2(self._deaf.fileno(), descriptor, inheritable=False)
+
+    def has_received(self) -> bool:
+        poll = select.poll()
+        poll.register(self._real, select.POLLIN)
+        return bool(poll.poll(0))
+
+    def give_back(self) -> None:
+        """To be called in any case: the port stays taken otherwise."""
+        try:
+            # Its owner may have closed it: the number is then free, or somebody else's.
+            if os.path.sameopenfile(self._descriptor, self._deaf.fileno()):
+                os.dup2(self._real, self._descriptor, inheritable=False)
+        except OSError:
+            pass
+        finally:
+            os.close(self._real)
+            self._deaf.close()
