@@ -1,23 +1,22 @@
 """A socket of pjmedia that sends nothing for a while, and still listens.
 
 Without its input the stream sends silence, packet by packet, and the stock wheel does not show the stream, which
-could be paused. So another socket, which takes no IP address, stands under the descriptor's number meanwhile.
+could be paused. So something that is no socket stands under the descriptor's number meanwhile: an empty pipe.
 """
 
 from __future__ import annotations
 
 import os
 import select
-import socket
 
 
 class SilencedSocket:
     def __init__(self, descriptor: int) -> None:
         """Takes effect at once. Raises OSError."""
         self._descriptor = descriptor
-        self._deaf = socket.socket(socket.AF_UNIX, socket.SOCK_DGRAM)
+        self._pipe, self._other_end = os.pipe()
         self._real = os.dup(descriptor)
-        os.dup2(self._deaf.fileno(), descriptor, inheritable=False)
+        os.dup2(self._pipe, descriptor, inheritable=False)
 
     def has_received(self) -> bool:
         poll = select.poll()
@@ -28,10 +27,10 @@ class SilencedSocket:
         """To be called in any case: the port stays taken otherwise."""
         try:
             # Its owner may have closed it: the number is then free, or somebody else's.
-            if os.path.sameopenfile(self._descriptor, self._deaf.fileno()):
+            if os.path.sameopenfile(self._descriptor, self._pipe):
                 os.dup2(self._real, self._descriptor, inheritable=False)
         except OSError:
             pass
         finally:
-            os.close(self._real)
-            self._deaf.close()
+            for descriptor in (self._real, self._pipe, self._other_end):
+                os.close(descriptor)

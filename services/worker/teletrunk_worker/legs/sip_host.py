@@ -33,8 +33,8 @@ from pathlib import Path
 
 import pjsua2 as pj
 from teletrunk.native_thread import keep_thread_state
-from teletrunk.privileges import forbid_privileges
 
+from teletrunk_worker.legs import jail
 from teletrunk_worker.legs.playout import Playout
 from teletrunk_worker.legs.ring import SIP_FRAME_MS, TELEGRAM_FRAME_MS, RingPair
 from teletrunk_worker.legs.rtp_peer import RtpPeer, shut_out_everybody
@@ -464,7 +464,7 @@ class SipHost:
 
 
 def main() -> None:
-    forbid_privileges()
+    jail.enter(jail.SIP)
     sys.setswitchinterval(0.0005)  # the clock thread must not wait 5 ms for the pump
     host = SipHost(Wire.inherited(int(sys.argv[1])))
     gc.freeze()

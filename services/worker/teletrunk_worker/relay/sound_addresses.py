@@ -21,7 +21,7 @@ def objection(body: bytes, source: str, own: str) -> str:
     near = signalling is not None and (signalling.is_loopback or _is_own(signalling, own))
     named = [_parsed(text) for text in sdp.addresses(body)]
     for address in [address for address in named if address is not None]:
-        if address.is_multicast or address.is_reserved:
+        if address.is_multicast or (address.version == 4 and address.is_reserved):
             return f"no sound to {address}"
         if not near and (address.is_loopback or _is_own(address, own)):
             return f"no sound to {address}"
