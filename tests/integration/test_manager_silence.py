@@ -14,6 +14,7 @@ from teletrunk_manager.configurations import Configurations
 from teletrunk_manager.db.database import Database
 from teletrunk_manager.enrolment import Enrolment
 from teletrunk_manager.fleet import Fleet
+from teletrunk_manager.line_proof import LineProofs
 from teletrunk_manager.live import Live
 from teletrunk_manager.manager_service import ManagerService
 from teletrunk_manager.managers import Managers
@@ -33,11 +34,11 @@ async def test_a_silent_service_is_let_go(tmp_path: Path) -> None:
     database = Database(f"sqlite+aiosqlite:///{tmp_path / 'manager.db'}")
     await database.open()
     live, state = Live(), MemoryState()
-    seal = PasswordSeal(bytes(32))
+    seal, proofs = PasswordSeal(bytes(32)), LineProofs(bytes(32))
     configurations = Configurations(database, live, state, seal)
     bans = BanList(database, configurations)
     storages = Storages(live, rpc.Security(TOKEN))
-    attachments = Attachments(database, live, state, configurations, bans, storages, silence=0.5)
+    attachments = Attachments(database, live, state, configurations, bans, storages, proofs, silence=0.5)
     fleet = Fleet(database, live, configurations)
     service = ManagerService(
         database,
@@ -47,7 +48,7 @@ async def test_a_silent_service_is_let_go(tmp_path: Path) -> None:
         fleet,
         Enrolment(database, fleet, None),
         Retirement(database, live, fleet, configurations, Managers(database), hours=0),
-        Subscriptions(database, state),
+        Subscriptions(database, state, proofs),
         Webhooks(database, seal),
         RefusedRegistrations(database),
     )
