@@ -159,6 +159,7 @@ async def _serve(settings: WorkerSettings, service: Service) -> int | None:
     edge.admission.on_ban = manager.has_news
     edge.pbxs.changed = manager.has_news
     edge.registrar.changed = on_registration
+    edge.is_host = sip_hosts.has_port
     await sip_hosts.start(configure_sip_host)
     await telegram_hosts.start(lambda index: None)
     log.info("worker listening", sip=f"{bracketed(settings.listen[0])}:{edge.port}")

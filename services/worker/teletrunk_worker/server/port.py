@@ -6,6 +6,8 @@ a record-routing proxy does, and stays on its way until it ends.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import structlog
 from teletrunk.errors import Refusal
 from teletrunk.metrics import DIALOGS, STRANGERS
@@ -70,6 +72,7 @@ class SipPort:
         self._transactions = ServerTransactions()
         self._dialogs = Dialogs()
         self._requests = ClientTransactions()
+        self.is_host: Callable[[int], bool] = lambda port: True  # whoever starts hosts knows their ports
         self.registrar = Registrar()
         self.resolver: Resolver = resolver or DnsResolver()
         self.admission = Admission(gatekeeper, digest_algorithms, bans or Bans())
@@ -265,6 +268,9 @@ class SipPort:
     # What comes from our own hosts.
 
     def _receive_from_host(self, data: bytes, flow: Flow) -> None:
+        if not self.is_host(flow.peer[1]):
+            STRANGERS.labels("inside").inc()
+            return
         try:
             message = parse(data)
             if isinstance(message, Response):
