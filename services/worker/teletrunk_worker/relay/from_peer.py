@@ -67,7 +67,7 @@ class FromPeer:
         """Why a host could not take what is forwarded; what it could take is made fit for it."""
         if request.method != "ACK" and request.number("Max-Forwards") == 0:
             return Objection(483, "Too Many Hops")
-        unfit = host_limits.objection_to(forwarded, flow.peer[0], self._routes.public[0])
+        unfit = host_limits.objection_to(forwarded, flow.peer[0], self._routes.address)
         found = unfit or host_limits.objection_to_offer(forwarded)
         if found is not None:
             return found
@@ -93,9 +93,9 @@ class FromPeer:
             dialog.note_response(response)
         else:
             host_limits.fit(response)
-            if objection := host_limits.objection_to(
-                response, dialog.flow.peer[0], self._routes.public[0]
-            ):  # to what a host asks within a dialog
+            source = dialog.flow.peer[0]
+            if objection := host_limits.objection_to(response, source, self._routes.address):
+                # To what a host asks within a dialog.
                 ends = response.cseq.method == "INVITE"
                 host_limits.turn_into(response, 481 if ends else objection.status, objection.phrase)
             self._routes.to_host(response, dialog)
