@@ -11,9 +11,11 @@ from typing import Annotated, Any
 
 import typer
 
+from teletrunk.cli import kept_keys
 from teletrunk.cli.client import DEADLINE_S, ask, ask_fleet, ask_subscriptions, every, fail
 from teletrunk.cli.output import Json, say
 from teletrunk.cli.remote import Forbidden
+from teletrunk.config import ServiceSettings, load
 from teletrunk.errors import TABLE
 from teletrunk.v1 import admin_pb2 as pb
 from teletrunk.v1 import call_pb2, fleet_pb2, manager_pb2, subscription_pb2, trunk_pb2
@@ -260,10 +262,11 @@ def doctor(
     if call == "last":
         call = seen.calls[0].call_id if seen.calls else call
     found = list(findings(_only(seen, account, trunk, call), time.time()))
+    warnings = kept_keys.warnings(load(ServiceSettings).data)
     dtmf = next((digits(record) for record in seen.calls if record.answered_at), "")
     if as_json:
         rows = [{"row": f.row, "about": f.about, "text": f.text, "remedy": f.remedy} for f in found]
-        typer.echo(json.dumps({"findings": rows, "dtmf": dtmf, "whole": seen.whole}))
+        typer.echo(json.dumps({"findings": rows, "dtmf": dtmf, "whole": seen.whole, "warnings": warnings}))
     else:
         for finding in found:
             say(f"{finding.row or '-'}: {finding.about}: {finding.text}")
@@ -275,4 +278,6 @@ def doctor(
             say("Nothing stands in a call's way that can be seen from here.")
         if dtmf:
             say(dtmf)
+        for warning in warnings:
+            say(f"Warning: {warning}")
     raise typer.Exit(1 if found else 0)
