@@ -23,7 +23,7 @@ from teletrunk.errors import Refusal
 from teletrunk.session_proof import proof_of
 
 from teletrunk_session_store.telegram import failures
-from teletrunk_session_store.telegram.clients import Clients
+from teletrunk_session_store.telegram.clients import Clients, user_of
 from teletrunk_session_store.telegram.flood_waits import FloodWaits
 from teletrunk_session_store.telegram.incoming import Incoming, IncomingCalls
 from teletrunk_session_store.telegram.known_peers import KnownPeers
@@ -352,6 +352,8 @@ class Session:
         await self._waits.load()
         await self.open_calls.find_left()
         opened = await self._vault.get_session(self.session_id)
+        if user_of(opened) != self.user_id:  # what the row says beside what is sealed
+            raise WrongKey(self.session_id)
         self.proof = proof_of(opened)
         client: Any = self._clients.make(self.session_id, opened, lambda: self._may_connect(client))
         self._client = client
