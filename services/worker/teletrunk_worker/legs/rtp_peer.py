@@ -12,7 +12,7 @@ An address that only a description names gets no more than a few packets until s
 from __future__ import annotations
 
 import ipaddress
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable
 
 import pjsua2 as pj
 
@@ -106,9 +106,10 @@ class RtpPeer:
 
     def _filter(self, addresses: list[str], port: int | None = None) -> None:
         """RTCP, on the next port, comes from any port of those addresses."""
-        if self.own_port:
-            _filter(self.own_port, addresses, port)
-            _filter(self.own_port + 1, addresses)
+        for own, descriptor in socket_filter.udp_sockets(range(self.own_port, self.own_port + 2)).items():
+            program = socket_filter.only_from(addresses, port if own == self.own_port else None)
+            with socket_filter.borrowed(descriptor) as end:
+                socket_filter.attach(end, program)
 
 
 def shut_out_everybody(ports: range, peers: Iterable[RtpPeer]) -> None:
@@ -119,12 +120,6 @@ def shut_out_everybody(ports: range, peers: Iterable[RtpPeer]) -> None:
             with socket_filter.borrowed(descriptor) as end:
                 socket_filter.attach(end, socket_filter.only_from([]))
                 socket_filter.drain(end)
-
-
-def _filter(own_port: int, addresses: Sequence[str], port: int | None = None) -> None:
-    for descriptor in socket_filter.udp_sockets(range(own_port, own_port + 1)).values():
-        with socket_filter.borrowed(descriptor) as end:
-            socket_filter.attach(end, socket_filter.only_from(addresses, port))
 
 
 def _source(text: str) -> Source | None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import ctypes
+import resource
 import socket
 import struct
 from collections.abc import Sequence
@@ -52,7 +53,7 @@ def drain(end: socket.socket) -> None:
 def udp_sockets(ports: range) -> dict[int, int]:
     """This process's IPv4 sockets on ports of that range: descriptor by port."""
     found = {}
-    for descriptor in range(_MOST_DESCRIPTORS):
+    for descriptor in range(min(_MOST_DESCRIPTORS, resource.getrlimit(resource.RLIMIT_NOFILE)[0])):
         with contextlib.suppress(OSError), borrowed(descriptor) as end:
             if end.family == socket.AF_INET and end.type == socket.SOCK_DGRAM and end.getsockname()[1] in ports:
                 found[end.getsockname()[1]] = descriptor
