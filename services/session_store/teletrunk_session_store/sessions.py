@@ -276,7 +276,11 @@ async def send_message(session: Session, user_id: int, access_hash: int, text: s
 
 def _report(session: Session) -> manager_pb2.SessionReport:
     return manager_pb2.SessionReport(
-        session_id=session.session_id, state=_STATES[session.state], reason=session.remark, user_id=session.user_id
+        session_id=session.session_id,
+        state=_STATES[session.state],
+        reason=session.remark,
+        user_id=session.user_id,
+        proof=session.proof,
     )
 
 

@@ -47,7 +47,7 @@ _LEFT_DIALOGS_S = 300.0
 
 async def serve(settings: WorkerSettings) -> int | None:
     """Returns the exit code of a Worker that was drained, if it was."""
-    settings.rtp_slice(-(-settings.max_calls // _CALLS_A_SIP_HOST) - 1)
+    settings.rtp_slices(_sip_hosts(settings))
     running.hold_alone(settings.data, "worker")
     async with Service("worker") as service:
         return await _serve(settings, service)
@@ -105,8 +105,9 @@ async def _serve(settings: WorkerSettings, service: Service) -> int | None:
         worker_id, edge, sip_hosts, telegram_hosts, manager, storages, refused_calls, settings.first_answer_seconds
     )
 
+    rtp_ports = settings.rtp_slices(_sip_hosts(settings))
+
     def configure_sip_host(index: int) -> Message:
-        first, count = settings.rtp_slice(index)
         return {
             "command": "configure",
             "rate": settings.sample_rate,
@@ -116,8 +117,8 @@ async def _serve(settings: WorkerSettings, service: Service) -> int | None:
             "public_port": edge.port,
             "media_address": settings.reachable_media_address(),
             "rtp_address": settings.media_bind_address,
-            "rtp_port": first,
-            "rtp_ports": count,
+            "rtp_port": rtp_ports[index].start,
+            "rtp_ports": len(rtp_ports[index]),
         }
 
     def on_config(config: pb.WorkerConfig) -> None:
@@ -164,6 +165,7 @@ async def _serve(settings: WorkerSettings, service: Service) -> int | None:
     edge.admission.on_ban = manager.has_news
     edge.pbxs.changed = manager.has_news
     edge.registrar.changed = on_registration
+    edge.is_host = sip_hosts.has_port
     await sip_hosts.start(configure_sip_host)
     await telegram_hosts.start(lambda index: None)
     log.info("worker listening", sip=f"{bracketed(settings.listen[0])}:{edge.port}")
@@ -231,6 +233,10 @@ async def _serve(settings: WorkerSettings, service: Service) -> int | None:
     if security.papers is not None:
         service.background("certificate", lambda: membership.keep(manager.way, renewed))
     return await service.until_stopped(drain)
+
+
+def _sip_hosts(settings: WorkerSettings) -> int:
+    return -(-settings.max_calls // _CALLS_A_SIP_HOST)
 
 
 async def _listen(edge: SipPort, settings: WorkerSettings) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 
 import pytest
 from sipmessage import URI, Message, Request, Response
@@ -506,3 +507,15 @@ async def test_an_offer_that_a_host_can_answer_reaches_it(world: PortWorld, medi
         asking = asyncio.ensure_future(wire.ask(invite))
         assert isinstance(await world.host.next(), Request)
         asking.cancel()
+
+
+async def test_the_inside_port_hears_hosts_only(world: PortWorld) -> None:
+    """Any program on the machine reaches it."""
+    world.port.is_host = lambda port: port == world.host.port
+    async with sip_wire.udp(world.address) as wire:
+        binding = await world.registered(wire)
+        own, forged = world.host.invite(binding, "own"), world.host.invite(binding, "forged")
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
+            stranger.sendto(bytes(forged), ("127.0.0.1", world.port.inside_port))
+        world.host.send(own)
+        assert (await wire.next_request("INVITE")).call_id == "own"

@@ -17,11 +17,13 @@ from typing import Any
 import structlog
 from pyrogram import raw
 from pyrogram.errors import AuthKeyDuplicated, FloodWait, RPCError, Unauthorized
+from sqlalchemy.exc import SQLAlchemyError
 from teletrunk.background import BackgroundTasks
 from teletrunk.errors import Refusal
+from teletrunk.session_proof import proof_of
 
 from teletrunk_session_store.telegram import failures
-from teletrunk_session_store.telegram.clients import Clients
+from teletrunk_session_store.telegram.clients import Clients, user_of
 from teletrunk_session_store.telegram.flood_waits import FloodWaits
 from teletrunk_session_store.telegram.incoming import Incoming, IncomingCalls
 from teletrunk_session_store.telegram.known_peers import KnownPeers
@@ -40,6 +42,7 @@ from teletrunk_session_store.telegram.open_calls import OpenCalls
 from teletrunk_session_store.telegram.phone_calls import LATE_ANSWER_S, CallRequest
 from teletrunk_session_store.telegram.update_state import LONGEST_RINGING_S, UpdateState, contained, ended_call
 from teletrunk_session_store.vault import adoption
+from teletrunk_session_store.vault.seal import WrongKey
 from teletrunk_session_store.vault.store import Vault
 
 log = structlog.get_logger()
@@ -75,6 +78,7 @@ class Session:
         self.kept_since = time.monotonic()
         self.state = SessionState.CONNECTING
         self.reason = ""
+        self.proof = b""  # for the Manager, once the vault's row was read
         self.on_state: Callable[[Session], None] = lambda session: None
         self.on_incoming: Callable[[Session, Incoming], None] = lambda session, incoming: None
         self._lease = lease
@@ -315,8 +319,10 @@ class Session:
                     pause = 1.0 if lived else min(pause * 2, _LONGEST_PAUSE_S)
                     if self.state is SessionState.UNAUTHORIZED:
                         pause = _LONGEST_PAUSE_S * 10
-                elif self._vault.held_back:
-                    self._report(SessionState.CONNECTING, self._vault.held_back)
+                else:
+                    if self._vault.held_back:
+                        self._report(SessionState.CONNECTING, self._vault.held_back)
+                    await self._prove()
                 await asyncio.sleep(pause)
         finally:
             self._tell_lost()
@@ -326,6 +332,12 @@ class Session:
             await self._background.settle(0)
             await self.open_calls.settle(_CLOSE_S)
             await self._lease.release()
+
+    async def _prove(self) -> None:
+        """That the session is of our vault: the Manager may then send here what its Storage does not take any more."""
+        if not self.proof:
+            with contextlib.suppress(WrongKey, SQLAlchemyError):
+                self.proof = proof_of(await self._vault.get_session(self.session_id))
 
     async def _run_once(self) -> None:
         """One life of a client, whatever ends it."""
@@ -349,6 +361,9 @@ class Session:
         await self._waits.load()
         await self.open_calls.find_left()
         opened = await self._vault.get_session(self.session_id)
+        if user_of(opened) != self.user_id:  # what the row says beside what is sealed
+            raise WrongKey(self.session_id)
+        self.proof = proof_of(opened)
         client: Any = self._clients.make(self.session_id, opened, lambda: self._may_connect(client))
         self._client = client
         client.on_updates = lambda updates: self._on_updates(client, updates)

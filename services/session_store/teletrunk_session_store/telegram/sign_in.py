@@ -14,6 +14,7 @@ import structlog
 from pyrogram import raw
 from pyrogram.errors import BadRequest, Flood, RPCError, SessionPasswordNeeded, Unauthorized
 from pyrogram.utils import compute_password_check
+from teletrunk.session_proof import id_of, proof_of
 from teletrunk.sign_in import WRONG_CODE, WRONG_PASSWORD
 
 from teletrunk_session_store.telegram import failures
@@ -41,7 +42,10 @@ class Success:
 
     session: str = field(repr=False)
     user: KnownPeer = field(repr=False)
-    session_id: str = field(default_factory=lambda: secrets.token_hex(8))
+
+    @property
+    def session_id(self) -> str:
+        return id_of(proof_of(self.session))
 
 
 @dataclass

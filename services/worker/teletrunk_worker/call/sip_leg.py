@@ -81,7 +81,8 @@ class HostedLeg:
 
     def connect(self) -> None:
         if self._host is not None:
-            self._host.send({"command": "attach", "call": self._id}, self._context.rings.descriptor)
+            peer = self._edge.peer_address(self._context.call_id, self._name)
+            self._host.send({"command": "attach", "call": self._id, "peer": peer}, self._context.rings.descriptor)
             self._context.rate = self._host.rate
 
     def end(self, end: do.EndSip) -> None:

@@ -45,6 +45,10 @@ class SipEdge(Protocol):
 
     def leg_is_over(self, call_id: str, leg: str, *, elsewhere: bool = False) -> None: ...
 
+    def peer_address(self, call_id: str, leg: str) -> str:
+        """Where the leg's signalling comes from; empty when there is none."""
+        ...
+
     def offered_telephone_event(self, call_id: str, leg: str) -> bool: ...
 
 

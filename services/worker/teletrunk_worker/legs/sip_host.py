@@ -33,10 +33,11 @@ from pathlib import Path
 
 import pjsua2 as pj
 from teletrunk.native_thread import keep_thread_state
-from teletrunk.privileges import forbid_privileges
 
+from teletrunk_worker.legs import jail
 from teletrunk_worker.legs.playout import Playout
 from teletrunk_worker.legs.ring import SIP_FRAME_MS, TELEGRAM_FRAME_MS, RingPair
+from teletrunk_worker.legs.rtp_peer import RtpPeer, shut_out_everybody
 from teletrunk_worker.legs.silence import Silence
 from teletrunk_worker.legs.wire import Message, PeerGone, Wire
 
@@ -120,6 +121,7 @@ class HostCall(pj.Call):  # type: ignore[misc]
         self.answered = False
         self.hung_up_by_us = False
         self.sends = False  # whether the phone has promised sound
+        self.peer = RtpPeer(self)
         self._digits = 0
         self._silence = Silence(time.monotonic())
 
@@ -155,12 +157,17 @@ class HostCall(pj.Call):  # type: ignore[misc]
                 active = media.status == pj.PJSUA_CALL_MEDIA_ACTIVE
                 self.sends = active and bool(media.dir & pj.PJMEDIA_DIR_DECODING)
                 try:
+                    self.peer.negotiated(index)
                     sound = self.getAudioMedia(index)
                 except pj.Error:  # it is gone again
                     return
                 self.port.startTransmit(sound)
                 sound.startTransmit(self.port)
                 return
+
+    def watch_peer(self) -> None:
+        with contextlib.suppress(pj.Error):  # the stream is gone
+            self.peer.look()
 
     @property
     def silent(self) -> bool:
@@ -202,6 +209,7 @@ class HostAccount(pj.Account):  # type: ignore[misc]
             self.host.uninvited.append(call)
             return
         self.host.calls[call.call_id] = call
+        self.host.shut_out_strangers()
         self.host.tell(event="incoming", call=call.call_id)
 
 
@@ -259,6 +267,7 @@ class SipHost:
         self.orphans: list[HostCall] = []
         self._free_ports: list[SoundPort] = []
         self.rate = 8000
+        self._rtp_ports = range(0)
 
     def tell(self, **event: object) -> None:
         self._wire.send(event)
@@ -303,6 +312,8 @@ class SipHost:
         account.sipConfig.contactForced = f"<sip:{address}:{message['public_port']}>"
         media = account.mediaConfig.transportConfig
         media.port, media.portRange = message["rtp_port"], message["rtp_ports"] - 1
+        media.randomizePort = True
+        self._rtp_ports = range(message["rtp_port"], message["rtp_port"] + message["rtp_ports"])
         media.boundAddress = message["rtp_address"]
         # A Worker of the version before, upgraded under its feet, starts this host and does not say where sound goes.
         media.publicAddress = message.get("media_address", message["public_address"])
@@ -322,17 +333,18 @@ class SipHost:
         elif message["command"] == "configure":
             self.configure(message)
         elif message["command"] == "attach" and descriptor is not None:
-            self._attach(call_id, descriptor)
+            self._attach(call_id, descriptor, message.get("peer", ""))
         elif message["command"] == "dial":
             self._dial(message)
         elif call := self.calls.get(call_id):
             self._act(call, message)
 
-    def _attach(self, call_id: str, descriptor: int) -> None:
+    def _attach(self, call_id: str, descriptor: int, peer: str) -> None:
         rings = RingPair(descriptor)
         rings.close()  # the mapping stays
         if call := self.calls.get(call_id):
             call.port.attach(rings)
+            call.peer.signals_from(peer)
 
     def _act(self, call: HostCall, message: Message) -> None:
         parameter = pj.CallOpParam()
@@ -360,13 +372,19 @@ class SipHost:
         _add_headers(parameter, [[CALL_HEADER, call.call_id], *message.get("headers", [])])
         try:
             call.makeCall(message["uri"], parameter)
+            self.shut_out_strangers()
         except pj.Error as error:
             self.ended_calls.append(self.calls.pop(call.call_id))
             event = "refused" if error.status == _TOO_MANY else "undialled"
             self.tell(event=event, call=call.call_id, why=str(error.reason))
 
+    def shut_out_strangers(self) -> None:
+        """From the sockets of a call that has just got them."""
+        shut_out_everybody(self._rtp_ports, [call.peer for call in self.calls.values()])
+
     def ended(self, call: HostCall, status: int, phrase: str) -> None:
         """The dialog is over. The object lives on until the pump is out of pjsua2's callback."""
+        call.peer.close()
         if self.calls.pop(call.call_id, None):
             self._tell_ended(call, status, phrase)
             self.ended_calls.append(call)
@@ -423,6 +441,8 @@ class SipHost:
         # pjsua2's destructor hangs up whatever call has its slot, and a slot is used again at once: an ended
         # call may only be destroyed while its slot is free.
         self.orphans = [call for call in self.orphans if call.isActive()]
+        for call in self.calls.values():
+            call.watch_peer()
         now = time.monotonic()
         if now - self._measured_at < _STATS_EVERY_S:
             return
@@ -444,7 +464,7 @@ class SipHost:
 
 
 def main() -> None:
-    forbid_privileges()
+    jail.enter(jail.SIP)
     sys.setswitchinterval(0.0005)  # the clock thread must not wait 5 ms for the pump
     host = SipHost(Wire.inherited(int(sys.argv[1])))
     gc.freeze()

@@ -14,6 +14,7 @@ from typing import Final
 from teletrunk.errors import Refusal
 
 from teletrunk_worker.relay import codecs as codecs_of
+from teletrunk_worker.relay import sound_addresses
 from teletrunk_worker.sip import sdp
 from teletrunk_worker.sip.message import Message, Request, Response
 from teletrunk_worker.sip.scanner import Malformed
@@ -50,13 +51,13 @@ class Objection:
         return respond(request, self.status, self.phrase, self.headers)
 
 
-def objection_to(message: Message) -> Objection | None:
-    """For a message as it would be sent."""
+def objection_to(message: Message, source: str, own: str) -> Objection | None:
+    """For a message as it would be sent; `source` has signalled it, `own` is the address that we are known by."""
     if not is_short_enough(message):
         return objection_of(Refusal("message-too-large"))
     if isinstance(message, Request) and message.body and not _is_for_host(message):
         return Objection(415, "Unsupported Media Type", (("Accept", _DESCRIPTION),))
-    if why := sdp.objection(message.body):
+    if why := sdp.objection(message.body) or sound_addresses.objection(message.body, source, own):
         said = why.replace("\\", "?").replace('"', "'")
         return Objection(488, "Not Acceptable Here", (("Warning", f'399 teletrunk "{said}"'),))
     return None

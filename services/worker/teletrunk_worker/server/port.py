@@ -6,6 +6,8 @@ a record-routing proxy does, and stays on its way until it ends.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import structlog
 from teletrunk.errors import Refusal
 from teletrunk.metrics import DIALOGS, STRANGERS
@@ -30,7 +32,7 @@ from teletrunk_worker.sip.registrar import Binding, Registrar
 from teletrunk_worker.sip.scanner import Malformed
 from teletrunk_worker.sip.transaction.client import ClientTransactions
 from teletrunk_worker.sip.transaction.server import ServerTransaction, ServerTransactions
-from teletrunk_worker.sip.transport.flow import Address, Flow
+from teletrunk_worker.sip.transport.flow import Address, Flow, plain
 from teletrunk_worker.sip.transport.locate import DnsResolver, Place, Resolver
 from teletrunk_worker.sip.transport.tcp import TcpFlow
 from teletrunk_worker.sip.transport.tls import Certificates
@@ -70,6 +72,7 @@ class SipPort:
         self._transactions = ServerTransactions()
         self._dialogs = Dialogs()
         self._requests = ClientTransactions()
+        self.is_host: Callable[[int], bool] = lambda port: True  # whoever starts hosts knows their ports
         self.registrar = Registrar()
         self.resolver: Resolver = resolver or DnsResolver()
         self.admission = Admission(gatekeeper, digest_algorithms, bans or Bans())
@@ -265,6 +268,9 @@ class SipPort:
     # What comes from our own hosts.
 
     def _receive_from_host(self, data: bytes, flow: Flow) -> None:
+        if not self.is_host(flow.peer[1]):
+            STRANGERS.labels("inside").inc()
+            return
         try:
             message = parse(data)
             if isinstance(message, Response):
@@ -299,6 +305,11 @@ class SipPort:
         self._dialogs.add(dialog)
         self.speak_for_dead_host(dialog.call_id, dialog.leg, refusal)
         return True
+
+    def peer_address(self, call_id: str, leg: str) -> str:
+        """Where the leg's signalling comes from."""
+        dialog = self._dialogs.of_leg(call_id, leg)
+        return "" if dialog is None else plain(dialog.flow.peer[0])
 
     def offered_telephone_event(self, call_id: str, leg: str) -> bool:
         """Whether the peer's SDP names RFC 4733's digits."""
