@@ -68,12 +68,16 @@ class Pbx(Peer):
 
     async def until(self, up: bool) -> str:
         """Waits until the trunk stands like this; returns why."""
-        async with asyncio.timeout(_UP_S):
-            while True:
-                states = (await self.trunk()).states
-                if states and states[0].up is up:
-                    return str(states[0].why)
-                await asyncio.sleep(0.1)
+        states = []
+        try:
+            async with asyncio.timeout(_UP_S):
+                while True:
+                    states = list((await self.trunk()).states)
+                    if states and states[0].up is up:
+                        return str(states[0].why)
+                    await asyncio.sleep(0.1)
+        except TimeoutError:
+            pytest.fail(f"it is not {'up' if up else 'down'}: {states}")
 
 
 FORMS = {
@@ -106,6 +110,7 @@ async def reached(site: TlsSite, kind: trunk_pb2.TrunkKind.ValueType, transport:
         asterisk.running(worker, login, password, asterisk.DOCUMENTED, papers, blocks, transport=transport) as process,
         Actor("sip-phone", "--address", _PHONE) as phone,
     ):
+        await process.booted()
         if added is None:
             port = process.tls_port if transport == "tls" else process.address[1]
             pbx = trunk_pb2.PbxAddress(address=f"127.0.0.1:{port}", transport=transport)

@@ -39,6 +39,12 @@ class Asterisk:
         """Of its command line interface."""
         return (await asyncio.to_thread(podman, "exec", self.name, "asterisk", "-rx", line)).stdout
 
+    async def booted(self) -> None:
+        """Waits until all of it has been loaded."""
+        async with asyncio.timeout(_PATIENCE_S):
+            while "fully booted" not in await self.command("core waitfullybooted"):
+                await asyncio.sleep(0.3)
+
     async def said(self) -> str:
         """All that it has logged, with `pjsip set logger on` also what it has sent and received."""
         return (await asyncio.to_thread(podman, "logs", self.name)).stdout

@@ -267,6 +267,7 @@ class PeerPbx(Pbx):
         super().__init__(trunk, network, bound, changed)
         self._client = Client(network.requests, network.face)
         self._has_answered = False
+        self._asked = 0  # times without an answer
 
     async def _once(self) -> float:
         failure: Exception = NoAnswer("the PBX has no address")
@@ -301,7 +302,8 @@ class PeerPbx(Pbx):
             raise failure
         self._is_up("it does not answer OPTIONS, and is rung all the same", await self._flow_to(places[0]))
         self._say(up=False, why="it does not answer OPTIONS, and is rung all the same")
-        return _LOOK_AGAIN_S
+        self._asked += 1
+        return min(_LOOK_AGAIN_S, _FIRST_PAUSE_S * 2**self._asked)  # it may only be starting
 
     async def close(self) -> None:
         """Nothing was agreed on."""
