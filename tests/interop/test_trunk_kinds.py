@@ -7,6 +7,7 @@ import contextlib
 import functools
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -65,6 +66,11 @@ class Pbx(Peer):
         trunks = (await self.site.world.admin.ListTrunks(admin_pb2.ListTrunksRequest(), timeout=5)).trunks
         found: admin_pb2.Trunk = next(trunk for trunk in trunks if trunk.login == self.login)
         return found
+
+    async def change(self, **options: Any) -> None:
+        wanted = trunk_pb2.TrunkOptions(**options)
+        request = admin_pb2.ChangeTrunkRequest(trunk=self.login, options=wanted, changed_options=list(options))
+        await self.site.world.admin.ChangeTrunk(request, timeout=5)
 
     async def until(self, up: bool) -> str:
         """Waits until the trunk stands like this; returns why."""
@@ -146,6 +152,16 @@ class TestOutboundUdp(Brief):
         call = await peer.calls("telegram")
         await peer.end(call, "pbx")
         assert '"Friend" <sip:friend@' in await peer.process.said()
+
+    async def test_the_number_on_the_pbx_is_rung(self, peer: Pbx) -> None:
+        await peer.change(number_on_pbx="777", caller_ids=["7-{username}"])
+        await peer.process.command("pjsip set logger on")
+        await peer.site.friends.tell("call", phone=FRIEND, to=GATEWAY)
+        await peer.site.friends.wait("ended", phone=FRIEND, by="peer")
+        assert (await peer.site.record()).sip_status == 404, "its dialplan has no such extension"
+        said = await peer.process.said()
+        assert "INVITE sip:777@127.0.0.1" in said and '"Friend" <sip:7-friend@' in said
+        await peer.change(number_on_pbx="", caller_ids=[])
 
 
 class TestRegistersTls(Brief):
