@@ -15,14 +15,13 @@ from enum import Enum
 from typing import Any
 
 import structlog
-from pyrogram import raw
 from pyrogram.errors import AuthKeyDuplicated, FloodWait, RPCError, Unauthorized
 from sqlalchemy.exc import SQLAlchemyError
 from teletrunk.background import BackgroundTasks
 from teletrunk.errors import Refusal
 from teletrunk.session_proof import proof_of
 
-from teletrunk_session_store.telegram import failures
+from teletrunk_session_store.telegram import failures, requests
 from teletrunk_session_store.telegram.clients import Clients, user_of
 from teletrunk_session_store.telegram.flood_waits import FloodWaits
 from teletrunk_session_store.telegram.incoming import Incoming, IncomingCalls
@@ -31,34 +30,29 @@ from teletrunk_session_store.telegram.kurigram import (
     BadMessage,
     TelegramClient,
     about_clock,
-    checked,
     close,
     key_is_unknown,
     method_of,
     named,
 )
-from teletrunk_session_store.telegram.lease import SILENCE_S, Lease, LeaseLost
+from teletrunk_session_store.telegram.lease import Lease, LeaseLost
 from teletrunk_session_store.telegram.open_calls import OpenCalls
 from teletrunk_session_store.telegram.phone_calls import LATE_ANSWER_S, CallRequest
-from teletrunk_session_store.telegram.update_state import LONGEST_RINGING_S, UpdateState, contained, ended_call
+from teletrunk_session_store.telegram.updates import Updates
 from teletrunk_session_store.vault import adoption
 from teletrunk_session_store.vault.seal import WrongKey
 from teletrunk_session_store.vault.store import Vault
 
 log = structlog.get_logger()
 
-_RPC_DEADLINE_S = 10.0
-_CONNECT_DEADLINE_S = 20.0
 _PROBE_S = 30.0
 _PROBE_IN_CALL_S = 2.0  # Telegram does not say that it has revoked a session, and a hang-up may have got lost
-_LINK_CHECK_S = 0.25
 _LONGEST_PAUSE_S = 30.0
 _LOOK_S = 4.0
 _LINK_DOWN_S = 12.0  # kurigram comes back by itself in this time, or is given up
 _LAST_ANSWERS_S = 2.0
 _CLOSE_S = 2.0
 _OUT_OF_ORDER_S = 0.3  # so long a missing update may still come by itself
-_MOST_SLICES = 20
 # Telegram has taken the authorization away. The second is what it says when it saw the key in two places.
 _NO_AUTHORIZATION = (Unauthorized, AuthKeyDuplicated)
 
@@ -90,13 +84,12 @@ class Session:
         self.incoming = IncomingCalls(session_id, self.peers, self.calls, self.invoke)
         self.incoming.on_call = lambda incoming: self.on_incoming(self, incoming)
         self._waits = FloodWaits(vault, session_id)
-        self._updates = UpdateState()
+        self._updates = Updates(self.incoming, self.open_calls, self.remember_later, self._on_missed)
         self._client: TelegramClient | None = None
         self._carried = 0
         self._broken = False  # the client is of no more use
         self._stirred = asyncio.Event()  # something is to be looked at
         self._relinked = False
-        self._missed = False  # there are updates that did not come
         self._probe_rest = 0.0  # Telegram wants no difference so soon
         self._reported = asyncio.Event()  # of the present state; the next one has its own
         self._late: set[asyncio.Task[Any]] = set()  # requests whose answer is awaited however long it takes
@@ -117,8 +110,8 @@ class Session:
         client = await self.linked(patience)
         self._waits.check(method_of(query))
         async with self._refusing(query):
-            answer = await _asked(client, query)
-        self._follow(answer)
+            answer = await requests.asked(client, query)
+        self._updates.follow(answer)
         if expect is not None and not isinstance(answer, expect):
             raise Refusal("telegram-error", named(answer))
         return answer
@@ -133,12 +126,12 @@ class Session:
             self.open_calls.refused(query.random_id)
             raise
         async with self._refusing(query):
-            sending = _send(client, query, LATE_ANSWER_S)
+            sending = requests.send(client, query, LATE_ANSWER_S)
             request = self.calls.ask_for(callee_id, query.random_id)
             self._late.add(sending)
             sending.add_done_callback(self._late.discard)
             try:
-                answer = await _answered(client, sending)
+                answer = await requests.answered(client, sending)
             except BaseException:
                 if not sending.done():
                     log.info("call given up before its answer", session=self.session_id)
@@ -165,7 +158,7 @@ class Session:
         deadline = time.monotonic() + patience
         while not self._is_linked() and time.monotonic() < deadline:
             with contextlib.suppress(TimeoutError):  # of a link that is lost the library tells nobody
-                async with asyncio.timeout(_LINK_CHECK_S):
+                async with asyncio.timeout(requests.LINK_CHECK_S):
                     await self._reported.wait()  # who has waited longest goes on first
         if self._client is None or self.state is not SessionState.ACTIVE:
             raise Refusal("session-disconnected", self.reason)
@@ -236,72 +229,15 @@ class Session:
     # Updates.
 
     def _on_updates(self, client: TelegramClient, updates: Any) -> None:
-        """Nothing is waited for here: not for an answer, not for the vault."""
-        if client is not self._client:
-            return
-        users = {user.id: user for user in getattr(updates, "users", ())}
-        for update in contained(updates):
-            self._on_update(update, users)
-        self._follow(updates)
+        if client is self._client:
+            self._updates.take(updates)
 
-    def _on_update(self, update: Any, users: dict[int, Any]) -> None:
-        match update:
-            case raw.types.UpdatePhoneCall(phone_call=raw.types.PhoneCallRequested() as call):
-                self.incoming.requested(call, users)
-                self.remember_later(list(users.values()))
-            case raw.types.UpdatePhoneCall(phone_call=call):
-                self._on_call(call)
-            case raw.types.UpdatePhoneCallSignalingData():
-                self.calls.pass_on(update.phone_call_id, update)
-            case raw.types.UpdateNewMessage(message=message):
-                self._on_message(message, users)
-
-    def _on_call(self, call: Any) -> None:
-        if isinstance(call, raw.types.PhoneCallDiscarded):
-            self.incoming.take(call.id)
-        self.calls.pass_on(call.id, call)
-
-    def _on_message(self, message: Any, users: dict[int, Any]) -> None:
-        if (ended := ended_call(message)) is not None:
-            self._on_call(ended)
-        elif isinstance(getattr(message, "peer_id", None), raw.types.PeerUser):
-            self.remember_later(list(users.values()))  # who only shares a group is not worth remembering
+    def _on_missed(self) -> None:
+        asyncio.get_running_loop().call_later(_OUT_OF_ORDER_S, self._stirred.set)
 
     def remember_later(self, users: list[Any]) -> None:
         """No update and no call waits for the vault."""
         self._background.run(self.peers.remember_if_possible(users))
-
-    def _follow(self, updates: Any) -> None:
-        """Notices when some are missing: one may only have been overtaken, and the others are fetched."""
-        if self._updates.is_known and self._updates.misses(updates) and not self._missed:
-            self._missed = True
-            asyncio.get_running_loop().call_later(_OUT_OF_ORDER_S, self._stirred.set)
-
-    async def _catch_up(self, client: TelegramClient) -> None:
-        """updates.getDifference: what came while nobody was there, or got lost on its way."""
-        if not self._updates.is_known:
-            self._updates.begin(await _asked(client, raw.functions.updates.GetState()))
-        self._missed = False
-        for _ in range(_MOST_SLICES):
-            difference = await _asked(client, self._updates.question())
-            self._on_difference(difference)
-            if self._updates.take(difference):
-                return
-
-    def _on_difference(self, difference: Any) -> None:
-        users = {user.id: user for user in getattr(difference, "users", ())}
-        state = getattr(difference, "state", None)
-        for message in getattr(difference, "new_messages", ()):
-            self._on_message(message, users)
-        for update in getattr(difference, "other_updates", ()):
-            match update:
-                case raw.types.UpdatePhoneCall(phone_call=raw.types.PhoneCallRequested() as call):
-                    waits = state is None or call.date > state.date - LONGEST_RINGING_S
-                    if waits and call.id not in self.open_calls:
-                        self.incoming.missed(call, users)
-                        self.remember_later(list(users.values()))
-                case _:
-                    self._on_update(update, users)
 
     # The keeper.
 
@@ -368,9 +304,9 @@ class Session:
         self._client = client
         client.on_updates = lambda updates: self._on_updates(client, updates)
         try:
-            async with asyncio.timeout(_CONNECT_DEADLINE_S):
+            async with asyncio.timeout(requests.CONNECT_DEADLINE_S):
                 await client.connect()
-                await _limit_silence(client)
+                await requests.limit_silence(client)
             await self._probe(client)
             await self._watch(client)
         except _NO_AUTHORIZATION as error:
@@ -389,7 +325,7 @@ class Session:
         if retired or not await self._lease.renew():
             return False
         if client.session is not None:  # a reconnection; after the first connection `_run_client` does it
-            self._background.run(_limit_silence(client))
+            self._background.run(requests.limit_silence(client))
             self._relinked = True
             self._stirred.set()
         return True
@@ -416,7 +352,7 @@ class Session:
                     await client.session.is_started.wait()
                 self._relinked = False
             pause = max(_PROBE_IN_CALL_S if self.has_calls else _PROBE_S, self._probe_rest)
-            is_due = self._missed or time.monotonic() - probed >= pause
+            is_due = self._updates.missed or time.monotonic() - probed >= pause
             if self.state is not SessionState.ACTIVE or is_due:
                 await self._probe(client)
                 probed = time.monotonic()
@@ -427,12 +363,12 @@ class Session:
         The question is what was missed: so nothing is missed for longer than from one probe to the next.
         """
         try:
-            await self._catch_up(client)
+            await self._updates.catch_up(client)
         except _NO_AUTHORIZATION:
             raise
         except RPCError as error:  # an answer, too; the next question begins anew
             log.warning("difference refused", session=self.session_id, error=failures.word(error))
-            self._updates = UpdateState()
+            self._updates.begin_anew()
             self._probe_rest = float(error.value) if isinstance(error, FloodWait) else _PROBE_S
         else:
             self._probe_rest = 0.0
@@ -461,43 +397,3 @@ class Session:
             self._reported.set()
             self._reported = asyncio.Event()
             self.on_state(self)
-
-
-def _send(client: TelegramClient, query: Any, seconds: float) -> asyncio.Task[Any]:
-    """Sends a request once. kurigram's own `invoke` repeats what Telegram answers with 500, and waits for lost links.
-
-    Raises OSError when the link is down.
-    """
-    if not client.is_linked():
-        raise ConnectionError("the link to Telegram is down")
-    return asyncio.ensure_future(client.session.send(query, timeout=seconds))
-
-
-async def _asked(client: TelegramClient, query: Any) -> Any:
-    """The answer to a request that nobody waits for any longer than its asker."""
-    sending = _send(client, query, _RPC_DEADLINE_S)
-    try:
-        return await _answered(client, sending)
-    finally:
-        sending.cancel()
-
-
-async def _answered(client: TelegramClient, sending: asyncio.Task[Any]) -> Any:
-    """Raises what Telegram says, TimeoutError, and OSError when the link goes down meanwhile."""
-    async with asyncio.timeout(_RPC_DEADLINE_S):
-        while not sending.done():
-            await asyncio.wait({sending}, timeout=_LINK_CHECK_S)
-            if not client.is_linked() and not sending.done():
-                raise ConnectionError("the link to Telegram broke")
-    return checked(client, sending.result())
-
-
-async def _limit_silence(client: TelegramClient) -> None:
-    """Telegram shall close the connection soon when we fall silent: see `lease`. kurigram's own pings say the same."""
-    with contextlib.suppress(OSError, TimeoutError, RPCError):  # then the connection is gone already
-        async with asyncio.timeout(_CONNECT_DEADLINE_S):
-            await client.session.is_started.wait()
-            client.session.WAIT_TIMEOUT = SILENCE_S - 10  # to which it adds 10 s in its pings
-            await client.session.send(
-                raw.functions.PingDelayDisconnect(ping_id=0, disconnect_delay=SILENCE_S), wait_response=False
-            )
