@@ -1,5 +1,5 @@
 # The habits of this house. `make help` lists them.
-PYTHON ?= python3.11
+PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || echo python3.11)
 VENV ?= .venv
 BIN := $(VENV)/bin
 # Many tests wait for a timer: two workers more than there are cores keep the cores busy. A file's tests stay together.
@@ -21,19 +21,29 @@ SCRIPTS := tools/install-baresip tools/asterisk-image tools/build-images tests/d
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
 
-$(VENV)/.ready: pyproject.toml requirements.lock
-	$(PYTHON) -m venv $(VENV)
-	$(BIN)/pip install --quiet --disable-pip-version-check --only-binary pjsua2-python -c requirements.lock \
-		-e '.[manager,worker,session-store,sandbox,dev]'
-	touch $@
+INSTALL = $(BIN)/pip install --disable-pip-version-check --progress-bar off --only-binary pjsua2-python -c requirements.lock
+# pip's names of what it collects, and nothing else of what it says; its errors come through.
+NAMES = | sed -un 's/^Collecting \([^ ]*\).*/  \1/p'
+
+$(VENV)/.runs: pyproject.toml requirements.lock
+	@command -v $(PYTHON) >/dev/null || { echo "Python 3.11 or 3.12 is needed: apt install python3.11 python3.11-venv, or say PYTHON=..."; exit 1; }
+	@echo "Making $(VENV), once; it takes a minute or two. Installing:"
+	@$(PYTHON) -m venv $(VENV)
+	@bash -o pipefail -c "$(INSTALL) -e '.[manager,worker,session-store,sandbox]' $(NAMES)"
+	@touch $@
+
+$(VENV)/.ready: $(VENV)/.runs
+	@echo "Installing what tests and checks need:"
+	@bash -o pipefail -c "$(INSTALL) -e '.[manager,worker,session-store,sandbox,dev]' $(NAMES)"
+	@touch $@
 
 setup: $(VENV)/.ready ## a virtual environment with everything in it
 
-demo: setup ## calls with sound both ways between a SIP phone and a Telegram user
+demo: $(VENV)/.runs ## calls with sound both ways between a SIP phone and a Telegram user
 	@command -v baresip >/dev/null || ./tools/install-baresip
 	$(BIN)/teletrunk demo
 
-run: setup ## the three services with the local Telegram, until Ctrl-C
+run: $(VENV)/.runs ## the three services with the local Telegram, until Ctrl-C
 	$(BIN)/teletrunk up --sandbox
 
 test: setup ## all tests but chart-live, JOBS files at a time; the slowest twenty are named

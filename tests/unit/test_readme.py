@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import subprocess
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
@@ -87,6 +88,14 @@ def test_a_make_target_of_the_readme_exists() -> None:
     targets = set(re.findall(r"^([a-z-]+):", (ROOT / "Makefile").read_text(), flags=re.MULTILINE))
     named = {match for code in _code(README) for match in re.findall(r"^make ([a-z-]+)", code)}
     assert {"demo", "test"} <= named <= targets
+
+
+def test_trying_it_installs_nothing_for_tests(tmp_path: Path) -> None:
+    told = subprocess.run(
+        ["make", "--dry-run", "demo", f"VENV={tmp_path}"], cwd=ROOT, capture_output=True, text=True, check=True
+    ).stdout
+    assert "sandbox]'" in told and "dev]'" not in told
+    assert "it takes a minute or two" in told, "nobody waits without knowing for what"
 
 
 def test_a_setting_exists() -> None:
