@@ -21,6 +21,7 @@ from teletrunk_worker.call.worker_ports import WorkerPorts
 from teletrunk_worker.legs.ring import RingPair
 from teletrunk_worker.legs.supervisor import DIED
 from teletrunk_worker.legs.wire import Message
+from teletrunk_worker.sip.sound import SoundTerms
 
 from tests.simulated_time import SimulatedLoop
 
@@ -185,6 +186,9 @@ class BareEdge:
 
     def offered_telephone_event(self, call_id: str, leg: str) -> bool:
         return False
+
+    def sound_of_leg(self, call_id: str, leg: str) -> SoundTerms:
+        return SoundTerms()
 
 
 class BareStream:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from teletrunk.cli import trunk_options
+from teletrunk.cli import trunk_options, trunk_sound
 from teletrunk.cli.client import DEADLINE_S, ask, ask_fleet, every, fail
 from teletrunk.cli.output import Json, say, show, table
 from teletrunk.v1 import admin_pb2 as pb
@@ -28,9 +28,12 @@ def add(
     sha256_only: Annotated[bool, typer.Option("--sha256-only", help="Let no PBX in with MD5.")] = False,
     off: trunk_options.Off = None,
     transports: trunk_options.Transports = None,
+    dtmf: trunk_sound.Dtmf = None,
     as_json: Json = False,
 ) -> None:
     """Makes a trunk and prints what to enter in the PBX. The password is shown this once."""
+    options, given = trunk_options.given(off, transports)
+    trunk_sound.give(options, given, dtmf)
     request = pb.AddTrunkRequest(
         account=account,
         login=login,
@@ -38,7 +41,7 @@ def add(
         comment=comment,
         codecs=codecs.split(","),
         sha256_only=sha256_only,
-        options=trunk_options.given(off, transports)[0],
+        options=options,
     )
     answer = ask(lambda admin: admin.AddTrunk(request, timeout=DEADLINE_S))
     lines = (
@@ -83,10 +86,12 @@ def change(
     sha256_only: Annotated[bool | None, typer.Option("--sha256-only/--md5", help="Let no PBX in with MD5.")] = None,
     off: trunk_options.Off = None,
     transports: trunk_options.Transports = None,
+    dtmf: trunk_sound.Dtmf = None,
     as_json: Json = False,
 ) -> None:
     """Changes what is given; the rest, and the password, stay."""
     options, changed = trunk_options.given(off, transports)
+    trunk_sound.give(options, changed, dtmf)
     request = pb.ChangeTrunkRequest(
         trunk=trunk,
         priority=priority,
@@ -109,6 +114,7 @@ def _told(trunk: pb.Trunk) -> list[str]:
         f"digest: {'SHA-256' if trunk.sha256_only else 'SHA-256 or MD5'}",
         f"may be used from: {', '.join(trunk.trusted_addresses) or 'everywhere'}",
         *trunk_options.told(trunk.options),
+        *trunk_sound.told(trunk.options),
         *(_refused(refused) for refused in trunk.refused_registrations),
     ]
 

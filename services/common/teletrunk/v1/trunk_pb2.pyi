@@ -43,6 +43,30 @@ TRUNK_KIND_PEER: TrunkKind.ValueType  # 2
 """Nobody registers: the PBX is known by its address."""
 Global___TrunkKind: _TypeAlias = TrunkKind  # noqa: Y015
 
+class _DtmfMethod:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _DtmfMethodEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_DtmfMethod.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    DTMF_METHOD_UNSPECIFIED: _DtmfMethod.ValueType  # 0
+    """By RFC 4733 or by INFO: what brings a call's first digit counts for that call."""
+    DTMF_METHOD_RFC4733: _DtmfMethod.ValueType  # 1
+    DTMF_METHOD_INFO: _DtmfMethod.ValueType  # 2
+    DTMF_METHOD_INBAND: _DtmfMethod.ValueType  # 3
+    """As the tones themselves, heard in the sound."""
+
+class DtmfMethod(_DtmfMethod, metaclass=_DtmfMethodEnumTypeWrapper):
+    """How a key that is pressed on a phone comes to us."""
+
+DTMF_METHOD_UNSPECIFIED: DtmfMethod.ValueType  # 0
+"""By RFC 4733 or by INFO: what brings a call's first digit counts for that call."""
+DTMF_METHOD_RFC4733: DtmfMethod.ValueType  # 1
+DTMF_METHOD_INFO: DtmfMethod.ValueType  # 2
+DTMF_METHOD_INBAND: DtmfMethod.ValueType  # 3
+"""As the tones themselves, heard in the sound."""
+Global___DtmfMethod: _TypeAlias = DtmfMethod  # noqa: Y015
+
 @_typing.final
 class TrunkOptions(_message.Message):
     """What a PBX administrator sets on a trunk, beside its login, password, account, priority and codecs."""
@@ -52,9 +76,11 @@ class TrunkOptions(_message.Message):
     KIND_FIELD_NUMBER: _builtins.int
     OFF_FIELD_NUMBER: _builtins.int
     TRANSPORTS_FIELD_NUMBER: _builtins.int
+    DTMF_FIELD_NUMBER: _builtins.int
     kind: Global___TrunkKind.ValueType
     off: _builtins.bool
     """Switched off: nothing is let in, and nothing rung."""
+    dtmf: Global___DtmfMethod.ValueType
     @_builtins.property
     def transports(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """udp, tcp, tls: what the PBX may come by; empty: any."""
@@ -65,10 +91,11 @@ class TrunkOptions(_message.Message):
         kind: Global___TrunkKind.ValueType = ...,
         off: _builtins.bool = ...,
         transports: _abc.Iterable[_builtins.str] | None = ...,
+        dtmf: Global___DtmfMethod.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "off", b"off", "transports", b"transports"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dtmf", b"dtmf", "kind", b"kind", "off", b"off", "transports", b"transports"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -67,4 +67,5 @@ _RULES: Final[dict[str, Callable[[pb.TrunkOptions], None]]] = {
     "kind": _as_it_is,
     "off": _as_it_is,
     "transports": _transports,
+    "dtmf": _as_it_is,
 }

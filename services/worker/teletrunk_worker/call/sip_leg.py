@@ -18,6 +18,7 @@ from teletrunk_worker.relay.routes import leg_header
 
 log = structlog.get_logger()
 
+_MOST_DIGITS = 64  # of a leg, that are written down
 _OFFER_REFUSED = (488, 415)  # what the caller's own description is refused with
 
 
@@ -48,6 +49,7 @@ class HostedLeg:
         self._told = False  # to end
         self._over = False
         self._elsewhere = False
+        self._digits = 0
         self._placing = context.tasks.run(self._place())
 
     async def _place(self) -> None:
@@ -81,7 +83,9 @@ class HostedLeg:
 
     def connect(self) -> None:
         if self._host is not None:
-            self._host.send({"command": "attach", "call": self._id}, self._context.rings.descriptor)
+            sound = self._edge.sound_of_leg(self._context.call_id, self._name)
+            attach: Message = {"command": "attach", "call": self._id, "dtmf": sound.dtmf}
+            self._host.send(attach, self._context.rings.descriptor)
             self._context.rate = self._host.rate
 
     def end(self, end: do.EndSip) -> None:
@@ -165,6 +169,8 @@ class HostedLeg:
                 self._look_for_another(message["why"])
             case "undialled":
                 self._not_placed(Refusal("media-failed", f"SIP host could not dial: {message['why']}"))
+            case "digit":
+                self._digit(message["digit"], message["by"])
             case "silent":
                 self._put(on.HangUp(Refusal("pbx-unreachable", "no sound from it for a minute")))
             case "trouble":  # it could not ring or answer
@@ -179,6 +185,12 @@ class HostedLeg:
         if self._target is not None and not self._told:
             self._step_in("200 OK")
         self._put(on.SipAnswered(self._name))
+
+    def _digit(self, digit: str, by: str) -> None:
+        self._digits += 1
+        if self._digits <= _MOST_DIGITS:  # the rest is only counted
+            self._step_in(f"digit {digit} by {by}")
+            log.info("digit", call_id=self._context.call_id, digit=digit, by=by)
 
     def _ended(self, message: Message) -> None:
         if not message["by_us"]:

@@ -14,6 +14,7 @@ from teletrunk.v1 import session_store_pb2 as pb
 from teletrunk_worker.call.record import Recorder
 from teletrunk_worker.legs.ring import RingPair
 from teletrunk_worker.legs.wire import Message
+from teletrunk_worker.sip.sound import SoundTerms
 
 
 class Host(Protocol):
@@ -46,6 +47,8 @@ class SipEdge(Protocol):
     def leg_is_over(self, call_id: str, leg: str, *, elsewhere: bool = False) -> None: ...
 
     def offered_telephone_event(self, call_id: str, leg: str) -> bool: ...
+
+    def sound_of_leg(self, call_id: str, leg: str) -> SoundTerms: ...
 
 
 class Stream(Protocol):

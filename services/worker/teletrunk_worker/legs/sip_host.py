@@ -13,6 +13,7 @@ Commands (control to host)             Events (host to control)
                                          ended {call, status, phrase, by_us, stats, ending}
                                          refused {call, why}: there is no place to dial it from
                                          undialled {call, why}: pjsua cannot dial that at all
+                                         digit {call, digit, by}: a key was pressed
                                          silent {call}: no RTP for long
                                          ending {places}: those that dialogs keep which have ended for us
 """
@@ -32,12 +33,12 @@ import time
 from pathlib import Path
 
 import pjsua2 as pj
-from teletrunk.native_thread import keep_thread_state
 from teletrunk.privileges import forbid_privileges
 
-from teletrunk_worker.legs.playout import Playout
-from teletrunk_worker.legs.ring import SIP_FRAME_MS, TELEGRAM_FRAME_MS, RingPair
+from teletrunk_worker.legs.digits import Digits
+from teletrunk_worker.legs.ring import SIP_FRAME_MS, RingPair
 from teletrunk_worker.legs.silence import Silence
+from teletrunk_worker.legs.sound_port import SoundPort
 from teletrunk_worker.legs.wire import Message, PeerGone, Wire
 
 CALL_HEADER = "X-Teletrunk-Call"
@@ -49,63 +50,13 @@ _TOO_MANY = 70010  # PJ_ETOOMANY
 _KEEP_ALIVE = b"\r\n\r\n"  # RFC 5626 3.5.1: pjsip swallows it
 _CALL_HEADER_PATTERN = re.compile(rf"^{CALL_HEADER}:\s*(\S+)\s*$", re.MULTILINE | re.IGNORECASE)
 _PRIORITIES = {"PCMA/8000/1": 252, "PCMU/8000/1": 251, "G722/16000/1": 250}
-_BeginEnd = ctypes.c_size_t * 2
 _pjsua = ctypes.CDLL(str(next(Path(pj.__file__).parent.glob("_pjsua2*.so"))))  # the library that is loaded already
 _pjsua.pjsua_call_get_count.restype = ctypes.c_uint
-
-
-def _vector(vector: object) -> tuple[int, int]:
-    """Address and length of a SWIG `std::vector<unsigned char>`, which this release cannot copy in bulk."""
-    begin, end = _BeginEnd.from_address(int(vector.this))  # type: ignore[attr-defined]
-    return begin, end - begin
 
 
 def _occupied_places() -> int:
     """Calls that pjsua counts, those too whose hang-up nobody has answered yet: up to 32 s. pjsua2 does not show it."""
     return int(_pjsua.pjsua_call_get_count())
-
-
-class SoundPort(pj.AudioMediaPort):  # type: ignore[misc]
-    """Stands in the bridge for the Telegram side: what the phone says goes out, what Telegram says comes in."""
-
-    def __init__(self, rate: int) -> None:
-        super().__init__()
-        # All state before createPort: the clock thread may call back while that call is still running.
-        self._rate = rate
-        self._block = rate * SIP_FRAME_MS // 1000
-        self._silence = bytes(self._block * 2)
-        self._rings: RingPair | None = None
-        self.playout: Playout | None = None
-        layout = pj.MediaFormatAudio()
-        layout.init(pj.PJMEDIA_FORMAT_PCM, rate, 1, SIP_FRAME_MS * 1000, 16)
-        self.createPort("rings", layout)
-
-    def attach(self, rings: RingPair) -> None:
-        self.playout = Playout(rings.to_sip, self._rate, self._block, self._rate * TELEGRAM_FRAME_MS // 1000)
-        self._rings = rings
-
-    def clear(self) -> None:
-        """Forgets its call; the bridge has forgotten the connections when the call's own port left it."""
-        self._rings = self.playout = None
-
-    def onFrameReceived(self, frame: pj.MediaFrame) -> None:
-        keep_thread_state()
-        rings = self._rings
-        if rings is None:
-            return
-        address, count = _vector(frame.buf)
-        if count:
-            rings.to_telegram.write(ctypes.string_at(address, count), time.monotonic())
-
-    def onFrameRequested(self, frame: pj.MediaFrame) -> None:
-        keep_thread_state()
-        playout = self.playout
-        pcm = self._silence if playout is None else playout.next_block(time.monotonic())
-        if frame.buf.size() != len(pcm):
-            frame.buf.resize(len(pcm))
-        ctypes.memmove(_vector(frame.buf)[0], pcm, len(pcm))
-        frame.type = pj.PJMEDIA_FRAME_TYPE_AUDIO
-        frame.size = len(pcm)
 
 
 class HostCall(pj.Call):  # type: ignore[misc]
@@ -120,11 +71,15 @@ class HostCall(pj.Call):  # type: ignore[misc]
         self.answered = False
         self.hung_up_by_us = False
         self.sends = False  # whether the phone has promised sound
-        self._digits = 0
+        self.digits = self.port.digits = Digits()
         self._silence = Silence(time.monotonic())
 
-    def onDtmfDigit(self, prm: pj.OnDtmfDigitParam) -> None:
-        self._digits += 1
+    def onDtmfEvent(self, prm: pj.OnDtmfEventParam) -> None:
+        """By the thread of sound for RFC 4733, which tells every packet of an event."""
+        if prm.method == pj.PJSUA_DTMF_METHOD_RFC2833:
+            self.digits.heard("rfc4733", prm.digit, prm.timestamp)
+        elif prm.method == pj.PJSUA_DTMF_METHOD_SIP_INFO:
+            self.digits.heard("info", prm.digit)
 
     def onCallTransferRequest(self, prm: pj.OnCallTransferRequestParam) -> None:
         prm.statusCode = pj.PJSIP_SC_DECLINE  # pjsua would call whoever is named
@@ -183,7 +138,8 @@ class HostCall(pj.Call):  # type: ignore[misc]
             "rtp_sent": min(int(statistics.rtcp.txStat.pkt), _MOST_COUNTED),
             "rtp_peer": str(stream.remoteRtpAddress),
             "rtp_silent_s": round(self._silence.seconds(time.monotonic()), 1),
-            "dtmf_digits": self._digits,
+            "dtmf_digits": self.digits.count,
+            "dtmf_method": self.digits.method,
             "late_to_sip": self.port.playout.late if self.port.playout else 0,
         }
 
@@ -320,17 +276,18 @@ class SipHost:
         elif message["command"] == "configure":
             self.configure(message)
         elif message["command"] == "attach" and descriptor is not None:
-            self._attach(call_id, descriptor)
+            self._attach(call_id, descriptor, message)
         elif message["command"] == "dial":
             self._dial(message)
         elif call := self.calls.get(call_id):
             self._act(call, message)
 
-    def _attach(self, call_id: str, descriptor: int) -> None:
+    def _attach(self, call_id: str, descriptor: int, message: Message) -> None:
         rings = RingPair(descriptor)
         rings.close()  # the mapping stays
         if call := self.calls.get(call_id):
-            call.port.attach(rings)
+            call.port.attach(rings, hears_digits=message.get("dtmf") == "inband")
+            call.digits.only_by(message.get("dtmf", ""))  # a Worker of the version before does not say
 
     def _act(self, call: HostCall, message: Message) -> None:
         parameter = pj.CallOpParam()
@@ -366,6 +323,7 @@ class SipHost:
     def ended(self, call: HostCall, status: int, phrase: str) -> None:
         """The dialog is over. The object lives on until the pump is out of pjsua2's callback."""
         if self.calls.pop(call.call_id, None):
+            self._tell_digits(call)
             self._tell_ended(call, status, phrase)
             self.ended_calls.append(call)
 
@@ -421,6 +379,8 @@ class SipHost:
         # pjsua2's destructor hangs up whatever call has its slot, and a slot is used again at once: an ended
         # call may only be destroyed while its slot is free.
         self.orphans = [call for call in self.orphans if call.isActive()]
+        for call in self.calls.values():
+            self._tell_digits(call)
         now = time.monotonic()
         if now - self._measured_at < _STATS_EVERY_S:
             return
@@ -430,6 +390,10 @@ class SipHost:
                 call.measure()
                 if call.silent:
                     self.tell(event="silent", call=call.call_id)
+
+    def _tell_digits(self, call: HostCall) -> None:
+        for digit in call.digits.taken():
+            self.tell(event="digit", call=call.call_id, digit=digit, by=call.digits.method)
 
     def _hang_up_everything(self) -> None:
         """Control died: no call can be steered any more. Say BYE and leave."""

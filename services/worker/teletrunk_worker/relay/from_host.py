@@ -10,6 +10,7 @@ from teletrunk_worker.sip import proxy, uas
 from teletrunk_worker.sip.dialog import Dialog, Dialogs
 from teletrunk_worker.sip.message import Request, Response
 from teletrunk_worker.sip.registrar import Registrar
+from teletrunk_worker.sip.sound import SoundTerms
 from teletrunk_worker.sip.transaction.server import ServerTransactions
 from teletrunk_worker.sip.transport.flow import Flow
 
@@ -21,10 +22,10 @@ class FromHost:
         dialogs: Dialogs,
         registrar: Registrar,
         transactions: ServerTransactions,
-        codecs_of: Callable[[str], tuple[str, ...]],
+        sound_of: Callable[[str], SoundTerms],
     ) -> None:
-        """`codecs_of` says which codecs the trunk with a login has, in its order."""
-        self._codecs_of = codecs_of
+        """`sound_of` says what sound the trunk with a login has."""
+        self._sound_of = sound_of
         self._routes = routes
         self._dialogs = dialogs
         self._registrar = registrar
@@ -47,7 +48,7 @@ class FromHost:
         was_pending = False
         if dialog is not None:
             if response.cseq.method == "INVITE":  # of a request that left the offer to us, this is it
-                host_limits.restrict(response, dialog.codecs)
+                host_limits.restrict(response, dialog.sound)
             was_pending = dialog.pending
             dialog.note_response(response)
             if response.cseq.method == "BYE" and dialog.is_established_with(response.from_.tag):  # now the host has it
@@ -69,7 +70,7 @@ class FromHost:
         proxy.drop_own_routes(request, self._routes.own)
         proxy.hop(request)
         if request.method in ("INVITE", "UPDATE"):
-            host_limits.restrict(request, dialog.codecs)
+            host_limits.restrict(request, dialog.sound)
         sent = self._routes.to_peer(request, self._routes.flow_to(dialog), proxy.derived_branch(request))
         return None if sent or request.method == "ACK" else uas.respond(request, 480, "Connection is gone")
 
@@ -86,7 +87,7 @@ class FromHost:
         self._prepare(request, dialog.invite.headers.getlist("Route"))
         flow = self._routes.flow_to(dialog)
         if request.method == "INVITE":
-            self._make_ours(request, flow, dialog.codecs)
+            self._make_ours(request, flow, dialog.sound)
         sent = self._routes.to_peer(request, flow, branch)
         if request.method == "INVITE" and request.cseq.sequence > dialog.invite.cseq.sequence:
             dialog.begin_again(request)
@@ -102,12 +103,12 @@ class FromHost:
         branch = proxy.derived_branch(request)
         request.target = binding.contact.uri.text
         self._prepare(request, binding.path)
-        codecs = self._codecs_of(binding.login)
-        self._make_ours(request, binding.flow, codecs)
+        sound = self._sound_of(binding.login)
+        self._make_ours(request, binding.flow, sound)
         if not self._routes.to_peer(request, binding.flow, branch):
             return uas.respond(request, 480, "Connection to the PBX is gone")
         login, flow = binding.login, binding.flow
-        self._dialogs.add(Dialog(call_id, leg, host.peer[1], login, codecs, flow, request, from_host=True))
+        self._dialogs.add(Dialog(call_id, leg, host.peer[1], login, sound, flow, request, from_host=True))
         return None
 
     def _prepare(self, request: Request, path: list[str] | tuple[str, ...]) -> None:
@@ -118,8 +119,8 @@ class FromHost:
             request.headers.setlist("Route", list(path))
         proxy.hop(request)
 
-    def _make_ours(self, request: Request, flow: Flow, codecs: tuple[str, ...]) -> None:
+    def _make_ours(self, request: Request, flow: Flow, sound: SoundTerms) -> None:
         """No reliable 183, whose description would have to reach the host; and nobody replaces a call of ours."""
         request.headers.set("Supported", "timer, norefersub")
-        host_limits.restrict(request, codecs)
+        host_limits.restrict(request, sound)
         self._routes.record(request, flow, towards_peer=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from teletrunk_worker.relay import codecs, host_limits
+from teletrunk_worker.relay import codecs, digits, host_limits
 from teletrunk_worker.relay.host_limits import Objection
 from teletrunk_worker.relay.routes import CALL_HEADER, Routes, leg_header
 from teletrunk_worker.relay.stand_in import StandIn
@@ -28,7 +28,7 @@ class FromPeer:
         """The first INVITE of a call that was let in."""
         forwarded = self._first_for_host(request, flow, leg_header(dialog.call_id, dialog.leg))
         host_limits.simplify(forwarded)
-        host_limits.restrict(forwarded, dialog.codecs)
+        host_limits.restrict(forwarded, dialog.sound)
         self._routes.to_host(forwarded, dialog)
 
     def _first_for_host(self, request: Request, flow: Flow, leg: str) -> Request:
@@ -50,8 +50,10 @@ class FromPeer:
             host_limits.strip_body(forwarded)
         proxy.drop_own_routes(forwarded, self._routes.own)
         self._routes.via_for_host(forwarded, flow)
+        if request.method == "INFO" and not digits.rewrite(forwarded):
+            return uas.respond(request, 400, "Bad Request: no digit in the body")
         if (objection := _made_fit(request, forwarded) or _no_codec(request, dialog)) is None:
-            host_limits.restrict(forwarded, dialog.codecs)
+            host_limits.restrict(forwarded, dialog.sound)
             self._routes.to_host(forwarded, dialog)
         elif request.method == "ACK":  # nobody answers it: the host misses the description and ends the call
             host_limits.strip_body(forwarded)
@@ -89,7 +91,7 @@ class FromPeer:
 
 def _no_codec(request: Request, dialog: Dialog) -> Objection | None:
     offered = host_limits.offered_codecs(request)
-    refusal = None if offered is None else codecs.refusal_of(offered, dialog.codecs)
+    refusal = None if offered is None else codecs.refusal_of(offered, dialog.sound.codecs)
     return None if refusal is None else host_limits.objection_of(refusal)
 
 

@@ -7,7 +7,6 @@ read it drops without a word. So a host gets only the headers that it has a use 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -17,6 +16,7 @@ from teletrunk_worker.relay import codecs as codecs_of
 from teletrunk_worker.sip import sdp
 from teletrunk_worker.sip.message import Message, Request, Response
 from teletrunk_worker.sip.scanner import Malformed
+from teletrunk_worker.sip.sound import SoundTerms
 from teletrunk_worker.sip.uas import is_digits, media_type, respond
 from teletrunk_worker.sip.uri import NameAddr, parse_name_addr
 
@@ -86,10 +86,10 @@ def offered_codecs(request: Request) -> tuple[str, ...] | None:
     return tuple(codec for sound in offered for codec in sound.codecs) if offered else None
 
 
-def restrict(message: Message, codecs: Sequence[str]) -> None:
-    """Leaves the trunk's codecs in an offer, in its order."""
+def restrict(message: Message, sound: SoundTerms) -> None:
+    """Leaves in an offer what the trunk has, in its order."""
     if media_type(message) == _DESCRIPTION and message.body:
-        message.body = codecs_of.restrict(message.body, codecs)
+        message.body = codecs_of.restrict(message.body, sound)
         message.headers.set("Content-Length", str(len(message.body)))
 
 

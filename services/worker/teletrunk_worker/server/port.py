@@ -27,6 +27,7 @@ from teletrunk_worker.sip.dialog import Dialog, Dialogs
 from teletrunk_worker.sip.message import Request, Response, parse
 from teletrunk_worker.sip.registrar import Binding, Registrar
 from teletrunk_worker.sip.scanner import Malformed
+from teletrunk_worker.sip.sound import SoundTerms
 from teletrunk_worker.sip.transaction.server import ServerTransactions
 from teletrunk_worker.sip.transport.flow import Address, Flow
 from teletrunk_worker.sip.transport.tcp import TcpFlow, TcpListener
@@ -70,9 +71,9 @@ class SipPort:
         routes = Routes(self.registrar, self._inside, self.public, self.flow_of)
         self._stand_in = StandIn(routes)
         self._from_peer = FromPeer(routes, self._dialogs, self._stand_in)
-        self._from_host = FromHost(routes, self._dialogs, self.registrar, self._transactions, self._codecs_of)
+        self._from_host = FromHost(routes, self._dialogs, self.registrar, self._transactions, self._sound_of)
         self._invitations = Invitations(
-            self.admission, self._from_peer, self._dialogs, self._transactions, self._responder, self._codecs_of
+            self.admission, self._from_peer, self._dialogs, self._transactions, self._responder, self._sound_of
         )
         self._in_dialog = InDialog(self.admission, routes, self._from_peer, self._transactions, self._responder)
 
@@ -80,8 +81,8 @@ class SipPort:
         """Whether the trunk, as the Manager has told it last, allows the binding."""
         return self.trunks.find(binding.trunk_id).allows(binding)
 
-    def _codecs_of(self, login: str) -> tuple[str, ...]:
-        return self.trunks.find(self.registrar.trunk_of(login)).codecs
+    def _sound_of(self, login: str) -> SoundTerms:
+        return self.trunks.find(self.registrar.trunk_of(login)).sound
 
     def _on_tcp_close(self, flow: TcpFlow) -> None:
         if flow.proven:
@@ -238,6 +239,11 @@ class SipPort:
         dialog = self._dialogs.of_leg(call_id, leg)
         said = (dialog.established if dialog.from_host else dialog.invite) if dialog is not None else None
         return said is not None and b"telephone-event" in said.body
+
+    def sound_of_leg(self, call_id: str, leg: str) -> SoundTerms:
+        """What its trunk was set to when it began."""
+        dialog = self._dialogs.of_leg(call_id, leg)
+        return SoundTerms() if dialog is None else dialog.sound
 
     def speak_for_dead_host(self, call_id: str, leg: str, refusal: Refusal) -> None:
         """Ends a leg's dialog towards the peer when the host that carried it is gone, or does not end it."""

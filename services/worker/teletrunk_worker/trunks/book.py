@@ -9,11 +9,12 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from teletrunk.v1 import manager_pb2 as pb
-from teletrunk.v1.trunk_pb2 import TrunkOptions
+from teletrunk.v1.trunk_pb2 import DTMF_METHOD_INBAND, DTMF_METHOD_INFO, DTMF_METHOD_RFC4733, TrunkOptions
 
 from teletrunk_worker.sip.registrar import Binding
+from teletrunk_worker.sip.sound import CODECS, SoundTerms
 
-CODECS: Final = ("PCMA", "PCMU", "G722")  # those that a SIP host has switched on, as they are offered by default
+_DTMF: Final = {DTMF_METHOD_RFC4733: "rfc4733", DTMF_METHOD_INFO: "info", DTMF_METHOD_INBAND: "inband"}
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
@@ -32,6 +33,10 @@ class Trunk:
     @staticmethod
     def codecs_of(names: Iterable[str]) -> tuple[str, ...]:
         return tuple(name for name in names if name in CODECS) or CODECS
+
+    @property
+    def sound(self) -> SoundTerms:
+        return SoundTerms(self.codecs, _DTMF.get(self.options.dtmf, ""))
 
     @classmethod
     def of(cls, settings: pb.TrunkSettings, before: Trunk | None) -> Trunk:

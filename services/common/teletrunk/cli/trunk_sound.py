@@ -1,0 +1,41 @@
+"""A trunk's options of sound on the command line, beside those of `trunk_options`."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Final, TypeVar
+
+import typer
+
+from teletrunk.cli.client import fail
+from teletrunk.v1 import trunk_pb2 as pb
+
+Value = TypeVar("Value")
+_DTMF: Final = {
+    "any": pb.DTMF_METHOD_UNSPECIFIED,
+    "rfc4733": pb.DTMF_METHOD_RFC4733,
+    "info": pb.DTMF_METHOD_INFO,
+    "inband": pb.DTMF_METHOD_INBAND,
+}
+
+Dtmf = Annotated[
+    str | None, typer.Option("--dtmf", help="How digits come: rfc4733, info, inband; any: by either of the first two.")
+]
+
+
+def give(options: pb.TrunkOptions, names: list[str], dtmf: str | None) -> None:
+    """Adds what was given, and the names of it."""
+    if dtmf is not None:
+        options.dtmf = _one_of(_DTMF, "dtmf", dtmf)
+        names.append("dtmf")
+
+
+def _one_of(words: Mapping[str, Value], option: str, word: str) -> Value:
+    if word not in words:
+        fail(f"{word!r} is not for --{option}: there are {', '.join(words)}")
+    return words[word]
+
+
+def told(options: pb.TrunkOptions) -> list[str]:
+    """A line each, of those that are not as they are by default."""
+    return [f"DTMF: {word}" for word, value in _DTMF.items() if value and value == options.dtmf]
