@@ -33,6 +33,7 @@ from teletrunk_worker.trunks.book import TrunkBook
 
 log = structlog.get_logger()
 
+_WIDE_RATE = 16_000  # of hosts for calls with 7 kHz of sound
 _CALLS_A_SIP_HOST = 4  # what the stock pjsua2 wheel is compiled for
 _CALLS_A_TELEGRAM_HOST = 20
 
@@ -84,11 +85,11 @@ async def _serve(settings: WorkerSettings, service: Service) -> int | None:
         worker_id, edge, sip_hosts, telegram_hosts, manager, storages, refused_calls, settings.first_answer_seconds
     )
 
-    def configure_sip_host(index: int) -> Message:
+    def configure_sip_host(index: int, wide: bool) -> Message:
         first, count = settings.rtp_slice(index)
         return {
             "command": "configure",
-            "rate": settings.sample_rate,
+            "rate": _WIDE_RATE if wide else settings.sample_rate,
             "max_calls": _CALLS_A_SIP_HOST,
             "edge_port": edge.inside_port,
             "public_address": address,
@@ -140,7 +141,7 @@ async def _serve(settings: WorkerSettings, service: Service) -> int | None:
     edge.admission.on_ban = manager.has_news
     edge.registrar.changed = on_registration
     await sip_hosts.start(configure_sip_host)
-    await telegram_hosts.start(lambda index: None)
+    await telegram_hosts.start(lambda index, wide: None)
     log.info("worker listening", sip=f"{bracketed(settings.listen[0])}:{edge.port}")
 
     async def leave_when_drained() -> None:

@@ -165,7 +165,7 @@ class Calls:
             self.rim.refused_calls.note(recorder.record, invite, error, was_asked=True)
             return error
         _describe(recorder, invite, route)
-        ports = WorkerPorts(self._around, recorder, rings, route.session, called=invite.called)
+        ports = WorkerPorts(self._around, recorder, rings, route.session, called=invite.called, offered=invite.offered)
         runner = CallRunner(recorder.record.call_id, machine.from_sip(), ports, self.rim.manager, recorder)
         runner.line = _line(route)
         objection = self._objection(route, invite)

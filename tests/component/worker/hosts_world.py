@@ -150,7 +150,9 @@ class BareHosts:
         self.sent: list[Message] = []  # to any of them
         self.edge_hears: Callable[[str], None] = lambda leg: None
 
-    async def place(self, call: str, listener: Callable[[Message], None], besides: Sequence[BareHost] = ()) -> BareHost:
+    async def place(
+        self, call: str, listener: Callable[[Message], None], besides: Sequence[BareHost] = (), *, wide: bool = False
+    ) -> BareHost:
         for delay, outcome in self.script.next(f"place {self._kind}")[:1]:
             await asyncio.sleep(delay)
             if outcome == "full":
@@ -187,7 +189,7 @@ class BareEdge:
     def offered_telephone_event(self, call_id: str, leg: str) -> bool:
         return False
 
-    def sound_of_leg(self, call_id: str, leg: str) -> SoundTerms:
+    def sound_of(self, trunk_id: str) -> SoundTerms:
         return SoundTerms()
 
 

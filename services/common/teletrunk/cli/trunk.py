@@ -29,11 +29,12 @@ def add(
     off: trunk_options.Off = None,
     transports: trunk_options.Transports = None,
     dtmf: trunk_sound.Dtmf = None,
+    ptime_ms: trunk_sound.Ptime = None,
     as_json: Json = False,
 ) -> None:
     """Makes a trunk and prints what to enter in the PBX. The password is shown this once."""
     options, given = trunk_options.given(off, transports)
-    trunk_sound.give(options, given, dtmf)
+    trunk_sound.give(options, given, dtmf, ptime_ms)
     request = pb.AddTrunkRequest(
         account=account,
         login=login,
@@ -87,11 +88,12 @@ def change(
     off: trunk_options.Off = None,
     transports: trunk_options.Transports = None,
     dtmf: trunk_sound.Dtmf = None,
+    ptime_ms: trunk_sound.Ptime = None,
     as_json: Json = False,
 ) -> None:
     """Changes what is given; the rest, and the password, stay."""
     options, changed = trunk_options.given(off, transports)
-    trunk_sound.give(options, changed, dtmf)
+    trunk_sound.give(options, changed, dtmf, ptime_ms)
     request = pb.ChangeTrunkRequest(
         trunk=trunk,
         priority=priority,

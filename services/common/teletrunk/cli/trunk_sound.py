@@ -22,12 +22,19 @@ Dtmf = Annotated[
     str | None, typer.Option("--dtmf", help="How digits come: rfc4733, info, inband; any: by either of the first two.")
 ]
 
+Ptime = Annotated[
+    int | None, typer.Option("--ptime-ms", min=0, max=60, help="Sound in a packet: 10 to 60; 0: as the PBX asks.")
+]
 
-def give(options: pb.TrunkOptions, names: list[str], dtmf: str | None) -> None:
+
+def give(options: pb.TrunkOptions, names: list[str], dtmf: str | None, ptime_ms: int | None) -> None:
     """Adds what was given, and the names of it."""
     if dtmf is not None:
         options.dtmf = _one_of(_DTMF, "dtmf", dtmf)
         names.append("dtmf")
+    if ptime_ms is not None:
+        options.ptime_ms = ptime_ms
+        names.append("ptime_ms")
 
 
 def _one_of(words: Mapping[str, Value], option: str, word: str) -> Value:
@@ -38,4 +45,7 @@ def _one_of(words: Mapping[str, Value], option: str, word: str) -> Value:
 
 def told(options: pb.TrunkOptions) -> list[str]:
     """A line each, of those that are not as they are by default."""
-    return [f"DTMF: {word}" for word, value in _DTMF.items() if value and value == options.dtmf]
+    lines = [f"DTMF: {word}" for word, value in _DTMF.items() if value and value == options.dtmf]
+    if options.ptime_ms:
+        lines.append(f"packets: {options.ptime_ms} ms of sound")
+    return lines

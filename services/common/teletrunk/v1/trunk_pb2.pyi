@@ -77,10 +77,13 @@ class TrunkOptions(_message.Message):
     OFF_FIELD_NUMBER: _builtins.int
     TRANSPORTS_FIELD_NUMBER: _builtins.int
     DTMF_FIELD_NUMBER: _builtins.int
+    PTIME_MS_FIELD_NUMBER: _builtins.int
     kind: Global___TrunkKind.ValueType
     off: _builtins.bool
     """Switched off: nothing is let in, and nothing rung."""
     dtmf: Global___DtmfMethod.ValueType
+    ptime_ms: _builtins.int
+    """How much sound a packet holds, 10 to 60 milliseconds; 0: what the PBX asks for, else 20."""
     @_builtins.property
     def transports(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """udp, tcp, tls: what the PBX may come by; empty: any."""
@@ -92,10 +95,11 @@ class TrunkOptions(_message.Message):
         off: _builtins.bool = ...,
         transports: _abc.Iterable[_builtins.str] | None = ...,
         dtmf: Global___DtmfMethod.ValueType = ...,
+        ptime_ms: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dtmf", b"dtmf", "kind", b"kind", "off", b"off", "transports", b"transports"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dtmf", b"dtmf", "kind", b"kind", "off", b"off", "ptime_ms", b"ptime_ms", "transports", b"transports"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -13,6 +13,7 @@ from google.protobuf import json_format
 from teletrunk.v1 import trunk_pb2 as pb
 
 TRANSPORTS: Final = ("udp", "tcp", "tls")
+PTIMES_MS: Final = (10, 20, 30, 40, 50, 60)
 
 
 def written(options: pb.TrunkOptions) -> str:
@@ -63,9 +64,15 @@ def _transports(options: pb.TrunkOptions) -> None:
     options.transports[:] = wanted
 
 
+def _ptime(options: pb.TrunkOptions) -> None:
+    if options.ptime_ms and options.ptime_ms not in PTIMES_MS:
+        raise ValueError(f"{options.ptime_ms} ms is no length for a packet: use {', '.join(map(str, PTIMES_MS))}, or 0")
+
+
 _RULES: Final[dict[str, Callable[[pb.TrunkOptions], None]]] = {
     "kind": _as_it_is,
     "off": _as_it_is,
     "transports": _transports,
     "dtmf": _as_it_is,
+    "ptime_ms": _ptime,
 }

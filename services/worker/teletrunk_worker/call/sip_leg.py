@@ -15,6 +15,7 @@ from teletrunk_worker.call.surroundings import CallContext, Host, Hosts, SipEdge
 from teletrunk_worker.legs.supervisor import DIED
 from teletrunk_worker.legs.wire import Message
 from teletrunk_worker.relay.routes import leg_header
+from teletrunk_worker.sip.sound import SoundTerms
 
 log = structlog.get_logger()
 
@@ -52,9 +53,15 @@ class HostedLeg:
         self._digits = 0
         self._placing = context.tasks.run(self._place())
 
+    @property
+    def _sound(self) -> SoundTerms:
+        target = self._target
+        return self._edge.sound_of(self._context.recorder.record.trunk_id if target is None else target.trunk_id)
+
     async def _place(self) -> None:
         try:
-            host = await self._hosts.place(self._id, self._on_host, besides=self._refused_by)
+            wide = self._sound.is_wide(self._context.offered)
+            host = await self._hosts.place(self._id, self._on_host, besides=self._refused_by, wide=wide)
         except Refusal as refusal:
             self._not_placed(refusal)
             return
@@ -83,8 +90,7 @@ class HostedLeg:
 
     def connect(self) -> None:
         if self._host is not None:
-            sound = self._edge.sound_of_leg(self._context.call_id, self._name)
-            attach: Message = {"command": "attach", "call": self._id, "dtmf": sound.dtmf}
+            attach: Message = {"command": "attach", "call": self._id, "dtmf": self._sound.dtmf}
             self._host.send(attach, self._context.rings.descriptor)
             self._context.rate = self._host.rate
 

@@ -32,8 +32,10 @@ AHost = TypeVar("AHost", bound=Host)
 class Hosts(Protocol[AHost]):
     """The processes of one kind."""
 
-    async def place(self, call: str, listener: Callable[[Message], None], besides: Sequence[AHost] = ()) -> AHost:
-        """One that has room, and none of `besides`. Raises `Refusal`."""
+    async def place(
+        self, call: str, listener: Callable[[Message], None], besides: Sequence[AHost] = (), *, wide: bool = False
+    ) -> AHost:
+        """One that has room, and none of `besides`; for wide-band sound if it can be. Raises `Refusal`."""
         ...
 
     def release(self, host: AHost, call: str) -> None: ...
@@ -48,7 +50,7 @@ class SipEdge(Protocol):
 
     def offered_telephone_event(self, call_id: str, leg: str) -> bool: ...
 
-    def sound_of_leg(self, call_id: str, leg: str) -> SoundTerms: ...
+    def sound_of(self, trunk_id: str) -> SoundTerms: ...
 
 
 class Stream(Protocol):
@@ -88,4 +90,5 @@ class CallContext:
     recorder: Recorder
     rings: RingPair
     tasks: BackgroundTasks
+    offered: tuple[str, ...] | None = None  # the codecs of a caller's offer, when it made one
     rate: int = 8000  # of the sound on the SIP side, as its host says

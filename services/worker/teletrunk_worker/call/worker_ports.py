@@ -34,13 +34,14 @@ class WorkerPorts:
         session: manager_pb2.SessionAssignment,
         *,
         called: str = "",
+        offered: tuple[str, ...] | None = None,
         caller_id: int = 0,
     ) -> None:
         self._around = around
         self._session = session
         self._called = called
         self._caller_id = caller_id
-        self._context = CallContext(recorder.record.call_id, recorder, rings, around.tasks)
+        self._context = CallContext(recorder.record.call_id, recorder, rings, around.tasks, offered)
 
     def await_invite(self, put: Put) -> SipLeg:
         return HostedLeg(CALLER_LEG, self._context, self._around.sip_hosts, self._around.edge, put)

@@ -49,7 +49,12 @@ _MOST_COUNTED = 2**31 - 1  # pjmedia counts further, a record does not
 _TOO_MANY = 70010  # PJ_ETOOMANY
 _KEEP_ALIVE = b"\r\n\r\n"  # RFC 5626 3.5.1: pjsip swallows it
 _CALL_HEADER_PATTERN = re.compile(rf"^{CALL_HEADER}:\s*(\S+)\s*$", re.MULTILINE | re.IGNORECASE)
-_PRIORITIES = {"PCMA/8000/1": 252, "PCMU/8000/1": 251, "G722/16000/1": 250}
+# What the edge leaves of an offer decides in the end; of Speex, wide-band comes first.
+_SWITCHED_ON = (
+    "PCMA/8000/1", "PCMU/8000/1", "G722/16000/1", "GSM/8000/1", "iLBC/8000/1", "speex/16000/1", "speex/8000/1",
+    "speex/32000/1",
+)  # fmt: skip
+_PRIORITIES = {codec: 254 - place for place, codec in enumerate(_SWITCHED_ON)}
 _pjsua = ctypes.CDLL(str(next(Path(pj.__file__).parent.glob("_pjsua2*.so"))))  # the library that is loaded already
 _pjsua.pjsua_call_get_count.restype = ctypes.c_uint
 

@@ -17,6 +17,7 @@ from teletrunk_worker.sip.sound import SoundTerms
 
 _MEDIUM = re.compile(rb"(?i)(m=audio [0-9/]{1,12} \S{1,40}) ([0-9 ]{1,400})")
 _OF_FORMAT = re.compile(rb"[aA]=(?:rtpmap|fmtp|rtcp-fb):([0-9]{1,3})[ \t]")
+_PTIME = re.compile(rb"[aA]=(?:max)?ptime:")
 _EVENTS = "TELEPHONE-EVENT"
 _BESIDE = frozenset({_EVENTS, "CN"})  # no codecs: they go along
 
@@ -27,7 +28,24 @@ def restrict(body: bytes, sound: SoundTerms) -> bytes:
     session, *media = sdp.media(lines)
     if not media:
         return body
-    return b"\r\n".join(chain(session, *(_medium(medium, sound) for medium in media))) + b"\r\n"
+    return _joined(session, [_medium(medium, sound) for medium in media])
+
+
+def with_ptime(body: bytes, ptime_ms: int) -> bytes:
+    """The description asking for packets of this length: whoever reads it sends them so (RFC 8866 6.4)."""
+    session, *media = sdp.media(sdp.LINE_END.split(body.rstrip(b"\r\n")))
+    return _joined(session, [_with_ptime(medium, ptime_ms) for medium in media])
+
+
+def _with_ptime(lines: list[bytes], ptime_ms: int) -> list[bytes]:
+    if not lines[0].lower().startswith(b"m=audio"):
+        return lines
+    others = [line for line in lines if not _PTIME.match(line)]
+    return [*others, b"a=ptime:%d" % ptime_ms]
+
+
+def _joined(session: list[bytes], media: list[list[bytes]]) -> bytes:
+    return b"\r\n".join(chain(session, *media)) + b"\r\n"
 
 
 def _medium(lines: list[bytes], sound: SoundTerms) -> list[bytes]:

@@ -49,6 +49,8 @@ class FromHost:
         if dialog is not None:
             if response.cseq.method == "INVITE":  # of a request that left the offer to us, this is it
                 host_limits.restrict(response, dialog.sound)
+            else:
+                host_limits.set_ptime(response, dialog.sound)
             was_pending = dialog.pending
             dialog.note_response(response)
             if response.cseq.method == "BYE" and dialog.is_established_with(response.from_.tag):  # now the host has it

@@ -78,6 +78,7 @@ class FromPeer:
         was_pending = dialog.pending
         if response.cseq.method == "INVITE" and dialog.from_host:
             if not self._stand_in.keeps(response, dialog):
+                host_limits.set_ptime(response, dialog.sound)
                 self._routes.to_host(response, dialog)
             dialog.note_response(response)
         else:
@@ -85,6 +86,7 @@ class FromPeer:
             if objection := host_limits.objection_to(response):  # to what a host asks within a dialog
                 ends = response.cseq.method == "INVITE"
                 host_limits.turn_into(response, 481 if ends else objection.status, objection.phrase)
+            host_limits.set_ptime(response, dialog.sound)
             self._routes.to_host(response, dialog)
         return dialog if was_pending else None
 

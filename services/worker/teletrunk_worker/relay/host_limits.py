@@ -91,6 +91,14 @@ def restrict(message: Message, sound: SoundTerms) -> None:
     if media_type(message) == _DESCRIPTION and message.body:
         message.body = codecs_of.restrict(message.body, sound)
         message.headers.set("Content-Length", str(len(message.body)))
+    set_ptime(message, sound)
+
+
+def set_ptime(message: Message, sound: SoundTerms) -> None:
+    """In offers and answers alike, on their way to either side."""
+    if sound.ptime_ms and message.body and media_type(message) == _DESCRIPTION:
+        message.body = codecs_of.with_ptime(message.body, sound.ptime_ms)
+        message.headers.set("Content-Length", str(len(message.body)))
 
 
 def _is_for_host(request: Request) -> bool:

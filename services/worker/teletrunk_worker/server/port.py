@@ -82,7 +82,7 @@ class SipPort:
         return self.trunks.find(binding.trunk_id).allows(binding)
 
     def _sound_of(self, login: str) -> SoundTerms:
-        return self.trunks.find(self.registrar.trunk_of(login)).sound
+        return self.sound_of(self.registrar.trunk_of(login))
 
     def _on_tcp_close(self, flow: TcpFlow) -> None:
         if flow.proven:
@@ -240,10 +240,8 @@ class SipPort:
         said = (dialog.established if dialog.from_host else dialog.invite) if dialog is not None else None
         return said is not None and b"telephone-event" in said.body
 
-    def sound_of_leg(self, call_id: str, leg: str) -> SoundTerms:
-        """What its trunk was set to when it began."""
-        dialog = self._dialogs.of_leg(call_id, leg)
-        return SoundTerms() if dialog is None else dialog.sound
+    def sound_of(self, trunk_id: str) -> SoundTerms:
+        return self.trunks.find(trunk_id).sound
 
     def speak_for_dead_host(self, call_id: str, leg: str, refusal: Refusal) -> None:
         """Ends a leg's dialog towards the peer when the host that carried it is gone, or does not end it."""

@@ -2,19 +2,26 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable
 from dataclasses import dataclass
-from typing import Final
 
-CODECS: Final = ("PCMA", "PCMU", "G722")  # of a trunk that nobody has set
+from teletrunk.codecs import USUAL, WIDE_BAND
 
 
 @dataclass(frozen=True)
 class SoundTerms:
     """`codecs` are in the order in which they are preferred. `dtmf` is rfc4733, info or inband; empty is either of the
-    first two, whatever the PBX begins with."""
+    first two, whatever the PBX begins with. `ptime_ms` is how much sound a packet holds; 0: as the peer wants it."""
 
-    codecs: tuple[str, ...] = CODECS
+    codecs: tuple[str, ...] = USUAL
     dtmf: str = ""
+    ptime_ms: int = 0
+
+    def is_wide(self, offered: Iterable[str] | None = None) -> bool:
+        """Whether the codec that comes first is a wide-band one; `offered`: what there is to choose from, if known."""
+        there = None if offered is None else {name.upper() for name in offered}
+        first = next((codec for codec in self.codecs if there is None or codec in there), "")
+        return first in WIDE_BAND
 
     @property
     def has_events(self) -> bool:

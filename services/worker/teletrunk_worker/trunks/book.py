@@ -8,11 +8,12 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
+from teletrunk.codecs import CODECS, USUAL
 from teletrunk.v1 import manager_pb2 as pb
 from teletrunk.v1.trunk_pb2 import DTMF_METHOD_INBAND, DTMF_METHOD_INFO, DTMF_METHOD_RFC4733, TrunkOptions
 
 from teletrunk_worker.sip.registrar import Binding
-from teletrunk_worker.sip.sound import CODECS, SoundTerms
+from teletrunk_worker.sip.sound import SoundTerms
 
 _DTMF: Final = {DTMF_METHOD_RFC4733: "rfc4733", DTMF_METHOD_INFO: "info", DTMF_METHOD_INBAND: "inband"}
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
@@ -23,7 +24,7 @@ class Trunk:
     """One trunk's settings. `codecs` are in the order in which they are preferred; no `networks` are all."""
 
     trunk_id: str
-    codecs: tuple[str, ...] = CODECS
+    codecs: tuple[str, ...] = USUAL
     password_revision: int = 0
     networks: tuple[Network, ...] = ()
     since: float = 0.0  # when this password's revision was heard of (monotonic)
@@ -32,11 +33,11 @@ class Trunk:
 
     @staticmethod
     def codecs_of(names: Iterable[str]) -> tuple[str, ...]:
-        return tuple(name for name in names if name in CODECS) or CODECS
+        return tuple(name for name in names if name in CODECS) or USUAL
 
     @property
     def sound(self) -> SoundTerms:
-        return SoundTerms(self.codecs, _DTMF.get(self.options.dtmf, ""))
+        return SoundTerms(self.codecs, _DTMF.get(self.options.dtmf, ""), self.options.ptime_ms)
 
     @classmethod
     def of(cls, settings: pb.TrunkSettings, before: Trunk | None) -> Trunk:
