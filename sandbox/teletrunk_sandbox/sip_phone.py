@@ -198,8 +198,15 @@ class Phone:
         media = config.mediaConfig.transportConfig
         media.boundAddress = media.publicAddress = self.address
         media.port, media.portRange = ports.hold(_RTP_PORTS), _RTP_PORTS - 1
-        self.account = PhoneAccount(self)
+        self.account, self.config = PhoneAccount(self), config
         self.account.create(config)
+        return {}
+
+    def srtp(self, use: str) -> Message:
+        """`off`, `optional` or `required`, over whatever signalling; from the next call on."""
+        self.config.mediaConfig.srtpUse = ("off", "optional", "required").index(use)
+        self.config.mediaConfig.srtpSecureSignaling = 0
+        self.account.modify(self.config)
         return {}
 
     def register_again(self) -> Message:

@@ -27,7 +27,7 @@ from teletrunk_worker.links.manager import ManagerLink
 from teletrunk_worker.links.storage import StorageLinks
 from teletrunk_worker.policy.admission import Admitted, Invite, Registered
 from teletrunk_worker.refused_calls import RefusedCalls
-from teletrunk_worker.relay import codecs
+from teletrunk_worker.relay import codecs, srtp
 from teletrunk_worker.relay.routes import binding_uri
 from teletrunk_worker.server.port import SipPort
 from teletrunk_worker.sip.auth import Credentials
@@ -191,7 +191,10 @@ class Calls:
             return Refusal("not-registered")
         if not route.session.storage_address:
             return Refusal("no-active-session")
-        return None if invite.offered is None else codecs.refusal_of(invite.offered, Trunk.codecs_of(route.codecs))
+        if (refusal := srtp.refusal_over(invite.transport, trunk.sound)) is not None or invite.offered is None:
+            return refusal
+        codecs_lack = codecs.refusal_of(invite.offered, Trunk.codecs_of(route.codecs))
+        return codecs_lack or srtp.refusal_of(invite.srtp, trunk.sound)
 
     def turned_away(self, invite: Invite, refusal: Refusal) -> None:
         self.rim.refused_calls.note(self._recorder(from_sip=True).record, invite, refusal, was_asked=False)

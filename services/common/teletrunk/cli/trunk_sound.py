@@ -17,6 +17,12 @@ _DTMF: Final = {
     "info": pb.DTMF_METHOD_INFO,
     "inband": pb.DTMF_METHOD_INBAND,
 }
+_SRTP: Final = {
+    "off": pb.SRTP_POLICY_UNSPECIFIED,
+    "optional": pb.SRTP_POLICY_OPTIONAL,
+    "required": pb.SRTP_POLICY_REQUIRED,
+    "required-insecure": pb.SRTP_POLICY_REQUIRED_INSECURE,
+}
 
 Dtmf = Annotated[
     str | None, typer.Option("--dtmf", help="How digits come: rfc4733, info, inband; any: by either of the first two.")
@@ -26,8 +32,13 @@ Ptime = Annotated[
     int | None, typer.Option("--ptime-ms", min=0, max=60, help="Sound in a packet: 10 to 60; 0: as the PBX asks.")
 ]
 
+Srtp = Annotated[
+    str | None,
+    typer.Option("--srtp", help="off, optional, required (over TLS only), or required-insecure (over anything)."),
+]
 
-def give(options: pb.TrunkOptions, names: list[str], dtmf: str | None, ptime_ms: int | None) -> None:
+
+def give(options: pb.TrunkOptions, names: list[str], dtmf: str | None, ptime_ms: int | None, srtp: str | None) -> None:
     """Adds what was given, and the names of it."""
     if dtmf is not None:
         options.dtmf = _one_of(_DTMF, "dtmf", dtmf)
@@ -35,6 +46,9 @@ def give(options: pb.TrunkOptions, names: list[str], dtmf: str | None, ptime_ms:
     if ptime_ms is not None:
         options.ptime_ms = ptime_ms
         names.append("ptime_ms")
+    if srtp is not None:
+        options.srtp = _one_of(_SRTP, "srtp", srtp)
+        names.append("srtp")
 
 
 def _one_of(words: Mapping[str, Value], option: str, word: str) -> Value:
@@ -48,4 +62,4 @@ def told(options: pb.TrunkOptions) -> list[str]:
     lines = [f"DTMF: {word}" for word, value in _DTMF.items() if value and value == options.dtmf]
     if options.ptime_ms:
         lines.append(f"packets: {options.ptime_ms} ms of sound")
-    return lines
+    return lines + [f"SRTP: {word}" for word, value in _SRTP.items() if value and value == options.srtp]

@@ -67,6 +67,28 @@ DTMF_METHOD_INBAND: DtmfMethod.ValueType  # 3
 """As the tones themselves, heard in the sound."""
 Global___DtmfMethod: _TypeAlias = DtmfMethod  # noqa: Y015
 
+class _SrtpPolicy:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _SrtpPolicyEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SrtpPolicy.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    SRTP_POLICY_UNSPECIFIED: _SrtpPolicy.ValueType  # 0
+    SRTP_POLICY_OPTIONAL: _SrtpPolicy.ValueType  # 1
+    SRTP_POLICY_REQUIRED: _SrtpPolicy.ValueType  # 2
+    """Only over TLS: elsewhere anybody on the way reads the keys."""
+    SRTP_POLICY_REQUIRED_INSECURE: _SrtpPolicy.ValueType  # 3
+
+class SrtpPolicy(_SrtpPolicy, metaclass=_SrtpPolicyEnumTypeWrapper):
+    """SRTP with keys in the description (SDES, RFC 4568)."""
+
+SRTP_POLICY_UNSPECIFIED: SrtpPolicy.ValueType  # 0
+SRTP_POLICY_OPTIONAL: SrtpPolicy.ValueType  # 1
+SRTP_POLICY_REQUIRED: SrtpPolicy.ValueType  # 2
+"""Only over TLS: elsewhere anybody on the way reads the keys."""
+SRTP_POLICY_REQUIRED_INSECURE: SrtpPolicy.ValueType  # 3
+Global___SrtpPolicy: _TypeAlias = SrtpPolicy  # noqa: Y015
+
 @_typing.final
 class TrunkOptions(_message.Message):
     """What a PBX administrator sets on a trunk, beside its login, password, account, priority and codecs."""
@@ -78,12 +100,14 @@ class TrunkOptions(_message.Message):
     TRANSPORTS_FIELD_NUMBER: _builtins.int
     DTMF_FIELD_NUMBER: _builtins.int
     PTIME_MS_FIELD_NUMBER: _builtins.int
+    SRTP_FIELD_NUMBER: _builtins.int
     kind: Global___TrunkKind.ValueType
     off: _builtins.bool
     """Switched off: nothing is let in, and nothing rung."""
     dtmf: Global___DtmfMethod.ValueType
     ptime_ms: _builtins.int
     """How much sound a packet holds, 10 to 60 milliseconds; 0: what the PBX asks for, else 20."""
+    srtp: Global___SrtpPolicy.ValueType
     @_builtins.property
     def transports(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """udp, tcp, tls: what the PBX may come by; empty: any."""
@@ -96,10 +120,11 @@ class TrunkOptions(_message.Message):
         transports: _abc.Iterable[_builtins.str] | None = ...,
         dtmf: Global___DtmfMethod.ValueType = ...,
         ptime_ms: _builtins.int = ...,
+        srtp: Global___SrtpPolicy.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dtmf", b"dtmf", "kind", b"kind", "off", b"off", "ptime_ms", b"ptime_ms", "transports", b"transports"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dtmf", b"dtmf", "kind", b"kind", "off", b"off", "ptime_ms", b"ptime_ms", "srtp", b"srtp", "transports", b"transports"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -75,4 +75,5 @@ _RULES: Final[dict[str, Callable[[pb.TrunkOptions], None]]] = {
     "transports": _transports,
     "dtmf": _as_it_is,
     "ptime_ms": _ptime,
+    "srtp": _as_it_is,
 }

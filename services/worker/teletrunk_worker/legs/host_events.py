@@ -40,6 +40,7 @@ _FIGURES: Final[dict[str, _Field]] = {
     "rtp_silent_s": _NUMBER,
     "dtmf_digits": int,
     "dtmf_method": str,
+    "srtp_suite": str,
     "late_to_sip": int,
     "late_to_telegram": int,
     "media_connect_ms": _NUMBER,

@@ -49,6 +49,7 @@ _MOST_COUNTED = 2**31 - 1  # pjmedia counts further, a record does not
 _TOO_MANY = 70010  # PJ_ETOOMANY
 _KEEP_ALIVE = b"\r\n\r\n"  # RFC 5626 3.5.1: pjsip swallows it
 _CALL_HEADER_PATTERN = re.compile(rf"^{CALL_HEADER}:\s*(\S+)\s*$", re.MULTILINE | re.IGNORECASE)
+_SRTP_SUITE = re.compile(r"SRTP status: Active Crypto-suite: (\w{1,60})")
 # What the edge leaves of an offer decides in the end; of Speex, wide-band comes first.
 _SWITCHED_ON = (
     "PCMA/8000/1", "PCMU/8000/1", "G722/16000/1", "GSM/8000/1", "iLBC/8000/1", "speex/16000/1", "speex/8000/1",
@@ -77,6 +78,8 @@ class HostCall(pj.Call):  # type: ignore[misc]
         self.hung_up_by_us = False
         self.sends = False  # whether the phone has promised sound
         self.digits = self.port.digits = Digits()
+        self._stream = 0  # which of the call's media is its sound
+        self._srtp_suite = ""
         self._silence = Silence(time.monotonic())
 
     def onDtmfEvent(self, prm: pj.OnDtmfEventParam) -> None:
@@ -120,6 +123,7 @@ class HostCall(pj.Call):  # type: ignore[misc]
                     return
                 self.port.startTransmit(sound)
                 sound.startTransmit(self.port)
+                self._stream = index
                 return
 
     @property
@@ -131,12 +135,16 @@ class HostCall(pj.Call):  # type: ignore[misc]
     def measure(self) -> None:
         """Notes the stream's figures while it lives: they are gone once the call is."""
         try:
-            stream, statistics = self.getStreamInfo(0), self.getStreamStat(0)
+            stream, statistics = self.getStreamInfo(self._stream), self.getStreamStat(self._stream)
         except pj.Error:
             return
         received = statistics.rtcp.rxStat
+        if not self.stats:  # pjsua2 tells it in no other way
+            found = _SRTP_SUITE.search(self.dump(True, ""))
+            self._srtp_suite = found[1] if found else ""
         self.stats = {
             "codec": f"{stream.codecName}/{stream.codecClockRate}",
+            "srtp_suite": self._srtp_suite,
             "rtp_received": min(int(received.pkt), _MOST_COUNTED),
             "rtp_lost": min(int(received.loss), _MOST_COUNTED),
             "rtp_jitter_ms": round(received.jitterUsec.mean / 1000, 2),
@@ -266,6 +274,10 @@ class SipHost:
         # A Worker of the version before, upgraded under its feet, starts this host and does not say where sound goes.
         media.publicAddress = message.get("media_address", message["public_address"])
         account.mediaConfig.streamKaEnabled = False
+        # Either way: what a trunk allows is what the edge lets each side see. DTLS would be a handshake in the call.
+        account.mediaConfig.srtpUse = pj.PJMEDIA_SRTP_OPTIONAL
+        account.mediaConfig.srtpSecureSignaling = 0
+        account.mediaConfig.srtpOpt.keyings = pj.IntVector([pj.PJMEDIA_SRTP_KEYING_SDES])
         # No re-INVITE of ours when an answer names two codecs: one that is under way when the call ends comes back to
         # whatever call has its slot then, and pjsua aborts.
         account.mediaConfig.lockCodecEnabled = False

@@ -48,6 +48,7 @@ class Invite:
     called: str
     offered: tuple[str, ...] | None = None  # codecs; None when the offer is left to us
     transport: str = "UDP"
+    srtp: frozenset[bool] = frozenset({False})  # whether sound is offered with it, without it, or both
 
 
 @dataclass(frozen=True)
@@ -153,10 +154,15 @@ class Admission:
         return await self._asked(self._gatekeeper.register(credentials, flow.peer[0]), credentials, flow)
 
     async def admit(
-        self, credentials: Credentials, called: str, flow: Flow, offered: tuple[str, ...] | None
+        self,
+        credentials: Credentials,
+        called: str,
+        flow: Flow,
+        offered: tuple[str, ...] | None,
+        srtp: frozenset[bool],
     ) -> Admitted:
         """Raises `Refusal`."""
-        invite = Invite(credentials, flow.peer[0], called, offered, flow.transport)
+        invite = Invite(credentials, flow.peer[0], called, offered, flow.transport, srtp)
         return await self._asked(self._gatekeeper.admit(invite), credentials, flow)
 
     def turned_away(self, credentials: Credentials, called: str, flow: Flow, refusal: Refusal) -> None:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
-from itertools import chain
 
 from teletrunk.errors import Refusal
 
@@ -28,13 +27,13 @@ def restrict(body: bytes, sound: SoundTerms) -> bytes:
     session, *media = sdp.media(lines)
     if not media:
         return body
-    return _joined(session, [_medium(medium, sound) for medium in media])
+    return sdp.joined(session, [_medium(medium, sound) for medium in media])
 
 
 def with_ptime(body: bytes, ptime_ms: int) -> bytes:
     """The description asking for packets of this length: whoever reads it sends them so (RFC 8866 6.4)."""
     session, *media = sdp.media(sdp.LINE_END.split(body.rstrip(b"\r\n")))
-    return _joined(session, [_with_ptime(medium, ptime_ms) for medium in media])
+    return sdp.joined(session, [_with_ptime(medium, ptime_ms) for medium in media])
 
 
 def _with_ptime(lines: list[bytes], ptime_ms: int) -> list[bytes]:
@@ -42,10 +41,6 @@ def _with_ptime(lines: list[bytes], ptime_ms: int) -> list[bytes]:
         return lines
     others = [line for line in lines if not _PTIME.match(line)]
     return [*others, b"a=ptime:%d" % ptime_ms]
-
-
-def _joined(session: list[bytes], media: list[list[bytes]]) -> bytes:
-    return b"\r\n".join(chain(session, *media)) + b"\r\n"
 
 
 def _medium(lines: list[bytes], sound: SoundTerms) -> list[bytes]:

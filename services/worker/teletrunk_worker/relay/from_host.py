@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from teletrunk_worker.relay import host_limits
+from teletrunk_worker.policy.refusals import refuse
+from teletrunk_worker.relay import host_limits, srtp
 from teletrunk_worker.relay.routes import BINDING_DOMAIN, CALL_HEADER, Routes
 from teletrunk_worker.sip import proxy, uas
 from teletrunk_worker.sip.dialog import Dialog, Dialogs
@@ -48,9 +49,9 @@ class FromHost:
         was_pending = False
         if dialog is not None:
             if response.cseq.method == "INVITE":  # of a request that left the offer to us, this is it
-                host_limits.restrict(response, dialog.sound)
+                host_limits.offer_for_peer(response, dialog.sound)
             else:
-                host_limits.set_ptime(response, dialog.sound)
+                host_limits.answer_for_peer(response, dialog.sound)
             was_pending = dialog.pending
             dialog.note_response(response)
             if response.cseq.method == "BYE" and dialog.is_established_with(response.from_.tag):  # now the host has it
@@ -72,7 +73,7 @@ class FromHost:
         proxy.drop_own_routes(request, self._routes.own)
         proxy.hop(request)
         if request.method in ("INVITE", "UPDATE"):
-            host_limits.restrict(request, dialog.sound)
+            host_limits.offer_for_peer(request, dialog.sound)
         sent = self._routes.to_peer(request, self._routes.flow_to(dialog), proxy.derived_branch(request))
         return None if sent or request.method == "ACK" else uas.respond(request, 480, "Connection is gone")
 
@@ -102,10 +103,12 @@ class FromHost:
             return None if request.method == "ACK" else uas.respond(request, 480, "PBX is not registered")
         if not leg:  # the host calls by itself: whoever made it do so, no call of ours wants it
             return uas.respond(request, 403, "No call has dialled this")
+        sound = self._sound_of(binding.login)
+        if (refusal := srtp.refusal_over(binding.flow.transport, sound)) is not None:
+            return refuse(request, refusal)
         branch = proxy.derived_branch(request)
         request.target = binding.contact.uri.text
         self._prepare(request, binding.path)
-        sound = self._sound_of(binding.login)
         self._make_ours(request, binding.flow, sound)
         if not self._routes.to_peer(request, binding.flow, branch):
             return uas.respond(request, 480, "Connection to the PBX is gone")
@@ -124,5 +127,5 @@ class FromHost:
     def _make_ours(self, request: Request, flow: Flow, sound: SoundTerms) -> None:
         """No reliable 183, whose description would have to reach the host; and nobody replaces a call of ours."""
         request.headers.set("Supported", "timer, norefersub")
-        host_limits.restrict(request, sound)
+        host_limits.offer_for_peer(request, sound)
         self._routes.record(request, flow, towards_peer=True)

@@ -44,7 +44,9 @@ class StandIn:
         if not 200 <= response.code < 300:
             return not host_limits.is_short_enough(response)
         first, late = dialog.is_first_invites(response), dialog.finished_at and dialog.established is None
-        objection = _CANCELLED if first and (dialog.cancelled or late) else host_limits.objection_to(response)
+        objection = host_limits.objection_to_answer(response, dialog.sound)
+        if first and (dialog.cancelled or late):
+            objection = _CANCELLED
         if objection is None and response.to.tag not in dialog.declined:
             return False
         repeated = response.to.tag in dialog.declined

@@ -75,7 +75,8 @@ class Invitations:
             if not called.isprintable():
                 raise Refusal("user-not-found", "not a phone, @username or user id")
             offered = host_limits.offered_codecs(request)
-            admitted = await self._admission.admit(credentials, called, flow, offered)
+            keyed = host_limits.offered_srtp(request)
+            admitted = await self._admission.admit(credentials, called, flow, offered, keyed)
         except Refusal as refusal:
             transaction.answer(self._admission.answer(request, refusal, flow))
             return

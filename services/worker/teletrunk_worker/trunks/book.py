@@ -10,12 +10,22 @@ from typing import Final
 
 from teletrunk.codecs import CODECS, USUAL
 from teletrunk.v1 import manager_pb2 as pb
-from teletrunk.v1.trunk_pb2 import DTMF_METHOD_INBAND, DTMF_METHOD_INFO, DTMF_METHOD_RFC4733, TrunkOptions
+from teletrunk.v1 import trunk_pb2
+from teletrunk.v1.trunk_pb2 import TrunkOptions
 
 from teletrunk_worker.sip.registrar import Binding
 from teletrunk_worker.sip.sound import SoundTerms
 
-_DTMF: Final = {DTMF_METHOD_RFC4733: "rfc4733", DTMF_METHOD_INFO: "info", DTMF_METHOD_INBAND: "inband"}
+_DTMF: Final = {
+    trunk_pb2.DTMF_METHOD_RFC4733: "rfc4733",
+    trunk_pb2.DTMF_METHOD_INFO: "info",
+    trunk_pb2.DTMF_METHOD_INBAND: "inband",
+}
+_SRTP: Final = {
+    trunk_pb2.SRTP_POLICY_OPTIONAL: "optional",
+    trunk_pb2.SRTP_POLICY_REQUIRED: "required",
+    trunk_pb2.SRTP_POLICY_REQUIRED_INSECURE: "required-insecure",
+}
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
@@ -37,7 +47,9 @@ class Trunk:
 
     @property
     def sound(self) -> SoundTerms:
-        return SoundTerms(self.codecs, _DTMF.get(self.options.dtmf, ""), self.options.ptime_ms)
+        options = self.options
+        srtp = _SRTP.get(options.srtp, "off")
+        return SoundTerms(self.codecs, _DTMF.get(options.dtmf, ""), options.ptime_ms, srtp)
 
     @classmethod
     def of(cls, settings: pb.TrunkSettings, before: Trunk | None) -> Trunk:
