@@ -31,11 +31,12 @@ def add(
     dtmf: trunk_sound.Dtmf = None,
     ptime_ms: trunk_sound.Ptime = None,
     srtp: trunk_sound.Srtp = None,
+    hold: trunk_sound.Hold = None,
     as_json: Json = False,
 ) -> None:
     """Makes a trunk and prints what to enter in the PBX. The password is shown this once."""
     options, given = trunk_options.given(off, transports)
-    trunk_sound.give(options, given, dtmf, ptime_ms, srtp)
+    trunk_sound.give(options, given, dtmf, ptime_ms, srtp, hold)
     request = pb.AddTrunkRequest(
         account=account,
         login=login,
@@ -91,11 +92,12 @@ def change(
     dtmf: trunk_sound.Dtmf = None,
     ptime_ms: trunk_sound.Ptime = None,
     srtp: trunk_sound.Srtp = None,
+    hold: trunk_sound.Hold = None,
     as_json: Json = False,
 ) -> None:
     """Changes what is given; the rest, and the password, stay."""
     options, changed = trunk_options.given(off, transports)
-    trunk_sound.give(options, changed, dtmf, ptime_ms, srtp)
+    trunk_sound.give(options, changed, dtmf, ptime_ms, srtp, hold)
     request = pb.ChangeTrunkRequest(
         trunk=trunk,
         priority=priority,

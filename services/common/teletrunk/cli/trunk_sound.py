@@ -23,6 +23,7 @@ _SRTP: Final = {
     "required": pb.SRTP_POLICY_REQUIRED,
     "required-insecure": pb.SRTP_POLICY_REQUIRED_INSECURE,
 }
+_HOLD: Final = {"silence": pb.HOLD_SOUND_UNSPECIFIED, "music": pb.HOLD_SOUND_MUSIC}
 
 Dtmf = Annotated[
     str | None, typer.Option("--dtmf", help="How digits come: rfc4733, info, inband; any: by either of the first two.")
@@ -37,8 +38,19 @@ Srtp = Annotated[
     typer.Option("--srtp", help="off, optional, required (over TLS only), or required-insecure (over anything)."),
 ]
 
+Hold = Annotated[
+    str | None, typer.Option("--hold", help="Of a PBX that holds and sends nothing, Telegram hears silence or music.")
+]
 
-def give(options: pb.TrunkOptions, names: list[str], dtmf: str | None, ptime_ms: int | None, srtp: str | None) -> None:
+
+def give(
+    options: pb.TrunkOptions,
+    names: list[str],
+    dtmf: str | None,
+    ptime_ms: int | None,
+    srtp: str | None,
+    hold: str | None,
+) -> None:
     """Adds what was given, and the names of it."""
     if dtmf is not None:
         options.dtmf = _one_of(_DTMF, "dtmf", dtmf)
@@ -49,6 +61,9 @@ def give(options: pb.TrunkOptions, names: list[str], dtmf: str | None, ptime_ms:
     if srtp is not None:
         options.srtp = _one_of(_SRTP, "srtp", srtp)
         names.append("srtp")
+    if hold is not None:
+        options.hold = _one_of(_HOLD, "hold", hold)
+        names.append("hold")
 
 
 def _one_of(words: Mapping[str, Value], option: str, word: str) -> Value:
@@ -62,4 +77,5 @@ def told(options: pb.TrunkOptions) -> list[str]:
     lines = [f"DTMF: {word}" for word, value in _DTMF.items() if value and value == options.dtmf]
     if options.ptime_ms:
         lines.append(f"packets: {options.ptime_ms} ms of sound")
-    return lines + [f"SRTP: {word}" for word, value in _SRTP.items() if value and value == options.srtp]
+    lines += [f"SRTP: {word}" for word, value in _SRTP.items() if value and value == options.srtp]
+    return lines + [f"on hold: {word}" for word, value in _HOLD.items() if value and value == options.hold]

@@ -24,19 +24,21 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18teletrunk/v1/trunk.proto\x12\x0cteletrunk.v1\"\xb8\x01\n\x0cTrunkOptions\x12%\n\x04kind\x18\x01 \x01(\x0e\x32\x17.teletrunk.v1.TrunkKind\x12\x0b\n\x03off\x18\x02 \x01(\x08\x12\x12\n\ntransports\x18\x03 \x03(\t\x12&\n\x04\x64tmf\x18\x0b \x01(\x0e\x32\x18.teletrunk.v1.DtmfMethod\x12\x10\n\x08ptime_ms\x18\x0c \x01(\r\x12&\n\x04srtp\x18\r \x01(\x0e\x32\x18.teletrunk.v1.SrtpPolicy*U\n\tTrunkKind\x12\x1a\n\x16TRUNK_KIND_UNSPECIFIED\x10\x00\x12\x17\n\x13TRUNK_KIND_OUTBOUND\x10\x01\x12\x13\n\x0fTRUNK_KIND_PEER\x10\x02*p\n\nDtmfMethod\x12\x1b\n\x17\x44TMF_METHOD_UNSPECIFIED\x10\x00\x12\x17\n\x13\x44TMF_METHOD_RFC4733\x10\x01\x12\x14\n\x10\x44TMF_METHOD_INFO\x10\x02\x12\x16\n\x12\x44TMF_METHOD_INBAND\x10\x03*\x80\x01\n\nSrtpPolicy\x12\x1b\n\x17SRTP_POLICY_UNSPECIFIED\x10\x00\x12\x18\n\x14SRTP_POLICY_OPTIONAL\x10\x01\x12\x18\n\x14SRTP_POLICY_REQUIRED\x10\x02\x12!\n\x1dSRTP_POLICY_REQUIRED_INSECURE\x10\x03\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18teletrunk/v1/trunk.proto\x12\x0cteletrunk.v1\"\xdf\x01\n\x0cTrunkOptions\x12%\n\x04kind\x18\x01 \x01(\x0e\x32\x17.teletrunk.v1.TrunkKind\x12\x0b\n\x03off\x18\x02 \x01(\x08\x12\x12\n\ntransports\x18\x03 \x03(\t\x12&\n\x04\x64tmf\x18\x0b \x01(\x0e\x32\x18.teletrunk.v1.DtmfMethod\x12\x10\n\x08ptime_ms\x18\x0c \x01(\r\x12&\n\x04srtp\x18\r \x01(\x0e\x32\x18.teletrunk.v1.SrtpPolicy\x12%\n\x04hold\x18\x0e \x01(\x0e\x32\x17.teletrunk.v1.HoldSound*U\n\tTrunkKind\x12\x1a\n\x16TRUNK_KIND_UNSPECIFIED\x10\x00\x12\x17\n\x13TRUNK_KIND_OUTBOUND\x10\x01\x12\x13\n\x0fTRUNK_KIND_PEER\x10\x02*p\n\nDtmfMethod\x12\x1b\n\x17\x44TMF_METHOD_UNSPECIFIED\x10\x00\x12\x17\n\x13\x44TMF_METHOD_RFC4733\x10\x01\x12\x14\n\x10\x44TMF_METHOD_INFO\x10\x02\x12\x16\n\x12\x44TMF_METHOD_INBAND\x10\x03*\x80\x01\n\nSrtpPolicy\x12\x1b\n\x17SRTP_POLICY_UNSPECIFIED\x10\x00\x12\x18\n\x14SRTP_POLICY_OPTIONAL\x10\x01\x12\x18\n\x14SRTP_POLICY_REQUIRED\x10\x02\x12!\n\x1dSRTP_POLICY_REQUIRED_INSECURE\x10\x03*=\n\tHoldSound\x12\x1a\n\x16HOLD_SOUND_UNSPECIFIED\x10\x00\x12\x14\n\x10HOLD_SOUND_MUSIC\x10\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'teletrunk.v1.trunk_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_TRUNKKIND']._serialized_start=229
-  _globals['_TRUNKKIND']._serialized_end=314
-  _globals['_DTMFMETHOD']._serialized_start=316
-  _globals['_DTMFMETHOD']._serialized_end=428
-  _globals['_SRTPPOLICY']._serialized_start=431
-  _globals['_SRTPPOLICY']._serialized_end=559
+  _globals['_TRUNKKIND']._serialized_start=268
+  _globals['_TRUNKKIND']._serialized_end=353
+  _globals['_DTMFMETHOD']._serialized_start=355
+  _globals['_DTMFMETHOD']._serialized_end=467
+  _globals['_SRTPPOLICY']._serialized_start=470
+  _globals['_SRTPPOLICY']._serialized_end=598
+  _globals['_HOLDSOUND']._serialized_start=600
+  _globals['_HOLDSOUND']._serialized_end=661
   _globals['_TRUNKOPTIONS']._serialized_start=43
-  _globals['_TRUNKOPTIONS']._serialized_end=227
+  _globals['_TRUNKOPTIONS']._serialized_end=266
 # @@protoc_insertion_point(module_scope)

@@ -89,6 +89,24 @@ SRTP_POLICY_REQUIRED: SrtpPolicy.ValueType  # 2
 SRTP_POLICY_REQUIRED_INSECURE: SrtpPolicy.ValueType  # 3
 Global___SrtpPolicy: _TypeAlias = SrtpPolicy  # noqa: Y015
 
+class _HoldSound:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _HoldSoundEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_HoldSound.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    HOLD_SOUND_UNSPECIFIED: _HoldSound.ValueType  # 0
+    """Silence."""
+    HOLD_SOUND_MUSIC: _HoldSound.ValueType  # 1
+
+class HoldSound(_HoldSound, metaclass=_HoldSoundEnumTypeWrapper):
+    """What Telegram hears of a PBX that holds the call and sends nothing."""
+
+HOLD_SOUND_UNSPECIFIED: HoldSound.ValueType  # 0
+"""Silence."""
+HOLD_SOUND_MUSIC: HoldSound.ValueType  # 1
+Global___HoldSound: _TypeAlias = HoldSound  # noqa: Y015
+
 @_typing.final
 class TrunkOptions(_message.Message):
     """What a PBX administrator sets on a trunk, beside its login, password, account, priority and codecs."""
@@ -101,6 +119,7 @@ class TrunkOptions(_message.Message):
     DTMF_FIELD_NUMBER: _builtins.int
     PTIME_MS_FIELD_NUMBER: _builtins.int
     SRTP_FIELD_NUMBER: _builtins.int
+    HOLD_FIELD_NUMBER: _builtins.int
     kind: Global___TrunkKind.ValueType
     off: _builtins.bool
     """Switched off: nothing is let in, and nothing rung."""
@@ -108,6 +127,7 @@ class TrunkOptions(_message.Message):
     ptime_ms: _builtins.int
     """How much sound a packet holds, 10 to 60 milliseconds; 0: what the PBX asks for, else 20."""
     srtp: Global___SrtpPolicy.ValueType
+    hold: Global___HoldSound.ValueType
     @_builtins.property
     def transports(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """udp, tcp, tls: what the PBX may come by; empty: any."""
@@ -121,10 +141,11 @@ class TrunkOptions(_message.Message):
         dtmf: Global___DtmfMethod.ValueType = ...,
         ptime_ms: _builtins.int = ...,
         srtp: Global___SrtpPolicy.ValueType = ...,
+        hold: Global___HoldSound.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dtmf", b"dtmf", "kind", b"kind", "off", b"off", "ptime_ms", b"ptime_ms", "srtp", b"srtp", "transports", b"transports"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dtmf", b"dtmf", "hold", b"hold", "kind", b"kind", "off", b"off", "ptime_ms", b"ptime_ms", "srtp", b"srtp", "transports", b"transports"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

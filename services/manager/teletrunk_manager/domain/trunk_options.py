@@ -76,4 +76,5 @@ _RULES: Final[dict[str, Callable[[pb.TrunkOptions], None]]] = {
     "dtmf": _as_it_is,
     "ptime_ms": _ptime,
     "srtp": _as_it_is,
+    "hold": _as_it_is,
 }

@@ -90,7 +90,8 @@ class HostedLeg:
 
     def connect(self) -> None:
         if self._host is not None:
-            attach: Message = {"command": "attach", "call": self._id, "dtmf": self._sound.dtmf}
+            sound = self._sound
+            attach: Message = {"command": "attach", "call": self._id, "dtmf": sound.dtmf, "hold": sound.hold}
             self._host.send(attach, self._context.rings.descriptor)
             self._context.rate = self._host.rate
 

@@ -110,6 +110,8 @@ class HostCall(pj.Call):  # type: ignore[misc]
     def onCallMediaState(self, prm: pj.OnCallMediaStateParam) -> None:
         info = self.getInfo()  # kept: its members are freed with it
         self.sends = False
+        both = pj.PJMEDIA_DIR_ENCODING_DECODING
+        self.port.held = not any(media.dir == both for media in info.media if media.type == pj.PJMEDIA_TYPE_AUDIO)
         for index, media in enumerate(info.media):
             if media.type == pj.PJMEDIA_TYPE_AUDIO and media.status in (
                 pj.PJSUA_CALL_MEDIA_ACTIVE,
@@ -303,7 +305,8 @@ class SipHost:
         rings = RingPair(descriptor)
         rings.close()  # the mapping stays
         if call := self.calls.get(call_id):
-            call.port.attach(rings, hears_digits=message.get("dtmf") == "inband")
+            hears, plays = message.get("dtmf") == "inband", message.get("hold") == "music"
+            call.port.attach(rings, hears_digits=hears, plays_music=plays)
             call.digits.only_by(message.get("dtmf", ""))  # a Worker of the version before does not say
 
     def _act(self, call: HostCall, message: Message) -> None:

@@ -10,6 +10,7 @@ from teletrunk.native_thread import keep_thread_state
 
 from teletrunk_worker.legs.digits import Digits
 from teletrunk_worker.legs.inband import Inband
+from teletrunk_worker.legs.music import Music
 from teletrunk_worker.legs.playout import Playout
 from teletrunk_worker.legs.ring import SIP_FRAME_MS, TELEGRAM_FRAME_MS, RingPair
 
@@ -33,20 +34,24 @@ class SoundPort(pj.AudioMediaPort):  # type: ignore[misc]
         self._silence = bytes(self._block * 2)
         self._rings: RingPair | None = None
         self._inband: Inband | None = None
+        self._music: Music | None = None
+        self.held = False  # the phone neither listens nor speaks, or only one of them
         self.digits: Digits | None = None  # of the call
         self.playout: Playout | None = None
         layout = pj.MediaFormatAudio()
         layout.init(pj.PJMEDIA_FORMAT_PCM, rate, 1, SIP_FRAME_MS * 1000, 16)
         self.createPort("rings", layout)
 
-    def attach(self, rings: RingPair, *, hears_digits: bool) -> None:
+    def attach(self, rings: RingPair, *, hears_digits: bool, plays_music: bool) -> None:
         self.playout = Playout(rings.to_sip, self._rate, self._block, self._rate * TELEGRAM_FRAME_MS // 1000)
         self._inband = Inband(self._rate) if hears_digits else None
+        self._music = Music(self._rate) if plays_music else None
         self._rings = rings
 
     def clear(self) -> None:
         """Forgets its call; the bridge has forgotten the connections when the call's own port left it."""
-        self._rings = self.playout = self._inband = self.digits = None
+        self._rings = self.playout = self._inband = self._music = self.digits = None
+        self.held = False
 
     def onFrameReceived(self, frame: pj.MediaFrame) -> None:
         keep_thread_state()
@@ -54,8 +59,10 @@ class SoundPort(pj.AudioMediaPort):  # type: ignore[misc]
         if rings is None:
             return
         address, count = _vector(frame.buf)
-        if count:
-            pcm = ctypes.string_at(address, count)
+        pcm = ctypes.string_at(address, count) if count else b""
+        if self.held and self._music is not None and not any(pcm):  # what the PBX itself plays goes before
+            pcm = self._music.next_block()
+        if pcm:
             rings.to_telegram.write(pcm, time.monotonic())
             self._look_for_digit(pcm)
 

@@ -14,12 +14,14 @@ class SoundTerms:
     first two, whatever the PBX begins with. `ptime_ms` is how much sound a packet holds; 0: as the peer wants it.
 
     `srtp` is off, optional, required, or required-insecure: required where its keys can be read on the way, too.
+    `hold`, silence or music, is what Telegram hears of a PBX that holds the call and sends nothing.
     """
 
     codecs: tuple[str, ...] = USUAL
     dtmf: str = ""
     ptime_ms: int = 0
     srtp: str = "off"
+    hold: str = "silence"
 
     def is_wide(self, offered: Iterable[str] | None = None) -> bool:
         """Whether the codec that comes first is a wide-band one; `offered`: what there is to choose from, if known."""

@@ -49,7 +49,8 @@ class Trunk:
     def sound(self) -> SoundTerms:
         options = self.options
         srtp = _SRTP.get(options.srtp, "off")
-        return SoundTerms(self.codecs, _DTMF.get(options.dtmf, ""), options.ptime_ms, srtp)
+        hold = "music" if options.hold == trunk_pb2.HOLD_SOUND_MUSIC else "silence"
+        return SoundTerms(self.codecs, _DTMF.get(options.dtmf, ""), options.ptime_ms, srtp, hold)
 
     @classmethod
     def of(cls, settings: pb.TrunkSettings, before: Trunk | None) -> Trunk:
