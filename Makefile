@@ -16,7 +16,7 @@ VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 SCRIPTS := tools/install-baresip tools/asterisk-image tools/build-images tests/deploy/servers/entrypoint deploy/docker/assemble deploy/compose/make-secrets $(addprefix tools/kube/,base-image build-kubernetes cluster node node-config \
 	checkov pause-image prepare)
 
-.PHONY: help setup demo run test conformance chaos fuzz errors-doc lint type proto proto-check bench bench-flood soak chart chart-live check locks images
+.PHONY: help setup demo run test conformance chaos fuzz errors-doc site lint type proto proto-check bench bench-flood soak chart chart-live check locks images
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -55,7 +55,8 @@ type: setup ## mypy --strict
 
 proto: setup ## generate the gRPC code from protos/
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m grpc_tools.protoc -I protos --python_out=services/common --grpc_python_out=services/common \
-		--mypy_out=quiet:services/common --mypy_grpc_out=quiet:services/common protos/teletrunk/v1/*.proto
+		--mypy_out=quiet:services/common --mypy_grpc_out=quiet:services/common \
+		--include_source_info --descriptor_set_out=services/common/teletrunk/v1/described.binpb protos/teletrunk/v1/*.proto
 
 proto-check: proto ## fails when the generated code is not what protos/ says
 	git diff --exit-code -- services/common/teletrunk/v1
@@ -70,6 +71,10 @@ fuzz: setup ## half an hour of broken messages against two good calls; TELETRUNK
 errors-doc: setup ## docs/errors.md and docs/metrics.md from their tables
 	$(BIN)/teletrunk errors-doc
 	$(BIN)/teletrunk metrics-doc
+
+site: setup ## docs/ as a site under site/, every link checked
+	$(BIN)/pip install --quiet --disable-pip-version-check -e '.[docs]'
+	$(BIN)/mkdocs build --strict
 
 bench: setup ## what an idle installation and bridged calls cost: CPU, memory, delay, late sound
 	$(BIN)/python benchmarks/idle.py

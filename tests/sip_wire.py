@@ -12,6 +12,7 @@ import hashlib
 import itertools
 import re
 import secrets
+import ssl
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
 
@@ -259,9 +260,10 @@ async def udp(server: tuple[str, int], host: str = "127.0.0.1") -> AsyncIterator
 
 
 @contextlib.asynccontextmanager
-async def tcp(server: tuple[str, int]) -> AsyncIterator[SipWire]:
-    reader, writer = await asyncio.open_connection(*server)
-    wire = SipWire(server, writer.get_extra_info("sockname")[:2], "TCP")
+async def tcp(server: tuple[str, int], context: ssl.SSLContext | None = None) -> AsyncIterator[SipWire]:
+    """With a context it is TLS."""
+    reader, writer = await asyncio.open_connection(*server, ssl=context)
+    wire = SipWire(server, writer.get_extra_info("sockname")[:2], "TCP" if context is None else "TLS")
     wire._send_bytes = writer.write
 
     async def read() -> None:

@@ -130,6 +130,9 @@ class Subscribers:
         self._bind(call, answer.phone_call)
         return {"call": call.number}
 
+    def numbered(self, number: int) -> SubscriberCall:
+        return self._calls[number]
+
     async def hangup(self, phone: str, **_: Any) -> Message:
         call = self._last[phone]
         await self._discard(call, raw.types.PhoneCallDiscardReasonHangup() if call.connected_at else

@@ -10,9 +10,10 @@ import asyncio
 import socket
 from typing import Any
 
+from teletrunk.cli.failed import Failed
 from teletrunk.cli.ladder import ladder
-from teletrunk.cli.remote import Failed, RemoteSettings, remote_work
-from teletrunk.config import load
+from teletrunk.cli.place import Place
+from teletrunk.cli.remote import remote_work
 from teletrunk.own_address import address_towards
 from teletrunk.v1 import admin_pb2, manager_pb2
 
@@ -28,7 +29,7 @@ _ACTIVE = manager_pb2.SESSION_STATE_ACTIVE
 async def run(sip: str, code: str) -> int:
     """Returns an exit code; what happened is printed."""
     try:
-        return await remote_work(load(RemoteSettings), lambda api: _try(api, sip, code))
+        return await remote_work(Place.read(), lambda api: _try(api, sip, code))
     except (Failed, TimeoutError, RuntimeError) as error:
         print(f"the trial failed: {error or type(error).__name__}")
         return 1

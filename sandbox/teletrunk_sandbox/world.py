@@ -96,9 +96,9 @@ class World:
         account: admin_pb2.Account = answer.account
         return account
 
-    async def add_trunk(self, account: str) -> admin_pb2.AddTrunkResponse:
+    async def add_trunk(self, account: str, **fields: Any) -> admin_pb2.AddTrunkResponse:
         answer: admin_pb2.AddTrunkResponse = await self.admin.AddTrunk(
-            admin_pb2.AddTrunkRequest(account=account), timeout=_DEADLINE_S
+            admin_pb2.AddTrunkRequest(account=account, **fields), timeout=_DEADLINE_S
         )
         return answer
 

@@ -49,6 +49,17 @@ async def test_user_not_found_when_nothing_was_named(gateway: Gateway, report: R
     report.carries(answer, "user-not-found", ": not a phone, @username or user id", within=PROMPT_S)
 
 
+async def test_number_not_allowed(gateway: Gateway, report: Report) -> None:
+    login = gateway.trunk.login
+    await gateway.world.command("trunk", "change", login, "--dial-rule", "^00=+", "--dial-rule", r"^\+49")
+    try:
+        answer = await gateway.invite(f"00{FRIEND[1:]}")
+        report.carries(answer, "number-not-allowed", ": dial rule 2 does not match", within=PROMPT_S)
+    finally:
+        await gateway.world.command("trunk", "change", login, "--dial-rule", "")
+    report.back(await gateway.back_in_service())
+
+
 async def test_not_registered(gateway: Gateway, report: Report) -> None:
     assert (await gateway.register(Expires="0")).exchange.status == (200, "OK")
     report.carries(await gateway.invite(), "not-registered", within=PROMPT_S)

@@ -54,6 +54,15 @@ async def test_caller_is_gateway(gateway: Gateway, report: Report) -> None:
     report.back(await rings(gateway))
 
 
+async def test_caller_not_allowed(gateway: Gateway, report: Report) -> None:
+    await gateway.world.command("trunk", "change", gateway.trunk.login, "--blocked-callers", "@friend")
+    try:
+        await reads(gateway, report, "caller-not-allowed", within=PROMPT_S)
+    finally:
+        await gateway.world.command("trunk", "change", gateway.trunk.login, "--blocked-callers", "")
+    report.back(await rings(gateway))
+
+
 async def test_pbx_unreachable(gateway: Gateway, report: Report) -> None:
     assert (await gateway.register(Expires="0")).exchange.status == (200, "OK")
     await reads(gateway, report, "pbx-unreachable", within=PROMPT_S)

@@ -11,8 +11,7 @@ from typing import Any
 import pytest
 import yaml
 from pydantic_settings import BaseSettings
-from teletrunk.cli.remote import RemoteSettings
-from teletrunk.config import load
+from teletrunk.config import CommandSettings, load
 from teletrunk_manager.config import ManagerSettings
 from teletrunk_session_store.config import StorageSettings
 from teletrunk_worker.config import WorkerSettings
@@ -28,7 +27,7 @@ MODELS: dict[str, type[BaseSettings]] = {
     "schema": ManagerSettings,
     "storage": StorageSettings,
     "worker": WorkerSettings,
-    "call": RemoteSettings,
+    "call": CommandSettings,
 }
 # Read by what comes with the branch `fleet`; empty this set when it has been merged.
 COMING = {

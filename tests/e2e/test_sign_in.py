@@ -97,7 +97,7 @@ async def test_a_phone_number_that_is_none_and_a_login_that_is_unknown(world: Wo
     assert process.returncode == 1
     assert errors.decode() == 'teletrunk: "12" is not a phone number: write it with + and country code\n'
     process = await asyncio.create_subprocess_exec(
-        sys.executable, "-m", "teletrunk.cli.main", "trunk", "remove", "nobody", env=world.stack.environment,
+        sys.executable, "-m", "teletrunk.cli.main", "trunk", "remove", "nobody", "--yes", env=world.stack.environment,
         stderr=asyncio.subprocess.PIPE,
     )  # fmt: skip
     _, errors = await process.communicate()

@@ -134,3 +134,97 @@ async def test_a_pbx_comes_by_a_transport_of_its_trunk(scene: Scene) -> None:
         assert refused.final.code == 403 and "use TCP, TLS" in refused.final.phrase
         await scene.world.command("trunk", "change", pbx.login, "--transports", "")
         assert (await wire.register(pbx.login, pbx.password)).final.code == 200
+
+
+# What the Manager makes of a caller and of a number, trunk by trunk.
+
+ZOE, ZOE_NAME = "+79990000012", 'Zoë "אב\\" 🙂\r\nX-Evil: 1'
+
+
+async def change(pbx: Pbx, *options: str) -> None:
+    await pbx.scene.world.command("trunk", "change", pbx.login, *options)
+
+
+async def rung(pbx: Pbx, caller: str = FRIEND) -> Request:
+    """The INVITE of a Telegram user's call, which the PBX refuses as busy."""
+    await pbx.scene.friends.tell("call", phone=caller, to="@gateway")
+    invite = await pbx.wire.next_request("INVITE", 20)
+    pbx.wire.answer(invite, 486, "Busy Here")
+    await pbx.scene.record()
+    return invite
+
+
+async def test_a_caller_looks_as_the_trunk_says(scene: Scene) -> None:
+    async with sip_wire.udp(scene.edge) as wire:
+        pbx = await with_pbx(scene, wire)
+        invite = await rung(pbx)
+        contact, number = invite.uri.user, invite.headers["X-TG-ID"]
+        assert contact != "200"
+        assert '"Friend" <sip:friend@' in str(invite.headers["From"])
+        assert invite.headers["P-Asserted-Identity"].startswith('"Friend" <sip:friend@')
+
+        await change(pbx, "--number-on-pbx", "200")
+        invite = await rung(pbx)
+        assert invite.uri.user == "200" and "sip:200@" in invite.headers["To"]
+
+        await change(pbx, "--number-on-pbx", "", "--caller-id", "+{phone}", "--caller-id", "#0{userid}")
+        invite = await rung(pbx)
+        assert invite.uri.user == contact
+        assert f'"Friend" <sip:%230{number}@' in invite.headers["From"]
+
+        await change(pbx, "--caller-name", "+{phone}", "--caller-name", "@{username} ({name_ascii})")
+        invite = await rung(pbx)
+        assert f'"@friend (Friend)" <sip:%230{number}@' in invite.headers["P-Asserted-Identity"]
+
+
+async def test_any_name_makes_headers_that_a_pbx_reads(scene: Scene) -> None:
+    async with sip_wire.udp(scene.edge) as wire:
+        pbx = await with_pbx(scene, wire)
+        await scene.friends.tell("user", phone=ZOE, first_name=ZOE_NAME, username="zoe_ab")
+        invite = await rung(pbx, ZOE)
+        assert str(invite.headers["From"]).startswith('"Zoë אב 🙂 X-Evil: 1" <sip:zoe_ab@')
+        assert invite.headers.get("X-Evil") is None
+        await change(pbx, "--caller-name", "{name_ascii}")
+        assert (await rung(pbx, ZOE)).headers["From"].startswith('"Zoe \'v X-Evil: 1" <sip:zoe_ab@')
+
+
+async def test_who_may_call_a_trunk(scene: Scene) -> None:
+    async with sip_wire.udp(scene.edge) as wire:
+        pbx = await with_pbx(scene, wire)
+        own = scene.account.user_id
+        for lists in (("--blocked-callers", "@friend"), ("--allowed-callers", "+15550100200", "--blocked-callers", "")):
+            await change(pbx, *lists)
+            await scene.friends.tell("call", phone=FRIEND, to="@gateway")
+            message = await scene.friends.wait("message", deadline=20, phone=FRIEND, from_user_id=own)
+            assert message["text"].startswith("403 Caller is not allowed\nAsk whoever runs the PBX")
+            assert (await scene.record()).error_id == "caller-not-allowed"
+        assert wire.requests.empty(), "the PBX hears nothing of it"
+        await change(pbx, "--allowed-callers", "+15550100200,@Friend")
+        await rung(pbx)
+
+
+async def test_a_number_is_dialled_by_the_trunks_rules(scene: Scene) -> None:
+    async with sip_wire.udp(scene.edge) as wire:
+        pbx = await with_pbx(scene, wire)
+        await scene.friends.tell("behave", phone=FRIEND, on_call="decline")
+
+        async def dialled(number: str) -> tuple[int, str]:
+            answer = (await wire.invite(number, pbx.login, pbx.password, 20)).status
+            record = await scene.record()
+            assert record.called == number, "the record tells what was dialled"
+            return answer
+
+        assert (await dialled("9*friend"))[0] == 404
+        await change(pbx, "--dial-rule", "^9\\*(.+)$=@\\1", "--dial-rule", "^00=+")
+        assert (await dialled("9*friend"))[0] in (480, 486, 603)
+        assert (await dialled(f"00{FRIEND[1:]}"))[0] in (480, 486, 603)
+        await change(pbx, "--dial-rule", "^00=+", "--dial-rule", "^\\+")
+        assert await dialled("9*friend") == (403, "Number is not allowed: dial rule 2 does not match")
+        await change(pbx, "--dial-rule", "", "--caller-id", "tg-{username}")
+        assert (await dialled("tg-friend"))[0] in (480, 486, 603), "a caller ID is read back"
+
+        told = await scene.world.command("trunk", "test-number", pbx.login, "tg-friend")
+        assert "the username @friend" in told and "caller ID from there:    tg-friend" in told
+        assert "caller name from there:  Friend" in told
+        told = await scene.world.command("trunk", "test-number", pbx.login, "@nobodyhere")
+        assert "the PBX would read: 404 Telegram user is not found" in told

@@ -60,17 +60,50 @@ async def code_in(log: Path, phone: str) -> str:
     return str(found[-1])
 
 
+async def the_friend_calls(shell: Shell, pbx: sip_wire.SipWire) -> None:
+    """`teletrunk sandbox call`: the phone rings, and the command says what came of it."""
+    calling = await shell.start("sandbox", "call")
+    ringing = await pbx.next_request("INVITE", patience=PATIENCE_S)
+    pbx.answer(ringing, 486, "Busy Here")
+    out, _ = await asyncio.wait_for(calling.communicate(), PATIENCE_S)
+    assert out.decode().splitlines()[0].startswith("@friend calls +15550100"), out
+    assert (calling.returncode, out.decode().splitlines()[-1]) == (1, "ended without an answer")
+
+
+async def it_says_who_dies_and_comes_back(up: asyncio.subprocess.Process, data: Path) -> None:
+    """By the signal of a crash; each line once."""
+    os.kill(_worker_of(data), signal.SIGKILL)
+    assert "worker: ended by SIGKILL, is started again" in await line_with(up, "worker: ")
+    assert "worker: is back" in await line_with(up, "worker: ")
+
+
+def _worker_of(data: Path) -> int:
+    """Its process, by the environment that it was given."""
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            words, given = (process / "cmdline").read_bytes(), (process / "environ").read_bytes()
+        except OSError:
+            continue
+        if words.endswith(b"-m\0teletrunk_worker\0") and f"TELETRUNK_DATA={data}\0".encode() in given:
+            return int(process.name)
+    raise AssertionError("no worker runs")
+
+
 async def test_a_person_tries_it_out(tmp_path: Path) -> None:
     data = tmp_path / "data"
     shell = Shell(data)
     up = await shell.start("up", "--sandbox")
     try:
+        for name in ("manager", "session-store", "worker"):
+            assert "started" in await line_with(up, f"  {name}:")
         await line_with(up, "Next: teletrunk account add +15550100")
         log = data / "logs" / "sandbox.log"
         await code_in(log, "+15550199")  # the friend signs in as well: then everybody is there
         adding = await shell.start("account", "add", "+15550100")
         assert "has sent a code" in await line_with(adding, "code")
-        out, _ = await asyncio.wait_for(adding.communicate(f"{await code_in(log, '+15550100')}\n".encode()), PATIENCE_S)
+        typed = f"00000\n{await code_in(log, '+15550100')}\n"  # the first with a finger beside the key
+        out, _ = await asyncio.wait_for(adding.communicate(typed.encode()), PATIENCE_S)
+        assert "the code is wrong" in out.decode()
         assert adding.returncode == 0 and "Signed in: Gateway" in out.decode()
         trunk = await shell.run("trunk", "add", "+15550100")
         login, password = (re.search(rf"{name} +(\S+)", trunk).group(1) for name in ("login", "password"))  # type: ignore[union-attr]
@@ -78,8 +111,10 @@ async def test_a_person_tries_it_out(tmp_path: Path) -> None:
             async with asyncio.timeout(PATIENCE_S):
                 while (await pbx.register(login, password)).final.code != 200:
                     await asyncio.sleep(0.2)
+            await the_friend_calls(shell, pbx)
             answered = await pbx.invite("@friend", login, password, patience=PATIENCE_S)
             assert answered.status == (200, "OK")
+        await it_says_who_dies_and_comes_back(up, data)
         second = await shell.start("up", "--sandbox")
         out, _ = await asyncio.wait_for(second.communicate(), PATIENCE_S)
         assert second.returncode == 2 and b"is used by another stack that still runs" in out

@@ -132,6 +132,10 @@ class Attachment:
         self._said.put_nowait(pb.AttachRequest(heartbeat=heartbeat or pb.Heartbeat()))
         assert await asyncio.wait_for(self._pulses.get(), PATIENCE_S) is not None, "the stream ended"
 
+    def say(self, request: pb.AttachRequest) -> None:
+        """What is answered with nothing."""
+        self._said.put_nowait(request)
+
     async def config(self, wanted: Callable[[pb.WorkerConfig], bool], within: float = 1.0) -> pb.WorkerConfig:
         """The first configuration that is as wanted."""
         async with asyncio.timeout(within):

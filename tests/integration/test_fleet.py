@@ -161,7 +161,7 @@ async def test_services_join_by_invitation_once_and_are_let_go_by_revocation(sit
     wrong = await site.join("storage", "s1", await site.invitation("worker"))
     assert "it is for a worker" in (await wrong.says("teletrunk session-store:"))["event"]
 
-    code, _ = await command(site.manager.data, "worker", "revoke", name)
+    code, _ = await command(site.manager.data, "worker", "revoke", name, "--yes")
     assert code == 0
     await worker.says("manager link broke")
 

@@ -50,7 +50,7 @@ async def test_a_token_serves_again_as_long_as_it_has_a_place(cluster: Cluster) 
 
     three = await cluster.run(cluster.service("worker", "w3"))
     assert (await three.says("waits to enrol"))["reason"] == "all 2 places of the join token are taken"
-    code, said = await command(cluster.manager.data, "worker", "revoke", service_id(one, "worker"))
+    code, said = await command(cluster.manager.data, "worker", "revoke", service_id(one, "worker"), "--yes")
     assert code == 0 and f"teletrunk join-token revoke {made['token']['id']}" in said
     await three.says("enrolled")
 
@@ -68,7 +68,7 @@ async def test_who_was_revoked_comes_back_as_another_one_while_the_token_is_good
     worker = await cluster.run(cluster.service("worker", "w1"))
     await cluster.manager.says("service attached")
     before = service_id(worker, "worker")
-    assert (await command(cluster.manager.data, "worker", "revoke", before))[0] == 0
+    assert (await command(cluster.manager.data, "worker", "revoke", before, "--yes"))[0] == 0
     assert "was revoked; started again, it joins as another one" in (await worker.says("teletrunk worker:"))["event"]
     assert await ended(worker) == 2
     again = await cluster.run(cluster.service("worker", "w1"))

@@ -202,7 +202,7 @@ async def test_a_call_to_telegram_is_routed(world: World) -> None:
     assert answer.session.storage_address == world.storage_server.hello().storage.address
     assert list(answer.codecs) == ["PCMA", "PCMU", "G722"]
     assert [(step.source, step.target) for step in answer.steps] == [("worker", "manager"), ("manager", "worker")]
-    assert answer.steps[1].text == "route: account +491711234567"
+    assert answer.steps[1].text == "route: account +491711234567, the phone +491700000001"
     assert abs(answer.steps[0].at - time.time()) < 5
 
     unreadable = await refusal(world.route("office", trunk.password, "not a number!"))

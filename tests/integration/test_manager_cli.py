@@ -48,7 +48,7 @@ async def test_the_command_from_sign_in_to_ladder(tmp_path: Path) -> None:
         (["call", "show", "last"], 0, "office -> @bob"),
         (["call", "show", "x"], 1, "teletrunk: there is no call x: teletrunk call list shows them\n"),
         (["account", "add", "+491711234567", "--json"], 1, "teletrunk: code is missing"),
-        (["trunk", "remove", "x"], 1, "teletrunk: there is no trunk x: teletrunk trunk list shows them\n"),
+        (["trunk", "remove", "x", "--yes"], 1, "teletrunk: there is no trunk x: teletrunk trunk list shows them\n"),
     ]
     results = await asyncio.gather(*(manager.command(*arguments) for arguments, _, _ in commands))
     for (arguments, expected, text), (status, out, errors) in zip(commands, results, strict=True):

@@ -17,6 +17,7 @@ from teletrunk_manager.fleet import Fleet
 from teletrunk_manager.live import Live
 from teletrunk_manager.manager_service import ManagerService
 from teletrunk_manager.managers import Managers
+from teletrunk_manager.news import News
 from teletrunk_manager.passwords import PasswordSeal
 from teletrunk_manager.refused_registrations import RefusedRegistrations
 from teletrunk_manager.retirement import Retirement
@@ -33,11 +34,12 @@ async def test_a_silent_service_is_let_go(tmp_path: Path) -> None:
     database = Database(f"sqlite+aiosqlite:///{tmp_path / 'manager.db'}")
     await database.open()
     live, state = Live(), MemoryState()
-    configurations = Configurations(database, live, state)
     seal = PasswordSeal(bytes(32))
-    bans = BanList(database, configurations)
+    configurations = Configurations(database, live, state, seal)
+    news = News(database, Webhooks(database, seal))
+    bans = BanList(database, configurations, news)
     storages = Storages(live, rpc.Security(TOKEN))
-    attachments = Attachments(database, live, state, configurations, bans, storages, silence=0.5)
+    attachments = Attachments(database, live, state, configurations, bans, storages, news, silence=0.5)
     fleet = Fleet(database, live, configurations)
     service = ManagerService(
         database,

@@ -50,7 +50,7 @@ async def test_services_go_over_to_the_other_manager_with_their_certificates(
             return sum(line.startswith("service attached") for line in lines) >= 3 and await both_seen_by_b()
 
         await until(all_at_b)
-        code, _ = await command(b.manager.data, "worker", "revoke", worker_id)
+        code, _ = await command(b.manager.data, "worker", "revoke", worker_id, "--yes")
         assert code == 0
 
         async def worker_is_gone() -> bool:

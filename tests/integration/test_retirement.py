@@ -128,7 +128,7 @@ async def test_a_storage_that_alone_has_sessions_is_kept(cluster: Cluster) -> No
     assert name in await attached(cluster)
     code, said = await command(cluster.manager.data, "storage", "remove", "--yes", name)
     assert code == 1 and "+1550100: no other Storage has the session" in said
-    assert (await command(cluster.manager.data, "account", "remove", "+1550100"))[0] == 0
+    assert (await command(cluster.manager.data, "account", "remove", "+1550100", "--yes"))[0] == 0
     assert (await cluster.manager.says("service retired"))["id"] == name
 
 

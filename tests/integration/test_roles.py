@@ -24,7 +24,11 @@ VERDICTS = {
     ("POST", "/v1/sign-ins"): Role.administrator,
     ("POST", "/v1/sign-ins/{sign_in_id}/code"): Role.administrator,
     ("POST", "/v1/sign-ins/{sign_in_id}/password"): Role.administrator,
+    ("GET", "/v1/accounts/{account}"): Role.viewer,
     ("GET", "/v1/accounts/{account}/check"): Role.viewer,
+    ("GET", "/v1/trunks/{trunk}"): Role.viewer,
+    ("GET", "/v1/services/{service_id}"): Role.owner,
+    ("GET", "/v1/subscriptions/{subscription}"): Role.owner,
     ("DELETE", "/v1/accounts/{account}"): Role.administrator,
     ("PUT", "/v1/accounts/{account}/shares/{administrator}"): Role.administrator,
     ("DELETE", "/v1/accounts/{account}/shares/{administrator}"): Role.administrator,
@@ -35,6 +39,7 @@ VERDICTS = {
     ("POST", "/v1/trunks"): Role.administrator,
     ("POST", "/v1/trunks/{trunk}/password"): Role.administrator,
     ("PATCH", "/v1/trunks/{trunk}"): Role.administrator,
+    ("POST", "/v1/trunks/{trunk}/test-number"): Role.administrator,
     ("DELETE", "/v1/trunks/{trunk}"): Role.administrator,
     ("PUT", "/v1/trunks/{trunk}/trusted"): Role.administrator,
     ("GET", "/v1/calls"): Role.viewer,
@@ -102,7 +107,7 @@ async def test_who_may_not_carries_nothing_out(api: Api) -> None:
     drain = "/v1/workers/worker-1/drain"
     assert (await api.ask("PUT", drain, who="administrator", body={"on": True}))[0] == 403
     assert (await api.ask("GET", "/v1/changes", who="owner"))[1]["changes"][0]["kind"] != "drains"
-    assert (await api.ask("PUT", drain, who="owner", body={"on": True}))[0] == 200
+    assert (await api.ask("PUT", drain, who="owner", body={"on": True}))[0] == 204
     assert (await api.ask("GET", "/v1/changes", who="owner"))[1]["changes"][0]["kind"] == "drains"
 
 

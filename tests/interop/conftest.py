@@ -30,9 +30,9 @@ class Site:
         """Where the Worker's SIP port is."""
         return "127.0.0.1", self.world.sip_port
 
-    async def trunk(self) -> admin_pb2.AddTrunkResponse:
+    async def trunk(self, **fields: Any) -> admin_pb2.AddTrunkResponse:
         """A new trunk, and no other: Telegram's calls ring there."""
-        added = await self.world.add_trunk(GATEWAY)
+        added = await self.world.add_trunk(GATEWAY, **fields)
         for other in (await self.world.admin.ListTrunks(admin_pb2.ListTrunksRequest(), timeout=5)).trunks:
             if other.login != added.trunk.login:
                 await self.world.remove_trunk(other.login)

@@ -83,7 +83,7 @@ def away(kind: str) -> Callable[[Seen], None]:
         (state(manager_pb2.SESSION_STATE_CONNECTING), "session-disconnected", "+1"),
         (state(manager_pb2.SESSION_STATE_UNSPECIFIED), "no-active-session", "+1"),
         (lambda seen: seen.trunks[0].ClearField("registered_at"), "not-registered", "office"),
-        (lambda seen: seen.bans.append(manager_pb2.Ban(network="192.0.2.1", until=NOW + 9)), "ip-not-allowed", "192"),
+        (lambda seen: seen.bans.append(manager_pb2.Ban(network="192.0.2.1", until=NOW + 9)), "", "192"),
         (lambda seen: setattr(seen.plans[0], "lines_taken", 2), "subscription-limit", "p"),
         (lambda seen: setattr(seen.plans[0].limits, "valid_until", NOW - 1), "subscription-limit", "p"),
         (lambda seen: setattr(seen.calls[0], "error_id", "flood-wait"), "flood-wait", "call c"),
@@ -101,4 +101,18 @@ def test_each_condition_is_found(spoil: Callable[[Seen], None], row: str, about:
     (found,) = findings(seen, NOW)
     assert found.row == row
     assert found.about.startswith(about)
-    assert bool(found.remedy) == bool(row)
+    assert found.remedy or not row
+
+
+def test_a_ban_s_remedy_is_not_about_trusted_addresses() -> None:
+    seen = healthy()
+    seen.bans.append(manager_pb2.Ban(network="192.0.2.1", until=NOW + 9))
+    (found,) = findings(seen, NOW)
+    assert "password" in found.remedy and "ban lift 192.0.2.1" in found.remedy and "trust" not in found.remedy
+
+
+def test_what_is_over_is_told_apart_from_what_is_wrong_now() -> None:
+    seen = healthy()
+    seen.calls[0].error_id = "flood-wait"
+    seen.trunks[0].ClearField("registered_at")
+    assert {found.row: found.past for found in findings(seen, NOW)} == {"not-registered": False, "flood-wait": True}

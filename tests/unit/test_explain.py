@@ -10,6 +10,7 @@ from teletrunk.cli import metrics_doc
 from teletrunk.cli.errors_doc import document
 from teletrunk.cli.explain import find
 from teletrunk.cli.main import app
+from teletrunk.cli.pbx_words import SAYINGS
 from teletrunk.errors import TABLE, Refusal
 from typer.testing import CliRunner
 
@@ -50,6 +51,44 @@ def test_a_code_that_several_rows_share_lists_them_all() -> None:
     assert find("486") == find("no such words") == []
 
 
+@pytest.mark.parametrize(
+    ("printed", "words"),
+    [
+        ("486", "486 Busy Here"),
+        ("486 Busy Here", "486 Busy Here"),
+        ('Got SIP response 486 "Busy Here" back from 192.0.2.1:5060', "486 Busy Here"),
+        ("DIALSTATUS=CHANUNAVAIL", "FreePBX: All circuits are busy now"),
+        ("Everyone is busy/congested at this time (1:0/1/0)", "FreePBX: All circuits are busy now"),
+        ("No response received from 'sip:192.0.2.1:5060' on registration attempt to 'sip:office@192.0.2.1'", "No resp"),
+        ("No matching endpoint found", "No matching endpoint"),
+        ("Endpoint teletrunk is now Unreachable", "is now Unreachable"),
+        ("USER_BUSY", "486 Busy Here"),
+        ("INCOMPATIBLE_DESTINATION", "488"),
+    ],
+)
+def test_what_pbxs_print_is_known(printed: str, words: str) -> None:
+    status, out, errors = run(printed)
+    assert (status, errors) == (0, "")
+    assert words in out and "What to do:" in out
+
+
+@pytest.mark.parametrize(
+    ("printed", "code"),
+    [
+        ("403 Forbidden", 403),
+        ("SIP/2.0 503 Service Unavailable", 503),
+        ("Fatal response '403' received from 'sip:192.0.2.1' on registration attempt, stopping registration", 403),
+        ('-- Got SIP response 404 "Not Found" back from 192.0.2.1', 404),
+    ],
+)
+def test_a_code_with_the_standard_s_own_phrase_lists_its_rows(printed: str, code: int) -> None:
+    assert find(printed) == [row for row in TABLE.values() if row.sip_status == code]
+
+
+def test_the_rows_behind_a_saying_exist() -> None:
+    assert {row for saying in SAYINGS for row in saying.rows} <= set(TABLE)
+
+
 def run(*arguments: str) -> tuple[int, str, str]:
     result = CliRunner().invoke(app, ["explain", *arguments])
     return result.exit_code, result.stdout, result.stderr
@@ -68,7 +107,7 @@ def test_the_command_for_people_and_for_programs() -> None:
     assert all(row_id in run()[1] for row_id in TABLE)
 
 
-@pytest.mark.parametrize("arguments", [["486"], ["nonsense"], ["404", "--call", "last"]])
+@pytest.mark.parametrize("arguments", [["299"], ["nonsense"], ["404", "--call", "last"]])
 def test_what_cannot_be_explained_is_one_line(arguments: list[str]) -> None:
     status, out, errors = run(*arguments)
     assert (status, out, errors.count("\n")) == (1, "", 1)

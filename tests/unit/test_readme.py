@@ -10,11 +10,15 @@ from typing import Any
 
 import pytest
 import typer.main
+from teletrunk.cli.examples import EXAMPLES
 from teletrunk.cli.main import app
 
 ROOT = Path(__file__).parents[2]
 README = (ROOT / "README.md").read_text()
-PAGES = {path.name: path.read_text() for path in sorted((ROOT / "docs" / "operations").glob("*.md"))}
+PAGES = {
+    path.name: path.read_text()
+    for path in [ROOT / "docs" / "tutorial.md", *sorted((ROOT / "docs" / "operations").glob("*.md"))]
+}
 
 
 def _code(page: str) -> Iterator[str]:
@@ -52,13 +56,23 @@ def _without_what_runs_them(page: str) -> str:
     return re.sub(r"^ *(kubectl|docker|podman) .*? (--|exec \S+|manager) (?=teletrunk )", "", page, flags=re.MULTILINE)
 
 
-@pytest.mark.parametrize("line", [*_commands(README), *_inside()])
-def test_a_command_exists(line: str) -> None:
+def _found(line: str) -> tuple[Any, list[str]]:
+    """The command that a line names, and the words after it."""
     command: Any = typer.main.get_command(app)
     words = shlex.split(line)
     while hasattr(command, "commands") and words and not words[0].startswith("-"):
         assert words[0] in command.commands, f"teletrunk {line}: there is no {words[0]}"
         command = command.commands[words.pop(0)]
+        command = getattr(command, "real", command)
+    return command, words
+
+
+_EXAMPLES = [line.removeprefix("teletrunk ") for lines in EXAMPLES.values() for line in lines if "watch" not in line]
+
+
+@pytest.mark.parametrize("line", [*_commands(README), *_inside(), *_EXAMPLES])
+def test_a_command_exists(line: str) -> None:
+    command, words = _found(line)
     options = {name for parameter in command.params for name in (*parameter.opts, *parameter.secondary_opts)}
     given = {word for word in words if word.startswith("--")}
     assert given <= options, f"teletrunk {line}"

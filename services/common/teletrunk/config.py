@@ -5,25 +5,44 @@ Each service has its own model; what they share is here. A wrong value ends the 
 
 from __future__ import annotations
 
-import os
-import secrets
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from pydantic import Field, SecretStr, ValidationError, field_validator
-from pydantic_settings import BaseSettings, SettingsConfigDict, SettingsError
+from pydantic_settings import (
+    BaseSettings,
+    InitSettingsSource,
+    PydanticBaseSettingsSource,
+    SettingsConfigDict,
+    SettingsError,
+)
 
-_SECRETS = "/run/secrets"  # where Docker, Podman and Compose put them, and a Kubernetes Secret can be mounted
+from teletrunk.sources import (
+    DEFAULT_MANAGER,
+    ConfigurationError,
+    checked_address,
+    cluster_token,
+    config_file,
+    default_data,
+    kept_secret,
+    manager_here,
+    manager_socket,
+    secrets_directory,
+    variable_of,
+)
+from teletrunk.wrong_value import in_words
+
+__all__ = (
+    "CommandSettings",
+    "ConfigurationError",
+    "ServiceSettings",
+    "checked_address",
+    "kept_secret",
+    "load",
+    "wrong_settings",
+)
+
 _SAMPLES = ("changeme", "change-me", "example", "secret", "password", "xxx")
-
-
-class ConfigurationError(Exception):
-    """The program cannot start like this; the text is one line that says what to do."""
-
-
-def _default_data() -> Path:
-    base = os.environ.get("XDG_DATA_HOME") or str(Path.home() / ".local" / "share")
-    return Path(base) / "teletrunk"
 
 
 class ServiceSettings(BaseSettings):
@@ -31,7 +50,7 @@ class ServiceSettings(BaseSettings):
 
     model_config = SettingsConfigDict(env_prefix="TELETRUNK_", extra="ignore")
 
-    data: Path = Field(default_factory=_default_data, description="Directory for everything that is kept.")
+    data: Path = Field(default_factory=default_data, description="Directory for everything that is kept.")
     log_format: str = Field("json", pattern="^(json|console)$", description="json, or console for people.")
     log_level: str = Field("INFO", pattern="^(DEBUG|INFO|WARNING|ERROR)$")
     log_file: Path | None = Field(None, description="Lines go there, not to standard error; it rotates.")
@@ -52,18 +71,30 @@ class ServiceSettings(BaseSettings):
         description="host:port where a service with a join token's file enrols; the Manager's port + 1 if not given.",
     )
     manager_address: str = Field(
-        "127.0.0.1:5050", description="host:port of the Manager's gRPC; of several Managers, with commas between."
+        DEFAULT_MANAGER, description="host:port of the Manager's gRPC; of several Managers, with commas between."
     )
+
+    @classmethod
+    def settings_customise_sources(
+        cls,
+        settings_cls: type[BaseSettings],
+        init_settings: PydanticBaseSettingsSource,
+        env_settings: PydanticBaseSettingsSource,
+        dotenv_settings: PydanticBaseSettingsSource,
+        file_secret_settings: PydanticBaseSettingsSource,
+    ) -> tuple[PydanticBaseSettingsSource, ...]:
+        known = {name: value for name, value in config_file().items() if name in settings_cls.model_fields}
+        return init_settings, env_settings, file_secret_settings, InitSettingsSource(settings_cls, known)
 
     @property
     def socket(self) -> Path:
         """Where the Manager of this data directory listens for commands when it speaks TLS to others."""
-        return self.data / "manager.sock"
+        return manager_socket(self.data)
 
     @property
     def manager_here(self) -> str:
         """How a command on the Manager's own machine reaches it."""
-        return f"unix:{self.socket}" if self.socket.exists() else self.manager_address.partition(",")[0]
+        return manager_here(self.data, self.manager_address)
 
     @field_validator("cluster_token")
     @classmethod
@@ -86,62 +117,44 @@ class ServiceSettings(BaseSettings):
 
     def token(self) -> str:
         """The cluster token, made and kept on first use."""
-        if self.cluster_token is not None:
-            return self.cluster_token.get_secret_value()
-        return kept_secret(self.data, "cluster.token", lambda: secrets.token_urlsafe(32).encode()).decode()
+        return self.cluster_token.get_secret_value() if self.cluster_token else cluster_token(self.data)
 
     def given_token(self) -> dict[str, bytes]:
         """The token under its name in a backup, when it is not in its file."""
         return {} if self.cluster_token is None else {"secrets/cluster.token": self.token().encode()}
 
 
-def checked_address(value: str) -> str:
-    """`host:port` as it is; raises ValueError otherwise."""
-    host, _, port = value.rpartition(":")
-    if not host or not port.isdigit() or not 0 <= int(port) <= 65_535:
-        raise ValueError("must be host:port")
-    return value
+class CommandSettings(ServiceSettings):
+    """What only the command is told; it reads them by itself (`teletrunk.cli.place`)."""
 
-
-def kept_secret(data: Path, name: str, make: object) -> bytes:
-    """The content of DATA/secrets/NAME, made by `make()` when there is none; readable by its owner only.
-
-    Several services may start at once: the first to link its file in wins, the others read that one.
-    """
-    path = data / "secrets" / name
-    if not path.exists():
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        fresh = path.with_name(f".{name}.{os.getpid()}.{secrets.token_hex(4)}")
-        descriptor = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-        with os.fdopen(descriptor, "wb") as file:
-            file.write(make())  # type: ignore[operator]
-        try:
-            os.link(fresh, path)
-        except FileExistsError:
-            pass
-        finally:
-            fresh.unlink()
-    return path.read_bytes()
+    api_url: str | None = Field(None, description="https://host:port of the Manager's REST API, for the command.")
+    api_token: SecretStr | None = Field(None, description="What `teletrunk token add` printed.")
 
 
 Settings = TypeVar("Settings", bound=BaseSettings)
 
 
 def load(model: type[Settings]) -> Settings:
-    """Reads the environment, and what it lacks from files in TELETRUNK_SECRETS_DIR that are named as the variables are.
+    """Reads the environment, and what it lacks from files in TELETRUNK_SECRETS_DIR that are named as the variables are,
+    and what is in neither from the TOML file TELETRUNK_CONFIG.
 
     Raises `ConfigurationError` with one line for the first wrong value.
     """
-    given = os.environ.get("TELETRUNK_SECRETS_DIR")
-    folder = Path(given or _SECRETS)
-    if given and not folder.is_dir():
-        raise ConfigurationError(f"TELETRUNK_SECRETS_DIR: {folder} is not a directory")
+    folder = secrets_directory()
     try:
-        return model(_secrets_dir=folder if folder.is_dir() else None)
+        return model(_secrets_dir=folder)
     except ValidationError as error:
-        first = error.errors()[0]
-        name = "TELETRUNK_" + "_".join(str(part) for part in first["loc"]).upper()
-        reason = str(first["msg"]).removeprefix("Value error, ")
-        raise ConfigurationError(f"{name}: {reason}") from None
+        raise ConfigurationError(wrong_settings(model, error)[0]) from None
     except SettingsError as error:  # a folder or a file that is not ours to read, or is no text
         raise ConfigurationError(f"TELETRUNK_SECRETS_DIR: {folder}: {error}: {error.__cause__}") from None
+
+
+def wrong_settings(model: type[BaseSettings], error: ValidationError) -> list[str]:
+    """One line for each wrong value; a secret is not shown."""
+    return [_line(model, each) for each in error.errors()]
+
+
+def _line(model: type[BaseSettings], error: Any) -> str:
+    field = str(error["loc"][0])
+    hidden = "SecretStr" in str(model.model_fields[field].annotation)
+    return f"{variable_of(field)}: {in_words(error, hidden=hidden)}"

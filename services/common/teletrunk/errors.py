@@ -91,6 +91,10 @@ _ROWS = (
         "What was dialled leads to nobody whom this account may find at Telegram.",
         "Check the number or username. People can hide from being found by number: then dial @username.", 1,
         detail="why, when it is not Telegram that says so"),
+    Row("number-not-allowed", 403, "Number is not allowed", "sip-to-telegram", "pbx-admin", DENIED,
+        "The trunk's dial rules do not let this number through; the phrase names the rule.",
+        "Look at what they make of it: teletrunk trunk test-number LOGIN NUMBER. Dial another number, or change the "
+        "trunk's dial rules.", 21, detail="the rule that it does not match"),
     Row("not-registered", 404, "SIP account is not registered", "sip-to-telegram", "pbx-admin", PRECONDITION,
         "The PBX calls with the login of a trunk that is not registered at this Worker.",
         "Let the PBX register, here, before it calls, and renew in time.", 20),
@@ -133,6 +137,9 @@ _ROWS = (
     Row("worker-unavailable", 503, "Worker is unavailable", "telegram-to-sip", "operator", UNAVAILABLE,
         "No Worker carries the called account's calls at the moment.",
         "Call later. Whoever runs the gateway should start a Worker, or look at its log.", 38),
+    Row("caller-not-allowed", 403, "Caller is not allowed", "telegram-to-sip", "pbx-admin", DENIED,
+        "The called account takes no calls from this Telegram user.",
+        "Ask whoever runs the PBX to put you among the callers that its trunk allows.", 21),
     Row("bad-request", 400, "Bad Request", "common", "pbx-admin", grpc.StatusCode.INVALID_ARGUMENT,
         "Something in the message cannot be read as SIP; the phrase names the header.",
         "Report it to whoever makes the PBX, with the message as it was sent. A NAT helper (SIP ALG) on the way may "

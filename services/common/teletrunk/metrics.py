@@ -32,6 +32,9 @@ TALK_SECONDS = Counter("teletrunk_talk_seconds", "Time that calls were up.", ["d
 LATE_BLOCKS = Counter("teletrunk_late_blocks", "10 ms of sound that were missing when their time came.", ["towards"])
 RTP_LOST = Counter("teletrunk_rtp_packets_lost", "RTP packets from PBXs that never came.")
 REGISTRATIONS = Gauge("teletrunk_registrations", "Bindings of PBXs at this Worker.")
+TRUNKS_OF_OURS = Gauge(
+    "teletrunk_outbound_trunks", "Trunks whose PBX does not register here, by whether it can be reached.", ["state"]
+)
 BANS = Gauge("teletrunk_bans", "Addresses that this Worker turns away.")
 REGISTERS = Counter("teletrunk_register_requests", "REGISTER requests with credentials, by outcome.", ["outcome"])
 DIALOGS = Gauge("teletrunk_dialogs", "SIP dialogs that have not ended.")

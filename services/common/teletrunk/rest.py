@@ -24,6 +24,11 @@ class Role(enum.IntEnum):
     owner = 3
 
 
+_MAKE: Final = frozenset(
+    ("StartAddAccount", "AddTrunk", "Invite", "AddJoinToken", "AddSubscription", "AddToken", "AddWebhook")
+)
+
+
 @dataclass(frozen=True)
 class Route:
     """`{name}` in the path is a field of the request; the others are the query's (GET, DELETE) or the body's."""
@@ -44,6 +49,18 @@ class Route:
         return getattr(self.module, f"{self.rpc}Response")
 
     @property
+    def status(self) -> int:
+        """Of a success: 201 when something new is there, 204 when there is nothing to tell."""
+        if self.verb != "GET" and not self.response.DESCRIPTOR.fields:
+            return 204
+        return 201 if self.rpc in _MAKE else 200
+
+    @property
+    def tag(self) -> str:
+        """What it is about: the first word of its path."""
+        return self.path.split("/")[2]
+
+    @property
     def fields_in_path(self) -> tuple[str, ...]:
         return tuple(part[1:-1] for part in self.path.split("/") if part.startswith("{"))
 
@@ -52,6 +69,7 @@ _V, _A, _O = Role.viewer, Role.administrator, Role.owner
 
 ROUTES: Final = (
     Route("ListAccounts", "GET", "/v1/accounts", _V, admin_pb2),
+    Route("GetAccount", "GET", "/v1/accounts/{account}", _V, admin_pb2),
     Route("StartAddAccount", "POST", "/v1/sign-ins", _A, admin_pb2),
     Route("SubmitAccountCode", "POST", "/v1/sign-ins/{sign_in_id}/code", _A, admin_pb2),
     Route("SubmitAccountPassword", "POST", "/v1/sign-ins/{sign_in_id}/password", _A, admin_pb2),
@@ -61,12 +79,15 @@ ROUTES: Final = (
     Route("UnshareAccount", "DELETE", "/v1/accounts/{account}/shares/{administrator}", _A, admin_pb2),
     Route("TransferAccount", "PUT", "/v1/accounts/{account}/owner", _A, admin_pb2),
     Route("ListTrunks", "GET", "/v1/trunks", _V, admin_pb2),
+    Route("GetTrunk", "GET", "/v1/trunks/{trunk}", _V, admin_pb2),
     Route("AddTrunk", "POST", "/v1/trunks", _A, admin_pb2),
     Route("ResetTrunkPassword", "POST", "/v1/trunks/{trunk}/password", _A, admin_pb2),
     Route("ChangeTrunk", "PATCH", "/v1/trunks/{trunk}", _A, admin_pb2),
+    Route("TestNumber", "POST", "/v1/trunks/{trunk}/test-number", _A, admin_pb2),
     Route("RemoveTrunk", "DELETE", "/v1/trunks/{trunk}", _A, admin_pb2),
     Route("Trust", "PUT", "/v1/trunks/{trunk}/trusted", _A, fleet_pb2),
     Route("ListServices", "GET", "/v1/services", _O, admin_pb2),
+    Route("GetService", "GET", "/v1/services/{service_id}", _O, admin_pb2),
     Route("Invite", "POST", "/v1/invitations", _O, fleet_pb2),
     Route("Revoke", "DELETE", "/v1/services/{service_id}", _O, fleet_pb2),
     Route("RemoveService", "POST", "/v1/services/{service_id}/removal", _O, fleet_pb2),
@@ -80,6 +101,7 @@ ROUTES: Final = (
     Route("ListCalls", "GET", "/v1/calls", _V, admin_pb2),
     Route("GetCall", "GET", "/v1/calls/{call_id}", _V, admin_pb2),
     Route("ListSubscriptions", "GET", "/v1/subscriptions", _O, subscription_pb2),
+    Route("GetSubscription", "GET", "/v1/subscriptions/{subscription}", _O, subscription_pb2),
     Route("AddSubscription", "POST", "/v1/subscriptions", _O, subscription_pb2),
     Route("ChangeSubscription", "PUT", "/v1/subscriptions/{subscription}", _O, subscription_pb2),
     Route("RemoveSubscription", "DELETE", "/v1/subscriptions/{subscription}", _O, subscription_pb2),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import ipaddress
 from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
 from typing import Any, Final
@@ -13,45 +12,25 @@ from google.rpc import error_details_pb2, status_pb2
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_status import rpc_status
 
-from teletrunk.config import ConfigurationError
+from teletrunk.channel import COMMON, LARGEST_MESSAGE, OPTIONS, require_loopback, with_token
 from teletrunk.errors import TABLE, Refusal
 from teletrunk.front_door import CALLS_AN_ADDRESS, FrontDoor
 from teletrunk.identity import MANAGER, Identity
 from teletrunk.metrics import REFUSALS
-from teletrunk.security import TOKEN_KEY, Gate, Rights, Security
+from teletrunk.security import Gate, Rights, Security
+from teletrunk.sources import ConfigurationError
 
 DEADLINE_S: Final = 5.0
 _DOMAIN = "teletrunk"
-_LARGEST_MESSAGE = ("grpc.max_receive_message_length", 4 << 20)
-_COMMON: Final = (
-    # A peer that is stopped or cut off answers no ping: the stream then breaks within seconds.
-    ("grpc.keepalive_time_ms", 10_000),
-    ("grpc.keepalive_timeout_ms", 5_000),
-    ("grpc.keepalive_permit_without_calls", 1),
-    ("grpc.http2.max_pings_without_data", 0),
-    ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
-    # Back within a second of the peer's return, not after minutes of doubling.
-    ("grpc.initial_reconnect_backoff_ms", 200),
-    ("grpc.min_reconnect_backoff_ms", 200),
-    ("grpc.max_reconnect_backoff_ms", 1_000),
-    # A pod that was made anew has its old name and another address: gRPC looks again after half a minute by itself.
-    ("grpc.dns_min_time_between_resolutions_ms", 1_000),
-    # A port that another process holds must be an error, not a second listener.
-    ("grpc.so_reuseport", 0),
-    # Nobody of ours compresses, and 64 kB can be 64 MB of zeros.
-    ("grpc.per_message_decompression", 0),
-    ("grpc.server_handshake_timeout_ms", 5_000),
-)
-_OPTIONS: Final = (*_COMMON, _LARGEST_MESSAGE)
 # Streams count as calls for as long as they are held: each Worker's and Storage's link, and every phone call. Sized for
 # a hundred Workers, twenty Storages and some thousand phone calls at a Storage; a connection is one peer's.
 MOST_CALLS: Final = 4_096
 MOST_CALLS_A_CONNECTION: Final = 1_024
-_ROOM: Final = (*_COMMON, _LARGEST_MESSAGE, ("grpc.max_concurrent_streams", MOST_CALLS_A_CONNECTION))
+_ROOM: Final = (*COMMON, LARGEST_MESSAGE, ("grpc.max_concurrent_streams", MOST_CALLS_A_CONNECTION))
 # Strangers come with one short message each, and go.
 MOST_STRANGERS: Final = 256
 _LITTLE_ROOM: Final = (
-    *_COMMON,
+    *COMMON,
     ("grpc.max_receive_message_length", 64 << 10),
     ("grpc.max_concurrent_streams", CALLS_AN_ADDRESS),
     ("grpc.max_connection_idle_ms", 10_000),
@@ -60,44 +39,14 @@ _LITTLE_ROOM: Final = (
 )
 
 
-class _Token:
-    """Adds the cluster token to a call. grpc wants an interceptor of its own for each kind of call."""
-
-    def __init__(self, token: str) -> None:
-        self._token = token
-
-    async def add(self, continuation: Any, details: Any, request: Any) -> Any:
-        metadata = grpc.aio.Metadata(*(details.metadata or ()), (TOKEN_KEY, self._token))
-        return await continuation(
-            grpc.aio.ClientCallDetails(
-                details.method, details.timeout, metadata, details.credentials, details.wait_for_ready
-            ),
-            request,
-        )
-
-
-class _TokenUnary(_Token, grpc.aio.UnaryUnaryClientInterceptor):
-    intercept_unary_unary: Any = _Token.add
-
-
-class _TokenDown(_Token, grpc.aio.UnaryStreamClientInterceptor):
-    intercept_unary_stream: Any = _Token.add
-
-
-class _TokenBoth(_Token, grpc.aio.StreamStreamClientInterceptor):
-    intercept_stream_stream: Any = _Token.add
-
-
 def dial(address: str, security: Security, to: Identity = MANAGER) -> grpc.aio.Channel:
     """A channel that connects, and reconnects, by itself; `to` is who must be there when certificates are used."""
     if security.papers is None or address.startswith("unix:"):
         require_loopback(address)
-        token = security.token
-        interceptors: list[Any] = [_TokenUnary(token), _TokenDown(token), _TokenBoth(token)]
-        return grpc.aio.insecure_channel(address, options=_OPTIONS, interceptors=interceptors)
+        return with_token(address, security.token)
     key, certificate, authority = security.papers.load()
     credentials = grpc.ssl_channel_credentials(authority, key, certificate)
-    options = (*_OPTIONS, ("grpc.ssl_target_name_override", to.server_name))
+    options = (*OPTIONS, ("grpc.ssl_target_name_override", to.server_name))
     return grpc.aio.secure_channel(address, credentials, options=options)
 
 
@@ -183,30 +132,13 @@ class Server:
 
 def knock(address: str, authority: bytes) -> grpc.aio.Channel:
     """A channel to a Manager's front door, for a service without a certificate."""
-    options = (*_OPTIONS, ("grpc.ssl_target_name_override", MANAGER.server_name))
+    options = (*OPTIONS, ("grpc.ssl_target_name_override", MANAGER.server_name))
     return grpc.aio.secure_channel(address, grpc.ssl_channel_credentials(authority), options=options)
 
 
 def _configuration(papers: tuple[bytes, bytes, bytes]) -> grpc.ServerCertificateConfiguration:
     key, certificate, authority = papers
     return grpc.ssl_server_certificate_configuration([(key, certificate)], authority)
-
-
-def require_loopback(address: str, remedy: str = "") -> None:
-    """Plain text is for one machine only. Raises `ConfigurationError`; `remedy` names what would encrypt."""
-    if address.startswith("unix:"):
-        return
-    host = address.rpartition(":")[0].strip("[]")
-    try:
-        on_loopback = host == "localhost" or ipaddress.ip_address(host).is_loopback
-    except ValueError:
-        on_loopback = False
-    if not on_loopback:
-        usual = "TELETRUNK_TLS=on for the Manager; an invitation for the others"
-        raise ConfigurationError(
-            f"{address} is not a loopback address: without certificates services stay on one machine "
-            f"({remedy or usual})"
-        )
 
 
 def is_wildcard(address: str) -> bool:

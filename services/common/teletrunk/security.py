@@ -9,13 +9,13 @@ from __future__ import annotations
 import hmac
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any, Final
+from typing import Any
 
 import grpc
 
+from teletrunk.channel import TOKEN_KEY
 from teletrunk.identity import Identity, Papers
 
-TOKEN_KEY: Final = "teletrunk-token"  # noqa: S105  the name of the header, not its value
 _FREE = "/grpc.health.v1.Health/Check"  # not Watch: it would hold a place for ever
 
 # Method prefix to the kinds that may call it; the longest prefix counts. What none names is for the machine itself.

@@ -32,6 +32,7 @@ from teletrunk_manager.live import Live
 from teletrunk_manager.manager_service import ManagerService
 from teletrunk_manager.managers import Managers
 from teletrunk_manager.mirror import Mirror
+from teletrunk_manager.news import News
 from teletrunk_manager.passwords import PasswordSeal, kept_key
 from teletrunk_manager.refused_registrations import RefusedRegistrations
 from teletrunk_manager.retention import retention
@@ -41,6 +42,7 @@ from teletrunk_manager.state.memory import MemoryState
 from teletrunk_manager.storages import Storages
 from teletrunk_manager.subscription_service import SubscriptionService
 from teletrunk_manager.subscriptions import Subscriptions
+from teletrunk_manager.trial_number import TrialNumber
 from teletrunk_manager.trunks import Trunks
 from teletrunk_manager.webhooks import Webhooks
 
@@ -63,9 +65,12 @@ async def _serve(settings: ManagerSettings, service: Service) -> int | None:
     live = Live()
     state = _state(settings)
     service.on_close("shared state", state.close)
-    configurations = Configurations(database, live, state)
+    seal = PasswordSeal(kept_key(settings))
+    configurations = Configurations(database, live, state, seal)
     mirror = Mirror(state, live, configurations)
-    bans = BanList(database, configurations)
+    webhooks = Webhooks(database, seal)
+    news = News(database, webhooks)
+    bans = BanList(database, configurations, news)
     subscriptions = Subscriptions(database, state)
     managers = Managers(database)
     gatehouse = _gatehouse(settings, managers)
@@ -78,8 +83,6 @@ async def _serve(settings: ManagerSettings, service: Service) -> int | None:
     if settings.join_file:  # without one it has no say in what the others have declared
         await joins.declare(declared)
     retirement = Retirement(database, live, fleet, configurations, managers, settings.retire_hours)
-    seal = PasswordSeal(kept_key(settings))
-    webhooks = Webhooks(database, seal)
     administrators = Administrators(database, configurations)
     if token := settings.api_token():
         await administrators.keep_token("installation", token)
@@ -87,7 +90,7 @@ async def _serve(settings: ManagerSettings, service: Service) -> int | None:
     await trunks.check_seal()
     storages = Storages(live, security)
     accounts = Accounts(database, live, configurations, storages)
-    attachments = Attachments(database, live, state, configurations, bans, storages)
+    attachments = Attachments(database, live, state, configurations, bans, storages, news)
     service.on_close("attachments", attachments.settle)
     authentication = Authentication(database, seal)
     refused = RefusedRegistrations(database)
@@ -97,7 +100,8 @@ async def _serve(settings: ManagerSettings, service: Service) -> int | None:
     )
     server = rpc.Server(settings.manager_address, security, RIGHTS, fleet.is_current)
     server.add(manager_pb2_grpc.add_ManagerServiceServicer_to_server, questions)
-    admin = AdminService(database, live, accounts, trunks, administrators, webhooks)
+    trial_number = TrialNumber(database, live, storages)
+    admin = AdminService(database, live, accounts, trunks, administrators, webhooks, trial_number)
     fleet_service = FleetService(fleet, enrolling, joins, retirement, trunks, bans)
     plans = SubscriptionService(subscriptions)
     server.add(admin_pb2_grpc.add_AdminServiceServicer_to_server, admin)
@@ -132,6 +136,7 @@ async def _serve(settings: ManagerSettings, service: Service) -> int | None:
     service.background("retirement", retirement.keep_looking)
     service.background("declared join tokens", lambda: keep_declared(settings.join_file, declared, joins.declare))
     service.background("webhooks", webhooks.keep_telling)
+    service.background("news", news.keep_writing)
     service.background("refused registrations", refused.keep_writing)
     service.background("retention", lambda: retention(database, settings.records_days))
     service.background(

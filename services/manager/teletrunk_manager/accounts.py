@@ -99,6 +99,11 @@ class Accounts:
         async with self._database.transaction(reading=True) as session:
             return await self._messages(session, (await session.scalars(query.limit(page_size(limit)))).all())
 
+    async def one(self, name: str) -> pb.Account:
+        """Raises `Unknown`."""
+        async with self._database.transaction(reading=True) as session:
+            return (await self._messages(session, [await find_account(session, name)]))[0]
+
     async def _messages(self, session: AsyncSession, found: Sequence[Account]) -> list[pb.Account]:
         ids = [account.account_id for account in found]
         counted = await session.execute(

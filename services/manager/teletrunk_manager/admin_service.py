@@ -6,19 +6,18 @@ from typing import Any
 
 import sqlalchemy as sa
 from teletrunk.v1 import admin_pb2 as pb
-from teletrunk.v1 import admin_pb2_grpc, call_pb2, manager_pb2
+from teletrunk.v1 import admin_pb2_grpc, manager_pb2
 
-from teletrunk_manager.accounts import Accounts, visible
+from teletrunk_manager import call_records
+from teletrunk_manager.accounts import Accounts
 from teletrunk_manager.administrators import Administrators
 from teletrunk_manager.db.database import Database
-from teletrunk_manager.db.tables import Call, Service
+from teletrunk_manager.db.tables import Service
 from teletrunk_manager.live import Live
-from teletrunk_manager.mistakes import Mistake, Unknown, explaining
+from teletrunk_manager.mistakes import Unknown, explaining
+from teletrunk_manager.trial_number import TrialNumber
 from teletrunk_manager.trunks import Trunks
 from teletrunk_manager.webhooks import Webhooks
-
-_USUAL_CALLS = 20
-_MOST_CALLS = 500
 
 
 class AdminService(admin_pb2_grpc.AdminServiceServicer):
@@ -30,7 +29,9 @@ class AdminService(admin_pb2_grpc.AdminServiceServicer):
         trunks: Trunks,
         administrators: Administrators,
         webhooks: Webhooks,
+        trial_number: TrialNumber,
     ) -> None:
+        self._trial_number = trial_number
         self._administrators = administrators
         self._webhooks = webhooks
         self._database = database
@@ -61,6 +62,10 @@ class AdminService(admin_pb2_grpc.AdminServiceServicer):
         return pb.ListAccountsResponse(accounts=await self._accounts.page(request.after, request.limit))
 
     @explaining
+    async def GetAccount(self, request: pb.GetAccountRequest, context: Any) -> pb.GetAccountResponse:
+        return pb.GetAccountResponse(account=await self._accounts.one(request.account))
+
+    @explaining
     async def CheckAccount(self, request: pb.CheckAccountRequest, context: Any) -> pb.CheckAccountResponse:
         return pb.CheckAccountResponse(call_audience=await self._accounts.call_audience(request.account))
 
@@ -80,6 +85,10 @@ class AdminService(admin_pb2_grpc.AdminServiceServicer):
         return pb.ListTrunksResponse(trunks=await self._trunks.page(request.after, request.limit))
 
     @explaining
+    async def GetTrunk(self, request: pb.GetTrunkRequest, context: Any) -> pb.GetTrunkResponse:
+        return pb.GetTrunkResponse(trunk=await self._trunks.one(request.trunk))
+
+    @explaining
     async def ResetTrunkPassword(
         self, request: pb.ResetTrunkPasswordRequest, context: Any
     ) -> pb.ResetTrunkPasswordResponse:
@@ -88,6 +97,10 @@ class AdminService(admin_pb2_grpc.AdminServiceServicer):
     @explaining
     async def ChangeTrunk(self, request: pb.ChangeTrunkRequest, context: Any) -> pb.ChangeTrunkResponse:
         return pb.ChangeTrunkResponse(trunk=await self._trunks.change(request))
+
+    @explaining
+    async def TestNumber(self, request: pb.TestNumberRequest, context: Any) -> pb.TestNumberResponse:
+        return await self._trial_number.test(request)
 
     @explaining
     async def RemoveTrunk(self, request: pb.RemoveTrunkRequest, context: Any) -> pb.RemoveTrunkResponse:
@@ -101,6 +114,14 @@ class AdminService(admin_pb2_grpc.AdminServiceServicer):
         async with self._database.transaction() as session:
             rows = (await session.scalars(sa.select(Service).order_by(Service.kind, Service.name))).all()
         return pb.ListServicesResponse(services=[self._service(row) for row in rows])
+
+    @explaining
+    async def GetService(self, request: pb.GetServiceRequest, context: Any) -> pb.GetServiceResponse:
+        async with self._database.transaction(reading=True) as session:
+            row = await session.get(Service, request.service_id)
+        if row is None:
+            raise Unknown(f"there is no service {request.service_id}: teletrunk worker list, storage list show them")
+        return pb.GetServiceResponse(service=self._service(row))
 
     def _service(self, row: Service) -> pb.AttachedService:
         attached = self._live.find(row.service_id)
@@ -121,37 +142,13 @@ class AdminService(admin_pb2_grpc.AdminServiceServicer):
 
     @explaining
     async def ListCalls(self, request: pb.ListCallsRequest, context: Any) -> pb.ListCallsResponse:
-        limit = min(request.limit or _USUAL_CALLS, _MOST_CALLS)
-        async with self._database.transaction() as session:
-            query = _newest_calls().where(visible(Call.account_id)).limit(limit)
-            if request.older_than:
-                query = query.where(Call.call_id < request.older_than)
-            if request.since:
-                query = query.where(Call.invited_at >= request.since)
-            if request.until:
-                query = query.where(Call.invited_at < request.until)
-            blobs = (await session.scalars(query)).all()
-        records = [call_pb2.CallRecord.FromString(blob) for blob in blobs]
-        for record in records:
-            del record.steps[:]
-        return pb.ListCallsResponse(calls=records)
+        async with self._database.transaction(reading=True) as session:
+            return pb.ListCallsResponse(calls=await call_records.page(session, request))
 
     @explaining
     async def GetCall(self, request: pb.GetCallRequest, context: Any) -> pb.GetCallResponse:
-        wanted = request.call_id
-        query = _newest_calls().where(visible(Call.account_id)).add_columns(Call.call_id).limit(2)
-        if wanted != "last":
-            query = query.where(Call.call_id.startswith(wanted, autoescape=True))
-        async with self._database.transaction() as session:
-            found = {row.call_id: row.record for row in await session.execute(query)}
-            if (whole := (await session.execute(query.where(Call.call_id == wanted))).first()) is not None:
-                found = {wanted: whole.record}
-        if not found:
-            text = "there are no calls yet" if wanted in ("", "last") else f"there is no call {wanted}"
-            raise Unknown(f"{text}: teletrunk call list shows them")
-        if len(found) > 1 and wanted != "last":
-            raise Mistake(f"several calls begin with {wanted}: give more of the id")
-        return pb.GetCallResponse(record=call_pb2.CallRecord.FromString(next(iter(found.values()))))
+        async with self._database.transaction(reading=True) as session:
+            return pb.GetCallResponse(record=await call_records.one(session, request.call_id))
 
     # Administrators, their tokens, and what they did.
 
@@ -172,7 +169,7 @@ class AdminService(admin_pb2_grpc.AdminServiceServicer):
 
     @explaining
     async def ListChanges(self, request: pb.ListChangesRequest, context: Any) -> pb.ListChangesResponse:
-        return pb.ListChangesResponse(changes=await self._administrators.changes(request.limit, request.older_than))
+        return pb.ListChangesResponse(changes=await self._administrators.changes(request))
 
     @explaining
     async def AddToken(self, request: pb.AddTokenRequest, context: Any) -> pb.AddTokenResponse:
@@ -199,7 +196,3 @@ class AdminService(admin_pb2_grpc.AdminServiceServicer):
     async def RemoveWebhook(self, request: pb.RemoveWebhookRequest, context: Any) -> pb.RemoveWebhookResponse:
         await self._webhooks.remove(request.webhook_id)
         return pb.RemoveWebhookResponse()
-
-
-def _newest_calls() -> sa.Select[bytes]:
-    return sa.select(Call.record).order_by(Call.call_id.desc())

@@ -99,10 +99,17 @@ class Administrators:
             found.owner = administrator
         self._configurations.changed()
 
-    async def changes(self, limit: int, older_than: int) -> list[pb.Change]:
-        query = sa.select(Change).order_by(Change.number.desc()).limit(min(limit or _USUAL_CHANGES, _MOST_CHANGES))
-        if older_than:
-            query = query.where(Change.number < older_than)
+    async def changes(self, request: pb.ListChangesRequest) -> list[pb.Change]:
+        limit = min(request.limit or _USUAL_CHANGES, _MOST_CHANGES)
+        query = sa.select(Change).order_by(Change.number.desc()).limit(limit)
+        for column, wanted in ((Change.who, request.who), (Change.kind, request.kind), (Change.key, request.key)):
+            query = query.where(column == wanted) if wanted else query
+        if request.older_than:
+            query = query.where(Change.number < request.older_than)
+        if request.since:
+            query = query.where(Change.at >= request.since)
+        if request.until:
+            query = query.where(Change.at < request.until)
         async with self._database.transaction() as session:
             rows = (await session.scalars(query)).all()
         fields = ("number", "at", "who", "action", "kind", "key", "before", "after")

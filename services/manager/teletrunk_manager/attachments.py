@@ -22,6 +22,7 @@ from teletrunk_manager.db.database import Database
 from teletrunk_manager.db.tables import Service
 from teletrunk_manager.live import Attached, Live
 from teletrunk_manager.mistakes import Mistake
+from teletrunk_manager.news import News
 from teletrunk_manager.state import OutOfReach, SharedState
 from teletrunk_manager.storages import Storages
 
@@ -39,8 +40,10 @@ class Attachments:
         configurations: Configurations,
         bans: BanList,
         storages: Storages,
+        news: News,
         silence: float = _SILENCE_S,
     ) -> None:
+        self._news = news
         self._database = database
         self._live = live
         self._state = state
@@ -81,6 +84,8 @@ class Attachments:
         return Attached(row.service_id, "worker" if row.kind == "worker" else "storage", row.address)
 
     async def _welcome(self, service: Attached) -> None:
+        if self._live.find(service.service_id) is None:
+            self._news.tell(f"{service.kind}.back", {"id": service.service_id, "address": service.address})
         self._live.attach(service)
         with contextlib.suppress(OutOfReach):  # it is shown again with its next heartbeat
             await self._state.take_service(service.service_id, service.holder, service.record())
@@ -102,7 +107,10 @@ class Attachments:
             service.close()
 
     async def _beat(self, service: Attached, heartbeat: pb.Heartbeat) -> None:
+        before, known = service.heartbeat, service.has_beaten
         moved = service.beat(heartbeat)
+        if known:
+            self._news.compare(service.service_id, before, heartbeat)
         try:
             if not await self._state.show_service(service.service_id, service.holder, service.record()):
                 log.info("service has gone to another manager", kind=service.kind, id=service.service_id)
@@ -128,6 +136,8 @@ class Attachments:
         if not self._ending:
             with contextlib.suppress(OutOfReach):  # it lapses
                 await self._state.drop_service(service.service_id, service.holder)
+            if self._live.find(service.service_id) is None:  # it has not come to another Manager meanwhile
+                self._news.tell(f"{service.kind}.away", {"id": service.service_id, "address": service.address})
         self._configurations.changed()
         with contextlib.suppress(Refusal):  # the transaction has logged it, and the time is a comfort only
             async with self._database.transaction() as session:

@@ -10,6 +10,7 @@ import sqlalchemy as sa
 import structlog
 from teletrunk.errors import Refusal
 from teletrunk.v1 import manager_pb2
+from teletrunk.v1.trunk_pb2 import TRUNK_KIND_UNSPECIFIED, TrunkOptions
 
 from teletrunk_manager.db.database import Database
 from teletrunk_manager.db.tables import Account, Assignment, Share, Trunk, TrustedAddress
@@ -34,6 +35,7 @@ class Pbx:
     username: str
     subscription_id: str | None
     password_revision: int
+    options: TrunkOptions
 
 
 class Authentication:
@@ -46,7 +48,7 @@ class Authentication:
 
         What a stranger could learn from comes after the password: the list of addresses, whose session it is.
         """
-        found = await self._database.ask(_WHO, login=given.username)
+        found = await self._database.ask(_WITH_LOGIN, login=given.username)
         if found is None:
             digest.matches(_answer(given), "")  # as much work as for a login that there is
             raise Refusal("login-not-found")
@@ -54,7 +56,21 @@ class Authentication:
             raise Refusal("unauthorized", digest.NO_MD5)
         if not digest.matches(_answer(given), self._password(found)):
             raise Refusal("wrong-password")
-        if trunk_options.read(found.options).off:
+        if trunk_options.read(found.options).kind != TRUNK_KIND_UNSPECIFIED:
+            raise Refusal("registration-type-not-allowed", "this trunk's PBX does not register here")
+        return self._admitted(found, source, worker_id)
+
+    async def known_pbx(self, trunk_id: str, source: str, worker_id: str) -> Pbx:
+        """Who is known by its address, or by a registration of ours. Raises `Refusal`."""
+        found = await self._database.ask(_WITH_ID, trunk_id=trunk_id)
+        if found is None or trunk_options.read(found.options).kind == TRUNK_KIND_UNSPECIFIED:
+            raise Refusal("login-not-found")
+        return self._admitted(found, source, worker_id)
+
+    def _admitted(self, found: Any, source: str, worker_id: str) -> Pbx:
+        """What a PBX is asked that is the one it says. Raises `Refusal`."""
+        options = trunk_options.read(found.options)
+        if options.off:
             raise Refusal("session-access-revoked", "the trunk is switched off")
         networks, sharers, workers = map(_lines, (found.networks, found.sharers, found.workers))
         if networks and not any(_is_within(source, network) for network in networks):
@@ -63,7 +79,7 @@ class Authentication:
             raise Refusal("session-access-revoked", "its owner has withdrawn it")
         if workers and worker_id not in workers:
             raise Refusal("session-access-revoked", "the account is assigned to another Worker")
-        return Pbx(*(*found[: len(_PBX)], revision(found.sealed_password)))
+        return Pbx(*(*found[: len(_PBX)], revision(found.sealed_password), options))
 
     def _password(self, trunk: Any) -> str:
         try:
@@ -93,22 +109,20 @@ _PBX = (
     Account.username,
     Account.subscription_id,
 )
-# One question, made once: it is asked for every call. An empty list of networks or Workers allows all.
-_WHO = (
-    sa.select(
-        *_PBX,
-        Trunk.sealed_password,
-        Trunk.sha256_only,
-        Trunk.administrator,
-        Trunk.options,
-        Account.owner,
-        _listed("networks", TrustedAddress.network, TrustedAddress.trunk_id == Trunk.trunk_id),
-        _listed("sharers", Share.administrator, Share.account_id == Account.account_id),
-        _listed("workers", Assignment.worker_id, Assignment.account_id == Account.account_id),
-    )
-    .join(Account, Account.account_id == Trunk.account_id)
-    .where(Trunk.login == sa.bindparam("login"))
-)
+# Made once: one of them is asked for every call. An empty list of networks or Workers allows all.
+_WHO = sa.select(
+    *_PBX,
+    Trunk.sealed_password,
+    Trunk.sha256_only,
+    Trunk.administrator,
+    Trunk.options,
+    Account.owner,
+    _listed("networks", TrustedAddress.network, TrustedAddress.trunk_id == Trunk.trunk_id),
+    _listed("sharers", Share.administrator, Share.account_id == Account.account_id),
+    _listed("workers", Assignment.worker_id, Assignment.account_id == Account.account_id),
+).join(Account, Account.account_id == Trunk.account_id)
+_WITH_LOGIN = _WHO.where(Trunk.login == sa.bindparam("login"))
+_WITH_ID = _WHO.where(Trunk.trunk_id == sa.bindparam("trunk_id"))
 
 
 def _is_within(source: str, network: str) -> bool:

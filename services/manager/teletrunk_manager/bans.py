@@ -13,6 +13,7 @@ from teletrunk_manager.configurations import Configurations
 from teletrunk_manager.db.database import Database, page_size
 from teletrunk_manager.db.tables import BannedAddress
 from teletrunk_manager.mistakes import Mistake, Unknown
+from teletrunk_manager.news import News
 
 log = structlog.get_logger()
 
@@ -22,7 +23,8 @@ _LONGEST_BAN_S = 86_400.0
 
 
 class BanList:
-    def __init__(self, database: Database, configurations: Configurations) -> None:
+    def __init__(self, database: Database, configurations: Configurations, news: News) -> None:
+        self._news = news
         self._database = database
         self._configurations = configurations
 
@@ -34,12 +36,15 @@ class BanList:
         async with self._database.transaction() as session:
             await session.execute(sa.delete(BannedAddress).where(BannedAddress.until < now - _MEMORY_S))
             row = await session.get(BannedAddress, network)
+            fresh = row is None or row.until < now
             if row is None:
                 if (await session.scalar(sa.select(sa.func.count()).select_from(BannedAddress)) or 0) >= _MOST_BANS:
                     return
                 session.add(BannedAddress(network=network, until=until, times=ban.times))
             else:
                 row.until, row.times = max(row.until, until), max(row.times, ban.times)
+        if fresh:
+            self._news.tell("address.banned", {"network": network, "until": until, "times": ban.times})
         log.warning("address banned", network=network, seconds=round(until - now))
         self._configurations.changed()
 

@@ -11,6 +11,7 @@ import sqlalchemy as sa
 import structlog
 from teletrunk.errors import Refusal
 from teletrunk.v1 import manager_pb2 as pb
+from teletrunk.v1.trunk_pb2 import TRUNK_KIND_OUTBOUND
 
 from teletrunk_manager.authentication import Pbx
 from teletrunk_manager.db.database import Database
@@ -18,7 +19,7 @@ from teletrunk_manager.db.tables import Account, Assignment, BannedAddress, Drai
 from teletrunk_manager.domain import trunk_options
 from teletrunk_manager.domain.rights import may_use
 from teletrunk_manager.live import Live
-from teletrunk_manager.passwords import revision
+from teletrunk_manager.passwords import PasswordSeal, SealBroken, pbx_label, revision
 from teletrunk_manager.state import OutOfReach, SharedState
 
 log = structlog.get_logger()
@@ -46,8 +47,9 @@ class Configurations:
     that fails then does not spoil the answer to the change that was made.
     """
 
-    def __init__(self, database: Database, live: Live, state: SharedState) -> None:
+    def __init__(self, database: Database, live: Live, state: SharedState, seal: PasswordSeal) -> None:
         self._database = database
+        self._seal = seal
         self._live = live
         self._state = state
         self._changed = asyncio.Event()
@@ -116,7 +118,17 @@ class Configurations:
             if trunk.account_id in owners
             and may_use(trunk.administrator, owners[trunk.account_id], sharers.get(trunk.account_id, ()))
         ]
-        return Current(list(accounts), usable, networks, workers, frozenset(known - revoked), frozenset(draining), bans)
+        passwords = {trunk.trunk_id: self._pbx_password(trunk) for trunk in usable if trunk.sealed_pbx_password}
+        return Current(
+            list(accounts), usable, networks, workers, frozenset(known - revoked), frozenset(draining), bans, passwords
+        )
+
+    def _pbx_password(self, trunk: Trunk) -> str:
+        try:
+            return self._seal.open(trunk.sealed_pbx_password, pbx_label(trunk.trunk_id))
+        except SealBroken:
+            log.error("DATA/secrets/manager.key does not open this trunk: put the right file back", login=trunk.login)
+            return ""
 
 
 @dataclass(frozen=True)
@@ -130,6 +142,7 @@ class Current:
     workers: frozenset[str]
     draining: frozenset[str]
     bans: list[pb.Ban]
+    pbx_passwords: dict[str, str]  # by trunk id
 
     def _may_use(self, worker_id: str, account_id: str) -> bool:
         return worker_id in self.assigned.get(account_id, self.workers)
@@ -145,19 +158,33 @@ class Current:
         return pb.WorkerConfig(
             sessions=[session for session in sessions if session.storage_address],
             trunk_ids=[trunk.trunk_id for trunk in trunks],
-            trunks=[self._settings(trunk) for trunk in trunks],
+            trunks=[self._settings(trunk, worker_id, live) for trunk in trunks],
             draining=worker_id in self.draining,
             bans=self.bans,
         )
 
-    def _settings(self, trunk: Trunk) -> pb.TrunkSettings:
+    def _settings(self, trunk: Trunk, worker_id: str, live: Live) -> pb.TrunkSettings:
+        options = trunk_options.read_for_workers(trunk.options)
+        registers = options.kind == TRUNK_KIND_OUTBOUND and worker_id == self._registrant(trunk, live)
         return pb.TrunkSettings(
             trunk_id=trunk.trunk_id,
             codecs=trunk.codecs.split(","),
             password_revision=revision(trunk.sealed_password),
             networks=self.networks.get(trunk.trunk_id, ()),
-            options=trunk_options.read(trunk.options),
+            options=options,
+            login=trunk.login,
+            registers=registers,
+            pbx_password=self.pbx_passwords.get(trunk.trunk_id, "") if registers else "",
         )
+
+    def _registrant(self, trunk: Trunk, live: Live) -> str:
+        """The one Worker that registers an outbound trunk: several would take each other's place at the PBX."""
+        able = [
+            worker.service_id
+            for worker in live.of_kind("worker")
+            if self._may_use(worker.service_id, trunk.account_id) and worker.service_id not in self.draining
+        ]
+        return min(able, default="")
 
     def _homes(self, live: Live) -> dict[str, set[str]]:
         """The Workers at which an account's PBX is registered."""

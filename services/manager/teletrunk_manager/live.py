@@ -63,6 +63,7 @@ class Seen:
             and self.draining == other.draining
             and list(self.heartbeat.sessions) == list(other.heartbeat.sessions)
             and list(self.heartbeat.registered_trunk_ids) == list(other.heartbeat.registered_trunk_ids)
+            and list(self.heartbeat.trunk_states) == list(other.heartbeat.trunk_states)
         )
 
 
@@ -75,11 +76,13 @@ class Attached(Seen):
     outbox: asyncio.Queue[pb.AttachResponse | None] = field(default_factory=asyncio.Queue)
     # The configuration that was sent last.
     config: pb.AttachResponse | None = None
+    # Its first heartbeat is how things are; what differs in the next ones is news.
+    has_beaten: bool = False
 
     def beat(self, heartbeat: pb.Heartbeat) -> bool:
         """Returns whether anybody's configuration may be another now."""
         before = Seen(self.service_id, self.kind, self.address, self.heartbeat)
-        self.heartbeat, self.seen_at = heartbeat, time.time()
+        self.heartbeat, self.seen_at, self.has_beaten = heartbeat, time.time(), True
         self.outbox.put_nowait(pb.AttachResponse(pulse=pb.Pulse()))
         return not self.matters_like(before)
 

@@ -12,7 +12,6 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession
 from teletrunk import rpc
 from teletrunk.errors import Refusal
-from teletrunk.identifiers import parse_called
 from teletrunk.security import identity_of
 from teletrunk.tracing import call_span
 from teletrunk.v1 import call_pb2, manager_pb2_grpc
@@ -23,8 +22,7 @@ from teletrunk_manager.authentication import Authentication, Pbx
 from teletrunk_manager.configurations import assignment
 from teletrunk_manager.db.database import Database
 from teletrunk_manager.db.tables import Account, Call, Share, Trunk
-from teletrunk_manager.domain import trunk_options
-from teletrunk_manager.domain.callers import caller_id, caller_name
+from teletrunk_manager.domain import callers, dialling, trunk_options
 from teletrunk_manager.domain.rights import may_use
 from teletrunk_manager.domain.tiers import tiers
 from teletrunk_manager.enrolment import Enrolment
@@ -108,9 +106,10 @@ class ManagerService(manager_pb2_grpc.ManagerServiceServicer):
     async def RouteCall(self, request: pb.RouteCallRequest, context: Any) -> pb.RouteCallResponse:
         asked = _step("worker", "manager", "RouteCall")
         self._fleet.require_own(identity_of(context), request.worker_id)
-        pbx = await self._authentication.pbx(request.digest, request.source_address, request.worker_id)
-        if parse_called(request.called) is None:
-            raise Refusal("user-not-found", "not a phone, @username or user id")
+        pbx = await self._pbx(request)
+        reading = dialling.read(request.called, pbx.options)
+        if reading.destination is None:
+            raise Refusal(reading.row, reading.why)
         self._require_active(pbx)
         if not request.registered:
             raise Refusal("not-registered")
@@ -120,10 +119,17 @@ class ManagerService(manager_pb2_grpc.ManagerServiceServicer):
             account_id=pbx.account_id,
             session=assignment(pbx, self._live),
             codecs=pbx.codecs.split(","),
-            steps=[asked, _step("manager", "worker", f"route: account {pbx.phone or pbx.username}")],
+            steps=[asked, _step("manager", "worker", _route_text(pbx, reading))],
             line=permit.line,
             longest_seconds=permit.longest_seconds,
+            destination=reading.destination,
         )
+
+    async def _pbx(self, request: pb.RouteCallRequest) -> Pbx:
+        """Raises `Refusal`."""
+        if request.trunk_id:
+            return await self._authentication.known_pbx(request.trunk_id, request.source_address, request.worker_id)
+        return await self._authentication.pbx(request.digest, request.source_address, request.worker_id)
 
     def _require_active(self, pbx: Pbx) -> None:
         if self._live.place(pbx.session_id, pbx.storage_id) is None:
@@ -153,15 +159,18 @@ class ManagerService(manager_pb2_grpc.ManagerServiceServicer):
                 for trunk in found
                 if may_use(trunk.administrator, account.owner, sharers) and not trunk_options.read(trunk.options).off
             ]
-            order = tiers(usable)
+        ringing = [t for t in usable if not callers.objection(request.caller, trunk_options.read(t.options))]
+        if usable and not ringing:
+            raise Refusal("caller-not-allowed")
+        order = tiers(ringing)
         await self._fleet.require_assigned(account.account_id, request.worker_id)
         permit = await self._subscriptions.permit(account.subscription_id, request.call_id)
         text = f"route: account {account.phone or account.username}, {sum(map(len, order))} trunk(s)"
         return pb.RouteIncomingResponse(
             account_id=account.account_id,
-            tiers=[pb.IncomingTier(targets=[_target(trunk) for trunk in tier]) for tier in order],
-            caller_id=caller_id(request.caller),
-            caller_name=caller_name(request.caller),
+            tiers=[pb.IncomingTier(targets=[_target(trunk, request.caller) for trunk in tier]) for tier in order],
+            caller_id=callers.caller_id(request.caller),  # for a Worker that does not look at its targets'
+            caller_name=callers.caller_name(request.caller),
             steps=[asked, _step("manager", "worker", text)],
             line=permit.line,
             longest_seconds=permit.longest_seconds,
@@ -223,8 +232,21 @@ def _row(record: call_pb2.CallRecord) -> Call:
     )
 
 
-def _target(trunk: Trunk) -> pb.IncomingTarget:
-    return pb.IncomingTarget(trunk_id=trunk.trunk_id, login=trunk.login, codecs=trunk.codecs.split(","))
+def _target(trunk: Trunk, caller: call_pb2.Peer) -> pb.IncomingTarget:
+    options = trunk_options.read(trunk.options)
+    number = callers.caller_id(caller, options.caller_ids)
+    return pb.IncomingTarget(
+        trunk_id=trunk.trunk_id,
+        login=trunk.login,
+        codecs=trunk.codecs.split(","),
+        caller_id=number,
+        caller_name=callers.caller_name(caller, options.caller_names, number),
+        number_on_pbx=options.number_on_pbx,
+    )
+
+
+def _route_text(pbx: Pbx, reading: dialling.Reading) -> str:
+    return f"route: account {pbx.phone or pbx.username}, {reading.steps[-1].number}"
 
 
 def _step(source: str, target: str, text: str) -> call_pb2.CallStep:

@@ -18,6 +18,11 @@ _LENGTH = 20
 _NONCE_BYTES, _TAG_BYTES = 12, 16
 
 
+def pbx_label(trunk_id: str) -> str:
+    """What the password that we show a trunk's PBX is bound to: it does not open as the trunk's own."""
+    return f"{trunk_id}/pbx"
+
+
 class SealBroken(Exception):
     """The password was sealed under another key, or for another trunk, or is damaged."""
 

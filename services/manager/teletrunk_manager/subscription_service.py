@@ -32,6 +32,10 @@ class SubscriptionService(subscription_pb2_grpc.SubscriptionServiceServicer):
         return pb.ListSubscriptionsResponse(subscriptions=await self._subscriptions.all())
 
     @explaining
+    async def GetSubscription(self, request: pb.GetSubscriptionRequest, context: Any) -> pb.GetSubscriptionResponse:
+        return pb.GetSubscriptionResponse(subscription=await self._subscriptions.one(request.subscription))
+
+    @explaining
     async def RemoveSubscription(
         self, request: pb.RemoveSubscriptionRequest, context: Any
     ) -> pb.RemoveSubscriptionResponse:

@@ -122,6 +122,13 @@ class Subscriptions:
             accounts = await _included(session, row.subscription_id)
         return await self._message(row, accounts)
 
+    async def one(self, name: str) -> pb.Subscription:
+        """Raises `Unknown`."""
+        async with self._database.transaction(reading=True) as session:
+            row = await _find(session, name)
+            accounts = await _included(session, row.subscription_id)
+        return await self._message(row, accounts)
+
     async def all(self) -> list[pb.Subscription]:
         async with self._database.transaction() as session:
             rows = (await session.scalars(sa.select(Subscription).order_by(Subscription.name))).all()

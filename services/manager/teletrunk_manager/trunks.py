@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import secrets
 from collections.abc import Callable, Iterable
+from typing import TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
@@ -12,7 +13,6 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from teletrunk import codecs
 from teletrunk.config import ConfigurationError
 from teletrunk.v1 import admin_pb2 as pb
-from teletrunk.v1 import trunk_pb2
 
 from teletrunk_manager.accounts import find_account
 from teletrunk_manager.configurations import Configurations
@@ -23,13 +23,17 @@ from teletrunk_manager.domain import trunk_options
 from teletrunk_manager.domain.logins import is_login, login_for
 from teletrunk_manager.live import Live
 from teletrunk_manager.mistakes import Mistake, NotNow, Unknown
-from teletrunk_manager.passwords import PasswordSeal, SealBroken, make_password
+from teletrunk_manager.passwords import PasswordSeal, SealBroken, make_password, pbx_label
 from teletrunk_manager.refused_registrations import of_trunks
 
 _HIGHEST_PRIORITY = 1000
 _LONGEST_COMMENT = 200
 _MOST_NETWORKS = 100
+_LONGEST_PBX_PASSWORD = 128
 _TRIED = 20
+
+
+Explained = TypeVar("Explained")
 
 
 class Trunks:
@@ -44,6 +48,7 @@ class Trunks:
         chosen = _codecs(request.codecs) or list(codecs.USUAL)
         _check(request)
         options = _explained(lambda: trunk_options.checked(request.options))
+        _explained(lambda: trunk_options.require_whole(options, bool(request.pbx_password)))
         if request.login and not is_login(request.login):
             raise Mistake(f"{request.login!r} is not a login: use up to 64 letters, digits and . _ + -")
         password, trunk_id = make_password(), secrets.token_hex(6)
@@ -60,6 +65,7 @@ class Trunks:
                 codecs=",".join(chosen),
                 sha256_only=request.sha256_only,
                 options=trunk_options.written(options),
+                sealed_pbx_password=self._sealed(request.pbx_password, trunk_id),
                 administrator=asker(),
             )
             session.add(trunk)
@@ -69,6 +75,12 @@ class Trunks:
                 raise Mistake(f"the login {trunk.login} is taken: choose another with --login") from None
         self._configurations.changed()
         return pb.AddTrunkResponse(trunk=self._message(trunk), password=password)
+
+    def _sealed(self, pbx_password: str, trunk_id: str) -> bytes:
+        """Raises `Mistake`."""
+        if len(pbx_password) > _LONGEST_PBX_PASSWORD or not pbx_password.isprintable():
+            raise Mistake(f"the PBX's password is too long or has control characters: up to {_LONGEST_PBX_PASSWORD}")
+        return self._seal.close(pbx_password, pbx_label(trunk_id)) if pbx_password else b""
 
     async def check_seal(self) -> None:
         """Raises `ConfigurationError` for a key that is not the one under which the trunks' passwords were sealed."""
@@ -100,12 +112,19 @@ class Trunks:
             self._message(trunk, refused.get(trunk.trunk_id, ()), trusted.get(trunk.trunk_id, ())) for trunk in trunks
         ]
 
+    async def one(self, name: str) -> pb.Trunk:
+        """Raises `Unknown`."""
+        async with self._database.transaction(reading=True) as session:
+            trunk = await find_trunk(session, name)
+            refused, trusted = await of_trunks(session, [trunk.trunk_id]), await _trusted(session, [trunk.trunk_id])
+        return self._message(trunk, refused.get(trunk.trunk_id, ()), trusted.get(trunk.trunk_id, ()))
+
     async def change(self, request: pb.ChangeTrunkRequest) -> pb.Trunk:
         """Raises `Unknown`, `Mistake`, and `NotNow` when it has been changed since the version that was looked at."""
         _check(request)
         chosen = _codecs(request.codecs)
         async with self._database.transaction() as session:
-            trunk = await _find_trunk(session, request.trunk)
+            trunk = await find_trunk(session, request.trunk)
             trusted = await _trusted(session, [trunk.trunk_id])
             if request.version and request.version != trunk.version:
                 raise NotNow(f"{trunk.login} has been changed meanwhile: look at it again")
@@ -116,7 +135,11 @@ class Trunks:
                 trunk.codecs = ",".join(chosen)
             before = trunk_options.read(trunk.options)
             options = _explained(lambda: trunk_options.changed(before, request.options, request.changed_options))
+            has_password = bool(request.pbx_password or trunk.sealed_pbx_password)
+            _explained(lambda: trunk_options.require_whole(options, has_password))
             trunk.options = trunk_options.written(options)
+            if request.pbx_password:
+                trunk.sealed_pbx_password = self._sealed(request.pbx_password, trunk.trunk_id)
             await session.flush()
         self._configurations.changed()
         return self._message(trunk, trusted=trusted.get(trunk.trunk_id, ()))
@@ -125,7 +148,7 @@ class Trunks:
         """Raises `Unknown`. The old password is worth nothing from now on."""
         password = make_password()
         async with self._database.transaction() as session:
-            trunk = await _find_trunk(session, name)
+            trunk = await find_trunk(session, name)
             trunk.sealed_password = self._seal.close(password, trunk.trunk_id)
         self._configurations.changed()
         return password
@@ -133,7 +156,7 @@ class Trunks:
     async def remove(self, name: str) -> None:
         """Raises `Unknown`."""
         async with self._database.transaction() as session:
-            await delete_whole(session, await _find_trunk(session, name))
+            await delete_whole(session, await find_trunk(session, name))
         self._configurations.changed()
 
     async def trust(self, name: str, addresses: list[str]) -> None:
@@ -142,7 +165,7 @@ class Trunks:
         if len(networks) > _MOST_NETWORKS:
             raise Mistake(f"too many addresses: use up to {_MOST_NETWORKS}, or larger subnets")
         async with self._database.transaction() as session:
-            trunk = await _find_trunk(session, name)
+            trunk = await find_trunk(session, name)
             await session.refresh(trunk, with_for_update=True)  # two lists at once must not become one
             listed = sa.select(TrustedAddress).where(TrustedAddress.trunk_id == trunk.trunk_id)
             missing = await delete_others(session, listed, "network", networks)
@@ -167,6 +190,8 @@ class Trunks:
             refused_registrations=refused,
             trusted_addresses=trusted,
             options=trunk_options.read(trunk.options),
+            has_pbx_password=bool(trunk.sealed_pbx_password),
+            states=[state for w in workers for state in w.heartbeat.trunk_states if state.trunk_id == trunk.trunk_id],
         )
 
 
@@ -179,7 +204,7 @@ async def _trusted(session: AsyncSession, trunk_ids: list[str]) -> dict[str, lis
     return found
 
 
-def _explained(rule: Callable[[], trunk_pb2.TrunkOptions]) -> trunk_pb2.TrunkOptions:
+def _explained(rule: Callable[[], Explained]) -> Explained:
     """Raises `Mistake`."""
     try:
         return rule()
@@ -213,7 +238,7 @@ def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
         raise Mistake(f"{text} is no address or subnet: write 192.0.2.10, 192.0.2.0/24 or 2001:db8::/32") from None
 
 
-async def _find_trunk(session: AsyncSession, text: str) -> Trunk:
+async def find_trunk(session: AsyncSession, text: str) -> Trunk:
     """By login first: an id is never shown where a login would do."""
     for column in (Trunk.login, Trunk.trunk_id):
         found = await session.scalar(sa.select(Trunk).where(column == text))

@@ -1,4 +1,5 @@
-"""Tells other programs of calls that ended: signed, and again until it is acknowledged or a day has passed.
+"""Tells other programs of calls that ended and of what `news` tells: signed, and again until it is acknowledged or a
+day has passed.
 
 What has to be told is written down in the transaction that stores the call's record, so nothing is told that is not
 so, and nothing that is so is forgotten. The same event may arrive twice; its id says so.
@@ -13,6 +14,7 @@ import json
 import secrets
 import time
 from dataclasses import dataclass
+from typing import Any
 
 import httpx
 import sqlalchemy as sa
@@ -91,21 +93,20 @@ class Webhooks:
 
     async def note(self, session: AsyncSession, record: call_pb2.CallRecord) -> None:
         """The call has ended: every webhook shall hear of it."""
-        webhook_ids = (await session.scalars(sa.select(Webhook.webhook_id))).all()
-        if not webhook_ids:
-            return
         short = call_pb2.CallRecord()
         short.CopyFrom(record)
         del short.steps[:]
         call = json_format.MessageToDict(
             short, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
         )
-        body = json.dumps({"id": record.call_id, "event": "call.ended", "call": call})
-        for webhook_id in webhook_ids:
+        await self.spread(session, {"id": record.call_id, "event": "call.ended", "call": call})
+
+    async def spread(self, session: AsyncSession, event: dict[str, Any]) -> None:
+        """Writes an event down for every webhook."""
+        body, now = json.dumps(event), time.time()
+        for webhook_id in (await session.scalars(sa.select(Webhook.webhook_id))).all():
             session.add(
-                Delivery(
-                    delivery_id=secrets.token_hex(8), webhook_id=webhook_id, body=body, due_at=time.time(), attempts=0
-                )
+                Delivery(delivery_id=secrets.token_hex(8), webhook_id=webhook_id, body=body, due_at=now, attempts=0)
             )
 
     async def keep_telling(self) -> None:

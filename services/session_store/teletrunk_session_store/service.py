@@ -12,6 +12,7 @@ import grpc
 from pyrogram import raw
 from teletrunk import rpc
 from teletrunk.background import BackgroundTasks
+from teletrunk.destinations import called_of
 from teletrunk.errors import Refusal
 from teletrunk.metrics import TELEGRAM_CALLS
 from teletrunk.tracing import start_call_span
@@ -99,7 +100,8 @@ class SessionStoreService(session_store_pb2_grpc.SessionStoreServiceServicer):
     async def Resolve(self, request: pb.ResolveRequest, context: Any) -> pb.ResolveResponse:
         self._grants.require(context, request.session_id)
         session = self._sessions.active(request.session_id)
-        return pb.ResolveResponse(peer=peer_message(await peers.resolve(session, self._vault, request.called)))
+        called = called_of(request.destination, request.called)
+        return pb.ResolveResponse(peer=peer_message(await peers.resolve(session, self._vault, called)))
 
     @rpc.refusing
     async def SendMessage(self, request: pb.SendMessageRequest, context: Any) -> pb.SendMessageResponse:

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import errno
 import os
 import secrets
 import socket
+import ssl
 
 import structlog
 from teletrunk import __version__, metrics, running
@@ -29,6 +31,7 @@ from teletrunk_worker.refused_calls import RefusedCalls
 from teletrunk_worker.registrar_store import RegistrarStore
 from teletrunk_worker.server.port import SipPort
 from teletrunk_worker.sip.proxy import bracketed
+from teletrunk_worker.sip.transport.locate import DnsResolver
 from teletrunk_worker.trunks.book import TrunkBook
 
 log = structlog.get_logger()
@@ -36,6 +39,7 @@ log = structlog.get_logger()
 _WIDE_RATE = 16_000  # of hosts for calls with 7 kHz of sound
 _CALLS_A_SIP_HOST = 4  # what the stock pjsua2 wheel is compiled for
 _CALLS_A_TELEGRAM_HOST = 20
+_CERTIFICATE_LOOK_S = 10.0
 
 
 async def serve(settings: WorkerSettings) -> int | None:
@@ -55,7 +59,18 @@ async def _serve(settings: WorkerSettings, service: Service) -> int | None:
     bans = Bans(settings.trusted_networks)
     address = settings.reachable_address()  # once: hosts that start later must not be told another
     trunks = TrunkBook()
-    edge = SipPort(calls, *settings.listen, address, settings.offered_algorithms, bans, trunks)
+    certificates = settings.certificates()
+    edge = SipPort(
+        calls,
+        *settings.listen,
+        address,
+        settings.offered_algorithms,
+        bans,
+        trunks,
+        certificates,
+        settings.tls_listen,
+        DnsResolver(settings.name_servers),
+    )
     service.on_close("SIP port", edge.close)
     await _listen(edge, settings)
     hello = pb.WorkerHello(
@@ -106,6 +121,8 @@ async def _serve(settings: WorkerSettings, service: Service) -> int | None:
         trunks.replace(config.trunks)
         edge.registrar.keep_only(set(config.trunk_ids))
         edge.registrar.keep(edge.is_just)
+        if settings.allow_outbound:
+            edge.pbxs.follow()
         bans.sync_from_manager((ban.network, ban.until, ban.times) for ban in config.bans)
 
     def renewed() -> None:
@@ -118,6 +135,7 @@ async def _serve(settings: WorkerSettings, service: Service) -> int | None:
             registrations=edge.registrar.count,
             lines=calls.lines(),
             registered_trunk_ids=edge.registrar.reachable_trunks(),
+            trunk_states=edge.pbxs.states(),
         )
 
     bindings.load(edge.flow_of)
@@ -139,6 +157,7 @@ async def _serve(settings: WorkerSettings, service: Service) -> int | None:
         pb.Ban(network=network, until=until, times=times) for network, until, times in bans.pending()
     ]
     edge.admission.on_ban = manager.has_news
+    edge.pbxs.changed = manager.has_news
     edge.registrar.changed = on_registration
     await sip_hosts.start(configure_sip_host)
     await telegram_hosts.start(lambda index, wide: None)
@@ -163,8 +182,20 @@ async def _serve(settings: WorkerSettings, service: Service) -> int | None:
         metrics.CALLS.set(calls.count)
         metrics.CALLS_MOST.set(settings.max_calls)
         metrics.REGISTRATIONS.set(edge.registrar.count)
+        states = [state.up for state in edge.pbxs.states()]
+        metrics.TRUNKS_OF_OURS.labels("up").set(states.count(True))
+        metrics.TRUNKS_OF_OURS.labels("down").set(states.count(False))
         metrics.BANS.set(len(bans.banned()))
         metrics.RECORDS_WAITING.set(journal.count)
+
+    async def take_new_certificates() -> None:
+        while True:
+            await asyncio.sleep(_CERTIFICATE_LOOK_S)
+            try:
+                if certificates.reload():
+                    log.info("a new certificate for SIP over TLS")
+            except (OSError, ssl.SSLError) as error:
+                log.error("the new certificate for SIP over TLS cannot be used", error=str(error))
 
     operations = operations_app(lambda: service.not_ready() or calls.not_ready(), measure)
     service.on_close("calls", last_words)
@@ -176,6 +207,8 @@ async def _serve(settings: WorkerSettings, service: Service) -> int | None:
         "metrics",
         lambda: serve_http(settings.worker_metrics_address, "TELETRUNK_WORKER_METRICS_ADDRESS", operations),
     )
+    if settings.sip_tls_certificate is not None:
+        service.background("SIP certificate", take_new_certificates)
     if security.papers is not None:
         service.background("certificate", lambda: membership.keep(manager.way, renewed))
     return await service.until_stopped(drain)

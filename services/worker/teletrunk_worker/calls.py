@@ -10,6 +10,7 @@ from dataclasses import dataclass
 
 import structlog
 from teletrunk.background import BackgroundTasks
+from teletrunk.destinations import text_of
 from teletrunk.errors import Refusal
 from teletrunk.service import Cause, Service
 from teletrunk.v1 import call_pb2, manager_pb2
@@ -165,7 +166,17 @@ class Calls:
             self.rim.refused_calls.note(recorder.record, invite, error, was_asked=True)
             return error
         _describe(recorder, invite, route)
-        ports = WorkerPorts(self._around, recorder, rings, route.session, called=invite.called, offered=invite.offered)
+        destination = route.destination if route.HasField("destination") else None
+        called = invite.called if destination is None else text_of(destination)
+        ports = WorkerPorts(
+            self._around,
+            recorder,
+            rings,
+            route.session,
+            called=called,
+            offered=invite.offered,
+            destination=destination,
+        )
         runner = CallRunner(recorder.record.call_id, machine.from_sip(), ports, self.rim.manager, recorder)
         runner.line = _line(route)
         objection = self._objection(route, invite)
@@ -180,14 +191,15 @@ class Calls:
             invite.credentials,
             invite.source_address,
             invite.called,
-            registered=self.rim.edge.registrar.knows(invite.credentials.username),
+            registered=bool(invite.trunk_id) or self.rim.edge.registrar.knows(invite.credentials.username),
+            trunk_id=invite.trunk_id,
         )
 
     def _objection(self, route: manager_pb2.RouteCallResponse, invite: Invite) -> Refusal | None:
         trunk = self.rim.edge.trunks.find(route.trunk_id)
         if not trunk.takes(invite.transport):
             return Refusal("ip-not-allowed", trunk.objection_to(invite.transport))
-        if not self.rim.edge.registrar.bindings(route.trunk_id):
+        if not invite.trunk_id and not self.rim.edge.registrar.bindings(route.trunk_id):
             return Refusal("not-registered")
         if not route.session.storage_address:
             return Refusal("no-active-session")
@@ -246,17 +258,24 @@ class Calls:
     def _targets(
         self, route: manager_pb2.RouteIncomingResponse, peer: call_pb2.Peer
     ) -> tuple[tuple[on.Target, ...], ...]:
-        """The tiers as bindings that are live now. A trunk that is not registered has none."""
-        caller = identity.from_header(route.caller_id, route.caller_name, self.rim.edge.public)
-        headers = identity.headers_of(peer)
+        """The tiers as bindings that are live now. A trunk that is not registered has none.
+
+        An older Manager has one caller ID and name for all.
+        """
+        told = identity.headers_of(peer)
         tiers = []
         number = 0
         for tier in route.tiers:
             targets = []
             for trunk in tier.targets:
+                number_and_name = trunk.caller_id or route.caller_id, trunk.caller_name or route.caller_name
+                caller = identity.from_header(*number_and_name, self.rim.edge.public)
+                account = self.rim.edge.trunks.find(trunk.trunk_id).account
+                shown = identity.shown(caller, account), ((identity.ASSERTED, caller), *told)
                 for binding in self.rim.edge.registrar.reachable(trunk.trunk_id):
                     number += 1
-                    targets.append(on.Target(f"t{number}", trunk.trunk_id, binding_uri(binding), caller, headers))
+                    uri = binding_uri(binding, trunk.number_on_pbx)
+                    targets.append(on.Target(f"t{number}", trunk.trunk_id, uri, *shown))
             tiers.append(tuple(targets))
         return tuple(tiers)
 

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import ipaddress
+import ssl
+from pathlib import Path
 
 from pydantic import Field, field_validator
 from teletrunk.config import ConfigurationError, ServiceSettings, checked_address
@@ -10,6 +12,7 @@ from teletrunk.own_address import own_address
 
 from teletrunk_worker.policy.bans import Network
 from teletrunk_worker.sip.auth import ALGORITHMS
+from teletrunk_worker.sip.transport.tls import VERSIONS, Certificates, TlsFiles
 
 _PORTS_A_HOST = 32  # four calls need sixteen; the rest lets used ports rest
 
@@ -18,6 +21,17 @@ class WorkerSettings(ServiceSettings):
     """Prefix TELETRUNK_."""
 
     sip_address: str = Field("0.0.0.0:5060", description="host:port of SIP over UDP and TCP.")
+    sip_tls_address: str | None = Field(None, description="host:port of SIP over TLS; off if not given.")
+    sip_tls_certificate: Path | None = Field(None, description="PEM file of the certificate that PBXs see by TLS.")
+    sip_tls_key: Path | None = Field(None, description="PEM file of its key, when it is not in the same file.")
+    sip_tls_clients: Path | None = Field(
+        None, description="PEM file of the authorities whose certificates PBXs must show; without it they need none."
+    )
+    sip_tls_servers: Path | None = Field(
+        None, description="PEM file of the authorities of PBXs that we connect to; the machine's own if not given."
+    )
+    sip_tls_minimum: str = Field("1.2", description="The oldest TLS that is spoken: 1.2 or 1.3.")
+    dns_servers: str = Field("", description="host:port of name servers for PBXs, with commas; else the machine's own.")
     public_address: str | None = Field(None, description="The address PBXs reach this Worker at, when behind NAT.")
     media_address: str | None = Field(
         None, description="The IPv4 address PBXs send sound to, when it is not the public one: sound has no IPv6."
@@ -35,6 +49,7 @@ class WorkerSettings(ServiceSettings):
     )
     never_banned: str = Field("", description="Addresses and subnets, with commas between, that are never banned.")
     allow_registration: bool = Field(True, description="Whether PBXs may register at this Worker.")
+    allow_outbound: bool = Field(True, description="Whether this Worker registers at PBXs, and reaches peers.")
     first_answer_seconds: float = Field(
         12.0, ge=1, le=32, description="How long a PBX may take for its first word to a call before it counts as gone."
     )
@@ -100,14 +115,54 @@ class WorkerSettings(ServiceSettings):
             raise ValueError("must be SHA-256, MD5 or both, with a comma between")
         return value
 
+    @field_validator("sip_tls_address")
+    @classmethod
+    def _tls_host_and_port(cls, value: str | None) -> str | None:
+        return None if value is None else checked_address(value)
+
+    @field_validator("dns_servers")
+    @classmethod
+    def _name_servers(cls, value: str) -> str:
+        for part in filter(None, value.split(",")):
+            host, _, _ = checked_address(part.strip()).rpartition(":")
+            ipaddress.ip_address(host.strip("[]"))
+        return value
+
+    @field_validator("sip_tls_minimum")
+    @classmethod
+    def _version(cls, value: str) -> str:
+        if value not in VERSIONS:
+            raise ValueError("must be 1.2 or 1.3")
+        return value
+
+    @property
+    def tls_listen(self) -> tuple[str, int] | None:
+        return None if self.sip_tls_address is None else _host_and_port(self.sip_tls_address)
+
+    @property
+    def name_servers(self) -> list[tuple[str, int]]:
+        return [_host_and_port(part.strip()) for part in self.dns_servers.split(",") if part.strip()]
+
+    def certificates(self) -> Certificates:
+        """Raises `ConfigurationError`."""
+        if self.sip_tls_address is not None and self.sip_tls_certificate is None:
+            raise ConfigurationError("TELETRUNK_SIP_TLS_ADDRESS needs TELETRUNK_SIP_TLS_CERTIFICATE")
+        files = TlsFiles(
+            self.sip_tls_certificate, self.sip_tls_key, self.sip_tls_clients, self.sip_tls_servers, self.sip_tls_minimum
+        )
+        try:
+            return Certificates(files)
+        except (OSError, ssl.SSLError) as error:
+            where = getattr(error, "filename", None) or self.sip_tls_certificate
+            raise ConfigurationError(f"TELETRUNK_SIP_TLS_...: {where}: {error.strerror or error}") from None
+
     @property
     def offered_algorithms(self) -> tuple[str, ...]:
         return tuple(self.digest_algorithms.split(","))
 
     @property
     def listen(self) -> tuple[str, int]:
-        host, _, port = self.sip_address.rpartition(":")
-        return host.strip("[]"), int(port)
+        return _host_and_port(self.sip_address)
 
     def reachable_address(self) -> str:
         """What PBXs are told to send to: without a word on it, the address from which this machine reaches others."""
@@ -135,3 +190,8 @@ class WorkerSettings(ServiceSettings):
         if start + _PORTS_A_HOST - 1 > last:
             raise ConfigurationError("TELETRUNK_RTP_PORTS: too few ports for TELETRUNK_MAX_CALLS (8 a call)")
         return start, _PORTS_A_HOST
+
+
+def _host_and_port(text: str) -> tuple[str, int]:
+    host, _, port = text.rpartition(":")
+    return host.strip("[]"), int(port)

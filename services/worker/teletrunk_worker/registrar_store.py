@@ -129,7 +129,7 @@ def _ends_a_line(path: Path) -> bool:
 
 
 def _line(trunk_id: str, bindings: Iterable[Binding]) -> str:
-    rows = [_row(binding) for binding in bindings if binding.flow.token.startswith("u-")]
+    rows = [_row(binding) for binding in bindings if not binding.of_ours and binding.flow.token.startswith("u-")]
     return json.dumps({"trunk": trunk_id, "bindings": rows}) + "\n"
 
 

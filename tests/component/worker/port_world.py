@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 from collections.abc import AsyncIterator, Callable
+from typing import Any
 
 from sipmessage import Message, Request, Response
 from teletrunk.errors import Refusal
@@ -80,9 +81,9 @@ class BareHost(asyncio.DatagramProtocol):
                 if wanted(message):
                     return message
 
-    def invite(self, binding: Binding, call_id: str, leg: str = "t1", number: int = 1) -> Request:
-        """An INVITE to a binding, not sent yet."""
-        uri = binding_uri(binding)
+    def invite(self, binding: Binding, call_id: str, leg: str = "t1", number: int = 1, user: str = "") -> Request:
+        """An INVITE to a binding, or to a number there, not sent yet."""
+        uri = binding_uri(binding, user)
         body = b"v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=audio 4000 RTP/AVP 8\r\n"
         return self._request("INVITE", uri, call_id, number, {CALL_HEADER: f"{call_id}/{leg}"}, body)
 
@@ -127,10 +128,11 @@ class PortWorld:
 
 
 @contextlib.asynccontextmanager
-async def port_world(address: str = "127.0.0.1") -> AsyncIterator[PortWorld]:
+async def port_world(address: str = "127.0.0.1", **given: Any) -> AsyncIterator[PortWorld]:
+    """`given` is what a port may have beside its address."""
     door = Door()
     while True:
-        port = SipPort(door, address, 0, address)
+        port = SipPort(door, address, 0, address, **given)
         with contextlib.suppress(OSError):  # the TCP port that it was given is another's for UDP
             await port.start()
             break

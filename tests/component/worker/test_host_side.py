@@ -113,6 +113,22 @@ async def established(world: PortWorld, wire: sip_wire.SipWire) -> tuple[Request
     return invite, (await asking).final
 
 
+@pytest.mark.parametrize("number", ["200", "#31#200", "office", "+4930*1"])
+async def test_a_number_on_the_pbx_is_rung_at_its_contact(world: PortWorld, number: str) -> None:
+    """Also one that is the contact's own login; its CANCEL goes there, too."""
+    async with sip_wire.udp(world.address) as wire:
+        binding = await world.registered(wire)
+        invite = world.host.invite(binding, "c1", user=number)
+        world.host.send(invite)
+        heard = await wire.next_request("INVITE")
+        contact = URI.parse(binding.contact.uri.text)
+        assert str(heard.uri) == str(contact).replace(f"{contact.user}@", f"{number.replace('#', '%23')}@")
+        wire.send(bytes(response_to(heard, 180, "Ringing", wire)))
+        await world.host.next(lambda message: isinstance(message, Response) and message.code == 180)
+        world.host.send(world.host.follow_up("CANCEL", invite))
+        assert str((await wire.next_request("CANCEL")).uri) == str(heard.uri)
+
+
 async def dialled(world: PortWorld, wire: sip_wire.SipWire, call_id: str = "c1") -> tuple[Request, Request]:
     """A host's INVITE, as the host sent it and as the PBX has it."""
     invite = world.host.invite(await world.registered(wire), call_id)

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import secrets
 import tempfile
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -17,7 +18,11 @@ from tests.deploy.podman import output, podman
 
 IMAGE = "localhost/teletrunk/asterisk"
 _HERE = Path(__file__).parent
-_FILES = ("pjsip.conf", "extensions.conf", "modules.conf", "rtp.conf", "logger.conf")
+_COMMON = ("modules.conf", "rtp.conf", "logger.conf")
+REGISTERS = {"pjsip.conf": "pjsip.conf", "extensions.conf": "extensions.conf"}
+# With the blocks of the page that people read.
+DOCUMENTED = {"pjsip.conf": "pjsip-documented.conf", "extensions.conf": "extensions-documented.conf"}
+_PAGE = Path(__file__).parents[3] / "docs/pbx/asterisk.md"
 _RTP_PORTS = 32
 _PATIENCE_S = 40.0
 
@@ -28,6 +33,7 @@ class Asterisk:
 
     name: str
     address: tuple[str, int]
+    tls_port: int
 
     async def command(self, line: str) -> str:
         """Of its command line interface."""
@@ -44,20 +50,58 @@ class Asterisk:
                 await asyncio.sleep(0.3)
 
 
+def documented(file: str, form: str) -> str:
+    """A block of the page."""
+    found = re.search(rf"```ini\n; {re.escape(file)}: {form}\n(.*?)```", _PAGE.read_text(), re.DOTALL)
+    assert found is not None, f"docs/pbx/asterisk.md has no {file} for {form}"
+    return found[1]
+
+
+def here(text: str, worker: int, transport: str, password: str, login: str, papers: str = "/etc/asterisk") -> str:
+    """A block as it is on this machine: other addresses and ports, and the transport that is tried."""
+    over = "" if transport == "udp" else f"\\;transport={transport}"
+    text = text.replace("match=teletrunk.example.com", "match=127.0.0.1/32")
+    text = text.replace("sip:teletrunk.example.com", f"sip:127.0.0.1:{worker}{over}")
+    text = text.replace("@teletrunk.example.com", f"@127.0.0.1:{worker}")
+    text = text.replace("type=endpoint\n", f"type=endpoint\ntransport={transport}\n")
+    text = text.replace("type=registration\n", f"type=registration\ntransport={transport}\n")
+    text = text.replace("/etc/asterisk/keys/asterisk.pem", f"{papers}/pbx.pem")
+    text = text.replace("/etc/ssl/certs/ca-certificates.crt", f"{papers}/authority.pem")
+    text = text.replace("bind=0.0.0.0:5061", "bind=127.0.0.1:{{tls_port}}")
+    return text.replace("LOGIN", login).replace("PASSWORD", password)
+
+
 @contextlib.asynccontextmanager
-async def running(worker: int, login: str, password: str, **choices: str) -> AsyncIterator[Asterisk]:
-    """`choices` fill the places in pjsip.conf."""
+async def running(
+    worker: int,
+    login: str,
+    password: str,
+    files: Mapping[str, str] = REGISTERS,
+    papers: Mapping[str, bytes] | None = None,
+    blocks: Mapping[str, Mapping[str, str]] | None = None,
+    **choices: str,
+) -> AsyncIterator[Asterisk]:
+    """`files` are the configuration, `papers` lie beside it; `blocks` and `choices` fill the places in the files."""
     if not await asyncio.to_thread(_there):  # in CI too: whether Debian's mirror has an asterisk is not ours to say
         pytest.skip(f"there is no {IMAGE}: tools/asterisk-image")
-    port, rtp, name = ports.hold(), ports.hold(_RTP_PORTS), f"teletrunk-asterisk-{secrets.token_hex(4)}"
-    values = {"port": port, "rtp": rtp, "rtp_end": rtp + _RTP_PORTS - 1, "worker": worker, "login": login,
-              "password": password, **choices}  # fmt: skip
+    port, tls_port, rtp, name = (
+        ports.hold(),
+        ports.hold(),
+        ports.hold(_RTP_PORTS),
+        f"teletrunk-asterisk-{secrets.token_hex(4)}",
+    )
+    places = {"port": port, "tls_port": tls_port, "rtp": rtp, "rtp_end": rtp + _RTP_PORTS - 1}
+    values = {**places, "worker": worker, "login": login, "password": password, **choices}
     with tempfile.TemporaryDirectory(prefix="teletrunk-asterisk-") as directory:
-        for file in _FILES:
-            text = (_HERE / file).read_text()
+        for file, template in {**dict(zip(_COMMON, _COMMON, strict=True)), **files}.items():
+            text = (_HERE / template).read_text()
+            for place, block in (blocks or {}).get(file, {}).items():
+                text = text.replace("{{" + place + "}}", here(block, worker, choices["transport"], password, login))
             for place, value in values.items():
                 text = text.replace("{{" + place + "}}", str(value))
             (Path(directory) / file).write_text(text)
+        for file, content in (papers or {}).items():
+            (Path(directory) / file).write_bytes(content)
         Path(directory).chmod(0o755)  # it drops root's rights
         command = (
             "run",
@@ -69,7 +113,7 @@ async def running(worker: int, login: str, password: str, **choices: str) -> Asy
         )
         await asyncio.to_thread(output, *command, IMAGE, "asterisk", "-f", "-vvv")
         try:
-            yield Asterisk(name, ("127.0.0.1", port))
+            yield Asterisk(name, ("127.0.0.1", port), tls_port)
         finally:
             await asyncio.to_thread(podman, "kill", "--signal=KILL", name)
 

@@ -3,36 +3,53 @@
 from __future__ import annotations
 
 import sys
-from typing import Annotated
+from collections.abc import Callable
+from typing import Annotated, TypeVar
 
 import typer
 
-from teletrunk.cli.client import DEADLINE_S, ask, every, fail
-from teletrunk.cli.output import Json, say, show, table
+from teletrunk.cli.client import DEADLINE_S, Wrong, Yes, ask, confirm, every, fail
+from teletrunk.cli.output import Json, plain, say, show, table
+from teletrunk.sign_in import WRONG_CODE, WRONG_PASSWORD
 from teletrunk.v1 import admin_pb2 as pb
 from teletrunk.v1 import manager_pb2
 
 app = typer.Typer(no_args_is_help=True)
+_TRIES = 3
+Answer = TypeVar("Answer")
 _NO_CODE = "none"  # Telegram has signed the number in at once
 
 
-def _answer(prompt: str, given: str | None, *, hidden: bool = False) -> str:
-    """From the option, from the person at the terminal, or from a line of standard input."""
+def _answer(prompt: str, given: str | None) -> str:
+    """From the option, from the person at the terminal (nothing is echoed), or from a line of standard input."""
     if given is None and sys.stdin.isatty():
-        given = str(typer.prompt(prompt, hide_input=hidden, err=True))
-    answer = sys.stdin.readline().strip() if given is None else given.strip()
-    if not answer:
-        fail(f"{prompt.lower()} is missing: give it as an option or as a line of standard input")
-    return answer
+        given = str(typer.prompt(prompt, hide_input=True, err=True))
+    return sys.stdin.readline().strip() if given is None else given.strip()
 
 
-def _state(account: pb.Account) -> str:
+def _submitted(prompt: str, given: str | None, submit: Callable[[str], Answer]) -> Answer:
+    """What is wrong may be typed again, three times in all: the sign-in goes on meanwhile."""
+    wrong, left = "", _TRIES
+    while True:
+        answer = _answer(prompt, given) if left else ""
+        given, left = None, left - 1
+        if not answer:
+            fail(wrong or f"{prompt.lower()} is missing: give it as an option or as a line of standard input")
+        try:
+            return submit(answer)
+        except Wrong as error:
+            wrong = str(error)
+            if left:
+                typer.echo(f"{plain(wrong)}.", err=True)
+
+
+def state_of(account: pb.Account) -> str:
     name = manager_pb2.SessionState.Name(account.state).removeprefix("SESSION_STATE_").lower()
     name = "storage is away" if name == "unspecified" else name
     return f"{name} ({account.reason})" if account.reason else name
 
 
-def _named(account: pb.Account) -> str:
+def named(account: pb.Account) -> str:
     username = f"@{account.username}" if account.username else ""
     return "  ".join(part for part in (account.name, account.phone, username) if part)
 
@@ -55,21 +72,33 @@ def add(
     wanted = started.code_sent_by != _NO_CODE
     if not as_json and wanted:
         typer.echo(f"Telegram has sent a code to {phone} ({started.code_sent_by}).", err=True)
-    account = _submit_code(started.sign_in_id, _answer("Code", code) if wanted else "", password)
-    text = f"Signed in: {_named(account)}. Next: teletrunk trunk add {account.phone or account.account_id}"
+    account = _signed_in(started.sign_in_id, code, password) if wanted else _submit_code(started.sign_in_id, "").account
+    text = f"Signed in: {named(account)}. Next: teletrunk trunk add {account.phone or account.account_id}"
     show(account, as_json, lambda: say(text))
 
 
-def _submit_code(sign_in_id: str, code: str, password: str | None) -> pb.Account:
-    request = pb.SubmitAccountCodeRequest(sign_in_id=sign_in_id, code=code)
-    answer: pb.SubmitAccountCodeResponse = ask(lambda admin: admin.SubmitAccountCode(request, timeout=DEADLINE_S))
+def _signed_in(sign_in_id: str, code: str | None, password: str | None) -> pb.Account:
+    answer = _submitted("Code", code, lambda given: _submit_code(sign_in_id, given))
     if answer.HasField("account"):
         return answer.account
-    hint = f" (hint: {answer.password_hint})" if answer.password_hint else ""
-    given = _answer(f"Two-step password{hint}", password, hidden=True)
-    second = pb.SubmitAccountPasswordRequest(sign_in_id=sign_in_id, password=given)
-    final: pb.SubmitAccountPasswordResponse = ask(lambda admin: admin.SubmitAccountPassword(second, timeout=DEADLINE_S))
-    return final.account
+    hint = f" (hint: {plain(answer.password_hint)})" if answer.password_hint else ""
+
+    def submit(given: str) -> pb.Account:
+        request = pb.SubmitAccountPasswordRequest(sign_in_id=sign_in_id, password=given)
+        final: pb.SubmitAccountPasswordResponse = ask(
+            lambda admin: admin.SubmitAccountPassword(request, timeout=DEADLINE_S), WRONG_PASSWORD
+        )
+        return final.account
+
+    return _submitted(f"Two-step password{hint}", password, submit)
+
+
+def _submit_code(sign_in_id: str, code: str) -> pb.SubmitAccountCodeResponse:
+    request = pb.SubmitAccountCodeRequest(sign_in_id=sign_in_id, code=code)
+    answer: pb.SubmitAccountCodeResponse = ask(
+        lambda admin: admin.SubmitAccountCode(request, timeout=DEADLINE_S), WRONG_CODE
+    )
+    return answer
 
 
 def _all() -> pb.ListAccountsResponse:
@@ -83,7 +112,7 @@ def _all() -> pb.ListAccountsResponse:
 def list_accounts(as_json: Json = False) -> None:
     """All accounts and the real state of their sessions."""
     answer = _all()
-    rows = [[a.account_id, a.phone, a.username, a.name, _state(a), str(a.trunks)] for a in answer.accounts]
+    rows = [[a.account_id, a.phone, a.username, a.name, state_of(a), str(a.trunks)] for a in answer.accounts]
     show(answer, as_json, lambda: table("accounts", ["id", "phone", "username", "name", "session", "trunks"], rows))
 
 
@@ -96,15 +125,18 @@ def show_account(
     found = next((a for a in _all().accounts if names & {a.account_id, a.phone, a.username.lower()} - {""}), None)
     if found is None:
         fail(f"there is no account {account}: teletrunk account list shows them")
-    text = f"{_named(found)}  user id {found.user_id}\nsession: {_state(found)}\ntrunks: {found.trunks}"
+    text = f"{named(found)}  user id {found.user_id}\nsession: {state_of(found)}\ntrunks: {found.trunks}"
     show(found, as_json, lambda: say(text))
 
 
 @app.command()
 def remove(
-    account: Annotated[str, typer.Argument(help="An account id, phone or @username.")], as_json: Json = False
+    account: Annotated[str, typer.Argument(help="An account id, phone or @username.")],
+    yes: Yes = False,
+    as_json: Json = False,
 ) -> None:
     """Signs the account out at Telegram and removes it with its trunks."""
+    confirm(f"{account} is signed out at Telegram and removed with its trunks. Remove it?", yes)
     request = pb.RemoveAccountRequest(account=account)
     answer = ask(lambda admin: admin.RemoveAccount(request, timeout=DEADLINE_S))
     show(answer, as_json, lambda: say("Removed."))

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import datetime
+import json
 import time
 from typing import Annotated
 
@@ -67,11 +69,45 @@ def remove_webhook(webhook: Annotated[str, typer.Argument(help="Its id.")]) -> N
     say("Removed.")
 
 
-def changes(limit: Annotated[int, typer.Option(min=1, max=500)] = 50, as_json: Json = False) -> None:
-    """What people have changed, newest first: who, what, before and after."""
-    answer = ask(lambda admin: admin.ListChanges(pb.ListChangesRequest(limit=limit), timeout=DEADLINE_S))
-    rows = [
-        [time.strftime("%m-%d %H:%M:%S", time.localtime(c.at)), c.who, c.action, c.kind, c.key, c.before, c.after]
-        for c in answer.changes
-    ]
-    show(answer, as_json, lambda: table("changes", ["at", "who", "action", "what", "key", "before", "after"], rows))
+_DAYS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"]
+_DID = {"insert": "added", "update": "changed", "delete": "removed"}
+
+
+def changes(
+    limit: Annotated[int, typer.Option(min=1, max=500)] = 50,
+    who: Annotated[str, typer.Option(help="Only what this person changed.")] = "",
+    kind: Annotated[str, typer.Option(help="Only changes of such things: trunks, accounts, subscriptions...")] = "",
+    key: Annotated[str, typer.Option(help="Only changes of the thing with this id.")] = "",
+    since: Annotated[datetime.datetime | None, typer.Option("--from", formats=_DAYS)] = None,
+    until: Annotated[datetime.datetime | None, typer.Option(formats=_DAYS)] = None,
+    as_json: Json = False,
+) -> None:
+    """What people have changed, newest first: when, who, what, and from what to what."""
+    request = pb.ListChangesRequest(
+        limit=limit,
+        who=who,
+        kind=kind,
+        key=key,
+        since=since.timestamp() if since else 0.0,
+        until=until.timestamp() if until else 0.0,
+    )
+    answer = ask(lambda admin: admin.ListChanges(request, timeout=DEADLINE_S))
+    show(answer, as_json, lambda: say("\n".join(map(sentence, answer.changes)) or "No changes."))
+
+
+def sentence(change: pb.Change) -> str:
+    """One change in one line."""
+    before, after = json.loads(change.before or "{}"), json.loads(change.after or "{}")
+    what = change.kind.replace("_", " ")
+    what = f"{what.removesuffix('ies')}y" if what.endswith("ies") else what.removesuffix("s")
+    if change.action == "update":
+        facts = [f"{name} {_value(before.get(name))} -> {_value(after.get(name))}" for name in after]
+    else:
+        facts = [f"{name} {_value(value)}" for name, value in (after or before).items() if value not in ("", None)]
+    at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(change.at))
+    told = f"{at}  {change.who} {_DID.get(change.action, change.action)} {what} {change.key}"
+    return f"{told}: {', '.join(facts)}" if facts else told
+
+
+def _value(value: object) -> str:
+    return "nothing" if value in ("", None) else str(value)

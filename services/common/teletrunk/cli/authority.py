@@ -9,7 +9,7 @@ from typing import Annotated, Any
 import typer
 
 from teletrunk.cli.output import say
-from teletrunk.config import ConfigurationError
+from teletrunk.sources import ConfigurationError
 
 app = typer.Typer(no_args_is_help=True)
 

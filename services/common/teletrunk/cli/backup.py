@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from teletrunk.cli.output import say
-from teletrunk.config import ConfigurationError, ServiceSettings, load
+from teletrunk.sources import ConfigurationError
 
 if TYPE_CHECKING:
     from teletrunk.backup.archive import Manifest
@@ -67,6 +67,7 @@ def restore(file: BackupFile, only: Only = None, passphrase_file: Passphrase = N
     os.umask(0o077)  # as the services: databases are nobody else's to read
     from teletrunk.backup.archive import opened
     from teletrunk.backup.restoring import restore as restore_parts
+    from teletrunk.config import ServiceSettings, load
 
     passphrase = _passphrase(passphrase_file, confirm=False)
     with opened(file, passphrase) as archive:

@@ -8,40 +8,79 @@ import json
 import sys
 import time
 from collections.abc import Iterator
+from enum import StrEnum
 from typing import Annotated, Any
 
 import typer
 
 from teletrunk.cli.client import DEADLINE_S, ask, fail
 from teletrunk.cli.ladder import ladder
-from teletrunk.cli.output import Json, say, show, table
+from teletrunk.cli.output import Json, say, short, show, table
 from teletrunk.v1 import admin_pb2 as pb
 from teletrunk.v1 import call_pb2
 
 app = typer.Typer(no_args_is_help=True)
 
 
+_DAYS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"]
+Day = Annotated[datetime.datetime | None, typer.Option(formats=_DAYS)]
+
+
+class Way(StrEnum):
+    to_telegram = "to-telegram"
+    to_sip = "to-sip"
+
+
+_WAYS = {
+    None: call_pb2.DIRECTION_UNSPECIFIED,
+    Way.to_telegram: call_pb2.DIRECTION_SIP_TO_TELEGRAM,
+    Way.to_sip: call_pb2.DIRECTION_TELEGRAM_TO_SIP,
+}
+
+
 @app.command("list")
-def list_calls(limit: Annotated[int, typer.Option(min=1, max=500)] = 20, as_json: Json = False) -> None:
-    """The latest calls, newest first."""
-    answer = ask(lambda admin: admin.ListCalls(pb.ListCallsRequest(limit=limit), timeout=DEADLINE_S))
-    show(answer, as_json, lambda: table(
-        "calls", ["id", "at", "direction", "caller", "called", "talked", "ended by", "SIP", "refusal"],
-        [_row(record) for record in answer.calls]))  # fmt: skip
+def list_calls(
+    limit: Annotated[int, typer.Option(min=1, max=500)] = 20,
+    account: Annotated[str, typer.Option(help="An account id, phone or @username.")] = "",
+    trunk: Annotated[str, typer.Option(help="A trunk's login or id.")] = "",
+    number: Annotated[str, typer.Option(help="Who called or was called: a number or @username.")] = "",
+    direction: Annotated[Way | None, typer.Option(help="Where the call went.")] = None,
+    answered: Annotated[bool | None, typer.Option("--answered/--unanswered")] = None,
+    row: Annotated[str, typer.Option(help="The refusal's id, as teletrunk explain shows them.")] = "",
+    since: Annotated[
+        datetime.datetime | None, typer.Option("--from", formats=_DAYS, help="The first day or moment.")
+    ] = None,
+    until: Annotated[datetime.datetime | None, typer.Option(formats=_DAYS, help="Before this day or moment.")] = None,
+    as_json: Json = False,
+) -> None:
+    """The latest calls that fit, newest first. An id may be typed as it is shown."""
+    request = pb.ListCallsRequest(
+        limit=limit,
+        account=account,
+        trunk=trunk,
+        number=number,
+        direction=_WAYS[direction],
+        answered=answered,
+        row=row,
+        since=since.timestamp() if since else 0.0,
+        until=until.timestamp() if until else 0.0,
+    )
+    answer = ask(lambda admin: admin.ListCalls(request, timeout=DEADLINE_S))
+    ids = short([record.call_id for record in answer.calls])
+    rows = [_row(record, ids[record.call_id]) for record in answer.calls]
+    show(answer, as_json, lambda: table("calls", ["id", "at", "caller", "called", "talked", "end"], rows))
 
 
-def _row(record: call_pb2.CallRecord) -> list[str]:
-    talked = record.ended_at - record.answered_at if record.answered_at else 0.0
+def _row(record: call_pb2.CallRecord, short_id: str) -> list[str]:
+    talked = f"{record.ended_at - record.answered_at:.0f} s" if record.answered_at else "-"
+    to_telegram = record.direction == call_pb2.DIRECTION_SIP_TO_TELEGRAM
     return [
-        record.call_id,
+        short_id,
         time.strftime("%m-%d %H:%M:%S", time.localtime(record.invited_at)),
-        "to Telegram" if record.direction == call_pb2.DIRECTION_SIP_TO_TELEGRAM else "to SIP",
-        record.caller,
-        record.called,
-        f"{talked:.1f} s",
-        record.ended_by,
-        str(record.sip_status),
-        record.error_id,
+        record.caller if to_telegram else f"tg {record.caller}",
+        f"tg {record.called}" if to_telegram else record.called,
+        talked,
+        record.error_id or f"by {record.ended_by or '?'}",
     ]
 
 
@@ -51,7 +90,6 @@ _COLUMNS = (
     "answered_at", "ended_at", "ended_by", "error_id", "sip_status", "telegram_reason",
 )  # fmt: skip
 _MEDIA = ("codec", "rtp_received", "rtp_lost", "rtp_jitter_ms", "media_connect_ms", "late_to_telegram", "late_to_sip")
-Day = Annotated[datetime.datetime | None, typer.Option(formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"])]
 
 
 @app.command()
@@ -92,7 +130,8 @@ def _exported(since: float, until: float) -> Iterator[dict[str, Any]]:
 
 @app.command("show")
 def show_call(
-    call: Annotated[str, typer.Argument(help="A call id, its beginning, or `last`.")] = "last", as_json: Json = False
+    call: Annotated[str, typer.Argument(help="A call id, its beginning or end, or `last`.")] = "last",
+    as_json: Json = False,
 ) -> None:
     """One call, with its ladder from all three services' events."""
     answer = ask(lambda admin: admin.GetCall(pb.GetCallRequest(call_id=call), timeout=DEADLINE_S))

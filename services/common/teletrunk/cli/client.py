@@ -6,35 +6,49 @@ import asyncio
 import contextlib
 import sys
 from collections.abc import Awaitable, Callable
-from typing import Any, NoReturn, TypeVar
+from typing import Annotated, Any, NoReturn, TypeVar
 
 import grpc
+import grpc.aio
 import typer
 
-from teletrunk import rpc
+from teletrunk.channel import require_loopback, with_token
+from teletrunk.cli.failed import Failed
 from teletrunk.cli.output import plain
-from teletrunk.cli.remote import Failed, RemoteSettings, remote_work
-from teletrunk.config import ServiceSettings, load
-from teletrunk.v1 import admin_pb2_grpc, fleet_pb2_grpc, subscription_pb2_grpc
+from teletrunk.cli.place import Place
 
 Answer = TypeVar("Answer")
 Admin = Any  # the generated stub's asynchronous form
+_DETAILS = "grpc-status-details-bin"
 DEADLINE_S = 60.0  # longer than the Manager gives a Storage for a sign-in
 
 
-def ask(work: Callable[[Admin], Awaitable[Answer]]) -> Answer:
-    """Runs `work` with the Manager's AdminService. A failure is one line on standard error and exit code 1."""
-    return _ask(admin_pb2_grpc.AdminServiceStub, work)
+class Wrong(Exception):
+    """What a person typed is wrong, and may be typed once more."""
+
+
+def ask(work: Callable[[Admin], Awaitable[Answer]], correctable: str = "") -> Answer:
+    """Runs `work` with the Manager's AdminService. A failure is one line on standard error and exit code 1.
+
+    Raises `Wrong` for a failure that begins with `correctable`.
+    """
+    from teletrunk.v1.admin_pb2_grpc import AdminServiceStub
+
+    return _ask(AdminServiceStub, work, correctable)
 
 
 def ask_fleet(work: Callable[[Admin], Awaitable[Answer]]) -> Answer:
     """The same with the Manager's FleetService."""
-    return _ask(fleet_pb2_grpc.FleetServiceStub, work)
+    from teletrunk.v1.fleet_pb2_grpc import FleetServiceStub
+
+    return _ask(FleetServiceStub, work)
 
 
 def ask_subscriptions(work: Callable[[Admin], Awaitable[Answer]]) -> Answer:
     """The same with the Manager's SubscriptionService."""
-    return _ask(subscription_pb2_grpc.SubscriptionServiceStub, work)
+    from teletrunk.v1.subscription_pb2_grpc import SubscriptionServiceStub
+
+    return _ask(SubscriptionServiceStub, work)
 
 
 async def every(method: Callable[..., Awaitable[Any]], request: Any, items: str, key: str) -> Any:
@@ -48,30 +62,41 @@ async def every(method: Callable[..., Awaitable[Any]], request: Any, items: str,
     return answer
 
 
-def _ask(stub: Callable[[Any], Any], work: Callable[[Admin], Awaitable[Answer]]) -> Answer:
-    remote = load(RemoteSettings)
-    settings = load(ServiceSettings)
-
-    async def run() -> Answer:
-        # Made here when there is none, so that the token's directory gets this mode and not the usual one.
-        settings.data.mkdir(parents=True, exist_ok=True, mode=0o700)
-        async with rpc.dial(settings.manager_here, rpc.Security(settings.token())) as channel:
-            return await work(stub(channel))
-
+def _ask(stub: Callable[[Any], Any], work: Callable[[Admin], Awaitable[Answer]], correctable: str = "") -> Answer:
+    place = Place.read()
     try:
-        return asyncio.run(run() if remote.api_url is None else remote_work(remote, work))
+        return asyncio.run(reached(place, stub, work))
     except Failed as error:
-        fail(str(error))
+        text = str(error)
     except grpc.aio.AioRpcError as error:
-        fail(_explained(error, settings.manager_address))
+        text = explained(error, place.manager_address)
     except OSError as error:
-        fail(f"{error.filename}: {error.strerror}")
+        text = f"{error.filename}: {error.strerror}"
+    if not correctable or not text.startswith(correctable):
+        fail(text)
+    raise Wrong(text)
 
 
-def _explained(error: grpc.aio.AioRpcError, address: str) -> str:
-    refusal = rpc.refusal_of(error)
-    if refusal is not None:
-        return f"{refusal.phrase}. {refusal.row.remedy}"
+async def reached(place: Place, stub: Callable[[Any], Any], work: Callable[[Admin], Awaitable[Answer]]) -> Answer:
+    """Runs `work` with the Manager: of this machine by gRPC, or far away by REST. Raises `Failed` and gRPC's error."""
+    if place.api_url:
+        from teletrunk.cli.remote import remote_work  # an HTTP client is slow to import
+
+        return await remote_work(place, work)
+    # Made here when there is none, so that the token's directory gets this mode and not the usual one.
+    place.data.mkdir(parents=True, exist_ok=True, mode=0o700)
+    require_loopback(place.manager_here)
+    async with with_token(place.manager_here, place.token()) as channel:
+        return await work(stub(channel))
+
+
+def explained(error: grpc.aio.AioRpcError, address: str) -> str:
+    """What went wrong between the command and the Manager, in one line."""
+    if any(key == _DETAILS for key, _ in error.trailing_metadata() or ()):
+        from teletrunk import rpc  # heavy, and needed only for a refusal
+
+        if (refusal := rpc.refusal_of(error)) is not None:
+            return f"{refusal.phrase}. {refusal.row.remedy}"
     if error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
         return f"the Manager at {address} does not answer: is it running? (teletrunk up)"
     if error.code() is grpc.StatusCode.UNAUTHENTICATED:
@@ -84,3 +109,15 @@ def fail(text: str) -> NoReturn:
     with contextlib.suppress(OSError):
         sys.stderr.write(f"teletrunk: {plain(text)}\n")
     raise typer.Exit(1)
+
+
+def confirm(question: str, yes: bool) -> None:
+    """Asks before what cannot be taken back. `yes` is --yes; without a terminal nobody can answer, so it is needed."""
+    if yes:
+        return
+    if not sys.stdin.isatty():
+        fail(f"{question} Nobody can be asked here: say --yes")
+    typer.confirm(question, abort=True)
+
+
+Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]

@@ -12,11 +12,11 @@ from typing import Annotated, Any
 import typer
 
 from teletrunk.cli.client import DEADLINE_S, ask, ask_fleet, ask_subscriptions, every, fail
+from teletrunk.cli.failed import Forbidden
 from teletrunk.cli.output import Json, say
-from teletrunk.cli.remote import Forbidden
 from teletrunk.errors import TABLE
 from teletrunk.v1 import admin_pb2 as pb
-from teletrunk.v1 import call_pb2, fleet_pb2, manager_pb2, subscription_pb2
+from teletrunk.v1 import call_pb2, fleet_pb2, manager_pb2, subscription_pb2, trunk_pb2
 
 _LATE_CALLS = 50
 _ASKED_ACCOUNTS = 20  # each is a question to Telegram
@@ -43,15 +43,17 @@ class Seen:
 
 @dataclass(frozen=True)
 class Finding:
-    """`row` is of the error contract, or empty for what is no refusal."""
+    """`row` is of the error contract, or empty for what is no refusal. `past`: it was so, and may be over."""
 
     row: str
     about: str
     text: str
+    own_remedy: str = ""
+    past: bool = False
 
     @property
     def remedy(self) -> str:
-        return TABLE[self.row].remedy if self.row else ""
+        return self.own_remedy or (TABLE[self.row].remedy if self.row else "")
 
 
 def findings(seen: Seen, now: float) -> Iterator[Finding]:
@@ -89,8 +91,9 @@ def _accounts(seen: Seen) -> Iterator[Finding]:
 def _bans(seen: Seen, now: float) -> Iterator[Finding]:
     for ban in seen.bans:
         left = round(ban.until - now)
-        text = f"is turned away for {left} s after too many failures; teletrunk ban lift {ban.network} lets it in"
-        yield Finding("ip-not-allowed", ban.network, text)
+        text = f"is turned away for {left} s: it failed too often with wrong passwords or logins"
+        remedy = f"Correct the login and password in the PBX there first, then: teletrunk ban lift {ban.network}"
+        yield Finding("", ban.network, text, remedy)
 
 
 def _plans(seen: Seen, now: float) -> Iterator[Finding]:
@@ -128,8 +131,23 @@ def _account(seen: Seen, account: pb.Account) -> Iterator[Finding]:
         yield Finding("", name, text)
 
 
+def _pbx(trunk: pb.Trunk) -> Iterator[Finding]:
+    """Of a PBX that does not register here."""
+    where = trunk.options.pbx.address
+    if not trunk.states:
+        text = f"no Worker reaches out to its PBX at {where}: one must be attached, with TELETRUNK_ALLOW_OUTBOUND"
+        yield Finding("pbx-unreachable", trunk.login, text)
+    for state in trunk.states:
+        if not state.up:
+            yield Finding("pbx-unreachable", trunk.login, f"its PBX at {where}: {state.why}")
+
+
 def _trunk(trunk: pb.Trunk) -> Iterator[Finding]:
-    if not trunk.registered_at:
+    if trunk.options.off:
+        yield Finding("", trunk.login, f"is switched off: teletrunk trunk change {trunk.login} --on")
+    elif trunk.options.kind != trunk_pb2.TRUNK_KIND_UNSPECIFIED:
+        yield from _pbx(trunk)
+    elif not trunk.registered_at:
         yield Finding("not-registered", trunk.login, "no PBX is registered with it: no call comes in or goes out")
 
 
@@ -142,10 +160,11 @@ def _calls(seen: Seen, now: float) -> Iterator[Finding]:
     for row, records in refused.items():
         ago = round(now - records[0].ended_at)
         text = f"{len(records)} of the last {len(seen.calls)} calls ended with it, the last {ago} s ago"
-        yield Finding(row, f"call {records[0].call_id}", text)
+        text = "the call ended with it" if len(seen.calls) == 1 else text
+        yield Finding(row, f"call {records[0].call_id}", text, past=True)
     for record in seen.calls:
         if record.answered_at and record.ended_at - record.answered_at > _TALKED_S and (text := _one_way(record)):
-            yield Finding("", f"call {record.call_id}", f"one-way audio: {text}")
+            yield Finding("", f"call {record.call_id}", f"one-way audio: {text}", past=True)
             return
 
 
@@ -189,10 +208,10 @@ def _only(seen: Seen, account: str, trunk: str, call: str) -> Seen:
             fail(f"there is no trunk {trunk}: teletrunk trunk list shows them")
         account = seen.trunks[0].account_id
     if call:
-        seen.calls = [record for record in seen.calls if record.call_id.startswith(call)][:1]
-        if not seen.calls:
+        calls = [record for record in seen.calls if record.call_id.startswith(call) or record.call_id.endswith(call)]
+        if not calls:
             fail(f"{call} is not among the last {_LATE_CALLS} calls: teletrunk explain --call {call}")
-        account = seen.calls[0].account_id
+        return Seen(calls=calls[:1], whole=seen.whole)
     if account:
         name = account.removeprefix("@").lower()
         seen.accounts = [a for a in seen.accounts if name in (a.account_id, a.phone.lower(), a.username.lower())]
@@ -205,7 +224,9 @@ def _only(seen: Seen, account: str, trunk: str, call: str) -> Seen:
     return seen
 
 
-def _look() -> Seen:
+def look(*, audiences: bool) -> Seen:
+    """What the Manager knows; with `audiences` also what Telegram says of the accounts, which takes longer."""
+
     async def admin(service: Any) -> Seen:
         accounts, trunks, calls = await asyncio.gather(
             every(service.ListAccounts, pb.ListAccountsRequest(), "accounts", "account_id"),
@@ -213,15 +234,16 @@ def _look() -> Seen:
             service.ListCalls(pb.ListCallsRequest(limit=_LATE_CALLS), timeout=DEADLINE_S),
         )
         active = [a for a in accounts.accounts if a.state == manager_pb2.SESSION_STATE_ACTIVE][:_ASKED_ACCOUNTS]
+        active = active if audiences else []
         questions = [pb.CheckAccountRequest(account=account.account_id) for account in active]
         asked = (service.CheckAccount(question, timeout=DEADLINE_S) for question in questions)
         answers = await asyncio.gather(*asked, return_exceptions=True)  # one that fails is seen by its state
-        audiences = {
+        said = {
             a.account_id: answer.call_audience
             for a, answer in zip(active, answers, strict=True)
             if not isinstance(answer, BaseException)
         }
-        seen = Seen(list(accounts.accounts), list(trunks.trunks), calls=list(calls.calls), audiences=audiences)
+        seen = Seen(list(accounts.accounts), list(trunks.trunks), calls=list(calls.calls), audiences=said)
         try:
             answer = await service.ListServices(pb.ListServicesRequest(), timeout=DEADLINE_S)
             seen.services = list(answer.services)
@@ -245,24 +267,32 @@ def doctor(
     call: Annotated[str, typer.Option(help="Only what concerns this call, or `last`.")] = "",
     as_json: Json = False,
 ) -> None:
-    """Looks at everything that can stand in a call's way, and says what to do. Exit code 1 when something does."""
-    seen = _look()
+    """Looks at everything that can stand in a call's way, and says what to do. Exit code 1 when something does now."""
+    seen = look(audiences=not call)
     if call == "last":
         call = seen.calls[0].call_id if seen.calls else call
-    found = list(findings(_only(seen, account, trunk, call), time.time()))
+    seen = _only(seen, account, trunk, call)
+    found = list(_calls(seen, time.time()) if call else findings(seen, time.time()))
     dtmf = next((digits(record) for record in seen.calls if record.answered_at), "")
     if as_json:
-        rows = [{"row": f.row, "about": f.about, "text": f.text, "remedy": f.remedy} for f in found]
-        typer.echo(json.dumps({"findings": rows, "dtmf": dtmf, "whole": seen.whole}))
+        typer.echo(json.dumps({"findings": as_rows(found), "dtmf": dtmf, "whole": seen.whole}))
     else:
-        for finding in found:
-            say(f"{finding.row or '-'}: {finding.about}: {finding.text}")
-            if finding.remedy:
-                say(f"    {finding.remedy}")
+        tell(found)
         if not seen.whole:
             say("Services, bans and plans are shown to owners only: they were not looked at.")
         if not found:
             say("Nothing stands in a call's way that can be seen from here.")
         if dtmf:
             say(dtmf)
-    raise typer.Exit(1 if found else 0)
+    raise typer.Exit(1 if any(not finding.past for finding in found) else 0)
+
+
+def as_rows(found: list[Finding]) -> list[dict[str, Any]]:
+    return [{"row": f.row, "about": f.about, "text": f.text, "remedy": f.remedy, "past": f.past} for f in found]
+
+
+def tell(found: list[Finding]) -> None:
+    for finding in found:
+        say(f"{finding.row or '-'}: {finding.about}: {finding.text}")
+        if finding.remedy:
+            say(f"    {finding.remedy}")

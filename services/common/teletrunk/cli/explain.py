@@ -14,6 +14,7 @@ from teletrunk.cli.client import DEADLINE_S, ask, fail
 from teletrunk.cli.errors_doc import FLOWS, MENDERS, facts, title
 from teletrunk.cli.ladder import header
 from teletrunk.cli.output import Json, say, table
+from teletrunk.cli.pbx_words import Saying, is_standard, rows_of_code, sayings
 from teletrunk.errors import TABLE, Row
 from teletrunk.v1 import admin_pb2 as pb
 from teletrunk.v1 import call_pb2
@@ -21,7 +22,7 @@ from teletrunk.v1 import call_pb2
 
 def explain(
     what: Annotated[str, typer.Argument(help="A row's id, a SIP code, a phrase, or a header as it was seen.")] = "",
-    call: Annotated[str, typer.Option(help="A call id, its beginning, or `last`.")] = "",
+    call: Annotated[str, typer.Option(help="A call id, its beginning or end, or `last`.")] = "",
     as_json: Json = False,
 ) -> None:
     """What a refusal means, and what to do. Without anything: all of them."""
@@ -30,10 +31,10 @@ def explain(
     if call:
         _explain_call(call, as_json)
     elif what:
-        rows = find(what)
-        if not rows:
+        rows, said = find(what), sayings(_plain(what))
+        if not rows and not said:
             fail(f"no refusal of Teletrunk fits {what!r}: teletrunk explain shows all; other codes are the peer's own")
-        _show(rows, as_json)
+        _show(rows, as_json, said)
     elif as_json:
         _show(list(TABLE.values()), as_json)
     else:
@@ -44,17 +45,21 @@ def explain(
 
 def find(what: str) -> list[Row]:
     """The rows that a person may mean: by id, by code, or by what stood on the wire."""
-    text = " ".join(what.lower().split())
+    text = _plain(what)
     named = [row for row in TABLE.values() if text == row.id or f'"{row.id}"' in text]
     if named:
         return named
     code = re.match(r"(?:sip/2\.0 )?(\d{3})\b ?", text)
     rows = [row for row in TABLE.values() if code is None or row.sip_status == int(code[1])]
     phrase = text[code.end() :] if code else text
-    if not phrase:
+    if not phrase or (code and is_standard(phrase)):
         return rows
     whole = [row for row in rows if row.phrase.lower() in phrase]
-    return whole or [row for row in rows if phrase in title(row).lower() or phrase in row.id]
+    return whole or [row for row in rows if phrase in title(row).lower() or phrase in row.id] or rows_of_code(text)
+
+
+def _plain(what: str) -> str:
+    return " ".join(what.lower().split())
 
 
 def _explain_call(call: str, as_json: bool) -> None:
@@ -77,11 +82,17 @@ def _summary(record: call_pb2.CallRecord) -> dict[str, Any]:
     return {name: getattr(record, name) for name in names}
 
 
-def _show(rows: list[Row], as_json: bool) -> None:
+def _show(rows: list[Row], as_json: bool, said: list[Saying] | None = None) -> None:
     if as_json:
-        _print(rows)
-    else:
-        say("\n".join("\n".join(["", *_lines(row)]) for row in rows).lstrip("\n"))
+        _print(rows, sayings=[dataclasses.asdict(saying) for saying in said or ()])
+        return
+    blocks = [*map(_of_peer, said or ()), *map(_lines, rows)]
+    say("\n\n".join("\n".join(block) for block in blocks))
+
+
+def _of_peer(saying: Saying) -> list[str]:
+    behind = [f"  Rows that may be behind it: {', '.join(saying.rows)}"] if saying.rows else []
+    return [saying.words, f"  {saying.means}", f"  What to do: {saying.remedy}", *behind]
 
 
 def _lines(row: Row) -> list[str]:

@@ -2,25 +2,16 @@
 
 from __future__ import annotations
 
-import asyncio
-from typing import Annotated, Literal
+from typing import Literal
 
-import grpc
-import typer
-
-from teletrunk import running
-from teletrunk.cli.client import DEADLINE_S, ask_fleet, fail
+from teletrunk.cli.client import DEADLINE_S, Yes, ask_fleet, confirm, fail
 from teletrunk.cli.output import say
 from teletrunk.cli.service import ServiceId, storage_app, worker_app
-from teletrunk.config import ServiceSettings, load
-from teletrunk.enrolment import Membership
-from teletrunk.identity import Identity
-from teletrunk.manager_way import ManagerWay
-from teletrunk.security import Security
 from teletrunk.v1 import fleet_pb2, manager_pb2
 
 
-def _revoke(service_id: str) -> None:
+def _revoke(service_id: str, yes: bool) -> None:
+    confirm(f"The certificate of {service_id} will be refused at once, and its calls end. Revoke it?", yes)
     request = fleet_pb2.RevokeRequest(service_id=service_id)
     answer = ask_fleet(lambda fleet: fleet.Revoke(request, timeout=DEADLINE_S))
     say(f"{service_id} is revoked: its certificate is refused from now on.")
@@ -31,14 +22,24 @@ def _revoke(service_id: str) -> None:
 
 
 def _remove(service_id: str, yes: bool) -> None:
-    if not yes:
-        typer.confirm(f"{service_id} is forgotten, with its drain and assignments. Remove it?", abort=True)
+    confirm(f"{service_id} is forgotten, with its drain and assignments. Remove it?", yes)
     request = fleet_pb2.RemoveServiceRequest(service_id=service_id)
     ask_fleet(lambda fleet: fleet.RemoveService(request, timeout=DEADLINE_S))
     say(f"{service_id} is removed.")
 
 
 def _leave(kind: Literal["worker", "storage"]) -> None:
+    import asyncio
+
+    import grpc
+
+    from teletrunk import running
+    from teletrunk.config import ServiceSettings, load
+    from teletrunk.enrolment import Membership
+    from teletrunk.identity import Identity
+    from teletrunk.manager_way import ManagerWay
+    from teletrunk.security import Security
+
     settings = load(ServiceSettings)
     name = settings.data / "secrets" / f"{kind}.id"
     if not name.exists():
@@ -60,9 +61,6 @@ def _leave(kind: Literal["worker", "storage"]) -> None:
     except grpc.aio.AioRpcError as error:
         fail(error.details() or error.code().name)
     say(f"This {kind} is no member any more.")
-
-
-Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]
 
 
 @worker_app.command("remove")
@@ -90,12 +88,12 @@ def leave_storage() -> None:
 
 
 @worker_app.command("revoke")
-def revoke_worker(service_id: ServiceId) -> None:
+def revoke_worker(service_id: ServiceId, yes: Yes = False) -> None:
     """Ends a Worker's certificate at once."""
-    _revoke(service_id)
+    _revoke(service_id, yes)
 
 
 @storage_app.command("revoke")
-def revoke_storage(service_id: ServiceId) -> None:
+def revoke_storage(service_id: ServiceId, yes: Yes = False) -> None:
     """Ends a Storage's certificate at once."""
-    _revoke(service_id)
+    _revoke(service_id, yes)

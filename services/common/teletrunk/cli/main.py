@@ -2,66 +2,61 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
-import importlib
-import os
-import signal
 import sys
-from importlib.util import find_spec
-from pathlib import Path
-from types import ModuleType
-from typing import Annotated
+from typing import Annotated, Final
 
 import typer
 
-from teletrunk import __version__, running
-from teletrunk.cli import (
-    account,
-    administration,
-    authority,
-    backup,
-    ban,
-    call,
-    join_token,
-    service,
-    subscription,
-    trunk,
+from teletrunk import __version__
+from teletrunk.cli.groups import Entry, group_of
+from teletrunk.sources import ConfigurationError
+
+_START = "First minutes"
+_USE = "Accounts, trunks, calls"
+_WRONG = "When something is wrong"
+_OFFICE = "Administration"
+_FLEET = "Several machines"
+_ALONE = "Services one by one"
+_CLI = "teletrunk.cli"
+
+# In the order in which people come to need them.
+ENTRIES: Final = (
+    Entry("demo", f"{_CLI}.running_services", "demo", "Calls with sound, by itself; shows what was heard.", _START),
+    Entry("check", f"{_CLI}.check", "check", "Before a start: every setting and where it came from.", _START),
+    Entry("up", f"{_CLI}.running_services", "up", "Starts the three services on this machine.", _START),
+    Entry("status", f"{_CLI}.status", "status", "One screen: services, accounts, trunks, calls, faults.", _START),
+    Entry("account", f"{_CLI}.account", "app", "Telegram accounts.", _USE),
+    Entry("trunk", f"{_CLI}.trunk", "app", "Trunks: what a PBX registers with.", _USE),
+    Entry("call", f"{_CLI}.call", "app", "Call records.", _USE),
+    Entry("doctor", f"{_CLI}.doctor", "doctor", "Looks for what stands in a call's way.", _WRONG),
+    Entry("explain", f"{_CLI}.explain", "explain", "What a refusal means, and what to do.", _WRONG),
+    Entry("ban", f"{_CLI}.ban", "app", "Addresses that guessed and are turned away.", _WRONG),
+    Entry("subscription", f"{_CLI}.subscription", "app", "Plans: how much accounts may call.", _OFFICE),
+    Entry("token", f"{_CLI}.administration", "token_app", "Keys to the REST API.", _OFFICE),
+    Entry("webhook", f"{_CLI}.administration", "webhook_app", "Where events are sent.", _OFFICE),
+    Entry("changes", f"{_CLI}.administration", "changes", "What people have changed.", _OFFICE),
+    Entry("backup", f"{_CLI}.backup", "backup", "Writes what is kept into one encrypted file.", _OFFICE),
+    Entry("restore", f"{_CLI}.backup", "restore", "Brings a backup into an empty place.", _OFFICE),
+    Entry("db", f"{_CLI}.running_services", "database_app", "The Manager's database.", _OFFICE),
+    Entry("worker", f"{_CLI}.members", "worker_app", "Workers: run one, or those attached.", _FLEET),
+    Entry("storage", f"{_CLI}.members", "storage_app", "Session Storages that are attached.", _FLEET),
+    Entry("join-token", f"{_CLI}.members", "join_app", "Secrets by which services join by themselves.", _FLEET),
+    Entry("authority", f"{_CLI}.authority", "app", "What a second Manager needs.", _FLEET),
+    Entry("manager", f"{_CLI}.running_services", "manager", "Runs the Manager alone.", _ALONE),
+    Entry("session-store", f"{_CLI}.running_services", "session_store", "Runs the Session Storage alone.", _ALONE),
+    Entry("sandbox", f"{_CLI}.running_services", "sandbox_app", "A local Telegram, alone; its friend calls.", _ALONE),
+    Entry("version", f"{_CLI}.documents", "version", "Prints the version.", _ALONE),
+    Entry("errors-doc", f"{_CLI}.documents", "errors_doc", "", hidden=True),
+    Entry("metrics-doc", f"{_CLI}.documents", "metrics_doc", "", hidden=True),
 )
-from teletrunk.cli import leaving as _leaving  # noqa: F401  it adds its commands to `worker` and `storage`
-from teletrunk.cli.doctor import doctor
-from teletrunk.cli.errors_doc import document
-from teletrunk.cli.explain import explain
-from teletrunk.cli.metrics_doc import document as metrics_document
-from teletrunk.cli.stack import SERVICES, Stack
-from teletrunk.config import ConfigurationError, ServiceSettings, checked_address, load
-from teletrunk.own_address import own_address
 
 app = typer.Typer(
+    cls=group_of(ENTRIES),
     no_args_is_help=True,
-    add_completion=False,
     pretty_exceptions_enable=False,
-    help="A Telegram account as a SIP trunk of a PBX.",
+    context_settings={"help_option_names": ["-h", "--help"]},
 )
-app.add_typer(account.app, name="account", help="Telegram accounts.")
-app.add_typer(trunk.app, name="trunk", help="Trunks: what a PBX registers with.")
-app.add_typer(service.worker_app, name="worker", help="Workers: run one, or list those attached.")
-app.add_typer(service.storage_app, name="storage", help="Session Storages that are attached.")
-app.add_typer(join_token.app, name="join-token", help="Secrets by which services join by themselves.")
-app.add_typer(authority.app, name="authority", help="What a second Manager needs.")
-app.add_typer(call.app, name="call", help="Call records.")
-app.add_typer(subscription.app, name="subscription", help="Plans: how much accounts may call.")
-app.add_typer(ban.app, name="ban", help="Addresses that guessed and are turned away.")
-database_app = typer.Typer(no_args_is_help=True)
-app.add_typer(database_app, name="db", help="The Manager's database.")
-app.add_typer(administration.token_app, name="token", help="Keys to the REST API.")
-app.add_typer(administration.webhook_app, name="webhook", help="Where records of calls are sent.")
-app.command()(administration.changes)
-app.command()(explain)
-app.command()(doctor)
-app.command()(backup.backup)
-app.command()(backup.restore)
-service.storage_app.command("adopt")(backup.adopt)
 
 
 def _show_version(wanted: bool) -> None:
@@ -77,140 +72,6 @@ def teletrunk(
     ] = False,
 ) -> None:
     """A Telegram account as a SIP trunk of a PBX."""
-
-
-def _part(package: str, module: str) -> ModuleType:
-    """A part that not every installation has. Raises `ConfigurationError`."""
-    if find_spec(package) is None:
-        extra = package.removeprefix("teletrunk_").replace("_", "-")
-        raise ConfigurationError(
-            f"{package} is not part of this installation: pip install 'teletrunk[{extra}]', or its image"
-        )
-    return importlib.import_module(f"{package}.{module}")
-
-
-def _serve(name: str) -> None:
-    _part(SERVICES[name], "__main__").main()
-
-
-@app.command()
-def manager() -> None:
-    """Runs the Manager alone."""
-    _serve("manager")
-
-
-@app.command("session-store")
-def session_store() -> None:
-    """Runs the Session Storage alone."""
-    _serve("session-store")
-
-
-@database_app.command("upgrade")
-def upgrade() -> None:
-    """Brings the database to this version's schema; for Managers that are told not to do it themselves."""
-    typer.echo(_part(SERVICES["manager"], "upgrade").upgrade())
-
-
-@database_app.callback()
-def database() -> None:
-    """The Manager's database."""
-
-
-@service.worker_app.callback(invoke_without_command=True)
-def worker(context: typer.Context) -> None:
-    """Without a command: runs the Worker alone."""
-    if context.invoked_subcommand is None:
-        _serve("worker")
-
-
-@app.command()
-def version() -> None:
-    """Prints the version."""
-    typer.echo(__version__)
-
-
-@app.command("errors-doc", hidden=True)
-def errors_doc(output: Annotated[Path, typer.Argument()] = Path("docs/errors.md")) -> None:
-    """Writes the page of errors out of the table."""
-    output.write_text(document())
-
-
-@app.command("metrics-doc", hidden=True)
-def metrics_doc(output: Annotated[Path, typer.Argument()] = Path("docs/metrics.md")) -> None:
-    """Writes the page of metrics out of their definitions."""
-    output.write_text(metrics_document())
-
-
-@app.command()
-def up(
-    data: Annotated[Path | None, typer.Option(help="Directory for everything that is kept.")] = None,
-    sandbox: Annotated[bool, typer.Option("--sandbox", help="With a local Telegram, to try it out.")] = False,
-) -> None:
-    """Starts the three services on this machine; Ctrl-C stops them."""
-    if data is not None:
-        os.environ["TELETRUNK_DATA"] = str(data)
-    asyncio.run(_up(Stack(load(ServiceSettings).data, sandbox=sandbox)))
-
-
-async def _up(stack: Stack) -> None:
-    stop = asyncio.Event()
-    for name in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(name, stop.set)
-    running.make_directory(stack.data)
-    running.hold_alone(stack.data, "stack")  # a second one would take the first one's Manager for its own
-    typer.echo("Starting the Manager, the Session Storage and the Worker...")
-    await stack.start()
-    try:
-        for attached in await stack.attached():
-            if attached.kind == "worker":
-                typer.echo(f"PBXs register at {attached.address} (SIP over UDP or TCP)")
-        typer.echo(f"Data and logs are in {stack.data}")
-        phone = "+PHONE"
-        if stack.sandbox:
-            await stack.start_people()
-            phone = "+15550100"
-            typer.echo(f"Local Telegram: sign-in codes are in {stack.data / 'logs' / 'sandbox.log'};")
-            typer.echo("@friend (+15550199) answers every call with a tone")
-        typer.echo(f"Next: teletrunk account add {phone}, then teletrunk trunk add {phone}. Ctrl-C stops everything.")
-        await stop.wait()
-    finally:
-        with contextlib.suppress(OSError):  # a terminal that is gone keeps nobody running
-            typer.echo("Stopping...")
-        await stack.stop()
-
-
-@app.command()
-def demo(
-    report: Annotated[Path | None, typer.Option(help="Write the figures as JSON to this file.")] = None,
-    output: Annotated[Path, typer.Option(help="Where recordings and pictures go.")] = Path("demo-output"),
-) -> None:
-    """Calls with sound both ways between a SIP phone and a local Telegram user; shows what was heard."""
-    # By name: no service and no part of the shared kernel depends on the sandbox.
-    _part("teletrunk_sandbox", "demo").run(output, report)
-
-
-@app.command()
-def sandbox(
-    listen: Annotated[str, typer.Option(metavar="HOST:PORT", help="Where the data centre listens.")] = "127.0.0.1:8443",
-    reflector_port: Annotated[int, typer.Option(help="UDP port of the calls' sound, on the same host.")] = 8444,
-    control_port: Annotated[int, typer.Option(help="For tests, on loopback; 0: any free one.")] = 0,
-    public_address: Annotated[
-        str, typer.Option(help="The IP by which others reach both, when it is not the one that it listens on.")
-    ] = "",
-    key_file: Annotated[Path | None, typer.Option(help="Its RSA key, PEM; made when not given.")] = None,
-    code: Annotated[str, typer.Option(help="Sent at every sign-in, instead of a fresh one.")] = "",
-) -> None:
-    """Runs the local Telegram alone. DATA/sandbox gets its key (rsa.pub.pem) and sign-in codes (codes/PHONE)."""
-    try:
-        host, _, port = checked_address(listen).rpartition(":")
-    except ValueError as error:
-        raise ConfigurationError(f"--listen: {error}") from None
-    directory = load(ServiceSettings).data / "sandbox"
-    running.make_directory(directory)
-    settings = _part("teletrunk_sandbox", "server").Settings(
-        directory, host, int(port), control_port, reflector_port, public_address or own_address(host), key_file, code
-    )
-    _part("teletrunk_sandbox", "alone").run(settings)
 
 
 def run() -> None:

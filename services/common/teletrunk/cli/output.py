@@ -4,14 +4,10 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Annotated, Any
 
 import typer
-from google.protobuf import json_format
-from rich.console import Console
-from rich.table import Table
-from rich.text import Text
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON document instead of text.")]
 _PIPED_WIDTH = 200  # nothing is cut off for the programs that read it
@@ -20,6 +16,8 @@ _PIPED_WIDTH = 200  # nothing is cut off for the programs that read it
 def show(message: Any, as_json: bool, human: Callable[[], None]) -> None:
     """Prints a protobuf message as one JSON document, or lets `human` print."""
     if as_json:
+        from google.protobuf import json_format
+
         fields = json_format.MessageToDict(
             message, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
         )
@@ -43,7 +41,26 @@ def table(title: str, columns: list[str], rows: list[list[str]]) -> None:
     if not rows:
         typer.echo(f"No {title}.")
         return
-    drawn = Table(*columns)
+    from rich import box
+    from rich.console import Console
+    from rich.table import Table
+    from rich.text import Text
+
+    drawn = Table(
+        *columns, box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0)
+    )  # narrow: terminals have 80 columns
     for row in rows:
         drawn.add_row(*(Text(plain(cell)) for cell in row))
     Console(width=None if sys.stdout.isatty() else _PIPED_WIDTH).print(drawn)
+
+
+_SHORTEST = 6
+
+
+def short(ids: Sequence[str]) -> dict[str, str]:
+    """The ends of ids, as long as it takes to tell them apart: they can be typed in place of the whole."""
+    longest = max(map(len, ids), default=0)
+    for length in range(_SHORTEST, longest):
+        if len({one[-length:] for one in ids}) == len(set(ids)):
+            return {one: one[-length:] for one in ids}
+    return {one: one for one in ids}

@@ -9,31 +9,14 @@ from urllib.parse import quote
 
 import httpx
 from google.protobuf import json_format
-from pydantic import Field, SecretStr
-from pydantic_settings import BaseSettings, SettingsConfigDict
 
+from teletrunk.cli.failed import Failed, Forbidden
+from teletrunk.cli.place import Place
 from teletrunk.errors import TABLE
 from teletrunk.rest import ROUTES, Route
 
 Answer = TypeVar("Answer")
 _FORBIDDEN = 403
-
-
-class RemoteSettings(BaseSettings):
-    """Prefix TELETRUNK_."""
-
-    model_config = SettingsConfigDict(env_prefix="TELETRUNK_", extra="ignore")
-
-    api_url: str | None = Field(None, description="https://host:port of the Manager's REST API, for the command.")
-    api_token: SecretStr | None = Field(None, description="What `teletrunk token add` printed.")
-
-
-class Failed(Exception):
-    """One line for the person at the command."""
-
-
-class Forbidden(Failed):
-    """The token's role does not suffice."""
 
 
 class RestStub:
@@ -63,27 +46,26 @@ class RestStub:
         except httpx.HTTPError as error:
             raise Failed(f"the Manager at {self._client.base_url} does not answer: {type(error).__name__}") from None
         if answer.is_success:
-            return json_format.Parse(answer.text, route.response())
+            return json_format.Parse(answer.text or "{}", route.response())
         raise (Forbidden if answer.status_code == _FORBIDDEN else Failed)(_explained(answer))
 
 
 def _explained(answer: httpx.Response) -> str:
     try:
         problem = answer.json()
-        text, row = str(problem["error"]), TABLE.get(problem.get("error_id", ""))
+        text, row = str(problem.get("detail") or problem["error"]), TABLE.get(problem.get("error_id", ""))
     except (json.JSONDecodeError, KeyError, TypeError):
         return f"the answer is not of a Teletrunk Manager (HTTP {answer.status_code}): look at TELETRUNK_API_URL"
     return f"{text}. {row.remedy}" if row is not None else text
 
 
-async def remote_work(settings: RemoteSettings, work: Callable[[Any], Awaitable[Answer]]) -> Answer:
+async def remote_work(place: Place, work: Callable[[Any], Awaitable[Answer]]) -> Answer:
     """Raises `Failed`."""
-    assert settings.api_url is not None
-    if settings.api_token is None:
+    if not place.api_token:
         raise Failed("TELETRUNK_API_URL is set: set TELETRUNK_API_TOKEN too (teletrunk token add on the Manager)")
-    url = httpx.URL(settings.api_url)
+    url = httpx.URL(place.api_url)
     if url.scheme != "https" and url.host not in ("localhost", "127.0.0.1", "::1"):
         raise Failed("TELETRUNK_API_URL: the token would cross the network in plain text: write https://...")
-    headers = {"Authorization": f"Bearer {settings.api_token.get_secret_value()}"}
-    async with httpx.AsyncClient(base_url=settings.api_url, headers=headers) as client:
+    headers = {"Authorization": f"Bearer {place.api_token}"}
+    async with httpx.AsyncClient(base_url=place.api_url, headers=headers) as client:
         return await work(RestStub(client))

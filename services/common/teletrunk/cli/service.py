@@ -9,6 +9,7 @@ import typer
 
 from teletrunk.cli.client import DEADLINE_S, ask, ask_fleet
 from teletrunk.cli.output import Json, say, show, table
+from teletrunk.cli.status import state_of_service
 from teletrunk.v1 import admin_pb2 as pb
 from teletrunk.v1 import fleet_pb2
 
@@ -25,19 +26,13 @@ def _list(kind: str, as_json: bool) -> None:
             s.name,
             s.address,
             s.version,
-            _state(s),
+            state_of_service(s),
             str(s.active_calls if kind == "worker" else s.sessions),
         ]
         for s in wanted.services
     ]
     columns = ["id", "name", "address", "version", "state", "calls" if kind == "worker" else "sessions"]
     show(wanted, as_json, lambda: table(f"{kind}s", columns, rows))
-
-
-def _state(service: pb.AttachedService) -> str:
-    if not service.attached:
-        return f"away for {time.time() - service.last_seen:.0f} s"
-    return "draining" if service.draining else "attached"
 
 
 @worker_app.command("list")

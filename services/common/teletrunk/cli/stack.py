@@ -9,23 +9,21 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import grpc
 
 from teletrunk import rpc, running
+from teletrunk.cli.parts import SERVICES
 from teletrunk.config import ConfigurationError, ServiceSettings, load
 from teletrunk.v1 import admin_pb2, admin_pb2_grpc, fleet_pb2, fleet_pb2_grpc
 
-SERVICES = {
-    "manager": "teletrunk_manager",
-    "session-store": "teletrunk_session_store",
-    "worker": "teletrunk_worker",
-}
+_KINDS = {"session-store": "storage", "worker": "worker"}
 _START_DEADLINE_S = 40.0
 _STOP_DEADLINE_S = 8.0
 _SHORT_LIFE_S = 10.0
+_LOOK_S = 0.5
 
 
 class Child:
@@ -88,8 +86,10 @@ class Stack:
         sandbox: bool,
         overrides: dict[str, str] | None = None,
         of_one: Mapping[str, dict[str, str]] | None = None,
+        tell: Callable[[str], None] = lambda text: None,
     ) -> None:
-        """`overrides` are all services' settings, `of_one` those of one by its name."""
+        """`overrides` are all services' settings, `of_one` those of one by its name; `tell` hears what happens."""
+        self._tell = tell
         self.data = data
         self._of_one = of_one or {}
         self.sandbox: dict[str, str] = {}
@@ -98,6 +98,7 @@ class Stack:
         self.children: dict[str, Child] = {}
         self._keepers: list[asyncio.Task[None]] = []
         self._stopping = False
+        self._away: set[str] = set()
 
     async def start(self) -> None:
         """Returns when Worker and Storage are attached. Raises `ConfigurationError` with a service's own line."""
@@ -109,6 +110,7 @@ class Stack:
                 invited = await self._invitation(name) if name != "manager" else {}
                 child = self._child(name, ["-m", module], invited)
                 await child.start()
+                self._tell(f"  {name}: started")
             await self._all_attached()
         except BaseException:
             await self.stop()
@@ -151,6 +153,7 @@ class Stack:
                                         "--control-port", "0", "--state", str(state)])  # fmt: skip
         await child.start(stdout=asyncio.subprocess.PIPE)
         assert child.process is not None and child.process.stdout is not None
+        self._tell("  sandbox: started, a Telegram of its own on this machine")
         line = await asyncio.wait_for(child.process.stdout.readline(), _START_DEADLINE_S)
         if not line:
             raise ConfigurationError(f"the sandbox did not start: {child.last_line()}")
@@ -167,24 +170,38 @@ class Stack:
 
     async def _all_attached(self) -> None:
         deadline = time.monotonic() + _START_DEADLINE_S
+        ready: set[str] = set()
         while time.monotonic() < deadline:
             for name in SERVICES:
                 self._raise_if_ended(name)
-            kinds = {service.kind for service in await self.attached()}
-            if {"worker", "storage"} <= kinds:
+            there = await self._there()
+            for name in [name for name in SERVICES if name in there - ready]:
+                self._tell(f"  {name}: ready")
+            ready |= there
+            if ready >= set(SERVICES):
                 return
             await asyncio.sleep(0.1)
         raise ConfigurationError(f"the services did not find each other: see {self.data / 'logs'}")
 
+    async def _there(self) -> set[str]:
+        """The services that are at work now, by the Manager's word."""
+        services = await self._listed()
+        if services is None:
+            return set()
+        kinds = {service.kind for service in services if service.attached}
+        return {"manager"} | {name for name, kind in _KINDS.items() if kind in kinds}
+
     async def attached(self) -> list[admin_pb2.AttachedService]:
         """The Workers and Storages that the Manager sees now; none while it does not answer."""
+        return [service for service in await self._listed() or () if service.attached]
+
+    async def _listed(self) -> list[admin_pb2.AttachedService] | None:
         settings = self.settings()
         async with rpc.dial(settings.manager_here, rpc.Security(settings.token())) as channel:
             with contextlib.suppress(grpc.aio.AioRpcError):
                 stub = admin_pb2_grpc.AdminServiceStub(channel)
-                answer = await stub.ListServices(admin_pb2.ListServicesRequest(), timeout=2)
-                return [service for service in answer.services if service.attached]
-        return []
+                return list((await stub.ListServices(admin_pb2.ListServicesRequest(), timeout=2)).services)
+        return None
 
     def settings(self) -> ServiceSettings:
         """The settings as the children see them."""
@@ -199,15 +216,37 @@ class Stack:
     async def _keep(self, child: Child) -> None:
         """A service that ends is started again, unless it was drained; the others go on meanwhile."""
         while not self._stopping and child.process is not None:
-            status = await child.process.wait()
+            status = await self._ended(child)
             await child.wanted.wait()
-            if self._stopping or status == running.DRAINED:
+            if self._stopping:
                 return
+            if status == running.DRAINED:
+                self._tell(f"{child.name}: was drained, and has left")
+                return
+            if child.name not in self._away:  # said once, also when it ends again and again
+                self._tell(f"{child.name}: {_how(status)}, is started again; its log is {child.log}")
+                self._away.add(child.name)
             await asyncio.sleep(1.0 if time.monotonic() - child.started_at < _SHORT_LIFE_S else 0.0)
             try:
                 await child.start()
             except OSError:  # no memory, no processes: later there may be
                 child.started_at = time.monotonic()
+
+    async def _ended(self, child: Child) -> int:
+        """Waits for a process's end, and says meanwhile that a service which was away is back."""
+        assert child.process is not None
+        end = asyncio.ensure_future(child.process.wait())
+        try:
+            while child.name in self._away:
+                await asyncio.wait({end}, timeout=_LOOK_S)
+                if end.done():
+                    break
+                if child.name in await self._there():
+                    self._away.discard(child.name)
+                    self._tell(f"{child.name}: is back")
+            return await end
+        finally:
+            end.cancel()
 
     async def hold_down(self, name: str) -> None:
         """Kills a service as a crash would; it stays away until `let_up`."""
@@ -229,3 +268,13 @@ class Stack:
         for name in ("worker", "session-store", "manager", "people", "sandbox"):
             if child := self.children.get(name):
                 await child.stop()
+                if name in SERVICES and child.process is not None:
+                    self._tell(f"  {name}: stopped")
+
+
+def _how(status: int) -> str:
+    """How a process ended, by its exit status."""
+    if status < 0:
+        with contextlib.suppress(ValueError):
+            return f"ended by {signal.Signals(-status).name}"
+    return f"ended with code {status}"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import datetime
+from enum import StrEnum
 from typing import Annotated
 
 import typer
@@ -21,6 +22,14 @@ Total = Annotated[int | None, typer.Option(min=0, help="Seconds of talk within t
 Failed = Annotated[int | None, typer.Option(min=0, help="Calls without an answer within the window.")]
 Window = Annotated[float | None, typer.Option(min=0.0001, help="Days that the two above look back; 30 if not given.")]
 Longest = Annotated[int | None, typer.Option(min=1, help="Seconds after which a call is ended.")]
+
+
+class Limit(StrEnum):
+    lines = "lines"
+    valid_until = "valid-until"
+    total_seconds = "total-seconds"
+    failed_calls = "failed-calls"
+    call_seconds = "call-seconds"
 
 
 def _limits(
@@ -68,11 +77,18 @@ def change(
     failed_calls: Failed = None,
     window_days: Window = None,
     call_seconds: Longest = None,
+    unlimited: Annotated[
+        list[Limit] | None, typer.Option(help="A limit that is taken away; may be given again.")
+    ] = None,
     as_json: Json = False,
 ) -> None:
-    """Replaces all limits of a plan."""
+    """Changes the limits that are given; the others stay."""
     found = _one(subscription)
-    limits = _limits(lines, valid_until, total_seconds, failed_calls, window_days, call_seconds)
+    limits = pb.Limits()
+    limits.CopyFrom(found.limits)
+    limits.MergeFrom(_limits(lines, valid_until, total_seconds, failed_calls, window_days, call_seconds))
+    for limit in unlimited or ():
+        limits.ClearField(limit.value.replace("-", "_"))  # type: ignore[arg-type]  # they are its fields' names
     request = pb.ChangeSubscriptionRequest(subscription=subscription, limits=limits, version=found.version)
     answer = ask_subscriptions(lambda service: service.ChangeSubscription(request, timeout=DEADLINE_S))
     show(answer, as_json, lambda: say(f"{subscription}: {_told(limits)}."))

@@ -8,10 +8,10 @@ from typing import Annotated
 import typer
 
 from teletrunk.cli import trunk_options, trunk_sound
-from teletrunk.cli.client import DEADLINE_S, ask, ask_fleet, every, fail
+from teletrunk.cli.client import DEADLINE_S, Yes, ask, ask_fleet, confirm, every, fail
 from teletrunk.cli.output import Json, say, show, table
 from teletrunk.v1 import admin_pb2 as pb
-from teletrunk.v1 import fleet_pb2
+from teletrunk.v1 import fleet_pb2, trunk_pb2
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -28,15 +28,53 @@ def add(
     sha256_only: Annotated[bool, typer.Option("--sha256-only", help="Let no PBX in with MD5.")] = False,
     off: trunk_options.Off = None,
     transports: trunk_options.Transports = None,
+    number_on_pbx: trunk_options.NumberOnPbx = None,
+    allowed_callers: trunk_options.AllowedCallers = None,
+    blocked_callers: trunk_options.BlockedCallers = None,
+    dial_rules: trunk_options.DialRules = None,
+    caller_ids: trunk_options.CallerIds = None,
+    caller_names: trunk_options.CallerNames = None,
+    kind: trunk_options.Kind = None,
+    pbx: trunk_options.Pbx = None,
+    pbx_transport: trunk_options.PbxTransport = None,
+    pbx_proxy: trunk_options.PbxProxy = None,
+    pbx_user: trunk_options.PbxUser = None,
+    pbx_auth_user: trunk_options.PbxAuthUser = None,
+    pbx_expires: trunk_options.PbxExpires = None,
+    pbx_header: trunk_options.PbxHeader = None,
     dtmf: trunk_sound.Dtmf = None,
     ptime_ms: trunk_sound.Ptime = None,
     srtp: trunk_sound.Srtp = None,
     hold: trunk_sound.Hold = None,
+    any_certificate: trunk_options.AnyCertificate = None,
+    pbx_password_file: trunk_options.PbxPassword = None,
     as_json: Json = False,
 ) -> None:
     """Makes a trunk and prints what to enter in the PBX. The password is shown this once."""
-    options, given = trunk_options.given(off, transports)
-    trunk_sound.give(options, given, dtmf, ptime_ms, srtp, hold)
+    address = trunk_options.pbx_address(
+        trunk_pb2.PbxAddress(),
+        address=pbx,
+        transport=pbx_transport,
+        proxy=pbx_proxy,
+        username=pbx_user,
+        auth_username=pbx_auth_user,
+        expires=pbx_expires,
+        header=pbx_header,
+        any_certificate=any_certificate,
+    )
+    options, names = trunk_options.given(
+        off=off,
+        transports=transports,
+        kind=kind,
+        pbx=address,
+        number_on_pbx=number_on_pbx,
+        allowed_callers=allowed_callers,
+        blocked_callers=blocked_callers,
+        dial_rules=dial_rules,
+        caller_ids=caller_ids,
+        caller_names=caller_names,
+    )
+    trunk_sound.give(options, names, dtmf, ptime_ms, srtp, hold)
     request = pb.AddTrunkRequest(
         account=account,
         login=login,
@@ -45,17 +83,29 @@ def add(
         codecs=codecs.split(","),
         sha256_only=sha256_only,
         options=options,
+        pbx_password=trunk_options.pbx_password(pbx_password_file),
     )
     answer = ask(lambda admin: admin.AddTrunk(request, timeout=DEADLINE_S))
-    lines = (
+    show(answer, as_json, lambda: say("\n".join(_entries(answer))))
+
+
+def _entries(answer: pb.AddTrunkResponse) -> list[str]:
+    """What to enter in the PBX."""
+    if answer.trunk.options.kind != trunk_pb2.TRUNK_KIND_UNSPECIFIED:
+        return [
+            f"Made {answer.trunk.login}: {trunk_options.word_for(answer.trunk.options.kind)}.",
+            f"  the PBX sees us come from  {answer.trunk.sip_address or '(no Worker is attached yet)'}",
+            f"  codecs                     {', '.join(answer.trunk.codecs)}",
+            f"How it stands: teletrunk trunk show {answer.trunk.login}",
+        ]
+    return [
         "Enter in the PBX, as a trunk that registers:",
         f"  server    {answer.trunk.sip_address or '(no Worker is attached yet)'}",
         "  transport UDP or TCP",
         f"  login     {answer.trunk.login}",
         f"  password  {answer.password}",
         f"  codecs    {', '.join(answer.trunk.codecs)}",
-    )
-    show(answer, as_json, lambda: say("\n".join(lines)))
+    ]
 
 
 def _all() -> pb.ListTrunksResponse:
@@ -89,14 +139,53 @@ def change(
     sha256_only: Annotated[bool | None, typer.Option("--sha256-only/--md5", help="Let no PBX in with MD5.")] = None,
     off: trunk_options.Off = None,
     transports: trunk_options.Transports = None,
+    number_on_pbx: trunk_options.NumberOnPbx = None,
+    allowed_callers: trunk_options.AllowedCallers = None,
+    blocked_callers: trunk_options.BlockedCallers = None,
+    dial_rules: trunk_options.DialRules = None,
+    caller_ids: trunk_options.CallerIds = None,
+    caller_names: trunk_options.CallerNames = None,
+    kind: trunk_options.Kind = None,
+    pbx: trunk_options.Pbx = None,
+    pbx_transport: trunk_options.PbxTransport = None,
+    pbx_proxy: trunk_options.PbxProxy = None,
+    pbx_user: trunk_options.PbxUser = None,
+    pbx_auth_user: trunk_options.PbxAuthUser = None,
+    pbx_expires: trunk_options.PbxExpires = None,
+    pbx_header: trunk_options.PbxHeader = None,
     dtmf: trunk_sound.Dtmf = None,
     ptime_ms: trunk_sound.Ptime = None,
     srtp: trunk_sound.Srtp = None,
     hold: trunk_sound.Hold = None,
+    any_certificate: trunk_options.AnyCertificate = None,
+    pbx_password_file: trunk_options.PbxPassword = None,
     as_json: Json = False,
 ) -> None:
     """Changes what is given; the rest, and the password, stay."""
-    options, changed = trunk_options.given(off, transports)
+    before = _one(trunk)
+    address = trunk_options.pbx_address(
+        before.options.pbx,
+        address=pbx,
+        transport=pbx_transport,
+        proxy=pbx_proxy,
+        username=pbx_user,
+        auth_username=pbx_auth_user,
+        expires=pbx_expires,
+        header=pbx_header,
+        any_certificate=any_certificate,
+    )
+    options, changed = trunk_options.given(
+        off=off,
+        transports=transports,
+        kind=kind,
+        pbx=address,
+        number_on_pbx=number_on_pbx,
+        allowed_callers=allowed_callers,
+        blocked_callers=blocked_callers,
+        dial_rules=dial_rules,
+        caller_ids=caller_ids,
+        caller_names=caller_names,
+    )
     trunk_sound.give(options, changed, dtmf, ptime_ms, srtp, hold)
     request = pb.ChangeTrunkRequest(
         trunk=trunk,
@@ -104,9 +193,10 @@ def change(
         comment=comment,
         codecs=codecs.split(",") if codecs else [],
         sha256_only=sha256_only,
-        version=_one(trunk).version,
+        version=before.version,
         options=options,
         changed_options=changed,
+        pbx_password=trunk_options.pbx_password(pbx_password_file),
     )
     answer = ask(lambda admin: admin.ChangeTrunk(request, timeout=DEADLINE_S))
     show(answer, as_json, lambda: say("\n".join(_told(answer.trunk))))
@@ -121,8 +211,14 @@ def _told(trunk: pb.Trunk) -> list[str]:
         f"may be used from: {', '.join(trunk.trusted_addresses) or 'everywhere'}",
         *trunk_options.told(trunk.options),
         *trunk_sound.told(trunk.options),
+        *(_state(state) for state in trunk.states),
         *(_refused(refused) for refused in trunk.refused_registrations),
     ]
+
+
+def _state(state: trunk_pb2.TrunkState) -> str:
+    since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(state.since))
+    return f"{'up' if state.up else 'down'}: {state.why}, since {since}"
 
 
 def _refused(refused: pb.RefusedRegistration) -> str:
@@ -135,6 +231,38 @@ def show_trunk(trunk: Name, as_json: Json = False) -> None:
     """One trunk."""
     found = _one(trunk)
     show(found, as_json, lambda: say("\n".join(_told(found))))
+
+
+@app.command("test-number")
+def test_number(
+    trunk: Name,
+    number: Annotated[str, typer.Argument(help="As the PBX would dial it: +4915..., 0049..., @name, a user id.")],
+    look_up: Annotated[
+        bool, typer.Option("--look-up/--no-look-up", help="Ask Telegram who it is; nobody is called.")
+    ] = True,
+    as_json: Json = False,
+) -> None:
+    """Shows what the trunk makes of a number, rule by rule, and what its PBX would see of a call from there.
+
+    Example: teletrunk trunk test-number office 00491511234567
+    """
+    request = pb.TestNumberRequest(trunk=trunk, number=number, look_up=look_up)
+    answer = ask(lambda admin: admin.TestNumber(request, timeout=DEADLINE_S))
+    show(answer, as_json, lambda: say("\n".join(_tested(answer))))
+
+
+def _tested(answer: pb.TestNumberResponse) -> list[str]:
+    width = max(len(step.text) for step in answer.steps)
+    lines = [f"{step.text:{width}}  {step.number}".rstrip() for step in answer.steps]
+    if answer.refusal:
+        lines.append(f"the PBX would read: {answer.refusal}  (teletrunk explain {answer.error_id})")
+    if answer.not_looked_up:
+        lines.append(f"not looked up: {answer.not_looked_up}")
+    if answer.caller_id:
+        lines += [f"caller ID from there:    {answer.caller_id}", f"caller name from there:  {answer.caller_name}"]
+    if answer.objection:
+        lines.append(f"a call from there does not ring this trunk: {answer.objection}")
+    return lines
 
 
 @app.command()
@@ -160,7 +288,8 @@ def reset_password(trunk: Name, as_json: Json = False) -> None:
 
 
 @app.command()
-def remove(trunk: Name, as_json: Json = False) -> None:
+def remove(trunk: Name, yes: Yes = False, as_json: Json = False) -> None:
     """Removes a trunk; its PBX is no longer let in."""
+    confirm(f"The PBX that uses {trunk} is let in no more, and its password is gone. Remove it?", yes)
     answer = ask(lambda admin: admin.RemoveTrunk(pb.RemoveTrunkRequest(trunk=trunk), timeout=DEADLINE_S))
     show(answer, as_json, lambda: say("Removed."))

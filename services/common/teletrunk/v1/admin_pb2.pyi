@@ -94,6 +94,8 @@ class Trunk(_message.Message):
     REFUSED_REGISTRATIONS_FIELD_NUMBER: _builtins.int
     TRUSTED_ADDRESSES_FIELD_NUMBER: _builtins.int
     OPTIONS_FIELD_NUMBER: _builtins.int
+    STATES_FIELD_NUMBER: _builtins.int
+    HAS_PBX_PASSWORD_FIELD_NUMBER: _builtins.int
     trunk_id: _builtins.str
     login: _builtins.str
     account_id: _builtins.str
@@ -104,6 +106,7 @@ class Trunk(_message.Message):
     sha256_only: _builtins.bool
     """No MD5: a PBX that does not know SHA-256 (RFC 8760) is not let in."""
     version: _builtins.int
+    has_pbx_password: _builtins.bool
     @_builtins.property
     def codecs(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
@@ -120,6 +123,10 @@ class Trunk(_message.Message):
 
     @_builtins.property
     def options(self) -> _trunk_pb2.TrunkOptions: ...
+    @_builtins.property
+    def states(self) -> _containers.RepeatedCompositeFieldContainer[_trunk_pb2.TrunkState]:
+        """Of an outbound or peer trunk, at each Worker that has it."""
+
     def __init__(
         self,
         *,
@@ -136,10 +143,12 @@ class Trunk(_message.Message):
         refused_registrations: _abc.Iterable[Global___RefusedRegistration] | None = ...,
         trusted_addresses: _abc.Iterable[_builtins.str] | None = ...,
         options: _trunk_pb2.TrunkOptions | None = ...,
+        states: _abc.Iterable[_trunk_pb2.TrunkState] | None = ...,
+        has_pbx_password: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["options", b"options"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "codecs", b"codecs", "comment", b"comment", "login", b"login", "options", b"options", "priority", b"priority", "refused_registrations", b"refused_registrations", "registered_at", b"registered_at", "sha256_only", b"sha256_only", "sip_address", b"sip_address", "trunk_id", b"trunk_id", "trusted_addresses", b"trusted_addresses", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "codecs", b"codecs", "comment", b"comment", "has_pbx_password", b"has_pbx_password", "login", b"login", "options", b"options", "priority", b"priority", "refused_registrations", b"refused_registrations", "registered_at", b"registered_at", "sha256_only", b"sha256_only", "sip_address", b"sip_address", "states", b"states", "trunk_id", b"trunk_id", "trusted_addresses", b"trusted_addresses", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -410,12 +419,14 @@ class AddTrunkRequest(_message.Message):
     CODECS_FIELD_NUMBER: _builtins.int
     SHA256_ONLY_FIELD_NUMBER: _builtins.int
     OPTIONS_FIELD_NUMBER: _builtins.int
+    PBX_PASSWORD_FIELD_NUMBER: _builtins.int
     account: _builtins.str
     login: _builtins.str
     """Empty: made from the account."""
     priority: _builtins.int
     comment: _builtins.str
     sha256_only: _builtins.bool
+    pbx_password: _builtins.str
     @_builtins.property
     def codecs(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
@@ -430,10 +441,11 @@ class AddTrunkRequest(_message.Message):
         codecs: _abc.Iterable[_builtins.str] | None = ...,
         sha256_only: _builtins.bool = ...,
         options: _trunk_pb2.TrunkOptions | None = ...,
+        pbx_password: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["options", b"options"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "codecs", b"codecs", "comment", b"comment", "login", b"login", "options", b"options", "priority", b"priority", "sha256_only", b"sha256_only"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "codecs", b"codecs", "comment", b"comment", "login", b"login", "options", b"options", "pbx_password", b"pbx_password", "priority", b"priority", "sha256_only", b"sha256_only"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -451,6 +463,7 @@ class ChangeTrunkRequest(_message.Message):
     VERSION_FIELD_NUMBER: _builtins.int
     OPTIONS_FIELD_NUMBER: _builtins.int
     CHANGED_OPTIONS_FIELD_NUMBER: _builtins.int
+    PBX_PASSWORD_FIELD_NUMBER: _builtins.int
     trunk: _builtins.str
     """A login or an id."""
     priority: _builtins.int
@@ -458,6 +471,8 @@ class ChangeTrunkRequest(_message.Message):
     sha256_only: _builtins.bool
     version: _builtins.int
     """The version that the change was made from; 0: whichever."""
+    pbx_password: _builtins.str
+    """Empty: as it is."""
     @_builtins.property
     def codecs(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """None: as they are."""
@@ -479,10 +494,11 @@ class ChangeTrunkRequest(_message.Message):
         version: _builtins.int = ...,
         options: _trunk_pb2.TrunkOptions | None = ...,
         changed_options: _abc.Iterable[_builtins.str] | None = ...,
+        pbx_password: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_comment", b"_comment", "_priority", b"_priority", "_sha256_only", b"_sha256_only", "comment", b"comment", "options", b"options", "priority", b"priority", "sha256_only", b"sha256_only"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_comment", b"_comment", "_priority", b"_priority", "_sha256_only", b"_sha256_only", "changed_options", b"changed_options", "codecs", b"codecs", "comment", b"comment", "options", b"options", "priority", b"priority", "sha256_only", b"sha256_only", "trunk", b"trunk", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_comment", b"_comment", "_priority", b"_priority", "_sha256_only", b"_sha256_only", "changed_options", b"changed_options", "codecs", b"codecs", "comment", b"comment", "options", b"options", "pbx_password", b"pbx_password", "priority", b"priority", "sha256_only", b"sha256_only", "trunk", b"trunk", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__comment: _TypeAlias = _typing.Literal["comment"]  # noqa: Y015
     _WhichOneofArgType__comment: _TypeAlias = _typing.Literal["_comment", b"_comment"]  # noqa: Y015
@@ -662,6 +678,112 @@ class RemoveTrunkResponse(_message.Message):
 Global___RemoveTrunkResponse: _TypeAlias = RemoveTrunkResponse  # noqa: Y015
 
 @_typing.final
+class TestNumberRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TRUNK_FIELD_NUMBER: _builtins.int
+    NUMBER_FIELD_NUMBER: _builtins.int
+    LOOK_UP_FIELD_NUMBER: _builtins.int
+    trunk: _builtins.str
+    """A login or an id."""
+    number: _builtins.str
+    """As a PBX would dial it."""
+    look_up: _builtins.bool
+    """Telegram is asked who it is; else only what the number itself says is known."""
+    def __init__(
+        self,
+        *,
+        trunk: _builtins.str = ...,
+        number: _builtins.str = ...,
+        look_up: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["look_up", b"look_up", "number", b"number", "trunk", b"trunk"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TestNumberRequest: _TypeAlias = TestNumberRequest  # noqa: Y015
+
+@_typing.final
+class NumberStep(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TEXT_FIELD_NUMBER: _builtins.int
+    NUMBER_FIELD_NUMBER: _builtins.int
+    text: _builtins.str
+    """What was done: a rule of the trunk, or a sentence."""
+    number: _builtins.str
+    """What there was after it."""
+    def __init__(
+        self,
+        *,
+        text: _builtins.str = ...,
+        number: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["number", b"number", "text", b"text"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___NumberStep: _TypeAlias = NumberStep  # noqa: Y015
+
+@_typing.final
+class TestNumberResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STEPS_FIELD_NUMBER: _builtins.int
+    DESTINATION_FIELD_NUMBER: _builtins.int
+    REFUSAL_FIELD_NUMBER: _builtins.int
+    ERROR_ID_FIELD_NUMBER: _builtins.int
+    USER_FIELD_NUMBER: _builtins.int
+    CALLER_ID_FIELD_NUMBER: _builtins.int
+    CALLER_NAME_FIELD_NUMBER: _builtins.int
+    OBJECTION_FIELD_NUMBER: _builtins.int
+    NOT_LOOKED_UP_FIELD_NUMBER: _builtins.int
+    refusal: _builtins.str
+    """What the PBX would read; empty: nothing was refused."""
+    error_id: _builtins.str
+    """A row of the error contract."""
+    caller_id: _builtins.str
+    caller_name: _builtins.str
+    objection: _builtins.str
+    """Why this user's call would not ring this trunk; empty: it would."""
+    not_looked_up: _builtins.str
+    """Why Telegram did not say who it is; empty: it did, or was not asked."""
+    @_builtins.property
+    def steps(self) -> _containers.RepeatedCompositeFieldContainer[Global___NumberStep]: ...
+    @_builtins.property
+    def destination(self) -> _call_pb2.Destination:
+        """Absent when the call would be refused."""
+
+    @_builtins.property
+    def user(self) -> _call_pb2.Peer:
+        """Who is called, as far as it is known, and how the PBX would see a call from there."""
+
+    def __init__(
+        self,
+        *,
+        steps: _abc.Iterable[Global___NumberStep] | None = ...,
+        destination: _call_pb2.Destination | None = ...,
+        refusal: _builtins.str = ...,
+        error_id: _builtins.str = ...,
+        user: _call_pb2.Peer | None = ...,
+        caller_id: _builtins.str = ...,
+        caller_name: _builtins.str = ...,
+        objection: _builtins.str = ...,
+        not_looked_up: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["destination", b"destination", "user", b"user"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["caller_id", b"caller_id", "caller_name", b"caller_name", "destination", b"destination", "error_id", b"error_id", "not_looked_up", b"not_looked_up", "objection", b"objection", "refusal", b"refusal", "steps", b"steps", "user", b"user"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TestNumberResponse: _TypeAlias = TestNumberResponse  # noqa: Y015
+
+@_typing.final
 class ListServicesRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -755,12 +877,30 @@ class ListCallsRequest(_message.Message):
     OLDER_THAN_FIELD_NUMBER: _builtins.int
     SINCE_FIELD_NUMBER: _builtins.int
     UNTIL_FIELD_NUMBER: _builtins.int
+    ACCOUNT_FIELD_NUMBER: _builtins.int
+    TRUNK_FIELD_NUMBER: _builtins.int
+    NUMBER_FIELD_NUMBER: _builtins.int
+    DIRECTION_FIELD_NUMBER: _builtins.int
+    ANSWERED_FIELD_NUMBER: _builtins.int
+    ROW_FIELD_NUMBER: _builtins.int
     limit: _builtins.int
     older_than: _builtins.str
     """The last call of the page before: ids sort by time."""
     since: _builtins.float
     """Unix times in seconds between which the calls began; 0: open."""
     until: _builtins.float
+    account: _builtins.str
+    """Only calls of this account: an id, phone or @username."""
+    trunk: _builtins.str
+    """Only calls with this trunk: a login or an id."""
+    number: _builtins.str
+    """Only calls from or to this number or @username."""
+    direction: _call_pb2.Direction.ValueType
+    """Only calls in this direction."""
+    answered: _builtins.bool
+    """Only calls that were, or were not, answered."""
+    row: _builtins.str
+    """Only calls that ended with this row of the error contract."""
     def __init__(
         self,
         *,
@@ -768,12 +908,20 @@ class ListCallsRequest(_message.Message):
         older_than: _builtins.str = ...,
         since: _builtins.float = ...,
         until: _builtins.float = ...,
+        account: _builtins.str = ...,
+        trunk: _builtins.str = ...,
+        number: _builtins.str = ...,
+        direction: _call_pb2.Direction.ValueType = ...,
+        answered: _builtins.bool | None = ...,
+        row: _builtins.str = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["_answered", b"_answered", "answered", b"answered"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["limit", b"limit", "older_than", b"older_than", "since", b"since", "until", b"until"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_answered", b"_answered", "account", b"account", "answered", b"answered", "direction", b"direction", "limit", b"limit", "number", b"number", "older_than", b"older_than", "row", b"row", "since", b"since", "trunk", b"trunk", "until", b"until"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    def WhichOneof(self, oneof_group: _Never) -> None: ...
+    _WhichOneofReturnType__answered: _TypeAlias = _typing.Literal["answered"]  # noqa: Y015
+    _WhichOneofArgType__answered: _TypeAlias = _typing.Literal["_answered", b"_answered"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType__answered) -> _WhichOneofReturnType__answered | None: ...
 
 Global___ListCallsRequest: _TypeAlias = ListCallsRequest  # noqa: Y015
 
@@ -805,7 +953,7 @@ class GetCallRequest(_message.Message):
 
     CALL_ID_FIELD_NUMBER: _builtins.int
     call_id: _builtins.str
-    """A call id, the start of one, or `last`."""
+    """A call id, the start or the end of one, or `last`."""
     def __init__(
         self,
         *,
@@ -959,18 +1107,37 @@ class ListChangesRequest(_message.Message):
 
     LIMIT_FIELD_NUMBER: _builtins.int
     OLDER_THAN_FIELD_NUMBER: _builtins.int
+    WHO_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    KEY_FIELD_NUMBER: _builtins.int
+    SINCE_FIELD_NUMBER: _builtins.int
+    UNTIL_FIELD_NUMBER: _builtins.int
     limit: _builtins.int
     older_than: _builtins.int
     """The number of the last change of the page before."""
+    who: _builtins.str
+    """Only what this person changed."""
+    kind: _builtins.str
+    """Only changes of this kind of thing, as the list names it: trunks, accounts."""
+    key: _builtins.str
+    """Only changes of the thing with this key."""
+    since: _builtins.float
+    """Unix times in seconds between which the changes were made; 0: open."""
+    until: _builtins.float
     def __init__(
         self,
         *,
         limit: _builtins.int = ...,
         older_than: _builtins.int = ...,
+        who: _builtins.str = ...,
+        kind: _builtins.str = ...,
+        key: _builtins.str = ...,
+        since: _builtins.float = ...,
+        until: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["limit", b"limit", "older_than", b"older_than"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "kind", b"kind", "limit", b"limit", "older_than", b"older_than", "since", b"since", "until", b"until", "who", b"who"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1354,3 +1521,123 @@ class CheckAccountResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CheckAccountResponse: _TypeAlias = CheckAccountResponse  # noqa: Y015
+
+@_typing.final
+class GetAccountRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACCOUNT_FIELD_NUMBER: _builtins.int
+    account: _builtins.str
+    """An account id, phone or @username."""
+    def __init__(
+        self,
+        *,
+        account: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetAccountRequest: _TypeAlias = GetAccountRequest  # noqa: Y015
+
+@_typing.final
+class GetAccountResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ACCOUNT_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def account(self) -> Global___Account: ...
+    def __init__(
+        self,
+        *,
+        account: Global___Account | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["account", b"account"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetAccountResponse: _TypeAlias = GetAccountResponse  # noqa: Y015
+
+@_typing.final
+class GetTrunkRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TRUNK_FIELD_NUMBER: _builtins.int
+    trunk: _builtins.str
+    """A login or an id."""
+    def __init__(
+        self,
+        *,
+        trunk: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["trunk", b"trunk"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetTrunkRequest: _TypeAlias = GetTrunkRequest  # noqa: Y015
+
+@_typing.final
+class GetTrunkResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TRUNK_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def trunk(self) -> Global___Trunk: ...
+    def __init__(
+        self,
+        *,
+        trunk: Global___Trunk | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["trunk", b"trunk"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["trunk", b"trunk"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetTrunkResponse: _TypeAlias = GetTrunkResponse  # noqa: Y015
+
+@_typing.final
+class GetServiceRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SERVICE_ID_FIELD_NUMBER: _builtins.int
+    service_id: _builtins.str
+    """A Worker's or a Storage's id."""
+    def __init__(
+        self,
+        *,
+        service_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["service_id", b"service_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetServiceRequest: _TypeAlias = GetServiceRequest  # noqa: Y015
+
+@_typing.final
+class GetServiceResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SERVICE_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def service(self) -> Global___AttachedService: ...
+    def __init__(
+        self,
+        *,
+        service: Global___AttachedService | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["service", b"service"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["service", b"service"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetServiceResponse: _TypeAlias = GetServiceResponse  # noqa: Y015

@@ -55,6 +55,11 @@ class AdminServiceStub:
                 request_serializer=teletrunk_dot_v1_dot_admin__pb2.ListAccountsRequest.SerializeToString,
                 response_deserializer=teletrunk_dot_v1_dot_admin__pb2.ListAccountsResponse.FromString,
                 _registered_method=True)
+        self.GetAccount = channel.unary_unary(
+                '/teletrunk.v1.AdminService/GetAccount',
+                request_serializer=teletrunk_dot_v1_dot_admin__pb2.GetAccountRequest.SerializeToString,
+                response_deserializer=teletrunk_dot_v1_dot_admin__pb2.GetAccountResponse.FromString,
+                _registered_method=True)
         self.CheckAccount = channel.unary_unary(
                 '/teletrunk.v1.AdminService/CheckAccount',
                 request_serializer=teletrunk_dot_v1_dot_admin__pb2.CheckAccountRequest.SerializeToString,
@@ -75,6 +80,11 @@ class AdminServiceStub:
                 request_serializer=teletrunk_dot_v1_dot_admin__pb2.ListTrunksRequest.SerializeToString,
                 response_deserializer=teletrunk_dot_v1_dot_admin__pb2.ListTrunksResponse.FromString,
                 _registered_method=True)
+        self.GetTrunk = channel.unary_unary(
+                '/teletrunk.v1.AdminService/GetTrunk',
+                request_serializer=teletrunk_dot_v1_dot_admin__pb2.GetTrunkRequest.SerializeToString,
+                response_deserializer=teletrunk_dot_v1_dot_admin__pb2.GetTrunkResponse.FromString,
+                _registered_method=True)
         self.ResetTrunkPassword = channel.unary_unary(
                 '/teletrunk.v1.AdminService/ResetTrunkPassword',
                 request_serializer=teletrunk_dot_v1_dot_admin__pb2.ResetTrunkPasswordRequest.SerializeToString,
@@ -90,10 +100,20 @@ class AdminServiceStub:
                 request_serializer=teletrunk_dot_v1_dot_admin__pb2.ChangeTrunkRequest.SerializeToString,
                 response_deserializer=teletrunk_dot_v1_dot_admin__pb2.ChangeTrunkResponse.FromString,
                 _registered_method=True)
+        self.TestNumber = channel.unary_unary(
+                '/teletrunk.v1.AdminService/TestNumber',
+                request_serializer=teletrunk_dot_v1_dot_admin__pb2.TestNumberRequest.SerializeToString,
+                response_deserializer=teletrunk_dot_v1_dot_admin__pb2.TestNumberResponse.FromString,
+                _registered_method=True)
         self.ListServices = channel.unary_unary(
                 '/teletrunk.v1.AdminService/ListServices',
                 request_serializer=teletrunk_dot_v1_dot_admin__pb2.ListServicesRequest.SerializeToString,
                 response_deserializer=teletrunk_dot_v1_dot_admin__pb2.ListServicesResponse.FromString,
+                _registered_method=True)
+        self.GetService = channel.unary_unary(
+                '/teletrunk.v1.AdminService/GetService',
+                request_serializer=teletrunk_dot_v1_dot_admin__pb2.GetServiceRequest.SerializeToString,
+                response_deserializer=teletrunk_dot_v1_dot_admin__pb2.GetServiceResponse.FromString,
                 _registered_method=True)
         self.ListCalls = channel.unary_unary(
                 '/teletrunk.v1.AdminService/ListCalls',
@@ -185,6 +205,12 @@ class AdminServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetAccount(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def CheckAccount(self, request, context):
         """Asks the account's Storage, and that asks Telegram: why incoming calls may not arrive.
         """
@@ -210,6 +236,12 @@ class AdminServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetTrunk(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ResetTrunkPassword(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -229,7 +261,20 @@ class AdminServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def TestNumber(self, request, context):
+        """What the trunk makes of a number that its PBX dials, step by step, and how the one it leads to looks to the PBX.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListServices(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def GetService(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -334,6 +379,11 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     request_deserializer=teletrunk_dot_v1_dot_admin__pb2.ListAccountsRequest.FromString,
                     response_serializer=teletrunk_dot_v1_dot_admin__pb2.ListAccountsResponse.SerializeToString,
             ),
+            'GetAccount': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetAccount,
+                    request_deserializer=teletrunk_dot_v1_dot_admin__pb2.GetAccountRequest.FromString,
+                    response_serializer=teletrunk_dot_v1_dot_admin__pb2.GetAccountResponse.SerializeToString,
+            ),
             'CheckAccount': grpc.unary_unary_rpc_method_handler(
                     servicer.CheckAccount,
                     request_deserializer=teletrunk_dot_v1_dot_admin__pb2.CheckAccountRequest.FromString,
@@ -354,6 +404,11 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     request_deserializer=teletrunk_dot_v1_dot_admin__pb2.ListTrunksRequest.FromString,
                     response_serializer=teletrunk_dot_v1_dot_admin__pb2.ListTrunksResponse.SerializeToString,
             ),
+            'GetTrunk': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetTrunk,
+                    request_deserializer=teletrunk_dot_v1_dot_admin__pb2.GetTrunkRequest.FromString,
+                    response_serializer=teletrunk_dot_v1_dot_admin__pb2.GetTrunkResponse.SerializeToString,
+            ),
             'ResetTrunkPassword': grpc.unary_unary_rpc_method_handler(
                     servicer.ResetTrunkPassword,
                     request_deserializer=teletrunk_dot_v1_dot_admin__pb2.ResetTrunkPasswordRequest.FromString,
@@ -369,10 +424,20 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     request_deserializer=teletrunk_dot_v1_dot_admin__pb2.ChangeTrunkRequest.FromString,
                     response_serializer=teletrunk_dot_v1_dot_admin__pb2.ChangeTrunkResponse.SerializeToString,
             ),
+            'TestNumber': grpc.unary_unary_rpc_method_handler(
+                    servicer.TestNumber,
+                    request_deserializer=teletrunk_dot_v1_dot_admin__pb2.TestNumberRequest.FromString,
+                    response_serializer=teletrunk_dot_v1_dot_admin__pb2.TestNumberResponse.SerializeToString,
+            ),
             'ListServices': grpc.unary_unary_rpc_method_handler(
                     servicer.ListServices,
                     request_deserializer=teletrunk_dot_v1_dot_admin__pb2.ListServicesRequest.FromString,
                     response_serializer=teletrunk_dot_v1_dot_admin__pb2.ListServicesResponse.SerializeToString,
+            ),
+            'GetService': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetService,
+                    request_deserializer=teletrunk_dot_v1_dot_admin__pb2.GetServiceRequest.FromString,
+                    response_serializer=teletrunk_dot_v1_dot_admin__pb2.GetServiceResponse.SerializeToString,
             ),
             'ListCalls': grpc.unary_unary_rpc_method_handler(
                     servicer.ListCalls,
@@ -555,6 +620,33 @@ class AdminService:
             _registered_method=True)
 
     @staticmethod
+    def GetAccount(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/teletrunk.v1.AdminService/GetAccount',
+            teletrunk_dot_v1_dot_admin__pb2.GetAccountRequest.SerializeToString,
+            teletrunk_dot_v1_dot_admin__pb2.GetAccountResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def CheckAccount(request,
             target,
             options=(),
@@ -663,6 +755,33 @@ class AdminService:
             _registered_method=True)
 
     @staticmethod
+    def GetTrunk(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/teletrunk.v1.AdminService/GetTrunk',
+            teletrunk_dot_v1_dot_admin__pb2.GetTrunkRequest.SerializeToString,
+            teletrunk_dot_v1_dot_admin__pb2.GetTrunkResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def ResetTrunkPassword(request,
             target,
             options=(),
@@ -744,6 +863,33 @@ class AdminService:
             _registered_method=True)
 
     @staticmethod
+    def TestNumber(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/teletrunk.v1.AdminService/TestNumber',
+            teletrunk_dot_v1_dot_admin__pb2.TestNumberRequest.SerializeToString,
+            teletrunk_dot_v1_dot_admin__pb2.TestNumberResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def ListServices(request,
             target,
             options=(),
@@ -760,6 +906,33 @@ class AdminService:
             '/teletrunk.v1.AdminService/ListServices',
             teletrunk_dot_v1_dot_admin__pb2.ListServicesRequest.SerializeToString,
             teletrunk_dot_v1_dot_admin__pb2.ListServicesResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetService(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/teletrunk.v1.AdminService/GetService',
+            teletrunk_dot_v1_dot_admin__pb2.GetServiceRequest.SerializeToString,
+            teletrunk_dot_v1_dot_admin__pb2.GetServiceResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -37,16 +37,21 @@ class AdminServiceStub:
     SubmitAccountCode: _grpc.UnaryUnaryMultiCallable[_admin_pb2.SubmitAccountCodeRequest, _admin_pb2.SubmitAccountCodeResponse]
     SubmitAccountPassword: _grpc.UnaryUnaryMultiCallable[_admin_pb2.SubmitAccountPasswordRequest, _admin_pb2.SubmitAccountPasswordResponse]
     ListAccounts: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ListAccountsRequest, _admin_pb2.ListAccountsResponse]
+    GetAccount: _grpc.UnaryUnaryMultiCallable[_admin_pb2.GetAccountRequest, _admin_pb2.GetAccountResponse]
     CheckAccount: _grpc.UnaryUnaryMultiCallable[_admin_pb2.CheckAccountRequest, _admin_pb2.CheckAccountResponse]
     """Asks the account's Storage, and that asks Telegram: why incoming calls may not arrive."""
     RemoveAccount: _grpc.UnaryUnaryMultiCallable[_admin_pb2.RemoveAccountRequest, _admin_pb2.RemoveAccountResponse]
     AddTrunk: _grpc.UnaryUnaryMultiCallable[_admin_pb2.AddTrunkRequest, _admin_pb2.AddTrunkResponse]
     ListTrunks: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ListTrunksRequest, _admin_pb2.ListTrunksResponse]
+    GetTrunk: _grpc.UnaryUnaryMultiCallable[_admin_pb2.GetTrunkRequest, _admin_pb2.GetTrunkResponse]
     ResetTrunkPassword: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ResetTrunkPasswordRequest, _admin_pb2.ResetTrunkPasswordResponse]
     RemoveTrunk: _grpc.UnaryUnaryMultiCallable[_admin_pb2.RemoveTrunkRequest, _admin_pb2.RemoveTrunkResponse]
     ChangeTrunk: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ChangeTrunkRequest, _admin_pb2.ChangeTrunkResponse]
     """Changes what is given and leaves the rest."""
+    TestNumber: _grpc.UnaryUnaryMultiCallable[_admin_pb2.TestNumberRequest, _admin_pb2.TestNumberResponse]
+    """What the trunk makes of a number that its PBX dials, step by step, and how the one it leads to looks to the PBX."""
     ListServices: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ListServicesRequest, _admin_pb2.ListServicesResponse]
+    GetService: _grpc.UnaryUnaryMultiCallable[_admin_pb2.GetServiceRequest, _admin_pb2.GetServiceResponse]
     ListCalls: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ListCallsRequest, _admin_pb2.ListCallsResponse]
     GetCall: _grpc.UnaryUnaryMultiCallable[_admin_pb2.GetCallRequest, _admin_pb2.GetCallResponse]
     ShareAccount: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ShareAccountRequest, _admin_pb2.ShareAccountResponse]
@@ -73,16 +78,21 @@ class AdminServiceAsyncStub(AdminServiceStub):
     SubmitAccountCode: _aio.UnaryUnaryMultiCallable[_admin_pb2.SubmitAccountCodeRequest, _admin_pb2.SubmitAccountCodeResponse]  # type: ignore[assignment]
     SubmitAccountPassword: _aio.UnaryUnaryMultiCallable[_admin_pb2.SubmitAccountPasswordRequest, _admin_pb2.SubmitAccountPasswordResponse]  # type: ignore[assignment]
     ListAccounts: _aio.UnaryUnaryMultiCallable[_admin_pb2.ListAccountsRequest, _admin_pb2.ListAccountsResponse]  # type: ignore[assignment]
+    GetAccount: _aio.UnaryUnaryMultiCallable[_admin_pb2.GetAccountRequest, _admin_pb2.GetAccountResponse]  # type: ignore[assignment]
     CheckAccount: _aio.UnaryUnaryMultiCallable[_admin_pb2.CheckAccountRequest, _admin_pb2.CheckAccountResponse]  # type: ignore[assignment]
     """Asks the account's Storage, and that asks Telegram: why incoming calls may not arrive."""
     RemoveAccount: _aio.UnaryUnaryMultiCallable[_admin_pb2.RemoveAccountRequest, _admin_pb2.RemoveAccountResponse]  # type: ignore[assignment]
     AddTrunk: _aio.UnaryUnaryMultiCallable[_admin_pb2.AddTrunkRequest, _admin_pb2.AddTrunkResponse]  # type: ignore[assignment]
     ListTrunks: _aio.UnaryUnaryMultiCallable[_admin_pb2.ListTrunksRequest, _admin_pb2.ListTrunksResponse]  # type: ignore[assignment]
+    GetTrunk: _aio.UnaryUnaryMultiCallable[_admin_pb2.GetTrunkRequest, _admin_pb2.GetTrunkResponse]  # type: ignore[assignment]
     ResetTrunkPassword: _aio.UnaryUnaryMultiCallable[_admin_pb2.ResetTrunkPasswordRequest, _admin_pb2.ResetTrunkPasswordResponse]  # type: ignore[assignment]
     RemoveTrunk: _aio.UnaryUnaryMultiCallable[_admin_pb2.RemoveTrunkRequest, _admin_pb2.RemoveTrunkResponse]  # type: ignore[assignment]
     ChangeTrunk: _aio.UnaryUnaryMultiCallable[_admin_pb2.ChangeTrunkRequest, _admin_pb2.ChangeTrunkResponse]  # type: ignore[assignment]
     """Changes what is given and leaves the rest."""
+    TestNumber: _aio.UnaryUnaryMultiCallable[_admin_pb2.TestNumberRequest, _admin_pb2.TestNumberResponse]  # type: ignore[assignment]
+    """What the trunk makes of a number that its PBX dials, step by step, and how the one it leads to looks to the PBX."""
     ListServices: _aio.UnaryUnaryMultiCallable[_admin_pb2.ListServicesRequest, _admin_pb2.ListServicesResponse]  # type: ignore[assignment]
+    GetService: _aio.UnaryUnaryMultiCallable[_admin_pb2.GetServiceRequest, _admin_pb2.GetServiceResponse]  # type: ignore[assignment]
     ListCalls: _aio.UnaryUnaryMultiCallable[_admin_pb2.ListCallsRequest, _admin_pb2.ListCallsResponse]  # type: ignore[assignment]
     GetCall: _aio.UnaryUnaryMultiCallable[_admin_pb2.GetCallRequest, _admin_pb2.GetCallResponse]  # type: ignore[assignment]
     ShareAccount: _aio.UnaryUnaryMultiCallable[_admin_pb2.ShareAccountRequest, _admin_pb2.ShareAccountResponse]  # type: ignore[assignment]
@@ -132,6 +142,13 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_admin_pb2.ListAccountsResponse, _abc.Awaitable[_admin_pb2.ListAccountsResponse]]: ...
 
     @_abc_1.abstractmethod
+    def GetAccount(
+        self,
+        request: _admin_pb2.GetAccountRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.GetAccountResponse, _abc.Awaitable[_admin_pb2.GetAccountResponse]]: ...
+
+    @_abc_1.abstractmethod
     def CheckAccount(
         self,
         request: _admin_pb2.CheckAccountRequest,
@@ -161,6 +178,13 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_admin_pb2.ListTrunksResponse, _abc.Awaitable[_admin_pb2.ListTrunksResponse]]: ...
 
     @_abc_1.abstractmethod
+    def GetTrunk(
+        self,
+        request: _admin_pb2.GetTrunkRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.GetTrunkResponse, _abc.Awaitable[_admin_pb2.GetTrunkResponse]]: ...
+
+    @_abc_1.abstractmethod
     def ResetTrunkPassword(
         self,
         request: _admin_pb2.ResetTrunkPasswordRequest,
@@ -183,11 +207,26 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         """Changes what is given and leaves the rest."""
 
     @_abc_1.abstractmethod
+    def TestNumber(
+        self,
+        request: _admin_pb2.TestNumberRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.TestNumberResponse, _abc.Awaitable[_admin_pb2.TestNumberResponse]]:
+        """What the trunk makes of a number that its PBX dials, step by step, and how the one it leads to looks to the PBX."""
+
+    @_abc_1.abstractmethod
     def ListServices(
         self,
         request: _admin_pb2.ListServicesRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_admin_pb2.ListServicesResponse, _abc.Awaitable[_admin_pb2.ListServicesResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def GetService(
+        self,
+        request: _admin_pb2.GetServiceRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.GetServiceResponse, _abc.Awaitable[_admin_pb2.GetServiceResponse]]: ...
 
     @_abc_1.abstractmethod
     def ListCalls(

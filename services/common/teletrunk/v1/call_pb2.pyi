@@ -56,6 +56,30 @@ CALL_AUDIENCE_CONTACTS: CallAudience.ValueType  # 2
 CALL_AUDIENCE_NOBODY: CallAudience.ValueType  # 3
 Global___CallAudience: _TypeAlias = CallAudience  # noqa: Y015
 
+class _DestinationKind:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _DestinationKindEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_DestinationKind.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    DESTINATION_KIND_UNSPECIFIED: _DestinationKind.ValueType  # 0
+    DESTINATION_KIND_PHONE: _DestinationKind.ValueType  # 1
+    DESTINATION_KIND_USERNAME: _DestinationKind.ValueType  # 2
+    DESTINATION_KIND_USER_ID: _DestinationKind.ValueType  # 3
+    DESTINATION_KIND_NUMBER: _DestinationKind.ValueType  # 4
+    """Digits that may be either: the user id if the account knows one such, else the phone."""
+
+class DestinationKind(_DestinationKind, metaclass=_DestinationKindEnumTypeWrapper):
+    """By what a Telegram user is called."""
+
+DESTINATION_KIND_UNSPECIFIED: DestinationKind.ValueType  # 0
+DESTINATION_KIND_PHONE: DestinationKind.ValueType  # 1
+DESTINATION_KIND_USERNAME: DestinationKind.ValueType  # 2
+DESTINATION_KIND_USER_ID: DestinationKind.ValueType  # 3
+DESTINATION_KIND_NUMBER: DestinationKind.ValueType  # 4
+"""Digits that may be either: the user id if the account knows one such, else the phone."""
+Global___DestinationKind: _TypeAlias = DestinationKind  # noqa: Y015
+
 @_typing.final
 class CallStep(_message.Message):
     """One arrow of a call's ladder, noted by the service that saw it."""
@@ -239,6 +263,39 @@ class CallRecord(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CallRecord: _TypeAlias = CallRecord  # noqa: Y015
+
+@_typing.final
+class Destination(_message.Message):
+    """Whom a PBX calls, as the Manager has read it."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    KIND_FIELD_NUMBER: _builtins.int
+    VALUE_FIELD_NUMBER: _builtins.int
+    DIALLED_FIELD_NUMBER: _builtins.int
+    NUMBER_FIELD_NUMBER: _builtins.int
+    kind: Global___DestinationKind.ValueType
+    value: _builtins.str
+    """Digits, or a username without its @."""
+    dialled: _builtins.str
+    """As the PBX wrote it."""
+    number: _builtins.str
+    """After the trunk's dial rules."""
+    def __init__(
+        self,
+        *,
+        kind: Global___DestinationKind.ValueType = ...,
+        value: _builtins.str = ...,
+        dialled: _builtins.str = ...,
+        number: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["dialled", b"dialled", "kind", b"kind", "number", b"number", "value", b"value"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Destination: _TypeAlias = Destination  # noqa: Y015
 
 @_typing.final
 class Peer(_message.Message):

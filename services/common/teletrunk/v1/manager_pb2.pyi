@@ -264,6 +264,7 @@ class Heartbeat(_message.Message):
     LINES_FIELD_NUMBER: _builtins.int
     REGISTERED_TRUNK_IDS_FIELD_NUMBER: _builtins.int
     DRAINING_FIELD_NUMBER: _builtins.int
+    TRUNK_STATES_FIELD_NUMBER: _builtins.int
     active_calls: _builtins.int
     registrations: _builtins.int
     draining: _builtins.bool
@@ -276,6 +277,10 @@ class Heartbeat(_message.Message):
     def registered_trunk_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Trunks whose PBX is registered at this Worker."""
 
+    @_builtins.property
+    def trunk_states(self) -> _containers.RepeatedCompositeFieldContainer[_trunk_pb2.TrunkState]:
+        """Of the outbound and peer trunks."""
+
     def __init__(
         self,
         *,
@@ -285,10 +290,11 @@ class Heartbeat(_message.Message):
         lines: _abc.Iterable[Global___Line] | None = ...,
         registered_trunk_ids: _abc.Iterable[_builtins.str] | None = ...,
         draining: _builtins.bool = ...,
+        trunk_states: _abc.Iterable[_trunk_pb2.TrunkState] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["active_calls", b"active_calls", "draining", b"draining", "lines", b"lines", "registered_trunk_ids", b"registered_trunk_ids", "registrations", b"registrations", "sessions", b"sessions"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["active_calls", b"active_calls", "draining", b"draining", "lines", b"lines", "registered_trunk_ids", b"registered_trunk_ids", "registrations", b"registrations", "sessions", b"sessions", "trunk_states", b"trunk_states"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -415,9 +421,17 @@ class TrunkSettings(_message.Message):
     PASSWORD_REVISION_FIELD_NUMBER: _builtins.int
     NETWORKS_FIELD_NUMBER: _builtins.int
     OPTIONS_FIELD_NUMBER: _builtins.int
+    PBX_PASSWORD_FIELD_NUMBER: _builtins.int
+    REGISTERS_FIELD_NUMBER: _builtins.int
+    LOGIN_FIELD_NUMBER: _builtins.int
     trunk_id: _builtins.str
     password_revision: _builtins.int
     """Another one with each new password: a binding that was made under an old one is over. 0: not said."""
+    pbx_password: _builtins.str
+    """What outbound trunks answer challenges with; only there where it is used."""
+    registers: _builtins.bool
+    """An outbound trunk is registered by one Worker at a time: by this one."""
+    login: _builtins.str
     @_builtins.property
     def codecs(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """In the order in which they are preferred."""
@@ -436,10 +450,13 @@ class TrunkSettings(_message.Message):
         password_revision: _builtins.int = ...,
         networks: _abc.Iterable[_builtins.str] | None = ...,
         options: _trunk_pb2.TrunkOptions | None = ...,
+        pbx_password: _builtins.str = ...,
+        registers: _builtins.bool = ...,
+        login: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["options", b"options"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["codecs", b"codecs", "networks", b"networks", "options", b"options", "password_revision", b"password_revision", "trunk_id", b"trunk_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["codecs", b"codecs", "login", b"login", "networks", b"networks", "options", b"options", "password_revision", b"password_revision", "pbx_password", b"pbx_password", "registers", b"registers", "trunk_id", b"trunk_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -647,12 +664,15 @@ class RouteCallRequest(_message.Message):
     SOURCE_ADDRESS_FIELD_NUMBER: _builtins.int
     CALLED_FIELD_NUMBER: _builtins.int
     REGISTERED_FIELD_NUMBER: _builtins.int
+    TRUNK_ID_FIELD_NUMBER: _builtins.int
     call_id: _builtins.str
     worker_id: _builtins.str
     source_address: _builtins.str
     called: _builtins.str
     registered: _builtins.bool
     """Whether a PBX is registered with the digest's login at the Worker."""
+    trunk_id: _builtins.str
+    """In place of a digest: the outbound or peer trunk that the Worker knows the PBX by."""
     @_builtins.property
     def digest(self) -> Global___Digest: ...
     def __init__(
@@ -664,10 +684,11 @@ class RouteCallRequest(_message.Message):
         source_address: _builtins.str = ...,
         called: _builtins.str = ...,
         registered: _builtins.bool = ...,
+        trunk_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["digest", b"digest"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["call_id", b"call_id", "called", b"called", "digest", b"digest", "registered", b"registered", "source_address", b"source_address", "worker_id", b"worker_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["call_id", b"call_id", "called", b"called", "digest", b"digest", "registered", b"registered", "source_address", b"source_address", "trunk_id", b"trunk_id", "worker_id", b"worker_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -684,6 +705,7 @@ class RouteCallResponse(_message.Message):
     STEPS_FIELD_NUMBER: _builtins.int
     LINE_FIELD_NUMBER: _builtins.int
     LONGEST_SECONDS_FIELD_NUMBER: _builtins.int
+    DESTINATION_FIELD_NUMBER: _builtins.int
     trunk_id: _builtins.str
     account_id: _builtins.str
     longest_seconds: _builtins.int
@@ -698,6 +720,10 @@ class RouteCallResponse(_message.Message):
     def line(self) -> Global___Line:
         """The line that the call occupies; absent when nobody counts."""
 
+    @_builtins.property
+    def destination(self) -> _call_pb2.Destination:
+        """Absent from an older Manager: then the Storage reads what was dialled."""
+
     def __init__(
         self,
         *,
@@ -708,10 +734,11 @@ class RouteCallResponse(_message.Message):
         steps: _abc.Iterable[_call_pb2.CallStep] | None = ...,
         line: Global___Line | None = ...,
         longest_seconds: _builtins.int = ...,
+        destination: _call_pb2.Destination | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["line", b"line", "session", b"session"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["destination", b"destination", "line", b"line", "session", b"session"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "codecs", b"codecs", "line", b"line", "longest_seconds", b"longest_seconds", "session", b"session", "steps", b"steps", "trunk_id", b"trunk_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "codecs", b"codecs", "destination", b"destination", "line", b"line", "longest_seconds", b"longest_seconds", "session", b"session", "steps", b"steps", "trunk_id", b"trunk_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -753,8 +780,16 @@ class IncomingTarget(_message.Message):
     TRUNK_ID_FIELD_NUMBER: _builtins.int
     LOGIN_FIELD_NUMBER: _builtins.int
     CODECS_FIELD_NUMBER: _builtins.int
+    CALLER_ID_FIELD_NUMBER: _builtins.int
+    CALLER_NAME_FIELD_NUMBER: _builtins.int
+    NUMBER_ON_PBX_FIELD_NUMBER: _builtins.int
     trunk_id: _builtins.str
     login: _builtins.str
+    caller_id: _builtins.str
+    """What this PBX sees as the caller's number and name; empty: those of the answer."""
+    caller_name: _builtins.str
+    number_on_pbx: _builtins.str
+    """The user part that it is rung at; empty: its contact's own."""
     @_builtins.property
     def codecs(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     def __init__(
@@ -763,10 +798,13 @@ class IncomingTarget(_message.Message):
         trunk_id: _builtins.str = ...,
         login: _builtins.str = ...,
         codecs: _abc.Iterable[_builtins.str] | None = ...,
+        caller_id: _builtins.str = ...,
+        caller_name: _builtins.str = ...,
+        number_on_pbx: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["codecs", b"codecs", "login", b"login", "trunk_id", b"trunk_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["caller_id", b"caller_id", "caller_name", b"caller_name", "codecs", b"codecs", "login", b"login", "number_on_pbx", b"number_on_pbx", "trunk_id", b"trunk_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

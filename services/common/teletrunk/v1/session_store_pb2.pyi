@@ -124,20 +124,26 @@ class StartCall(_message.Message):
     SESSION_ID_FIELD_NUMBER: _builtins.int
     CALL_ID_FIELD_NUMBER: _builtins.int
     CALLED_FIELD_NUMBER: _builtins.int
+    DESTINATION_FIELD_NUMBER: _builtins.int
     session_id: _builtins.str
     call_id: _builtins.str
     called: _builtins.str
     """+phone, phone, @username, tg#username or a user id."""
+    @_builtins.property
+    def destination(self) -> _call_pb2.Destination:
+        """The same, read already; goes before `called`."""
+
     def __init__(
         self,
         *,
         session_id: _builtins.str = ...,
         call_id: _builtins.str = ...,
         called: _builtins.str = ...,
+        destination: _call_pb2.Destination | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["destination", b"destination"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["call_id", b"call_id", "called", b"called", "session_id", b"session_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["call_id", b"call_id", "called", b"called", "destination", b"destination", "session_id", b"session_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -551,17 +557,23 @@ class ResolveRequest(_message.Message):
 
     SESSION_ID_FIELD_NUMBER: _builtins.int
     CALLED_FIELD_NUMBER: _builtins.int
+    DESTINATION_FIELD_NUMBER: _builtins.int
     session_id: _builtins.str
     called: _builtins.str
+    @_builtins.property
+    def destination(self) -> _call_pb2.Destination:
+        """Goes before `called`."""
+
     def __init__(
         self,
         *,
         session_id: _builtins.str = ...,
         called: _builtins.str = ...,
+        destination: _call_pb2.Destination | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["destination", b"destination"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["called", b"called", "session_id", b"session_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["called", b"called", "destination", b"destination", "session_id", b"session_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -50,6 +50,11 @@ class SubscriptionServiceStub:
                 request_serializer=teletrunk_dot_v1_dot_subscription__pb2.ListSubscriptionsRequest.SerializeToString,
                 response_deserializer=teletrunk_dot_v1_dot_subscription__pb2.ListSubscriptionsResponse.FromString,
                 _registered_method=True)
+        self.GetSubscription = channel.unary_unary(
+                '/teletrunk.v1.SubscriptionService/GetSubscription',
+                request_serializer=teletrunk_dot_v1_dot_subscription__pb2.GetSubscriptionRequest.SerializeToString,
+                response_deserializer=teletrunk_dot_v1_dot_subscription__pb2.GetSubscriptionResponse.FromString,
+                _registered_method=True)
         self.RemoveSubscription = channel.unary_unary(
                 '/teletrunk.v1.SubscriptionService/RemoveSubscription',
                 request_serializer=teletrunk_dot_v1_dot_subscription__pb2.RemoveSubscriptionRequest.SerializeToString,
@@ -85,6 +90,12 @@ class SubscriptionServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetSubscription(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def RemoveSubscription(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -115,6 +126,11 @@ def add_SubscriptionServiceServicer_to_server(servicer, server):
                     servicer.ListSubscriptions,
                     request_deserializer=teletrunk_dot_v1_dot_subscription__pb2.ListSubscriptionsRequest.FromString,
                     response_serializer=teletrunk_dot_v1_dot_subscription__pb2.ListSubscriptionsResponse.SerializeToString,
+            ),
+            'GetSubscription': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetSubscription,
+                    request_deserializer=teletrunk_dot_v1_dot_subscription__pb2.GetSubscriptionRequest.FromString,
+                    response_serializer=teletrunk_dot_v1_dot_subscription__pb2.GetSubscriptionResponse.SerializeToString,
             ),
             'RemoveSubscription': grpc.unary_unary_rpc_method_handler(
                     servicer.RemoveSubscription,
@@ -209,6 +225,33 @@ class SubscriptionService:
             '/teletrunk.v1.SubscriptionService/ListSubscriptions',
             teletrunk_dot_v1_dot_subscription__pb2.ListSubscriptionsRequest.SerializeToString,
             teletrunk_dot_v1_dot_subscription__pb2.ListSubscriptionsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def GetSubscription(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/teletrunk.v1.SubscriptionService/GetSubscription',
+            teletrunk_dot_v1_dot_subscription__pb2.GetSubscriptionRequest.SerializeToString,
+            teletrunk_dot_v1_dot_subscription__pb2.GetSubscriptionResponse.FromString,
             options,
             channel_credentials,
             insecure,

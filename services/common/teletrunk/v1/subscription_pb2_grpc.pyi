@@ -37,6 +37,7 @@ class SubscriptionServiceStub:
     ChangeSubscription: _grpc.UnaryUnaryMultiCallable[_subscription_pb2.ChangeSubscriptionRequest, _subscription_pb2.ChangeSubscriptionResponse]
     """Replaces the limits. With a version: only if nobody has changed them since."""
     ListSubscriptions: _grpc.UnaryUnaryMultiCallable[_subscription_pb2.ListSubscriptionsRequest, _subscription_pb2.ListSubscriptionsResponse]
+    GetSubscription: _grpc.UnaryUnaryMultiCallable[_subscription_pb2.GetSubscriptionRequest, _subscription_pb2.GetSubscriptionResponse]
     RemoveSubscription: _grpc.UnaryUnaryMultiCallable[_subscription_pb2.RemoveSubscriptionRequest, _subscription_pb2.RemoveSubscriptionResponse]
     IncludeAccount: _grpc.UnaryUnaryMultiCallable[_subscription_pb2.IncludeAccountRequest, _subscription_pb2.IncludeAccountResponse]
     """Puts an account into a plan; with an empty name, out of any."""
@@ -50,6 +51,7 @@ class SubscriptionServiceAsyncStub(SubscriptionServiceStub):
     ChangeSubscription: _aio.UnaryUnaryMultiCallable[_subscription_pb2.ChangeSubscriptionRequest, _subscription_pb2.ChangeSubscriptionResponse]  # type: ignore[assignment]
     """Replaces the limits. With a version: only if nobody has changed them since."""
     ListSubscriptions: _aio.UnaryUnaryMultiCallable[_subscription_pb2.ListSubscriptionsRequest, _subscription_pb2.ListSubscriptionsResponse]  # type: ignore[assignment]
+    GetSubscription: _aio.UnaryUnaryMultiCallable[_subscription_pb2.GetSubscriptionRequest, _subscription_pb2.GetSubscriptionResponse]  # type: ignore[assignment]
     RemoveSubscription: _aio.UnaryUnaryMultiCallable[_subscription_pb2.RemoveSubscriptionRequest, _subscription_pb2.RemoveSubscriptionResponse]  # type: ignore[assignment]
     IncludeAccount: _aio.UnaryUnaryMultiCallable[_subscription_pb2.IncludeAccountRequest, _subscription_pb2.IncludeAccountResponse]  # type: ignore[assignment]
     """Puts an account into a plan; with an empty name, out of any."""
@@ -78,6 +80,13 @@ class SubscriptionServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _subscription_pb2.ListSubscriptionsRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_subscription_pb2.ListSubscriptionsResponse, _abc.Awaitable[_subscription_pb2.ListSubscriptionsResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def GetSubscription(
+        self,
+        request: _subscription_pb2.GetSubscriptionRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_subscription_pb2.GetSubscriptionResponse, _abc.Awaitable[_subscription_pb2.GetSubscriptionResponse]]: ...
 
     @_abc_1.abstractmethod
     def RemoveSubscription(

@@ -116,6 +116,13 @@ class TrunkOptions(_message.Message):
     KIND_FIELD_NUMBER: _builtins.int
     OFF_FIELD_NUMBER: _builtins.int
     TRANSPORTS_FIELD_NUMBER: _builtins.int
+    PBX_FIELD_NUMBER: _builtins.int
+    NUMBER_ON_PBX_FIELD_NUMBER: _builtins.int
+    ALLOWED_CALLERS_FIELD_NUMBER: _builtins.int
+    BLOCKED_CALLERS_FIELD_NUMBER: _builtins.int
+    DIAL_RULES_FIELD_NUMBER: _builtins.int
+    CALLER_IDS_FIELD_NUMBER: _builtins.int
+    CALLER_NAMES_FIELD_NUMBER: _builtins.int
     DTMF_FIELD_NUMBER: _builtins.int
     PTIME_MS_FIELD_NUMBER: _builtins.int
     SRTP_FIELD_NUMBER: _builtins.int
@@ -123,6 +130,8 @@ class TrunkOptions(_message.Message):
     kind: Global___TrunkKind.ValueType
     off: _builtins.bool
     """Switched off: nothing is let in, and nothing rung."""
+    number_on_pbx: _builtins.str
+    """The user part that the PBX is rung at when a Telegram user just presses call; empty: its contact's own."""
     dtmf: Global___DtmfMethod.ValueType
     ptime_ms: _builtins.int
     """How much sound a packet holds, 10 to 60 milliseconds; 0: what the PBX asks for, else 20."""
@@ -132,21 +141,135 @@ class TrunkOptions(_message.Message):
     def transports(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """udp, tcp, tls: what the PBX may come by; empty: any."""
 
+    @_builtins.property
+    def pbx(self) -> Global___PbxAddress:
+        """Of an outbound and of a peer trunk."""
+
+    @_builtins.property
+    def allowed_callers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Telegram users: +phone, @username or user id. Empty: all may call."""
+
+    @_builtins.property
+    def blocked_callers(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Goes before `allowed_callers`."""
+
+    @_builtins.property
+    def dial_rules(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """In order. `pattern=replacement` rewrites what it matches; a bare pattern must match, or the call is refused."""
+
+    @_builtins.property
+    def caller_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """What the PBX sees as the caller's number: the first template whose tags are all known. They read what the PBX
+        dials, too. Empty: +{phone}, {username}, 0{userid}.
+        """
+
+    @_builtins.property
+    def caller_names(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The same for the caller's name. Empty: {name}."""
+
     def __init__(
         self,
         *,
         kind: Global___TrunkKind.ValueType = ...,
         off: _builtins.bool = ...,
         transports: _abc.Iterable[_builtins.str] | None = ...,
+        pbx: Global___PbxAddress | None = ...,
+        number_on_pbx: _builtins.str = ...,
+        allowed_callers: _abc.Iterable[_builtins.str] | None = ...,
+        blocked_callers: _abc.Iterable[_builtins.str] | None = ...,
+        dial_rules: _abc.Iterable[_builtins.str] | None = ...,
+        caller_ids: _abc.Iterable[_builtins.str] | None = ...,
+        caller_names: _abc.Iterable[_builtins.str] | None = ...,
         dtmf: Global___DtmfMethod.ValueType = ...,
         ptime_ms: _builtins.int = ...,
         srtp: Global___SrtpPolicy.ValueType = ...,
         hold: Global___HoldSound.ValueType = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["pbx", b"pbx"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["dtmf", b"dtmf", "hold", b"hold", "kind", b"kind", "off", b"off", "ptime_ms", b"ptime_ms", "srtp", b"srtp", "transports", b"transports"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allowed_callers", b"allowed_callers", "blocked_callers", b"blocked_callers", "caller_ids", b"caller_ids", "caller_names", b"caller_names", "dial_rules", b"dial_rules", "dtmf", b"dtmf", "hold", b"hold", "kind", b"kind", "number_on_pbx", b"number_on_pbx", "off", b"off", "pbx", b"pbx", "ptime_ms", b"ptime_ms", "srtp", b"srtp", "transports", b"transports"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___TrunkOptions: _TypeAlias = TrunkOptions  # noqa: Y015
+
+@_typing.final
+class PbxAddress(_message.Message):
+    """A PBX that does not register."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ADDRESS_FIELD_NUMBER: _builtins.int
+    TRANSPORT_FIELD_NUMBER: _builtins.int
+    PROXY_FIELD_NUMBER: _builtins.int
+    USERNAME_FIELD_NUMBER: _builtins.int
+    AUTH_USERNAME_FIELD_NUMBER: _builtins.int
+    EXPIRES_FIELD_NUMBER: _builtins.int
+    HEADER_FIELD_NUMBER: _builtins.int
+    ANY_CERTIFICATE_FIELD_NUMBER: _builtins.int
+    address: _builtins.str
+    """A host or an address, with :port if it is not to be found by DNS: the registrar, or where calls go and come from."""
+    transport: _builtins.str
+    """udp, tcp or tls; empty: what DNS says, else udp."""
+    proxy: _builtins.str
+    """Where requests to the registrar are sent, when that is not the address itself."""
+    username: _builtins.str
+    """Whom we register as; and by what name we answer challenges, when it is another one."""
+    auth_username: _builtins.str
+    expires: _builtins.int
+    """Seconds that a registration shall last; 0: as many as the Worker thinks fit."""
+    header: _builtins.str
+    """"Name: value" of a header that tells several trunks between the same two addresses apart."""
+    any_certificate: _builtins.bool
+    """Any certificate is taken: of a PBX that has made its own."""
+    def __init__(
+        self,
+        *,
+        address: _builtins.str = ...,
+        transport: _builtins.str = ...,
+        proxy: _builtins.str = ...,
+        username: _builtins.str = ...,
+        auth_username: _builtins.str = ...,
+        expires: _builtins.int = ...,
+        header: _builtins.str = ...,
+        any_certificate: _builtins.bool = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "any_certificate", b"any_certificate", "auth_username", b"auth_username", "expires", b"expires", "header", b"header", "proxy", b"proxy", "transport", b"transport", "username", b"username"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PbxAddress: _TypeAlias = PbxAddress  # noqa: Y015
+
+@_typing.final
+class TrunkState(_message.Message):
+    """How a Worker stands with a trunk whose PBX does not register."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TRUNK_ID_FIELD_NUMBER: _builtins.int
+    UP_FIELD_NUMBER: _builtins.int
+    WHY_FIELD_NUMBER: _builtins.int
+    SINCE_FIELD_NUMBER: _builtins.int
+    trunk_id: _builtins.str
+    up: _builtins.bool
+    """registered, reachable, or why it is neither."""
+    why: _builtins.str
+    since: _builtins.float
+    """Unix time in seconds, since when."""
+    def __init__(
+        self,
+        *,
+        trunk_id: _builtins.str = ...,
+        up: _builtins.bool = ...,
+        why: _builtins.str = ...,
+        since: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["since", b"since", "trunk_id", b"trunk_id", "up", b"up", "why", b"why"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TrunkState: _TypeAlias = TrunkState  # noqa: Y015

@@ -5,24 +5,27 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping, Sequence
+from http import HTTPStatus
 from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI, Header, HTTPException, Query, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import JSONResponse, Response
+from fastapi.responses import PlainTextResponse, Response
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from google.protobuf import json_format
-from pydantic import BaseModel
+from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
 from teletrunk import __version__
 from teletrunk.errors import Refusal
 from teletrunk.rest import ROUTES, Role, Route
+from teletrunk.wrong_value import in_words
 
 from teletrunk_manager.administrators import Administrators
 from teletrunk_manager.api.asking import STATUS, Aborted, LocalContext
 from teletrunk_manager.api.models import TEXT, model_of
 from teletrunk_manager.api.repeating import Answer, Repeating
+from teletrunk_manager.api.words import words
 from teletrunk_manager.db.audit import asked_by
 from teletrunk_manager.mistakes import Mistake
 
@@ -33,14 +36,21 @@ _KEY = r"^[A-Za-z0-9_.:-]{1,128}$"
 
 
 class Problem(BaseModel):
-    """Every answer that is not a success. `error_id` is a row of the error contract, or empty."""
+    """Every answer that is not a success, by RFC 9457. `error_id` is a row of the error contract, or empty."""
 
-    error: str
+    type: str = Field(description="about:blank, or where the row is explained.")
+    title: str = Field(description="What the status means.")
+    status: int
+    detail: str = Field(description="One line that says what to do.")
     error_id: str = ""
+    error: str = Field(description="The detail again, for those who knew only that.")
 
 
+PROBLEM = "application/problem+json"
+_SCHEMA = {"schema": Problem.model_json_schema()}
 _PROBLEMS: dict[int | str, dict[str, Any]] = {
-    status: {"model": Problem} for status in (400, 401, 403, 404, 409, 413, 422, 429, 500, 503)
+    status: {"description": HTTPStatus(status).phrase, "content": {PROBLEM: _SCHEMA}}
+    for status in (400, 401, 403, 404, 409, 411, 413, 422, 429, 500, 503, 504)
 }
 
 
@@ -52,6 +62,7 @@ def make_app(servicers: Sequence[object], administrators: Administrators, repeat
     app.add_exception_handler(Refusal, _refused)
     app.add_exception_handler(Mistake, _mistaken)
     app.add_middleware(_Sized)
+    app.add_api_route("/health", _health, methods=["GET", "HEAD"], include_in_schema=False)
     for route in ROUTES:
         servicer = next(each for each in servicers if route.rpc in vars(type(each)))
         _add(app, route, getattr(servicer, route.rpc), administrators, repeating)
@@ -86,13 +97,13 @@ def _add(app: FastAPI, route: Route, method: Any, administrators: Administrators
             request = json_format.ParseDict(fields, route.request())
             answer = await method(request, LocalContext())
         except json_format.ParseError as error:
-            return 422, json.dumps({"error": str(error), "error_id": ""})
+            return 422, _told(422, str(error))
         except Aborted as problem:
-            return problem.status, json.dumps({"error": problem.text, "error_id": problem.error_id})
+            return problem.status, _told(problem.status, problem.text, problem.error_id)
         shown = json_format.MessageToDict(
             answer, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
         )
-        return 200, json.dumps(shown)
+        return route.status, json.dumps(shown) if route.status != 204 else ""
 
     async def with_query(request: Request, who: tuple[str, Role], query: Any) -> Response:
         name, role = who
@@ -123,10 +134,25 @@ def _add(app: FastAPI, route: Route, method: Any, administrators: Administrators
         methods=[route.verb],
         name=route.rpc,
         operation_id=route.rpc,
-        responses={**_PROBLEMS, 200: {"model": model_of(route.response.DESCRIPTOR)}},
+        status_code=route.status,
+        responses={**_PROBLEMS, route.status: _success(route)},
         openapi_extra={"parameters": [_in_path(field) for field in in_path]} if in_path else None,
-        summary=f"{route.rpc} (role: {route.role.name})",
+        tags=[route.tag],
+        summary=re.sub(r"(?<=[a-z])(?=[A-Z])", " ", route.rpc).capitalize(),
+        description=f"{_words_of(route)}Role: {route.role.name}.",
     )
+
+
+def _success(route: Route) -> dict[str, Any]:
+    told = {"description": HTTPStatus(route.status).phrase}
+    return told if route.status == 204 else {**told, "model": model_of(route.response.DESCRIPTOR)}
+
+
+def _words_of(route: Route) -> str:
+    services = route.module.DESCRIPTOR.services_by_name.values()
+    names = (method.full_name for service in services for method in service.methods if method.name == route.rpc)
+    told = words().get(next(names), "")
+    return f"{told} " if told else ""
 
 
 def _checked(in_path: Mapping[str, str]) -> Mapping[str, str]:
@@ -162,18 +188,33 @@ class Guard:
 
 
 def _response(status: int, body: str) -> Response:
-    return Response(body, status, media_type="application/json")
+    if status == 204:
+        return Response(status_code=204)
+    return Response(body, status, media_type="application/json" if status < 400 else PROBLEM)
+
+
+def _told(status: int, text: str, error_id: str = "") -> str:
+    where = f"https://github.com/teletrunk/teletrunk/blob/main/docs/errors.md#{error_id}" if error_id else "about:blank"
+    problem = Problem(
+        type=where, title=HTTPStatus(status).phrase, status=status, detail=text, error_id=error_id, error=text
+    )
+    return problem.model_dump_json()
 
 
 def _problem(status: int, text: str, error_id: str = "", headers: Mapping[str, str] | None = None) -> Response:
-    return JSONResponse({"error": text, "error_id": error_id}, status, headers)
+    return Response(_told(status, text, error_id), status, headers, media_type=PROBLEM)
+
+
+async def _health(request: Request) -> Response:
+    """That somebody listens here; whether the Manager can serve is /ready's at its metrics address."""
+    return PlainTextResponse("up\n")
 
 
 async def _unreadable(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     first = error.errors()[0]
     where = ".".join(str(part) for part in first["loc"])
-    return _problem(422, f"{where}: {first['msg']}")
+    return _problem(422, f"{where}: {in_words(first)}")
 
 
 async def _http_problem(request: Request, error: Exception) -> Response:

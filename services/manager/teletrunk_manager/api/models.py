@@ -9,6 +9,8 @@ from typing import Annotated, Any
 from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
+from teletrunk_manager.api.words import words
+
 _LONGEST_TEXT = 4_000
 _MOST_ITEMS = 1_000
 _UINT32 = 2**32 - 1
@@ -36,9 +38,12 @@ class _Query(BaseModel):
 def model_of(descriptor: Descriptor, *, query: bool = False, without: tuple[str, ...] = ()) -> type[BaseModel]:
     """Every field is optional, as in protobuf: what is absent has its zero value. `without` names what is elsewhere."""
     fields: dict[str, Any] = {
-        field.name: (_type_of(field) | None, None) for field in descriptor.fields if field.name not in without
+        field.name: (_type_of(field) | None, Field(None, description=words().get(field.full_name)))
+        for field in descriptor.fields
+        if field.name not in without
     }
-    return create_model(descriptor.name, __base__=_Query if query else _Body, **fields)
+    told = words().get(descriptor.full_name)
+    return create_model(descriptor.name, __base__=_Query if query else _Body, __doc__=told, **fields)
 
 
 def _type_of(field: FieldDescriptor) -> Any:

@@ -65,6 +65,8 @@ class Trunk(Base):
     sha256_only: Mapped[bool] = mapped_column(Boolean, default=False)
     # A `TrunkOptions` (trunk.proto) as JSON.
     options: Mapped[str] = mapped_column(String, default="{}")
+    # What an outbound trunk answers challenges with; empty when there is none.
+    sealed_pbx_password: Mapped[bytes] = mapped_column(LargeBinary, default=b"")
     # Who uses the account with it; empty: this installation itself.
     administrator: Mapped[str] = mapped_column(String, default="")
     version: Mapped[int] = mapped_column(Integer)
@@ -89,7 +91,14 @@ class Service(Base):
 class Call(Base):
     __tablename__ = "calls"
 
-    __table_args__ = (Index("ix_calls_account_id_invited_at", "account_id", "invited_at"),)
+    # Those with the id at their end serve the newest calls of one trunk, number or row.
+    __table_args__ = (
+        Index("ix_calls_account_id_invited_at", "account_id", "invited_at"),
+        Index("ix_calls_trunk_id_call_id", "trunk_id", "call_id"),
+        Index("ix_calls_caller_call_id", "caller", "call_id"),
+        Index("ix_calls_called_call_id", "called", "call_id"),
+        Index("ix_calls_error_id_call_id", "error_id", "call_id"),
+    )
 
     call_id: Mapped[str] = mapped_column(String, primary_key=True)
     account_id: Mapped[str] = mapped_column(String, index=True)

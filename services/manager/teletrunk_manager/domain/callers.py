@@ -1,17 +1,67 @@
-"""How a Telegram caller looks to a PBX. Pure."""
+"""How a Telegram caller looks to a PBX, and whether a trunk takes its calls. Pure."""
 
 from __future__ import annotations
 
+import re
+from collections.abc import Sequence
+from typing import Final
+
 from teletrunk.v1 import call_pb2
+from teletrunk.v1.trunk_pb2 import TrunkOptions
+
+from teletrunk_manager.domain import templates
+
+MOST_CALLERS: Final = 500
+_PHONE = re.compile(r"\+[1-9][0-9]{6,14}")
+_USERNAME = re.compile(r"@[a-z][a-z0-9_]{3,31}")
+_USER_ID = re.compile(r"[1-9][0-9]{0,15}")
+_SEPARATORS = re.compile(r"[\s().-]")
 
 
-def caller_id(peer: call_pb2.Peer) -> str:
-    """+phone if it is known, else the username, else the user id behind a 0 that marks it as one."""
+def caller_id(peer: call_pb2.Peer, lines: Sequence[str] = ()) -> str:
+    """By the first of the templates whose tags are known, else by the usual ones: the user id is always known."""
+    known = templates.tags_of(peer)
+    for each in (lines, templates.USUAL_IDS):
+        if (text := templates.first_filled([templates.parse_id(line) for line in each], known)) is not None:
+            return text
+    return ""
+
+
+def caller_name(peer: call_pb2.Peer, lines: Sequence[str] = (), number: str = "") -> str:
+    """Likewise; a user without a name is shown by the caller ID, `number` if it is known already."""
+    known = templates.tags_of(peer)
+    for each in (lines, templates.USUAL_NAMES):
+        if (text := templates.first_filled([templates.parse(line) for line in each], known)) is not None:
+            return text
+    return number or caller_id(peer)
+
+
+def listed(text: str) -> str:
+    """A caller as it is kept in a list: +phone, @username in small letters, or a user id. Raises `ValueError`."""
+    stripped = text.strip()
+    name, digits = stripped.lower(), _SEPARATORS.sub("", stripped)
+    if _USERNAME.fullmatch(name):
+        return name
+    if _PHONE.fullmatch(digits) or _USER_ID.fullmatch(digits):
+        return digits
+    raise ValueError(f"{text} is no Telegram user: write +PHONE, @USERNAME or a user id")
+
+
+def objection(peer: call_pb2.Peer, options: TrunkOptions) -> str:
+    """Why the trunk does not take this user's calls; empty when it does."""
+    forms = _forms(peer)
+    if not forms.isdisjoint(options.blocked_callers):
+        return "among the trunk's blocked callers"
+    if options.allowed_callers and forms.isdisjoint(options.allowed_callers):
+        return "not among the trunk's allowed callers"
+    return ""
+
+
+def _forms(peer: call_pb2.Peer) -> set[str]:
+    """All that a list may call the user."""
+    forms = {str(peer.user_id)}
     if peer.phone:
-        return f"+{peer.phone.lstrip('+')}"
-    return peer.username or f"0{peer.user_id}"
-
-
-def caller_name(peer: call_pb2.Peer) -> str:
-    """The full name; a user without one is shown by the caller id."""
-    return f"{peer.first_name} {peer.last_name}".strip() or caller_id(peer)
+        forms.add(f"+{peer.phone.lstrip('+')}")
+    if peer.username:
+        forms.add(f"@{peer.username.lower()}")
+    return forms

@@ -5,6 +5,7 @@ Each option has one rule here, by its field's name in trunk.proto; whoever adds 
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable
 from functools import lru_cache
 from typing import Final
@@ -12,8 +13,19 @@ from typing import Final
 from google.protobuf import json_format
 from teletrunk.v1 import trunk_pb2 as pb
 
+from teletrunk_manager.domain import callers, dial_rules, templates
+
 TRANSPORTS: Final = ("udp", "tcp", "tls")
 PTIMES_MS: Final = (10, 20, 30, 40, 50, 60)
+_HOST_AND_PORT: Final = re.compile(
+    r"(\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9]([A-Za-z0-9_.\-]{0,251}[A-Za-z0-9])?)(:[0-9]{1,5})?"
+)
+_USER: Final = re.compile(r"[A-Za-z0-9._+~!*'()&=$,;?/\-]{0,64}")
+_HEADER: Final = re.compile(r"[A-Za-z0-9\-]{1,40}: ?[\x21-\x7e][\x20-\x7e]{0,100}")
+_SHORTEST_S, _LONGEST_S = 60, 86_400
+# What the Manager decides by itself when a call is routed: Workers need not be told.
+_OURS: Final = ("allowed_callers", "blocked_callers", "dial_rules", "caller_ids", "caller_names")
+_NUMBER: Final = re.compile(r"[A-Za-z0-9+\-_.*#~!]{0,64}")
 
 
 def written(options: pb.TrunkOptions) -> str:
@@ -25,6 +37,16 @@ def written(options: pb.TrunkOptions) -> str:
 def read(text: str) -> pb.TrunkOptions:
     """Not to be changed: it is kept. What a newer Manager has written and this one does not know is left out."""
     return json_format.Parse(text, pb.TrunkOptions(), ignore_unknown_fields=True)
+
+
+@lru_cache(maxsize=20_000)
+def read_for_workers(text: str) -> pb.TrunkOptions:
+    """Not to be changed: it is kept."""
+    options = pb.TrunkOptions()
+    options.CopyFrom(read(text))
+    for name in _OURS:
+        options.ClearField(name)
+    return options
 
 
 def changed(before: pb.TrunkOptions, given: pb.TrunkOptions, names: Iterable[str]) -> pb.TrunkOptions:
@@ -69,6 +91,82 @@ def _ptime(options: pb.TrunkOptions) -> None:
         raise ValueError(f"{options.ptime_ms} ms is no length for a packet: use {', '.join(map(str, PTIMES_MS))}, or 0")
 
 
+def _pbx(options: pb.TrunkOptions) -> None:
+    pbx = options.pbx
+    pbx.transport = pbx.transport.strip().lower()
+    if pbx.transport and pbx.transport not in TRANSPORTS:
+        raise ValueError(f"unknown transport {pbx.transport}: there are {', '.join(TRANSPORTS)}")
+    for name in ("address", "proxy"):
+        if (where := getattr(pbx, name).strip()) and not _HOST_AND_PORT.fullmatch(where):
+            raise ValueError(f"{where} is no address of a PBX: write pbx.example.com, 192.0.2.10:5060 or [2001:db8::1]")
+        setattr(pbx, name, where)
+    for name in ("username", "auth_username"):
+        if not _USER.fullmatch(getattr(pbx, name)):
+            raise ValueError(
+                f"{getattr(pbx, name)!r} is not what a PBX knows anybody by: up to 64 letters, digits, . _ + -"
+            )
+    if pbx.expires and not _SHORTEST_S <= pbx.expires <= _LONGEST_S:
+        raise ValueError(f"a registration lasts {_SHORTEST_S} to {_LONGEST_S} seconds")
+    if pbx.header and not _HEADER.fullmatch(pbx.header):
+        raise ValueError(f'{pbx.header!r} is no header: write "X-Trunk: office"')
+
+
+def require_whole(options: pb.TrunkOptions, pbx_password: bool) -> None:
+    """What belongs together is there. Raises `ValueError`."""
+    if options.kind != pb.TRUNK_KIND_UNSPECIFIED and not options.pbx.address:
+        raise ValueError("a trunk that does not register at us needs its PBX's address: --pbx pbx.example.com")
+    if options.kind == pb.TRUNK_KIND_OUTBOUND and not (options.pbx.username and pbx_password):
+        raise ValueError("to register at a PBX we need a user and a password of it: --pbx-user and --pbx-password-file")
+
+
+def _number_on_pbx(options: pb.TrunkOptions) -> None:
+    number = options.number_on_pbx.strip()
+    if not _NUMBER.fullmatch(number):
+        raise ValueError(f"the number on the PBX {number}: use up to 64 letters, digits and + - _ . * # ~ !")
+    options.number_on_pbx = number
+
+
+def _allowed_callers(options: pb.TrunkOptions) -> None:
+    options.allowed_callers[:] = _callers(options.allowed_callers)
+
+
+def _blocked_callers(options: pb.TrunkOptions) -> None:
+    options.blocked_callers[:] = _callers(options.blocked_callers)
+
+
+def _callers(given: Iterable[str]) -> list[str]:
+    wanted = list(dict.fromkeys(callers.listed(text) for text in given))
+    return _not_more(wanted, callers.MOST_CALLERS, "callers")
+
+
+def _dial_rules(options: pb.TrunkOptions) -> None:
+    """One that stands in back-quotes is meant without them: chats turn what does not into pictures."""
+    wanted = [text[1:-1] if len(text) > 2 and text[0] == text[-1] == "`" else text for text in options.dial_rules]
+    for text in wanted:
+        dial_rules.parse(text)
+    options.dial_rules[:] = _not_more(wanted, dial_rules.MOST_RULES, "dial rules")
+
+
+def _caller_ids(options: pb.TrunkOptions) -> None:
+    wanted = [text.strip() for text in options.caller_ids]
+    for text in wanted:
+        templates.parse_id(text)
+    options.caller_ids[:] = _not_more(wanted, templates.MOST_TEMPLATES, "caller IDs")
+
+
+def _caller_names(options: pb.TrunkOptions) -> None:
+    wanted = [text.strip() for text in options.caller_names]
+    for text in wanted:
+        templates.parse(text)
+    options.caller_names[:] = _not_more(wanted, templates.MOST_TEMPLATES, "caller names")
+
+
+def _not_more(wanted: list[str], most: int, what: str) -> list[str]:
+    if len(wanted) > most:
+        raise ValueError(f"too many {what}: use up to {most}")
+    return wanted
+
+
 _RULES: Final[dict[str, Callable[[pb.TrunkOptions], None]]] = {
     "kind": _as_it_is,
     "off": _as_it_is,
@@ -77,4 +175,11 @@ _RULES: Final[dict[str, Callable[[pb.TrunkOptions], None]]] = {
     "ptime_ms": _ptime,
     "srtp": _as_it_is,
     "hold": _as_it_is,
+    "pbx": _pbx,
+    "number_on_pbx": _number_on_pbx,
+    "allowed_callers": _allowed_callers,
+    "blocked_callers": _blocked_callers,
+    "dial_rules": _dial_rules,
+    "caller_ids": _caller_ids,
+    "caller_names": _caller_names,
 }

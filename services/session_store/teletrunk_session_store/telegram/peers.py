@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from pyrogram import raw
 from teletrunk.errors import Refusal
-from teletrunk.identifiers import parse_called
+from teletrunk.identifiers import Called
 
 from teletrunk_session_store.telegram.session import Session
 from teletrunk_session_store.vault.store import KnownPeer, Vault
@@ -16,9 +16,8 @@ from teletrunk_session_store.vault.store import KnownPeer, Vault
 _TRUSTED_S = {"username": 86_400.0, "phone": 30 * 86_400.0}
 
 
-async def resolve(session: Session, vault: Vault, text: str, *, fresh: bool = False) -> KnownPeer:
+async def resolve(session: Session, vault: Vault, called: Called | None, *, fresh: bool = False) -> KnownPeer:
     """`fresh` asks Telegram whatever is known. Raises `Refusal`: user-not-found, no-confirmed-contact, flood-wait..."""
-    called = parse_called(text)
     if called is None:
         raise Refusal("user-not-found", "not a phone, @username or user id")
     if called.kind in ("number", "user_id"):

@@ -14,7 +14,9 @@ from typing import Any
 import structlog
 from pyrogram import raw
 from teletrunk.background import BackgroundTasks
+from teletrunk.destinations import called_of
 from teletrunk.errors import Refusal
+from teletrunk.identifiers import Called
 from teletrunk.v1 import call_pb2
 from teletrunk.v1 import session_store_pb2 as pb
 
@@ -123,7 +125,7 @@ class PhoneCall:
 
     async def _work(self, begin: pb.StartCall | pb.TakeCall) -> None:
         if isinstance(begin, pb.StartCall):
-            await self._start(begin.called)
+            await self._start(called_of(begin.destination, begin.called))
         else:
             await self._take(begin.phone_call_id)
         while not self._over:
@@ -131,7 +133,7 @@ class PhoneCall:
 
     # The beginnings.
 
-    async def _start(self, called: str) -> None:
+    async def _start(self, called: Called | None) -> None:
         """Raises `Refusal`."""
         callee = await peers.resolve(self._session, self._vault, called)
         random_id = self._session.open_calls.note_request(callee.user_id)  # while the keys are made

@@ -14,6 +14,7 @@ import structlog
 from pyrogram import raw
 from pyrogram.errors import BadRequest, Flood, RPCError, SessionPasswordNeeded, Unauthorized
 from pyrogram.utils import compute_password_check
+from teletrunk.sign_in import WRONG_CODE, WRONG_PASSWORD
 
 from teletrunk_session_store.telegram import failures
 from teletrunk_session_store.telegram.clients import Clients
@@ -55,11 +56,11 @@ class Attempt:
 
 
 _WORDS = {
-    "PHONE_CODE_INVALID": "the code is wrong: check it and try again",
+    "PHONE_CODE_INVALID": f"{WRONG_CODE}: check it and try again",
     "PHONE_CODE_EMPTY": "the code is missing",
     "PHONE_CODE_EXPIRED": "the code has expired: start again to get a new one",
-    "EMAIL_CODE_INVALID": "the code is wrong: check it and try again",
-    "PASSWORD_HASH_INVALID": "the two-step password is wrong",
+    "EMAIL_CODE_INVALID": f"{WRONG_CODE}: check it and try again",
+    "PASSWORD_HASH_INVALID": WRONG_PASSWORD,
     "PHONE_NUMBER_INVALID": "Telegram knows no such phone number",
     "PHONE_NUMBER_BANNED": "Telegram has banned this phone number",
     "PHONE_NUMBER_UNOCCUPIED": "this phone number has no Telegram account: sign it up in a Telegram app first",

@@ -11,8 +11,10 @@ from teletrunk.v1 import call_pb2
 
 from teletrunk_worker.sip.proxy import bracketed
 from teletrunk_worker.sip.transport.flow import Address
+from teletrunk_worker.sip.uri import escaped
 
 _LONGEST = 128  # characters of a name: a host cannot send more than some 4,000 bytes
+ASSERTED: Final = "P-Asserted-Identity"  # RFC 3325: a PBX that trusts its trunk goes by it
 Headers = tuple[tuple[str, str], ...]
 _FIELDS: Final = (
     ("X-TG-Username", "username"),
@@ -24,13 +26,19 @@ _FIELDS: Final = (
 
 def from_header(caller_id: str, name: str, public: Address) -> str:
     """A name-addr whose user is what the trunk's caller is known by."""
-    return f'"{plain(name)}" <sip:{caller_id}@{bracketed(public[0])}:{public[1]}>'
+    return f'"{plain(name)}" <sip:{escaped(caller_id)}@{bracketed(public[0])}:{public[1]}>'
 
 
 def headers_of(caller: call_pb2.Peer) -> Headers:
     """X-TG-ID, and those of the others that Telegram tells."""
     told = ((name, plain(getattr(caller, field))) for name, field in _FIELDS)
     return (("X-TG-ID", str(caller.user_id)), *((name, value) for name, value in told if value))
+
+
+def shown(caller: str, account: str | None) -> str:
+    """The From. At a PBX where we have registered it is our `account` there, by which the PBX knows us."""
+    display, _, _ = caller.partition(" <")
+    return caller if account is None else f"{display} <{account}>"
 
 
 def plain(name: str) -> str:

@@ -6,7 +6,7 @@ import contextlib
 
 import structlog
 from teletrunk.errors import Refusal
-from teletrunk.v1 import manager_pb2
+from teletrunk.v1 import call_pb2, manager_pb2
 from teletrunk.v1 import session_store_pb2 as pb
 
 from teletrunk_worker.call import events as on
@@ -24,7 +24,10 @@ log = structlog.get_logger()
 
 
 class WorkerPorts:
-    """One call's: of `session`, to `called`, or from the Telegram user `caller_id`."""
+    """One call's: of `session`, to `destination`, or from the Telegram user `caller_id`.
+
+    `called` is the same in words, all that there is when an older Manager has said no destination.
+    """
 
     def __init__(
         self,
@@ -35,11 +38,13 @@ class WorkerPorts:
         *,
         called: str = "",
         offered: tuple[str, ...] | None = None,
+        destination: call_pb2.Destination | None = None,
         caller_id: int = 0,
     ) -> None:
         self._around = around
         self._session = session
         self._called = called
+        self._destination = destination
         self._caller_id = caller_id
         self._context = CallContext(recorder.record.call_id, recorder, rings, around.tasks, offered)
 
@@ -50,7 +55,12 @@ class WorkerPorts:
         return HostedLeg(target.leg, self._context, self._around.sip_hosts, self._around.edge, put, target)
 
     def start_call(self, put: Put) -> Signalling:
-        start = pb.StartCall(session_id=self._session.session_id, call_id=self._context.call_id, called=self._called)
+        start = pb.StartCall(
+            session_id=self._session.session_id,
+            call_id=self._context.call_id,
+            called=self._called,
+            destination=self._destination,
+        )
         return StorageSignalling(self._context, self._around.storages, self._session, start, put)
 
     def take_call(self, phone_call_id: int, put: Put) -> Signalling:

@@ -266,6 +266,8 @@ class SipHost:
         account = pj.AccountConfig()
         account.idUri = "sip:teletrunk@127.0.0.1"
         account.sipConfig.proxies.append(f"sip:127.0.0.1:{message['edge_port']};lr")
+        # A PBX's challenge is answered at the edge; with these the stack repeats its request (relay/challenges.py).
+        account.sipConfig.authCreds.append(pj.AuthCredInfo("digest", "*", "teletrunk", 0, "-"))
         address = message["public_address"]
         if ":" in address:
             address = f"[{address}]"

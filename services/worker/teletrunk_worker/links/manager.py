@@ -77,8 +77,16 @@ class ManagerLink:
         return await self._ask(lambda: self.way.stub.Register(request, timeout=_QUESTION_S))
 
     async def route_call(
-        self, call_id: str, credentials: Credentials, source: str, called: str, *, registered: bool
+        self,
+        call_id: str,
+        credentials: Credentials,
+        source: str,
+        called: str,
+        *,
+        registered: bool,
+        trunk_id: str = "",
     ) -> pb.RouteCallResponse:
+        """`trunk_id` in place of the credentials: the PBX is known by where it is."""
         request = pb.RouteCallRequest(
             call_id=call_id,
             worker_id=self._hello.worker_id,
@@ -86,6 +94,7 @@ class ManagerLink:
             source_address=source,
             called=called,
             registered=registered,
+            trunk_id=trunk_id,
         )
         return await self._ask(lambda: self.way.stub.RouteCall(request, timeout=_QUESTION_S))
 

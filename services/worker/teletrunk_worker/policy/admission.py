@@ -30,7 +30,7 @@ log = structlog.get_logger()
 
 _MOST_QUESTIONS = 400  # that are under way at the Manager: at 200 a second, two seconds' worth
 _MOST_OF_A_LOGIN = 100  # of these: a trunk that asks without end leaves room for others
-_BUSY_S = 5
+BUSY_S: Final = 5
 _PACE_S = 0.1  # a wrong login and a wrong password take equally long, whatever was looked up
 _MOST_SHOWN = 16
 _MOST_DETAIL = 24  # of a refusal in the log, where the row says the rest
@@ -49,6 +49,7 @@ class Invite:
     offered: tuple[str, ...] | None = None  # codecs; None when the offer is left to us
     transport: str = "UDP"
     srtp: frozenset[bool] = frozenset({False})  # whether sound is offered with it, without it, or both
+    trunk_id: str = ""  # in place of credentials: the PBX is known by where it is
 
 
 @dataclass(frozen=True)
@@ -146,7 +147,7 @@ class Admission:
             self._count(given.username, flow)
             return refusal
         if self._asking.total() >= _MOST_QUESTIONS or self._asking[given.username] >= _MOST_OF_A_LOGIN:
-            return Refusal("manager-unreachable", "too many requests at once", _BUSY_S)
+            return Refusal("manager-unreachable", "too many requests at once", BUSY_S)
         return None
 
     async def register(self, credentials: Credentials, flow: Flow) -> Registered:
@@ -160,9 +161,10 @@ class Admission:
         flow: Flow,
         offered: tuple[str, ...] | None,
         srtp: frozenset[bool],
+        trunk_id: str = "",
     ) -> Admitted:
-        """Raises `Refusal`."""
-        invite = Invite(credentials, flow.peer[0], called, offered, flow.transport, srtp)
+        """Raises `Refusal`. With a `trunk_id` the credentials bear its login, and prove nothing."""
+        invite = Invite(credentials, flow.peer[0], called, offered, flow.transport, srtp, trunk_id)
         return await self._asked(self._gatekeeper.admit(invite), credentials, flow)
 
     def turned_away(self, credentials: Credentials, called: str, flow: Flow, refusal: Refusal) -> None:

@@ -77,7 +77,7 @@ class Strangers:
         # TCP cannot be spoofed: who floods by UDP in others' names takes nothing from those who come by TCP.
         self._messages = {
             transport: _Buckets(MESSAGES_A_SECOND, MESSAGES_AT_ONCE, ALL_MESSAGES_A_SECOND, now)
-            for transport in ("UDP", "TCP")
+            for transport in ("UDP", "TCP", "TLS")
         }
         self._messages_of_known = _Buckets(KNOWN_MESSAGES_A_SECOND, KNOWN_MESSAGES_A_SECOND, math.inf, now)
         self._long_answers = _Buckets(_LONG_ANSWERS_A_SECOND, _LONG_ANSWERS_AT_ONCE, math.inf, now)

@@ -6,7 +6,8 @@ from collections.abc import Callable
 
 from teletrunk_worker.policy.refusals import refuse
 from teletrunk_worker.relay import host_limits, srtp
-from teletrunk_worker.relay.routes import BINDING_DOMAIN, CALL_HEADER, Routes
+from teletrunk_worker.relay.challenges import Challenges
+from teletrunk_worker.relay.routes import BINDING_DOMAIN, CALL_HEADER, Routes, target_at
 from teletrunk_worker.sip import proxy, uas
 from teletrunk_worker.sip.dialog import Dialog, Dialogs
 from teletrunk_worker.sip.message import Request, Response
@@ -24,8 +25,10 @@ class FromHost:
         registrar: Registrar,
         transactions: ServerTransactions,
         sound_of: Callable[[str], SoundTerms],
+        challenges: Challenges,
     ) -> None:
         """`sound_of` says what sound the trunk with a login has."""
+        self._challenges = challenges
         self._sound_of = sound_of
         self._routes = routes
         self._dialogs = dialogs
@@ -74,6 +77,7 @@ class FromHost:
         proxy.hop(request)
         if request.method in ("INVITE", "UPDATE"):
             host_limits.offer_for_peer(request, dialog.sound)
+        self._challenges.answer(request, dialog)
         sent = self._routes.to_peer(request, self._routes.flow_to(dialog), proxy.derived_branch(request))
         return None if sent or request.method == "ACK" else uas.respond(request, 480, "Connection is gone")
 
@@ -89,6 +93,7 @@ class FromHost:
         request.target = dialog.invite.target
         self._prepare(request, dialog.invite.headers.getlist("Route"))
         flow = self._routes.flow_to(dialog)
+        self._challenges.answer(request, dialog)
         if request.method == "INVITE":
             self._make_ours(request, flow, dialog.sound)
         sent = self._routes.to_peer(request, flow, branch)
@@ -107,7 +112,7 @@ class FromHost:
         if (refusal := srtp.refusal_over(binding.flow.transport, sound)) is not None:
             return refuse(request, refusal)
         branch = proxy.derived_branch(request)
-        request.target = binding.contact.uri.text
+        request.target = target_at(binding, request.uri)
         self._prepare(request, binding.path)
         self._make_ours(request, binding.flow, sound)
         if not self._routes.to_peer(request, binding.flow, branch):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from teletrunk_worker.relay import codecs, digits, host_limits, srtp
+from teletrunk_worker.relay.challenges import Challenges
 from teletrunk_worker.relay.host_limits import WITH_OFFER, Objection
 from teletrunk_worker.relay.routes import CALL_HEADER, Routes, leg_header
 from teletrunk_worker.relay.stand_in import StandIn
@@ -13,7 +14,8 @@ from teletrunk_worker.sip.transport.flow import Flow
 
 
 class FromPeer:
-    def __init__(self, routes: Routes, dialogs: Dialogs, stand_in: StandIn) -> None:
+    def __init__(self, routes: Routes, dialogs: Dialogs, stand_in: StandIn, challenges: Challenges) -> None:
+        self._challenges = challenges
         self._routes = routes
         self._dialogs = dialogs
         self._stand_in = stand_in
@@ -68,8 +70,6 @@ class FromPeer:
 
     def response(self, response: Response) -> Dialog | None:
         """Back to the host that asked. Returns the dialog whose INVITE this may have ended."""
-        if self._stand_in.hears(response):
-            return None
         dialog = self._dialogs.find(response.call_id)
         if dialog is None:
             return None
@@ -77,6 +77,8 @@ class FromPeer:
         if ours.branch != proxy.derived_branch(response):
             return None  # nobody was asked this
         was_pending = dialog.pending
+        if dialog.from_host or response.cseq.method != "INVITE":
+            self._challenges.note(response, dialog)
         if response.cseq.method == "INVITE" and dialog.from_host:
             if not self._stand_in.keeps(response, dialog):
                 host_limits.answer_for_host(response, dialog.sound)

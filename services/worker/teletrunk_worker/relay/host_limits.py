@@ -27,7 +27,8 @@ LONGEST_LEG_HEADER: Final = 40
 # What a dialog needs (RFC 3261 12, RFC 3262, RFC 4028). A wish to replace or join another is none of it.
 _NEEDED = frozenset(
     {"via", "record-route", "from", "to", "call-id", "cseq", "contact", "content-type", "content-length", "require",
-     "supported", "allow", "session-expires", "min-se", "rseq", "rack", "reason", "max-forwards", "x-teletrunk-call"}
+     "supported", "allow", "session-expires", "min-se", "rseq", "rack", "reason", "max-forwards", "x-teletrunk-call",
+     "www-authenticate", "proxy-authenticate"}
 )  # fmt: skip
 _LONGEST_PHRASE = 100
 WITH_OFFER = frozenset({"INVITE", "UPDATE"})

@@ -12,18 +12,29 @@ from teletrunk_worker.sip.message import Message, Request
 from teletrunk_worker.sip.registrar import Binding, Registrar
 from teletrunk_worker.sip.transport.flow import Address, Flow
 from teletrunk_worker.sip.transport.udp import UdpEndpoint
+from teletrunk_worker.sip.uri import Uri, escaped, with_user
 
 CALL_HEADER: Final = "X-Teletrunk-Call"
 BINDING_DOMAIN: Final = "binding.teletrunk.invalid"
+_NUMBER_LABEL = "number"
 _LOOPBACK = "127.0.0.1"
 
 
-def binding_uri(binding: Binding) -> str:
-    """What a host dials to reach a registered PBX; the real contact is put in its place on the way.
+def binding_uri(binding: Binding, number: str = "") -> str:
+    """What a host dials to reach a registered PBX, or `number` there; the contact is put in its place on the way.
 
-    The PBX reads this as the To header, so the user is its own login.
+    The PBX reads this as the To header, so the user is the number, or its own login.
     """
+    if number:
+        return f"sip:{escaped(number)}@{binding.binding_id}.{_NUMBER_LABEL}.{BINDING_DOMAIN}"
     return f"sip:{binding.login}@{binding.binding_id}.{BINDING_DOMAIN}"
+
+
+def target_at(binding: Binding, dialled: Uri) -> str:
+    """The Request-URI for what `binding_uri` has made."""
+    if dialled.host.partition(".")[2] == f"{_NUMBER_LABEL}.{BINDING_DOMAIN}":
+        return with_user(binding.contact.uri, dialled.user)
+    return binding.contact.uri.text
 
 
 def leg_header(call_id: str, leg: str) -> str:
@@ -35,13 +46,21 @@ class Routes:
     """Where we are, and how each side is reached."""
 
     def __init__(
-        self, registrar: Registrar, inside: UdpEndpoint, public: Address, flow_of: Callable[[str], Flow | None]
+        self,
+        registrar: Registrar,
+        inside: UdpEndpoint,
+        face: Callable[[str], Address],
+        flow_of: Callable[[str], Flow | None],
+        is_at: Callable[[str, str], bool],
     ) -> None:
+        """`face` says at which host and port a peer finds us by a transport; `is_at`, whether a login's PBX is known
+        to be at an address, though it does not register."""
+        self._is_at = is_at
         self._registrar = registrar
         self._inside = inside
         self._flow_of = flow_of
-        self.public = public
-        self.own = [public, (_LOOPBACK, inside.port)]
+        self._face = face
+        self.own = [*{face(transport) for transport in ("UDP", "TLS")}, (_LOOPBACK, inside.port)]
 
     # Hosts.
 
@@ -75,15 +94,22 @@ class Routes:
     def is_way_of(self, flow: Flow, dialog: Dialog) -> bool:
         """Whether the dialog's peer is known to be there: it may have moved to where it has registered."""
         peers = [dialog.flow.peer, *(binding.flow.peer for binding in self._registrar.of_login(dialog.login))]
-        return flow.peer[0] in {peer[0] for peer in peers}
+        return flow.peer[0] in {peer[0] for peer in peers} or self._is_at(dialog.login, flow.peer[0])
 
     def to_peer(self, request: Request, flow: Flow, branch: str) -> bool:
         """Sends a request on; false when the flow is gone."""
-        proxy.push_via(request, flow.transport, *self.public, branch, ";rport")
+        self.via_for_peer(request, flow, branch)
         return flow.send(bytes(request))
+
+    def via_for_peer(self, request: Request, flow: Flow, branch: str) -> None:
+        """Our hop on the way to a peer."""
+        proxy.push_via(request, flow.transport, *self._face(flow.transport), branch, ";rport")
 
     def record(self, request: Request, flow: Flow, *, towards_peer: bool) -> None:
         """Puts us on the way of the dialog, once for each side (RFC 5658). What faces the receiver is on top."""
-        faces = [proxy.route_address(_LOOPBACK, self._inside.port), proxy.route_address(*self.public, flow.transport)]
+        faces = [
+            proxy.route_address(_LOOPBACK, self._inside.port),
+            proxy.route_address(*self._face(flow.transport), flow.transport),
+        ]
         for face in faces if towards_peer else reversed(faces):
             request.headers.insert("Record-Route", face)

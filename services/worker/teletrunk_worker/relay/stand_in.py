@@ -22,16 +22,9 @@ _CANCELLED = host_limits.Objection(487, "Request Terminated")
 
 
 class StandIn:
-    def __init__(self, routes: Routes) -> None:
+    def __init__(self, routes: Routes, transactions: ClientTransactions) -> None:
         self._routes = routes
-        self._transactions = ClientTransactions()
-
-    def close(self) -> None:
-        self._transactions.close()
-
-    def hears(self, response: Response) -> bool:
-        """Whether this answers a request of our own."""
-        return self._transactions.answered(response)
+        self._transactions = transactions
 
     # Answers to a host's INVITE that the host must not see, or not as they are.
 
@@ -78,7 +71,7 @@ class StandIn:
             if ack is None or bye is None:  # it says no address: nobody can be told
                 dialog.declined[tag] = b""
                 return
-            proxy.push_via(ack, flow.transport, *self._routes.public, proxy.new_branch(), ";rport")
+            self._routes.via_for_peer(ack, flow, proxy.new_branch())
             dialog.declined[tag] = bytes(ack)
             flow.send(bytes(ack))
             self._say(bye, dialog)
@@ -129,5 +122,5 @@ class StandIn:
     def _say(self, request: Request, dialog: Dialog) -> None:
         """A request of our own within the dialog."""
         flow = self._routes.flow_to(dialog)
-        proxy.push_via(request, flow.transport, *self._routes.public, proxy.new_branch(), ";rport")
+        self._routes.via_for_peer(request, flow, proxy.new_branch())
         self._transactions.send(request, flow)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable
+from dataclasses import dataclass, fields
 
 from teletrunk.errors import Refusal
 
@@ -18,6 +19,26 @@ from teletrunk_worker.sip.message import Request, Response
 from teletrunk_worker.sip.sound import SoundTerms
 from teletrunk_worker.sip.transaction.server import ServerTransaction, ServerTransactions
 from teletrunk_worker.sip.transport.flow import Flow
+from teletrunk_worker.trunks.pbxs import Known
+
+
+@dataclass(frozen=True)
+class Asked:
+    """Who calls, and whom: shown by a digest, or known by where the call comes from."""
+
+    credentials: Credentials
+    called: str
+    trunk_id: str = ""
+
+    @classmethod
+    def by_digest(cls, credentials: Credentials, invite: Request) -> Asked:
+        return cls(credentials, _number(invite.uri.user))
+
+    @classmethod
+    def by_place(cls, known: Known) -> Asked:
+        nothing = dict.fromkeys((field.name for field in fields(Credentials)), "")
+        credentials = Credentials(**{**nothing, "username": known.trunk.login, "method": "INVITE"})
+        return cls(credentials, _number(known.called), known.trunk.trunk_id)
 
 
 class Invitations:
@@ -48,39 +69,39 @@ class Invitations:
         dialog = self._dialogs.find(call_id)
         return call_id in self._undecided or (dialog is not None and not dialog.finished_at)
 
-    def turned_away(self, request: Request, way_back: Flow, flow: Flow, credentials: Credentials) -> Response | None:
+    def turned_away(self, request: Request, way_back: Flow, flow: Flow, asked: Asked) -> Response | None:
         """The refusal of an INVITE that no host could take. It is said from the request alone: anybody may draw it."""
         objection = self._from_peer.objection(request, way_back)
         if objection is None:
             return None
         if objection.refusal is not None:
-            self._admission.turned_away(credentials, _called(request), flow, objection.refusal)
+            self._admission.turned_away(asked.credentials, asked.called, flow, objection.refusal)
         return objection.answer(request)
 
-    def begin(
-        self, request: Request, way_back: Flow, flow: Flow, transaction: ServerTransaction, credentials: Credentials
-    ) -> None:
+    def begin(self, request: Request, way_back: Flow, flow: Flow, transaction: ServerTransaction, asked: Asked) -> None:
         """`flow` is where the request came from, `way_back` where its answers go."""
         transaction.answer(uas.respond(request, 100, "Trying"))
-        work = self._invite(request, way_back, flow, transaction, credentials)
+        work = self._invite(request, way_back, flow, transaction, asked)
         task = self._responder.run(work, request, way_back)
         self._undecided[request.call_id] = (request, task)
         task.add_done_callback(lambda _: self._undecided.pop(request.call_id, None))
 
     async def _invite(
-        self, request: Request, way_back: Flow, flow: Flow, transaction: ServerTransaction, credentials: Credentials
+        self, request: Request, way_back: Flow, flow: Flow, transaction: ServerTransaction, asked: Asked
     ) -> None:
-        called = _called(request)
         try:
-            if not called.isprintable():
+            if not asked.called.isprintable():
                 raise Refusal("user-not-found", "not a phone, @username or user id")
             offered = host_limits.offered_codecs(request)
             keyed = host_limits.offered_srtp(request)
-            admitted = await self._admission.admit(credentials, called, flow, offered, keyed)
+            admitted = await self._admission.admit(
+                asked.credentials, asked.called, flow, offered, keyed, asked.trunk_id
+            )
         except Refusal as refusal:
             transaction.answer(self._admission.answer(request, refusal, flow))
             return
-        login, sound = credentials.username, self._sound_of(credentials.username)
+        login = asked.credentials.username
+        sound = self._sound_of(login)
         dialog = Dialog(admitted.call_id, "a", admitted.host_port, login, sound, flow, request, from_host=False)
         self._dialogs.add(dialog)
         self._from_peer.invite(request, way_back, dialog)
@@ -98,5 +119,5 @@ class Invitations:
         return True
 
 
-def _called(invite: Request) -> str:
-    return invite.uri.user.partition(";")[0]  # what follows are parameters of the number (RFC 3966 3)
+def _number(user: str) -> str:
+    return user.partition(";")[0]  # what follows are parameters of the number (RFC 3966 3)

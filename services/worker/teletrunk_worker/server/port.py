@@ -10,15 +10,16 @@ import structlog
 from teletrunk.errors import Refusal
 from teletrunk.metrics import DIALOGS, STRANGERS
 
-from teletrunk_worker.policy.admission import Admission, Gatekeeper, shown
+from teletrunk_worker.policy.admission import BUSY_S, Admission, Gatekeeper, shown
 from teletrunk_worker.policy.bans import Bans
 from teletrunk_worker.policy.refusals import refuse
+from teletrunk_worker.relay.challenges import Challenges
 from teletrunk_worker.relay.from_host import FromHost
 from teletrunk_worker.relay.from_peer import FromPeer
 from teletrunk_worker.relay.routes import Routes
 from teletrunk_worker.relay.stand_in import StandIn
 from teletrunk_worker.server.in_dialog import InDialog
-from teletrunk_worker.server.invitations import Invitations
+from teletrunk_worker.server.invitations import Asked, Invitations
 from teletrunk_worker.server.registrations import Registrations
 from teletrunk_worker.server.responder import Responder
 from teletrunk_worker.sip import proxy, uas
@@ -28,11 +29,17 @@ from teletrunk_worker.sip.message import Request, Response, parse
 from teletrunk_worker.sip.registrar import Binding, Registrar
 from teletrunk_worker.sip.scanner import Malformed
 from teletrunk_worker.sip.sound import SoundTerms
-from teletrunk_worker.sip.transaction.server import ServerTransactions
+from teletrunk_worker.sip.transaction.client import ClientTransactions
+from teletrunk_worker.sip.transaction.server import ServerTransaction, ServerTransactions
 from teletrunk_worker.sip.transport.flow import Address, Flow
-from teletrunk_worker.sip.transport.tcp import TcpFlow, TcpListener
+from teletrunk_worker.sip.transport.locate import DnsResolver, Place, Resolver
+from teletrunk_worker.sip.transport.tcp import TcpFlow
+from teletrunk_worker.sip.transport.tls import Certificates
+from teletrunk_worker.sip.transport.transports import Transports
 from teletrunk_worker.sip.transport.udp import UdpEndpoint, answer_flow
+from teletrunk_worker.sip.uac import Account
 from teletrunk_worker.trunks.book import TrunkBook
+from teletrunk_worker.trunks.pbxs import Pbxs
 
 log = structlog.get_logger()
 
@@ -49,7 +56,13 @@ class SipPort:
         digest_algorithms: tuple[str, ...] = ALGORITHMS,
         bans: Bans | None = None,
         trunks: TrunkBook | None = None,
+        certificates: Certificates | None = None,
+        tls_address: Address | None = None,
+        resolver: Resolver | None = None,
     ) -> None:
+        """Over TLS, at `tls_address`, when there are certificates. `resolver` finds the PBXs that do not register."""
+        self._tls_address = tls_address
+        self._transports = Transports(self.receive, self._on_close, certificates)
         self.trunks = trunks or TrunkBook()
         self._gatekeeper = gatekeeper
         self._address = address
@@ -57,21 +70,26 @@ class SipPort:
         self._public_address = public_address
         self._transactions = ServerTransactions()
         self._dialogs = Dialogs()
+        self._requests = ClientTransactions()
         self.registrar = Registrar()
+        self.resolver: Resolver = resolver or DnsResolver()
         self.admission = Admission(gatekeeper, digest_algorithms, bans or Bans())
+        self.pbxs = Pbxs(self.registrar, self.trunks, self, self.admission.known.note)
         self._responder = Responder(self._transactions, self.admission.strangers)
         self._registrations = Registrations(self.admission, self.registrar, self._responder, self.is_just, self.trunks)
 
     async def start(self) -> None:
         """Raises OSError when a port is taken."""
-        self._tcp = await TcpListener.bind(self._address, self._port, self.receive, self._on_tcp_close)
-        self.port = self._tcp.port  # 0 asks for any free one; UDP then takes the same number
-        self._udp = await UdpEndpoint.bind(self._address, self.port, self.receive)
+        await self._transports.start(self._address, self._port, self._tls_address)
+        self.port = self._transports.port
         self._inside = await UdpEndpoint.bind("127.0.0.1", 0, self._receive_from_host)
-        routes = Routes(self.registrar, self._inside, self.public, self.flow_of)
-        self._stand_in = StandIn(routes)
-        self._from_peer = FromPeer(routes, self._dialogs, self._stand_in)
-        self._from_host = FromHost(routes, self._dialogs, self.registrar, self._transactions, self._sound_of)
+        routes = Routes(self.registrar, self._inside, self.face, self.flow_of, self.pbxs.is_at)
+        self._stand_in = StandIn(routes, self._requests)
+        challenges = Challenges(self._account_of)
+        self._from_peer = FromPeer(routes, self._dialogs, self._stand_in, challenges)
+        self._from_host = FromHost(
+            routes, self._dialogs, self.registrar, self._transactions, self._sound_of, challenges
+        )
         self._invitations = Invitations(
             self.admission, self._from_peer, self._dialogs, self._transactions, self._responder, self._sound_of
         )
@@ -81,33 +99,53 @@ class SipPort:
         """Whether the trunk, as the Manager has told it last, allows the binding."""
         return self.trunks.find(binding.trunk_id).allows(binding)
 
+    def _account_of(self, login: str) -> Account | None:
+        """What our calls to a PBX that challenges them are answered with."""
+        trunk = self.trunks.find(self.registrar.trunk_of(login))
+        pbx = trunk.options.pbx
+        name = pbx.auth_username or pbx.username
+        return Account(name, trunk.pbx_password) if name and trunk.pbx_password else None
+
     def _sound_of(self, login: str) -> SoundTerms:
         return self.sound_of(self.registrar.trunk_of(login))
 
-    def _on_tcp_close(self, flow: TcpFlow) -> None:
+    def _on_close(self, flow: TcpFlow) -> None:
         if flow.proven:
             self.registrar.flow_closed(flow)
 
     @property
     def public(self) -> Address:
         """Host and port that PBXs know this port by."""
-        return self._public_address, self.port
+        return self.face("UDP")
+
+    def face(self, transport: str) -> Address:
+        """Where peers come back to that were spoken to by this transport."""
+        return self._public_address, self._transports.port_of(transport)
 
     @property
     def inside_port(self) -> int:
         """The loopback port that SIP hosts use as their outbound proxy."""
         return self._inside.port
 
+    @property
+    def requests(self) -> ClientTransactions:
+        """What we ask by ourselves."""
+        return self._requests
+
+    async def flow_to(self, place: Place, *, any_certificate: bool) -> Flow:
+        """A way to a PBX that does not come to us. Raises OSError."""
+        return await self._transports.flow_to(place, any_certificate=any_certificate)
+
     def flow_of(self, token: str) -> Flow | None:
-        return self._tcp.flow_of(token) or self._udp.flow_of(token)
+        return self._transports.flow_of(token)
 
     async def close(self) -> None:
+        await self.pbxs.close()
         await self._responder.close()
-        self._stand_in.close()
+        self._requests.close()
         self._transactions.close()
-        self._udp.close()
         self._inside.close()
-        await self._tcp.close()
+        await self._transports.close()
 
     def measure(self) -> None:
         """Sets the gauges."""
@@ -140,6 +178,8 @@ class SipPort:
             self._responder.failed(error, message, flow)
 
     def _response(self, response: Response) -> None:
+        if self._requests.answered(response):
+            return
         dialog = self._from_peer.response(response)
         if dialog is not None:
             self._gatekeeper.heard(dialog.call_id, dialog.leg)
@@ -183,21 +223,31 @@ class SipPort:
         if (answer := self._plain_answer(request)) is not None:
             self._responder.answer(request, way_back, answer)
             return
+        known = self.pbxs.whose(request, flow) if request.method == "INVITE" else None
+        if known is not None:
+            self._invitation(request, way_back, flow, Asked.by_place(known))
+            return
         given = self.admission.credentials(request, flow)
         if isinstance(given, Response):
             self._responder.answer(request, way_back, given)
-            return
-        if request.method == "INVITE" and (refusal := self._invitations.turned_away(request, way_back, flow, given)):
+        elif request.method == "INVITE":
+            self._invitation(request, way_back, flow, Asked.by_digest(given, request))
+        elif transaction := self._transaction(request, way_back):
+            self._registrations.begin(request, flow, transaction, given)
+
+    def _invitation(self, request: Request, way_back: Flow, flow: Flow, asked: Asked) -> None:
+        if refusal := self._invitations.turned_away(request, way_back, flow, asked):
             self._responder.answer(request, way_back, refusal)
-            return
+        elif transaction := self._transaction(request, way_back):
+            self._invitations.begin(request, way_back, flow, transaction, asked)
+
+    def _transaction(self, request: Request, way_back: Flow) -> ServerTransaction | None:
+        """None when there are too many, which has been answered."""
         transaction = self._transactions.create(request, way_back)
         if transaction is None:
-            busy = Refusal("manager-unreachable", "too many requests at once")
+            busy = Refusal("manager-unreachable", "too many requests at once", BUSY_S)
             self._responder.answer(request, way_back, refuse(request, busy))
-        elif request.method == "REGISTER":
-            self._registrations.begin(request, flow, transaction, given)
-        else:
-            self._invitations.begin(request, way_back, flow, transaction, given)
+        return transaction
 
     def _plain_answer(self, request: Request) -> Response | None:
         """The answer to what needs nobody to be asked; None for a REGISTER or INVITE that may be let in."""

@@ -18,6 +18,8 @@ from teletrunk_worker.sip.transaction.server import ServerTransaction
 from teletrunk_worker.sip.transport.flow import Flow
 from teletrunk_worker.trunks.book import TrunkBook
 
+_FLOW_TIMER_S = 120  # RFC 5626 4.4: a client that is silent for longer may find its connection gone
+
 
 class Registrations:
     def __init__(
@@ -74,8 +76,9 @@ def _headers(request: Request, flow: Flow, bindings: list[Binding]) -> list[tupl
     headers = [("Contact", _contact(binding)) for binding in bindings]
     headers += [("Path", entry) for entry in request.entries("Path")]  # RFC 3327 5.3
     asked = {tag.lower() for tag in request.entries("Supported")}
-    if "outbound" in asked and flow.transport == "TCP" and any(binding.instance for binding in bindings):
+    if "outbound" in asked and flow.transport != "UDP" and any(binding.instance for binding in bindings):
         headers.append(("Require", "outbound"))  # RFC 5626 6: it may keep the connection alive by CRLF
+        headers.append(("Flow-Timer", str(_FLOW_TIMER_S)))
     return headers
 
 

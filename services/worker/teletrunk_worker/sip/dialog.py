@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from teletrunk_worker.sip import proxy
+from teletrunk_worker.sip.digest_client import Challenge
 from teletrunk_worker.sip.message import Request, Response
 from teletrunk_worker.sip.sound import SoundTerms
 from teletrunk_worker.sip.timers import TRANSACTION_S
@@ -39,6 +40,8 @@ class Dialog:
     cancelled: bool = False  # a CANCEL has gone to the peer: a 200 that crosses it is nobody's
     host_gone: bool = False  # the proxy speaks for it from now on
     heard_out: bool = False  # since then the peer has given its final answer
+    challenge: Challenge | None = None  # of the peer, to our requests
+    challenges: int = 0
     elsewhere: bool = False  # another phone has the call: this one shall not list it as missed
     # The To tags of those who have answered: one, or one for each phone that a PBX rings.
     answerers: set[str] = field(default_factory=set)

@@ -48,6 +48,7 @@ class Binding:
     path: tuple[str, ...] = ()
     password_revision: int = 0
     made_at: float = 0.0  # monotonic; 0 of one that a Worker before us has made
+    of_ours: bool = False  # nobody has registered it: we know the PBX's address
 
     @property
     def seconds_left(self) -> int:
@@ -118,6 +119,13 @@ class Registrar:
             self._by_id.update((binding.binding_id, binding) for binding in bindings)
             for binding in bindings:
                 self._by_flow.setdefault(binding.flow.token, set()).add(trunk_id)
+
+    def replace(self, trunk_id: str, login: str, bindings: list[Binding]) -> None:
+        """Those of a PBX that does not register here."""
+        if bindings or trunk_id in self._of_trunk:
+            self._put(trunk_id, bindings)
+            self._trunk_of[login] = trunk_id
+            self.changed(trunk_id)
 
     def restore(self, bindings: list[Binding]) -> None:
         """What a Worker before us knew, newest first."""

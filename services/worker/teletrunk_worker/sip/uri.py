@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from typing import Final
-from urllib.parse import unquote
+from urllib.parse import quote, unquote
 
 from teletrunk_worker.sip.scanner import Malformed, Parameters, parameters, unquoted
 
@@ -65,6 +65,17 @@ def parse_uri(text: str) -> Uri:
         raise Malformed("URI's port is no port")
     tail = where[found.end() :].partition("?")[0]
     return Uri(text, name, unquote(userinfo.partition(":")[0]), found[1].strip("[]"), port, _uri_parameters(tail))
+
+
+def escaped(user: str) -> str:
+    """As the user of a URI: what might be read as anything else there is escaped."""
+    return quote(user, safe="+-_.!~*'()")
+
+
+def with_user(uri: Uri, user: str) -> str:
+    """The same SIP URI, for somebody else at that place."""
+    rest = uri.text[len(uri.scheme) + 1 :]
+    return f"{uri.text[: len(uri.scheme) + 1]}{escaped(user)}@{rest.rpartition('@')[2]}"
 
 
 def _uri_parameters(text: str) -> Parameters:

@@ -11,7 +11,7 @@ from typing import Final
 from teletrunk.codecs import CODECS, USUAL
 from teletrunk.v1 import manager_pb2 as pb
 from teletrunk.v1 import trunk_pb2
-from teletrunk.v1.trunk_pb2 import TrunkOptions
+from teletrunk.v1.trunk_pb2 import TRUNK_KIND_OUTBOUND, TRUNK_KIND_UNSPECIFIED, TrunkOptions
 
 from teletrunk_worker.sip.registrar import Binding
 from teletrunk_worker.sip.sound import SoundTerms
@@ -40,6 +40,9 @@ class Trunk:
     since: float = 0.0  # when this password's revision was heard of (monotonic)
     past_revisions: frozenset[int] = frozenset()
     options: TrunkOptions = field(default_factory=TrunkOptions)
+    login: str = ""
+    registers: bool = False  # an outbound trunk, and this Worker is the one that registers it
+    pbx_password: str = field(default="", repr=False)
 
     @staticmethod
     def codecs_of(names: Iterable[str]) -> tuple[str, ...]:
@@ -62,7 +65,18 @@ class Trunk:
                 since, past = time.monotonic(), past | {before.password_revision} - {settings.password_revision}
         networks = tuple(ipaddress.ip_network(network) for network in settings.networks)
         codecs = cls.codecs_of(settings.codecs)
-        return cls(settings.trunk_id, codecs, settings.password_revision, networks, since, past, settings.options)
+        return cls(
+            settings.trunk_id,
+            codecs,
+            settings.password_revision,
+            networks,
+            since,
+            past,
+            settings.options,
+            settings.login,
+            settings.registers,
+            settings.pbx_password,
+        )
 
     def allows(self, binding: Binding) -> bool:
         """Whether a binding would be made today.
@@ -70,13 +84,30 @@ class Trunk:
         The Manager's answer to a REGISTER and its word on the trunk come by two ways: a password that we have not
         heard of yet is a newer one, unless the binding was there before the one that we know.
         """
-        if self.options.off or not self.takes(binding.flow.transport):
+        if self.options.off or binding.of_ours != (self.options.kind != TRUNK_KIND_UNSPECIFIED):
+            return False
+        if binding.of_ours:
+            return True
+        if not self.takes(binding.flow.transport):
             return False
         if 0 in (self.password_revision, binding.password_revision):  # an older Manager has not said
-            return self._trusts(binding.flow.peer[0])
+            return self.trusts(binding.flow.peer[0])
         is_old = binding.password_revision in self.past_revisions or binding.made_at < self.since
         same = binding.password_revision == self.password_revision
-        return (same or not is_old) and self._trusts(binding.flow.peer[0])
+        return (same or not is_old) and self.trusts(binding.flow.peer[0])
+
+    @property
+    def account(self) -> str | None:
+        """Our address of record at its PBX, when we register there."""
+        pbx = self.options.pbx
+        if self.options.kind != TRUNK_KIND_OUTBOUND:
+            return None
+        return f"sip:{pbx.username}@{pbx.address}"
+
+    def asks_otherwise(self, other: Trunk) -> bool:
+        """Whether the PBX of a trunk that does not register is to be asked anew, for what has changed."""
+        ours, theirs = self.options, other.options
+        return (ours.kind, ours.pbx, self.pbx_password) != (theirs.kind, theirs.pbx, other.pbx_password)
 
     def takes(self, transport: str) -> bool:
         """Whether its PBX may come by udp, tcp or tls."""
@@ -85,7 +116,8 @@ class Trunk:
     def objection_to(self, transport: str) -> str:
         return f"{transport} is not a transport of this trunk: use {', '.join(self.options.transports).upper()}"
 
-    def _trusts(self, address: str) -> bool:
+    def trusts(self, address: str) -> bool:
+        """Whether the trunk may be used from there."""
         if not self.networks:
             return True
         source = ipaddress.ip_address(address.partition("%")[0])
@@ -102,6 +134,9 @@ class TrunkBook:
         self._trunks = {
             settings.trunk_id: Trunk.of(settings, self._trunks.get(settings.trunk_id)) for settings in trunks
         }
+
+    def all(self) -> list[Trunk]:
+        return list(self._trunks.values())
 
     def find(self, trunk_id: str) -> Trunk:
         return self._trunks.get(trunk_id) or Trunk(trunk_id)

@@ -1,4 +1,4 @@
-"""What a PBX administrator sets on a trunk, as one `TrunkOptions` (trunk.proto)."""
+"""What a PBX administrator sets on a trunk (`TrunkOptions`, trunk.proto), and the password that we show a PBX."""
 
 from __future__ import annotations
 
@@ -13,8 +13,10 @@ depends_on = None
 
 def upgrade() -> None:
     op.add_column("trunks", sa.Column("options", sa.String(), nullable=False, server_default="{}"))
+    op.add_column("trunks", sa.Column("sealed_pbx_password", sa.LargeBinary(), nullable=False, server_default=""))
 
 
 def downgrade() -> None:
     with op.batch_alter_table("trunks") as trunks:
+        trunks.drop_column("sealed_pbx_password")
         trunks.drop_column("options")

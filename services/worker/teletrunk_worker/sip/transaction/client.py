@@ -1,6 +1,6 @@
 """Client transactions for requests of our own that are no INVITE (RFC 3261 17.1.2): repeated until they are answered.
 
-Everything that the Worker says for itself is one: BYE and CANCEL in place of a host.
+Everything that the Worker says for itself is one: BYE and CANCEL in place of a host, REGISTER and OPTIONS.
 """
 
 from __future__ import annotations
@@ -15,6 +15,10 @@ from teletrunk_worker.sip.transport.flow import Flow
 Key = tuple[str, str]
 
 
+class NoAnswer(OSError):
+    """The flow is gone, or nobody has answered."""
+
+
 @dataclass
 class _Pending:
     data: bytes
@@ -22,6 +26,7 @@ class _Pending:
     until: float
     interval: float
     timer: asyncio.TimerHandle
+    answer: asyncio.Future[Response] | None
 
 
 class ClientTransactions:
@@ -35,13 +40,31 @@ class ClientTransactions:
 
     def send(self, request: Request, flow: Flow) -> None:
         """Sends it now; over UDP again (timer E) until it is answered or half a minute has passed (timer F)."""
+        self._begin(request, flow, TRANSACTION_S, None)
+
+    async def ask(self, request: Request, flow: Flow, seconds: float = TRANSACTION_S) -> Response:
+        """The same, and waits for the final answer. Raises `NoAnswer`."""
+        answer: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
+        key = self._begin(request, flow, seconds, answer)
+        if key is None:
+            raise NoAnswer(f"the connection to {flow.peer[0]} is gone")
+        try:
+            return await answer
+        finally:
+            if (pending := self._pending.pop(key, None)) is not None:
+                pending.timer.cancel()
+
+    def _begin(
+        self, request: Request, flow: Flow, seconds: float, answer: asyncio.Future[Response] | None
+    ) -> Key | None:
         data = bytes(request)
         if not flow.send(data):
-            return
+            return None
         key = (request.via.branch, request.method)
-        until = asyncio.get_running_loop().time() + TRANSACTION_S
-        interval = T1_S if flow.transport == "UDP" else TRANSACTION_S
-        self._pending[key] = _Pending(data, flow, until, interval, self._later(interval, key))
+        until = asyncio.get_running_loop().time() + seconds
+        interval = T1_S if flow.transport == "UDP" else seconds
+        self._pending[key] = _Pending(data, flow, until, interval, self._later(interval, key), answer)
+        return key
 
     def answered(self, response: Response) -> bool:
         """Whether this answers a request of ours; a final answer ends its transaction."""
@@ -52,22 +75,30 @@ class ClientTransactions:
         if response.code >= 200:
             pending.timer.cancel()
             del self._pending[key]
+            if pending.answer is not None and not pending.answer.done():
+                pending.answer.set_result(response)
         else:
             pending.interval = T2_S  # RFC 3261 17.1.2.2: it is being worked on
         return True
 
     def close(self) -> None:
-        for pending in self._pending.values():
-            pending.timer.cancel()
-        self._pending.clear()
+        for key in list(self._pending):
+            self._give_up(key)
+
+    def _give_up(self, key: Key) -> None:
+        pending = self._pending.pop(key)
+        pending.timer.cancel()
+        if pending.answer is not None and not pending.answer.done():
+            pending.answer.set_exception(NoAnswer(f"{pending.flow.peer[0]} does not answer"))
 
     def _later(self, seconds: float, key: Key) -> asyncio.TimerHandle:
         return asyncio.get_running_loop().call_later(seconds, self._again, key)
 
     def _again(self, key: Key) -> None:
         pending = self._pending[key]
-        if asyncio.get_running_loop().time() >= pending.until or not pending.flow.send(pending.data):
-            del self._pending[key]
+        left = pending.until - asyncio.get_running_loop().time()
+        if left <= 0 or not pending.flow.send(pending.data):
+            self._give_up(key)
             return
         pending.interval = min(2 * pending.interval, T2_S)
-        pending.timer = self._later(pending.interval, key)
+        pending.timer = self._later(min(pending.interval, left), key)

@@ -34,11 +34,16 @@ class Flow(Protocol):
         """False when the flow is gone."""
         ...
 
+    def ping(self) -> bool:
+        """Keeps the way open (RFC 5626 4.4, RFC 6223). False when the flow is gone."""
+        ...
+
     def prove(self) -> None:
         """The peer has shown a password: it is no stranger any more, and its connection is kept."""
         ...
 
 
+KEEP_ALIVE: Final = b"\r\n\r\n"
 Receiver = Callable[[bytes, Flow], None]
 
 

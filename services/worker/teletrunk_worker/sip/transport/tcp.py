@@ -1,4 +1,5 @@
-"""SIP over TCP: accepts, frames by Content-Length (RFC 3261 18.3), answers keep-alives (RFC 5626 3.5.1).
+"""SIP over TCP and TLS: accepts and connects, frames by Content-Length (RFC 3261 18.3), answers keep-alives
+(RFC 5626 3.5.1).
 
 A connection of a stranger is held for half a minute, however much it says: who has shown a password by then keeps
 it. So nobody takes all places by being silent.
@@ -9,12 +10,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import ssl
 import time
 from collections.abc import Callable
-from typing import Final
+from typing import Any, Final
 
 from teletrunk_worker.sip.message import LARGEST_MESSAGE
-from teletrunk_worker.sip.transport.flow import Address, Receiver, network_of, plain
+from teletrunk_worker.sip.transport.flow import KEEP_ALIVE, Address, Receiver, network_of, plain
 
 MOST_CONNECTIONS: Final = 1_000
 MOST_UNPROVEN: Final = 16  # connections of one address that has shown no password on them
@@ -24,17 +26,18 @@ _HALF_READ_DEADLINE_S = 10.0
 _FAREWELL_S = 1.0
 _IDLE_DEADLINE_S = 3_700.0  # longer than the longest registration
 _MOST_UNSENT = 1 << 20
-_KEEP_ALIVE = b"\r\n\r\n"
+_PONG = b"\r\n"
+_HANDSHAKE_S = 5.0
+_CONNECT_S = 5.0
 
 
 class TcpFlow:
-    """One accepted TCP connection."""
+    """One connection, accepted or made by us."""
 
-    transport = "TCP"
-
-    def __init__(self, number: int, writer: asyncio.StreamWriter) -> None:
-        self.token = f"t-{number}"
-        self.proven = False
+    def __init__(self, token: str, transport: str, writer: asyncio.StreamWriter, *, proven: bool = False) -> None:
+        self.token = token
+        self.transport = transport
+        self.proven = proven
         self._writer = writer
         self._opened_at = time.monotonic()
         peer = writer.get_extra_info("peername")
@@ -65,23 +68,57 @@ class TcpFlow:
     def abort(self) -> None:
         self._writer.transport.abort()
 
+    def ping(self) -> bool:
+        return self.send(KEEP_ALIVE)
+
+
+Closed = Callable[[TcpFlow], None]
+
 
 class TcpListener:
-    """Keeps the connections, and says which may stay."""
+    """Keeps the connections of one transport, TCP or TLS, and says which may stay."""
 
-    def __init__(self, receive: Receiver, on_close: Callable[[TcpFlow], None]) -> None:
+    def __init__(self, receive: Receiver, on_close: Closed, transport: str = "TCP") -> None:
+        """`on_close` is called when a connection has ended."""
         self._receive = receive
         self._on_close = on_close
+        self._transport = transport
+        self._connections: set[asyncio.Task[None]] = set()
         self._numbers = itertools.count(1)
         self._flows: dict[str, TcpFlow] = {}  # the oldest first
         self._server: asyncio.Server | None = None
 
     @classmethod
-    async def bind(cls, host: str, port: int, receive: Receiver, on_close: Callable[[TcpFlow], None]) -> TcpListener:
-        """`on_close` is called when a connection has ended."""
+    async def bind(cls, host: str, port: int, receive: Receiver, on_close: Closed) -> TcpListener:
         listener = cls(receive, on_close)
-        listener._server = await asyncio.start_server(listener._serve, host, port, limit=LARGEST_MESSAGE)
+        await listener.listen(host, port)
         return listener
+
+    async def listen(self, host: str, port: int, context: ssl.SSLContext | None = None) -> None:
+        """Raises OSError when the port is taken. Without it, there are only connections of our own."""
+        secured: dict[str, Any] = {} if context is None else {"ssl": context, "ssl_handshake_timeout": _HANDSHAKE_S}
+        self._server = await asyncio.start_server(self._serve, host, port, limit=LARGEST_MESSAGE, **secured)
+
+    async def connect(self, peer: Address, context: ssl.SSLContext | None = None, name: str = "") -> TcpFlow:
+        """A connection of ours; `name` is the one that the peer's certificate must bear. Raises OSError.
+
+        What is asked for on it comes to the same place as what others ask on theirs.
+        """
+        secured: dict[str, Any] = {} if context is None else {"ssl": context, "server_hostname": name or peer[0]}
+        try:
+            async with asyncio.timeout(_CONNECT_S):
+                reader, writer = await asyncio.open_connection(*peer, limit=LARGEST_MESSAGE, **secured)
+        except TimeoutError:
+            raise OSError(f"no connection to {peer[0]} port {peer[1]} within {_CONNECT_S:.0f} s") from None
+        flow = self._flow(writer, proven=True)
+        reading = asyncio.get_running_loop().create_task(self._read(reader, writer, flow))
+        self._connections.add(reading)
+        reading.add_done_callback(self._connections.discard)
+        return flow
+
+    def _flow(self, writer: asyncio.StreamWriter, *, proven: bool) -> TcpFlow:
+        token = f"{'t' if self._transport == 'TCP' else 's'}-{next(self._numbers)}"
+        return TcpFlow(token, self._transport, writer, proven=proven)
 
     @property
     def port(self) -> int:
@@ -92,15 +129,18 @@ class TcpListener:
         return self._flows.get(token)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        flow = TcpFlow(next(self._numbers), writer)
-        if not self._has_room_for(flow):
+        flow = self._flow(writer, proven=False)
+        if self._has_room_for(flow):
+            await self._read(reader, writer, flow)
+        else:
             flow.abort()
-            return
+
+    async def _read(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, flow: TcpFlow) -> None:
         self._flows[flow.token] = flow
         try:
             while (data := await _read_message(reader, flow)) is not None:
-                if data == _KEEP_ALIVE:
-                    flow.send(b"\r\n")
+                if data == KEEP_ALIVE:
+                    flow.send(_PONG)
                 else:
                     self._receive(data, flow)
         except Unframed as error:
@@ -160,7 +200,7 @@ async def _read_message(reader: asyncio.StreamReader, flow: TcpFlow) -> bytes | 
     line_ends = b""
     while (first := await _first_byte(reader, flow)) in (b"\r", b"\n"):
         line_ends += first  # those before a message are to be ignored (RFC 3261 7.5); two of them ask for an answer
-        if line_ends == _KEEP_ALIVE:
+        if line_ends == KEEP_ALIVE:
             return line_ends
         line_ends = line_ends[-3:]
     if not first:

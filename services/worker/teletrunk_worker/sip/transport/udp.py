@@ -7,7 +7,7 @@ import socket
 from dataclasses import dataclass
 from typing import cast
 
-from teletrunk_worker.sip.transport.flow import Address, Flow, Receiver, plain
+from teletrunk_worker.sip.transport.flow import KEEP_ALIVE, Address, Flow, Receiver, plain
 from teletrunk_worker.sip.via import Via
 
 _RECEIVE_BUFFER = 4 << 20
@@ -27,6 +27,9 @@ class UdpFlow:
 
     def send(self, data: bytes) -> bool:
         return self.endpoint.send(data, self.peer)
+
+    def ping(self) -> bool:
+        return self.send(KEEP_ALIVE)
 
     def prove(self) -> None:
         """There is no connection to keep."""

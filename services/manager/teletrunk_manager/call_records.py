@@ -1,0 +1,89 @@
+"""Call records as people ask for them: the newest of those that fit, and one by its id or a part of it."""
+
+from __future__ import annotations
+
+import sqlalchemy as sa
+from sqlalchemy.ext.asyncio import AsyncSession
+from teletrunk.errors import TABLE
+from teletrunk.v1 import admin_pb2 as pb
+from teletrunk.v1 import call_pb2
+
+from teletrunk_manager.accounts import find_account, visible
+from teletrunk_manager.db.tables import Call
+from teletrunk_manager.mistakes import Mistake, Unknown
+from teletrunk_manager.trunks import find_trunk
+
+_USUAL = 20
+_MOST = 500
+_SHORTEST_PART = 4  # of an id
+
+
+async def page(session: AsyncSession, request: pb.ListCallsRequest) -> list[call_pb2.CallRecord]:
+    """Newest first, without steps. Raises `Unknown` for an account or a trunk, `Mistake` for a row that is none."""
+    query = _newest().limit(min(request.limit or _USUAL, _MOST))
+    for condition in await _conditions(session, request):
+        query = query.where(condition)
+    records = [call_pb2.CallRecord.FromString(blob) for blob in (await session.scalars(query)).all()]
+    for record in records:
+        del record.steps[:]
+    return records
+
+
+async def _conditions(session: AsyncSession, request: pb.ListCallsRequest) -> list[sa.ColumnElement[bool]]:
+    wanted: list[sa.ColumnElement[bool]] = []
+    if request.older_than:
+        wanted.append(Call.call_id < request.older_than)
+    if request.since:
+        wanted.append(Call.invited_at >= request.since)
+    if request.until:
+        wanted.append(Call.invited_at < request.until)
+    if request.account:
+        wanted.append(Call.account_id == (await find_account(session, request.account)).account_id)
+    if request.trunk:
+        wanted.append(Call.trunk_id == (await find_trunk(session, request.trunk)).trunk_id)
+    if request.number:
+        forms = _forms(request.number)
+        wanted.append(sa.or_(Call.caller.in_(forms), Call.called.in_(forms)))
+    if request.direction:
+        wanted.append(Call.to_telegram == (request.direction == call_pb2.DIRECTION_SIP_TO_TELEGRAM))
+    if request.HasField("answered"):
+        wanted.append(Call.answered_at > 0 if request.answered else Call.answered_at == 0)
+    if request.row:
+        if request.row not in TABLE:
+            raise Mistake(f"{request.row} is no row of the error contract: teletrunk explain shows them")
+        wanted.append(Call.error_id == request.row)
+    return wanted
+
+
+def _forms(number: str) -> list[str]:
+    """As it may have been dialled or shown: with and without +, @ and tg#."""
+    bare = number.strip().removeprefix("tg#").lstrip("+@")
+    return [bare, f"+{bare}", f"@{bare}", f"tg#{bare}"]
+
+
+async def one(session: AsyncSession, wanted: str) -> call_pb2.CallRecord:
+    """By the id, its start, its end, or `last`. Raises `Unknown`, and `Mistake` when several fit."""
+    found = await _found(session, wanted)
+    if not found:
+        text = "there are no calls yet" if wanted in ("", "last") else f"there is no call {wanted}"
+        raise Unknown(f"{text}: teletrunk call list shows them")
+    if len(found) > 1 and wanted != "last":
+        raise Mistake(f"several calls begin or end with {wanted}: give more of the id")
+    return call_pb2.CallRecord.FromString(found[0])
+
+
+async def _found(session: AsyncSession, wanted: str) -> list[bytes]:
+    """Up to two; the end of an id is looked for only when nothing begins so, for no index helps with that."""
+    if wanted == "last":
+        return list(await session.scalars(_newest().limit(2)))
+    conditions = [Call.call_id == wanted, Call.call_id.startswith(wanted, autoescape=True)]
+    if len(wanted) >= _SHORTEST_PART:
+        conditions.append(Call.call_id.endswith(wanted, autoescape=True))
+    for condition in conditions:
+        if found := list(await session.scalars(_newest().where(condition).limit(2))):
+            return found
+    return []
+
+
+def _newest() -> sa.Select[bytes]:
+    return sa.select(Call.record).where(visible(Call.account_id)).order_by(Call.call_id.desc())

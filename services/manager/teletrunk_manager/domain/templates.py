@@ -1,0 +1,134 @@
+"""Templates of callers: literals and tags, such as `+{phone}`. Pure.
+
+The first template of a list whose tags are all known wins. Those of caller IDs are read backwards, too: what a PBX
+dials is often a caller ID that it has been given.
+"""
+
+from __future__ import annotations
+
+import re
+import unicodedata
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import Final
+
+from anyascii import anyascii
+from teletrunk.identifiers import Called, parse_called
+from teletrunk.v1 import call_pb2
+
+MOST_TEMPLATES: Final = 20
+LONGEST_TEMPLATE: Final = 100
+USUAL_IDS: Final = ("+{phone}", "{username}", "0{userid}")
+USUAL_NAMES: Final = ("{name}",)
+ID_TAGS: Final = ("phone", "username", "userid")
+NAME_TAGS: Final = ("name", "name_ascii", *ID_TAGS)
+_TAG = re.compile(r"\{([^{}]*)\}")
+_ID_LITERAL = re.compile(r"[A-Za-z0-9+\-_.*#@]*")
+# A tag's text in what is dialled, and what kind of identifier it is.
+_FORMS: Final = {
+    "phone": ("phone", r"[1-9][0-9]{6,14}"),
+    "username": ("username", r"[A-Za-z][A-Za-z0-9_]{3,31}"),
+    "userid": ("user_id", r"[1-9][0-9]{0,15}"),
+}
+_SUREST: Final = ("userid", "phone", "username")  # of a template with several tags
+
+
+@dataclass(frozen=True)
+class Template:
+    """Literals and tags by turns: the first and the last are literals, maybe empty."""
+
+    parts: tuple[str, ...]
+
+    @property
+    def tags(self) -> tuple[str, ...]:
+        return self.parts[1::2]
+
+    @property
+    def literals(self) -> tuple[str, ...]:
+        return self.parts[::2]
+
+    def filled(self, known: Mapping[str, str]) -> str | None:
+        """None when a tag is not known."""
+        if not all(known.get(tag) for tag in self.tags):
+            return None
+        return "".join(known[part] if place % 2 else part for place, part in enumerate(self.parts))
+
+
+@lru_cache(maxsize=1_000)
+def parse(text: str, tags: tuple[str, ...] = NAME_TAGS) -> Template:
+    """Raises `ValueError` with what to do."""
+    if len(text) > LONGEST_TEMPLATE:
+        raise ValueError(f"the template {text[:20]}... is too long: use up to {LONGEST_TEMPLATE} characters")
+    if not text.isprintable():
+        raise ValueError("a template stands on one line, without control characters")
+    template = Template(tuple(_TAG.split(text)))
+    if unknown := [tag for tag in template.tags if tag not in tags]:
+        known = ", ".join(f"{{{tag}}}" for tag in tags)
+        raise ValueError(f"the template {text} has the unknown tag {{{unknown[0]}}}: there are {known}")
+    if not template.tags or len(set(template.tags)) < len(template.tags):
+        raise ValueError(f"the template {text}: use at least one tag, and each once")
+    if any(mark in literal for literal in template.literals for mark in "{}"):
+        raise ValueError(f"the template {text} has a brace that belongs to no tag")
+    return template
+
+
+def parse_id(text: str) -> Template:
+    """A caller ID is the user of a SIP URI, and is dialled. Raises `ValueError`."""
+    template = parse(text, ID_TAGS)
+    if not all(_ID_LITERAL.fullmatch(literal) for literal in template.literals):
+        raise ValueError(f"the caller ID {text}: beside tags use letters, digits and + - _ . * # @")
+    return template
+
+
+def tags_of(peer: call_pb2.Peer) -> dict[str, str]:
+    """What is known of a Telegram user; the rest is empty."""
+    name = f"{peer.first_name} {peer.last_name}".strip()
+    return {
+        "phone": peer.phone.lstrip("+"),
+        "username": peer.username,
+        "userid": str(peer.user_id) if peer.user_id else "",
+        "name": name,
+        "name_ascii": _ascii(name),
+    }
+
+
+def first_filled(templates: Sequence[Template], known: Mapping[str, str]) -> str | None:
+    return next((text for template in templates if (text := template.filled(known)) is not None), None)
+
+
+def _ascii(name: str) -> str:
+    """Transliterated, without pictures: `anyascii` would spell them out."""
+    letters = "".join(c for c in name if c.isascii() or unicodedata.category(c) not in ("So", "Sk", "Cn", "Cs", "Co"))
+    return " ".join("".join(c if c.isprintable() else " " for c in anyascii(letters)).split())
+
+
+def read_back(templates: Sequence[str], dialled: str) -> Called | None:
+    """Whom a dialled caller ID means; None when no template could have made it.
+
+    Digits that one template reads as a phone and another as a user id are either: a `number`.
+    """
+    read = [called for text in templates if (called := _read_one(text, dialled)) is not None]
+    if not read:
+        return None
+    kinds = {called.kind for called in read if called.value == read[0].value}
+    return Called("number", read[0].value) if {"phone", "user_id"} <= kinds else read[0]
+
+
+def _read_one(text: str, dialled: str) -> Called | None:
+    found = _reader(text).fullmatch(dialled)
+    if found is None:
+        return None
+    tag = next(tag for tag in _SUREST if tag in found.groupdict())
+    # As an explicit form it is judged by the one reader of identifiers.
+    explicit = {"phone": f"+{found[tag]}", "username": f"@{found[tag]}", "userid": f"0{found[tag]}"}[tag]
+    return parse_called(explicit)
+
+
+@lru_cache(maxsize=1_000)
+def _reader(text: str) -> re.Pattern[str]:
+    """At most three tags, each of bounded length: it cannot take long."""
+    parts = parse_id(text).parts
+    return re.compile(
+        "".join(f"(?P<{part}>{_FORMS[part][1]})" if place % 2 else re.escape(part) for place, part in enumerate(parts))
+    )

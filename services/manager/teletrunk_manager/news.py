@@ -1,0 +1,91 @@
+"""What happens to services, sessions, registrations and strangers, told to the webhooks.
+
+Told is what changes while a service is attached: what it says first is how things are, not news. A call's record is
+written down with the call; this is noted in memory first, so that no heartbeat waits for a database that is away.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+import time
+from collections.abc import Iterator
+from typing import Any
+
+import sqlalchemy as sa
+import structlog
+from sqlalchemy.ext.asyncio import AsyncSession
+from teletrunk.errors import Refusal
+from teletrunk.v1 import manager_pb2 as pb
+
+from teletrunk_manager.db.database import Database
+from teletrunk_manager.db.tables import Account, Trunk
+from teletrunk_manager.webhooks import Webhooks
+
+log = structlog.get_logger()
+
+_MOST = 1_000  # a crowd that registers and leaves by the thousand is not told one by one
+_AGAIN_S = 1.0
+Facts = dict[str, Any]
+_ACTIVE = pb.SESSION_STATE_ACTIVE
+
+
+class News:
+    def __init__(self, database: Database, webhooks: Webhooks) -> None:
+        self._database = database
+        self._webhooks = webhooks
+        self._waiting: asyncio.Queue[tuple[str, Facts]] = asyncio.Queue(_MOST)
+
+    def tell(self, event: str, facts: Facts) -> None:
+        """Returns at once; what is too much is dropped, and the log says so."""
+        try:
+            self._waiting.put_nowait((event, {"at": time.time(), **facts}))
+        except asyncio.QueueFull:
+            log.warning("a webhook's event is dropped: too many at once", event_name=event)
+
+    def compare(self, service_id: str, before: pb.Heartbeat, now: pb.Heartbeat) -> None:
+        """Tells what a service's heartbeat has that its last one had not."""
+        for event, facts in changes(service_id, before, now):
+            self.tell(event, facts)
+
+    async def keep_writing(self) -> None:
+        """Runs until cancelled."""
+        while True:
+            event, facts = await self._waiting.get()
+            try:
+                await self._write(event, facts)
+            except Refusal:  # the database is away, and has been reported
+                self.tell(event, facts)
+                await asyncio.sleep(_AGAIN_S)
+
+    async def _write(self, event: str, facts: Facts) -> None:
+        async with self._database.transaction() as session:
+            named = await _named(session, facts)
+            await self._webhooks.spread(session, {"id": secrets.token_hex(8), "event": event, **named})
+
+
+def changes(service_id: str, before: pb.Heartbeat, now: pb.Heartbeat) -> Iterator[tuple[str, Facts]]:
+    """Registrations that came and went, and sessions that were lost and are back. Pure."""
+    had, has = set(before.registered_trunk_ids), set(now.registered_trunk_ids)
+    for event, trunk_ids in (("registration.up", has - had), ("registration.down", had - has)):
+        for trunk_id in sorted(trunk_ids):
+            yield event, {"trunk_id": trunk_id, "worker_id": service_id}
+    were = {report.session_id: report.state for report in before.sessions}
+    for report in now.sessions:
+        active, was = report.state == _ACTIVE, were.get(report.session_id)
+        if was is not None and active != (was == _ACTIVE):
+            facts = {"session_id": report.session_id, "storage_id": service_id, "reason": report.reason}
+            yield "session.back" if active else "session.lost", facts
+
+
+async def _named(session: AsyncSession, facts: Facts) -> Facts:
+    """With the names by which people know what the ids mean."""
+    if trunk_id := facts.get("trunk_id"):
+        query = sa.select(Trunk.login, Trunk.account_id).where(Trunk.trunk_id == trunk_id)
+        if (trunk := (await session.execute(query)).first()) is not None:
+            return {**facts, "login": trunk.login, "account_id": trunk.account_id}
+    if session_id := facts.get("session_id"):
+        found = sa.select(Account.account_id, Account.phone, Account.username).where(Account.session_id == session_id)
+        if (account := (await session.execute(found)).first()) is not None:
+            return {**facts, **account._asdict()}
+    return facts

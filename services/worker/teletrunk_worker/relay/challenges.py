@@ -1,0 +1,46 @@
+"""Challenges to our own calls: a PBX asks for a password, which no SIP host is given.
+
+The host has made-up credentials and answers a made-up challenge, so its stack repeats the request as it must; on the
+way to the PBX the right answer to the PBX's own challenge is put in the place of the host's.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+from teletrunk_worker.sip.dialog import Dialog
+from teletrunk_worker.sip.digest_client import challenge_of
+from teletrunk_worker.sip.message import Request, Response
+from teletrunk_worker.sip.uac import Account
+
+_FOR_HOSTS = 'Digest realm="teletrunk", nonce="{nonce}", algorithm=MD5'
+_MOST = 3  # of one dialog
+
+
+class Challenges:
+    def __init__(self, account_of: Callable[[str], Account | None]) -> None:
+        """`account_of` says what we are to the PBX of the trunk with a login."""
+        self._account_of = account_of
+
+    def note(self, response: Response, dialog: Dialog) -> None:
+        """Makes a challenge one that the host can take; one that we have no answer to becomes a plain refusal."""
+        if response.code not in (401, 407):
+            return
+        fresh = challenge_of(response, response.code)
+        response.headers.remove("WWW-Authenticate", "Proxy-Authenticate")
+        known = dialog.challenge
+        refused = fresh is not None and known is not None and known.nonce == fresh.nonce and not fresh.stale
+        if fresh is None or refused or dialog.challenges >= _MOST or self._account_of(dialog.login) is None:
+            response.code, response.phrase = 403, f"PBX wants other credentials: {response.code} {response.phrase}"
+            return
+        dialog.challenge, dialog.challenges = fresh, dialog.challenges + 1
+        name = "WWW-Authenticate" if response.code == 401 else "Proxy-Authenticate"
+        response.headers.set(name, _FOR_HOSTS.format(nonce=dialog.challenges))
+
+    def answer(self, request: Request, dialog: Dialog) -> None:
+        """Puts the right answer in place of the host's. The request's target is the one that the PBX will see."""
+        request.headers.remove("Authorization", "Proxy-Authorization")
+        account = self._account_of(dialog.login)
+        if dialog.challenge is not None and account is not None and request.method != "CANCEL":
+            answer = dialog.challenge.answer(request.method, request.target, account.username, account.password)
+            request.headers.add(dialog.challenge.header, answer)

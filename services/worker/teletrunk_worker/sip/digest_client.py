@@ -1,0 +1,85 @@
+"""Digest authentication as a client (RFC 7616, RFC 8760): the answer to a 401 or 407."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from dataclasses import dataclass, field
+from typing import Final
+
+from teletrunk_worker.sip.message import LONGEST_VALUE, Message
+from teletrunk_worker.sip.scanner import Malformed, split, unquoted
+
+_HASHES: Final = {"SHA-512-256": "sha512_256", "SHA-256": "sha256", "MD5": "md5"}  # the best first
+_CHALLENGES: Final = {401: ("WWW-Authenticate", "Authorization"), 407: ("Proxy-Authenticate", "Proxy-Authorization")}
+
+
+@dataclass
+class Challenge:
+    """What a server wants to be answered. `count` is of the requests that were, with this nonce."""
+
+    header: str  # the one that the answer goes into
+    realm: str
+    nonce: str
+    algorithm: str
+    opaque: str = ""
+    qop: str = ""
+    stale: bool = False
+    count: int = field(default=0, compare=False)
+
+    def answer(self, method: str, uri: str, username: str, password: str) -> str:
+        """The value of `header` for a request to `uri`."""
+
+        def digest(*parts: str) -> str:
+            return hashlib.new(_HASHES[self.algorithm], ":".join(parts).encode(), usedforsecurity=False).hexdigest()
+
+        self.count += 1
+        nc, cnonce = f"{self.count:08x}", secrets.token_hex(8)
+        middle = (self.nonce, nc, cnonce, self.qop) if self.qop else (self.nonce,)
+        response = digest(digest(username, self.realm, password), *middle, digest(method, uri))
+        quoted = {"username": username, "realm": self.realm, "nonce": self.nonce, "uri": uri, "response": response}
+        if self.opaque:
+            quoted["opaque"] = self.opaque
+        if self.qop:
+            quoted["cnonce"] = cnonce
+        plain = {"algorithm": self.algorithm} | ({"qop": self.qop, "nc": nc} if self.qop else {})
+        values = [f'{name}="{_escaped(value)}"' for name, value in quoted.items()]
+        return "Digest " + ", ".join([*values, *(f"{name}={value}" for name, value in plain.items())])
+
+
+def challenge_of(response: Message, code: int) -> Challenge | None:
+    """The best of a response's challenges that can be answered; None when there is none."""
+    if code not in _CHALLENGES:
+        return None
+    name, header = _CHALLENGES[code]
+    found = [challenge for value in response.headers.getlist(name) if (challenge := _challenge(value, header))]
+    order = list(_HASHES)
+    return min(found, key=lambda challenge: order.index(challenge.algorithm), default=None)
+
+
+def _challenge(value: str, header: str) -> Challenge | None:
+    scheme, _, rest = value.partition(" ")
+    if scheme.lower() != "digest" or len(value) > LONGEST_VALUE:
+        return None
+    try:
+        pairs = [part.partition("=") for part in split(rest, ",", brackets=False)]
+    except Malformed:
+        return None
+    said = {name.strip().lower(): unquoted(text.strip()) for name, equals, text in pairs if equals}
+    algorithm = said.get("algorithm", "MD5").upper()
+    offered = {word.strip().lower() for word in said.get("qop", "").split(",") if word.strip()}
+    if algorithm not in _HASHES or not said.get("nonce") or (offered and "auth" not in offered):
+        return None
+    return Challenge(
+        header=header,
+        realm=said.get("realm", ""),
+        nonce=said["nonce"],
+        algorithm=algorithm,
+        opaque=said.get("opaque", ""),
+        qop="auth" if offered else "",
+        stale=said.get("stale", "").lower() == "true",
+    )
+
+
+def _escaped(text: str) -> str:
+    return text.replace("\\", "\\\\").replace('"', '\\"')

@@ -1,0 +1,76 @@
+"""A user agent client (RFC 3261 8.1) for what we ask by ourselves outside of calls: REGISTER and OPTIONS."""
+
+from __future__ import annotations
+
+import secrets
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+from typing import Final
+
+from teletrunk_worker.sip import proxy
+from teletrunk_worker.sip.digest_client import Challenge, challenge_of
+from teletrunk_worker.sip.message import Request, Response
+from teletrunk_worker.sip.transaction.client import ClientTransactions
+from teletrunk_worker.sip.transport.flow import Address, Flow
+from teletrunk_worker.sip.uas import SERVER
+
+_MOST_CHALLENGES = 2  # a first one, and one for a nonce that has grown old
+ANSWER_S: Final = 8.0  # who is not heard within it is passed over for the next address
+
+
+@dataclass(frozen=True)
+class Account:
+    """Who we are to a server, and what proves it."""
+
+    username: str
+    password: str = field(repr=False)
+
+
+@dataclass
+class Client:
+    """Asks one server. The same Call-ID all along, and a number that rises (RFC 3261 10.2)."""
+
+    transactions: ClientTransactions
+    face: Callable[[str], Address]
+    account: Account | None = None
+    call_id: str = field(default_factory=lambda: secrets.token_hex(12))
+    sequence: int = 0
+    challenge: Challenge | None = None
+
+    async def ask(
+        self, method: str, target: str, identity: str, flow: Flow, headers: Iterable[tuple[str, str]] = ()
+    ) -> Response:
+        """The final answer. `identity` is the address of record that asks, and that is asked about.
+
+        A challenge is answered, with the account's password. Raises `NoAnswer`.
+        """
+        headers, tag = list(headers), secrets.token_hex(6)
+        for _ in range(_MOST_CHALLENGES + 1):
+            response = await self._ask_once(method, target, identity, tag, flow, headers)
+            fresh = challenge_of(response, response.code)
+            if self.account is None or fresh is None:
+                return response
+            if self.challenge is not None and self.challenge.nonce == fresh.nonce and not fresh.stale:
+                return response  # it has seen our answer, and will have no other
+            self.challenge = fresh
+        return response
+
+    async def _ask_once(
+        self, method: str, target: str, identity: str, tag: str, flow: Flow, headers: list[tuple[str, str]]
+    ) -> Response:
+        self.sequence += 1
+        request = Request(method, target)
+        proxy.push_via(request, flow.transport, *self.face(flow.transport), proxy.new_branch(), ";rport")
+        request.headers.add("Max-Forwards", "70")
+        request.headers.add("From", f"<{identity}>;tag={tag}")
+        request.headers.add("To", f"<{identity if method == 'REGISTER' else target}>")
+        request.headers.add("Call-ID", self.call_id)
+        request.headers.add("CSeq", f"{self.sequence} {method}")
+        for name, value in headers:
+            request.headers.add(name, value)
+        if self.challenge is not None and self.account is not None:
+            answer = self.challenge.answer(method, target, self.account.username, self.account.password)
+            request.headers.add(self.challenge.header, answer)
+        request.headers.add("User-Agent", SERVER)
+        request.headers.add("Content-Length", "0")
+        return await self.transactions.ask(request, flow, ANSWER_S)

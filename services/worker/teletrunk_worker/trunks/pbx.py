@@ -1,0 +1,317 @@
+"""A PBX that does not register at us: where it is, how we stand with it, and the way on which it is rung.
+
+Two kinds of them: one at which we register (RFC 3261 10.2), and one that is known by its address, which is asked by
+OPTIONS now and then whether it is there.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import random
+import secrets
+import time
+from abc import ABC, abstractmethod
+from collections.abc import Callable
+from typing import Protocol
+
+import structlog
+from teletrunk.v1 import trunk_pb2 as pb
+
+from teletrunk_worker.sip.message import Request, Response
+from teletrunk_worker.sip.proxy import bracketed
+from teletrunk_worker.sip.registrar import Binding
+from teletrunk_worker.sip.transaction.client import ClientTransactions, NoAnswer
+from teletrunk_worker.sip.transport.flow import Address, Flow, plain
+from teletrunk_worker.sip.transport.locate import Place, Resolver
+from teletrunk_worker.sip.uac import Account, Client
+from teletrunk_worker.sip.uri import Uri, parse_name_addr, parse_uri
+from teletrunk_worker.trunks.book import Trunk
+
+log = structlog.get_logger()
+
+_FOREVER_S = 10 * 365 * 86_400.0
+_LOOK_AGAIN_S = 30.0  # OPTIONS to a PBX that is there
+_KEEP_ALIVE_S = 25.0  # RFC 5626 4.4: less than what a router remembers a UDP peer for
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 2.0, 300.0
+_REFUSED_PAUSE_S = 60.0  # a wrong password is not right a moment later, and a PBX bans who insists
+_EXPIRES_S = 600
+_AHEAD = 0.85  # of its time, when a registration is renewed
+_MOST_PLACES = 4
+
+
+class Network(Protocol):
+    """What a PBX is reached by."""
+
+    @property
+    def requests(self) -> ClientTransactions: ...
+
+    @property
+    def resolver(self) -> Resolver: ...
+
+    def face(self, transport: str) -> Address: ...
+
+    async def flow_to(self, place: Place, *, any_certificate: bool) -> Flow: ...
+
+
+class Refused(Exception):
+    """The PBX has said no; the text says what."""
+
+    def __init__(self, response: Response) -> None:
+        self.response = response
+        super().__init__(f"{response.code} {response.phrase}")
+
+
+class Pbx(ABC):
+    """One trunk's. `bound` is told the bindings, none while it is not to be rung; `changed` that its state is new."""
+
+    def __init__(
+        self, trunk: Trunk, network: Network, bound: Callable[[Trunk, list[Binding]], None], changed: Callable[[], None]
+    ) -> None:
+        self.trunk = trunk
+        self.state = pb.TrunkState(trunk_id=trunk.trunk_id, up=False, why="not tried yet", since=time.time())
+        self.addresses: frozenset[str] = frozenset()  # that it may come from
+        self._network = network
+        self._bound = bound
+        self._changed = changed
+        self._flow: Flow | None = None
+        self._tries = 0
+
+    @property
+    def options(self) -> pb.PbxAddress:
+        return self.trunk.options.pbx
+
+    async def keep(self) -> None:
+        """Until it is cancelled."""
+        while True:
+            try:
+                pause = await self._once()
+                self._tries = 0
+            except (OSError, Refused) as error:
+                self._lost(str(error))
+                pause = self._pause(error)
+            await self._rest(pause)
+
+    @abstractmethod
+    async def _once(self) -> float:
+        """Seconds until it is due again. Raises OSError, `Refused`."""
+
+    @abstractmethod
+    async def close(self) -> None:
+        """Says good-bye."""
+
+    # Its state.
+
+    def _is_up(self, why: str, flow: Flow) -> None:
+        if self._flow != flow or not self.state.up:
+            self._flow = flow
+            self._bound(self.trunk, [self._binding(flow)])
+        self._say(up=True, why=why)
+
+    def _lost(self, why: str) -> None:
+        self._flow = None
+        self._bound(self.trunk, [])
+        self._say(up=False, why=why)
+
+    def _say(self, *, up: bool, why: str) -> None:
+        if (self.state.up, self.state.why) != (up, why):
+            self.state = pb.TrunkState(trunk_id=self.trunk.trunk_id, up=up, why=why[:200], since=time.time())
+            log.info("trunk is up" if up else "trunk is down", login=self.trunk.login, why=why[:200])
+            self._changed()
+
+    def _binding(self, flow: Flow) -> Binding:
+        host, port = self._domain()
+        over = "" if flow.transport == "UDP" else f";transport={flow.transport.lower()}"
+        contact = f"<sip:{self._user()}@{bracketed(host)}:{port or flow.peer[1]}{over}>"
+        return Binding(
+            binding_id=f"k{secrets.token_hex(8)}",
+            trunk_id=self.trunk.trunk_id,
+            login=self.trunk.login,
+            contact=parse_name_addr(contact),
+            flow=flow,
+            expires_at=time.monotonic() + _FOREVER_S,
+            call_id="",
+            sequence=0,
+            of_ours=True,
+        )
+
+    def _user(self) -> str:
+        """Who is rung there."""
+        return self.options.username or self.trunk.login
+
+    def _pause(self, error: Exception) -> float:
+        """Longer with every try, and never for all PBXs at the same moment."""
+        self._tries += 1
+        shortest = _FIRST_PAUSE_S
+        if isinstance(error, Refused):
+            asked = error.response.headers.get("Retry-After") or ""
+            shortest = float(asked) if asked.isdigit() and len(asked) < 6 else _REFUSED_PAUSE_S
+        grown: float = min(max(shortest, _FIRST_PAUSE_S * 2**self._tries), max(shortest, _LONGEST_PAUSE_S))
+        return grown * random.uniform(0.8, 1.2)
+
+    async def _rest(self, seconds: float) -> None:
+        """Not longer than the connection lives; it is kept open, through whatever translates addresses on its way."""
+        until, pinged_at = time.monotonic() + seconds, time.monotonic()
+        while (left := until - time.monotonic()) > 0:
+            if self._flow is not None and self._flow.closed:
+                return
+            if self._flow is not None and time.monotonic() - pinged_at >= _KEEP_ALIVE_S:
+                self._flow.ping()
+                pinged_at = time.monotonic()
+            await asyncio.sleep(min(left, 1.0))
+
+    # Where it is.
+
+    def _domain(self) -> tuple[str, int | None]:
+        return host_and_port(self.options.address)
+
+    async def _places(self, where: str) -> list[Place]:
+        host, port = host_and_port(where)
+        places = await self._network.resolver.places(host, port, self.options.transport.upper())
+        self.addresses = frozenset(plain(place.address[0]) for place in places)
+        return places[:_MOST_PLACES]
+
+    async def _flow_to(self, place: Place) -> Flow:
+        """The connection that there is already, if it leads there."""
+        flow, wanted = self._flow, (place.transport, place.address)
+        if flow is not None and not flow.closed and (flow.transport, flow.peer) == wanted:
+            return flow
+        return await self._network.flow_to(place, any_certificate=self.options.any_certificate)
+
+
+class OutboundPbx(Pbx):
+    """We register there."""
+
+    def __init__(
+        self,
+        trunk: Trunk,
+        network: Network,
+        bound: Callable[[Trunk, list[Binding]], None],
+        changed: Callable[[], None],
+    ) -> None:
+        super().__init__(trunk, network, bound, changed)
+        name = self.options.auth_username or self.options.username
+        self._client = Client(network.requests, network.face, Account(name, trunk.pbx_password))
+        self.token = f"tt{secrets.token_hex(8)}"  # the user of our contact: who calls it means this trunk
+        self._expires = self.options.expires or _EXPIRES_S
+
+    async def _once(self) -> float:
+        failure: Exception = NoAnswer("the PBX has no address")
+        for place in await self._places(self.options.proxy or self.options.address):
+            try:
+                flow = await self._flow_to(place)
+                granted = await self._register(flow, self._expires)
+            except OSError as error:
+                failure = error
+                continue
+            self._is_up(f"registered at {place.address[0]} by {place.transport} for {granted} s", flow)
+            return max(granted * _AHEAD, 5.0)
+        raise failure
+
+    async def _register(self, flow: Flow, expires: int) -> int:
+        """Seconds that are granted. Raises `NoAnswer`, `Refused`."""
+        host, _ = self._domain()
+        registrar, identity = f"sip:{bracketed(host)}", f"sip:{self.options.username}@{bracketed(host)}"
+        contact = self._contact(flow)
+        headers = [("Contact", f"<{contact}>"), ("Expires", str(expires)), ("Supported", "path, outbound")]
+        response = await self._client.ask("REGISTER", registrar, identity, flow, headers)
+        if response.code == 423 and (asked := response.number("Min-Expires")) and asked > expires:
+            self._expires = min(asked, 86_400)
+            headers[1] = ("Expires", str(self._expires))
+            response = await self._client.ask("REGISTER", registrar, identity, flow, headers)
+        if response.code in (408, 500, 502, 503, 504) or response.code // 100 == 3:
+            raise NoAnswer(f"{response.code} {response.phrase}")  # another of its addresses may do
+        if response.code // 100 != 2:
+            raise Refused(response)
+        return self._granted(response, contact)
+
+    def _granted(self, response: Response, contact: str) -> int:
+        """RFC 3261 10.2.4: what stands at our own contact, else what is said for all."""
+        for other in response.contacts:
+            said = other.parameters.get("expires") or ""
+            if other.uri.user == self.token and said.isdigit():
+                return max(1, min(int(said), 86_400))
+        return max(1, min(response.number("Expires") or self._expires, 86_400))
+
+    def _contact(self, flow: Flow) -> str:
+        host, port = self._network.face(flow.transport)
+        over = "" if flow.transport == "UDP" else f";transport={flow.transport.lower()}"
+        return f"sip:{self.token}@{bracketed(host)}:{port}{over}"
+
+    async def close(self) -> None:
+        """Takes the registration back; who does not hear it will notice."""
+        if self._flow is not None and not self._flow.closed:
+            with contextlib.suppress(OSError, Refused, TimeoutError):
+                async with asyncio.timeout(1.0):
+                    await self._register(self._flow, 0)
+
+    def called(self, invite: Request) -> str:
+        """Whom the PBX wants: it may ring our contact as it is, and say the number in To."""
+        uri = invite.uri
+        return invite.to.uri.user if uri.user == self.token else uri.user
+
+    def is_meant(self, uri: Uri) -> bool:
+        return uri.user == self.token
+
+
+class PeerPbx(Pbx):
+    """It is known by its address."""
+
+    def __init__(
+        self,
+        trunk: Trunk,
+        network: Network,
+        bound: Callable[[Trunk, list[Binding]], None],
+        changed: Callable[[], None],
+    ) -> None:
+        super().__init__(trunk, network, bound, changed)
+        self._client = Client(network.requests, network.face)
+        self._has_answered = False
+
+    async def _once(self) -> float:
+        failure: Exception = NoAnswer("the PBX has no address")
+        for place in await self._places(self.options.address):
+            try:
+                flow = await self._flow_to(place)
+                response = await self._options(flow)
+            except OSError as error:
+                failure = error
+                continue
+            self._has_answered = True
+            self._is_up(f"{place.address[0]} answers OPTIONS by {place.transport} with {response.code}", flow)
+            return _LOOK_AGAIN_S
+        if not self._has_answered and isinstance(failure, NoAnswer):
+            return await self._without_options(failure)
+        raise failure
+
+    async def _options(self, flow: Flow) -> Response:
+        """Any answer is one, but that of a proxy which does not reach it. Raises `NoAnswer`."""
+        host, port = self._domain()
+        own, at = self._network.face(flow.transport)
+        target = f"sip:{bracketed(host)}:{port or flow.peer[1]}"
+        response = await self._client.ask("OPTIONS", target, f"sip:teletrunk@{bracketed(own)}:{at}", flow)
+        if response.code in (408, 502, 503, 504):
+            raise NoAnswer(f"{response.code} {response.phrase}")
+        return response
+
+    async def _without_options(self, failure: NoAnswer) -> float:
+        """One that has never answered may not know OPTIONS: it is rung all the same."""
+        places = await self._places(self.options.address)
+        if not places:
+            raise failure
+        self._is_up("it does not answer OPTIONS, and is rung all the same", await self._flow_to(places[0]))
+        self._say(up=False, why="it does not answer OPTIONS, and is rung all the same")
+        return _LOOK_AGAIN_S
+
+    async def close(self) -> None:
+        """Nothing was agreed on."""
+
+    def bears_its_header(self, request: Request) -> bool:
+        """Whether a request bears the header that tells this trunk's from others between the same addresses."""
+        name, colon, value = self.options.header.partition(":")
+        return not colon or value.strip() in (given.strip() for given in request.headers.getlist(name.strip()))
+
+
+def host_and_port(text: str) -> tuple[str, int | None]:
+    uri = parse_uri(f"sip:{text}")
+    return uri.host, uri.port

@@ -1,0 +1,112 @@
+"""The PBXs that do not register at us: one task for each, begun, changed and ended as the Manager says."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import structlog
+from teletrunk.background import BackgroundTasks
+from teletrunk.v1 import trunk_pb2 as pb
+
+from teletrunk_worker.sip.message import Request
+from teletrunk_worker.sip.registrar import Binding, Registrar
+from teletrunk_worker.sip.transport.flow import Flow
+from teletrunk_worker.trunks.book import Trunk, TrunkBook
+from teletrunk_worker.trunks.pbx import Network, OutboundPbx, Pbx, PeerPbx
+
+log = structlog.get_logger()
+
+_GOOD_BYE_S = 2.0
+
+
+@dataclass(frozen=True)
+class Known:
+    """Whose call it is that comes without a digest, and whom it wants."""
+
+    trunk: Trunk
+    called: str
+
+
+class Pbxs:
+    """All of this Worker's. `known` is told each address that one may come from."""
+
+    def __init__(
+        self, registrar: Registrar, book: TrunkBook, network: Network, known: Callable[[str, str], None]
+    ) -> None:
+        self._registrar = registrar
+        self._book = book
+        self._network = network
+        self._known = known
+        self._all: dict[str, tuple[Pbx, asyncio.Task[None]]] = {}  # by trunk id
+        self._tasks = BackgroundTasks()
+        self.changed: Callable[[], None] = lambda: None
+
+    def follow(self) -> None:
+        """The book has changed."""
+        wanted = {trunk.trunk_id: trunk for trunk in self._book.all() if self._is_ours(trunk)}
+        for trunk_id, (pbx, task) in list(self._all.items()):
+            if trunk_id not in wanted or pbx.trunk.asks_otherwise(wanted[trunk_id]):
+                del self._all[trunk_id]
+                task.cancel()
+                self._bind(pbx.trunk, [])
+                self._tasks.run(pbx.close())
+        for trunk_id, trunk in wanted.items():
+            if trunk_id not in self._all:
+                pbx = self._made(trunk)
+                self._all[trunk_id] = pbx, self._tasks.run(pbx.keep())
+
+    def _is_ours(self, trunk: Trunk) -> bool:
+        kind = trunk.options.kind
+        return not trunk.options.off and (kind == pb.TRUNK_KIND_PEER or trunk.registers)
+
+    def _made(self, trunk: Trunk) -> Pbx:
+        kind = OutboundPbx if trunk.options.kind == pb.TRUNK_KIND_OUTBOUND else PeerPbx
+        return kind(trunk, self._network, self._bind, lambda: self.changed())
+
+    def _bind(self, trunk: Trunk, bindings: list[Binding]) -> None:
+        self._registrar.replace(trunk.trunk_id, trunk.login, bindings)
+        for binding in bindings:
+            self._known(trunk.login, binding.flow.peer[0])
+
+    def states(self) -> list[pb.TrunkState]:
+        return [pbx.state for pbx, _ in self._all.values()]
+
+    def is_at(self, login: str, address: str) -> bool:
+        """Whether the PBX of the trunk with this login may be at this address."""
+        found = self._all.get(self._registrar.trunk_of(login))
+        return found is not None and _comes_from(found[0], address)
+
+    def whose(self, invite: Request, flow: Flow) -> Known | None:
+        """The trunk that an INVITE is of by where it comes from; None: it needs a digest."""
+        source = flow.peer[0]
+        here = [pbx for pbx, _ in self._all.values() if _comes_from(pbx, source)]
+        if not here:
+            return None
+        outbound = [pbx for pbx in here if isinstance(pbx, OutboundPbx)]
+        meant = next((pbx for pbx in outbound if pbx.is_meant(invite.uri)), None)
+        peers = [pbx for pbx in here if isinstance(pbx, PeerPbx) and pbx.bears_its_header(invite)]
+        peers.sort(key=lambda pbx: (not pbx.options.header, pbx.trunk.login))
+        found = meant or next(iter([*peers, *outbound]), None)
+        if found is None or not found.trunk.takes(flow.transport):
+            return None
+        called = found.called(invite) if isinstance(found, OutboundPbx) else invite.uri.user
+        return Known(found.trunk, called)
+
+    async def close(self) -> None:
+        """Takes our registrations back."""
+        ending = list(self._all.values())
+        self._all.clear()
+        for _, task in ending:
+            task.cancel()
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(_GOOD_BYE_S):
+                await asyncio.gather(*(pbx.close() for pbx, _ in ending))
+        await self._tasks.settle(0.1)
+
+
+def _comes_from(pbx: Pbx, source: str) -> bool:
+    """From where it is, or from where the trunk's list of addresses says that it may come."""
+    return source in pbx.addresses or (bool(pbx.trunk.networks) and pbx.trunk.trusts(source))

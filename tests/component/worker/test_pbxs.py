@@ -1,0 +1,238 @@
+"""PBXs that do not register: what a Worker asks them on the wire, and whose calls it takes theirs for."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import re
+from collections.abc import AsyncIterator, Callable
+
+import pytest
+from sipmessage import AuthChallenge, Message, Request, Response
+from teletrunk.v1 import manager_pb2, trunk_pb2
+
+from tests import sip_wire
+
+from .port_world import PATIENCE_S, PortWorld, port_world
+
+NONCE = "abc123"
+PASSWORD = "s3cret"
+
+
+class Registrar(asyncio.DatagramProtocol):
+    """A PBX of our own: answers REGISTER and OPTIONS as the test says, and keeps what it was asked."""
+
+    def __init__(self) -> None:
+        self.asked: asyncio.Queue[Request] = asyncio.Queue()
+        self.answer: Callable[[Request], Response] = self.accept
+
+    def connection_made(self, transport: asyncio.BaseTransport) -> None:
+        self.transport = transport
+
+    @property
+    def port(self) -> int:
+        return int(self.transport.get_extra_info("sockname")[1])
+
+    def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
+        if not data.strip():
+            return
+        message = Message.parse(data)
+        if isinstance(message, Request):
+            self.asked.put_nowait(message)
+            self.transport.sendto(bytes(self.answer(message)), addr)  # type: ignore[attr-defined]
+
+    def accept(self, request: Request) -> Response:
+        return said(request, 200, "OK", Contact=f"{request.headers.get('Contact') or '<sip:x@y>'};expires=120")
+
+    async def next(self, method: str = "REGISTER") -> Request:
+        async with asyncio.timeout(PATIENCE_S):
+            while (request := await self.asked.get()).method != method:
+                pass
+        return request
+
+
+def said(request: Request, code: int, phrase: str, **headers: str) -> Response:
+    response = Response(code, phrase)
+    for name in ("Via", "From", "To", "Call-ID", "CSeq"):
+        response.headers.setlist(name, list(request.headers.getlist(name)))
+    response.headers.set("To", f"{request.headers['To']};tag=pbx")
+    for name, value in headers.items():
+        response.headers.set(name.replace("_", "-"), value)
+    response.headers.set("Content-Length", "0")
+    return response
+
+
+@contextlib.asynccontextmanager
+async def registrar() -> AsyncIterator[Registrar]:
+    _, found = await asyncio.get_running_loop().create_datagram_endpoint(Registrar, local_addr=("127.0.0.1", 0))
+    try:
+        yield found
+    finally:
+        found.transport.close()
+
+
+def outbound(port: int, host: str = "127.0.0.1", **fields: object) -> manager_pb2.TrunkSettings:
+    pbx = trunk_pb2.PbxAddress(address=f"{host}:{port}", username="gw", **fields)  # type: ignore[arg-type]
+    options = trunk_pb2.TrunkOptions(kind=trunk_pb2.TRUNK_KIND_OUTBOUND, pbx=pbx)
+    return manager_pb2.TrunkSettings(
+        trunk_id="t1", login="office", options=options, registers=True, pbx_password=PASSWORD
+    )
+
+
+def peer(port: int, trunk_id: str = "t1", **fields: object) -> manager_pb2.TrunkSettings:
+    pbx = trunk_pb2.PbxAddress(address=f"127.0.0.1:{port}", **fields)  # type: ignore[arg-type]
+    options = trunk_pb2.TrunkOptions(kind=trunk_pb2.TRUNK_KIND_PEER, pbx=pbx)
+    return manager_pb2.TrunkSettings(trunk_id=trunk_id, login=f"login-{trunk_id}", options=options)
+
+
+def follow(world: PortWorld, *trunks: manager_pb2.TrunkSettings) -> None:
+    world.port.trunks.replace(trunks)
+    world.port.registrar.keep(world.port.is_just)
+    world.port.pbxs.follow()
+
+
+async def until(world: PortWorld, up: bool) -> trunk_pb2.TrunkState:
+    async with asyncio.timeout(PATIENCE_S):
+        while not (states := world.port.pbxs.states()) or states[0].up is not up or "not tried" in states[0].why:
+            await asyncio.sleep(0.02)
+    return states[0]
+
+
+@pytest.mark.parametrize("algorithm", ["MD5", "SHA-256"])
+async def test_a_challenge_is_answered_and_the_registration_rung(algorithm: str) -> None:
+    async with port_world() as world, registrar() as pbx:
+        challenge = f'Digest realm="pbx", nonce="{NONCE}", qop="auth", opaque="o\\"q", algorithm={algorithm}'
+
+        def answer(request: Request) -> Response:
+            if request.headers.get("Authorization") is None:
+                return said(request, 401, "Unauthorized", WWW_Authenticate=challenge)
+            return pbx.accept(request)
+
+        pbx.answer = answer
+        follow(world, outbound(pbx.port))
+        state = await until(world, up=True)
+        assert "registered at 127.0.0.1 by UDP for 120 s" in state.why
+        first, second = await pbx.next(), await pbx.next()
+        assert first.call_id == second.call_id and second.cseq.sequence == first.cseq.sequence + 1
+        given = AuthChallenge.parse(second.headers["Authorization"]).parameters
+        h = sip_wire.HASHES[algorithm]
+        one, two = (h(text.encode()).hexdigest() for text in (f"gw:pbx:{PASSWORD}", f"REGISTER:{given['uri']}"))
+        whole = f"{one}:{NONCE}:{given['nc']}:{given['cnonce']}:auth:{two}"
+        assert given["response"] == h(whole.encode()).hexdigest() and given["opaque"] == 'o"q'
+        [binding] = world.port.registrar.bindings("t1")
+        assert binding.contact.uri.text == f"sip:gw@127.0.0.1:{pbx.port}"
+        assert world.port.registrar.reachable_trunks() == ["t1"]
+
+
+async def test_what_the_pbx_thinks_too_brief_is_asked_for_longer() -> None:
+    async with port_world() as world, registrar() as pbx:
+
+        def answer(request: Request) -> Response:
+            if int(request.headers["Expires"]) < 900:
+                return said(request, 423, "Interval Too Brief", Min_Expires="900")
+            return said(request, 200, "OK", Expires="900")
+
+        pbx.answer = answer
+        follow(world, outbound(pbx.port, expires=60))
+        assert "for 900 s" in (await until(world, up=True)).why
+
+
+async def test_a_refusal_is_told_and_not_insisted_on() -> None:
+    async with port_world() as world, registrar() as pbx:
+        pbx.answer = lambda request: said(request, 403, "Forbidden")
+        follow(world, outbound(pbx.port))
+        assert (await until(world, up=False)).why == "403 Forbidden"
+        assert world.port.registrar.bindings("t1") == []
+        await pbx.next()
+        with pytest.raises(TimeoutError):
+            async with asyncio.timeout(1.5):
+                await pbx.next()
+
+
+async def test_a_trunk_that_is_removed_is_taken_back_at_the_pbx() -> None:
+    async with port_world() as world, registrar() as pbx:
+        follow(world, outbound(pbx.port))
+        await until(world, up=True)
+        follow(world)
+        async with asyncio.timeout(PATIENCE_S):
+            while (await pbx.next()).headers["Expires"] != "0":
+                pass
+        assert world.port.registrar.bindings("t1") == [] and world.port.pbxs.states() == []
+
+
+async def test_another_password_asks_the_pbx_anew() -> None:
+    async with port_world() as world, registrar() as pbx:
+        pbx.answer = lambda request: said(request, 403, "Forbidden")
+        follow(world, outbound(pbx.port))
+        await until(world, up=False)
+        pbx.answer = pbx.accept
+        changed = outbound(pbx.port)
+        changed.pbx_password = "another"
+        follow(world, changed)
+        await until(world, up=True)
+
+
+async def test_a_name_that_leads_nowhere_is_said() -> None:
+    async with port_world() as world:
+        follow(world, outbound(5060, host="nowhere.invalid"))
+        assert (await until(world, up=False)).why == "nowhere.invalid has no address"
+
+
+async def test_the_pbxs_call_is_known_by_our_contact_or_its_address() -> None:
+    async with port_world() as world, registrar() as pbx, sip_wire.udp(world.address) as wire:
+        follow(world, outbound(pbx.port))
+        await until(world, up=True)
+        contact = re.search(r"sip:(tt[0-9a-f]+)@", (await pbx.next()).headers["Contact"])
+        assert contact is not None
+        for user, called in ((contact[1], "+79990000002"), ("friend", "friend")):
+            invite = wire.request("INVITE", user, "gw", To=f"<sip:{called}@127.0.0.1>")
+            wire.send(bytes(invite))
+            await world.host.next(lambda message: isinstance(message, Request) and message.method == "INVITE")
+            asked = world.door.admitted[-1]
+            assert (asked.trunk_id, asked.called, asked.credentials.username) == ("t1", called, "office")
+
+
+async def test_a_peer_is_asked_whether_it_is_there_and_known_by_its_header() -> None:
+    async with port_world() as world, registrar() as pbx, sip_wire.udp(world.address) as wire:
+        follow(world, peer(pbx.port, header="X-Trunk: one"), peer(pbx.port, "t2", header="X-Trunk: two"))
+        assert (await pbx.next("OPTIONS")).headers["To"] == f"<sip:127.0.0.1:{pbx.port}>"
+        await until(world, up=True)
+        for value, trunk_id in (("two", "t2"), ("one", "t1")):
+            wire.send(bytes(wire.request("INVITE", "100", "gw", X_Trunk=value)))
+            await world.host.next(lambda message: isinstance(message, Request) and message.method == "INVITE")
+            assert world.door.admitted[-1].trunk_id == trunk_id
+        stranger = await wire.ask(wire.request("INVITE", "100", "gw", X_Trunk="three"))
+        assert stranger.final.code == 401, "whom nobody knows is asked for a password"
+
+
+async def test_a_peer_that_knows_no_options_is_rung_and_one_that_fell_silent_is_not() -> None:
+    async with port_world() as world, sip_wire.udp(world.address) as silent:
+        follow(world, peer(silent.local[1]))
+        async with asyncio.timeout(2 * PATIENCE_S):
+            while not world.port.registrar.bindings("t1"):
+                await asyncio.sleep(0.05)
+        [state] = world.port.pbxs.states()
+        assert not state.up and state.why == "it does not answer OPTIONS, and is rung all the same"
+
+
+async def test_a_connection_that_is_lost_is_made_and_registered_again() -> None:
+    registrations: asyncio.Queue[asyncio.StreamWriter] = asyncio.Queue()
+
+    async def serve(reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        with contextlib.suppress(asyncio.IncompleteReadError, OSError):
+            while True:
+                message = Message.parse(await reader.readuntil(b"\r\n\r\n"))
+                assert isinstance(message, Request)
+                writer.write(bytes(said(message, 200, "OK", Expires="3600")))
+                registrations.put_nowait(writer)
+
+    server = await asyncio.start_server(serve, "127.0.0.1", 0)
+    async with server, port_world() as world, asyncio.timeout(20):
+        follow(world, outbound(server.sockets[0].getsockname()[1], transport="tcp"))
+        first = await registrations.get()
+        await until(world, up=True)
+        first.transport.abort()
+        second = await registrations.get()
+        assert second is not first
+        while [binding.flow.closed for binding in world.port.registrar.bindings("t1")] != [False]:
+            await asyncio.sleep(0.02)

@@ -1,0 +1,163 @@
+"""Asterisk as a PBX that does not register: the gateway registers at it, or each knows the other by its address."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import functools
+from collections.abc import AsyncIterator
+from pathlib import Path
+
+import pytest
+import pytest_asyncio
+from teletrunk.v1 import admin_pb2, trunk_pb2
+from teletrunk_sandbox import ports
+from teletrunk_sandbox.actors import Actor
+from teletrunk_sandbox.world import World
+
+from tests.papers import Papers
+
+from . import asterisk
+from .conftest import FRIEND, GATEWAY, Site
+from .peer import Peer
+
+pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(240)]
+
+PASSWORD = "correct horse"
+_PHONE = "127.0.0.5"  # Asterisk tells the gateway and its phone apart by their addresses
+_UP_S = 20.0
+
+
+class TlsSite(Site):
+    """A Worker that speaks TLS, and trusts the authority of the PBX."""
+
+    def __init__(self, world: World, papers: Papers, tls_port: int) -> None:
+        super().__init__(world)
+        self.papers = papers
+        self.tls_port = tls_port
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def site(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[TlsSite]:
+    directory: Path = tmp_path_factory.mktemp("kinds")
+    papers, tls_port = Papers.made(directory / "papers"), ports.hold()
+    settings = {
+        "TELETRUNK_SIP_TLS_ADDRESS": f"127.0.0.1:{tls_port}",
+        "TELETRUNK_SIP_TLS_CERTIFICATE": str(papers.file("worker", "127.0.0.1")),
+        "TELETRUNK_SIP_TLS_SERVERS": str(papers.authority),
+    }
+    async with World(directory, **settings) as world:
+        account = await world.add_account(GATEWAY, "gateway")
+        await world.active(account.account_id)
+        await world.subscribers.tell("user", phone=FRIEND, first_name="Friend", username="friend")
+        yield TlsSite(world, papers, tls_port)
+
+
+class Pbx(Peer):
+    """A phone behind it."""
+
+    def __init__(self, site: Site, phone: Actor, process: asterisk.Asterisk, login: str) -> None:
+        super().__init__(site, phone, to=FRIEND)
+        self.process = process
+        self.login = login
+
+    async def trunk(self) -> admin_pb2.Trunk:
+        trunks = (await self.site.world.admin.ListTrunks(admin_pb2.ListTrunksRequest(), timeout=5)).trunks
+        found: admin_pb2.Trunk = next(trunk for trunk in trunks if trunk.login == self.login)
+        return found
+
+    async def until(self, up: bool) -> str:
+        """Waits until the trunk stands like this; returns why."""
+        async with asyncio.timeout(_UP_S):
+            while True:
+                states = (await self.trunk()).states
+                if states and states[0].up is up:
+                    return str(states[0].why)
+                await asyncio.sleep(0.1)
+
+
+FORMS = {
+    trunk_pb2.TRUNK_KIND_UNSPECIFIED: "registers",
+    trunk_pb2.TRUNK_KIND_OUTBOUND: "outbound",
+    trunk_pb2.TRUNK_KIND_PEER: "peer",
+}
+
+
+@contextlib.asynccontextmanager
+async def reached(site: TlsSite, kind: trunk_pb2.TrunkKind.ValueType, transport: str) -> AsyncIterator[Pbx]:
+    """With the blocks of docs/pbx/asterisk.md, as they stand there but for addresses."""
+    form, registers = FORMS[kind], kind == trunk_pb2.TRUNK_KIND_UNSPECIFIED
+    dialplan = asterisk.documented("extensions.conf", "registers" if registers else "outbound")
+    blocks = {
+        "pjsip.conf": {
+            "documented": asterisk.documented("pjsip.conf", form),
+            "documented tls": asterisk.documented("pjsip.conf", "tls"),
+        },
+        "extensions.conf": {"documented": dialplan.replace("gateway,1", "_[g1-9]!,1") if form == "peer" else dialplan},
+    }
+    papers = {
+        "pbx.pem": site.papers.file("pbx", "127.0.0.1").read_bytes(),
+        "authority.pem": site.papers.authority.read_bytes(),
+    }
+    worker = site.tls_port if transport == "tls" else site.world.sip_port
+    added = await site.trunk() if registers else None
+    login, password = (added.trunk.login, added.password) if added else ("gateway", PASSWORD)
+    async with (
+        asterisk.running(worker, login, password, asterisk.DOCUMENTED, papers, blocks, transport=transport) as process,
+        Actor("sip-phone", "--address", _PHONE) as phone,
+    ):
+        if added is None:
+            port = process.tls_port if transport == "tls" else process.address[1]
+            pbx = trunk_pb2.PbxAddress(address=f"127.0.0.1:{port}", transport=transport)
+            pbx.username = "gateway" if form == "outbound" else ""
+            options = trunk_pb2.TrunkOptions(kind=kind, pbx=pbx)
+            added = await site.trunk(options=options, pbx_password=PASSWORD if form == "outbound" else "")
+        peer = Pbx(site, phone, process, added.trunk.login)
+        await (process.registered() if registers else peer.until(up=True))
+        await phone.tell("register", server=f"127.0.0.1:{process.address[1]}", login="100", password="")
+        assert (await phone.wait("registration"))["status"] == 200
+        yield peer
+
+
+class Brief:
+    """A call with sound each way."""
+
+    @pytest.mark.parametrize("caller", ["pbx", "telegram"])
+    async def test_a_call_with_sound(self, peer: Pbx, caller: str) -> None:
+        call = await peer.calls(caller)
+        await peer.talk(call)
+        await peer.end(call, "telegram" if caller == "pbx" else "pbx")
+
+
+def kind(kind: trunk_pb2.TrunkKind.ValueType, transport: str):  # type: ignore[no-untyped-def]
+    return staticmethod(functools.partial(reached, kind=kind, transport=transport))
+
+
+class TestOutboundUdp(Brief):
+    registered = kind(trunk_pb2.TRUNK_KIND_OUTBOUND, "udp")
+
+    async def test_the_pbx_reads_who_calls(self, peer: Pbx) -> None:
+        await peer.process.command("pjsip set logger on")
+        call = await peer.calls("telegram")
+        await peer.end(call, "pbx")
+        assert '"Friend" <sip:friend@' in await peer.process.said()
+
+
+class TestRegistersTls(Brief):
+    registered = kind(trunk_pb2.TRUNK_KIND_UNSPECIFIED, "tls")
+
+
+class TestOutboundTls(Brief):
+    registered = kind(trunk_pb2.TRUNK_KIND_OUTBOUND, "tls")
+
+
+class TestPeerTcp(Brief):
+    registered = kind(trunk_pb2.TRUNK_KIND_PEER, "tcp")
+
+
+class TestPeerUdp(Brief):
+    registered = kind(trunk_pb2.TRUNK_KIND_PEER, "udp")
+
+
+class TestPeerTls(Brief):
+    registered = kind(trunk_pb2.TRUNK_KIND_PEER, "tls")

@@ -1,0 +1,88 @@
+"""The `teletrunk` command itself: how it starts, what its help says, and that it asks before what cannot be undone."""
+
+from __future__ import annotations
+
+import os
+import re
+import resource
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+from teletrunk import __version__
+from teletrunk.cli.main import ENTRIES, app
+from typer.testing import CliRunner
+
+_COMMAND = [sys.executable, "-m", "teletrunk.cli.main"]
+_HEAVY = ("pydantic_settings", "cryptography", "httpx", "prometheus_client", "structlog", "fastapi", "sqlalchemy")
+
+
+def run(*arguments: str) -> tuple[int, str, str]:
+    result = CliRunner().invoke(app, list(arguments))
+    return result.exit_code, result.stdout, result.stderr
+
+
+_BARE_S = 0.021  # what Python alone takes on the machine that the limits are for, when nothing else runs
+
+
+def _cpu_s(command: list[str]) -> float:
+    """What a command costs: the time of a processor, for a busy machine says nothing by the clock."""
+    before = resource.getrusage(resource.RUSAGE_CHILDREN)
+    subprocess.run(command, capture_output=True, check=False)
+    after = resource.getrusage(resource.RUSAGE_CHILDREN)
+    return (after.ru_utime + after.ru_stime) - (before.ru_utime + before.ru_stime)
+
+
+@pytest.mark.parametrize(("arguments", "most_s"), [(["--help"], 0.2), (["trunk", "list"], 0.3)])
+def test_it_starts_at_once(
+    arguments: list[str], most_s: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TELETRUNK_DATA", str(tmp_path))
+    monkeypatch.setenv("TELETRUNK_MANAGER_ADDRESS", "127.0.0.1:1")
+    both = [(_cpu_s([sys.executable, "-c", "pass"]), _cpu_s([*_COMMAND, *arguments])) for _ in range(10)]
+    slower = max(1.0, min(bare for bare, _ in both) / _BARE_S)  # others' work makes ours dearer, too
+    assert min(ours for _, ours in both) < most_s * slower
+
+
+@pytest.mark.parametrize("arguments", [["--help"], ["trunk", "list"], ["call", "list"], ["account", "list"]])
+def test_what_is_not_used_is_not_imported(arguments: list[str], tmp_path: Path) -> None:
+    environment = {**os.environ, "TELETRUNK_DATA": str(tmp_path), "TELETRUNK_MANAGER_ADDRESS": "127.0.0.1:1"}
+    asked = (
+        "import sys, atexit\n"
+        f"atexit.register(lambda: print('LOADED', *set(sys.modules) & set({_HEAVY!r})))\n"
+        f"sys.argv[1:] = {arguments!r}\n"
+        "from teletrunk.cli.main import run\nrun()\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", asked], capture_output=True, text=True, env=environment, check=False, timeout=60
+    )
+    assert done.stdout.splitlines()[-1] == "LOADED", done.stdout[-200:] + done.stderr
+
+
+def test_help_and_version_are_where_people_look() -> None:
+    assert run("-h") == run("--help")
+    assert run("trunk", "-h")[0] == run("trunk", "add", "-h")[0] == 0
+    assert run("--version")[1] == f"{__version__}\n"
+
+
+def test_the_groups_stand_in_the_order_of_use() -> None:
+    _, out, _ = run("--help")
+    titles = re.findall(r"─ ([A-Z][\w ,]+) ─", out)
+    assert titles == ["Options", *dict.fromkeys(entry.panel for entry in ENTRIES if entry.panel)]
+    rows = re.findall(r"^│ ([a-z][a-z-]+) ", out, flags=re.MULTILINE)
+    assert rows == [entry.name for entry in ENTRIES if not entry.hidden]
+
+
+def test_help_has_examples() -> None:
+    assert "teletrunk account add +15550100" in run("account", "add", "--help")[1]
+    assert "teletrunk explain 486" in run("explain", "--help")[1]
+
+
+@pytest.mark.parametrize(
+    "arguments", [["account", "remove", "+1555"], ["trunk", "remove", "office"], ["worker", "revoke", "w"]]
+)
+def test_it_asks_before_what_cannot_be_undone(arguments: list[str]) -> None:
+    status, out, errors = run(*arguments)  # nobody is at the terminal
+    assert (status, out, errors.count("\n")) == (1, "", 1)
+    assert "say --yes" in errors
