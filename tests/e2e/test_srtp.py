@@ -7,7 +7,7 @@ import asyncio
 import pytest
 
 from .conftest import FRIEND, GATEWAY, Scene
-from .sound_pbx import sound_pbx
+from .sound_pbx import Call, sound_pbx
 
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="module")]
 
@@ -43,6 +43,40 @@ async def test_what_a_trunk_does_not_allow_is_refused_with_the_reason(scene: Sce
         async with pbx.call(secure) as call:
             refused = await call.offer_again(pbx.rtp.offer(version=2))
             assert (refused.code, refused.phrase) == (488, _NEEDED), "nor does a call fall back to it later"
+
+
+async def test_keys_that_are_none_cost_no_host_its_life(scene: Scene) -> None:
+    """A host's library reads them only where the trunk has SRTP."""
+    suite, key = "AES_CM_128_HMAC_SHA1_80", _KEYS[0].rpartition(":")[2]
+    attributes = [
+        "", "1", f"1 {suite}", f"1 {suite} inline:", f"1 {suite} inline:AAAA", f"1 {suite} inline:{key}{key}",
+        f"1 {suite} inline:{'A' * 1_500}", f"1 {suite} inline:{'=' * 40}", f"1 {suite} inline:!\"%&/()",
+        f"1 {suite} inline:{key}|2^20|1:4|{'9' * 300}", f"1 {'X' * 1_000} inline:{key}",
+        f"{'9' * 400} {suite} inline:{key}",
+        f"-1 {suite} inline:{key}", f"0 {suite} inline:{key}", f"1 AES_CM_256_HMAC_SHA1_80 inline:{key}",
+        f"1 NULL inline:{key}", f"1  {suite}  inline:{key}", f"1 {suite} uri:{key}",
+    ]  # fmt: skip
+    async with sound_pbx(scene) as pbx:
+        await pbx.change("--srtp", "optional")
+        await scene.friends.tell("behave", phone=FRIEND, on_call="answer")
+        for attribute in attributes:
+            for profile in ("RTP/SAVP", "RTP/AVP"):
+                offer = pbx.rtp.offer(profile=profile, more=[f"a=crypto:{attribute}"])
+                invite, answer = await pbx.invite(offer)
+                assert answer.code in (200, 400, 406, 415, 488, 500), (attribute, answer.code)
+                assert "SIP host" not in answer.phrase, (attribute, answer.phrase)
+                if answer.code == 200:
+                    call = Call(pbx, invite, answer)
+                    call.acknowledge(invite, answer)
+                    await pbx.wire.ask(call.request("BYE"))
+                await scene.record()
+        many = [f"a=crypto:{number} {suite} inline:{key}" for number in range(1, 60)]
+        _, answer = await pbx.invite(pbx.rtp.offer(profile="RTP/SAVP", more=many))
+        assert answer.code in (200, 488, 513), answer.code
+        async with pbx.call(pbx.rtp.offer(profile="RTP/SAVP", more=_KEYS)):
+            pass
+        log = scene.world.directory / "data" / "logs" / "worker.log"
+        assert "host died" not in log.read_text()
 
 
 @pytest.mark.parametrize(

@@ -171,7 +171,8 @@ def _calls(seen: Seen, now: float) -> Iterator[Finding]:
 def _one_way(record: call_pb2.CallRecord) -> str:
     """Which direction had no sound, since when, in which codec and between which addresses; empty when both had."""
     media = record.media
-    where = f"({media.codec or 'no codec'}, the PBX's side is {media.rtp_peer or 'unknown'})"
+    srtp = f", SRTP {media.srtp_suite}" if media.srtp_suite else ""
+    where = f"({media.codec or 'no codec'}{srtp}, the PBX's side is {media.rtp_peer or 'unknown'})"
     if not media.rtp_received:
         return (
             f"not one RTP packet came from the PBX {where}. See that the PBX sends to the Worker's address "

@@ -49,8 +49,9 @@ def for_peer(body: bytes, sound: SoundTerms) -> bytes:
 
 
 def answer_for_host(body: bytes, sound: SoundTerms) -> bytes:
-    """A peer's answer, in the profile that the host has offered."""
-    return _each(body, lambda lines: _with_profile(lines, secure=False))
+    """A peer's answer, in the profile that the host has offered; keys that it was not asked for stay here."""
+    answer = _each(body, lambda lines: _with_profile(lines, secure=False))
+    return _each(answer, _without_keys) if sound.srtp == "off" else answer
 
 
 def is_broken_by(answer: bytes, sound: SoundTerms) -> bool:
