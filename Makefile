@@ -61,7 +61,7 @@ proto: setup ## generate the gRPC code from protos/
 proto-check: proto ## fails when the generated code is not what protos/ says
 	git diff --exit-code -- services/common/teletrunk/v1
 
-chaos: setup ## ten thousand lives of a call with ports that misbehave; twenty rounds of kills, stops and crashes under load
+chaos: setup ## ten thousand lives of a call with ports that misbehave; twenty rounds of kills, stops, cuts and crashes, under load and with calls that are up
 	TELETRUNK_CALL_EXAMPLES=10000 $(BIN)/python -m pytest -q -p no:cacheprovider -n $(JOBS) tests/component/worker/test_call_any_order.py tests/component/worker/test_call_on_hosts.py
 	TELETRUNK_CHAOS_ROUNDS=20 $(BIN)/python -m pytest -q -s -p no:cacheprovider tests/chaos
 
@@ -80,6 +80,7 @@ bench: setup ## what an idle installation and bridged calls cost: CPU, memory, d
 	$(BIN)/python benchmarks/idle.py
 	$(BIN)/python benchmarks/bridge.py
 	$(BIN)/python benchmarks/control_plane.py
+	$(BIN)/python benchmarks/leases.py
 
 bench-flood: setup ## datagrams of strangers a second that the SIP port bears while a PBX registers and calls
 	$(BIN)/python benchmarks/flood.py

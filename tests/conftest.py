@@ -29,6 +29,7 @@ _LONGEST = (
     "conformance/test_session_outages.py",
     "e2e/test_scanners.py",
     "chaos/test_chaos.py",
+    "chaos/test_calls_live_or_end.py",
     "e2e/test_calls.py",
     "integration/test_subscriptions.py",
     "conformance/test_telegram_to_sip.py",

@@ -268,6 +268,10 @@ class Phone:
             talk.recording.save(Path(save))
         return {**talk.recording.report(skip_s), "play_started_at": talk.play_started_at}
 
+    def dialogs(self) -> Message:
+        """The calls that have not ended here."""
+        return {"calls": sorted(self.live)}
+
     def _clear(self, call: PhoneCall) -> None:
         if call.port:
             call.port.talk = None

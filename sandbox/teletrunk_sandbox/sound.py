@@ -106,6 +106,14 @@ def onset(samples: Samples, rate: int, level: float = 500.0) -> float | None:
     return None
 
 
+def last_sound(samples: Samples, rate: int, level: float = 500.0) -> float | None:
+    """Seconds until the end of the last 10 ms that are above `level`; None when nothing is."""
+    block = rate // 100
+    blocks = samples[: len(samples) // block * block].reshape(-1, block)
+    loud = np.flatnonzero(np.sqrt(np.mean(blocks**2, axis=1)) > level) if len(blocks) else np.array([])
+    return (int(loud[-1]) + 1) * block / rate if len(loud) else None
+
+
 class Recording:
     """Sound as it was heard, with the time of its first sample."""
 
@@ -135,11 +143,16 @@ class Recording:
         found = onset(self.samples(), self.rate)
         return None if found is None else self.started_at + found
 
+    def last_at(self) -> float | None:
+        """The Unix time at which sound was heard last."""
+        found = last_sound(self.samples(), self.rate)
+        return None if found is None else self.started_at + found
+
     def report(self, skip_s: float = 0.5) -> dict[str, float | None]:
         """What was heard, from `skip_s` after the first sound on."""
         first = onset(self.samples(), self.rate)
         heard = measure(self.samples((first or 0.0) + skip_s), self.rate)
-        return {**vars(heard), "onset_at": self.onset_at()}
+        return {**vars(heard), "onset_at": self.onset_at(), "last_at": self.last_at()}
 
 
 def load(path: Path) -> tuple[Samples, int]:

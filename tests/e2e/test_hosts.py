@@ -107,7 +107,8 @@ async def test_hosts_run_with_nothing(scene: Scene) -> None:
         for process in hosts(scene, kind):
             assert process.environ().keys() <= {"PATH", "LANG"}
             status = Path(f"/proc/{process.pid}/status").read_text()
-            assert "NoNewPrivs:\t1" in status
+            assert "NoNewPrivs:\t1" in status and "Seccomp:\t2" in status
+            assert "CapEff:\t0000000000000000" in status
 
 
 async def test_a_host_that_hangs_while_telegram_hangs_up_leaves_no_pbx_waiting(scene: Scene) -> None:

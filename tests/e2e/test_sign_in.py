@@ -6,8 +6,10 @@ import asyncio
 import sys
 from collections.abc import AsyncIterator
 
+import grpc
 import pytest
 import pytest_asyncio
+from teletrunk.v1 import admin_pb2
 from teletrunk_sandbox.world import World
 
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="module")]
@@ -36,6 +38,12 @@ class SignIn:
             stderr=asyncio.subprocess.PIPE,
         )  # fmt: skip
         assert self._process.stderr is not None
+        return (await asyncio.wait_for(self._process.stderr.readline(), PATIENCE_S)).decode()
+
+    async def say(self, line: str) -> str:
+        """Returns the next line of standard error."""
+        assert self._process.stdin is not None and self._process.stderr is not None
+        self._process.stdin.write(f"{line}\n".encode())
         return (await asyncio.wait_for(self._process.stderr.readline(), PATIENCE_S)).decode()
 
     async def answer(self, *lines: str) -> tuple[int | None, str, str]:
@@ -127,3 +135,35 @@ async def test_telegram_wants_a_payment(world: World) -> None:
     code, out, errors = await add(world, "+79990000107", "sentCodePaymentRequired")
     assert (code, out, errors.count("\n")) == (1, "", 1)
     assert errors.startswith("teletrunk: Telegram wants a payment")
+
+
+async def test_a_code_that_does_not_come_is_sent_by_another_way(world: World) -> None:
+    phone = "+79990000151"
+    sign_in = await begun(world, phone)
+    first = await world.control.code(phone)
+    assert "(sms)" in await sign_in.say("resend")
+    second = await world.control.code(phone)
+    assert second != first
+    code, out, errors = await sign_in.answer(second)
+    assert code == 0 and "Signed in: Ann" in out, errors
+
+
+async def test_an_account_asks_telegram_again_when_it_is_told_to(world: World) -> None:
+    phone = "+79990000152"
+    account = await world.add_account(phone, "hasty")
+    await world.active(account.account_id)
+    await world.control.flood(phone, 3600, "account.getPrivacy")
+    check = admin_pb2.CheckAccountRequest(account=phone)
+    with pytest.raises(grpc.aio.AioRpcError):
+        await world.admin.CheckAccount(check, timeout=PATIENCE_S)
+    waits = "Telegram wants no account.getPrivacy before"
+    async with asyncio.timeout(PATIENCE_S):
+        while waits not in await world.command("account", "show", phone):
+            await asyncio.sleep(0.1)
+    with pytest.raises(RuntimeError, match=rf"teletrunk account retry \{phone}"):  # what it finds is its exit code
+        await world.command("doctor")
+    await world.command("account", "retry", phone)
+    await world.admin.CheckAccount(check, timeout=PATIENCE_S)
+    async with asyncio.timeout(PATIENCE_S):
+        while waits in await world.command("account", "show", phone):
+            await asyncio.sleep(0.1)

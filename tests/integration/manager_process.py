@@ -170,6 +170,7 @@ class StorageServer(session_store_pb2_grpc.SessionStoreServiceServicer):
         self.two_step = False
         self._begun = False
         self._signed_in = 0
+        self.session_id = ""  # of the next sign-in; else it makes one
         self.server = rpc.Server("127.0.0.1:0", rpc.Security(TOKEN))
         self.server.add(session_store_pb2_grpc.add_SessionStoreServiceServicer_to_server, self)
 
@@ -205,7 +206,7 @@ class StorageServer(session_store_pb2_grpc.SessionStoreServiceServicer):
     def _sign_in(self) -> store.SignedIn:
         self._signed_in += 1
         self._begun = False
-        return store.SignedIn(session_id=f"{self.storage_id}/{self._signed_in}", user=self.user)
+        return store.SignedIn(session_id=self.session_id or f"{self.storage_id}/{self._signed_in}", user=self.user)
 
 
 def answered(login: str, password: str, method: str = "REGISTER", algorithm: str = "SHA-256") -> pb.Digest:

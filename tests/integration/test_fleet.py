@@ -9,6 +9,7 @@ import os
 import re
 import secrets
 import sys
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -18,7 +19,17 @@ import pytest
 import pytest_asyncio
 from teletrunk import rpc
 from teletrunk.identity import Identity, Papers
-from teletrunk.v1 import admin_pb2, admin_pb2_grpc, manager_pb2_grpc, session_store_pb2_grpc
+from teletrunk.v1 import (
+    admin_pb2,
+    admin_pb2_grpc,
+    call_pb2,
+    fleet_pb2,
+    fleet_pb2_grpc,
+    manager_pb2_grpc,
+    session_store_pb2_grpc,
+    subscription_pb2,
+    subscription_pb2_grpc,
+)
 from teletrunk.v1 import manager_pb2 as pb
 from teletrunk.v1 import session_store_pb2 as store
 
@@ -137,6 +148,15 @@ async def attached(site: Site) -> dict[str, bool]:
     return {service.id: service.attached for service in answer.services}
 
 
+BANNED = ("198.51.100.7", "0.0.0.0/0", "10.0.0.0/8", "::/0", "2001:db8::/48")
+
+
+async def _all_of(said: list[pb.AttachRequest]) -> AsyncIterator[pb.AttachRequest]:
+    for request in said:
+        yield request
+    await asyncio.Event().wait()
+
+
 def _token(site: Site) -> str:
     return (site.manager.data / "secrets" / "cluster.token").read_text()
 
@@ -234,6 +254,56 @@ async def test_a_stolen_worker_certificate_opens_nothing_else(site: Site) -> Non
         async with rpc.dial(site.address, rpc.Security(_token(site))) as channel:  # plain text, with the right token
             await manager_pb2_grpc.ManagerServiceStub(channel).RouteCall(pb.RouteCallRequest(), timeout=3)
     assert refusal.value.code() is grpc.StatusCode.UNAVAILABLE
+
+
+async def test_a_storages_certificate_calls_nothing_of_a_workers(site: Site) -> None:
+    storage = await site.join("storage", "s1", await site.invitation("storage"))
+    await storage.says("enrolled")
+    identity = Identity("storage", service_id(storage, "storage"))
+    async with site.channel(site.address, storage.data, identity, Identity("manager", "manager")) as channel:
+        stub = manager_pb2_grpc.ManagerServiceStub(channel)
+        for method, request in (
+            (stub.Register, pb.RegisterRequest(worker_id=identity.id)),
+            (stub.RouteCall, pb.RouteCallRequest(worker_id=identity.id)),
+            (stub.RouteIncoming, pb.RouteIncomingRequest(worker_id=identity.id)),
+            (stub.ReportCall, pb.ReportCallRequest(record=call_pb2.CallRecord(call_id="c", worker_id=identity.id))),
+        ):
+            with pytest.raises(grpc.aio.AioRpcError) as refusal:
+                await method(request, timeout=5)
+            assert refusal.value.code() is grpc.StatusCode.PERMISSION_DENIED
+
+
+async def test_a_stolen_worker_certificate_takes_nobodys_lines_and_bans_single_addresses(site: Site) -> None:
+    worker = await site.join("worker", "w1", await site.invitation("worker"))
+    await worker.says("enrolled")
+    identity = Identity("worker", service_id(worker, "worker"))
+    await worker.stop()
+    local = rpc.dial(f"unix:{site.manager.data / 'manager.sock'}", rpc.Security(_token(site)))
+    plans = subscription_pb2_grpc.SubscriptionServiceStub(local)
+    limits = subscription_pb2.Limits(lines=1)
+    added = await plans.AddSubscription(subscription_pb2.AddSubscriptionRequest(name="one", limits=limits), timeout=5)
+    forged = pb.Line(subscription_id=added.subscription.subscription_id, call_id="forged", proof=bytes(32))
+    said = [
+        pb.AttachRequest(worker=pb.WorkerHello(worker_id=identity.id, sip_address="127.0.0.1:5060", name="thief")),
+        pb.AttachRequest(heartbeat=pb.Heartbeat(lines=[forged])),
+        *(pb.AttachRequest(banned=pb.Ban(network=n, until=time.time() + 9e9, times=4_000_000_000)) for n in BANNED),
+        *(pb.AttachRequest(banned=pb.Ban(network=f"10.0.{n >> 8}.{n & 255}", until=2e9, times=1)) for n in range(400)),
+        pb.AttachRequest(heartbeat=pb.Heartbeat()),
+    ]
+    async with site.channel(site.address, worker.data, identity, Identity("manager", "manager")) as channel:
+        stream = manager_pb2_grpc.ManagerServiceStub(channel).Attach(_all_of(said))
+        pulses = 0
+        while pulses < 2:
+            pulses += (await stream.read()).WhichOneof("kind") == "pulse"
+        (plan,) = (await plans.ListSubscriptions(subscription_pb2.ListSubscriptionsRequest(), timeout=5)).subscriptions
+        listed = await fleet_pb2_grpc.FleetServiceStub(local).ListBans(fleet_pb2.ListBansRequest(), timeout=5)
+        stream.cancel()
+    await local.close()
+    assert plan.lines_taken == 0
+    bans = {ban.network: ban for ban in listed.bans}
+    assert "198.51.100.7" in bans and not any("/" in network for network in bans)
+    assert bans["198.51.100.7"].times == 1 and bans["198.51.100.7"].until < time.time() + 2_000
+    assert len(bans) == 300
 
 
 async def test_a_storage_that_nobody_reaches_is_told_so_and_is_not_listed(site: Site) -> None:

@@ -10,6 +10,7 @@ from pathlib import Path
 
 import grpc
 import pytest
+from teletrunk.session_proof import id_of, proof_of
 from teletrunk.v1 import admin_pb2 as admin
 from teletrunk.v1 import call_pb2
 from teletrunk.v1 import manager_pb2 as pb
@@ -63,6 +64,34 @@ async def test_services_attach_report_and_leave(world: World) -> None:
         grpc.StatusCode.UNAUTHENTICATED
     )
     await stranger.channel.close()
+
+
+async def test_no_storage_takes_over_what_is_not_in_its_vault(world: World) -> None:
+    proof = proof_of("what Telegram knows the session by")
+    world.storage_server.session_id = id_of(proof)
+    account = await world.add_account()
+    trunk = await world.add_trunk()
+
+    async def storage_of_a_call() -> str:
+        return (await world.route(trunk.trunk.login, trunk.password)).session.storage_id
+
+    other_server = StorageServer("storage-2")
+    await other_server.server.start()
+    try:
+        other = Attachment(world.wire, other_server.hello())
+        claimed = pb.SessionReport(session_id=account.session_id, state=pb.SESSION_STATE_ACTIVE)
+        for forged in (b"", bytes(32), account.session_id.encode()):
+            claimed.proof = forged
+            await other.beat(pb.Heartbeat(sessions=[claimed]))
+            assert await storage_of_a_call() == "storage-1"
+        await world.report(pb.SESSION_STATE_UNSPECIFIED)  # its own Storage has let it go
+        assert await refusal(storage_of_a_call()) == ("no-active-session", "")
+        claimed.proof = proof
+        await other.beat(pb.Heartbeat(sessions=[claimed]))
+        assert await storage_of_a_call() == "storage-2"
+        await other.leave()
+    finally:
+        await other_server.server.stop(0)
 
 
 async def test_nothing_new_goes_to_a_storage_that_drains(world: World) -> None:

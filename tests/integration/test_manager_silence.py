@@ -14,6 +14,7 @@ from teletrunk_manager.configurations import Configurations
 from teletrunk_manager.db.database import Database
 from teletrunk_manager.enrolment import Enrolment
 from teletrunk_manager.fleet import Fleet
+from teletrunk_manager.line_proof import LineProofs
 from teletrunk_manager.live import Live
 from teletrunk_manager.manager_service import ManagerService
 from teletrunk_manager.managers import Managers
@@ -34,12 +35,12 @@ async def test_a_silent_service_is_let_go(tmp_path: Path) -> None:
     database = Database(f"sqlite+aiosqlite:///{tmp_path / 'manager.db'}")
     await database.open()
     live, state = Live(), MemoryState()
-    seal = PasswordSeal(bytes(32))
+    seal, proofs = PasswordSeal(bytes(32)), LineProofs(bytes(32))
     configurations = Configurations(database, live, state, seal)
     news = News(database, Webhooks(database, seal))
     bans = BanList(database, configurations, news)
     storages = Storages(live, rpc.Security(TOKEN))
-    attachments = Attachments(database, live, state, configurations, bans, storages, news, silence=0.5)
+    attachments = Attachments(database, live, state, configurations, bans, storages, news, proofs, silence=0.5)
     fleet = Fleet(database, live, configurations)
     service = ManagerService(
         database,
@@ -49,7 +50,7 @@ async def test_a_silent_service_is_let_go(tmp_path: Path) -> None:
         fleet,
         Enrolment(database, fleet, None),
         Retirement(database, live, fleet, configurations, Managers(database), hours=0),
-        Subscriptions(database, state),
+        Subscriptions(database, state, proofs),
         Webhooks(database, seal),
         RefusedRegistrations(database),
     )

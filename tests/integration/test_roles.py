@@ -29,6 +29,8 @@ VERDICTS = {
     ("GET", "/v1/trunks/{trunk}"): Role.viewer,
     ("GET", "/v1/services/{service_id}"): Role.owner,
     ("GET", "/v1/subscriptions/{subscription}"): Role.owner,
+    ("POST", "/v1/sign-ins/{sign_in_id}/resend"): Role.administrator,
+    ("POST", "/v1/accounts/{account}/retry"): Role.administrator,
     ("DELETE", "/v1/accounts/{account}"): Role.administrator,
     ("PUT", "/v1/accounts/{account}/shares/{administrator}"): Role.administrator,
     ("DELETE", "/v1/accounts/{account}/shares/{administrator}"): Role.administrator,

@@ -15,7 +15,8 @@ from teletrunk.config import ConfigurationError
 from teletrunk.database import make_engine
 from teletrunk.security import Security
 from teletrunk_session_store.config import StorageSettings
-from teletrunk_session_store.telegram.lease import RENEW_S, Lease
+from teletrunk_session_store.telegram.lease import LEASE_S, RENEW_S, Lease
+from teletrunk_session_store.telegram.renewals import Renewals
 from teletrunk_session_store.vault.seal import Seal, WrongKey
 from teletrunk_session_store.vault.store import KnownPeer, LeftRequest, Vault
 from teletrunk_session_store.vault.tables import LEASES
@@ -71,6 +72,17 @@ async def test_a_lease_has_one_owner_and_every_new_one_a_higher_fence(vault: Vau
     assert await vault.take_lease("s1", "two", 30) is None
 
 
+async def test_leases_are_renewed_together_and_only_their_owners(vault: Vault) -> None:
+    owned = [f"s{number}" for number in range(2_000)]
+    for session_id in owned[:5]:
+        assert await vault.take_lease(session_id, "one", 0.0) == 1
+    assert await vault.take_lease("s3", "two", 30) == 2
+    renewals = Renewals(vault, "one", 30)
+    fences = await asyncio.gather(*(renewals.ask(session_id) for session_id in owned))
+    assert fences[:5] == [1, 1, 1, 0, 1] and not any(fences[5:])
+    assert [await vault.lease_owner(each) for each in owned[:6]] == ["one", "one", "one", "two", "one", ""]
+
+
 async def test_of_many_that_race_for_a_lease_one_wins(vault: Vault) -> None:
     for session in ("a", "b", "c"):
         taken = await asyncio.gather(*(vault.take_lease(session, f"owner{n}", 30) for n in range(8)))
@@ -120,7 +132,7 @@ async def test_a_renewal_that_is_under_way_does_not_outlive_the_release(url: str
     """A session that is let go while its lease is renewed is free for the next at once."""
     vault = Vault(url, Seal(KEY))
     await vault.open()
-    lease = Lease(vault, "s1", "one")
+    lease = Lease(vault, "s1", "one", Renewals(vault, "one", LEASE_S))
     assert await lease.take()
     engine = make_engine(url)
     async with engine.begin() as connection:  # nobody else's renewal comes through

@@ -28,6 +28,7 @@ from teletrunk_manager.fleet import Fleet
 from teletrunk_manager.fleet_service import EnrolmentService, FleetService
 from teletrunk_manager.join_file import keep_declared, read
 from teletrunk_manager.join_tokens import JoinTokens
+from teletrunk_manager.line_proof import LineProofs
 from teletrunk_manager.live import Live
 from teletrunk_manager.manager_service import ManagerService
 from teletrunk_manager.managers import Managers
@@ -49,7 +50,10 @@ from teletrunk_manager.webhooks import Webhooks
 log = structlog.get_logger()
 
 # Everything else is for commands on the Manager's own machine.
-RIGHTS = {"/teletrunk.v1.ManagerService/": frozenset({"worker", "storage"})}
+_OF_SERVICES = "/teletrunk.v1.ManagerService/"
+RIGHTS = {_OF_SERVICES: frozenset({"worker"})} | {
+    _OF_SERVICES + method: frozenset({"worker", "storage"}) for method in ("Attach", "Renew", "Leave")
+}
 
 
 async def serve(settings: ManagerSettings) -> int | None:
@@ -65,13 +69,14 @@ async def _serve(settings: ManagerSettings, service: Service) -> int | None:
     live = Live()
     state = _state(settings)
     service.on_close("shared state", state.close)
-    seal = PasswordSeal(kept_key(settings))
+    key = kept_key(settings)
+    seal, proofs = PasswordSeal(key), LineProofs(key)
     configurations = Configurations(database, live, state, seal)
     mirror = Mirror(state, live, configurations)
     webhooks = Webhooks(database, seal)
     news = News(database, webhooks)
     bans = BanList(database, configurations, news)
-    subscriptions = Subscriptions(database, state)
+    subscriptions = Subscriptions(database, state, proofs)
     managers = Managers(database)
     gatehouse = _gatehouse(settings, managers)
     security = rpc.Security(settings.token(), _papers(settings, gatehouse))
@@ -90,7 +95,7 @@ async def _serve(settings: ManagerSettings, service: Service) -> int | None:
     await trunks.check_seal()
     storages = Storages(live, security)
     accounts = Accounts(database, live, configurations, storages)
-    attachments = Attachments(database, live, state, configurations, bans, storages, news)
+    attachments = Attachments(database, live, state, configurations, bans, storages, news, proofs)
     service.on_close("attachments", attachments.settle)
     authentication = Authentication(database, seal)
     refused = RefusedRegistrations(database)

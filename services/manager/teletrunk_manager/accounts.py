@@ -47,6 +47,13 @@ class Accounts:
             sign_in_id=f"{storage_id}:{answer.sign_in_id}", code_sent_by=answer.code_sent_by
         )
 
+    async def resend_code(self, request: pb.ResendAccountCodeRequest) -> pb.ResendAccountCodeResponse:
+        """Lets Telegram send another code, by another way."""
+        storage_id, sign_in_id = _place(request.sign_in_id)
+        async with self._storages.dial(storage_id) as storage:
+            answer = await storage.ResendCode(store.ResendCodeRequest(sign_in_id=sign_in_id), timeout=DEADLINE_S)
+        return pb.ResendAccountCodeResponse(code_sent_by=answer.code_sent_by)
+
     async def submit_code(self, request: pb.SubmitAccountCodeRequest) -> pb.SubmitAccountCodeResponse:
         """Signs in, or says that Telegram wants the two-step password too."""
         storage_id, sign_in_id = _place(request.sign_in_id)
@@ -128,6 +135,16 @@ class Accounts:
         async with self._storages.dial(place.service_id if place else account.storage_id) as storage:
             answer: store.GetCallAudienceResponse = await storage.GetCallAudience(question, timeout=DEADLINE_S)
         return answer.audience
+
+    async def retry(self, name: str) -> None:
+        """Lets Telegram be asked although it did not want to be. Raises `Unknown`, and what the Storage answers."""
+        async with self._database.transaction(reading=True) as session:
+            account = await find_account(session, name)
+            require_owner(account)
+        place = self._live.place(account.session_id, account.storage_id)
+        question = store.ForgetFloodWaitsRequest(session_id=account.session_id)
+        async with self._storages.dial(place.service_id if place else account.storage_id) as storage:
+            await storage.ForgetFloodWaits(question, timeout=DEADLINE_S)
 
     async def remove(self, name: str) -> None:
         """Signs the account out at Telegram and forgets it with its trunks. Raises `Unknown`.

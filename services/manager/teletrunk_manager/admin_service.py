@@ -46,6 +46,12 @@ class AdminService(admin_pb2_grpc.AdminServiceServicer):
         return await self._accounts.start_sign_in(request)
 
     @explaining
+    async def ResendAccountCode(
+        self, request: pb.ResendAccountCodeRequest, context: Any
+    ) -> pb.ResendAccountCodeResponse:
+        return await self._accounts.resend_code(request)
+
+    @explaining
     async def SubmitAccountCode(
         self, request: pb.SubmitAccountCodeRequest, context: Any
     ) -> pb.SubmitAccountCodeResponse:
@@ -68,6 +74,11 @@ class AdminService(admin_pb2_grpc.AdminServiceServicer):
     @explaining
     async def CheckAccount(self, request: pb.CheckAccountRequest, context: Any) -> pb.CheckAccountResponse:
         return pb.CheckAccountResponse(call_audience=await self._accounts.call_audience(request.account))
+
+    @explaining
+    async def RetryAccount(self, request: pb.RetryAccountRequest, context: Any) -> pb.RetryAccountResponse:
+        await self._accounts.retry(request.account)
+        return pb.RetryAccountResponse()
 
     @explaining
     async def RemoveAccount(self, request: pb.RemoveAccountRequest, context: Any) -> pb.RemoveAccountResponse:

@@ -20,6 +20,7 @@ from teletrunk_manager.configurations import Configurations
 from teletrunk_manager.db.audit import asked_by_service
 from teletrunk_manager.db.database import Database
 from teletrunk_manager.db.tables import Service
+from teletrunk_manager.line_proof import LineProofs
 from teletrunk_manager.live import Attached, Live
 from teletrunk_manager.mistakes import Mistake
 from teletrunk_manager.news import News
@@ -41,6 +42,7 @@ class Attachments:
         bans: BanList,
         storages: Storages,
         news: News,
+        proofs: LineProofs,
         silence: float = _SILENCE_S,
     ) -> None:
         self._news = news
@@ -50,6 +52,7 @@ class Attachments:
         self._configurations = configurations
         self._bans = bans
         self._storages = storages
+        self._proofs = proofs
         self._silence = silence
         self._ending = False
         self._readers = BackgroundTasks()
@@ -63,7 +66,7 @@ class Attachments:
         reader: asyncio.Task[None] | None = None
         try:
             await self._welcome(service)
-            reader = self._readers.run(self._read(service, requests))
+            reader = self._readers.run(self._read(service, requests, proven=identity is not None))
             while (response := await service.outbox.get()) is not None:
                 yield response
         finally:
@@ -92,21 +95,21 @@ class Attachments:
         log.info("service attached", kind=service.kind, id=service.service_id, address=service.address)
         self._configurations.changed()
 
-    async def _read(self, service: Attached, requests: AsyncIterator[pb.AttachRequest]) -> None:
+    async def _read(self, service: Attached, requests: AsyncIterator[pb.AttachRequest], *, proven: bool) -> None:
         """Takes heartbeats; a stream that says nothing for too long is closed."""
         asked_by_service(service.service_id)
         try:
             while (request := await _next(requests, self._silence)) is not None:
                 kind = request.WhichOneof("kind")
                 if kind == "heartbeat":
-                    await self._beat(service, request.heartbeat)
+                    await self._beat(service, request.heartbeat, proven=proven)
                 elif kind == "banned" and service.kind == "worker":
                     with contextlib.suppress(Refusal, Mistake):  # it is told again until it is in the configuration
-                        await self._bans.add(request.banned)
+                        await self._bans.add(request.banned, service.service_id)
         finally:
             service.close()
 
-    async def _beat(self, service: Attached, heartbeat: pb.Heartbeat) -> None:
+    async def _beat(self, service: Attached, heartbeat: pb.Heartbeat, *, proven: bool) -> None:
         before, known = service.heartbeat, service.has_beaten
         moved = service.beat(heartbeat)
         if known:
@@ -116,7 +119,12 @@ class Attachments:
                 log.info("service has gone to another manager", kind=service.kind, id=service.service_id)
                 service.close()
                 return
-            await self._state.keep_lines((line.subscription_id, line.call_id) for line in heartbeat.lines)
+            await self._state.keep_lines(
+                (line.subscription_id, line.call_id)
+                for line in heartbeat.lines
+                # On one machine there is but one word of everybody's: the token.
+                if not proven or self._proofs.hold(line, service.service_id)
+            )
         except OutOfReach:
             pass  # the mirror has said so, and shows everybody when it is back
         if moved:

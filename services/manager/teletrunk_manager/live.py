@@ -12,6 +12,7 @@ from typing import Literal
 import structlog
 from google.protobuf.message import DecodeError
 from teletrunk.metrics import ATTACHED
+from teletrunk.session_proof import is_proven
 from teletrunk.v1 import live_pb2
 from teletrunk.v1 import manager_pb2 as pb
 
@@ -162,13 +163,14 @@ class Live:
         return [service for service in self._everywhere() if service.kind == kind]
 
     def place(self, session_id: str, home: str) -> Seen | None:
-        """The Storage that runs a session: any that says so, else the one where it was signed in, if attached.
+        """Who runs a session: any Storage of its vault that says so, else the one where it was signed in, if attached.
 
         One that drains is it only while no other may be.
         """
         having: list[Seen] = []
         for storage in sorted(self.of_kind("storage"), key=lambda storage: storage.draining):
-            if (report := storage.report_of(session_id)) is None:
+            report = storage.report_of(session_id)
+            if report is None or not (storage.service_id == home or is_proven(session_id, report.proof)):
                 continue
             if report.state == pb.SESSION_STATE_ACTIVE:
                 return storage

@@ -113,7 +113,7 @@ class ManagerService(manager_pb2_grpc.ManagerServiceServicer):
         self._require_active(pbx)
         if not request.registered:
             raise Refusal("not-registered")
-        permit = await self._subscriptions.permit(pbx.subscription_id, request.call_id)
+        permit = await self._subscriptions.permit(pbx.subscription_id, request.call_id, request.worker_id)
         return pb.RouteCallResponse(
             trunk_id=pbx.trunk_id,
             account_id=pbx.account_id,
@@ -164,7 +164,7 @@ class ManagerService(manager_pb2_grpc.ManagerServiceServicer):
             raise Refusal("caller-not-allowed")
         order = tiers(ringing)
         await self._fleet.require_assigned(account.account_id, request.worker_id)
-        permit = await self._subscriptions.permit(account.subscription_id, request.call_id)
+        permit = await self._subscriptions.permit(account.subscription_id, request.call_id, request.worker_id)
         text = f"route: account {account.phone or account.username}, {sum(map(len, order))} trunk(s)"
         return pb.RouteIncomingResponse(
             account_id=account.account_id,

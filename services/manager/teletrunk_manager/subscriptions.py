@@ -18,6 +18,7 @@ from teletrunk_manager.accounts import find_account, visible
 from teletrunk_manager.db.database import Database
 from teletrunk_manager.db.tables import Account, Call, Subscription
 from teletrunk_manager.domain.plans import Plan, Usage, longest_call, objection
+from teletrunk_manager.line_proof import LineProofs
 from teletrunk_manager.mistakes import Mistake, NotNow, Unknown
 from teletrunk_manager.state import OutOfReach, SharedState
 
@@ -44,13 +45,14 @@ _NOBODY_WAS_CALLED = sorted(
 
 
 class Subscriptions:
-    def __init__(self, database: Database, state: SharedState) -> None:
+    def __init__(self, database: Database, state: SharedState, proofs: LineProofs) -> None:
         self._database = database
         self._state = state
+        self._proofs = proofs
 
     # A call.
 
-    async def permit(self, subscription_id: str | None, call_id: str) -> Permit:
+    async def permit(self, subscription_id: str | None, call_id: str, worker_id: str) -> Permit:
         """Lets a call through, with a line of its account's plan. Raises `Refusal`.
 
         A plan that counts lines cannot be kept while the shared state is away: its calls wait. All others go on.
@@ -67,6 +69,7 @@ class Subscriptions:
         if plan.lines is not None:
             line = manager_pb2.Line(subscription_id=row.subscription_id, call_id=call_id)
             await self._take(line, plan.lines)
+            line.proof = self._proofs.of(line, worker_id)
         return Permit(line, longest_call(plan, usage))
 
     async def _take(self, line: manager_pb2.Line, limit: int) -> None:

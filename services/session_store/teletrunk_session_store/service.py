@@ -168,6 +168,16 @@ class SessionStoreService(session_store_pb2_grpc.SessionStoreServiceServicer):
             return pb.SubmitPasswordResponse(signed_in=await self._signed_in(request.sign_in_id, success))
         return await failure.abort(context)
 
+    async def ResendCode(self, request: pb.ResendCodeRequest, context: Any) -> pb.ResendCodeResponse:
+        with _explaining() as failure:
+            return pb.ResendCodeResponse(code_sent_by=await self._sign_ins.resend(request.sign_in_id))
+        return await failure.abort(context)
+
+    @rpc.refusing
+    async def ForgetFloodWaits(self, request: pb.ForgetFloodWaitsRequest, context: Any) -> pb.ForgetFloodWaitsResponse:
+        await self._sessions.find(request.session_id).forget_flood_waits()
+        return pb.ForgetFloodWaitsResponse()
+
     async def RemoveSession(self, request: pb.RemoveSessionRequest, context: Any) -> pb.RemoveSessionResponse:
         await self._sessions.remove(request.session_id)
         return pb.RemoveSessionResponse()

@@ -19,7 +19,9 @@ from teletrunk.v1 import session_store_pb2 as pb
 
 from teletrunk_session_store.telegram.clients import Clients
 from teletrunk_session_store.telegram.incoming import Incoming
+from teletrunk_session_store.telegram.lease import LEASE_S, Lease
 from teletrunk_session_store.telegram.phone_call import peer_message
+from teletrunk_session_store.telegram.renewals import Renewals
 from teletrunk_session_store.telegram.session import Session, SessionState
 from teletrunk_session_store.telegram.sign_in import Success
 from teletrunk_session_store.vault.store import FAILURES, Vault
@@ -35,7 +37,7 @@ _FOLLOW_S = 2.0
 _LEAVE_S = 0.2
 _HAND_OVER_S = 5.0  # another Storage asks for the lease each second
 _TAKE_S = 5.0
-_GATHER_S = 15.0  # so long after its start a Storage waits for the first Worker of a session
+_GATHER_S = 15.0  # so long the first Worker of a session is waited for: it must be told of the session first
 Watcher = asyncio.Queue[tuple[str, pb.WatchResponse]]
 
 
@@ -46,6 +48,7 @@ class Sessions:
         self._owner = owner
         self._vault = vault
         self._clients = clients
+        self._renewals = Renewals(vault, owner, LEASE_S)
         self._sessions: dict[str, Session] = {}
         self._keepers: dict[str, asyncio.Task[None]] = {}
         self._watchers: dict[Watcher, set[str]] = {}
@@ -54,7 +57,6 @@ class Sessions:
         self._gone: set[str] = set()  # since the vault was read last
         self._background = BackgroundTasks()
         self.leaving = False
-        self._began = time.monotonic()
         self.changed = asyncio.Event()  # what a heartbeat says
         self.blind = False  # the vault does not answer
 
@@ -190,7 +192,8 @@ class Sessions:
                 SESSIONS.labels(name.removeprefix("SESSION_STATE_").lower()).set(states.count(state))
 
     def _keep(self, session_id: str, user_id: int) -> None:
-        session = Session(session_id, user_id, self._owner, self._vault, self._clients)
+        lease = Lease(self._vault, session_id, self._owner, self._renewals)
+        session = Session(session_id, user_id, lease, self._vault, self._clients)
         session.on_state = self._on_state
         session.on_incoming = self._on_incoming
         self._sessions[session_id] = session
@@ -234,7 +237,7 @@ class Sessions:
         self.changed.set()
 
     def _on_incoming(self, session: Session, incoming: Incoming) -> None:
-        gathering = 0.0 if session.session_id in self._watched else self._began + _GATHER_S - time.monotonic()
+        gathering = 0.0 if session.session_id in self._watched else session.kept_since + _GATHER_S - time.monotonic()
         patience = _TAKE_S if self._publish(session, _incoming(session, incoming)) else max(0.0, gathering)
         self._background.run(self._turn_away(session, incoming, patience))
 
@@ -273,7 +276,11 @@ async def send_message(session: Session, user_id: int, access_hash: int, text: s
 
 def _report(session: Session) -> manager_pb2.SessionReport:
     return manager_pb2.SessionReport(
-        session_id=session.session_id, state=_STATES[session.state], reason=session.remark, user_id=session.user_id
+        session_id=session.session_id,
+        state=_STATES[session.state],
+        reason=session.remark,
+        user_id=session.user_id,
+        proof=session.proof,
     )
 
 

@@ -8,11 +8,13 @@ import os
 import secrets
 import socket
 import ssl
+import time
 
 import structlog
 from teletrunk import __version__, metrics, running
 from teletrunk.config import ConfigurationError, kept_secret, load
 from teletrunk.enrolment import Membership
+from teletrunk.errors import Refusal
 from teletrunk.identity import Identity
 from teletrunk.operations import operations_app, serve_http
 from teletrunk.service import Service
@@ -20,6 +22,7 @@ from teletrunk.v1 import manager_pb2 as pb
 
 from teletrunk_worker.calls import Calls, Rim
 from teletrunk_worker.config import WorkerSettings
+from teletrunk_worker.dialog_store import DialogStore
 from teletrunk_worker.legs.supervisor import HostPool
 from teletrunk_worker.legs.wire import Message
 from teletrunk_worker.links.journal import Journal
@@ -40,11 +43,12 @@ _WIDE_RATE = 16_000  # of hosts for calls with 7 kHz of sound
 _CALLS_A_SIP_HOST = 4  # what the stock pjsua2 wheel is compiled for
 _CALLS_A_TELEGRAM_HOST = 20
 _CERTIFICATE_LOOK_S = 10.0
+_LEFT_DIALOGS_S = 300.0
 
 
 async def serve(settings: WorkerSettings) -> int | None:
     """Returns the exit code of a Worker that was drained, if it was."""
-    settings.rtp_slice(-(-settings.max_calls // _CALLS_A_SIP_HOST) - 1)
+    settings.rtp_slices(_sip_hosts(settings))
     running.hold_alone(settings.data, "worker")
     async with Service("worker") as service:
         return await _serve(settings, service)
@@ -73,6 +77,8 @@ async def _serve(settings: WorkerSettings, service: Service) -> int | None:
     )
     service.on_close("SIP port", edge.close)
     await _listen(edge, settings)
+    dialogs = DialogStore(settings.data / "dialogs.json", edge.open_dialogs, edge.own)
+    service.on_close("dialogs", dialogs.close)
     hello = pb.WorkerHello(
         worker_id=worker_id,
         name=socket.gethostname(),
@@ -100,8 +106,9 @@ async def _serve(settings: WorkerSettings, service: Service) -> int | None:
         worker_id, edge, sip_hosts, telegram_hosts, manager, storages, refused_calls, settings.first_answer_seconds
     )
 
+    rtp_ports = settings.rtp_slices(_sip_hosts(settings))
+
     def configure_sip_host(index: int, wide: bool) -> Message:
-        first, count = settings.rtp_slice(index)
         return {
             "command": "configure",
             "rate": _WIDE_RATE if wide else settings.sample_rate,
@@ -111,8 +118,8 @@ async def _serve(settings: WorkerSettings, service: Service) -> int | None:
             "public_port": edge.port,
             "media_address": settings.reachable_media_address(),
             "rtp_address": settings.media_bind_address,
-            "rtp_port": first,
-            "rtp_ports": count,
+            "rtp_port": rtp_ports[index].start,
+            "rtp_ports": len(rtp_ports[index]),
         }
 
     def on_config(config: pb.WorkerConfig) -> None:
@@ -159,9 +166,21 @@ async def _serve(settings: WorkerSettings, service: Service) -> int | None:
     edge.admission.on_ban = manager.has_news
     edge.pbxs.changed = manager.has_news
     edge.registrar.changed = on_registration
+    edge.is_host = sip_hosts.has_port
     await sip_hosts.start(configure_sip_host)
     await telegram_hosts.start(lambda index, wide: None)
     log.info("worker listening", sip=f"{bracketed(settings.listen[0])}:{edge.port}")
+
+    left_dialogs = dialogs.load(edge.flow_of)
+
+    async def end_left_dialogs() -> None:
+        """A PBX whose connection has ended, too, is told once it has registered over another one."""
+        until = time.monotonic() + _LEFT_DIALOGS_S
+        restarting = Refusal("worker-restarting")
+        waiting = left_dialogs
+        while waiting and time.monotonic() < until:
+            waiting = [dialog for dialog in waiting if not edge.end_left(dialog, restarting)]
+            await asyncio.sleep(1)
 
     async def leave_when_drained() -> None:
         await calls.drained()
@@ -201,6 +220,9 @@ async def _serve(settings: WorkerSettings, service: Service) -> int | None:
     service.on_close("calls", last_words)
     service.background("Manager link", manager.stay_attached)
     service.background("records", manager.deliver_records)
+    service.background("last times of calls", journal.keep_touching)
+    service.background("dialogs", dialogs.keep)
+    service.background("dialogs of the process before", end_left_dialogs)
     if settings.leave_when_drained:
         service.background("leaving when drained", leave_when_drained)
     service.background(
@@ -212,6 +234,10 @@ async def _serve(settings: WorkerSettings, service: Service) -> int | None:
     if security.papers is not None:
         service.background("certificate", lambda: membership.keep(manager.way, renewed))
     return await service.until_stopped(drain)
+
+
+def _sip_hosts(settings: WorkerSettings) -> int:
+    return -(-settings.max_calls // _CALLS_A_SIP_HOST)
 
 
 async def _listen(edge: SipPort, settings: WorkerSettings) -> None:

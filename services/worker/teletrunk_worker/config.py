@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+import secrets
 import ssl
 from pathlib import Path
 
@@ -183,13 +184,15 @@ class WorkerSettings(ServiceSettings):
         host = self.listen[0]
         return "" if host == "0.0.0.0" or ":" in host else host  # noqa: S104
 
-    def rtp_slice(self, index: int) -> tuple[int, int]:
-        """First port and number of ports of a SIP host. Raises `ConfigurationError` when the range is used up."""
+    def rtp_slices(self, hosts: int) -> list[range]:
+        """The ports of each SIP host, in no order that anybody could guess. Raises `ConfigurationError`."""
         first, last = (int(part) for part in self.rtp_ports.split("-"))
-        start = first + index * _PORTS_A_HOST
-        if start + _PORTS_A_HOST - 1 > last:
+        slices = [
+            range(start, start + _PORTS_A_HOST) for start in range(first, last - _PORTS_A_HOST + 2, _PORTS_A_HOST)
+        ]
+        if len(slices) < hosts:
             raise ConfigurationError("TELETRUNK_RTP_PORTS: too few ports for TELETRUNK_MAX_CALLS (8 a call)")
-        return start, _PORTS_A_HOST
+        return secrets.SystemRandom().sample(slices, hosts)
 
 
 def _host_and_port(text: str) -> tuple[str, int]:

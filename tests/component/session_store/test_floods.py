@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from .storage import Storage, storage
+from .storage import Storage, pb, storage
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 RESOLVE, REQUEST_CALL = "contacts.resolvePhone", "phone.requestCall"
@@ -72,3 +72,15 @@ async def test_a_peer_flood_is_of_its_method_and_outlives_the_process(tmp_path: 
         asked = [call["method"].lower() for call in await store.control.trace_log(phone)]
         assert asked.count(REQUEST_CALL.lower()) == 1
         assert REQUEST_CALL in await told(store, session_id)
+
+
+async def test_whoever_wants_it_asks_again_after_a_peer_flood(store: Storage) -> None:
+    phone, session_id = await store.account()
+    friend = await store.friend()
+    await store.control.peer_flood(phone, True)
+    await refused(store, session_id, f"+{friend.phone}")
+    await store.control.peer_flood(phone, False)
+    await store.stub.ForgetFloodWaits(pb.ForgetFloodWaitsRequest(session_id=session_id), timeout=5)
+    assert await told(store, session_id) == ""
+    assert session_id not in [row[0] for row in store.rows("method_waits")]
+    await call_works(store, session_id, f"+{friend.phone}")

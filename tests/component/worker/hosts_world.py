@@ -186,6 +186,9 @@ class BareEdge:
     def leg_is_over(self, call_id: str, leg: str, *, elsewhere: bool = False) -> None:
         self.over.add(f"{call_id}/{leg}")
 
+    def peer_address(self, call_id: str, leg: str) -> str:
+        return "127.0.0.1"
+
     def offered_telephone_event(self, call_id: str, leg: str) -> bool:
         return False
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import socket
 
 import pytest
 from sipmessage import URI, Message, Request, Response
@@ -267,6 +268,22 @@ async def test_a_200_that_crosses_our_cancel_is_acknowledged_and_ended(world: Po
         assert wire.requests.empty(), "the host's ACK of what it was told is not for the PBX"
 
 
+async def test_a_phone_that_answers_after_another_one_is_told_who_has_the_call(world: PortWorld) -> None:
+    async with sip_wire.udp(world.address) as wire:
+        invite, heard = await dialled(world, wire)
+        wire.send(bytes(response_to(heard, 180, "Ringing", wire)))
+        await world.host.next(lambda message: isinstance(message, Response) and message.code == 180)
+        elsewhere = 'SIP;cause=200;text="Call completed elsewhere"'
+        world.host.send(world.host.follow_up("CANCEL", invite, Reason=elsewhere))
+        cancel = await wire.next_request("CANCEL")
+        wire.send(bytes(response_to(heard, 200, "OK", wire, SDP)))
+        wire.answer(cancel, 200, "OK")
+        await wire.next_request("ACK")
+        bye = await wire.next_request("BYE")
+        wire.answer(bye, 200, "OK")
+        assert bye.headers.getlist("Reason") == [elsewhere]
+
+
 async def test_requests_of_a_dialog_that_a_host_cannot_take_are_refused_and_the_call_goes_on(world: PortWorld) -> None:
     async with sip_wire.udp(world.address) as wire:
         invite, answer = await established(world, wire)
@@ -492,3 +509,15 @@ async def test_an_offer_that_a_host_can_answer_reaches_it(world: PortWorld, medi
         asking = asyncio.ensure_future(wire.ask(invite))
         assert isinstance(await world.host.next(), Request)
         asking.cancel()
+
+
+async def test_the_inside_port_hears_hosts_only(world: PortWorld) -> None:
+    """Any program on the machine reaches it."""
+    world.port.is_host = lambda port: port == world.host.port
+    async with sip_wire.udp(world.address) as wire:
+        binding = await world.registered(wire)
+        own, forged = world.host.invite(binding, "own"), world.host.invite(binding, "forged")
+        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
+            stranger.sendto(bytes(forged), ("127.0.0.1", world.port.inside_port))
+        world.host.send(own)
+        assert (await wire.next_request("INVITE")).call_id == "own"

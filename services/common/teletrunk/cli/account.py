@@ -18,6 +18,7 @@ app = typer.Typer(no_args_is_help=True)
 _TRIES = 3
 Answer = TypeVar("Answer")
 _NO_CODE = "none"  # Telegram has signed the number in at once
+_ANOTHER_WAY = "resend"
 
 
 def _answer(prompt: str, given: str | None) -> str:
@@ -70,15 +71,34 @@ def add(
     """Signs a Telegram account in: asks for the code, and for the two-step password if there is one."""
     started = ask(lambda admin: admin.StartAddAccount(pb.StartAddAccountRequest(phone=phone), timeout=DEADLINE_S))
     wanted = started.code_sent_by != _NO_CODE
-    if not as_json and wanted:
-        typer.echo(f"Telegram has sent a code to {phone} ({started.code_sent_by}).", err=True)
-    account = _signed_in(started.sign_in_id, code, password) if wanted else _submit_code(started.sign_in_id, "").account
+    if wanted and not as_json:
+        _say_how(phone, started.code_sent_by)
+    sign_in_id = started.sign_in_id
+    account = _signed_in(phone, sign_in_id, code, password) if wanted else _submit_code(sign_in_id, "").account
     text = f"Signed in: {named(account)}. Next: teletrunk trunk add {account.phone or account.account_id}"
     show(account, as_json, lambda: say(text))
 
 
-def _signed_in(sign_in_id: str, code: str | None, password: str | None) -> pb.Account:
-    answer = _submitted("Code", code, lambda given: _submit_code(sign_in_id, given))
+def _say_how(phone: str, sent_by: str) -> None:
+    text = f"Telegram has sent a code to {phone} ({sent_by}). If it does not come: answer {_ANOTHER_WAY}."
+    typer.echo(text, err=True)
+
+
+def _sent_again(phone: str, sign_in_id: str) -> str:
+    """Whoever gets no code may have it sent by another way."""
+    request = pb.ResendAccountCodeRequest(sign_in_id=sign_in_id)
+    answer: pb.ResendAccountCodeResponse = ask(lambda admin: admin.ResendAccountCode(request, timeout=DEADLINE_S))
+    _say_how(phone, answer.code_sent_by)
+    return _answer("Code", None)
+
+
+def _signed_in(phone: str, sign_in_id: str, code: str | None, password: str | None) -> pb.Account:
+    def submit_code(given: str) -> pb.SubmitAccountCodeResponse:
+        while given == _ANOTHER_WAY:
+            given = _sent_again(phone, sign_in_id)
+        return _submit_code(sign_in_id, given)
+
+    answer = _submitted("Code", code, submit_code)
     if answer.HasField("account"):
         return answer.account
     hint = f" (hint: {plain(answer.password_hint)})" if answer.password_hint else ""
@@ -127,6 +147,14 @@ def show_account(
         fail(f"there is no account {account}: teletrunk account list shows them")
     text = f"{named(found)}  user id {found.user_id}\nsession: {state_of(found)}\ntrunks: {found.trunks}"
     show(found, as_json, lambda: say(text))
+
+
+@app.command()
+def retry(account: Annotated[str, typer.Argument(help="An account id, phone or @username.")]) -> None:
+    """Lets the account ask Telegram again before its FLOOD_WAIT or PEER_FLOOD is over: it may earn a longer one."""
+    request = pb.RetryAccountRequest(account=account)
+    ask(lambda admin: admin.RetryAccount(request, timeout=DEADLINE_S))
+    say(f"The next call of {account} asks Telegram again.")
 
 
 @app.command()

@@ -11,9 +11,11 @@ from typing import Annotated, Any
 
 import typer
 
+from teletrunk.cli import kept_keys
 from teletrunk.cli.client import DEADLINE_S, ask, ask_fleet, ask_subscriptions, every, fail
 from teletrunk.cli.failed import Forbidden
 from teletrunk.cli.output import Json, say
+from teletrunk.config import ServiceSettings, load
 from teletrunk.errors import TABLE
 from teletrunk.v1 import admin_pb2 as pb
 from teletrunk.v1 import call_pb2, fleet_pb2, manager_pb2, subscription_pb2, trunk_pb2
@@ -116,7 +118,8 @@ def _account(seen: Seen, account: pb.Account) -> Iterator[Finding]:
     elif account.state == manager_pb2.SESSION_STATE_ACTIVE and account.reason:
         for remark in account.reason.split("; "):
             waits = remark.startswith("Telegram wants no ")
-            advice = "" if waits else ": set the clock of its Session Storage's machine right (NTP)"
+            again = f": teletrunk account retry {name} lets it ask before, at the risk of a longer wait"
+            advice = again if waits else ": set the clock of its Session Storage's machine right (NTP)"
             yield Finding("flood-wait" if waits else "", name, f"{remark}{advice}")
     elif account.state == manager_pb2.SESSION_STATE_UNSPECIFIED:
         away = seen.whole and (home is None or not home.attached)
@@ -274,9 +277,11 @@ def doctor(
         call = seen.calls[0].call_id if seen.calls else call
     seen = _only(seen, account, trunk, call)
     found = list(_calls(seen, time.time()) if call else findings(seen, time.time()))
+    warnings = kept_keys.warnings(load(ServiceSettings).data)
     dtmf = next((digits(record) for record in seen.calls if record.answered_at), "")
     if as_json:
-        typer.echo(json.dumps({"findings": as_rows(found), "dtmf": dtmf, "whole": seen.whole}))
+        told = {"findings": as_rows(found), "dtmf": dtmf, "whole": seen.whole, "warnings": warnings}
+        typer.echo(json.dumps(told))
     else:
         tell(found)
         if not seen.whole:
@@ -285,6 +290,8 @@ def doctor(
             say("Nothing stands in a call's way that can be seen from here.")
         if dtmf:
             say(dtmf)
+        for warning in warnings:
+            say(f"Warning: {warning}")
     raise typer.Exit(1 if any(not finding.past for finding in found) else 0)
 
 

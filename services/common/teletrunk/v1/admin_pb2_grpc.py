@@ -50,6 +50,11 @@ class AdminServiceStub:
                 request_serializer=teletrunk_dot_v1_dot_admin__pb2.SubmitAccountPasswordRequest.SerializeToString,
                 response_deserializer=teletrunk_dot_v1_dot_admin__pb2.SubmitAccountPasswordResponse.FromString,
                 _registered_method=True)
+        self.ResendAccountCode = channel.unary_unary(
+                '/teletrunk.v1.AdminService/ResendAccountCode',
+                request_serializer=teletrunk_dot_v1_dot_admin__pb2.ResendAccountCodeRequest.SerializeToString,
+                response_deserializer=teletrunk_dot_v1_dot_admin__pb2.ResendAccountCodeResponse.FromString,
+                _registered_method=True)
         self.ListAccounts = channel.unary_unary(
                 '/teletrunk.v1.AdminService/ListAccounts',
                 request_serializer=teletrunk_dot_v1_dot_admin__pb2.ListAccountsRequest.SerializeToString,
@@ -64,6 +69,11 @@ class AdminServiceStub:
                 '/teletrunk.v1.AdminService/CheckAccount',
                 request_serializer=teletrunk_dot_v1_dot_admin__pb2.CheckAccountRequest.SerializeToString,
                 response_deserializer=teletrunk_dot_v1_dot_admin__pb2.CheckAccountResponse.FromString,
+                _registered_method=True)
+        self.RetryAccount = channel.unary_unary(
+                '/teletrunk.v1.AdminService/RetryAccount',
+                request_serializer=teletrunk_dot_v1_dot_admin__pb2.RetryAccountRequest.SerializeToString,
+                response_deserializer=teletrunk_dot_v1_dot_admin__pb2.RetryAccountResponse.FromString,
                 _registered_method=True)
         self.RemoveAccount = channel.unary_unary(
                 '/teletrunk.v1.AdminService/RemoveAccount',
@@ -199,6 +209,13 @@ class AdminServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ResendAccountCode(self, request, context):
+        """Another code for a sign-in that is under way, by the next way that Telegram has: SMS, a call...
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListAccounts(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -213,6 +230,13 @@ class AdminServiceServicer:
 
     def CheckAccount(self, request, context):
         """Asks the account's Storage, and that asks Telegram: why incoming calls may not arrive.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RetryAccount(self, request, context):
+        """Forgets how long Telegram did not want to be asked (FLOOD_WAIT, PEER_FLOOD): the next call asks it again.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -374,6 +398,11 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     request_deserializer=teletrunk_dot_v1_dot_admin__pb2.SubmitAccountPasswordRequest.FromString,
                     response_serializer=teletrunk_dot_v1_dot_admin__pb2.SubmitAccountPasswordResponse.SerializeToString,
             ),
+            'ResendAccountCode': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResendAccountCode,
+                    request_deserializer=teletrunk_dot_v1_dot_admin__pb2.ResendAccountCodeRequest.FromString,
+                    response_serializer=teletrunk_dot_v1_dot_admin__pb2.ResendAccountCodeResponse.SerializeToString,
+            ),
             'ListAccounts': grpc.unary_unary_rpc_method_handler(
                     servicer.ListAccounts,
                     request_deserializer=teletrunk_dot_v1_dot_admin__pb2.ListAccountsRequest.FromString,
@@ -388,6 +417,11 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     servicer.CheckAccount,
                     request_deserializer=teletrunk_dot_v1_dot_admin__pb2.CheckAccountRequest.FromString,
                     response_serializer=teletrunk_dot_v1_dot_admin__pb2.CheckAccountResponse.SerializeToString,
+            ),
+            'RetryAccount': grpc.unary_unary_rpc_method_handler(
+                    servicer.RetryAccount,
+                    request_deserializer=teletrunk_dot_v1_dot_admin__pb2.RetryAccountRequest.FromString,
+                    response_serializer=teletrunk_dot_v1_dot_admin__pb2.RetryAccountResponse.SerializeToString,
             ),
             'RemoveAccount': grpc.unary_unary_rpc_method_handler(
                     servicer.RemoveAccount,
@@ -593,6 +627,33 @@ class AdminService:
             _registered_method=True)
 
     @staticmethod
+    def ResendAccountCode(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/teletrunk.v1.AdminService/ResendAccountCode',
+            teletrunk_dot_v1_dot_admin__pb2.ResendAccountCodeRequest.SerializeToString,
+            teletrunk_dot_v1_dot_admin__pb2.ResendAccountCodeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def ListAccounts(request,
             target,
             options=(),
@@ -663,6 +724,33 @@ class AdminService:
             '/teletrunk.v1.AdminService/CheckAccount',
             teletrunk_dot_v1_dot_admin__pb2.CheckAccountRequest.SerializeToString,
             teletrunk_dot_v1_dot_admin__pb2.CheckAccountResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RetryAccount(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/teletrunk.v1.AdminService/RetryAccount',
+            teletrunk_dot_v1_dot_admin__pb2.RetryAccountRequest.SerializeToString,
+            teletrunk_dot_v1_dot_admin__pb2.RetryAccountResponse.FromString,
             options,
             channel_credentials,
             insecure,

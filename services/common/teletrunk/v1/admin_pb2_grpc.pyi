@@ -36,10 +36,14 @@ class AdminServiceStub:
     StartAddAccount: _grpc.UnaryUnaryMultiCallable[_admin_pb2.StartAddAccountRequest, _admin_pb2.StartAddAccountResponse]
     SubmitAccountCode: _grpc.UnaryUnaryMultiCallable[_admin_pb2.SubmitAccountCodeRequest, _admin_pb2.SubmitAccountCodeResponse]
     SubmitAccountPassword: _grpc.UnaryUnaryMultiCallable[_admin_pb2.SubmitAccountPasswordRequest, _admin_pb2.SubmitAccountPasswordResponse]
+    ResendAccountCode: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ResendAccountCodeRequest, _admin_pb2.ResendAccountCodeResponse]
+    """Another code for a sign-in that is under way, by the next way that Telegram has: SMS, a call..."""
     ListAccounts: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ListAccountsRequest, _admin_pb2.ListAccountsResponse]
     GetAccount: _grpc.UnaryUnaryMultiCallable[_admin_pb2.GetAccountRequest, _admin_pb2.GetAccountResponse]
     CheckAccount: _grpc.UnaryUnaryMultiCallable[_admin_pb2.CheckAccountRequest, _admin_pb2.CheckAccountResponse]
     """Asks the account's Storage, and that asks Telegram: why incoming calls may not arrive."""
+    RetryAccount: _grpc.UnaryUnaryMultiCallable[_admin_pb2.RetryAccountRequest, _admin_pb2.RetryAccountResponse]
+    """Forgets how long Telegram did not want to be asked (FLOOD_WAIT, PEER_FLOOD): the next call asks it again."""
     RemoveAccount: _grpc.UnaryUnaryMultiCallable[_admin_pb2.RemoveAccountRequest, _admin_pb2.RemoveAccountResponse]
     AddTrunk: _grpc.UnaryUnaryMultiCallable[_admin_pb2.AddTrunkRequest, _admin_pb2.AddTrunkResponse]
     ListTrunks: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ListTrunksRequest, _admin_pb2.ListTrunksResponse]
@@ -77,10 +81,14 @@ class AdminServiceAsyncStub(AdminServiceStub):
     StartAddAccount: _aio.UnaryUnaryMultiCallable[_admin_pb2.StartAddAccountRequest, _admin_pb2.StartAddAccountResponse]  # type: ignore[assignment]
     SubmitAccountCode: _aio.UnaryUnaryMultiCallable[_admin_pb2.SubmitAccountCodeRequest, _admin_pb2.SubmitAccountCodeResponse]  # type: ignore[assignment]
     SubmitAccountPassword: _aio.UnaryUnaryMultiCallable[_admin_pb2.SubmitAccountPasswordRequest, _admin_pb2.SubmitAccountPasswordResponse]  # type: ignore[assignment]
+    ResendAccountCode: _aio.UnaryUnaryMultiCallable[_admin_pb2.ResendAccountCodeRequest, _admin_pb2.ResendAccountCodeResponse]  # type: ignore[assignment]
+    """Another code for a sign-in that is under way, by the next way that Telegram has: SMS, a call..."""
     ListAccounts: _aio.UnaryUnaryMultiCallable[_admin_pb2.ListAccountsRequest, _admin_pb2.ListAccountsResponse]  # type: ignore[assignment]
     GetAccount: _aio.UnaryUnaryMultiCallable[_admin_pb2.GetAccountRequest, _admin_pb2.GetAccountResponse]  # type: ignore[assignment]
     CheckAccount: _aio.UnaryUnaryMultiCallable[_admin_pb2.CheckAccountRequest, _admin_pb2.CheckAccountResponse]  # type: ignore[assignment]
     """Asks the account's Storage, and that asks Telegram: why incoming calls may not arrive."""
+    RetryAccount: _aio.UnaryUnaryMultiCallable[_admin_pb2.RetryAccountRequest, _admin_pb2.RetryAccountResponse]  # type: ignore[assignment]
+    """Forgets how long Telegram did not want to be asked (FLOOD_WAIT, PEER_FLOOD): the next call asks it again."""
     RemoveAccount: _aio.UnaryUnaryMultiCallable[_admin_pb2.RemoveAccountRequest, _admin_pb2.RemoveAccountResponse]  # type: ignore[assignment]
     AddTrunk: _aio.UnaryUnaryMultiCallable[_admin_pb2.AddTrunkRequest, _admin_pb2.AddTrunkResponse]  # type: ignore[assignment]
     ListTrunks: _aio.UnaryUnaryMultiCallable[_admin_pb2.ListTrunksRequest, _admin_pb2.ListTrunksResponse]  # type: ignore[assignment]
@@ -135,6 +143,14 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
     ) -> _typing.Union[_admin_pb2.SubmitAccountPasswordResponse, _abc.Awaitable[_admin_pb2.SubmitAccountPasswordResponse]]: ...
 
     @_abc_1.abstractmethod
+    def ResendAccountCode(
+        self,
+        request: _admin_pb2.ResendAccountCodeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.ResendAccountCodeResponse, _abc.Awaitable[_admin_pb2.ResendAccountCodeResponse]]:
+        """Another code for a sign-in that is under way, by the next way that Telegram has: SMS, a call..."""
+
+    @_abc_1.abstractmethod
     def ListAccounts(
         self,
         request: _admin_pb2.ListAccountsRequest,
@@ -155,6 +171,14 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_admin_pb2.CheckAccountResponse, _abc.Awaitable[_admin_pb2.CheckAccountResponse]]:
         """Asks the account's Storage, and that asks Telegram: why incoming calls may not arrive."""
+
+    @_abc_1.abstractmethod
+    def RetryAccount(
+        self,
+        request: _admin_pb2.RetryAccountRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.RetryAccountResponse, _abc.Awaitable[_admin_pb2.RetryAccountResponse]]:
+        """Forgets how long Telegram did not want to be asked (FLOOD_WAIT, PEER_FLOOD): the next call asks it again."""
 
     @_abc_1.abstractmethod
     def RemoveAccount(

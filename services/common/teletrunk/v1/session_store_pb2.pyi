@@ -809,6 +809,79 @@ class SubmitPasswordResponse(_message.Message):
 Global___SubmitPasswordResponse: _TypeAlias = SubmitPasswordResponse  # noqa: Y015
 
 @_typing.final
+class ResendCodeRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SIGN_IN_ID_FIELD_NUMBER: _builtins.int
+    sign_in_id: _builtins.str
+    def __init__(
+        self,
+        *,
+        sign_in_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["sign_in_id", b"sign_in_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResendCodeRequest: _TypeAlias = ResendCodeRequest  # noqa: Y015
+
+@_typing.final
+class ResendCodeResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CODE_SENT_BY_FIELD_NUMBER: _builtins.int
+    code_sent_by: _builtins.str
+    """As StartSignInResponse's."""
+    def __init__(
+        self,
+        *,
+        code_sent_by: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["code_sent_by", b"code_sent_by"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ResendCodeResponse: _TypeAlias = ResendCodeResponse  # noqa: Y015
+
+@_typing.final
+class ForgetFloodWaitsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SESSION_ID_FIELD_NUMBER: _builtins.int
+    session_id: _builtins.str
+    def __init__(
+        self,
+        *,
+        session_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["session_id", b"session_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ForgetFloodWaitsRequest: _TypeAlias = ForgetFloodWaitsRequest  # noqa: Y015
+
+@_typing.final
+class ForgetFloodWaitsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ForgetFloodWaitsResponse: _TypeAlias = ForgetFloodWaitsResponse  # noqa: Y015
+
+@_typing.final
 class RemoveSessionRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -86,6 +86,16 @@ class SessionStoreServiceStub:
                 request_serializer=teletrunk_dot_v1_dot_session__store__pb2.SubmitPasswordRequest.SerializeToString,
                 response_deserializer=teletrunk_dot_v1_dot_session__store__pb2.SubmitPasswordResponse.FromString,
                 _registered_method=True)
+        self.ResendCode = channel.unary_unary(
+                '/teletrunk.v1.SessionStoreService/ResendCode',
+                request_serializer=teletrunk_dot_v1_dot_session__store__pb2.ResendCodeRequest.SerializeToString,
+                response_deserializer=teletrunk_dot_v1_dot_session__store__pb2.ResendCodeResponse.FromString,
+                _registered_method=True)
+        self.ForgetFloodWaits = channel.unary_unary(
+                '/teletrunk.v1.SessionStoreService/ForgetFloodWaits',
+                request_serializer=teletrunk_dot_v1_dot_session__store__pb2.ForgetFloodWaitsRequest.SerializeToString,
+                response_deserializer=teletrunk_dot_v1_dot_session__store__pb2.ForgetFloodWaitsResponse.FromString,
+                _registered_method=True)
         self.RemoveSession = channel.unary_unary(
                 '/teletrunk.v1.SessionStoreService/RemoveSession',
                 request_serializer=teletrunk_dot_v1_dot_session__store__pb2.RemoveSessionRequest.SerializeToString,
@@ -161,6 +171,20 @@ class SessionStoreServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ResendCode(self, request, context):
+        """Another code, by the next way that Telegram has.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ForgetFloodWaits(self, request, context):
+        """Forgets FLOOD_WAIT and PEER_FLOOD: what was refused because of them is asked again.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def RemoveSession(self, request, context):
         """Signs out at Telegram and forgets the session.
         """
@@ -220,6 +244,16 @@ def add_SessionStoreServiceServicer_to_server(servicer, server):
                     servicer.SubmitPassword,
                     request_deserializer=teletrunk_dot_v1_dot_session__store__pb2.SubmitPasswordRequest.FromString,
                     response_serializer=teletrunk_dot_v1_dot_session__store__pb2.SubmitPasswordResponse.SerializeToString,
+            ),
+            'ResendCode': grpc.unary_unary_rpc_method_handler(
+                    servicer.ResendCode,
+                    request_deserializer=teletrunk_dot_v1_dot_session__store__pb2.ResendCodeRequest.FromString,
+                    response_serializer=teletrunk_dot_v1_dot_session__store__pb2.ResendCodeResponse.SerializeToString,
+            ),
+            'ForgetFloodWaits': grpc.unary_unary_rpc_method_handler(
+                    servicer.ForgetFloodWaits,
+                    request_deserializer=teletrunk_dot_v1_dot_session__store__pb2.ForgetFloodWaitsRequest.FromString,
+                    response_serializer=teletrunk_dot_v1_dot_session__store__pb2.ForgetFloodWaitsResponse.SerializeToString,
             ),
             'RemoveSession': grpc.unary_unary_rpc_method_handler(
                     servicer.RemoveSession,
@@ -499,6 +533,60 @@ class SessionStoreService:
             '/teletrunk.v1.SessionStoreService/SubmitPassword',
             teletrunk_dot_v1_dot_session__store__pb2.SubmitPasswordRequest.SerializeToString,
             teletrunk_dot_v1_dot_session__store__pb2.SubmitPasswordResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ResendCode(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/teletrunk.v1.SessionStoreService/ResendCode',
+            teletrunk_dot_v1_dot_session__store__pb2.ResendCodeRequest.SerializeToString,
+            teletrunk_dot_v1_dot_session__store__pb2.ResendCodeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ForgetFloodWaits(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/teletrunk.v1.SessionStoreService/ForgetFloodWaits',
+            teletrunk_dot_v1_dot_session__store__pb2.ForgetFloodWaitsRequest.SerializeToString,
+            teletrunk_dot_v1_dot_session__store__pb2.ForgetFloodWaitsResponse.FromString,
             options,
             channel_credentials,
             insecure,

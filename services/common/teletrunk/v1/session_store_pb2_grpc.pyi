@@ -48,6 +48,10 @@ class SessionStoreServiceStub:
     StartSignIn: _grpc.UnaryUnaryMultiCallable[_session_store_pb2.StartSignInRequest, _session_store_pb2.StartSignInResponse]
     SubmitCode: _grpc.UnaryUnaryMultiCallable[_session_store_pb2.SubmitCodeRequest, _session_store_pb2.SubmitCodeResponse]
     SubmitPassword: _grpc.UnaryUnaryMultiCallable[_session_store_pb2.SubmitPasswordRequest, _session_store_pb2.SubmitPasswordResponse]
+    ResendCode: _grpc.UnaryUnaryMultiCallable[_session_store_pb2.ResendCodeRequest, _session_store_pb2.ResendCodeResponse]
+    """Another code, by the next way that Telegram has."""
+    ForgetFloodWaits: _grpc.UnaryUnaryMultiCallable[_session_store_pb2.ForgetFloodWaitsRequest, _session_store_pb2.ForgetFloodWaitsResponse]
+    """Forgets FLOOD_WAIT and PEER_FLOOD: what was refused because of them is asked again."""
     RemoveSession: _grpc.UnaryUnaryMultiCallable[_session_store_pb2.RemoveSessionRequest, _session_store_pb2.RemoveSessionResponse]
     """Signs out at Telegram and forgets the session."""
 
@@ -71,6 +75,10 @@ class SessionStoreServiceAsyncStub(SessionStoreServiceStub):
     StartSignIn: _aio.UnaryUnaryMultiCallable[_session_store_pb2.StartSignInRequest, _session_store_pb2.StartSignInResponse]  # type: ignore[assignment]
     SubmitCode: _aio.UnaryUnaryMultiCallable[_session_store_pb2.SubmitCodeRequest, _session_store_pb2.SubmitCodeResponse]  # type: ignore[assignment]
     SubmitPassword: _aio.UnaryUnaryMultiCallable[_session_store_pb2.SubmitPasswordRequest, _session_store_pb2.SubmitPasswordResponse]  # type: ignore[assignment]
+    ResendCode: _aio.UnaryUnaryMultiCallable[_session_store_pb2.ResendCodeRequest, _session_store_pb2.ResendCodeResponse]  # type: ignore[assignment]
+    """Another code, by the next way that Telegram has."""
+    ForgetFloodWaits: _aio.UnaryUnaryMultiCallable[_session_store_pb2.ForgetFloodWaitsRequest, _session_store_pb2.ForgetFloodWaitsResponse]  # type: ignore[assignment]
+    """Forgets FLOOD_WAIT and PEER_FLOOD: what was refused because of them is asked again."""
     RemoveSession: _aio.UnaryUnaryMultiCallable[_session_store_pb2.RemoveSessionRequest, _session_store_pb2.RemoveSessionResponse]  # type: ignore[assignment]
     """Signs out at Telegram and forgets the session."""
 
@@ -151,6 +159,22 @@ class SessionStoreServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _session_store_pb2.SubmitPasswordRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_session_store_pb2.SubmitPasswordResponse, _abc.Awaitable[_session_store_pb2.SubmitPasswordResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def ResendCode(
+        self,
+        request: _session_store_pb2.ResendCodeRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_session_store_pb2.ResendCodeResponse, _abc.Awaitable[_session_store_pb2.ResendCodeResponse]]:
+        """Another code, by the next way that Telegram has."""
+
+    @_abc_1.abstractmethod
+    def ForgetFloodWaits(
+        self,
+        request: _session_store_pb2.ForgetFloodWaitsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_session_store_pb2.ForgetFloodWaitsResponse, _abc.Awaitable[_session_store_pb2.ForgetFloodWaitsResponse]]:
+        """Forgets FLOOD_WAIT and PEER_FLOOD: what was refused because of them is asked again."""
 
     @_abc_1.abstractmethod
     def RemoveSession(

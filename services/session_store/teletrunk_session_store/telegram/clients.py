@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import hashlib
 import math
+import struct
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
@@ -18,6 +20,7 @@ from pyrogram.connection import Connection
 from pyrogram.connection.proxy import normalize_proxy
 from pyrogram.crypto import rsa
 from pyrogram.raw.core.primitives import Bytes
+from pyrogram.storage.storage import Storage as StoredSession
 from teletrunk import __version__
 from teletrunk.config import ConfigurationError
 
@@ -29,6 +32,7 @@ Guard = Callable[[], Awaitable[bool]]
 
 _SHORTEST_PAUSE_S, _LONGEST_PAUSE_S = 0.1, 0.8
 _CALM_S = 5.0
+_USER = 4  # its place in a session string
 
 
 class Clients:
@@ -67,6 +71,15 @@ class Clients:
             connect=connection_by(self._addresses, _guarded(may_connect) if may_connect else Connection),
             clock_ahead=self._clock_ahead,
         )
+
+
+def user_of(session: str) -> int:
+    """Whose session it is, by the session itself. Raises ValueError."""
+    packed = base64.urlsafe_b64decode(session + "=" * (-len(session) % 4))
+    try:
+        return int(struct.unpack(StoredSession.SESSION_STRING_FORMAT, packed)[_USER])
+    except struct.error as error:
+        raise ValueError(str(error)) from None
 
 
 def _guarded(may_connect: Guard) -> type[Connection]:

@@ -38,6 +38,11 @@ class FloodWaits:
         async with best_effort():
             await self._vault.note_flood(self._session_id, method, until)
 
+    async def forget(self) -> None:
+        """Somebody wants Telegram to be asked all the same. Raises what the vault raises."""
+        await self._vault.forget_floods(self._session_id)
+        self._until.clear()
+
     def told(self) -> str:
         """What there is to say of them; empty when there are none."""
         return "; ".join(

@@ -16,6 +16,7 @@ from typing import Any, Final
 
 import structlog
 
+from teletrunk_session_store.telegram.renewals import Renewals
 from teletrunk_session_store.vault.store import DEADLINE_S, FAILURES, Vault, best_effort
 
 log = structlog.get_logger()
@@ -35,8 +36,10 @@ class LeaseLost(Exception):
 class Lease:
     """One Storage's side of it."""
 
-    def __init__(self, vault: Vault, session_id: str, owner: str) -> None:
+    def __init__(self, vault: Vault, session_id: str, owner: str, renewals: Renewals) -> None:
+        """`renewals` are the same owner's."""
         self._vault = vault
+        self._renewals = renewals
         self._session_id = session_id
         self._owner = owner
         self._fence = 0
@@ -47,7 +50,7 @@ class Lease:
         """Whether the session may be run from now on."""
         self._released = False
         began = _now()
-        fence = await self._ask()
+        fence = await self._taken()
         if not fence:
             return False
         self._fence = fence
@@ -61,12 +64,12 @@ class Lease:
         """
         working = asyncio.ensure_future(work)
         try:
-            pause = RENEW_S
-            while not await _done(working, min(pause, self._left)):
+            period = RENEW_S
+            while not await _done(working, min(_until_beat(period), self._left)):
                 kept, answered = await self._renewed_in_time()
                 if not kept:
                     raise LeaseLost
-                pause = RENEW_S if answered else _RETRY_S
+                period = RENEW_S if answered else _RETRY_S
             working.result()
         finally:
             working.cancel()
@@ -96,7 +99,7 @@ class Lease:
         if self._released:
             return False, True
         began = _now()
-        fence = await self._ask()
+        fence = await self._renewals.ask(self._session_id)
         if fence is None:
             return self._left > 0, False
         if fence != self._fence:  # somebody else had it meanwhile
@@ -107,10 +110,11 @@ class Lease:
 
     async def release(self) -> None:
         self._released = True
+        await self._renewals.withdraw(self._session_id)
         async with best_effort():  # leaving: one that runs out serves as well
             await self._vault.release_lease(self._session_id, self._owner)
 
-    async def _ask(self) -> int | None:
+    async def _taken(self) -> int | None:
         """The fencing number; 0 when another has the lease, None when the vault does not answer."""
         try:
             async with asyncio.timeout(DEADLINE_S):
@@ -118,6 +122,11 @@ class Lease:
         except FAILURES as error:
             log.warning("vault does not answer", session=self._session_id, error=type(error).__name__)
             return None
+
+
+def _until_beat(period: float) -> float:
+    """All leases are renewed at the same times, so that they are renewed together."""
+    return period - _now() % period
 
 
 def _now() -> float:

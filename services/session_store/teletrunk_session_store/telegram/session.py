@@ -16,12 +16,14 @@ from typing import Any
 
 import structlog
 from pyrogram import raw
-from pyrogram.errors import AuthKeyDuplicated, RPCError, Unauthorized
+from pyrogram.errors import AuthKeyDuplicated, FloodWait, RPCError, Unauthorized
+from sqlalchemy.exc import SQLAlchemyError
 from teletrunk.background import BackgroundTasks
 from teletrunk.errors import Refusal
+from teletrunk.session_proof import proof_of
 
 from teletrunk_session_store.telegram import failures
-from teletrunk_session_store.telegram.clients import Clients
+from teletrunk_session_store.telegram.clients import Clients, user_of
 from teletrunk_session_store.telegram.flood_waits import FloodWaits
 from teletrunk_session_store.telegram.incoming import Incoming, IncomingCalls
 from teletrunk_session_store.telegram.known_peers import KnownPeers
@@ -40,6 +42,7 @@ from teletrunk_session_store.telegram.open_calls import OpenCalls
 from teletrunk_session_store.telegram.phone_calls import LATE_ANSWER_S, CallRequest
 from teletrunk_session_store.telegram.update_state import LONGEST_RINGING_S, UpdateState, contained, ended_call
 from teletrunk_session_store.vault import adoption
+from teletrunk_session_store.vault.seal import WrongKey
 from teletrunk_session_store.vault.store import Vault
 
 log = structlog.get_logger()
@@ -47,6 +50,7 @@ log = structlog.get_logger()
 _RPC_DEADLINE_S = 10.0
 _CONNECT_DEADLINE_S = 20.0
 _PROBE_S = 30.0
+_PROBE_IN_CALL_S = 2.0  # Telegram does not say that it has revoked a session, and a hang-up may have got lost
 _LINK_CHECK_S = 0.25
 _LONGEST_PAUSE_S = 30.0
 _LOOK_S = 4.0
@@ -68,14 +72,16 @@ class SessionState(Enum):
 class Session:
     """A Telegram account's authorization, run by this Storage."""
 
-    def __init__(self, session_id: str, user_id: int, owner: str, vault: Vault, clients: Clients) -> None:
+    def __init__(self, session_id: str, user_id: int, lease: Lease, vault: Vault, clients: Clients) -> None:
         self.session_id = session_id
         self.user_id = user_id
+        self.kept_since = time.monotonic()
         self.state = SessionState.CONNECTING
         self.reason = ""
+        self.proof = b""  # for the Manager, once the vault's row was read
         self.on_state: Callable[[Session], None] = lambda session: None
         self.on_incoming: Callable[[Session, Incoming], None] = lambda session, incoming: None
-        self._lease = Lease(vault, session_id, owner)
+        self._lease = lease
         self._vault = vault
         self._clients = clients
         self.peers = KnownPeers(vault, session_id)
@@ -91,6 +97,7 @@ class Session:
         self._stirred = asyncio.Event()  # something is to be looked at
         self._relinked = False
         self._missed = False  # there are updates that did not come
+        self._probe_rest = 0.0  # Telegram wants no difference so soon
         self._reported = asyncio.Event()  # of the present state; the next one has its own
         self._late: set[asyncio.Task[Any]] = set()  # requests whose answer is awaited however long it takes
         self._background = BackgroundTasks()
@@ -185,6 +192,11 @@ class Session:
                 self.on_state(self)  # it is told of
             raise refusal from None
 
+    async def forget_flood_waits(self) -> None:
+        """Raises what the vault raises."""
+        await self._waits.forget()
+        self.on_state(self)
+
     # Calls.
 
     @property
@@ -196,6 +208,7 @@ class Session:
     def carrying(self) -> Iterator[None]:
         """A call of it is under way, from its first question on."""
         self._carried += 1
+        self._stirred.set()  # it is looked at more often now
         try:
             yield
         finally:
@@ -306,8 +319,10 @@ class Session:
                     pause = 1.0 if lived else min(pause * 2, _LONGEST_PAUSE_S)
                     if self.state is SessionState.UNAUTHORIZED:
                         pause = _LONGEST_PAUSE_S * 10
-                elif self._vault.held_back:
-                    self._report(SessionState.CONNECTING, self._vault.held_back)
+                else:
+                    if self._vault.held_back:
+                        self._report(SessionState.CONNECTING, self._vault.held_back)
+                    await self._prove()
                 await asyncio.sleep(pause)
         finally:
             self._tell_lost()
@@ -317,6 +332,12 @@ class Session:
             await self._background.settle(0)
             await self.open_calls.settle(_CLOSE_S)
             await self._lease.release()
+
+    async def _prove(self) -> None:
+        """That the session is of our vault: the Manager may then send here what its Storage does not take any more."""
+        if not self.proof:
+            with contextlib.suppress(WrongKey, SQLAlchemyError):
+                self.proof = proof_of(await self._vault.get_session(self.session_id))
 
     async def _run_once(self) -> None:
         """One life of a client, whatever ends it."""
@@ -340,6 +361,9 @@ class Session:
         await self._waits.load()
         await self.open_calls.find_left()
         opened = await self._vault.get_session(self.session_id)
+        if user_of(opened) != self.user_id:  # what the row says beside what is sealed
+            raise WrongKey(self.session_id)
+        self.proof = proof_of(opened)
         client: Any = self._clients.make(self.session_id, opened, lambda: self._may_connect(client))
         self._client = client
         client.on_updates = lambda updates: self._on_updates(client, updates)
@@ -376,7 +400,7 @@ class Session:
         while not self._broken:
             self.open_calls.tell()
             with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_LOOK_S):
+                async with asyncio.timeout(_PROBE_IN_CALL_S if self.has_calls else _LOOK_S):
                     await self._stirred.wait()
             self._stirred.clear()
             if self._broken:
@@ -391,7 +415,8 @@ class Session:
                 async with asyncio.timeout(_LINK_DOWN_S):
                     await client.session.is_started.wait()
                 self._relinked = False
-            is_due = self._missed or time.monotonic() - probed > _PROBE_S
+            pause = max(_PROBE_IN_CALL_S if self.has_calls else _PROBE_S, self._probe_rest)
+            is_due = self._missed or time.monotonic() - probed >= pause
             if self.state is not SessionState.ACTIVE or is_due:
                 await self._probe(client)
                 probed = time.monotonic()
@@ -408,6 +433,9 @@ class Session:
         except RPCError as error:  # an answer, too; the next question begins anew
             log.warning("difference refused", session=self.session_id, error=failures.word(error))
             self._updates = UpdateState()
+            self._probe_rest = float(error.value) if isinstance(error, FloodWait) else _PROBE_S
+        else:
+            self._probe_rest = 0.0
         self._report(SessionState.ACTIVE, about_clock(client.clock_ahead))
 
     def _lost_authorization(self, reason: str) -> None:

@@ -14,6 +14,7 @@ import structlog
 from pyrogram import raw
 from pyrogram.errors import BadRequest, Flood, RPCError, SessionPasswordNeeded, Unauthorized
 from pyrogram.utils import compute_password_check
+from teletrunk.session_proof import id_of, proof_of
 from teletrunk.sign_in import WRONG_CODE, WRONG_PASSWORD
 
 from teletrunk_session_store.telegram import failures
@@ -41,7 +42,10 @@ class Success:
 
     session: str = field(repr=False)
     user: KnownPeer = field(repr=False)
-    session_id: str = field(default_factory=lambda: secrets.token_hex(8))
+
+    @property
+    def session_id(self) -> str:
+        return id_of(proof_of(self.session))
 
 
 @dataclass
@@ -59,6 +63,7 @@ _WORDS = {
     "PHONE_CODE_INVALID": f"{WRONG_CODE}: check it and try again",
     "PHONE_CODE_EMPTY": "the code is missing",
     "PHONE_CODE_EXPIRED": "the code has expired: start again to get a new one",
+    "SEND_CODE_UNAVAILABLE": "Telegram has no other way to send a code: use the one that it has sent",
     "EMAIL_CODE_INVALID": f"{WRONG_CODE}: check it and try again",
     "PASSWORD_HASH_INVALID": WRONG_PASSWORD,
     "PHONE_NUMBER_INVALID": "Telegram knows no such phone number",
@@ -111,11 +116,18 @@ class SignIns:
                 raise
             await self._succeed(attempt, error.answer.authorization)
             return NO_CODE
-        kind = sent.type.value
-        if kind in _WANTED_FIRST:
-            raise SignInError(_WANTED_FIRST[kind])
-        attempt.code_hash, attempt.by_email = sent.phone_code_hash, kind is raw.types.auth.SentCodeTypeEmailCode
-        return str(sent.type.name).lower()
+        return _sent(attempt, sent)
+
+    async def resend(self, attempt_id: str) -> str:
+        """Another code, by the next way that Telegram has; returns that way. Raises `SignInError`."""
+        attempt = self._find(attempt_id)
+        if attempt.success:
+            return NO_CODE
+        try:
+            async with asyncio.timeout(_DEADLINE_S):
+                return _sent(attempt, await attempt.client.resend_phone_number_code(attempt.phone, attempt.code_hash))
+        except Exception as error:  # the library raises bare ones too
+            raise self._explained(error) from None
 
     async def code(self, attempt_id: str, code: str) -> Success | str:
         """The signed-in session, or the hint of the two-step password that is still needed. Raises `SignInError`.
@@ -256,6 +268,15 @@ class SignIns:
                 return SignInError(f"Telegram sends this number to a data centre that it does not name: {error}")
         log.error("sign-in failed", exc_info=error)
         return SignInError(f"the sign-in failed ({type(error).__name__}): the Session Storage's log says more")
+
+
+def _sent(attempt: Attempt, sent: Any) -> str:
+    """How the code travels. Raises `SignInError` when something else is wanted first."""
+    kind = sent.type.value
+    if kind in _WANTED_FIRST:
+        raise SignInError(_WANTED_FIRST[kind])
+    attempt.code_hash, attempt.by_email = sent.phone_code_hash, kind is raw.types.auth.SentCodeTypeEmailCode
+    return str(sent.type.name).lower()
 
 
 def _refused(error: RPCError) -> SignInError:

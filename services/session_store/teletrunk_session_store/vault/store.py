@@ -36,6 +36,7 @@ from teletrunk_session_store.vault.tables import (
 log = structlog.get_logger()
 
 _TRIED = 20
+_RENEWED_AT_ONCE = 5_000
 DEADLINE_S: Final = 3.0
 FAILURES: Final = (SQLAlchemyError, OSError, TimeoutError)
 
@@ -224,6 +225,24 @@ class Vault:
             )
             return fence
 
+    async def renew_leases(self, session_ids: Sequence[str], owner: str, seconds: float) -> dict[str, int]:
+        """In one transaction. The fencing numbers of those that are still this owner's."""
+        if self.held_back:
+            return {}
+        fences: dict[str, int] = {}
+        async with self._engine.begin() as connection:
+            now = await database_time(connection)
+            for start in range(0, len(session_ids), _RENEWED_AT_ONCE):
+                part = session_ids[start : start + _RENEWED_AT_ONCE]
+                renewed = await connection.execute(
+                    LEASES.update()
+                    .where(LEASES.c.owner == owner, LEASES.c.session_id.in_(part))
+                    .values(expires_at=now + seconds)
+                    .returning(LEASES.c.session_id, LEASES.c.fence)
+                )
+                fences |= {row.session_id: int(row.fence) for row in renewed}
+        return fences
+
     async def release_lease(self, session_id: str, owner: str) -> None:
         async with self._engine.begin() as connection:
             await connection.execute(
@@ -289,6 +308,10 @@ class Vault:
         async with self._engine.begin() as connection:
             row = {"session_id": session_id, "method": method, "until": until}
             await connection.execute(self._put(FLOODS, row))
+
+    async def forget_floods(self, session_id: str) -> None:
+        async with self._engine.begin() as connection:
+            await connection.execute(sa.delete(FLOODS).where(FLOODS.c.session_id == session_id))
 
     async def flood_waits(self, session_id: str) -> dict[str, float]:
         """Until when (Unix time) Telegram does not want to be asked, by method."""

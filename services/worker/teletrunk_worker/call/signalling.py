@@ -35,10 +35,11 @@ class StorageSignalling:
         self._context = context
         self._put = put
         self._over = False
-        self._known = isinstance(begin, pb.TakeCall)  # whether there is a call at Telegram
+        self._starts = isinstance(begin, pb.StartCall)
+        self._known = not self._starts  # whether there is a call at Telegram
         self.taken: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
         self._stream = storages.call(session)
-        self._stream.ask(**{"start" if isinstance(begin, pb.StartCall) else "take": begin})
+        self._stream.ask(**{"start" if self._starts else "take": begin})
         context.recorder.step("worker", "storage", type(begin).__name__)
         self._following = context.tasks.run(self._follow())
 
@@ -96,7 +97,8 @@ class StorageSignalling:
             case "requested":
                 self._known = True
                 self._note_taken(True)
-                recorder.record.called = recorder.record.called or _display(response.requested.peer)
+                if self._starts:  # of a call from Telegram, the peer is who calls
+                    recorder.record.called = recorder.record.called or _display(response.requested.peer)
             case "ringing":
                 recorder.step("storage", "worker", "ringing")
                 self._put(on.TelegramRinging())

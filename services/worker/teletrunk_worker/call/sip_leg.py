@@ -90,8 +90,9 @@ class HostedLeg:
 
     def connect(self) -> None:
         if self._host is not None:
-            sound = self._sound
-            attach: Message = {"command": "attach", "call": self._id, "dtmf": sound.dtmf, "hold": sound.hold}
+            sound, peer = self._sound, self._edge.peer_address(self._context.call_id, self._name)
+            attach: Message = {"command": "attach", "call": self._id, "peer": peer}
+            attach |= {"dtmf": sound.dtmf, "hold": sound.hold}
             self._host.send(attach, self._context.rings.descriptor)
             self._context.rate = self._host.rate
 

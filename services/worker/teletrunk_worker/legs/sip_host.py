@@ -33,10 +33,11 @@ import time
 from pathlib import Path
 
 import pjsua2 as pj
-from teletrunk.privileges import forbid_privileges
 
+from teletrunk_worker.legs import jail
 from teletrunk_worker.legs.digits import Digits
 from teletrunk_worker.legs.ring import SIP_FRAME_MS, RingPair
+from teletrunk_worker.legs.rtp_peer import RtpPeer, shut_out_everybody
 from teletrunk_worker.legs.silence import Silence
 from teletrunk_worker.legs.sound_port import SoundPort
 from teletrunk_worker.legs.wire import Message, PeerGone, Wire
@@ -78,6 +79,7 @@ class HostCall(pj.Call):  # type: ignore[misc]
         self.hung_up_by_us = False
         self.sends = False  # whether the phone has promised sound
         self.digits = self.port.digits = Digits()
+        self.peer = RtpPeer(self)
         self._stream = 0  # which of the call's media is its sound
         self._srtp_suite = ""
         self._silence = Silence(time.monotonic())
@@ -120,6 +122,7 @@ class HostCall(pj.Call):  # type: ignore[misc]
                 active = media.status == pj.PJSUA_CALL_MEDIA_ACTIVE
                 self.sends = active and bool(media.dir & pj.PJMEDIA_DIR_DECODING)
                 try:
+                    self.peer.negotiated(index)
                     sound = self.getAudioMedia(index)
                 except pj.Error:  # it is gone again
                     return
@@ -127,6 +130,10 @@ class HostCall(pj.Call):  # type: ignore[misc]
                 sound.startTransmit(self.port)
                 self._stream = index
                 return
+
+    def watch_peer(self) -> None:
+        with contextlib.suppress(pj.Error):  # the stream is gone
+            self.peer.look()
 
     @property
     def silent(self) -> bool:
@@ -173,6 +180,7 @@ class HostAccount(pj.Account):  # type: ignore[misc]
             self.host.uninvited.append(call)
             return
         self.host.calls[call.call_id] = call
+        self.host.shut_out_strangers()
         self.host.tell(event="incoming", call=call.call_id)
 
 
@@ -230,6 +238,7 @@ class SipHost:
         self.orphans: list[HostCall] = []
         self._free_ports: list[SoundPort] = []
         self.rate = 8000
+        self._rtp_ports = range(0)
 
     def tell(self, **event: object) -> None:
         self._wire.send(event)
@@ -274,6 +283,8 @@ class SipHost:
         account.sipConfig.contactForced = f"<sip:{address}:{message['public_port']}>"
         media = account.mediaConfig.transportConfig
         media.port, media.portRange = message["rtp_port"], message["rtp_ports"] - 1
+        media.randomizePort = True
+        self._rtp_ports = range(message["rtp_port"], message["rtp_port"] + message["rtp_ports"])
         media.boundAddress = message["rtp_address"]
         # A Worker of the version before, upgraded under its feet, starts this host and does not say where sound goes.
         media.publicAddress = message.get("media_address", message["public_address"])
@@ -309,6 +320,7 @@ class SipHost:
         if call := self.calls.get(call_id):
             hears, plays = message.get("dtmf") == "inband", message.get("hold") == "music"
             call.port.attach(rings, hears_digits=hears, plays_music=plays)
+            call.peer.signals_from(message.get("peer", ""))
             call.digits.only_by(message.get("dtmf", ""))  # a Worker of the version before does not say
 
     def _act(self, call: HostCall, message: Message) -> None:
@@ -337,13 +349,19 @@ class SipHost:
         _add_headers(parameter, [[CALL_HEADER, call.call_id], *message.get("headers", [])])
         try:
             call.makeCall(message["uri"], parameter)
+            self.shut_out_strangers()
         except pj.Error as error:
             self.ended_calls.append(self.calls.pop(call.call_id))
             event = "refused" if error.status == _TOO_MANY else "undialled"
             self.tell(event=event, call=call.call_id, why=str(error.reason))
 
+    def shut_out_strangers(self) -> None:
+        """From the sockets of a call that has just got them."""
+        shut_out_everybody(self._rtp_ports, [call.peer for call in self.calls.values()])
+
     def ended(self, call: HostCall, status: int, phrase: str) -> None:
         """The dialog is over. The object lives on until the pump is out of pjsua2's callback."""
+        call.peer.close()
         if self.calls.pop(call.call_id, None):
             self._tell_digits(call)
             self._tell_ended(call, status, phrase)
@@ -403,6 +421,7 @@ class SipHost:
         self.orphans = [call for call in self.orphans if call.isActive()]
         for call in self.calls.values():
             self._tell_digits(call)
+            call.watch_peer()
         now = time.monotonic()
         if now - self._measured_at < _STATS_EVERY_S:
             return
@@ -428,7 +447,7 @@ class SipHost:
 
 
 def main() -> None:
-    forbid_privileges()
+    jail.enter(jail.SIP)
     sys.setswitchinterval(0.0005)  # the clock thread must not wait 5 ms for the pump
     host = SipHost(Wire.inherited(int(sys.argv[1])))
     gc.freeze()

@@ -158,6 +158,10 @@ class HostPool:
         started = sum(host.free if host.ready.is_set() else self._calls_a_host for host in self._hosts.values())
         return started + (self._most - len(self._hosts)) * self._calls_a_host
 
+    def has_port(self, port: int) -> bool:
+        """Whether a host of ours signals from there."""
+        return any(host.port == port for host in self._hosts.values())
+
     def release(self, host: Host, call: str) -> None:
         host.listeners.pop(call, None)
         self._changed.set()

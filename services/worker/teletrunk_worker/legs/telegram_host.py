@@ -30,8 +30,8 @@ import ntgcalls as ntg
 from teletrunk.background import BackgroundTasks
 from teletrunk.native_engine import NativeEngine
 from teletrunk.native_thread import InlineLoop, keep_thread_state
-from teletrunk.privileges import forbid_privileges
 
+from teletrunk_worker.legs import jail
 from teletrunk_worker.legs.playout import Playout
 from teletrunk_worker.legs.ring import SAMPLE_BYTES, SIP_FRAME_MS, TELEGRAM_FRAME_MS, RingPair
 from teletrunk_worker.legs.wire import Message, PeerGone, Wire
@@ -255,7 +255,7 @@ def _unpack(text: str) -> bytes:
 
 
 def main() -> None:
-    forbid_privileges()
+    jail.enter(jail.TELEGRAM)
     sys.setswitchinterval(0.0005)
     for name in ("ntgcalls", "webrtc"):
         # Before the first instance, which would fix the level otherwise. Never DEBUG: that prints keys.

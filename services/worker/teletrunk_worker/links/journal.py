@@ -15,6 +15,7 @@ from teletrunk_worker.links.spool import Spool
 
 log = structlog.get_logger()
 
+_TOUCH_S = 0.1
 Result = TypeVar("Result")
 
 
@@ -34,9 +35,11 @@ class Journal:
         """Keeps what is known of a call that is still going on."""
         self._do(partial(self._spool.note, _copy(record)))
 
-    def touch(self) -> None:
-        """The open calls are up now."""
-        self._do(self._spool.touch)
+    async def keep_touching(self) -> None:
+        """Were we killed, the open calls lasted until the last touch. Runs until cancelled."""
+        while True:
+            await self._do(self._spool.touch)
+            await asyncio.sleep(_TOUCH_S)
 
     def end(self, record: call_pb2.CallRecord) -> asyncio.Future[None]:
         """Keeps a finished record until it is delivered. Done when the disk has it, or will not take it."""

@@ -58,7 +58,6 @@ class ManagerLink:
     async def _beats(self) -> AsyncIterator[pb.AttachRequest]:
         yield pb.AttachRequest(worker=self._hello)
         while True:
-            self._journal.touch()
             self._news.clear()
             yield pb.AttachRequest(heartbeat=self.load())
             for ban in self.new_bans():  # told until it comes back with the configuration

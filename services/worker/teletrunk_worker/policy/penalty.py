@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+_MOST_DOUBLINGS = 32  # the count may be somebody else's word
+
 
 @dataclass(frozen=True)
 class PenaltyPolicy:
@@ -32,7 +34,7 @@ class Failures:
         if len(self.recent) < policy.failures:
             return False
         self.recent.clear()
-        self.until = now + min(policy.first_pause * 2**self.pauses, policy.longest_pause)
+        self.until = now + min(policy.first_pause * 2 ** min(self.pauses, _MOST_DOUBLINGS), policy.longest_pause)
         self.pauses += 1
         return True
 

@@ -9,7 +9,7 @@ from teletrunk_worker.relay import host_limits, srtp
 from teletrunk_worker.relay.challenges import Challenges
 from teletrunk_worker.relay.routes import BINDING_DOMAIN, CALL_HEADER, Routes, target_at
 from teletrunk_worker.sip import proxy, uas
-from teletrunk_worker.sip.dialog import Dialog, Dialogs
+from teletrunk_worker.sip.dialog import ELSEWHERE, Dialog, Dialogs
 from teletrunk_worker.sip.message import Request, Response
 from teletrunk_worker.sip.registrar import Registrar
 from teletrunk_worker.sip.sound import SoundTerms
@@ -88,7 +88,9 @@ class FromHost:
             return self._invite(request, host)
         if request.method == "ACK" and (dialog.declined or dialog.host_gone):
             return None  # of the refusal that the host was given in place of an answer: the peer knows nothing of it
-        dialog.cancelled = dialog.cancelled or request.method == "CANCEL"
+        if request.method == "CANCEL":
+            dialog.cancelled = True
+            dialog.elsewhere = dialog.elsewhere or ELSEWHERE in request.headers.getlist("Reason")
         branch = proxy.derived_branch(request)
         request.target = dialog.invite.target
         self._prepare(request, dialog.invite.headers.getlist("Route"))

@@ -24,7 +24,7 @@ class FromPeer:
 
     def objection(self, invite: Request, flow: Flow) -> Objection | None:
         """Why no host could take a first INVITE, whoever sends it; None when one can."""
-        return _made_fit(invite, self._first_for_host(invite, flow, "x" * host_limits.LONGEST_LEG_HEADER))
+        return self._made_fit(invite, flow, self._first_for_host(invite, flow, "x" * host_limits.LONGEST_LEG_HEADER))
 
     def invite(self, request: Request, flow: Flow, dialog: Dialog) -> None:
         """The first INVITE of a call that was let in."""
@@ -54,7 +54,7 @@ class FromPeer:
         self._routes.via_for_host(forwarded, flow)
         if request.method == "INFO" and not digits.rewrite(forwarded):
             return uas.respond(request, 400, "Bad Request: no digit in the body")
-        if (objection := _made_fit(request, forwarded) or _no_codec(request, dialog)) is None:
+        if (objection := self._made_fit(request, flow, forwarded) or _no_codec(request, dialog)) is None:
             fit = host_limits.offer_for_host if request.method in WITH_OFFER else host_limits.answer_for_host
             fit(forwarded, dialog.sound)
             self._routes.to_host(forwarded, dialog)
@@ -64,6 +64,17 @@ class FromPeer:
             self._routes.to_host(forwarded, dialog)
         else:
             return objection.answer(request)
+        return None
+
+    def _made_fit(self, request: Request, flow: Flow, forwarded: Request) -> Objection | None:
+        """Why a host could not take what is forwarded; what it could take is made fit for it."""
+        if request.method != "ACK" and request.number("Max-Forwards") == 0:
+            return Objection(483, "Too Many Hops")
+        unfit = host_limits.objection_to(forwarded, flow.peer[0], self._routes.address)
+        found = unfit or host_limits.objection_to_offer(forwarded)
+        if found is not None:
+            return found
+        host_limits.simplify(forwarded)
         return None
 
     # Answers.
@@ -86,7 +97,9 @@ class FromPeer:
             dialog.note_response(response)
         else:
             host_limits.fit(response)
-            if objection := host_limits.objection_to(response):  # to what a host asks within a dialog
+            source = dialog.flow.peer[0]
+            if objection := host_limits.objection_to(response, source, self._routes.address):
+                # To what a host asks within a dialog.
                 ends = response.cseq.method == "INVITE"
                 host_limits.turn_into(response, 481 if ends else objection.status, objection.phrase)
             host_limits.answer_for_host(response, dialog.sound)
@@ -102,14 +115,3 @@ def _no_codec(request: Request, dialog: Dialog) -> Objection | None:
     keyed = host_limits.offered_srtp(request)
     refusal = codecs.refusal_of(offered, dialog.sound.codecs) or srtp.refusal_of(keyed, dialog.sound)
     return None if refusal is None else host_limits.objection_of(refusal)
-
-
-def _made_fit(request: Request, forwarded: Request) -> Objection | None:
-    """Why a host could not take what is forwarded; what it could take is made fit for it."""
-    if request.method != "ACK" and request.number("Max-Forwards") == 0:
-        return Objection(483, "Too Many Hops")
-    found = host_limits.objection_to(forwarded) or host_limits.objection_to_offer(forwarded)
-    if found is not None:
-        return found
-    host_limits.simplify(forwarded)
-    return None

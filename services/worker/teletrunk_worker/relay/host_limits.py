@@ -14,7 +14,7 @@ from typing import Final
 from teletrunk.errors import Refusal
 
 from teletrunk_worker.relay import codecs as codecs_of
-from teletrunk_worker.relay import srtp
+from teletrunk_worker.relay import sound_addresses, srtp
 from teletrunk_worker.sip import sdp
 from teletrunk_worker.sip.message import Message, Request, Response
 from teletrunk_worker.sip.scanner import Malformed
@@ -52,23 +52,23 @@ class Objection:
         return respond(request, self.status, self.phrase, self.headers)
 
 
-def objection_to(message: Message) -> Objection | None:
-    """For a message as it would be sent."""
+def objection_to(message: Message, source: str, own: str) -> Objection | None:
+    """For a message as it would be sent; `source` has signalled it, `own` is the address that we are known by."""
     if not is_short_enough(message):
         return objection_of(Refusal("message-too-large"))
     if isinstance(message, Request) and message.body and not _is_for_host(message):
         return Objection(415, "Unsupported Media Type", (("Accept", _DESCRIPTION),))
-    if why := sdp.objection(message.body):
+    if why := sdp.objection(message.body) or sound_addresses.objection(message.body, source, own):
         said = why.replace("\\", "?").replace('"', "'")
         return Objection(488, "Not Acceptable Here", (("Warning", f'399 teletrunk "{said}"'),))
     return None
 
 
-def objection_to_answer(response: Response, sound: SoundTerms) -> Objection | None:
+def objection_to_answer(response: Response, sound: SoundTerms, source: str, own: str) -> Objection | None:
     """Of a peer, to a host's offer."""
     if srtp.is_broken_by(response.body, sound):
         return objection_of(Refusal("no-common-codec", "answered in clear; this trunk requires SRTP"))
-    return objection_to(response)
+    return objection_to(response, source, own)
 
 
 def objection_of(refusal: Refusal) -> Objection:
@@ -171,6 +171,8 @@ def _keep_needed(message: Message) -> None:
 def fit(response: Response) -> None:
     """Leaves what the host needs. A provisional answer brings no sound: its description stays here."""
     _keep_needed(response)
+    if response.code not in (401, 407):  # elsewhere it is no challenge, and pjsip may stumble over it
+        response.headers.remove("WWW-Authenticate", "Proxy-Authenticate")
     _keep_sip_routes(response)
     response.phrase = response.phrase[:_LONGEST_PHRASE]
     if response.code < 200 or media_type(response) != _DESCRIPTION:

@@ -62,6 +62,11 @@ class Routes:
         self._face = face
         self.own = [*{face(transport) for transport in ("UDP", "TLS")}, (_LOOPBACK, inside.port)]
 
+    @property
+    def address(self) -> str:
+        """That PBXs know this port by."""
+        return self._face("UDP")[0]
+
     # Hosts.
 
     def to_host(self, message: Message, dialog: Dialog) -> None:

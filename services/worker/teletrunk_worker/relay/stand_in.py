@@ -13,11 +13,12 @@ from teletrunk_worker.policy.refusals import refuse
 from teletrunk_worker.relay import host_limits
 from teletrunk_worker.relay.routes import Routes
 from teletrunk_worker.sip import proxy
-from teletrunk_worker.sip.dialog import MOST_ANSWERERS, Dialog
+from teletrunk_worker.sip.dialog import ELSEWHERE, MOST_ANSWERERS, Dialog
 from teletrunk_worker.sip.message import Request, Response
 from teletrunk_worker.sip.transaction.client import ClientTransactions
 
 _HOSTS_CANCEL_S = 0.5
+_TERMINATED = 'SIP;cause=487;text="Request Terminated"'
 _CANCELLED = host_limits.Objection(487, "Request Terminated")
 
 
@@ -37,9 +38,9 @@ class StandIn:
         if not 200 <= response.code < 300:
             return not host_limits.is_short_enough(response)
         first, late = dialog.is_first_invites(response), dialog.finished_at and dialog.established is None
-        objection = host_limits.objection_to_answer(response, dialog.sound)
-        if first and (dialog.cancelled or late):
-            objection = _CANCELLED
+        source = dialog.flow.peer[0]
+        found = host_limits.objection_to_answer(response, dialog.sound, source, self._routes.address)
+        objection = _CANCELLED if first and (dialog.cancelled or late) else found
         if objection is None and response.to.tag not in dialog.declined:
             return False
         repeated = response.to.tag in dialog.declined
@@ -67,7 +68,7 @@ class StandIn:
             if len(dialog.declined) >= MOST_ANSWERERS:
                 return
             ack = dialog.ack(answer, self._routes.own)
-            bye = dialog.bye(answer, ("Reason", 'SIP;cause=487;text="Request Terminated"'), self._routes.own)
+            bye = dialog.bye(answer, ("Reason", ELSEWHERE if dialog.elsewhere else _TERMINATED), self._routes.own)
             if ack is None or bye is None:  # it says no address: nobody can be told
                 dialog.declined[tag] = b""
                 return

@@ -6,6 +6,8 @@ a record-routing proxy does, and stays on its way until it ends.
 
 from __future__ import annotations
 
+from collections.abc import Callable
+
 import structlog
 from teletrunk.errors import Refusal
 from teletrunk.metrics import DIALOGS, STRANGERS
@@ -31,7 +33,7 @@ from teletrunk_worker.sip.scanner import Malformed
 from teletrunk_worker.sip.sound import SoundTerms
 from teletrunk_worker.sip.transaction.client import ClientTransactions
 from teletrunk_worker.sip.transaction.server import ServerTransaction, ServerTransactions
-from teletrunk_worker.sip.transport.flow import Address, Flow
+from teletrunk_worker.sip.transport.flow import Address, Flow, plain
 from teletrunk_worker.sip.transport.locate import DnsResolver, Place, Resolver
 from teletrunk_worker.sip.transport.tcp import TcpFlow
 from teletrunk_worker.sip.transport.tls import Certificates
@@ -71,6 +73,7 @@ class SipPort:
         self._transactions = ServerTransactions()
         self._dialogs = Dialogs()
         self._requests = ClientTransactions()
+        self.is_host: Callable[[int], bool] = lambda port: True  # whoever starts hosts knows their ports
         self.registrar = Registrar()
         self.resolver: Resolver = resolver or DnsResolver()
         self.admission = Admission(gatekeeper, digest_algorithms, bans or Bans())
@@ -83,7 +86,7 @@ class SipPort:
         await self._transports.start(self._address, self._port, self._tls_address)
         self.port = self._transports.port
         self._inside = await UdpEndpoint.bind("127.0.0.1", 0, self._receive_from_host)
-        routes = Routes(self.registrar, self._inside, self.face, self.flow_of, self.pbxs.is_at)
+        routes = self._routes = Routes(self.registrar, self._inside, self.face, self.flow_of, self.pbxs.is_at)
         self._stand_in = StandIn(routes, self._requests)
         challenges = Challenges(self._account_of)
         self._from_peer = FromPeer(routes, self._dialogs, self._stand_in, challenges)
@@ -266,6 +269,9 @@ class SipPort:
     # What comes from our own hosts.
 
     def _receive_from_host(self, data: bytes, flow: Flow) -> None:
+        if not self.is_host(flow.peer[1]):
+            STRANGERS.labels("inside").inc()
+            return
         try:
             message = parse(data)
             if isinstance(message, Response):
@@ -283,6 +289,28 @@ class SipPort:
             self._gatekeeper.refused(dialog.call_id, dialog.leg, dialog.last_status, dialog.last_phrase)
 
     # What calls ask.
+
+    @property
+    def own(self) -> list[Address]:
+        """How routes name this port, on either side."""
+        return self._routes.own
+
+    def open_dialogs(self) -> list[Dialog]:
+        """Those that have not ended."""
+        return self._dialogs.open()
+
+    def end_left(self, dialog: Dialog, refusal: Refusal) -> bool:
+        """Ends what a process before this one has left; false while there is no way to its peer."""
+        if self._routes.flow_to(dialog).closed:
+            return False
+        self._dialogs.add(dialog)
+        self.speak_for_dead_host(dialog.call_id, dialog.leg, refusal)
+        return True
+
+    def peer_address(self, call_id: str, leg: str) -> str:
+        """Where the leg's signalling comes from."""
+        dialog = self._dialogs.of_leg(call_id, leg)
+        return "" if dialog is None else plain(dialog.flow.peer[0])
 
     def offered_telephone_event(self, call_id: str, leg: str) -> bool:
         """Whether the peer's SDP names RFC 4733's digits."""

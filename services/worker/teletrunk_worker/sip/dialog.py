@@ -173,7 +173,11 @@ class Dialogs:
 
     def __len__(self) -> int:
         """Those that have not ended."""
-        return sum(1 for dialog in self._all.values() if not dialog.finished_at)
+        return len(self.open())
+
+    def open(self) -> list[Dialog]:
+        """Those that have not ended."""
+        return [dialog for dialog in self._all.values() if not dialog.finished_at]
 
     def add(self, dialog: Dialog) -> None:
         self._forget_old()

@@ -118,6 +118,16 @@ def _unusable_address(lines: list[bytes]) -> str:
     return ""
 
 
+def addresses(body: bytes) -> list[str]:
+    """All that it wants anything sent to: of connection lines, and of RTCP where it says so."""
+    found = []
+    for line in LINE_END.split(body):
+        match = _CONNECTION.fullmatch(line) or _RTCP.fullmatch(line)
+        if match and match[2]:
+            found.append(match[2].decode())
+    return found
+
+
 def _is_address(family: bytes, text: bytes) -> bool:
     try:
         address = ipaddress.ip_address(text.decode())

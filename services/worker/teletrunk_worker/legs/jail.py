@@ -1,0 +1,74 @@
+"""What a host gives up before it reads a stranger's first byte: native code may be taken over by what it reads.
+
+It keeps what it holds: the wire to control, the rings of its calls, UDP sockets, and reading its own libraries.
+"""
+
+from __future__ import annotations
+
+import ctypes
+import os
+import platform
+import resource
+import socket
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Final
+
+import teletrunk
+from teletrunk.privileges import forbid_privileges
+
+import teletrunk_worker
+from teletrunk_worker.legs import landlock, seccomp
+
+_CAPABILITY_VERSION_3 = 0x20080522
+# Interpreters read modules late, libraries their data: nothing that an installation keeps lies there.
+_LIBRARIES: Final = ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/etc/ld.so.cache", "/etc/localtime", "/dev/urandom",
+                     "/usr/share/zoneinfo", "/sys/devices/system/cpu", "/proc/cpuinfo")  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Jail:
+    """What a kind of host needs."""
+
+    memory: int  # bytes that it may write to, the stacks of its threads among them
+    descriptors: int
+    datagrams: Sequence[int]  # address families of its sockets
+    other_sockets: Sequence[int] = ()
+
+
+SIP: Final = Jail(512 << 20, 256, (socket.AF_INET,))
+# WebRTC asks the kernel (netlink) which addresses the machine has; a call has a socket for each of them, and a thread
+# or two with 8 MiB of stack.
+TELEGRAM: Final = Jail(4 << 30, 4096, (socket.AF_INET, socket.AF_INET6), (socket.AF_NETLINK,))
+
+
+def enter(jail: Jail) -> None:
+    """For good. Raises OSError. Of what the kernel does not have, the rest is taken."""
+    forbid_privileges()
+    _limit(resource.RLIMIT_DATA, jail.memory)
+    _limit(resource.RLIMIT_NOFILE, jail.descriptors)
+    _limit(resource.RLIMIT_CORE, 0)  # it would hold keys of calls
+    _drop_capabilities()
+    landlock.confine([*_LIBRARIES, *_own_modules()])
+    if platform.machine() == "x86_64":
+        seccomp.confine(jail.datagrams, jail.other_sockets)
+
+
+def _limit(kind: int, most: int) -> None:
+    _, allowed = resource.getrlimit(kind)
+    least = most if allowed == resource.RLIM_INFINITY else min(most, allowed)
+    resource.setrlimit(kind, (least, least))
+
+
+def _drop_capabilities() -> None:
+    libc = ctypes.CDLL(None, use_errno=True)
+    header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
+    if libc.capset(header, (ctypes.c_uint32 * 6)()):
+        raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+
+
+def _own_modules() -> list[str]:
+    """Where Python looks for modules, in an isolated interpreter; in a checkout, our own are elsewhere."""
+    return [path for path in (*sys.path, *teletrunk.__path__, *teletrunk_worker.__path__) if Path(path).is_absolute()]

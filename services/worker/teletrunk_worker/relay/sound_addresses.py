@@ -1,0 +1,52 @@
+"""Where a peer may want sound: not at this machine itself, nor where nobody routes."""
+
+from __future__ import annotations
+
+import ipaddress
+import socket
+
+from teletrunk_worker.sip import sdp
+from teletrunk_worker.sip.transport.flow import plain
+
+_Address = ipaddress.IPv4Address | ipaddress.IPv6Address
+
+
+def objection(body: bytes, source: str, own: str) -> str:
+    """Why no sound goes to an address of a description, for a reason phrase; empty when it may.
+
+    `source` is where the signalling comes from, `own` the address that this Worker is known by. A PBX on this machine
+    may name whatever it has; 0.0.0.0 holds a call (RFC 3264 8.4).
+    """
+    signalling = _parsed(plain(source))
+    near = signalling is not None and (signalling.is_loopback or _is_own(signalling, own))
+    named = [_parsed(text) for text in sdp.addresses(body)]
+    for address in [address for address in named if address is not None]:
+        if address.is_multicast or (address.version == 4 and address.is_reserved):
+            return f"no sound to {address}"
+        if not near and (address.is_loopback or _is_own(address, own)):
+            return f"no sound to {address}"
+        if address.is_link_local and not near and not (signalling is not None and signalling.is_link_local):
+            return f"no sound to {address}"
+    return ""
+
+
+def _parsed(text: str) -> _Address | None:
+    try:
+        return ipaddress.ip_address(text.partition("%")[0])
+    except ValueError:
+        return None
+
+
+def _is_own(address: _Address, own: str) -> bool:
+    """By what the system says, which lets nobody bind what it does not have."""
+    if address.is_unspecified:
+        return False
+    if str(address) == own:
+        return True
+    family = socket.AF_INET if address.version == 4 else socket.AF_INET6
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.bind((str(address), 0))
+            return True
+    except OSError:
+        return False

@@ -1,0 +1,204 @@
+"""One SIP host over its wire, a bare socket where the edge would be, and sockets that speak RTP."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import math
+import os
+import re
+import socket
+import struct
+import sys
+from array import array
+from collections.abc import AsyncIterator, Callable
+
+from teletrunk_worker.legs.ring import RingPair
+from teletrunk_worker.legs.wire import Message, PeerGone, Wire
+
+PATIENCE_S = 20.0
+RATE = 8000
+_BLOCK = 160  # samples of 20 ms
+_PCMA = 8
+_CALL = "call1/a"
+_LOOK_S = 0.02
+
+
+def free_rtp_ports(count: int) -> int:
+    """The first of so many UDP ports in a row that nobody has."""
+    for first in range(42_000, 60_000, count):
+        with contextlib.ExitStack() as held, contextlib.suppress(OSError):
+            for port in range(first, first + count):
+                held.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)).bind(("", port))
+            return first
+    raise AssertionError("no free ports")
+
+
+class RtpSocket:
+    """Sends PCMA packets from one address, and counts those that come."""
+
+    def __init__(self, address: str) -> None:
+        self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._socket.bind((address, 0))
+        self._socket.setblocking(False)
+        self._sequence = 0
+        self._ssrc = int.from_bytes(os.urandom(4))
+
+    @property
+    def port(self) -> int:
+        return int(self._socket.getsockname()[1])
+
+    def send(self, to: int, code: int) -> None:
+        """20 ms of a square wave, whose samples are this code and its negative: as loud as the code says."""
+        self._sequence += 1
+        header = struct.pack("!BBHII", 0x80, _PCMA, self._sequence & 0xFFFF, self._sequence * _BLOCK, self._ssrc)
+        with contextlib.suppress(OSError):
+            self._socket.sendto(header + bytes([code, code ^ 0x80] * (_BLOCK // 2)), ("127.0.0.1", to))
+
+    def received(self) -> int:
+        """Packets since the last look."""
+        count = 0
+        with contextlib.suppress(BlockingIOError):
+            while self._socket.recv(2048):
+                count += 1
+        return count
+
+    async def talk(self, to: int, code: int, seconds: float) -> int:
+        """Speaks for so long. Returns how many packets came."""
+        received = 0
+        for _ in range(round(seconds / 0.02)):
+            self.send(to, code)
+            await asyncio.sleep(0.02)
+            received += self.received()
+        return received
+
+    def close(self) -> None:
+        self._socket.close()
+
+
+class SipHostWorld:
+    """The host as a process of its own, with one call."""
+
+    def __init__(self) -> None:
+        self.wire, self._theirs = Wire.pair()
+        self._events: asyncio.Queue[Message] = asyncio.Queue()
+        self._edge = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
+        self._edge.bind(("127.0.0.1", 0))
+        self._edge.setblocking(False)
+        self._number = 0
+        self._to = "<sip:1@127.0.0.1>"
+        self.rings = RingPair.create()
+        self.host_port = 0
+        self.rtp_port = 0
+        self.first_rtp_port = free_rtp_ports(32)
+
+    async def start(self) -> None:
+        descriptor = self._theirs.fileno()
+        self.process = await asyncio.create_subprocess_exec(
+            sys.executable, "-I", "-m", "teletrunk_worker.legs.sip_host", str(descriptor), pass_fds=[descriptor]
+        )
+        self._theirs.close()
+        asyncio.get_running_loop().add_reader(self.wire.socket.fileno(), self._on_readable)
+        self.wire.send(
+            {
+                "command": "configure",
+                "rate": RATE,
+                "max_calls": 4,
+                "edge_port": self._edge.getsockname()[1],
+                "public_address": "127.0.0.1",
+                "public_port": 5060,
+                "media_address": "127.0.0.1",
+                "rtp_address": "",
+                "rtp_port": self.first_rtp_port,
+                "rtp_ports": 32,
+            }
+        )
+        self.host_port = (await self.event("ready"))["port"]
+
+    def _on_readable(self) -> None:
+        try:
+            while received := self.wire.receive():
+                self._events.put_nowait(received[0])
+        except PeerGone:
+            asyncio.get_running_loop().remove_reader(self.wire.socket.fileno())
+            self._events.put_nowait({"event": "died"})
+
+    async def event(self, kind: str) -> Message:
+        async with asyncio.timeout(PATIENCE_S):
+            while (event := await self._events.get())["event"] != kind:
+                assert event["event"] != "died", f"the host died before {kind}"
+            return event
+
+    async def call(self, media: tuple[str, int], signalling: str) -> None:
+        """A call that is up: its peer wants sound there, and its signalling comes from `signalling`."""
+        self._send(self._request("INVITE", self._description(media)))
+        await self.event("incoming")
+        self.wire.send({"command": "attach", "call": _CALL, "peer": signalling}, self.rings.descriptor)
+        self.wire.send({"command": "answer", "call": _CALL})
+        await self._answered()
+        await self.event("answered")
+
+    async def again(self, media: tuple[str, int]) -> None:
+        """A re-INVITE that wants sound elsewhere."""
+        self._send(self._request("INVITE", self._description(media)))
+        await self._answered()
+
+    async def _answered(self) -> None:
+        answer = await self._response(lambda text: text.startswith("SIP/2.0 200"))
+        self._to = re.findall(r"^To: (.*)\r$", answer, re.MULTILINE)[0]
+        self.rtp_port = int(re.findall(r"^m=audio (\d+) ", answer, re.MULTILINE)[0])
+        self._send(self._request("ACK", ""))
+
+    async def _response(self, wanted: Callable[[str], bool]) -> str:
+        async with asyncio.timeout(PATIENCE_S):
+            while True:
+                text = (await asyncio.get_running_loop().sock_recv(self._edge, 65_536)).decode()
+                if wanted(text):
+                    return text
+
+    def _send(self, text: str) -> None:
+        self._edge.sendto(text.encode(), ("127.0.0.1", self.host_port))
+
+    def _request(self, method: str, body: str) -> str:
+        self._number += method != "ACK"
+        edge = f"127.0.0.1:{self._edge.getsockname()[1]}"
+        return (
+            f"{method} sip:1@127.0.0.1:{self.host_port} SIP/2.0\r\n"
+            f"X-Teletrunk-Call: {_CALL}\r\n"
+            f"Via: SIP/2.0/UDP {edge};branch=z9hG4bK{method}{self._number}\r\n"
+            f"Max-Forwards: 70\r\nFrom: <sip:2@127.0.0.1>;tag=peer\r\nTo: {self._to}\r\nCall-ID: c1\r\n"
+            f"CSeq: {self._number} {method}\r\nContact: <sip:2@{edge}>\r\n"
+            + ("Content-Type: application/sdp\r\n" if body else "")
+            + f"Content-Length: {len(body)}\r\n\r\n{body}"
+        )
+
+    def _description(self, media: tuple[str, int]) -> str:
+        address, port = media
+        return (
+            f"v=0\r\no=- 1 {self._number} IN IP4 {address}\r\ns=-\r\nc=IN IP4 {address}\r\nt=0 0\r\n"
+            f"m=audio {port} RTP/AVP 8\r\na=rtpmap:8 PCMA/8000\r\n"
+        )
+
+    def loudness(self) -> list[int]:
+        """What Telegram would hear since the last look: each 20 ms, as the root of the mean square."""
+        ring = self.rings.to_telegram
+        heard = array("h", ring.read(ring.available // _BLOCK * _BLOCK) or b"")
+        blocks = [heard[start : start + _BLOCK] for start in range(0, len(heard), _BLOCK)]
+        return [round(math.sqrt(sum(sample * sample for sample in block) / _BLOCK)) for block in blocks]
+
+    async def stop(self) -> None:
+        asyncio.get_running_loop().remove_reader(self.wire.socket.fileno())
+        self.wire.close()
+        self._edge.close()
+        self.rings.close()
+        await asyncio.wait_for(self.process.wait(), PATIENCE_S)
+
+
+@contextlib.asynccontextmanager
+async def sip_host_world() -> AsyncIterator[SipHostWorld]:
+    world = SipHostWorld()
+    await world.start()
+    try:
+        yield world
+    finally:
+        await world.stop()
