@@ -35,10 +35,9 @@ def test_the_trunks_codecs_stand_in_its_order(codecs: tuple[str, ...], medium: s
 
 
 def test_other_media_and_what_has_none_of_them_stay_as_they_are() -> None:
+    pcma = SoundTerms(("PCMA",))
     both = OFFER + "m=video 5000 RTP/AVP 97\r\na=rtpmap:97 H264/90000\r\n"
-    assert restrict(both.encode(), SoundTerms(("PCMA",))).endswith(
-        b"m=video 5000 RTP/AVP 97\r\na=rtpmap:97 H264/90000\r\n"
-    )
+    assert restrict(both.encode(), pcma).endswith(b"m=video 5000 RTP/AVP 97\r\na=rtpmap:97 H264/90000\r\n")
     alone = (HEAD + "m=audio 4000 RTP/AVP 18\r\n").encode()
     assert restrict(alone, pcma) == alone and restrict(b"", pcma) == b""
 
