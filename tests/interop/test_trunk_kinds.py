@@ -25,7 +25,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="module"), pytest.
 
 PASSWORD = "correct horse"
 _PHONE = "127.0.0.5"  # Asterisk tells the gateway and its phone apart by their addresses
-_UP_S = 20.0
+_UP_S = 40.0
 
 
 class TlsSite(Site):

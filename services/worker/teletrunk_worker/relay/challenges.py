@@ -24,10 +24,10 @@ class Challenges:
 
     def note(self, response: Response, dialog: Dialog) -> None:
         """Makes a challenge one that the host can take; one that we have no answer to becomes a plain refusal."""
-        if response.code not in (401, 407):
-            return
         fresh = challenge_of(response, response.code)
         response.headers.remove("WWW-Authenticate", "Proxy-Authenticate")
+        if response.code not in (401, 407):
+            return
         known = dialog.challenge
         refused = fresh is not None and known is not None and known.nonce == fresh.nonce and not fresh.stale
         if fresh is None or refused or dialog.challenges >= _MOST or self._account_of(dialog.login) is None:

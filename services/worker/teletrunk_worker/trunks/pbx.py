@@ -146,7 +146,7 @@ class Pbx(ABC):
         if isinstance(error, Refused):
             asked = error.response.headers.get("Retry-After") or ""
             shortest = float(asked) if asked.isdigit() and len(asked) < 6 else _REFUSED_PAUSE_S
-        grown: float = min(max(shortest, _FIRST_PAUSE_S * 2**self._tries), max(shortest, _LONGEST_PAUSE_S))
+        grown: float = min(max(shortest, _FIRST_PAUSE_S * 2 ** (self._tries - 1)), max(shortest, _LONGEST_PAUSE_S))
         return grown * random.uniform(0.8, 1.2)
 
     async def _rest(self, seconds: float) -> None:
