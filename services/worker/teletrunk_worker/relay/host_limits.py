@@ -171,8 +171,6 @@ def _keep_needed(message: Message) -> None:
 def fit(response: Response) -> None:
     """Leaves what the host needs. A provisional answer brings no sound: its description stays here."""
     _keep_needed(response)
-    if response.code not in (401, 407):  # elsewhere it is no challenge, and pjsip may stumble over it
-        response.headers.remove("WWW-Authenticate", "Proxy-Authenticate")
     _keep_sip_routes(response)
     response.phrase = response.phrase[:_LONGEST_PHRASE]
     if response.code < 200 or media_type(response) != _DESCRIPTION:
