@@ -23,6 +23,7 @@ def main(arguments: list[str] | None = None) -> int:
     _add_people(commands.add_parser("people", help="play a friend who answers every call with a tone"), _run_people)
     phone = commands.add_parser("sip-phone", help="play a SIP phone, steered by JSON lines")
     phone.add_argument("--address", default="127.0.0.1", help="its own IP, for SIP and for sound")
+    phone.add_argument("--rate", type=int, default=8000, help="of its sound, in samples a second")
     phone.set_defaults(run=_run_phone)
     baresip = commands.add_parser("baresip-phone", help="play a SIP phone that is baresip, steered by JSON lines")
     baresip.add_argument("--hz", type=float, default=440.0, help="the tone that it plays in every call")
@@ -89,7 +90,7 @@ def _run_people(options: argparse.Namespace) -> int:
 def _run_phone(options: argparse.Namespace) -> int:
     from teletrunk_sandbox import sip_phone
 
-    sip_phone.run(options.address)
+    sip_phone.run(options.address, options.rate)
     return 0
 
 

@@ -20,9 +20,7 @@ from teletrunk_sandbox import ports
 from teletrunk_sandbox.actors import Message, emit
 from teletrunk_sandbox.sound import Recording, tone
 
-_RATE = 8000
-_FRAME = 160
-_SILENCE = bytes(_FRAME * 2)
+_FRAME_MS = 20
 _RTP_PORTS = 32  # four calls need eight; the rest lets used ports rest
 _PLACES = 4  # what the stock wheel carries at once
 _PLACE_S = 25.0  # so long a call waits for one
@@ -42,31 +40,33 @@ def _vector(vector: Any) -> tuple[int, int]:
 class Talk:
     """What one call's phone says and hears."""
 
-    def __init__(self, play: Message | None) -> None:
+    def __init__(self, play: Message | None, rate: int) -> None:
         self._play = play
+        self._rate, self._frame = rate, rate * _FRAME_MS // 1000
         self._played = 0
         self._started_at = time.time()
         self.play_started_at: float | None = None
-        self.recording = Recording(_RATE)
+        self.recording = Recording(rate)
 
     def next_frame(self) -> bytes:
         """The tone, once its time has come, and silence before."""
         if self._play is None or time.time() - self._started_at < self._play.get("after_s", 0.5):
-            return _SILENCE
+            return bytes(self._frame * 2)
         self.play_started_at = self.play_started_at or time.time()
-        pcm = tone(self._play["hz"], self._played, _FRAME, _RATE, self._play.get("level", 0.25))
-        self._played += _FRAME
+        pcm = tone(self._play["hz"], self._played, self._frame, self._rate, self._play.get("level", 0.25))
+        self._played += self._frame
         return pcm
 
 
 class PhonePort(pj.AudioMediaPort):  # type: ignore[misc]
     """A place in the bridge, for one call after the other: pjsua has 254, and this build gives none back."""
 
-    def __init__(self) -> None:
+    def __init__(self, rate: int) -> None:
         super().__init__()
         self.talk: Talk | None = None
+        self._silence = bytes(rate * _FRAME_MS // 1000 * 2)
         layout = pj.MediaFormatAudio()
-        layout.init(pj.PJMEDIA_FORMAT_PCM, _RATE, 1, 20_000, 16)
+        layout.init(pj.PJMEDIA_FORMAT_PCM, rate, 1, _FRAME_MS * 1000, 16)
         self.createPort("phone", layout)
 
     def onFrameReceived(self, frame: Any) -> None:
@@ -78,7 +78,7 @@ class PhonePort(pj.AudioMediaPort):  # type: ignore[misc]
     def onFrameRequested(self, frame: Any) -> None:
         keep_thread_state()
         talk = self.talk
-        pcm = talk.next_frame() if talk else _SILENCE
+        pcm = talk.next_frame() if talk else self._silence
         if frame.buf.size() != len(pcm):
             frame.buf.resize(len(pcm))
         ctypes.memmove(_vector(frame.buf)[0], pcm, len(pcm))
@@ -126,8 +126,8 @@ class PhoneCall(pj.Call):  # type: ignore[misc]
             return
         if self.port is None:
             self.codec = str(self.getStreamInfo(0).codecName)
-            self.talk = Talk(self.play)
-            self.port = self.phone.ports.pop() if self.phone.ports else PhonePort()
+            self.talk = Talk(self.play, self.phone.rate)
+            self.port = self.phone.ports.pop() if self.phone.ports else PhonePort(self.phone.rate)
             self.port.talk = self.talk
         sound = self.getAudioMedia(0)  # another one after each re-INVITE
         self.port.startTransmit(sound)
@@ -149,9 +149,9 @@ class PhoneAccount(pj.Account):  # type: ignore[misc]
 class Phone:
     """Commands and calls. One thread does everything but the sound."""
 
-    def __init__(self, address: str) -> None:
-        """`address` is its own, for SIP and for sound."""
-        self.address = address
+    def __init__(self, address: str, rate: int) -> None:
+        """`address` is its own, for SIP and for sound; `rate` is that of its sound."""
+        self.address, self.rate = address, rate
         self.endpoint = pj.Endpoint()
         self.account: Any = None
         self.calls: dict[int, PhoneCall] = {}
@@ -168,7 +168,7 @@ class Phone:
         settings.logConfig.consoleLevel = settings.logConfig.level = 0
         settings.uaConfig.threadCnt = 0
         settings.uaConfig.userAgent = "sandbox-phone"
-        settings.medConfig.clockRate = settings.medConfig.sndClockRate = _RATE
+        settings.medConfig.clockRate = settings.medConfig.sndClockRate = self.rate
         settings.medConfig.noVad = True
         settings.medConfig.ecTailLen = 0
         settings.medConfig.jbInit, settings.medConfig.jbMinPre, settings.medConfig.jbMaxPre = 40, 40, 80
@@ -198,8 +198,15 @@ class Phone:
         media = config.mediaConfig.transportConfig
         media.boundAddress = media.publicAddress = self.address
         media.port, media.portRange = ports.hold(_RTP_PORTS), _RTP_PORTS - 1
-        self.account = PhoneAccount(self)
+        self.account, self.config = PhoneAccount(self), config
         self.account.create(config)
+        return {}
+
+    def srtp(self, use: str) -> Message:
+        """`off`, `optional` or `required`, over whatever signalling; from the next call on."""
+        self.config.mediaConfig.srtpUse = ("off", "optional", "required").index(use)
+        self.config.mediaConfig.srtpSecureSignaling = 0
+        self.account.modify(self.config)
         return {}
 
     def register_again(self) -> Message:
@@ -286,13 +293,13 @@ class Phone:
             self._answer(number, status)
 
 
-def run(address: str) -> None:
+def run(address: str, rate: int) -> None:
     """Takes commands from standard input until `quit` or its end."""
     sys.setswitchinterval(0.0005)
     # pjsip prints to descriptor 1 before its log settings apply: events get a descriptor of their own.
     sys.stdout = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
-    phone = Phone(address)
+    phone = Phone(address, rate)
     pending = b""
     waiting: list[tuple[float, Message]] = []
     while True:

@@ -105,9 +105,11 @@ class World:
     async def remove_trunk(self, login: str) -> None:
         await self.admin.RemoveTrunk(admin_pb2.RemoveTrunkRequest(trunk=login), timeout=_DEADLINE_S)
 
-    async def phone(self, trunk: admin_pb2.AddTrunkResponse, transport: str = "udp", kind: str = "sip-phone") -> Actor:
+    async def phone(
+        self, trunk: admin_pb2.AddTrunkResponse, transport: str = "udp", kind: str = "sip-phone", *more: str
+    ) -> Actor:
         """A SIP phone (`sip-phone` is pjsua2, or `baresip-phone`) that is registered with the trunk's login."""
-        phone = await self._exits.enter_async_context(Actor(kind, log=self.directory / "phones.log"))
+        phone = await self._exits.enter_async_context(Actor(kind, *more, log=self.directory / "phones.log"))
         await phone.tell(
             "register",
             server=f"127.0.0.1:{self.sip_port}",

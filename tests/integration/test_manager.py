@@ -189,7 +189,7 @@ async def test_trunks_and_mistakes_with_them(world: World) -> None:
         (admin.AddTrunkRequest(account="nobody"), MISSING, "there is no account nobody"),
         (admin.AddTrunkRequest(account="@ann", login="ann"), INVALID, "the login ann is taken"),
         (admin.AddTrunkRequest(account="@ann", login="a b"), INVALID, "'a b' is not a login"),
-        (admin.AddTrunkRequest(account="@ann", codecs=["OPUS"]), INVALID, "unknown codec OPUS"),
+        (admin.AddTrunkRequest(account="@ann", codecs=["OPUS"]), INVALID, "the Workers' SIP library has no OPUS"),
         (admin.AddTrunkRequest(account="@ann", priority=9999), INVALID, "the priority 9999 is too high"),
     ):
         got, text = await mistake(add(wrong))

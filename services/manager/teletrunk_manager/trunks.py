@@ -10,6 +10,7 @@ from typing import TypeVar
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
+from teletrunk import codecs
 from teletrunk.config import ConfigurationError
 from teletrunk.v1 import admin_pb2 as pb
 
@@ -25,7 +26,6 @@ from teletrunk_manager.mistakes import Mistake, NotNow, Unknown
 from teletrunk_manager.passwords import PasswordSeal, SealBroken, make_password, pbx_label
 from teletrunk_manager.refused_registrations import of_trunks
 
-_CODECS = ("PCMA", "PCMU", "G722")
 _HIGHEST_PRIORITY = 1000
 _LONGEST_COMMENT = 200
 _MOST_NETWORKS = 100
@@ -45,7 +45,7 @@ class Trunks:
 
     async def add(self, request: pb.AddTrunkRequest) -> pb.AddTrunkResponse:
         """Raises `Mistake`. The password is in this answer and in no other."""
-        codecs = _codecs(request.codecs) or list(_CODECS)
+        chosen = _codecs(request.codecs) or list(codecs.USUAL)
         _check(request)
         options = _explained(lambda: trunk_options.checked(request.options))
         _explained(lambda: trunk_options.require_whole(options, bool(request.pbx_password)))
@@ -62,7 +62,7 @@ class Trunks:
                 account_id=account.account_id,
                 priority=request.priority,
                 comment=request.comment,
-                codecs=",".join(codecs),
+                codecs=",".join(chosen),
                 sha256_only=request.sha256_only,
                 options=trunk_options.written(options),
                 sealed_pbx_password=self._sealed(request.pbx_password, trunk_id),
@@ -122,7 +122,7 @@ class Trunks:
     async def change(self, request: pb.ChangeTrunkRequest) -> pb.Trunk:
         """Raises `Unknown`, `Mistake`, and `NotNow` when it has been changed since the version that was looked at."""
         _check(request)
-        codecs = _codecs(request.codecs)
+        chosen = _codecs(request.codecs)
         async with self._database.transaction() as session:
             trunk = await find_trunk(session, request.trunk)
             trusted = await _trusted(session, [trunk.trunk_id])
@@ -131,8 +131,8 @@ class Trunks:
             for name in ("priority", "comment", "sha256_only"):
                 if request.HasField(name):
                     setattr(trunk, name, getattr(request, name))
-            if codecs:
-                trunk.codecs = ",".join(codecs)
+            if chosen:
+                trunk.codecs = ",".join(chosen)
             before = trunk_options.read(trunk.options)
             options = _explained(lambda: trunk_options.changed(before, request.options, request.changed_options))
             has_password = bool(request.pbx_password or trunk.sealed_pbx_password)
@@ -214,10 +214,14 @@ def _explained(rule: Callable[[], Explained]) -> Explained:
 
 def _codecs(given: Iterable[str]) -> list[str]:
     """Raises `Mistake`."""
-    codecs = list(dict.fromkeys(codec.strip().upper() for codec in given))
-    if unknown := set(codecs) - set(_CODECS):
-        raise Mistake(f"unknown codec {', '.join(sorted(unknown))}: there are {', '.join(_CODECS)}")
-    return codecs
+    wanted = list(dict.fromkeys(codec.strip().upper() for codec in given))
+    unknown = sorted(set(wanted) - set(codecs.CODECS))
+    if not unknown:
+        return wanted
+    there_are = f"there are {', '.join(codecs.CODECS)}"
+    if lacking := [codec for codec in unknown if codec in codecs.LACKING]:
+        raise Mistake(f"the Workers' SIP library has no {', '.join(lacking)}: {there_are}")
+    raise Mistake(f"unknown codec {', '.join(unknown)}: {there_are}")
 
 
 def _check(request: pb.AddTrunkRequest | pb.ChangeTrunkRequest) -> None:

@@ -39,6 +39,7 @@ from teletrunk_worker.trunks.book import TrunkBook
 
 log = structlog.get_logger()
 
+_WIDE_RATE = 16_000  # of hosts for calls with 7 kHz of sound
 _CALLS_A_SIP_HOST = 4  # what the stock pjsua2 wheel is compiled for
 _CALLS_A_TELEGRAM_HOST = 20
 _CERTIFICATE_LOOK_S = 10.0
@@ -107,10 +108,10 @@ async def _serve(settings: WorkerSettings, service: Service) -> int | None:
 
     rtp_ports = settings.rtp_slices(_sip_hosts(settings))
 
-    def configure_sip_host(index: int) -> Message:
+    def configure_sip_host(index: int, wide: bool) -> Message:
         return {
             "command": "configure",
-            "rate": settings.sample_rate,
+            "rate": _WIDE_RATE if wide else settings.sample_rate,
             "max_calls": _CALLS_A_SIP_HOST,
             "edge_port": edge.inside_port,
             "public_address": address,
@@ -167,7 +168,7 @@ async def _serve(settings: WorkerSettings, service: Service) -> int | None:
     edge.registrar.changed = on_registration
     edge.is_host = sip_hosts.has_port
     await sip_hosts.start(configure_sip_host)
-    await telegram_hosts.start(lambda index: None)
+    await telegram_hosts.start(lambda index, wide: None)
     log.info("worker listening", sip=f"{bracketed(settings.listen[0])}:{edge.port}")
 
     left_dialogs = dialogs.load(edge.flow_of)

@@ -28,7 +28,7 @@ from teletrunk_worker.links.manager import ManagerLink
 from teletrunk_worker.links.storage import StorageLinks
 from teletrunk_worker.policy.admission import Admitted, Invite, Registered
 from teletrunk_worker.refused_calls import RefusedCalls
-from teletrunk_worker.relay import codecs
+from teletrunk_worker.relay import codecs, srtp
 from teletrunk_worker.relay.routes import binding_uri
 from teletrunk_worker.server.port import SipPort
 from teletrunk_worker.sip.auth import Credentials
@@ -168,7 +168,15 @@ class Calls:
         _describe(recorder, invite, route)
         destination = route.destination if route.HasField("destination") else None
         called = invite.called if destination is None else text_of(destination)
-        ports = WorkerPorts(self._around, recorder, rings, route.session, called=called, destination=destination)
+        ports = WorkerPorts(
+            self._around,
+            recorder,
+            rings,
+            route.session,
+            called=called,
+            offered=invite.offered,
+            destination=destination,
+        )
         runner = CallRunner(recorder.record.call_id, machine.from_sip(), ports, self.rim.manager, recorder)
         runner.line = _line(route)
         objection = self._objection(route, invite)
@@ -195,7 +203,10 @@ class Calls:
             return Refusal("not-registered")
         if not route.session.storage_address:
             return Refusal("no-active-session")
-        return None if invite.offered is None else codecs.refusal_of(invite.offered, Trunk.codecs_of(route.codecs))
+        if (refusal := srtp.refusal_over(invite.transport, trunk.sound)) is not None or invite.offered is None:
+            return refusal
+        codecs_lack = codecs.refusal_of(invite.offered, Trunk.codecs_of(route.codecs))
+        return codecs_lack or srtp.refusal_of(invite.srtp, trunk.sound)
 
     def turned_away(self, invite: Invite, refusal: Refusal) -> None:
         self.rim.refused_calls.note(self._recorder(from_sip=True).record, invite, refusal, was_asked=False)

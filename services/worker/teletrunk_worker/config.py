@@ -39,7 +39,7 @@ class WorkerSettings(ServiceSettings):
     )
     rtp_ports: str = Field("16384-32768", description="first-last UDP port of the sound towards PBXs.")
     max_calls: int = Field(20, ge=1, le=400, description="Simultaneous calls.")
-    sample_rate: int = Field(8000, description="8000, or 16000 to keep G.722's width at a higher cost.")
+    sample_rate: int = Field(8000, description="8000, or 16000 for all calls and not only wide-band ones.")
 
     digest_algorithms: str = Field(
         "SHA-256,MD5", description="Offered to PBXs in this order; MD5 alone for those that stop at what they miss."

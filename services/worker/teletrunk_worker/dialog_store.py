@@ -17,6 +17,7 @@ import structlog
 from teletrunk_worker.sip import proxy
 from teletrunk_worker.sip.dialog import Dialog
 from teletrunk_worker.sip.message import Message, Request, Response, parse
+from teletrunk_worker.sip.sound import SoundTerms
 from teletrunk_worker.sip.transport.flow import Address, Flow
 
 log = structlog.get_logger()
@@ -137,7 +138,7 @@ def _dialog(row: dict[str, Any], flow_of: Callable[[str], Flow | None]) -> Dialo
         leg=row["leg"],
         host_port=0,
         login=row["login"],
-        codecs=(),
+        sound=SoundTerms(),
         flow=flow_of(row["flow"]) or _ClosedFlow((str(host), int(port)), row["transport"]),
         invite=invite,
         from_host=bool(row["from_host"]),

@@ -21,6 +21,7 @@ from teletrunk_worker.call.worker_ports import WorkerPorts
 from teletrunk_worker.legs.ring import RingPair
 from teletrunk_worker.legs.supervisor import DIED
 from teletrunk_worker.legs.wire import Message
+from teletrunk_worker.sip.sound import SoundTerms
 
 from tests.simulated_time import SimulatedLoop
 
@@ -149,7 +150,9 @@ class BareHosts:
         self.sent: list[Message] = []  # to any of them
         self.edge_hears: Callable[[str], None] = lambda leg: None
 
-    async def place(self, call: str, listener: Callable[[Message], None], besides: Sequence[BareHost] = ()) -> BareHost:
+    async def place(
+        self, call: str, listener: Callable[[Message], None], besides: Sequence[BareHost] = (), *, wide: bool = False
+    ) -> BareHost:
         for delay, outcome in self.script.next(f"place {self._kind}")[:1]:
             await asyncio.sleep(delay)
             if outcome == "full":
@@ -188,6 +191,9 @@ class BareEdge:
 
     def offered_telephone_event(self, call_id: str, leg: str) -> bool:
         return False
+
+    def sound_of(self, trunk_id: str) -> SoundTerms:
+        return SoundTerms()
 
 
 class BareStream:

@@ -18,7 +18,7 @@ CALLS_A_HOST = 20
 @pytest_asyncio.fixture
 async def pool() -> AsyncIterator[HostPool]:
     made = HostPool("telegram", "teletrunk_worker.legs.telegram_host", CALLS_A_HOST, 2 * CALLS_A_HOST)
-    await made.start(lambda index: None)
+    await made.start(lambda index, wide: None)
     yield made
     await made.close()
 

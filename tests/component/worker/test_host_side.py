@@ -474,7 +474,8 @@ async def test_the_end_of_a_fork_that_lost_ends_nothing_else(world: PortWorld) -
 @pytest.mark.parametrize(
     ("media", "phrase"),
     [
-        ("m=audio 4000 RTP/SAVP 8", "No common codec: offered RTP/SAVP; the gateway has RTP/AVP"),
+        ("m=audio 4000 RTP/SAVP 8", "No common codec: offered RTP/SAVP; the gateway has RTP/AVP and RTP/SAVP"),
+        ("m=audio 4000 UDP/TLS/RTP/SAVPF 8", "No common codec: offered UDP/TLS/RTP/SAVPF; the gateway has RTP/AVP"),
         ("m=audio 4000 RTP/AVP 8\r\nc=IN IP6 ::1", "No common codec: offered sound over IPv6; the gateway has IPv4"),
     ],
 )
@@ -497,6 +498,7 @@ async def test_an_offer_that_no_host_could_take_says_what_is_missing(world: Port
         "",
         "m=audio 4000 RTP/AVP 18 8",
         "m=audio 4 RTP/SAVP 8\r\nm=audio 4000 RTP/AVP 8",
+        "m=audio 4 RTP/SAVP 8\r\na=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:x\r\nm=audio 4000 RTP/AVP 8",
     ],
 )
 async def test_an_offer_that_a_host_can_answer_reaches_it(world: PortWorld, media: str) -> None:

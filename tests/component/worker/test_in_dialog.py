@@ -48,7 +48,7 @@ async def test_options_and_empty_info_are_answered_without_the_host(world: PortW
         digit.headers.set("Content-Length", "10")
         wire.send(bytes(digit))
         heard = await world.host.next()
-        assert isinstance(heard, Request) and heard.body == b"Signal=5\r\n"
+        assert isinstance(heard, Request) and heard.body == b"Signal=5\r\nDuration=160\r\n"
 
 
 async def test_from_another_address_the_trunks_password_is_needed(world: PortWorld) -> None:

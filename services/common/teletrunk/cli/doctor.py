@@ -174,7 +174,8 @@ def _calls(seen: Seen, now: float) -> Iterator[Finding]:
 def _one_way(record: call_pb2.CallRecord) -> str:
     """Which direction had no sound, since when, in which codec and between which addresses; empty when both had."""
     media = record.media
-    where = f"({media.codec or 'no codec'}, the PBX's side is {media.rtp_peer or 'unknown'})"
+    srtp = f", SRTP {media.srtp_suite}" if media.srtp_suite else ""
+    where = f"({media.codec or 'no codec'}{srtp}, the PBX's side is {media.rtp_peer or 'unknown'})"
     if not media.rtp_received:
         return (
             f"not one RTP packet came from the PBX {where}. See that the PBX sends to the Worker's address "
@@ -190,11 +191,16 @@ def _one_way(record: call_pb2.CallRecord) -> str:
     return ""
 
 
+_METHODS = {"rfc4733": "RFC 4733", "info": "INFO", "inband": "tones in the sound"}
+
+
 def digits(record: call_pb2.CallRecord) -> str:
     """What is known of a call's DTMF: what the PBX offered, what was agreed, and what came."""
     offered = "RFC 4733 was offered and agreed" if record.media.dtmf_offered else "RFC 4733 was not offered by the PBX"
-    seen = f"{record.media.dtmf_digits} digits came, by RFC 4733 or INFO"
-    remedy = "" if record.media.dtmf_offered else "; set the trunk's DTMF to RFC 2833/4733 in the PBX"
+    method = _METHODS.get(record.media.dtmf_method, "RFC 4733 or INFO")
+    seen = f"{record.media.dtmf_digits} digits came, by {method}"
+    asked_for = record.media.dtmf_method in ("", "rfc4733")
+    remedy = "; set the trunk's DTMF to RFC 2833/4733 in the PBX" if asked_for and not record.media.dtmf_offered else ""
     return f"DTMF in call {record.call_id}: {offered}; {seen}{remedy}. Telegram has no keys of its own to pass on."
 
 

@@ -33,8 +33,9 @@ def header(record: call_pb2.CallRecord) -> list[str]:
     ]
     media = record.media
     if media.codec:
+        srtp = f" SRTP {media.srtp_suite}" if media.srtp_suite else ""
         lines.append(
-            f"{media.codec}  RTP received {media.rtp_received}, lost {media.rtp_lost}, "
+            f"{media.codec}{srtp}  RTP received {media.rtp_received}, lost {media.rtp_lost}, "
             f"jitter {media.rtp_jitter_ms:.1f} ms  late blocks: {media.late_to_telegram} to Telegram, "
             f"{media.late_to_sip} to SIP"
         )

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from teletrunk.cli import trunk_options
+from teletrunk.cli import trunk_options, trunk_sound
 from teletrunk.cli.client import DEADLINE_S, Yes, ask, ask_fleet, confirm, every, fail
 from teletrunk.cli.output import Json, say, show, table
 from teletrunk.v1 import admin_pb2 as pb
@@ -42,6 +42,10 @@ def add(
     pbx_auth_user: trunk_options.PbxAuthUser = None,
     pbx_expires: trunk_options.PbxExpires = None,
     pbx_header: trunk_options.PbxHeader = None,
+    dtmf: trunk_sound.Dtmf = None,
+    ptime_ms: trunk_sound.Ptime = None,
+    srtp: trunk_sound.Srtp = None,
+    hold: trunk_sound.Hold = None,
     any_certificate: trunk_options.AnyCertificate = None,
     pbx_password_file: trunk_options.PbxPassword = None,
     as_json: Json = False,
@@ -58,7 +62,7 @@ def add(
         header=pbx_header,
         any_certificate=any_certificate,
     )
-    options, _ = trunk_options.given(
+    options, names = trunk_options.given(
         off=off,
         transports=transports,
         kind=kind,
@@ -70,6 +74,7 @@ def add(
         caller_ids=caller_ids,
         caller_names=caller_names,
     )
+    trunk_sound.give(options, names, dtmf, ptime_ms, srtp, hold)
     request = pb.AddTrunkRequest(
         account=account,
         login=login,
@@ -148,6 +153,10 @@ def change(
     pbx_auth_user: trunk_options.PbxAuthUser = None,
     pbx_expires: trunk_options.PbxExpires = None,
     pbx_header: trunk_options.PbxHeader = None,
+    dtmf: trunk_sound.Dtmf = None,
+    ptime_ms: trunk_sound.Ptime = None,
+    srtp: trunk_sound.Srtp = None,
+    hold: trunk_sound.Hold = None,
     any_certificate: trunk_options.AnyCertificate = None,
     pbx_password_file: trunk_options.PbxPassword = None,
     as_json: Json = False,
@@ -177,6 +186,7 @@ def change(
         caller_ids=caller_ids,
         caller_names=caller_names,
     )
+    trunk_sound.give(options, changed, dtmf, ptime_ms, srtp, hold)
     request = pb.ChangeTrunkRequest(
         trunk=trunk,
         priority=priority,
@@ -200,6 +210,7 @@ def _told(trunk: pb.Trunk) -> list[str]:
         f"digest: {'SHA-256' if trunk.sha256_only else 'SHA-256 or MD5'}",
         f"may be used from: {', '.join(trunk.trusted_addresses) or 'everywhere'}",
         *trunk_options.told(trunk.options),
+        *trunk_sound.told(trunk.options),
         *(_state(state) for state in trunk.states),
         *(_refused(refused) for refused in trunk.refused_registrations),
     ]

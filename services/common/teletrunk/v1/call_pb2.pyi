@@ -131,6 +131,8 @@ class MediaStats(_message.Message):
     RTP_SILENT_S_FIELD_NUMBER: _builtins.int
     DTMF_OFFERED_FIELD_NUMBER: _builtins.int
     DTMF_DIGITS_FIELD_NUMBER: _builtins.int
+    DTMF_METHOD_FIELD_NUMBER: _builtins.int
+    SRTP_SUITE_FIELD_NUMBER: _builtins.int
     codec: _builtins.str
     rtp_received: _builtins.int
     rtp_lost: _builtins.int
@@ -147,8 +149,11 @@ class MediaStats(_message.Message):
     rtp_silent_s: _builtins.float
     """How long nothing had come from the PBX when the call ended, in seconds."""
     dtmf_offered: _builtins.bool
-    """Whether the PBX's SDP had telephone-event (RFC 4733), and how many digits came, by that or by INFO."""
+    """Whether the PBX's SDP had telephone-event (RFC 4733), how many digits came, and by what: rfc4733, info or inband."""
     dtmf_digits: _builtins.int
+    dtmf_method: _builtins.str
+    srtp_suite: _builtins.str
+    """The suite that the PBX's sound is encrypted with; empty: in clear."""
     def __init__(
         self,
         *,
@@ -165,10 +170,12 @@ class MediaStats(_message.Message):
         rtp_silent_s: _builtins.float = ...,
         dtmf_offered: _builtins.bool = ...,
         dtmf_digits: _builtins.int = ...,
+        dtmf_method: _builtins.str = ...,
+        srtp_suite: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["codec", b"codec", "dtmf_digits", b"dtmf_digits", "dtmf_offered", b"dtmf_offered", "late_to_sip", b"late_to_sip", "late_to_telegram", b"late_to_telegram", "media_connect_ms", b"media_connect_ms", "rtp_jitter_ms", b"rtp_jitter_ms", "rtp_lost", b"rtp_lost", "rtp_peer", b"rtp_peer", "rtp_received", b"rtp_received", "rtp_sent", b"rtp_sent", "rtp_silent_s", b"rtp_silent_s", "telegram_library_version", b"telegram_library_version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["codec", b"codec", "dtmf_digits", b"dtmf_digits", "dtmf_method", b"dtmf_method", "dtmf_offered", b"dtmf_offered", "late_to_sip", b"late_to_sip", "late_to_telegram", b"late_to_telegram", "media_connect_ms", b"media_connect_ms", "rtp_jitter_ms", b"rtp_jitter_ms", "rtp_lost", b"rtp_lost", "rtp_peer", b"rtp_peer", "rtp_received", b"rtp_received", "rtp_sent", b"rtp_sent", "rtp_silent_s", b"rtp_silent_s", "srtp_suite", b"srtp_suite", "telegram_library_version", b"telegram_library_version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

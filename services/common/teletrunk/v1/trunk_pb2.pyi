@@ -43,6 +43,70 @@ TRUNK_KIND_PEER: TrunkKind.ValueType  # 2
 """Nobody registers: the PBX is known by its address."""
 Global___TrunkKind: _TypeAlias = TrunkKind  # noqa: Y015
 
+class _DtmfMethod:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _DtmfMethodEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_DtmfMethod.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    DTMF_METHOD_UNSPECIFIED: _DtmfMethod.ValueType  # 0
+    """By RFC 4733 or by INFO: what brings a call's first digit counts for that call."""
+    DTMF_METHOD_RFC4733: _DtmfMethod.ValueType  # 1
+    DTMF_METHOD_INFO: _DtmfMethod.ValueType  # 2
+    DTMF_METHOD_INBAND: _DtmfMethod.ValueType  # 3
+    """As the tones themselves, heard in the sound."""
+
+class DtmfMethod(_DtmfMethod, metaclass=_DtmfMethodEnumTypeWrapper):
+    """How a key that is pressed on a phone comes to us."""
+
+DTMF_METHOD_UNSPECIFIED: DtmfMethod.ValueType  # 0
+"""By RFC 4733 or by INFO: what brings a call's first digit counts for that call."""
+DTMF_METHOD_RFC4733: DtmfMethod.ValueType  # 1
+DTMF_METHOD_INFO: DtmfMethod.ValueType  # 2
+DTMF_METHOD_INBAND: DtmfMethod.ValueType  # 3
+"""As the tones themselves, heard in the sound."""
+Global___DtmfMethod: _TypeAlias = DtmfMethod  # noqa: Y015
+
+class _SrtpPolicy:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _SrtpPolicyEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_SrtpPolicy.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    SRTP_POLICY_UNSPECIFIED: _SrtpPolicy.ValueType  # 0
+    SRTP_POLICY_OPTIONAL: _SrtpPolicy.ValueType  # 1
+    SRTP_POLICY_REQUIRED: _SrtpPolicy.ValueType  # 2
+    """Only over TLS: elsewhere anybody on the way reads the keys."""
+    SRTP_POLICY_REQUIRED_INSECURE: _SrtpPolicy.ValueType  # 3
+
+class SrtpPolicy(_SrtpPolicy, metaclass=_SrtpPolicyEnumTypeWrapper):
+    """SRTP with keys in the description (SDES, RFC 4568)."""
+
+SRTP_POLICY_UNSPECIFIED: SrtpPolicy.ValueType  # 0
+SRTP_POLICY_OPTIONAL: SrtpPolicy.ValueType  # 1
+SRTP_POLICY_REQUIRED: SrtpPolicy.ValueType  # 2
+"""Only over TLS: elsewhere anybody on the way reads the keys."""
+SRTP_POLICY_REQUIRED_INSECURE: SrtpPolicy.ValueType  # 3
+Global___SrtpPolicy: _TypeAlias = SrtpPolicy  # noqa: Y015
+
+class _HoldSound:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _HoldSoundEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_HoldSound.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    HOLD_SOUND_UNSPECIFIED: _HoldSound.ValueType  # 0
+    """Silence."""
+    HOLD_SOUND_MUSIC: _HoldSound.ValueType  # 1
+
+class HoldSound(_HoldSound, metaclass=_HoldSoundEnumTypeWrapper):
+    """What Telegram hears of a PBX that holds the call and sends nothing."""
+
+HOLD_SOUND_UNSPECIFIED: HoldSound.ValueType  # 0
+"""Silence."""
+HOLD_SOUND_MUSIC: HoldSound.ValueType  # 1
+Global___HoldSound: _TypeAlias = HoldSound  # noqa: Y015
+
 @_typing.final
 class TrunkOptions(_message.Message):
     """What a PBX administrator sets on a trunk, beside its login, password, account, priority and codecs."""
@@ -59,11 +123,20 @@ class TrunkOptions(_message.Message):
     DIAL_RULES_FIELD_NUMBER: _builtins.int
     CALLER_IDS_FIELD_NUMBER: _builtins.int
     CALLER_NAMES_FIELD_NUMBER: _builtins.int
+    DTMF_FIELD_NUMBER: _builtins.int
+    PTIME_MS_FIELD_NUMBER: _builtins.int
+    SRTP_FIELD_NUMBER: _builtins.int
+    HOLD_FIELD_NUMBER: _builtins.int
     kind: Global___TrunkKind.ValueType
     off: _builtins.bool
     """Switched off: nothing is let in, and nothing rung."""
     number_on_pbx: _builtins.str
     """The user part that the PBX is rung at when a Telegram user just presses call; empty: its contact's own."""
+    dtmf: Global___DtmfMethod.ValueType
+    ptime_ms: _builtins.int
+    """How much sound a packet holds, 10 to 60 milliseconds; 0: what the PBX asks for, else 20."""
+    srtp: Global___SrtpPolicy.ValueType
+    hold: Global___HoldSound.ValueType
     @_builtins.property
     def transports(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """udp, tcp, tls: what the PBX may come by; empty: any."""
@@ -107,10 +180,14 @@ class TrunkOptions(_message.Message):
         dial_rules: _abc.Iterable[_builtins.str] | None = ...,
         caller_ids: _abc.Iterable[_builtins.str] | None = ...,
         caller_names: _abc.Iterable[_builtins.str] | None = ...,
+        dtmf: Global___DtmfMethod.ValueType = ...,
+        ptime_ms: _builtins.int = ...,
+        srtp: Global___SrtpPolicy.ValueType = ...,
+        hold: Global___HoldSound.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["pbx", b"pbx"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["allowed_callers", b"allowed_callers", "blocked_callers", b"blocked_callers", "caller_ids", b"caller_ids", "caller_names", b"caller_names", "dial_rules", b"dial_rules", "kind", b"kind", "number_on_pbx", b"number_on_pbx", "off", b"off", "pbx", b"pbx", "transports", b"transports"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allowed_callers", b"allowed_callers", "blocked_callers", b"blocked_callers", "caller_ids", b"caller_ids", "caller_names", b"caller_names", "dial_rules", b"dial_rules", "dtmf", b"dtmf", "hold", b"hold", "kind", b"kind", "number_on_pbx", b"number_on_pbx", "off", b"off", "pbx", b"pbx", "ptime_ms", b"ptime_ms", "srtp", b"srtp", "transports", b"transports"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -16,6 +16,7 @@ from teletrunk.v1 import trunk_pb2 as pb
 from teletrunk_manager.domain import callers, dial_rules, templates
 
 TRANSPORTS: Final = ("udp", "tcp", "tls")
+PTIMES_MS: Final = (10, 20, 30, 40, 50, 60)
 _HOST_AND_PORT: Final = re.compile(
     r"(\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9]([A-Za-z0-9_.\-]{0,251}[A-Za-z0-9])?)(:[0-9]{1,5})?"
 )
@@ -83,6 +84,11 @@ def _transports(options: pb.TrunkOptions) -> None:
     if unknown := sorted(set(wanted) - set(TRANSPORTS)):
         raise ValueError(f"unknown transport {', '.join(unknown)}: there are {', '.join(TRANSPORTS)}")
     options.transports[:] = wanted
+
+
+def _ptime(options: pb.TrunkOptions) -> None:
+    if options.ptime_ms and options.ptime_ms not in PTIMES_MS:
+        raise ValueError(f"{options.ptime_ms} ms is no length for a packet: use {', '.join(map(str, PTIMES_MS))}, or 0")
 
 
 def _pbx(options: pb.TrunkOptions) -> None:
@@ -165,6 +171,10 @@ _RULES: Final[dict[str, Callable[[pb.TrunkOptions], None]]] = {
     "kind": _as_it_is,
     "off": _as_it_is,
     "transports": _transports,
+    "dtmf": _as_it_is,
+    "ptime_ms": _ptime,
+    "srtp": _as_it_is,
+    "hold": _as_it_is,
     "pbx": _pbx,
     "number_on_pbx": _number_on_pbx,
     "allowed_callers": _allowed_callers,

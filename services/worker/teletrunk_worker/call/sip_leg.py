@@ -15,9 +15,11 @@ from teletrunk_worker.call.surroundings import CallContext, Host, Hosts, SipEdge
 from teletrunk_worker.legs.supervisor import DIED
 from teletrunk_worker.legs.wire import Message
 from teletrunk_worker.relay.routes import leg_header
+from teletrunk_worker.sip.sound import SoundTerms
 
 log = structlog.get_logger()
 
+_MOST_DIGITS = 64  # of a leg, that are written down
 _OFFER_REFUSED = (488, 415)  # what the caller's own description is refused with
 
 
@@ -48,11 +50,18 @@ class HostedLeg:
         self._told = False  # to end
         self._over = False
         self._elsewhere = False
+        self._digits = 0
         self._placing = context.tasks.run(self._place())
+
+    @property
+    def _sound(self) -> SoundTerms:
+        target = self._target
+        return self._edge.sound_of(self._context.recorder.record.trunk_id if target is None else target.trunk_id)
 
     async def _place(self) -> None:
         try:
-            host = await self._hosts.place(self._id, self._on_host, besides=self._refused_by)
+            wide = self._sound.is_wide(self._context.offered)
+            host = await self._hosts.place(self._id, self._on_host, besides=self._refused_by, wide=wide)
         except Refusal as refusal:
             self._not_placed(refusal)
             return
@@ -81,8 +90,10 @@ class HostedLeg:
 
     def connect(self) -> None:
         if self._host is not None:
-            peer = self._edge.peer_address(self._context.call_id, self._name)
-            self._host.send({"command": "attach", "call": self._id, "peer": peer}, self._context.rings.descriptor)
+            sound, peer = self._sound, self._edge.peer_address(self._context.call_id, self._name)
+            attach: Message = {"command": "attach", "call": self._id, "peer": peer}
+            attach |= {"dtmf": sound.dtmf, "hold": sound.hold}
+            self._host.send(attach, self._context.rings.descriptor)
             self._context.rate = self._host.rate
 
     def end(self, end: do.EndSip) -> None:
@@ -166,6 +177,8 @@ class HostedLeg:
                 self._look_for_another(message["why"])
             case "undialled":
                 self._not_placed(Refusal("media-failed", f"SIP host could not dial: {message['why']}"))
+            case "digit":
+                self._digit(message["digit"], message["by"])
             case "silent":
                 self._put(on.HangUp(Refusal("pbx-unreachable", "no sound from it for a minute")))
             case "trouble":  # it could not ring or answer
@@ -180,6 +193,12 @@ class HostedLeg:
         if self._target is not None and not self._told:
             self._step_in("200 OK")
         self._put(on.SipAnswered(self._name))
+
+    def _digit(self, digit: str, by: str) -> None:
+        self._digits += 1
+        if self._digits <= _MOST_DIGITS:  # the rest is only counted
+            self._step_in(f"digit {digit} by {by}")
+            log.info("digit", call_id=self._context.call_id, digit=digit, by=by)
 
     def _ended(self, message: Message) -> None:
         if not message["by_us"]:

@@ -14,6 +14,7 @@ from teletrunk.v1 import session_store_pb2 as pb
 from teletrunk_worker.call.record import Recorder
 from teletrunk_worker.legs.ring import RingPair
 from teletrunk_worker.legs.wire import Message
+from teletrunk_worker.sip.sound import SoundTerms
 
 
 class Host(Protocol):
@@ -31,8 +32,10 @@ AHost = TypeVar("AHost", bound=Host)
 class Hosts(Protocol[AHost]):
     """The processes of one kind."""
 
-    async def place(self, call: str, listener: Callable[[Message], None], besides: Sequence[AHost] = ()) -> AHost:
-        """One that has room, and none of `besides`. Raises `Refusal`."""
+    async def place(
+        self, call: str, listener: Callable[[Message], None], besides: Sequence[AHost] = (), *, wide: bool = False
+    ) -> AHost:
+        """One that has room, and none of `besides`; for wide-band sound if it can be. Raises `Refusal`."""
         ...
 
     def release(self, host: AHost, call: str) -> None: ...
@@ -50,6 +53,8 @@ class SipEdge(Protocol):
         ...
 
     def offered_telephone_event(self, call_id: str, leg: str) -> bool: ...
+
+    def sound_of(self, trunk_id: str) -> SoundTerms: ...
 
 
 class Stream(Protocol):
@@ -89,4 +94,5 @@ class CallContext:
     recorder: Recorder
     rings: RingPair
     tasks: BackgroundTasks
+    offered: tuple[str, ...] | None = None  # the codecs of a caller's offer, when it made one
     rate: int = 8000  # of the sound on the SIP side, as its host says

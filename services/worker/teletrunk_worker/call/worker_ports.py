@@ -37,6 +37,7 @@ class WorkerPorts:
         session: manager_pb2.SessionAssignment,
         *,
         called: str = "",
+        offered: tuple[str, ...] | None = None,
         destination: call_pb2.Destination | None = None,
         caller_id: int = 0,
     ) -> None:
@@ -45,7 +46,7 @@ class WorkerPorts:
         self._called = called
         self._destination = destination
         self._caller_id = caller_id
-        self._context = CallContext(recorder.record.call_id, recorder, rings, around.tasks)
+        self._context = CallContext(recorder.record.call_id, recorder, rings, around.tasks, offered)
 
     def await_invite(self, put: Put) -> SipLeg:
         return HostedLeg(CALLER_LEG, self._context, self._around.sip_hosts, self._around.edge, put)

@@ -13,6 +13,7 @@ Commands (control to host)             Events (host to control)
                                          ended {call, status, phrase, by_us, stats, ending}
                                          refused {call, why}: there is no place to dial it from
                                          undialled {call, why}: pjsua cannot dial that at all
+                                         digit {call, digit, by}: a key was pressed
                                          silent {call}: no RTP for long
                                          ending {places}: those that dialogs keep which have ended for us
 """
@@ -32,13 +33,13 @@ import time
 from pathlib import Path
 
 import pjsua2 as pj
-from teletrunk.native_thread import keep_thread_state
 
 from teletrunk_worker.legs import jail
-from teletrunk_worker.legs.playout import Playout
-from teletrunk_worker.legs.ring import SIP_FRAME_MS, TELEGRAM_FRAME_MS, RingPair
+from teletrunk_worker.legs.digits import Digits
+from teletrunk_worker.legs.ring import SIP_FRAME_MS, RingPair
 from teletrunk_worker.legs.rtp_peer import RtpPeer, shut_out_everybody
 from teletrunk_worker.legs.silence import Silence
+from teletrunk_worker.legs.sound_port import SoundPort
 from teletrunk_worker.legs.wire import Message, PeerGone, Wire
 
 CALL_HEADER = "X-Teletrunk-Call"
@@ -49,64 +50,20 @@ _MOST_COUNTED = 2**31 - 1  # pjmedia counts further, a record does not
 _TOO_MANY = 70010  # PJ_ETOOMANY
 _KEEP_ALIVE = b"\r\n\r\n"  # RFC 5626 3.5.1: pjsip swallows it
 _CALL_HEADER_PATTERN = re.compile(rf"^{CALL_HEADER}:\s*(\S+)\s*$", re.MULTILINE | re.IGNORECASE)
-_PRIORITIES = {"PCMA/8000/1": 252, "PCMU/8000/1": 251, "G722/16000/1": 250}
-_BeginEnd = ctypes.c_size_t * 2
+_SRTP_SUITE = re.compile(r"SRTP status: Active Crypto-suite: (\w{1,60})")
+# What the edge leaves of an offer decides in the end; of Speex, wide-band comes first.
+_SWITCHED_ON = (
+    "PCMA/8000/1", "PCMU/8000/1", "G722/16000/1", "GSM/8000/1", "iLBC/8000/1", "speex/16000/1", "speex/8000/1",
+    "speex/32000/1",
+)  # fmt: skip
+_PRIORITIES = {codec: 254 - place for place, codec in enumerate(_SWITCHED_ON)}
 _pjsua = ctypes.CDLL(str(next(Path(pj.__file__).parent.glob("_pjsua2*.so"))))  # the library that is loaded already
 _pjsua.pjsua_call_get_count.restype = ctypes.c_uint
-
-
-def _vector(vector: object) -> tuple[int, int]:
-    """Address and length of a SWIG `std::vector<unsigned char>`, which this release cannot copy in bulk."""
-    begin, end = _BeginEnd.from_address(int(vector.this))  # type: ignore[attr-defined]
-    return begin, end - begin
 
 
 def _occupied_places() -> int:
     """Calls that pjsua counts, those too whose hang-up nobody has answered yet: up to 32 s. pjsua2 does not show it."""
     return int(_pjsua.pjsua_call_get_count())
-
-
-class SoundPort(pj.AudioMediaPort):  # type: ignore[misc]
-    """Stands in the bridge for the Telegram side: what the phone says goes out, what Telegram says comes in."""
-
-    def __init__(self, rate: int) -> None:
-        super().__init__()
-        # All state before createPort: the clock thread may call back while that call is still running.
-        self._rate = rate
-        self._block = rate * SIP_FRAME_MS // 1000
-        self._silence = bytes(self._block * 2)
-        self._rings: RingPair | None = None
-        self.playout: Playout | None = None
-        layout = pj.MediaFormatAudio()
-        layout.init(pj.PJMEDIA_FORMAT_PCM, rate, 1, SIP_FRAME_MS * 1000, 16)
-        self.createPort("rings", layout)
-
-    def attach(self, rings: RingPair) -> None:
-        self.playout = Playout(rings.to_sip, self._rate, self._block, self._rate * TELEGRAM_FRAME_MS // 1000)
-        self._rings = rings
-
-    def clear(self) -> None:
-        """Forgets its call; the bridge has forgotten the connections when the call's own port left it."""
-        self._rings = self.playout = None
-
-    def onFrameReceived(self, frame: pj.MediaFrame) -> None:
-        keep_thread_state()
-        rings = self._rings
-        if rings is None:
-            return
-        address, count = _vector(frame.buf)
-        if count:
-            rings.to_telegram.write(ctypes.string_at(address, count), time.monotonic())
-
-    def onFrameRequested(self, frame: pj.MediaFrame) -> None:
-        keep_thread_state()
-        playout = self.playout
-        pcm = self._silence if playout is None else playout.next_block(time.monotonic())
-        if frame.buf.size() != len(pcm):
-            frame.buf.resize(len(pcm))
-        ctypes.memmove(_vector(frame.buf)[0], pcm, len(pcm))
-        frame.type = pj.PJMEDIA_FRAME_TYPE_AUDIO
-        frame.size = len(pcm)
 
 
 class HostCall(pj.Call):  # type: ignore[misc]
@@ -121,12 +78,18 @@ class HostCall(pj.Call):  # type: ignore[misc]
         self.answered = False
         self.hung_up_by_us = False
         self.sends = False  # whether the phone has promised sound
+        self.digits = self.port.digits = Digits()
         self.peer = RtpPeer(self)
-        self._digits = 0
+        self._stream = 0  # which of the call's media is its sound
+        self._srtp_suite = ""
         self._silence = Silence(time.monotonic())
 
-    def onDtmfDigit(self, prm: pj.OnDtmfDigitParam) -> None:
-        self._digits += 1
+    def onDtmfEvent(self, prm: pj.OnDtmfEventParam) -> None:
+        """By the thread of sound for RFC 4733, which tells every packet of an event."""
+        if prm.method == pj.PJSUA_DTMF_METHOD_RFC2833:
+            self.digits.heard("rfc4733", prm.digit, prm.timestamp)
+        elif prm.method == pj.PJSUA_DTMF_METHOD_SIP_INFO:
+            self.digits.heard("info", prm.digit)
 
     def onCallTransferRequest(self, prm: pj.OnCallTransferRequestParam) -> None:
         prm.statusCode = pj.PJSIP_SC_DECLINE  # pjsua would call whoever is named
@@ -149,6 +112,8 @@ class HostCall(pj.Call):  # type: ignore[misc]
     def onCallMediaState(self, prm: pj.OnCallMediaStateParam) -> None:
         info = self.getInfo()  # kept: its members are freed with it
         self.sends = False
+        both = pj.PJMEDIA_DIR_ENCODING_DECODING
+        self.port.held = not any(media.dir == both for media in info.media if media.type == pj.PJMEDIA_TYPE_AUDIO)
         for index, media in enumerate(info.media):
             if media.type == pj.PJMEDIA_TYPE_AUDIO and media.status in (
                 pj.PJSUA_CALL_MEDIA_ACTIVE,
@@ -163,6 +128,7 @@ class HostCall(pj.Call):  # type: ignore[misc]
                     return
                 self.port.startTransmit(sound)
                 sound.startTransmit(self.port)
+                self._stream = index
                 return
 
     def watch_peer(self) -> None:
@@ -178,19 +144,24 @@ class HostCall(pj.Call):  # type: ignore[misc]
     def measure(self) -> None:
         """Notes the stream's figures while it lives: they are gone once the call is."""
         try:
-            stream, statistics = self.getStreamInfo(0), self.getStreamStat(0)
+            stream, statistics = self.getStreamInfo(self._stream), self.getStreamStat(self._stream)
         except pj.Error:
             return
         received = statistics.rtcp.rxStat
+        if not self.stats:  # pjsua2 tells it in no other way
+            found = _SRTP_SUITE.search(self.dump(True, ""))
+            self._srtp_suite = found[1] if found else ""
         self.stats = {
             "codec": f"{stream.codecName}/{stream.codecClockRate}",
+            "srtp_suite": self._srtp_suite,
             "rtp_received": min(int(received.pkt), _MOST_COUNTED),
             "rtp_lost": min(int(received.loss), _MOST_COUNTED),
             "rtp_jitter_ms": round(received.jitterUsec.mean / 1000, 2),
             "rtp_sent": min(int(statistics.rtcp.txStat.pkt), _MOST_COUNTED),
             "rtp_peer": str(stream.remoteRtpAddress),
             "rtp_silent_s": round(self._silence.seconds(time.monotonic()), 1),
-            "dtmf_digits": self._digits,
+            "dtmf_digits": self.digits.count,
+            "dtmf_method": self.digits.method,
             "late_to_sip": self.port.playout.late if self.port.playout else 0,
         }
 
@@ -318,6 +289,10 @@ class SipHost:
         # A Worker of the version before, upgraded under its feet, starts this host and does not say where sound goes.
         media.publicAddress = message.get("media_address", message["public_address"])
         account.mediaConfig.streamKaEnabled = False
+        # Either way: what a trunk allows is what the edge lets each side see. DTLS would be a handshake in the call.
+        account.mediaConfig.srtpUse = pj.PJMEDIA_SRTP_OPTIONAL
+        account.mediaConfig.srtpSecureSignaling = 0
+        account.mediaConfig.srtpOpt.keyings = pj.IntVector([pj.PJMEDIA_SRTP_KEYING_SDES])
         # No re-INVITE of ours when an answer names two codecs: one that is under way when the call ends comes back to
         # whatever call has its slot then, and pjsua aborts.
         account.mediaConfig.lockCodecEnabled = False
@@ -333,18 +308,20 @@ class SipHost:
         elif message["command"] == "configure":
             self.configure(message)
         elif message["command"] == "attach" and descriptor is not None:
-            self._attach(call_id, descriptor, message.get("peer", ""))
+            self._attach(call_id, descriptor, message)
         elif message["command"] == "dial":
             self._dial(message)
         elif call := self.calls.get(call_id):
             self._act(call, message)
 
-    def _attach(self, call_id: str, descriptor: int, peer: str) -> None:
+    def _attach(self, call_id: str, descriptor: int, message: Message) -> None:
         rings = RingPair(descriptor)
         rings.close()  # the mapping stays
         if call := self.calls.get(call_id):
-            call.port.attach(rings)
-            call.peer.signals_from(peer)
+            hears, plays = message.get("dtmf") == "inband", message.get("hold") == "music"
+            call.port.attach(rings, hears_digits=hears, plays_music=plays)
+            call.peer.signals_from(message.get("peer", ""))
+            call.digits.only_by(message.get("dtmf", ""))  # a Worker of the version before does not say
 
     def _act(self, call: HostCall, message: Message) -> None:
         parameter = pj.CallOpParam()
@@ -386,6 +363,7 @@ class SipHost:
         """The dialog is over. The object lives on until the pump is out of pjsua2's callback."""
         call.peer.close()
         if self.calls.pop(call.call_id, None):
+            self._tell_digits(call)
             self._tell_ended(call, status, phrase)
             self.ended_calls.append(call)
 
@@ -442,6 +420,7 @@ class SipHost:
         # call may only be destroyed while its slot is free.
         self.orphans = [call for call in self.orphans if call.isActive()]
         for call in self.calls.values():
+            self._tell_digits(call)
             call.watch_peer()
         now = time.monotonic()
         if now - self._measured_at < _STATS_EVERY_S:
@@ -452,6 +431,10 @@ class SipHost:
                 call.measure()
                 if call.silent:
                     self.tell(event="silent", call=call.call_id)
+
+    def _tell_digits(self, call: HostCall) -> None:
+        for digit in call.digits.taken():
+            self.tell(event="digit", call=call.call_id, digit=digit, by=call.digits.method)
 
     def _hang_up_everything(self) -> None:
         """Control died: no call can be steered any more. Say BYE and leave."""

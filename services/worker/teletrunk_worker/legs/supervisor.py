@@ -48,6 +48,7 @@ class Host:
     index: int
     wire: Wire
     process: asyncio.subprocess.Process
+    wide: bool = False  # for wide-band sound
     capacity: int = 0
     port: int = 0
     rate: int = 8000
@@ -97,16 +98,19 @@ class HostPool:
         self._module = module
         self._calls_a_host = calls_a_host
         self._most = -(-max_calls // calls_a_host)
-        self._configure: Callable[[int], Message | None] = lambda index: None
+        self._configure: Callable[[int, bool], Message | None] = lambda index, wide: None
         self._hosts: dict[int, Host] = {}
-        self._starting: set[int] = set()
+        self._starting: dict[int, bool] = {}  # whether it is for wide-band sound
         self._owners = BackgroundTasks()
         self._closing = False
         self._changed = asyncio.Event()
         HOSTS_DIED.labels(kind)  # 0 from the start, so that the first death is an increase
 
-    async def start(self, configure: Callable[[int], Message | None]) -> None:
-        """`configure` gives a new host's first command, if it needs one. Returns when the first host is ready."""
+    async def start(self, configure: Callable[[int, bool], Message | None]) -> None:
+        """`configure` gives the first command of a new host, for wide-band sound or not, if it needs one.
+
+        Returns when the first host is ready.
+        """
         self._configure = configure
         self._spawn()
         async with asyncio.timeout(_READY_DEADLINE_S):
@@ -114,15 +118,18 @@ class HostPool:
                 self._changed.clear()
                 await self._changed.wait()
 
-    async def place(self, call: str, listener: Listener, besides: Sequence[Host] = ()) -> Host:
+    async def place(self, call: str, listener: Listener, besides: Sequence[Host] = (), *, wide: bool = False) -> Host:
         """The fullest host that has room (so that others may stay empty), and is none of `besides`.
 
+        Wide-band sound has hosts of its own, which cost more, and the others' when no more can be started.
         Raises `Refusal` when all are full.
         """
         until = time.monotonic() + _PLACE_DEADLINE_S
-        while (host := self._with_room(besides)) is None:
-            if not self._starting:
-                self._spawn()
+        while (host := self._with_room(besides, wide)) is None:
+            if wide not in self._starting.values():
+                self._spawn(wide=wide)
+            if wide not in self._starting.values() and (host := self._with_room(besides)) is not None:
+                break
             left = until - time.monotonic()
             if not self._starting or left <= 0:
                 raise Refusal("worker-full")
@@ -134,11 +141,14 @@ class HostPool:
         self._keep_one_spare()
         return host
 
-    def _with_room(self, besides: Sequence[Host]) -> Host | None:
+    def _with_room(self, besides: Sequence[Host], wide: bool | None = None) -> Host | None:
         fit = [
             host
             for host in self._ready()
-            if host.free > 0 and host.unanswered < _MANY_UNANSWERED and not any(host is other for other in besides)
+            if host.free > 0
+            and host.unanswered < _MANY_UNANSWERED
+            and wide in (None, host.wide)
+            and not any(host is other for other in besides)
         ]
         return min(fit, key=lambda host: host.free, default=None)
 
@@ -170,31 +180,31 @@ class HostPool:
 
     def _keep_one_spare(self) -> None:
         """A host starts before it is needed: callers that come together do not wait for an interpreter."""
-        if not self._starting and sum(host.free for host in self._ready()) < _SPARE_PLACES:
+        if not self._starting and sum(host.free for host in self._ready() if not host.wide) < _SPARE_PLACES:
             self._spawn()
 
-    def _spawn(self, pause: float = 0.0) -> None:
+    def _spawn(self, pause: float = 0.0, *, wide: bool = False) -> None:
         index = next((i for i in itertools.count() if i not in self._hosts and i not in self._starting), 0)
         if index >= self._most or self._closing:
             return
-        self._starting.add(index)
-        self._owners.run(self._run(index, pause))
+        self._starting[index] = wide
+        self._owners.run(self._run(index, pause, wide))
 
-    async def _run(self, index: int, pause: float) -> None:
+    async def _run(self, index: int, pause: float, wide: bool) -> None:
         """The owner task of one host, from its start to its death."""
         await asyncio.sleep(pause)
         try:
-            host = self._hosts[index] = await self._born(index)
+            host = self._hosts[index] = await self._born(index, wide)
         except OSError as error:  # no memory, no descriptors, no processes: later there may be
             log.error("host cannot be started", kind=self._kind, error=str(error))
-            self._starting.discard(index)
-            self._spawn(pause=_RETRY_S)
+            self._starting.pop(index, None)
+            self._spawn(pause=_RETRY_S, wide=wide)
             return
         loop, wire, process = asyncio.get_running_loop(), host.wire, host.process
         loop.add_reader(wire.socket.fileno(), self._on_readable, host)
         host.watch()
         try:
-            if (command := self._configure(index)) is not None:
+            if (command := self._configure(index, wide)) is not None:
                 host.send(command)
             await process.wait()
         finally:
@@ -205,7 +215,7 @@ class HostPool:
             wire.close()
             self._bury(host)
 
-    async def _born(self, index: int) -> Host:
+    async def _born(self, index: int, wide: bool) -> Host:
         wire, theirs = Wire.pair()
         descriptor = theirs.fileno()
         try:
@@ -218,11 +228,11 @@ class HostPool:
             raise
         finally:
             theirs.close()
-        return Host(self._kind, index, wire, process)
+        return Host(self._kind, index, wire, process, wide)
 
     def _bury(self, host: Host) -> None:
         self._hosts.pop(host.index, None)
-        self._starting.discard(host.index)
+        self._starting.pop(host.index, None)
         self._changed.set()
         if self._closing:
             return
@@ -231,7 +241,7 @@ class HostPool:
         for listener in list(host.listeners.values()):
             listener({"event": DIED})
         # A host that dies at once would die again at once.
-        self._spawn(pause=1.0 if time.monotonic() - host.born < _SHORT_LIFE_S else 0.0)
+        self._spawn(pause=1.0 if time.monotonic() - host.born < _SHORT_LIFE_S else 0.0, wide=host.wide)
 
     def _on_readable(self, host: Host) -> None:
         try:
@@ -253,7 +263,7 @@ class HostPool:
             host.capacity, host.port = message["capacity"], message.get("port", 0)
             host.rate = message.get("rate", host.rate)
             host.ready.set()
-            self._starting.discard(host.index)
+            self._starting.pop(host.index, None)
             self._changed.set()
             log.info("host ready", kind=self._kind, pid=host.process.pid, capacity=host.capacity)
         elif message["event"] == "pong":

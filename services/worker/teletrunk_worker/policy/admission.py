@@ -48,6 +48,7 @@ class Invite:
     called: str
     offered: tuple[str, ...] | None = None  # codecs; None when the offer is left to us
     transport: str = "UDP"
+    srtp: frozenset[bool] = frozenset({False})  # whether sound is offered with it, without it, or both
     trunk_id: str = ""  # in place of credentials: the PBX is known by where it is
 
 
@@ -159,10 +160,11 @@ class Admission:
         called: str,
         flow: Flow,
         offered: tuple[str, ...] | None,
+        srtp: frozenset[bool],
         trunk_id: str = "",
     ) -> Admitted:
         """Raises `Refusal`. With a `trunk_id` the credentials bear its login, and prove nothing."""
-        invite = Invite(credentials, flow.peer[0], called, offered, flow.transport, trunk_id)
+        invite = Invite(credentials, flow.peer[0], called, offered, flow.transport, srtp, trunk_id)
         return await self._asked(self._gatekeeper.admit(invite), credentials, flow)
 
     def turned_away(self, credentials: Credentials, called: str, flow: Flow, refusal: Refusal) -> None:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from teletrunk_worker.relay import host_limits
+from teletrunk_worker.policy.refusals import refuse
+from teletrunk_worker.relay import host_limits, srtp
 from teletrunk_worker.relay.challenges import Challenges
 from teletrunk_worker.relay.routes import BINDING_DOMAIN, CALL_HEADER, Routes, target_at
 from teletrunk_worker.sip import proxy, uas
 from teletrunk_worker.sip.dialog import ELSEWHERE, Dialog, Dialogs
 from teletrunk_worker.sip.message import Request, Response
 from teletrunk_worker.sip.registrar import Registrar
+from teletrunk_worker.sip.sound import SoundTerms
 from teletrunk_worker.sip.transaction.server import ServerTransactions
 from teletrunk_worker.sip.transport.flow import Flow
 
@@ -22,12 +24,12 @@ class FromHost:
         dialogs: Dialogs,
         registrar: Registrar,
         transactions: ServerTransactions,
-        codecs_of: Callable[[str], tuple[str, ...]],
+        sound_of: Callable[[str], SoundTerms],
         challenges: Challenges,
     ) -> None:
-        """`codecs_of` says which codecs the trunk with a login has, in its order."""
+        """`sound_of` says what sound the trunk with a login has."""
         self._challenges = challenges
-        self._codecs_of = codecs_of
+        self._sound_of = sound_of
         self._routes = routes
         self._dialogs = dialogs
         self._registrar = registrar
@@ -50,7 +52,9 @@ class FromHost:
         was_pending = False
         if dialog is not None:
             if response.cseq.method == "INVITE":  # of a request that left the offer to us, this is it
-                host_limits.restrict(response, dialog.codecs)
+                host_limits.offer_for_peer(response, dialog.sound)
+            else:
+                host_limits.answer_for_peer(response, dialog.sound)
             was_pending = dialog.pending
             dialog.note_response(response)
             if response.cseq.method == "BYE" and dialog.is_established_with(response.from_.tag):  # now the host has it
@@ -72,7 +76,7 @@ class FromHost:
         proxy.drop_own_routes(request, self._routes.own)
         proxy.hop(request)
         if request.method in ("INVITE", "UPDATE"):
-            host_limits.restrict(request, dialog.codecs)
+            host_limits.offer_for_peer(request, dialog.sound)
         self._challenges.answer(request, dialog)
         sent = self._routes.to_peer(request, self._routes.flow_to(dialog), proxy.derived_branch(request))
         return None if sent or request.method == "ACK" else uas.respond(request, 480, "Connection is gone")
@@ -93,7 +97,7 @@ class FromHost:
         flow = self._routes.flow_to(dialog)
         self._challenges.answer(request, dialog)
         if request.method == "INVITE":
-            self._make_ours(request, flow, dialog.codecs)
+            self._make_ours(request, flow, dialog.sound)
         sent = self._routes.to_peer(request, flow, branch)
         if request.method == "INVITE" and request.cseq.sequence > dialog.invite.cseq.sequence:
             dialog.begin_again(request)
@@ -106,15 +110,17 @@ class FromHost:
             return None if request.method == "ACK" else uas.respond(request, 480, "PBX is not registered")
         if not leg:  # the host calls by itself: whoever made it do so, no call of ours wants it
             return uas.respond(request, 403, "No call has dialled this")
+        sound = self._sound_of(binding.login)
+        if (refusal := srtp.refusal_over(binding.flow.transport, sound)) is not None:
+            return refuse(request, refusal)
         branch = proxy.derived_branch(request)
         request.target = target_at(binding, request.uri)
         self._prepare(request, binding.path)
-        codecs = self._codecs_of(binding.login)
-        self._make_ours(request, binding.flow, codecs)
+        self._make_ours(request, binding.flow, sound)
         if not self._routes.to_peer(request, binding.flow, branch):
             return uas.respond(request, 480, "Connection to the PBX is gone")
         login, flow = binding.login, binding.flow
-        self._dialogs.add(Dialog(call_id, leg, host.peer[1], login, codecs, flow, request, from_host=True))
+        self._dialogs.add(Dialog(call_id, leg, host.peer[1], login, sound, flow, request, from_host=True))
         return None
 
     def _prepare(self, request: Request, path: list[str] | tuple[str, ...]) -> None:
@@ -125,8 +131,8 @@ class FromHost:
             request.headers.setlist("Route", list(path))
         proxy.hop(request)
 
-    def _make_ours(self, request: Request, flow: Flow, codecs: tuple[str, ...]) -> None:
+    def _make_ours(self, request: Request, flow: Flow, sound: SoundTerms) -> None:
         """No reliable 183, whose description would have to reach the host; and nobody replaces a call of ours."""
         request.headers.set("Supported", "timer, norefersub")
-        host_limits.restrict(request, codecs)
+        host_limits.offer_for_peer(request, sound)
         self._routes.record(request, flow, towards_peer=True)

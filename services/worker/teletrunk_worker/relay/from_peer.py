@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from teletrunk_worker.relay import codecs, host_limits
+from teletrunk_worker.relay import codecs, digits, host_limits, srtp
 from teletrunk_worker.relay.challenges import Challenges
-from teletrunk_worker.relay.host_limits import Objection
+from teletrunk_worker.relay.host_limits import WITH_OFFER, Objection
 from teletrunk_worker.relay.routes import CALL_HEADER, Routes, leg_header
 from teletrunk_worker.relay.stand_in import StandIn
 from teletrunk_worker.sip import proxy, uas
@@ -30,7 +30,7 @@ class FromPeer:
         """The first INVITE of a call that was let in."""
         forwarded = self._first_for_host(request, flow, leg_header(dialog.call_id, dialog.leg))
         host_limits.simplify(forwarded)
-        host_limits.restrict(forwarded, dialog.codecs)
+        host_limits.offer_for_host(forwarded, dialog.sound)
         self._routes.to_host(forwarded, dialog)
 
     def _first_for_host(self, request: Request, flow: Flow, leg: str) -> Request:
@@ -52,8 +52,11 @@ class FromPeer:
             host_limits.strip_body(forwarded)
         proxy.drop_own_routes(forwarded, self._routes.own)
         self._routes.via_for_host(forwarded, flow)
+        if request.method == "INFO" and not digits.rewrite(forwarded):
+            return uas.respond(request, 400, "Bad Request: no digit in the body")
         if (objection := self._made_fit(request, flow, forwarded) or _no_codec(request, dialog)) is None:
-            host_limits.restrict(forwarded, dialog.codecs)
+            fit = host_limits.offer_for_host if request.method in WITH_OFFER else host_limits.answer_for_host
+            fit(forwarded, dialog.sound)
             self._routes.to_host(forwarded, dialog)
         elif request.method == "ACK":  # nobody answers it: the host misses the description and ends the call
             host_limits.strip_body(forwarded)
@@ -89,6 +92,7 @@ class FromPeer:
             self._challenges.note(response, dialog)
         if response.cseq.method == "INVITE" and dialog.from_host:
             if not self._stand_in.keeps(response, dialog):
+                host_limits.answer_for_host(response, dialog.sound)
                 self._routes.to_host(response, dialog)
             dialog.note_response(response)
         else:
@@ -98,11 +102,16 @@ class FromPeer:
                 # To what a host asks within a dialog.
                 ends = response.cseq.method == "INVITE"
                 host_limits.turn_into(response, 481 if ends else objection.status, objection.phrase)
+            host_limits.answer_for_host(response, dialog.sound)
             self._routes.to_host(response, dialog)
         return dialog if was_pending else None
 
 
 def _no_codec(request: Request, dialog: Dialog) -> Objection | None:
     offered = host_limits.offered_codecs(request)
-    refusal = None if offered is None else codecs.refusal_of(offered, dialog.codecs)
+    if offered is None:
+        broken = request.method == "ACK" and srtp.is_broken_by(request.body, dialog.sound)
+        return Objection(488, "Not Acceptable Here") if broken else None
+    keyed = host_limits.offered_srtp(request)
+    refusal = codecs.refusal_of(offered, dialog.sound.codecs) or srtp.refusal_of(keyed, dialog.sound)
     return None if refusal is None else host_limits.objection_of(refusal)

@@ -7,17 +7,18 @@ read it drops without a word. So a host gets only the headers that it has a use 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Final
 
 from teletrunk.errors import Refusal
 
 from teletrunk_worker.relay import codecs as codecs_of
-from teletrunk_worker.relay import sound_addresses
+from teletrunk_worker.relay import sound_addresses, srtp
 from teletrunk_worker.sip import sdp
 from teletrunk_worker.sip.message import Message, Request, Response
 from teletrunk_worker.sip.scanner import Malformed
+from teletrunk_worker.sip.sound import SoundTerms
 from teletrunk_worker.sip.uas import is_digits, media_type, respond
 from teletrunk_worker.sip.uri import NameAddr, parse_name_addr
 
@@ -30,7 +31,7 @@ _NEEDED = frozenset(
      "www-authenticate", "proxy-authenticate"}
 )  # fmt: skip
 _LONGEST_PHRASE = 100
-_WITH_OFFER = frozenset({"INVITE", "UPDATE"})
+WITH_OFFER = frozenset({"INVITE", "UPDATE"})
 _PROFILES = frozenset({"RTP/AVP", "RTP/AVPF"})
 _TOKENS = re.compile(r"[A-Za-z0-9.!%*_+`'~\-]{1,60}(?:\s*,\s*[A-Za-z0-9.!%*_+`'~\-]{1,60}){0,60}")
 _DESCRIPTION = "application/sdp"
@@ -63,35 +64,67 @@ def objection_to(message: Message, source: str, own: str) -> Objection | None:
     return None
 
 
+def objection_to_answer(response: Response, sound: SoundTerms, source: str, own: str) -> Objection | None:
+    """Of a peer, to a host's offer."""
+    if srtp.is_broken_by(response.body, sound):
+        return objection_of(Refusal("no-common-codec", "answered in clear; this trunk requires SRTP"))
+    return objection_to(response, source, own)
+
+
 def objection_of(refusal: Refusal) -> Objection:
     return Objection(refusal.row.sip_status, refusal.phrase, tuple(refusal.sip_headers()), refusal)
 
 
 def objection_to_offer(request: Request) -> Objection | None:
     """For an offer in which no sound is such that a host could take it, whatever the trunk."""
-    offered = sdp.sounds(request.body) if request.method in _WITH_OFFER else []
+    offered = sdp.sounds(request.body) if request.method in WITH_OFFER else []
     if not offered or usable(offered):
         return None
     if all(sound.ip_version != 4 for sound in offered):  # the hosts' library is built without
         return objection_of(Refusal("no-common-codec", "offered sound over IPv6; the gateway has IPv4"))
     profiles = ", ".join(dict.fromkeys(sound.profile for sound in offered))
-    return objection_of(Refusal("no-common-codec", f"offered {profiles}; the gateway has RTP/AVP"))
+    said = f"offered {profiles}; the gateway has RTP/AVP and RTP/SAVP with a=crypto"
+    return objection_of(Refusal("no-common-codec", said))
 
 
 def usable(offered: list[sdp.Sound]) -> list[sdp.Sound]:
-    return [sound for sound in offered if sound.ip_version == 4 and sound.profile in _PROFILES]
+    return [sound for sound in offered if sound.ip_version == 4 and (sound.keyed or sound.profile in _PROFILES)]
 
 
 def offered_codecs(request: Request) -> tuple[str, ...] | None:
     """Of a request that offers sound which a host could take; None of one that leaves the offer to us."""
-    offered = usable(sdp.sounds(request.body)) if request.method in _WITH_OFFER else []
+    offered = usable(sdp.sounds(request.body)) if request.method in WITH_OFFER else []
     return tuple(codec for sound in offered for codec in sound.codecs) if offered else None
 
 
-def restrict(message: Message, codecs: Sequence[str]) -> None:
-    """Leaves the trunk's codecs in an offer, in its order."""
+def offered_srtp(request: Request) -> frozenset[bool]:
+    """Whether sound that a host could take is offered with SRTP, without, or both."""
+    return frozenset(sound.keyed for sound in usable(sdp.sounds(request.body)))
+
+
+def offer_for_host(request: Request, sound: SoundTerms) -> None:
+    """Leaves in a peer's offer what the trunk has, in its order."""
+    _rewrite(request, lambda body: srtp.for_host(codecs_of.restrict(body, sound), sound), sound)
+
+
+def answer_for_host(message: Message, sound: SoundTerms) -> None:
+    _rewrite(message, lambda body: srtp.answer_for_host(body, sound), sound)
+
+
+def offer_for_peer(message: Message, sound: SoundTerms) -> None:
+    """Leaves in a host's offer what the trunk has, in its order."""
+    _rewrite(message, lambda body: srtp.for_peer(codecs_of.restrict(body, sound), sound), sound)
+
+
+def answer_for_peer(message: Message, sound: SoundTerms) -> None:
+    _rewrite(message, lambda body: srtp.for_peer(body, sound), sound)
+
+
+def _rewrite(message: Message, change: Callable[[bytes], bytes], sound: SoundTerms) -> None:
+    """Packets are to be as long as the trunk says, whoever sends them."""
     if media_type(message) == _DESCRIPTION and message.body:
-        message.body = codecs_of.restrict(message.body, codecs)
+        body = change(message.body)
+        message.body = codecs_of.with_ptime(body, sound.ptime_ms) if sound.ptime_ms else body
         message.headers.set("Content-Length", str(len(message.body)))
 
 

@@ -38,7 +38,8 @@ class StandIn:
         if not 200 <= response.code < 300:
             return not host_limits.is_short_enough(response)
         first, late = dialog.is_first_invites(response), dialog.finished_at and dialog.established is None
-        found = host_limits.objection_to(response, dialog.flow.peer[0], self._routes.address)
+        source = dialog.flow.peer[0]
+        found = host_limits.objection_to_answer(response, dialog.sound, source, self._routes.address)
         objection = _CANCELLED if first and (dialog.cancelled or late) else found
         if objection is None and response.to.tag not in dialog.declined:
             return False

@@ -16,6 +16,7 @@ from teletrunk_worker.sip import proxy, uas
 from teletrunk_worker.sip.auth import Credentials
 from teletrunk_worker.sip.dialog import Dialog, Dialogs
 from teletrunk_worker.sip.message import Request, Response
+from teletrunk_worker.sip.sound import SoundTerms
 from teletrunk_worker.sip.transaction.server import ServerTransaction, ServerTransactions
 from teletrunk_worker.sip.transport.flow import Flow
 from teletrunk_worker.trunks.pbxs import Known
@@ -48,10 +49,10 @@ class Invitations:
         dialogs: Dialogs,
         transactions: ServerTransactions,
         responder: Responder,
-        codecs_of: Callable[[str], tuple[str, ...]],
+        sound_of: Callable[[str], SoundTerms],
     ) -> None:
-        """`codecs_of` says which codecs the trunk with a login has, in its order."""
-        self._codecs_of = codecs_of
+        """`sound_of` says what sound the trunk with a login has."""
+        self._sound_of = sound_of
         self._admission = admission
         self._from_peer = from_peer
         self._dialogs = dialogs
@@ -92,13 +93,16 @@ class Invitations:
             if not asked.called.isprintable():
                 raise Refusal("user-not-found", "not a phone, @username or user id")
             offered = host_limits.offered_codecs(request)
-            admitted = await self._admission.admit(asked.credentials, asked.called, flow, offered, asked.trunk_id)
+            keyed = host_limits.offered_srtp(request)
+            admitted = await self._admission.admit(
+                asked.credentials, asked.called, flow, offered, keyed, asked.trunk_id
+            )
         except Refusal as refusal:
             transaction.answer(self._admission.answer(request, refusal, flow))
             return
         login = asked.credentials.username
-        codecs = self._codecs_of(login)
-        dialog = Dialog(admitted.call_id, "a", admitted.host_port, login, codecs, flow, request, from_host=False)
+        sound = self._sound_of(login)
+        dialog = Dialog(admitted.call_id, "a", admitted.host_port, login, sound, flow, request, from_host=False)
         self._dialogs.add(dialog)
         self._from_peer.invite(request, way_back, dialog)
 

@@ -30,6 +30,7 @@ from teletrunk_worker.sip.dialog import Dialog, Dialogs
 from teletrunk_worker.sip.message import Request, Response, parse
 from teletrunk_worker.sip.registrar import Binding, Registrar
 from teletrunk_worker.sip.scanner import Malformed
+from teletrunk_worker.sip.sound import SoundTerms
 from teletrunk_worker.sip.transaction.client import ClientTransactions
 from teletrunk_worker.sip.transaction.server import ServerTransaction, ServerTransactions
 from teletrunk_worker.sip.transport.flow import Address, Flow, plain
@@ -90,10 +91,10 @@ class SipPort:
         challenges = Challenges(self._account_of)
         self._from_peer = FromPeer(routes, self._dialogs, self._stand_in, challenges)
         self._from_host = FromHost(
-            routes, self._dialogs, self.registrar, self._transactions, self._codecs_of, challenges
+            routes, self._dialogs, self.registrar, self._transactions, self._sound_of, challenges
         )
         self._invitations = Invitations(
-            self.admission, self._from_peer, self._dialogs, self._transactions, self._responder, self._codecs_of
+            self.admission, self._from_peer, self._dialogs, self._transactions, self._responder, self._sound_of
         )
         self._in_dialog = InDialog(self.admission, routes, self._from_peer, self._transactions, self._responder)
 
@@ -108,8 +109,8 @@ class SipPort:
         name = pbx.auth_username or pbx.username
         return Account(name, trunk.pbx_password) if name and trunk.pbx_password else None
 
-    def _codecs_of(self, login: str) -> tuple[str, ...]:
-        return self.trunks.find(self.registrar.trunk_of(login)).codecs
+    def _sound_of(self, login: str) -> SoundTerms:
+        return self.sound_of(self.registrar.trunk_of(login))
 
     def _on_close(self, flow: TcpFlow) -> None:
         if flow.proven:
@@ -316,6 +317,9 @@ class SipPort:
         dialog = self._dialogs.of_leg(call_id, leg)
         said = (dialog.established if dialog.from_host else dialog.invite) if dialog is not None else None
         return said is not None and b"telephone-event" in said.body
+
+    def sound_of(self, trunk_id: str) -> SoundTerms:
+        return self.trunks.find(trunk_id).sound
 
     def speak_for_dead_host(self, call_id: str, leg: str, refusal: Refusal) -> None:
         """Ends a leg's dialog towards the peer when the host that carried it is gone, or does not end it."""

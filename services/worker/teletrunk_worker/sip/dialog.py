@@ -10,6 +10,7 @@ from typing import Final
 from teletrunk_worker.sip import proxy
 from teletrunk_worker.sip.digest_client import Challenge
 from teletrunk_worker.sip.message import Request, Response
+from teletrunk_worker.sip.sound import SoundTerms
 from teletrunk_worker.sip.timers import TRANSACTION_S
 from teletrunk_worker.sip.transport.flow import Address, Flow
 from teletrunk_worker.sip.uas import SERVER
@@ -28,7 +29,7 @@ class Dialog:
     leg: str
     host_port: int
     login: str  # of the trunk whose PBX the peer is
-    codecs: tuple[str, ...]  # of that trunk, in its order
+    sound: SoundTerms  # of that trunk
     flow: Flow
     invite: Request  # as the peer sent it, or as we sent it to the peer
     from_host: bool  # the host called out

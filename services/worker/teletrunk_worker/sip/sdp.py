@@ -8,8 +8,9 @@ from __future__ import annotations
 
 import ipaddress
 import re
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from itertools import pairwise
+from itertools import chain, pairwise
 
 LINE_END = re.compile(rb"[\r\n]+")
 _CONNECTION = re.compile(rb"c=IN IP([46]) ([0-9A-Fa-f:.]{2,45})")
@@ -27,15 +28,20 @@ _STATIC_CODECS = {
     b"18": "G729",
 }
 _MOST_FORMATS = 32
+Change = Callable[[list[bytes]], list[bytes]]  # of one medium's lines
 
 
 @dataclass(frozen=True)
 class Sound:
-    """A medium of sound that a description offers: its transport (RTP/AVP, ...), codecs in its order, IP version."""
+    """A medium of sound that a description offers: its transport (RTP/AVP, ...), codecs in its order, IP version.
+
+    `keyed`: with SRTP's keys in the description (RFC 4568).
+    """
 
     profile: str
     codecs: tuple[str, ...]
     ip_version: int
+    keyed: bool = False
 
 
 def sounds(body: bytes) -> list[Sound]:
@@ -51,7 +57,8 @@ def sounds(body: bytes) -> list[Sound]:
             names = codec_names(lines)
             codecs = (names.get(number) for number in parts[3 : 3 + _MOST_FORMATS])
             profile = parts[2].decode("ascii", "replace").upper()
-            found.append(Sound(profile, tuple(codec for codec in codecs if codec), ip_version))
+            keyed = "SAVP" in profile and any(line[:9].lower() == b"a=crypto:" for line in lines)
+            found.append(Sound(profile, tuple(codec for codec in codecs if codec), ip_version, keyed))
     return found
 
 
@@ -65,6 +72,11 @@ def media(lines: list[bytes]) -> list[list[bytes]]:
     """The session's lines, then those of each medium."""
     starts = [0, *(place for place, line in enumerate(lines) if line.startswith(b"m=")), len(lines)]
     return [lines[start:end] for start, end in pairwise(starts)]
+
+
+def joined(session: list[bytes], media: Iterable[list[bytes]]) -> bytes:
+    """The description of these lines."""
+    return b"\r\n".join(chain(session, *media)) + b"\r\n"
 
 
 def objection(body: bytes) -> str:

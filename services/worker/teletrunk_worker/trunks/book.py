@@ -8,12 +8,24 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
+from teletrunk.codecs import CODECS, USUAL
 from teletrunk.v1 import manager_pb2 as pb
+from teletrunk.v1 import trunk_pb2
 from teletrunk.v1.trunk_pb2 import TRUNK_KIND_OUTBOUND, TRUNK_KIND_UNSPECIFIED, TrunkOptions
 
 from teletrunk_worker.sip.registrar import Binding
+from teletrunk_worker.sip.sound import SoundTerms
 
-CODECS: Final = ("PCMA", "PCMU", "G722")  # those that a SIP host has switched on, as they are offered by default
+_DTMF: Final = {
+    trunk_pb2.DTMF_METHOD_RFC4733: "rfc4733",
+    trunk_pb2.DTMF_METHOD_INFO: "info",
+    trunk_pb2.DTMF_METHOD_INBAND: "inband",
+}
+_SRTP: Final = {
+    trunk_pb2.SRTP_POLICY_OPTIONAL: "optional",
+    trunk_pb2.SRTP_POLICY_REQUIRED: "required",
+    trunk_pb2.SRTP_POLICY_REQUIRED_INSECURE: "required-insecure",
+}
 Network = ipaddress.IPv4Network | ipaddress.IPv6Network
 
 
@@ -22,7 +34,7 @@ class Trunk:
     """One trunk's settings. `codecs` are in the order in which they are preferred; no `networks` are all."""
 
     trunk_id: str
-    codecs: tuple[str, ...] = CODECS
+    codecs: tuple[str, ...] = USUAL
     password_revision: int = 0
     networks: tuple[Network, ...] = ()
     since: float = 0.0  # when this password's revision was heard of (monotonic)
@@ -34,7 +46,14 @@ class Trunk:
 
     @staticmethod
     def codecs_of(names: Iterable[str]) -> tuple[str, ...]:
-        return tuple(name for name in names if name in CODECS) or CODECS
+        return tuple(name for name in names if name in CODECS) or USUAL
+
+    @property
+    def sound(self) -> SoundTerms:
+        options = self.options
+        srtp = _SRTP.get(options.srtp, "off")
+        hold = "music" if options.hold == trunk_pb2.HOLD_SOUND_MUSIC else "silence"
+        return SoundTerms(self.codecs, _DTMF.get(options.dtmf, ""), options.ptime_ms, srtp, hold)
 
     @classmethod
     def of(cls, settings: pb.TrunkSettings, before: Trunk | None) -> Trunk:

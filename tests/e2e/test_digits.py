@@ -1,0 +1,109 @@
+"""Digits from a PBX: by RFC 4733 at any payload type, by INFO in both its forms, as tones; each once, in the record."""
+
+from __future__ import annotations
+
+import audioop
+import math
+import re
+from array import array
+
+import pytest
+from sipmessage import Response
+from teletrunk.v1 import call_pb2
+
+from .conftest import Scene
+from .sound_pbx import Call, SoundPbx, sound_pbx
+
+pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="module")]
+
+KEYS = "0123456789*#ABCD"
+_TONES = {key: (low, high) for low, row in zip((697, 770, 852, 941), ("123A", "456B", "789C", "*0#D"), strict=True)
+          for high, key in zip((1209, 1336, 1477, 1633), row, strict=True)}  # fmt: skip
+
+
+def digits(record: call_pb2.CallRecord | None) -> str:
+    assert record is not None
+    told = [re.fullmatch("digit (.) by (.*)", step.text) for step in record.steps]
+    assert {found[2] for found in told if found} <= {record.media.dtmf_method}
+    said = "".join(found[1] for found in told if found)
+    assert record.media.dtmf_digits == len(said)
+    return said
+
+
+async def info(call: Call, body: bytes, kind: str) -> Response:
+    return (await call.pbx.wire.ask(call.request("INFO", body, kind))).final
+
+
+def tones(text: str, ms: int = 70, gap_ms: int = 60) -> bytes:
+    """In A-law."""
+    pcm = array("h")
+    for key in text:
+        low, high = (2 * math.pi * hz / 8_000 for hz in _TONES[key])
+        pcm.extend(int(6_000 * (math.sin(low * n) + 0.8 * math.sin(high * n))) for n in range(8 * ms))
+        pcm.extend([0] * 8 * gap_ms)
+    return audioop.lin2alaw(pcm.tobytes(), 2)
+
+
+async def settle(pbx: SoundPbx) -> None:
+    await pbx.rtp.speak(b"\xd5" * 8_000 * 1)  # a second: the last digit is told by then
+
+
+async def test_all_sixteen_by_rfc_4733_at_any_payload_type_each_once(scene: Scene) -> None:
+    async with sound_pbx(scene) as pbx:
+        offer = pbx.rtp.offer(
+            "8 PCMA/8000", "127 telephone-event/8000", payload_types="8 127", more=["a=fmtp:127 0-15"]
+        )
+        async with pbx.call(offer) as call:
+            assert b"telephone-event" in call.answer.body
+            for event in range(16):
+                await pbx.rtp.press(event, 127)
+            await pbx.rtp.press(1, 127, durations=(160, 480, 320, 640, 800))  # out of their order
+            await pbx.rtp.press(1, 127, durations=(800,))  # the same again, of which only the end comes
+            await settle(pbx)
+        assert digits(pbx.record) == KEYS + "11"
+        assert pbx.record is not None and pbx.record.media.dtmf_method == "rfc4733"
+
+
+async def test_by_info_in_both_forms_and_what_is_no_digit_is_refused(scene: Scene) -> None:
+    async with sound_pbx(scene) as pbx:
+        async with pbx.call() as call:
+            for key in "19*#AD":
+                assert (
+                    await info(call, f"Signal={key}\r\nDuration=100\r\n".encode(), "application/dtmf-relay")
+                ).code == 200
+            assert (await info(call, b"Signal= 5\nDuration= 250\n", "application/dtmf-relay")).code == 200
+            assert (await info(call, b"Signal=11\r\nDuration=250\r\n", "application/dtmf-relay")).code == 200
+            for body in (b"7", b"10\r\n"):
+                assert (await info(call, body, "application/dtmf")).code == 200
+            refused = await info(call, b"Signal=?\r\n", "application/dtmf-relay")
+            assert (refused.code, refused.phrase) == (400, "Bad Request: no digit in the body")
+            await settle(pbx)
+        assert digits(pbx.record) == "19*#AD5#7*"
+
+
+async def test_a_pbx_that_sends_a_digit_by_two_methods_has_pressed_it_once(scene: Scene) -> None:
+    async with sound_pbx(scene) as pbx:
+        for option, wanted in (("any", "12"), ("rfc4733", "12"), ("info", "34")):
+            await pbx.change("--dtmf", option)
+            async with pbx.call() as call:
+                assert (b"telephone-event" in call.answer.body) is (option != "info")
+                for event, key in ((1, b"3"), (2, b"4")):
+                    await pbx.rtp.press(event)
+                    assert (await info(call, b"Signal=" + key, "application/dtmf-relay")).code == 200
+                await settle(pbx)
+            assert digits(pbx.record) == wanted, option
+
+
+async def test_in_the_sound_itself_when_the_trunk_is_set_so(scene: Scene) -> None:
+    async with sound_pbx(scene) as pbx:
+        async with pbx.call():
+            await pbx.rtp.speak(tones("123"))
+            await settle(pbx)
+        assert digits(pbx.record) == "", "nobody listens for them unless the trunk says so"
+        await pbx.change("--dtmf", "inband")
+        async with pbx.call() as call:
+            assert b"telephone-event" not in call.answer.body
+            await pbx.rtp.speak(tones(KEYS + "1122"))
+            await settle(pbx)
+        assert digits(pbx.record) == KEYS + "1122"
+        assert "DTMF: inband" in await scene.world.command("trunk", "show", pbx.login)
