@@ -303,7 +303,7 @@ class PeerPbx(Pbx):
         self._is_up("it does not answer OPTIONS, and is rung all the same", await self._flow_to(places[0]))
         self._say(up=False, why="it does not answer OPTIONS, and is rung all the same")
         self._asked += 1
-        return min(_LOOK_AGAIN_S, _FIRST_PAUSE_S * 2**self._asked)  # it may only be starting
+        return float(min(_LOOK_AGAIN_S, _FIRST_PAUSE_S * 2**self._asked))  # it may only be starting
 
     async def close(self) -> None:
         """Nothing was agreed on."""
