@@ -12,6 +12,7 @@ An address that only a description names gets no more than a few packets until s
 from __future__ import annotations
 
 import ipaddress
+import weakref
 from collections.abc import Iterable
 
 import pjsua2 as pj
@@ -28,7 +29,9 @@ class RtpPeer:
     """The peer of one call's stream of sound."""
 
     def __init__(self, call: pj.Call) -> None:
-        self._call = call
+        # Its owner. A cycle would leave the call to the garbage collector, and pjsua2's destructor hangs up whatever
+        # call has the slot by then.
+        self._call = weakref.proxy(call)
         self._index = 0  # of the stream among the call's media
         self.own_port = 0  # that RTP comes to, once it is known
         self._signalling = ""
