@@ -51,7 +51,7 @@ class Api:
 @pytest.fixture(params=["sqlite", "postgresql"])
 async def api(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Api]:
     port = free_port()
-    settings = {"TELETRUNK_API_ADDRESS": f"127.0.0.1:{port}"}
+    settings = {"TELETRUNK_API_ADDRESS": f"127.0.0.1:{port}", "TELETRUNK_WEBHOOKS_TO_PRIVATE": "true"}
     if request.param == "postgresql":
         settings["TELETRUNK_DATABASE_URL"] = await request.getfixturevalue("postgres").database()
     world = World(tmp_path / "data", **settings)

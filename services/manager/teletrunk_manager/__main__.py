@@ -73,7 +73,7 @@ async def _serve(settings: ManagerSettings, service: Service) -> int | None:
     seal, proofs = PasswordSeal(key), LineProofs(key)
     configurations = Configurations(database, live, state, seal)
     mirror = Mirror(state, live, configurations)
-    webhooks = Webhooks(database, seal)
+    webhooks = Webhooks(database, seal, private=settings.webhooks_to_private)
     news = News(database, webhooks)
     bans = BanList(database, configurations, news)
     subscriptions = Subscriptions(database, state, proofs)

@@ -38,6 +38,9 @@ class ManagerSettings(ServiceSettings):
     drain_seconds: float = Field(
         0.0, ge=0, description="How long it serves on, unready, after SIGTERM: until a load balancer has noticed."
     )
+    webhooks_to_private: bool = Field(
+        False, description="Whether webhooks may go to this machine and to private networks."
+    )
     api_token_file: Path | None = Field(
         None,
         description="A file with an owner's token of the REST API, which exists from the first start on.",

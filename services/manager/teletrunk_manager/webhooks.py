@@ -29,6 +29,7 @@ from teletrunk_manager.db.database import Database
 from teletrunk_manager.db.tables import Delivery, Webhook
 from teletrunk_manager.mistakes import Mistake, NotNow, Unknown
 from teletrunk_manager.passwords import PasswordSeal, SealBroken
+from teletrunk_manager.webhook_addresses import NotPublic, recipient
 
 log = structlog.get_logger()
 
@@ -54,7 +55,9 @@ class _Letter:
 
 
 class Webhooks:
-    def __init__(self, database: Database, seal: PasswordSeal) -> None:
+    def __init__(self, database: Database, seal: PasswordSeal, *, private: bool = False) -> None:
+        """`private`: letters may go to this machine and to private networks, too."""
+        self._private = private
         self._database = database
         self._seal = seal
 
@@ -161,8 +164,13 @@ class Webhooks:
         }
         try:
             async with asyncio.timeout(_ANSWER_S):  # of the whole: one that drips bytes keeps the others waiting
-                answer = await client.post(letter.url, content=letter.body, headers=headers)
+                to = await recipient(letter.url, private=self._private)
+                answer = await client.post(
+                    to.url, content=letter.body, headers={**headers, **to.headers}, extensions=to.extensions
+                )
             done, why = answer.is_success, f"HTTP {answer.status_code}"
+        except NotPublic:
+            done, why = False, "a private address: TELETRUNK_WEBHOOKS_TO_PRIVATE=true lets letters go there"
         except Exception as error:  # whatever one address does, the others are told
             done, why = False, type(error).__name__
         async with self._database.transaction() as session:

@@ -147,7 +147,8 @@ def _pbx(trunk: pb.Trunk) -> Iterator[Finding]:
 
 def _trunk(trunk: pb.Trunk) -> Iterator[Finding]:
     if trunk.options.off:
-        yield Finding("", trunk.login, f"is switched off: teletrunk trunk change {trunk.login} --on")
+        text = f"is switched off: teletrunk trunk change {trunk.login} --on"
+        yield Finding("", trunk.login, text, past=True)  # somebody has wanted it
     elif trunk.options.kind != trunk_pb2.TRUNK_KIND_UNSPECIFIED:
         yield from _pbx(trunk)
     elif not trunk.registered_at:

@@ -21,6 +21,7 @@ from teletrunk.v1 import trunk_pb2 as pb
 from teletrunk_worker.sip.message import Request, Response
 from teletrunk_worker.sip.proxy import bracketed
 from teletrunk_worker.sip.registrar import Binding
+from teletrunk_worker.sip.scanner import Malformed
 from teletrunk_worker.sip.transaction.client import ClientTransactions, NoAnswer
 from teletrunk_worker.sip.transport.flow import Address, Flow, plain
 from teletrunk_worker.sip.transport.locate import Place, Resolver
@@ -87,8 +88,12 @@ class Pbx(ABC):
             try:
                 pause = await self._once()
                 self._tries = 0
-            except (OSError, Refused) as error:
+            except (OSError, Refused, Malformed) as error:
                 self._lost(str(error))
+                pause = self._pause(error)
+            except Exception as error:  # of ours: the trunk is tried again, and the others with it
+                log.exception("a PBX could not be asked", login=self.trunk.login)
+                self._lost(f"the gateway failed: {type(error).__name__}")
                 pause = self._pause(error)
             await self._rest(pause)
 
