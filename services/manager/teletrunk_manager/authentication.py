@@ -58,23 +58,27 @@ class Authentication:
             raise Refusal("wrong-password")
         if trunk_options.read(found.options).kind != TRUNK_KIND_UNSPECIFIED:
             raise Refusal("registration-type-not-allowed", "this trunk's PBX does not register here")
-        return self._admitted(found, source, worker_id)
+        networks = _lines(found.networks)
+        if networks and not any(_is_within(source, network) for network in networks):
+            raise Refusal("ip-not-allowed")
+        return self._admitted(found, worker_id)
 
-    async def known_pbx(self, trunk_id: str, source: str, worker_id: str) -> Pbx:
-        """Who is known by its address, or by a registration of ours. Raises `Refusal`."""
+    async def known_pbx(self, trunk_id: str, worker_id: str) -> Pbx:
+        """Who is known by its address, or by a registration of ours: the Worker has seen to that. Raises `Refusal`.
+
+        The list of addresses adds some to its own; it takes none away.
+        """
         found = await self._database.ask(_WITH_ID, trunk_id=trunk_id)
         if found is None or trunk_options.read(found.options).kind == TRUNK_KIND_UNSPECIFIED:
             raise Refusal("login-not-found")
-        return self._admitted(found, source, worker_id)
+        return self._admitted(found, worker_id)
 
-    def _admitted(self, found: Any, source: str, worker_id: str) -> Pbx:
+    def _admitted(self, found: Any, worker_id: str) -> Pbx:
         """What a PBX is asked that is the one it says. Raises `Refusal`."""
         options = trunk_options.read(found.options)
         if options.off:
             raise Refusal("session-access-revoked", "the trunk is switched off")
-        networks, sharers, workers = map(_lines, (found.networks, found.sharers, found.workers))
-        if networks and not any(_is_within(source, network) for network in networks):
-            raise Refusal("ip-not-allowed")
+        sharers, workers = map(_lines, (found.sharers, found.workers))
         if not may_use(found.administrator, found.owner, sharers):
             raise Refusal("session-access-revoked", "its owner has withdrawn it")
         if workers and worker_id not in workers:

@@ -18,7 +18,7 @@ from teletrunk_manager.db.database import Database
 from teletrunk_manager.db.tables import Account, Assignment, BannedAddress, Drain, Member, Share, Trunk, TrustedAddress
 from teletrunk_manager.domain import trunk_options
 from teletrunk_manager.domain.rights import may_use
-from teletrunk_manager.live import Live
+from teletrunk_manager.live import Live, Seen
 from teletrunk_manager.passwords import PasswordSeal, SealBroken, pbx_label, revision
 from teletrunk_manager.state import OutOfReach, SharedState
 
@@ -180,11 +180,15 @@ class Current:
     def _registrant(self, trunk: Trunk, live: Live) -> str:
         """The one Worker that registers an outbound trunk: several would take each other's place at the PBX."""
         able = [
-            worker.service_id
+            worker
             for worker in live.of_kind("worker")
-            if self._may_use(worker.service_id, trunk.account_id) and worker.service_id not in self.draining
+            if self._may_use(worker.service_id, trunk.account_id)
+            and worker.service_id not in self.draining
+            and not worker.draining
         ]
-        return min(able, default="")
+        # The one that has registered already keeps it, whoever else comes.
+        able.sort(key=lambda worker: (not _has_up(worker, trunk.trunk_id), worker.service_id))
+        return able[0].service_id if able else ""
 
     def _homes(self, live: Live) -> dict[str, set[str]]:
         """The Workers at which an account's PBX is registered."""
@@ -208,3 +212,7 @@ class Current:
                 for worker in sorted(self.workers)
             ]
         )
+
+
+def _has_up(worker: Seen, trunk_id: str) -> bool:
+    return any(state.trunk_id == trunk_id and state.up for state in worker.heartbeat.trunk_states)

@@ -64,7 +64,6 @@ class Seen:
             and self.draining == other.draining
             and list(self.heartbeat.sessions) == list(other.heartbeat.sessions)
             and list(self.heartbeat.registered_trunk_ids) == list(other.heartbeat.registered_trunk_ids)
-            and list(self.heartbeat.trunk_states) == list(other.heartbeat.trunk_states)
         )
 
 

@@ -128,7 +128,7 @@ class ManagerService(manager_pb2_grpc.ManagerServiceServicer):
     async def _pbx(self, request: pb.RouteCallRequest) -> Pbx:
         """Raises `Refusal`."""
         if request.trunk_id:
-            return await self._authentication.known_pbx(request.trunk_id, request.source_address, request.worker_id)
+            return await self._authentication.known_pbx(request.trunk_id, request.worker_id)
         return await self._authentication.pbx(request.digest, request.source_address, request.worker_id)
 
     def _require_active(self, pbx: Pbx) -> None:

@@ -1,4 +1,4 @@
-"""Where a webhook's letters go: the address is looked up, looked at, and connected to, so no other can be slipped in."""
+"""Where a webhook's letters go: an address is looked up, looked at, and connected to; no other can be slipped in."""
 
 from __future__ import annotations
 

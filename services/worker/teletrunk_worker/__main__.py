@@ -143,6 +143,7 @@ async def _serve(settings: WorkerSettings, service: Service) -> int | None:
             lines=calls.lines(),
             registered_trunk_ids=edge.registrar.reachable_trunks(),
             trunk_states=edge.pbxs.states(),
+            draining=service.draining,
         )
 
     bindings.load(edge.flow_of)
@@ -188,6 +189,7 @@ async def _serve(settings: WorkerSettings, service: Service) -> int | None:
         service.stop(running.DRAINED)
 
     async def drain() -> None:
+        manager.has_news()  # another Worker registers at PBXs from now on
         storages.stop_watching()
         await calls.ended(settings.drain_seconds)
 

@@ -42,6 +42,8 @@ class _ClosedFlow:
     def ping(self) -> bool:
         return False
 
+    def close(self) -> None: ...
+
     def prove(self) -> None: ...
 
 
@@ -127,8 +129,14 @@ def _head(message: Request | Response, own: Sequence[Address]) -> str:
     return bytes(head).decode(_ENCODING)
 
 
-def _dialog(row: dict[str, Any], flow_of: Callable[[str], Flow | None]) -> Dialog:
+def _flow(row: dict[str, Any], flow_of: Callable[[str], Flow | None]) -> Flow:
+    """A connection has ended with its process: its number is another's by now."""
+    flow = flow_of(row["flow"]) if row["flow"].startswith("u-") else None
     host, port = row["peer"]
+    return flow or _ClosedFlow((str(host), int(port)), row["transport"])
+
+
+def _dialog(row: dict[str, Any], flow_of: Callable[[str], Flow | None]) -> Dialog:
     invite = parse(row["invite"].encode(_ENCODING))
     established = parse(row["established"].encode(_ENCODING)) if row["established"] else None
     if not isinstance(invite, Request) or isinstance(established, Request):
@@ -139,7 +147,7 @@ def _dialog(row: dict[str, Any], flow_of: Callable[[str], Flow | None]) -> Dialo
         host_port=0,
         login=row["login"],
         sound=SoundTerms(),
-        flow=flow_of(row["flow"]) or _ClosedFlow((str(host), int(port)), row["transport"]),
+        flow=_flow(row, flow_of),
         invite=invite,
         from_host=bool(row["from_host"]),
         established=established,

@@ -99,6 +99,11 @@ def _pbx(options: pb.TrunkOptions) -> None:
     for name in ("address", "proxy"):
         if (where := getattr(pbx, name).strip()) and not _HOST_AND_PORT.fullmatch(where):
             raise ValueError(f"{where} is no address of a PBX: write pbx.example.com, 192.0.2.10:5060 or [2001:db8::1]")
+        port = where.rpartition(":")[2]
+        if ".." in where or (
+            port.isdigit() and ":" in where and not 0 < int(port) < 65_536 and not where.endswith("]")
+        ):
+            raise ValueError(f"{where} is no address of a PBX: its name or its port is none")
         setattr(pbx, name, where)
     for name in ("username", "auth_username"):
         if not _USER.fullmatch(getattr(pbx, name)):

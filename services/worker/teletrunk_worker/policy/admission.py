@@ -146,7 +146,16 @@ class Admission:
             REFUSALS.labels(refusal.row.id).inc()
             self._count(given.username, flow)
             return refusal
-        if self._asking.total() >= _MOST_QUESTIONS or self._asking[given.username] >= _MOST_OF_A_LOGIN:
+        return self._too_many(given.username)
+
+    def objection_to_known(self, login: str, flow: Flow) -> Refusal | None:
+        """Why nobody is asked about a call that needs no password: its sender may be anybody who says so."""
+        if left := self.bans.seconds_left(flow.peer[0]):
+            return Refusal("ip-not-allowed", f"banned for {left} s after too many failures", left)
+        return self._too_many(login)
+
+    def _too_many(self, login: str) -> Refusal | None:
+        if self._asking.total() >= _MOST_QUESTIONS or self._asking[login] >= _MOST_OF_A_LOGIN:
             return Refusal("manager-unreachable", "too many requests at once", BUSY_S)
         return None
 

@@ -9,9 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from teletrunk_worker.sip.dialog import Dialog
-from teletrunk_worker.sip.digest_client import challenge_of
+from teletrunk_worker.sip.digest_client import Account, challenge_of
 from teletrunk_worker.sip.message import Request, Response
-from teletrunk_worker.sip.uac import Account
 
 _FOR_HOSTS = 'Digest realm="teletrunk", nonce="{nonce}", algorithm=MD5'
 _MOST = 3  # of one dialog
@@ -26,21 +25,28 @@ class Challenges:
         """Makes a challenge one that the host can take; one that we have no answer to becomes a plain refusal."""
         fresh = challenge_of(response, response.code)
         response.headers.remove("WWW-Authenticate", "Proxy-Authenticate")
+        if 200 <= response.code < 300:
+            dialog.challenges = 0
         if response.code not in (401, 407):
             return
         known = dialog.challenge
         refused = fresh is not None and known is not None and known.nonce == fresh.nonce and not fresh.stale
-        if fresh is None or refused or dialog.challenges >= _MOST or self._account_of(dialog.login) is None:
+        if fresh is None or refused or dialog.challenges >= _MOST or self._account(dialog) is None:
             response.code, response.phrase = 403, f"PBX wants other credentials: {response.code} {response.phrase}"
             return
         dialog.challenge, dialog.challenges = fresh, dialog.challenges + 1
         name = "WWW-Authenticate" if response.code == 401 else "Proxy-Authenticate"
         response.headers.set(name, _FOR_HOSTS.format(nonce=dialog.challenges))
 
+    def _account(self, dialog: Dialog) -> Account | None:
+        """Kept with the dialog: the registration may move to another Worker while its calls stay here."""
+        dialog.account = self._account_of(dialog.login) or dialog.account
+        return dialog.account
+
     def answer(self, request: Request, dialog: Dialog) -> None:
         """Puts the right answer in place of the host's. The request's target is the one that the PBX will see."""
         request.headers.remove("Authorization", "Proxy-Authorization")
-        account = self._account_of(dialog.login)
+        account = self._account(dialog)
         if dialog.challenge is not None and account is not None and request.method != "CANCEL":
             answer = dialog.challenge.answer(request.method, request.target, account.username, account.password)
             request.headers.add(dialog.challenge.header, answer)

@@ -11,6 +11,7 @@ from teletrunk.errors import Refusal
 
 from teletrunk_worker.policy.refusals import refuse
 from teletrunk_worker.relay import host_limits
+from teletrunk_worker.relay.challenges import Challenges
 from teletrunk_worker.relay.routes import Routes
 from teletrunk_worker.sip import proxy
 from teletrunk_worker.sip.dialog import ELSEWHERE, MOST_ANSWERERS, Dialog
@@ -23,7 +24,8 @@ _CANCELLED = host_limits.Objection(487, "Request Terminated")
 
 
 class StandIn:
-    def __init__(self, routes: Routes, transactions: ClientTransactions) -> None:
+    def __init__(self, routes: Routes, transactions: ClientTransactions, challenges: Challenges) -> None:
+        self._challenges = challenges
         self._routes = routes
         self._transactions = transactions
 
@@ -123,5 +125,6 @@ class StandIn:
     def _say(self, request: Request, dialog: Dialog) -> None:
         """A request of our own within the dialog."""
         flow = self._routes.flow_to(dialog)
+        self._challenges.answer(request, dialog)
         self._routes.via_for_peer(request, flow, proxy.new_branch())
         self._transactions.send(request, flow)

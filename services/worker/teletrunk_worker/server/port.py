@@ -27,6 +27,7 @@ from teletrunk_worker.server.responder import Responder
 from teletrunk_worker.sip import proxy, uas
 from teletrunk_worker.sip.auth import ALGORITHMS
 from teletrunk_worker.sip.dialog import Dialog, Dialogs
+from teletrunk_worker.sip.digest_client import Account
 from teletrunk_worker.sip.message import Request, Response, parse
 from teletrunk_worker.sip.registrar import Binding, Registrar
 from teletrunk_worker.sip.scanner import Malformed
@@ -39,7 +40,6 @@ from teletrunk_worker.sip.transport.tcp import TcpFlow
 from teletrunk_worker.sip.transport.tls import Certificates
 from teletrunk_worker.sip.transport.transports import Transports
 from teletrunk_worker.sip.transport.udp import UdpEndpoint, answer_flow
-from teletrunk_worker.sip.uac import Account
 from teletrunk_worker.trunks.book import TrunkBook
 from teletrunk_worker.trunks.pbxs import Pbxs
 
@@ -87,8 +87,8 @@ class SipPort:
         self.port = self._transports.port
         self._inside = await UdpEndpoint.bind("127.0.0.1", 0, self._receive_from_host)
         routes = self._routes = Routes(self.registrar, self._inside, self.face, self.flow_of, self.pbxs.is_at)
-        self._stand_in = StandIn(routes, self._requests)
         challenges = Challenges(self._account_of)
+        self._stand_in = StandIn(routes, self._requests, challenges)
         self._from_peer = FromPeer(routes, self._dialogs, self._stand_in, challenges)
         self._from_host = FromHost(
             routes, self._dialogs, self.registrar, self._transactions, self._sound_of, challenges
@@ -228,7 +228,10 @@ class SipPort:
             return
         known = self.pbxs.whose(request, flow) if request.method == "INVITE" else None
         if known is not None:
-            self._invitation(request, way_back, flow, Asked.by_place(known))
+            if (refusal := self.admission.objection_to_known(known.trunk.login, flow)) is not None:
+                self._responder.answer(request, way_back, refuse(request, refusal))
+            else:
+                self._invitation(request, way_back, flow, Asked.by_place(known))
             return
         given = self.admission.credentials(request, flow)
         if isinstance(given, Response):

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from teletrunk_worker.sip import proxy
-from teletrunk_worker.sip.digest_client import Challenge
+from teletrunk_worker.sip.digest_client import Account, Challenge
 from teletrunk_worker.sip.message import Request, Response
 from teletrunk_worker.sip.sound import SoundTerms
 from teletrunk_worker.sip.timers import TRANSACTION_S
@@ -42,6 +42,7 @@ class Dialog:
     heard_out: bool = False  # since then the peer has given its final answer
     challenge: Challenge | None = None  # of the peer, to our requests
     challenges: int = 0
+    account: Account | None = None  # what we answer them with
     elsewhere: bool = False  # another phone has the call: this one shall not list it as missed
     # The To tags of those who have answered: one, or one for each phone that a PBX rings.
     answerers: set[str] = field(default_factory=set)

@@ -14,6 +14,14 @@ _HASHES: Final = {"SHA-512-256": "sha512_256", "SHA-256": "sha256", "MD5": "md5"
 _CHALLENGES: Final = {401: ("WWW-Authenticate", "Authorization"), 407: ("Proxy-Authenticate", "Proxy-Authorization")}
 
 
+@dataclass(frozen=True)
+class Account:
+    """Who we are to a server, and what proves it."""
+
+    username: str
+    password: str = field(repr=False)
+
+
 @dataclass
 class Challenge:
     """What a server wants to be answered. `count` is of the requests that were, with this nonce."""
@@ -31,7 +39,8 @@ class Challenge:
         """The value of `header` for a request to `uri`."""
 
         def digest(*parts: str) -> str:
-            return hashlib.new(_HASHES[self.algorithm], ":".join(parts).encode(), usedforsecurity=False).hexdigest()
+            text = ":".join(parts).encode("utf-8", "surrogateescape")  # a realm may be in any encoding
+            return hashlib.new(_HASHES[self.algorithm], text, usedforsecurity=False).hexdigest()
 
         self.count += 1
         nc, cnonce = f"{self.count:08x}", secrets.token_hex(8)

@@ -120,6 +120,15 @@ class Registrar:
             for binding in bindings:
                 self._by_flow.setdefault(binding.flow.token, set()).add(trunk_id)
 
+    def name(self, login: str, trunk_id: str) -> None:
+        """Whose login it is, before its PBX has a binding."""
+        self._trunk_of[login] = trunk_id
+
+    def is_at(self, flow: Flow) -> bool:
+        """Whether a PBX has registered on this flow."""
+        known = [self.bindings(trunk_id) for trunk_id in self._by_flow.get(flow.token, ())]
+        return any(one.flow.token == flow.token and not one.of_ours for bindings in known for one in bindings)
+
     def replace(self, trunk_id: str, login: str, bindings: list[Binding]) -> None:
         """Those of a PBX that does not register here."""
         if bindings or trunk_id in self._of_trunk:

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from teletrunk_worker.sip import proxy
-from teletrunk_worker.sip.digest_client import Challenge, challenge_of
+from teletrunk_worker.sip.digest_client import Account, Challenge, challenge_of
 from teletrunk_worker.sip.message import Request, Response
 from teletrunk_worker.sip.transaction.client import ClientTransactions
 from teletrunk_worker.sip.transport.flow import Address, Flow
@@ -16,14 +16,6 @@ from teletrunk_worker.sip.uas import SERVER
 
 _MOST_CHALLENGES = 2  # a first one, and one for a nonce that has grown old
 ANSWER_S: Final = 8.0  # who is not heard within it is passed over for the next address
-
-
-@dataclass(frozen=True)
-class Account:
-    """Who we are to a server, and what proves it."""
-
-    username: str
-    password: str = field(repr=False)
 
 
 @dataclass

@@ -39,7 +39,8 @@ def check(message: Message) -> None:
             if isinstance(message, Request) or name == "Content-Length":
                 raise
             message.headers.remove(name)  # an answer counts whatever else it says
-    for name in ("Contact", "Route", "Record-Route", "Path"):
+    registered = isinstance(message, Response) and message.cseq.method == "REGISTER"  # it lists others' contacts, too
+    for name in ("Route", "Record-Route", "Path") if registered else ("Contact", "Route", "Record-Route", "Path"):
         if message.headers.get(name) != "*":
             message.addresses(name)
     if isinstance(message, Request):

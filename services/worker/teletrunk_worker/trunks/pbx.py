@@ -12,12 +12,13 @@ import random
 import secrets
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable
-from typing import Protocol
+from collections.abc import Callable, Coroutine
+from typing import Any, Protocol, TypeVar
 
 import structlog
 from teletrunk.v1 import trunk_pb2 as pb
 
+from teletrunk_worker.sip.digest_client import Account
 from teletrunk_worker.sip.message import Request, Response
 from teletrunk_worker.sip.proxy import bracketed
 from teletrunk_worker.sip.registrar import Binding
@@ -25,7 +26,7 @@ from teletrunk_worker.sip.scanner import Malformed
 from teletrunk_worker.sip.transaction.client import ClientTransactions, NoAnswer
 from teletrunk_worker.sip.transport.flow import Address, Flow, plain
 from teletrunk_worker.sip.transport.locate import Place, Resolver
-from teletrunk_worker.sip.uac import Account, Client
+from teletrunk_worker.sip.uac import Client
 from teletrunk_worker.sip.uri import Uri, parse_name_addr, parse_uri
 from teletrunk_worker.trunks.book import Trunk
 
@@ -34,11 +35,16 @@ log = structlog.get_logger()
 _FOREVER_S = 10 * 365 * 86_400.0
 _LOOK_AGAIN_S = 30.0  # OPTIONS to a PBX that is there
 _KEEP_ALIVE_S = 25.0  # RFC 5626 4.4: less than what a router remembers a UDP peer for
-_FIRST_PAUSE_S, _LONGEST_PAUSE_S = 2.0, 300.0
+_FIRST_PAUSE_S, _LONGEST_PAUSE_S, _LONGEST_ASKED_S = 2.0, 300.0, 3_600.0
+_SOON_S = 10.0  # a connection that ends so early is no success
+_MOST_DOUBLINGS = 10
+_LONGEST_EXPIRES_S = 86_400
 _REFUSED_PAUSE_S = 60.0  # a wrong password is not right a moment later, and a PBX bans who insists
 _EXPIRES_S = 600
 _AHEAD = 0.85  # of its time, when a registration is renewed
 _MOST_PLACES = 4
+_MOST_DIGITS = 9
+Asked = TypeVar("Asked")
 
 
 class Network(Protocol):
@@ -76,7 +82,9 @@ class Pbx(ABC):
         self._bound = bound
         self._changed = changed
         self._flow: Flow | None = None
+        self._known_places: list[Place] = []
         self._tries = 0
+        self._up_since = 0.0
 
     @property
     def options(self) -> pb.PbxAddress:
@@ -87,7 +95,7 @@ class Pbx(ABC):
         while True:
             try:
                 pause = await self._once()
-                self._tries = 0
+                self._up_since = time.monotonic()
             except (OSError, Refused, Malformed) as error:
                 self._lost(str(error))
                 pause = self._pause(error)
@@ -96,6 +104,11 @@ class Pbx(ABC):
                 self._lost(f"the gateway failed: {type(error).__name__}")
                 pause = self._pause(error)
             await self._rest(pause)
+            if self._flow is not None and not self._flow.closed:
+                self._tries = 0
+            elif self._flow is not None and time.monotonic() - self._up_since < _SOON_S:
+                self._lost("the PBX has closed the connection")
+                await self._rest(self._pause(NoAnswer("closed")))
 
     @abstractmethod
     async def _once(self) -> float:
@@ -108,12 +121,17 @@ class Pbx(ABC):
     # Its state.
 
     def _is_up(self, why: str, flow: Flow) -> None:
-        if self._flow != flow or not self.state.up:
-            self._flow = flow
-            self._bound(self.trunk, [self._binding(flow)])
+        self._ring_at(flow)
         self._say(up=True, why=why)
 
+    def _ring_at(self, flow: Flow) -> None:
+        """Calls go there from now on. A binding that is the same stays: a call may be on its way to it."""
+        if self._flow != flow:
+            self._flow = flow
+            self._bound(self.trunk, [self._binding(flow)])
+
     def _lost(self, why: str) -> None:
+        """A connection is left as it is: calls may be up on it. One that nobody uses ends after an hour."""
         self._flow = None
         self._bound(self.trunk, [])
         self._say(up=False, why=why)
@@ -149,9 +167,9 @@ class Pbx(ABC):
         self._tries += 1
         shortest = _FIRST_PAUSE_S
         if isinstance(error, Refused):
-            asked = error.response.headers.get("Retry-After") or ""
-            shortest = float(asked) if asked.isdigit() and len(asked) < 6 else _REFUSED_PAUSE_S
-        grown: float = min(max(shortest, _FIRST_PAUSE_S * 2 ** (self._tries - 1)), max(shortest, _LONGEST_PAUSE_S))
+            asked = number_in(error.response.headers.get("Retry-After"))
+            shortest = _REFUSED_PAUSE_S if asked is None else min(float(asked), _LONGEST_ASKED_S)
+        grown = min(max(shortest, _doubled(self._tries - 1)), max(shortest, _LONGEST_PAUSE_S))
         return grown * random.uniform(0.8, 1.2)
 
     async def _rest(self, seconds: float) -> None:
@@ -171,9 +189,17 @@ class Pbx(ABC):
         return host_and_port(self.options.address)
 
     async def _places(self, where: str) -> list[Place]:
+        """Where it is now, the one that is spoken to first. A name server that is away makes nobody unknown."""
         host, port = host_and_port(where)
-        places = await self._network.resolver.places(host, port, self.options.transport.upper())
-        self.addresses = frozenset(plain(place.address[0]) for place in places)
+        try:
+            self._known_places = await self._network.resolver.places(host, port, self.options.transport.upper())
+        except OSError:
+            if not self._known_places:
+                raise
+        self.addresses = frozenset(plain(place.address[0]) for place in self._known_places)
+        flow = self._flow
+        spoken_to = None if flow is None else (flow.transport, flow.peer)
+        places = sorted(self._known_places, key=lambda place: (place.transport, place.address) != spoken_to)
         return places[:_MOST_PLACES]
 
     async def _flow_to(self, place: Place) -> Flow:
@@ -182,6 +208,15 @@ class Pbx(ABC):
         if flow is not None and not flow.closed and (flow.transport, flow.peer) == wanted:
             return flow
         return await self._network.flow_to(place, any_certificate=self.options.any_certificate)
+
+    async def _with(self, flow: Flow, asking: Coroutine[Any, Any, Asked]) -> Asked:
+        """What is asked on a connection that is closed again when nothing comes of it."""
+        try:
+            return await asking
+        except BaseException:
+            if flow is not self._flow:
+                flow.close()
+            raise
 
 
 class OutboundPbx(Pbx):
@@ -205,7 +240,7 @@ class OutboundPbx(Pbx):
         for place in await self._places(self.options.proxy or self.options.address):
             try:
                 flow = await self._flow_to(place)
-                granted = await self._register(flow, self._expires)
+                granted = await self._with(flow, self._register(flow, self._expires))
             except OSError as error:
                 failure = error
                 continue
@@ -220,8 +255,9 @@ class OutboundPbx(Pbx):
         contact = self._contact(flow)
         headers = [("Contact", f"<{contact}>"), ("Expires", str(expires)), ("Supported", "path, outbound")]
         response = await self._client.ask("REGISTER", registrar, identity, flow, headers)
-        if response.code == 423 and (asked := response.number("Min-Expires")) and asked > expires:
-            self._expires = min(asked, 86_400)
+        asked = number_in(response.headers.get("Min-Expires"))
+        if response.code == 423 and asked is not None and asked > expires:
+            self._expires = min(asked, _LONGEST_EXPIRES_S)
             headers[1] = ("Expires", str(self._expires))
             response = await self._client.ask("REGISTER", registrar, identity, flow, headers)
         if response.code in (408, 500, 502, 503, 504) or response.code // 100 == 3:
@@ -232,11 +268,13 @@ class OutboundPbx(Pbx):
 
     def _granted(self, response: Response, contact: str) -> int:
         """RFC 3261 10.2.4: what stands at our own contact, else what is said for all."""
-        for other in response.contacts:
-            said = other.parameters.get("expires") or ""
-            if other.uri.user == self.token and said.isdigit():
-                return max(1, min(int(said), 86_400))
-        return max(1, min(response.number("Expires") or self._expires, 86_400))
+        granted = number_in(response.headers.get("Expires"))
+        with contextlib.suppress(Malformed):  # others' contacts may be whatever they are
+            for entry in response.entries("Contact"):
+                if self.token in entry:
+                    said = number_in(parse_name_addr(entry).parameters.get("expires"))
+                    granted = granted if said is None else said
+        return max(1, min(self._expires if granted is None else granted, _LONGEST_EXPIRES_S))
 
     def _contact(self, flow: Flow) -> str:
         host, port = self._network.face(flow.transport)
@@ -246,7 +284,7 @@ class OutboundPbx(Pbx):
     async def close(self) -> None:
         """Takes the registration back; who does not hear it will notice."""
         if self._flow is not None and not self._flow.closed:
-            with contextlib.suppress(OSError, Refused, TimeoutError):
+            with contextlib.suppress(OSError, Refused, TimeoutError, Malformed):
                 async with asyncio.timeout(1.0):
                     await self._register(self._flow, 0)
 
@@ -279,7 +317,7 @@ class PeerPbx(Pbx):
         for place in await self._places(self.options.address):
             try:
                 flow = await self._flow_to(place)
-                response = await self._options(flow)
+                response = await self._with(flow, self._options(flow))
             except OSError as error:
                 failure = error
                 continue
@@ -305,10 +343,10 @@ class PeerPbx(Pbx):
         places = await self._places(self.options.address)
         if not places:
             raise failure
-        self._is_up("it does not answer OPTIONS, and is rung all the same", await self._flow_to(places[0]))
+        self._ring_at(await self._flow_to(places[0]))
         self._say(up=False, why="it does not answer OPTIONS, and is rung all the same")
         self._asked += 1
-        return float(min(_LOOK_AGAIN_S, _FIRST_PAUSE_S * 2**self._asked))  # it may only be starting
+        return min(_LOOK_AGAIN_S, _doubled(self._asked))  # it may only be starting
 
     async def close(self) -> None:
         """Nothing was agreed on."""
@@ -317,6 +355,16 @@ class PeerPbx(Pbx):
         """Whether a request bears the header that tells this trunk's from others between the same addresses."""
         name, colon, value = self.options.header.partition(":")
         return not colon or value.strip() in (given.strip() for given in request.headers.getlist(name.strip()))
+
+
+def number_in(text: str | None) -> int | None:
+    """A header's number; None for what is none, or too large to be meant."""
+    value = (text or "").partition(";")[0].strip()
+    return int(value) if value.isascii() and value.isdigit() and len(value) <= _MOST_DIGITS else None
+
+
+def _doubled(times: int) -> float:
+    return float(_FIRST_PAUSE_S * 2 ** min(times, _MOST_DOUBLINGS))
 
 
 def host_and_port(text: str) -> tuple[str, int | None]:

@@ -48,14 +48,17 @@ class Pbxs:
         """The book has changed."""
         wanted = {trunk.trunk_id: trunk for trunk in self._book.all() if self._is_ours(trunk)}
         for trunk_id, (pbx, task) in list(self._all.items()):
-            if trunk_id not in wanted or pbx.trunk.asks_otherwise(wanted[trunk_id]):
+            if trunk_id not in wanted or pbx.trunk.asks_otherwise(wanted[trunk_id]) or task.done():
                 del self._all[trunk_id]
                 task.cancel()
                 self._bind(pbx.trunk, [])
                 self._tasks.run(pbx.close())
+            else:
+                pbx.trunk = wanted[trunk_id]  # its lists may be others
         for trunk_id, trunk in wanted.items():
             if trunk_id not in self._all:
                 pbx = self._made(trunk)
+                self._registrar.name(trunk.login, trunk_id)
                 self._all[trunk_id] = pbx, self._tasks.run(pbx.keep())
 
     def _is_ours(self, trunk: Trunk) -> bool:
@@ -81,15 +84,14 @@ class Pbxs:
 
     def whose(self, invite: Request, flow: Flow) -> Known | None:
         """The trunk that an INVITE is of by where it comes from; None: it needs a digest."""
-        source = flow.peer[0]
-        here = [pbx for pbx, _ in self._all.values() if _comes_from(pbx, source)]
-        if not here:
+        if not self._all or self._registrar.is_at(flow):  # who has registered from there shows its password
             return None
+        here = [pbx for pbx, _ in self._all.values() if _comes_from(pbx, flow.peer[0])]
         outbound = [pbx for pbx in here if isinstance(pbx, OutboundPbx)]
-        meant = next((pbx for pbx in outbound if pbx.is_meant(invite.uri)), None)
         peers = [pbx for pbx in here if isinstance(pbx, PeerPbx) and pbx.bears_its_header(invite)]
         peers.sort(key=lambda pbx: (not pbx.options.header, pbx.trunk.login))
-        found = meant or next(iter([*peers, *outbound]), None)
+        meant = next((pbx for pbx in outbound if pbx.is_meant(invite.uri)), None)
+        found = meant or next(iter(peers), None) or _named(outbound, invite)
         if found is None or not found.trunk.takes(flow.transport):
             return None
         called = found.called(invite) if isinstance(found, OutboundPbx) else invite.uri.user
@@ -103,8 +105,17 @@ class Pbxs:
             task.cancel()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_GOOD_BYE_S):
-                await asyncio.gather(*(pbx.close() for pbx, _ in ending))
+                await asyncio.gather(*(pbx.close() for pbx, _ in ending), return_exceptions=True)
         await self._tasks.settle(0.1)
+
+
+def _named(outbound: list[OutboundPbx], invite: Request) -> OutboundPbx | None:
+    """Of several registrations at one PBX, the one whose user the call names. One alone needs no name."""
+    able = [pbx for pbx in outbound if pbx.state.up]
+    if len(able) == 1:
+        return able[0]
+    users = [invite.to.uri.user, invite.uri.user, invite.from_.uri.user]
+    return next((pbx for user in users for pbx in able if pbx.options.username == user), None)
 
 
 def _comes_from(pbx: Pbx, source: str) -> bool:

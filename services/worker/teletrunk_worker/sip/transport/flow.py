@@ -38,6 +38,10 @@ class Flow(Protocol):
         """Keeps the way open (RFC 5626 4.4, RFC 6223). False when the flow is gone."""
         ...
 
+    def close(self) -> None:
+        """Ends a connection that was made for nothing; an address has none."""
+        ...
+
     def prove(self) -> None:
         """The peer has shown a password: it is no stranger any more, and its connection is kept."""
         ...

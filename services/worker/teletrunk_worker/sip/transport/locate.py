@@ -22,6 +22,7 @@ _SERVICES: Final = {"SIP+D2U": "UDP", "SIP+D2T": "TCP", "SIPS+D2T": "TLS"}
 _SRV: Final = {"UDP": "_sip._udp", "TCP": "_sip._tcp", "TLS": "_sips._tcp"}
 _LOOK_UP_S = 4.0
 _MOST_ADDRESSES = 16
+_MOST_SERVICES = 8
 
 
 class NotFound(OSError):
@@ -83,7 +84,7 @@ class DnsResolver:
         records = await self._records(f"{_SRV[transport]}.{host}", "SRV")
         chance = {id(record): random.random() ** (1 / (record.weight + 0.01)) for record in records}
         records = sorted(records, key=lambda record: (record.priority, -chance[id(record)]))
-        return [(str(record.target).rstrip("."), int(record.port)) for record in records]
+        return [(str(record.target).rstrip("."), int(record.port)) for record in records[:_MOST_SERVICES]]
 
     async def _records(self, name: str, kind: str) -> list[Any]:
         try:
@@ -123,6 +124,6 @@ async def _by_the_machine(host: str) -> list[str]:
     try:
         async with asyncio.timeout(_LOOK_UP_S):
             found = await asyncio.get_running_loop().getaddrinfo(host, None, type=socket.SOCK_DGRAM)
-    except (OSError, TimeoutError):
+    except (OSError, TimeoutError, UnicodeError):
         raise NotFound(f"{host} has no address") from None
     return list(dict.fromkeys(str(address[0]) for *_, address in found))

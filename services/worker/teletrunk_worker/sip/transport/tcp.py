@@ -68,6 +68,9 @@ class TcpFlow:
     def abort(self) -> None:
         self._writer.transport.abort()
 
+    def close(self) -> None:
+        self._writer.close()  # what was said last still goes out
+
     def ping(self) -> bool:
         return self.send(KEEP_ALIVE)
 

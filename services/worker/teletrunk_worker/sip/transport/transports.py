@@ -40,6 +40,8 @@ class Transports:
     async def flow_to(self, place: Place, *, any_certificate: bool = False) -> Flow:
         """A way to a server. Raises OSError: nobody is there, or it is not who it should be."""
         if place.transport == "UDP":
+            if ":" in place.address[0] and not self._udp.is_ipv6:
+                raise OSError(f"{place.address[0]} is IPv6, and this Worker's SIP address is not")
             return self._udp.flow(place.address)
         if place.transport == "TCP":
             return await self._tcp.connect(place.address)

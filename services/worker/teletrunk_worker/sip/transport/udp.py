@@ -31,6 +31,9 @@ class UdpFlow:
     def ping(self) -> bool:
         return self.send(KEEP_ALIVE)
 
+    def close(self) -> None:
+        """There is no connection to end."""
+
     def prove(self) -> None:
         """There is no connection to keep."""
 
@@ -51,7 +54,7 @@ class UdpEndpoint(asyncio.DatagramProtocol):
     def __init__(self, receive: Receiver) -> None:
         self._receive = receive
         self._transport: asyncio.DatagramTransport | None = None
-        self._is_ipv6 = False
+        self.is_ipv6 = False
 
     @classmethod
     async def bind(cls, host: str, port: int, receive: Receiver) -> UdpEndpoint:
@@ -66,7 +69,7 @@ class UdpEndpoint(asyncio.DatagramProtocol):
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self._transport = cast(asyncio.DatagramTransport, transport)
-        self._is_ipv6 = transport.get_extra_info("socket").family == socket.AF_INET6
+        self.is_ipv6 = transport.get_extra_info("socket").family == socket.AF_INET6
         # The kernel gives what it may: a burst waits there while we are busy.
         transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
 
@@ -89,7 +92,7 @@ class UdpEndpoint(asyncio.DatagramProtocol):
         return True
 
     def _mapped(self, host: str) -> bool:
-        return self._is_ipv6 and ":" not in host
+        return self.is_ipv6 and ":" not in host
 
     def close(self) -> None:
         if self._transport is not None:
