@@ -90,7 +90,8 @@ class Gateway:
         heard = json.loads(self.run("sandbox", "python", "-c", _CALL, standard_input=login + "\n"))
         assert heard["registered"] == 200
         assert heard["hz"] == pytest.approx(FRIEND_HZ, abs=5)
-        assert "200" in self.eventually("manager", "teletrunk", "call", "list", says="friend")
+        listed = self.eventually("manager", "teletrunk", "call", "list", "--json", says="friend")
+        assert json.loads(listed)["calls"][0]["sip_status"] == 200
 
     def logs(self) -> str:
         last = (podman("logs", "--tail=15", name) for name in self.containers.values())

@@ -134,10 +134,8 @@ async def test_every_service_is_live_and_a_worker_without_a_manager_is_not_ready
 
 async def test_the_doctor_names_what_the_last_calls_met(watched: Watched) -> None:
     await watched.gateway.invite("@nobody_at_all")
-    with pytest.raises(RuntimeError) as said:  # it has findings, and says so with its exit code too
-        async with asyncio.timeout(10):
-            while True:
-                await watched.gateway.world.command("doctor")
-    text = str(said.value)
-    assert "user-not-found: call " in text
+    text = ""
+    async with asyncio.timeout(20):  # the record is on its way
+        while "user-not-found: call " not in text:
+            text = await watched.gateway.world.command("doctor")  # it is over: the exit code is 0
     assert "not-registered" not in text

@@ -187,7 +187,7 @@ async def bench() -> AsyncIterator[Bench]:
             own.bind(("127.0.0.1" if own is host else "127.0.0.9", 0))
         edge = SipPort(Open(host.getsockname()[1]), "127.0.0.1", 0, "127.0.0.1", bans=Bans((TRUSTED,)))
         await edge.start()
-        bench = Bench(edge, edge._udp.flow(peer.getsockname()), peer, host)
+        bench = Bench(edge, edge._transports._udp.flow(peer.getsockname()), peer, host)
         loop = asyncio.get_running_loop()
         loop.set_exception_handler(lambda _, context: bench.raised.append(repr(context.get("exception"))))
         gc.collect()

@@ -39,7 +39,7 @@ def start(module: str, data: Path, **settings: str) -> tuple[int, list[str]]:
         ("teletrunk_worker", "SAMPLE_RATE", "11025", "must be 8000 or 16000"),
         ("teletrunk_worker", "RTP_PORTS", "20000-20010", "too few ports"),
         ("teletrunk_worker", "RTP_PORTS", "9-1", "must be FIRST-LAST"),
-        ("teletrunk_worker", "MAX_CALLS", "0", "greater than or equal to 1"),
+        ("teletrunk_worker", "MAX_CALLS", "0", "1 or more"),
         ("teletrunk_worker", "PUBLIC_ADDRESS", "pbx.example", "PUBLIC_ADDRESS"),
     ],
 )

@@ -308,7 +308,7 @@ async def test_a_record_is_stored_once_and_found_by_its_beginning(world: World) 
     assert await found("last") == records[1]
     assert await found("abd") == records[2], "a whole id is no beginning"
     code, text = await mistake(world.wire.admin.GetCall(admin.GetCallRequest(call_id="ab")))
-    assert (code, text) == (INVALID, "several calls begin with ab: give more of the id")
+    assert (code, text) == (INVALID, "several calls begin or end with ab: give more of the id")
     code, text = await mistake(world.wire.admin.GetCall(admin.GetCallRequest(call_id="%")))
     assert (code, text) == (MISSING, "there is no call %: teletrunk call list shows them")
 

@@ -40,7 +40,7 @@ def _submitted(prompt: str, given: str | None, submit: Callable[[str], Answer]) 
             return submit(answer)
         except Wrong as error:
             wrong = str(error)
-            if left:
+            if left and sys.stdin.isatty():  # else the last word says it
                 typer.echo(f"{plain(wrong)}.", err=True)
 
 

@@ -65,8 +65,14 @@ def _limit(kind: int, most: int) -> None:
 def _drop_capabilities() -> None:
     libc = ctypes.CDLL(None, use_errno=True)
     header = (ctypes.c_uint32 * 2)(_CAPABILITY_VERSION_3, 0)
-    if libc.capset(header, (ctypes.c_uint32 * 6)()):
+    # systemd may forbid the call, and has left none then.
+    if libc.capset(header, (ctypes.c_uint32 * 6)()) and _has_capabilities():
         raise OSError(ctypes.get_errno(), os.strerror(ctypes.get_errno()))
+
+
+def _has_capabilities() -> bool:
+    lines = Path("/proc/self/status").read_text().splitlines()
+    return any(int(line.split()[1], 16) for line in lines if line.startswith(("CapInh", "CapPrm", "CapEff", "CapAmb")))
 
 
 def _own_modules() -> list[str]:
