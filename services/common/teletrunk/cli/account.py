@@ -36,11 +36,13 @@ def _submitted(prompt: str, given: str | None, submit: Callable[[str], Answer]) 
         given, left = None, left - 1
         if not answer:
             fail(wrong or f"{prompt.lower()} is missing: give it as an option or as a line of standard input")
+        if wrong and not sys.stdin.isatty():
+            typer.echo(f"{plain(wrong)}.", err=True)
         try:
             return submit(answer)
         except Wrong as error:
             wrong = str(error)
-            if left and sys.stdin.isatty():  # else the last word says it
+            if left and sys.stdin.isatty():  # elsewhere once another answer has come
                 typer.echo(f"{plain(wrong)}.", err=True)
 
 
