@@ -3,7 +3,7 @@ PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || echo python3
 VENV ?= .venv
 BIN := $(VENV)/bin
 # Many tests wait for a timer: two workers more than there are cores keep the cores busy. A file's tests stay together.
-JOBS ?= $(shell expr $$(nproc) + 2)
+JOBS ?= $(shell expr $$(nproc) + 1)
 SOAK_S ?= 3600
 CHART_TESTS := tests/deploy/test_chart.py tests/deploy/test_chart_pods.py tests/deploy/test_chart_values.py \
 	tests/deploy/test_monitoring.py

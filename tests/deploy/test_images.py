@@ -123,7 +123,8 @@ def test_a_start_that_cannot_be_is_refused_in_one_line(
 
 @pytest.fixture
 def manager() -> Iterator[str]:
-    container = output("run", "--detach", *_CAREFUL, image("manager"))
+    careful = [option for option in _CAREFUL if option != "--rm"]  # its end is looked at
+    container = output("run", "--detach", *careful, image("manager"))
     try:
         deadline = time.monotonic() + _PATIENCE_S
         while podman("exec", container, "teletrunk", "worker", "list").returncode != 0:

@@ -105,7 +105,7 @@ async def test_wrong_logins_and_wrong_passwords_take_equally_long(scene: Scene) 
 
     known = [t for n in range(3) for t in await seconds(scene.trunk.trunk.login, f"127.0.5.{n + 1}")]
     unknown = [t for n in range(3) for t in await seconds(f"nobody{n}", f"127.0.6.{n + 1}")]
-    assert min(known + unknown) >= 0.1
+    assert min(known + unknown) >= 0.099  # a timer may be early by its own grain
     # A busy machine only adds: the quickest of twelve show what is always so.
     assert abs(min(known) - min(unknown)) < 0.01
 

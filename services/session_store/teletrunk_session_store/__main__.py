@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import secrets
 import socket
 
@@ -34,12 +35,14 @@ async def _serve(settings: StorageSettings, service: Service) -> int | None:
     from teletrunk_session_store.manager_link import ManagerLink
     from teletrunk_session_store.service import SessionStoreService
     from teletrunk_session_store.sessions import Sessions
+    from teletrunk_session_store.telegram import library_tasks
     from teletrunk_session_store.telegram.clients import Clients
     from teletrunk_session_store.telegram.sign_in import SignIns
     from teletrunk_session_store.vault.adoption import vault_service
     from teletrunk_session_store.vault.seal import Seal
     from teletrunk_session_store.vault.store import Vault
 
+    library_tasks.watch(asyncio.get_running_loop())
     vault = Vault(settings.database_url(), Seal(settings.key(), settings.other_keys()))
     service.on_close("vault", vault.close)
     await vault.open()
