@@ -22,7 +22,7 @@ from teletrunk_sandbox import ports
 HASHES = {"SHA-256": hashlib.sha256, "MD5": hashlib.md5}
 PATIENCE_S = 10.0
 _SDP = (
-    "v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\n"
+    "v=0\r\no=- 1 1 IN IP4 {host}\r\ns=-\r\nc=IN IP4 {host}\r\nt=0 0\r\n"
     "m=audio {port} RTP/AVP 8 101\r\na=rtpmap:8 PCMA/8000\r\na=rtpmap:101 telephone-event/8000\r\n"
 )
 
@@ -96,7 +96,8 @@ class SipWire:
         here, there = _written(self.local[0]), _written(self.server[0])
         target = f"{user}@{there}" if user else there
         uri = f"sip:{target}:{self.server[1]}"
-        body = _SDP.format(port=_unheard()).encode() if method == "INVITE" else b""
+        sound = "127.0.0.1" if ":" in self.local[0] else self.local[0]  # sound has no IPv6
+        body = _SDP.format(host=sound, port=_unheard()).encode() if method == "INVITE" else b""
         via = f"SIP/2.0/{self.transport} {here}:{self.local[1]}"
         lines = {
             "Via": f"{via};rport;branch=z9hG4bK{secrets.token_hex(8)}",
