@@ -290,7 +290,7 @@ class Subscribers:
             self._loop.call_soon_threadsafe(call.queue.put_nowait, bytes(data))
 
     def _on_connection(self, number: int, info: Any) -> None:
-        if info.state in (ntg.ConnectionState.FAILED, ntg.ConnectionState.TIMEOUT, ntg.ConnectionState.CLOSED):
+        if info.state in self._native.over:
             self._native.gives_up(number)
         call = self._calls.get(number)
         if call and info.state == ntg.ConnectionState.CONNECTED and call.connected_at is None:

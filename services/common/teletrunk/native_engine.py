@@ -35,6 +35,8 @@ class NativeEngine:
         self._playback, self._microphone = ntgcalls.StreamMode.PLAYBACK, ntgcalls.StreamDevice.MICROPHONE
         self._no_sound = ntgcalls.MediaDescription(None, None, None, None)
         self._stamp = ntgcalls.FrameData(0, ntgcalls.VideoRotation.VIDEO_ROTATION_0, 0, 0)
+        state = ntgcalls.ConnectionState
+        self.over = (state.FAILED, state.TIMEOUT, state.CLOSED)  # what it says of a call that it gives up
         self._alone = alone or asyncio.Lock()
         self._signalled: dict[int, float] = {}  # when each call had its last signalling message
         self._sending = threading.Lock()

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import time
-from typing import Annotated
+from collections.abc import Mapping
+from typing import Annotated, Any
 
 import typer
 
@@ -18,8 +19,16 @@ app = typer.Typer(no_args_is_help=True)
 Name = Annotated[str, typer.Argument(help="A trunk's login or id.")]
 
 
+def _options(given: Mapping[str, Any], before: trunk_pb2.PbxAddress) -> tuple[trunk_pb2.TrunkOptions, list[str]]:
+    """What a command's parameters say of options, and their names; of the PBX's address `before` is kept."""
+    options, names = trunk_options.given(given, before)
+    trunk_sound.give(options, names, *(given[name] for name in ("dtmf", "ptime_ms", "srtp", "hold")))
+    return options, names
+
+
 @app.command()
 def add(
+    context: typer.Context,
     account: Annotated[str, typer.Argument(help="The Telegram account: id, phone or @username.")],
     login: Annotated[str, typer.Option(help="What the PBX registers as; made from the account if not given.")] = "",
     priority: Annotated[int, typer.Option(min=0, help="Lower is tried first; equal ones ring together.")] = 0,
@@ -51,30 +60,7 @@ def add(
     as_json: Json = False,
 ) -> None:
     """Makes a trunk and prints what to enter in the PBX. The password is shown this once."""
-    address = trunk_options.pbx_address(
-        trunk_pb2.PbxAddress(),
-        address=pbx,
-        transport=pbx_transport,
-        proxy=pbx_proxy,
-        username=pbx_user,
-        auth_username=pbx_auth_user,
-        expires=pbx_expires,
-        header=pbx_header,
-        any_certificate=any_certificate,
-    )
-    options, names = trunk_options.given(
-        off=off,
-        transports=transports,
-        kind=kind,
-        pbx=address,
-        number_on_pbx=number_on_pbx,
-        allowed_callers=allowed_callers,
-        blocked_callers=blocked_callers,
-        dial_rules=dial_rules,
-        caller_ids=caller_ids,
-        caller_names=caller_names,
-    )
-    trunk_sound.give(options, names, dtmf, ptime_ms, srtp, hold)
+    options, _ = _options(context.params, trunk_pb2.PbxAddress())
     request = pb.AddTrunkRequest(
         account=account,
         login=login,
@@ -132,6 +118,7 @@ def _one(name: str) -> pb.Trunk:
 
 @app.command()
 def change(
+    context: typer.Context,
     trunk: Name,
     priority: Annotated[int | None, typer.Option(min=0, help="Lower is tried first; equal ones ring together.")] = None,
     comment: Annotated[str | None, typer.Option(help="For your own memory.")] = None,
@@ -163,30 +150,7 @@ def change(
 ) -> None:
     """Changes what is given; the rest, and the password, stay."""
     before = _one(trunk)
-    address = trunk_options.pbx_address(
-        before.options.pbx,
-        address=pbx,
-        transport=pbx_transport,
-        proxy=pbx_proxy,
-        username=pbx_user,
-        auth_username=pbx_auth_user,
-        expires=pbx_expires,
-        header=pbx_header,
-        any_certificate=any_certificate,
-    )
-    options, changed = trunk_options.given(
-        off=off,
-        transports=transports,
-        kind=kind,
-        pbx=address,
-        number_on_pbx=number_on_pbx,
-        allowed_callers=allowed_callers,
-        blocked_callers=blocked_callers,
-        dial_rules=dial_rules,
-        caller_ids=caller_ids,
-        caller_names=caller_names,
-    )
-    trunk_sound.give(options, changed, dtmf, ptime_ms, srtp, hold)
+    options, changed = _options(context.params, before.options.pbx)
     request = pb.ChangeTrunkRequest(
         trunk=trunk,
         priority=priority,

@@ -2,9 +2,9 @@ r"""A trunk's options on the command line: one option of `trunk add` and `trunk 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Any, Final
 
 import typer
 
@@ -71,6 +71,21 @@ AnyCertificate = Annotated[
 PbxPassword = Annotated[
     str | None, typer.Option("--pbx-password-file", help="A file with our password at the PBX; - asks for it.")
 ]
+# The commands' parameters: those of the PBX's address, and those that are named as their fields.
+_PBX_FIELDS: Final = {
+    "pbx": "address",
+    "pbx_transport": "transport",
+    "pbx_proxy": "proxy",
+    "pbx_user": "username",
+    "pbx_auth_user": "auth_username",
+    "pbx_expires": "expires",
+    "pbx_header": "header",
+    "any_certificate": "any_certificate",
+}
+_NAMED_AS_FIELDS: Final = (
+    "off", "transports", "kind", "number_on_pbx", "allowed_callers", "blocked_callers", "dial_rules", "caller_ids",
+    "caller_names",
+)  # fmt: skip
 _KINDS: dict[str, pb.TrunkKind.ValueType] = {
     "registers": pb.TRUNK_KIND_UNSPECIFIED,
     "outbound": pb.TRUNK_KIND_OUTBOUND,
@@ -100,28 +115,33 @@ def pbx_password(file: str | None) -> str:
         fail(f"{file}: {error.strerror}")
 
 
-def pbx_address(before: pb.PbxAddress, **parts: object) -> pb.PbxAddress | None:
+def _pbx_address(parameters: Mapping[str, Any], before: pb.PbxAddress) -> pb.PbxAddress | None:
     """`before` with what is given; None when nothing is."""
-    if all(value is None for value in parts.values()):
+    parts = {field: parameters[name] for name, field in _PBX_FIELDS.items() if parameters[name] is not None}
+    if not parts:
         return None
     after = pb.PbxAddress()
     after.CopyFrom(before)
-    for name, value in parts.items():
-        if value is not None:
-            setattr(after, name, value)
+    for field, value in parts.items():
+        setattr(after, field, value)
     return after
 
 
-def given(**values: bool | str | Sequence[str] | pb.PbxAddress | None) -> tuple[pb.TrunkOptions, list[str]]:
-    """What was given, and the names of it: those of the fields. An empty text empties what is set."""
+def given(parameters: Mapping[str, Any], before: pb.PbxAddress) -> tuple[pb.TrunkOptions, list[str]]:
+    """What the command's parameters say, and the names of the fields. An empty text empties what is set.
+
+    `before` is the PBX's address until now, of which a part may be given.
+    """
     options, names = pb.TrunkOptions(), []
-    for name, value in values.items():
-        if value is None or value == []:  # a list is what was given once for each of its entries
+    if (address := _pbx_address(parameters, before)) is not None:
+        options.pbx.CopyFrom(address)
+        names.append("pbx")
+    for name in _NAMED_AS_FIELDS:
+        value = parameters[name]
+        if value in (None, (), []):  # a list is what was given once for each of its entries
             continue
         names.append(name)
-        if isinstance(value, pb.PbxAddress):
-            getattr(options, name).CopyFrom(value)
-        elif isinstance(value, bool) or not pb.TrunkOptions.DESCRIPTOR.fields_by_name[name].is_repeated:
+        if isinstance(value, bool) or not pb.TrunkOptions.DESCRIPTOR.fields_by_name[name].is_repeated:
             setattr(options, name, kind_of(str(value)) if name == "kind" else value)
         else:
             entries = value.split(",") if isinstance(value, str) else value

@@ -38,7 +38,6 @@ from teletrunk_worker.legs.wire import Message, PeerGone, Wire
 
 _TICK_MS = 20  # what the SIP side writes at once, too: half the wake-ups of a tick a frame, and no later
 _RATES = (8000, 16000)  # others abort the process (11025), or are of no use here
-_OVER = (ntg.ConnectionState.FAILED, ntg.ConnectionState.TIMEOUT, ntg.ConnectionState.CLOSED)
 CAPACITY = 20
 
 
@@ -209,7 +208,7 @@ class TelegramHost:
         self._loop.call_soon_threadsafe(self._report, number, {"event": "signalling", "data": _pack(data)})
 
     def _on_connection(self, number: int, info: Any) -> None:
-        if info.state in _OVER:
+        if info.state in self._native.over:
             self._native.gives_up(number)
         self._loop.call_soon_threadsafe(self._report_connection, number, info.state)
 
@@ -226,7 +225,7 @@ class TelegramHost:
                 call.connected = True
                 call.connect_ms = (time.monotonic() - call.opened_at) * 1000
                 self._report(number, {"event": "connected", "connect_ms": round(call.connect_ms, 1)})
-        elif state in _OVER:
+        elif state in self._native.over:
             self._report(number, {"event": "failed", "why": f"media {state.name.lower()}"})
 
 

@@ -20,9 +20,10 @@ from enum import Enum
 from itertools import islice
 from typing import Final
 
-from teletrunk_worker.sip.message import LONGEST_VALUE, Request
+from teletrunk_worker.sip import digest
+from teletrunk_worker.sip.message import Request
 from teletrunk_worker.sip.quirks import only_md5
-from teletrunk_worker.sip.scanner import Malformed, split, unquoted
+from teletrunk_worker.sip.scanner import Malformed
 from teletrunk_worker.sip.uri import parse_uri
 
 REALM = "teletrunk"
@@ -75,18 +76,10 @@ def credentials_of(request: Request) -> Credentials | None:
 
 def _digest(value: str, method: str) -> Credentials | None:
     """RFC 7616 3.4. What cannot be read counts as not given: the client is challenged."""
-    scheme, _, answer = value.partition(" ")
-    if scheme.lower() != "digest" or len(value) > LONGEST_VALUE:
+    given = digest.parameters(value)
+    if given is None:
         return None
-    try:
-        parts = split(answer, ",", brackets=False)
-    except Malformed:
-        return None
-    fields: dict[str, str] = {}
-    for part in parts:
-        name, equals, text = part.partition("=")
-        if equals:
-            fields.setdefault(name.strip().lower(), _utf8(unquoted(text.strip())))
+    fields = {name: _utf8(text) for name, text in given.items()}
     if len(fields.get("username", "")) > _LONGEST_LOGIN or len(fields.get("nonce", "")) != _NONCE_LENGTH:
         return None  # it answers no challenge of ours, and would only be kept
     return Credentials(

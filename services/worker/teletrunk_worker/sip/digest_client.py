@@ -7,8 +7,8 @@ import secrets
 from dataclasses import dataclass, field
 from typing import Final
 
-from teletrunk_worker.sip.message import LONGEST_VALUE, Message
-from teletrunk_worker.sip.scanner import Malformed, split, unquoted
+from teletrunk_worker.sip import digest
+from teletrunk_worker.sip.message import Message
 
 _HASHES: Final = {"SHA-512-256": "sha512_256", "SHA-256": "sha256", "MD5": "md5"}  # the best first
 _CHALLENGES: Final = {401: ("WWW-Authenticate", "Authorization"), 407: ("Proxy-Authenticate", "Proxy-Authorization")}
@@ -38,14 +38,14 @@ class Challenge:
     def answer(self, method: str, uri: str, username: str, password: str) -> str:
         """The value of `header` for a request to `uri`."""
 
-        def digest(*parts: str) -> str:
+        def hashed(*parts: str) -> str:
             text = ":".join(parts).encode("utf-8", "surrogateescape")  # a realm may be in any encoding
             return hashlib.new(_HASHES[self.algorithm], text, usedforsecurity=False).hexdigest()
 
         self.count += 1
         nc, cnonce = f"{self.count:08x}", secrets.token_hex(8)
         middle = (self.nonce, nc, cnonce, self.qop) if self.qop else (self.nonce,)
-        response = digest(digest(username, self.realm, password), *middle, digest(method, uri))
+        response = hashed(hashed(username, self.realm, password), *middle, hashed(method, uri))
         quoted = {"username": username, "realm": self.realm, "nonce": self.nonce, "uri": uri, "response": response}
         if self.opaque:
             quoted["opaque"] = self.opaque
@@ -67,14 +67,9 @@ def challenge_of(response: Message, code: int) -> Challenge | None:
 
 
 def _challenge(value: str, header: str) -> Challenge | None:
-    scheme, _, rest = value.partition(" ")
-    if scheme.lower() != "digest" or len(value) > LONGEST_VALUE:
+    said = digest.parameters(value)
+    if said is None:
         return None
-    try:
-        pairs = [part.partition("=") for part in split(rest, ",", brackets=False)]
-    except Malformed:
-        return None
-    said = {name.strip().lower(): unquoted(text.strip()) for name, equals, text in pairs if equals}
     algorithm = said.get("algorithm", "MD5").upper()
     offered = {word.strip().lower() for word in said.get("qop", "").split(",") if word.strip()}
     if algorithm not in _HASHES or not said.get("nonce") or (offered and "auth" not in offered):

@@ -65,8 +65,12 @@ def bracketed(host: str) -> str:
 
 def route_address(host: str, port: int, transport: str = "UDP") -> str:
     """An entry of ours for Record-Route."""
-    over = "" if transport == "UDP" else f";transport={transport.lower()}"
-    return f"<sip:{bracketed(host)}:{port}{over};lr>"
+    return f"<sip:{bracketed(host)}:{port}{transport_parameter(transport)};lr>"
+
+
+def transport_parameter(transport: str) -> str:
+    """What a URI says of its transport; nothing of UDP, which is meant without a word (RFC 3261 19.1.2)."""
+    return "" if transport == "UDP" else f";transport={transport.lower()}"
 
 
 def drop_own_routes(request: Request, own: Sequence[Address]) -> None:

@@ -12,15 +12,15 @@ import random
 import secrets
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Callable, Coroutine
-from typing import Any, Protocol, TypeVar
+from collections.abc import Awaitable, Callable
+from typing import Protocol, TypeVar
 
 import structlog
 from teletrunk.v1 import trunk_pb2 as pb
 
 from teletrunk_worker.sip.digest_client import Account
 from teletrunk_worker.sip.message import Request, Response
-from teletrunk_worker.sip.proxy import bracketed
+from teletrunk_worker.sip.proxy import bracketed, transport_parameter
 from teletrunk_worker.sip.registrar import Binding
 from teletrunk_worker.sip.scanner import Malformed
 from teletrunk_worker.sip.transaction.client import ClientTransactions, NoAnswer
@@ -44,7 +44,7 @@ _EXPIRES_S = 600
 _AHEAD = 0.85  # of its time, when a registration is renewed
 _MOST_PLACES = 4
 _MOST_DIGITS = 9
-Asked = TypeVar("Asked")
+Answer = TypeVar("Answer")
 
 
 class Network(Protocol):
@@ -144,8 +144,7 @@ class Pbx(ABC):
 
     def _binding(self, flow: Flow) -> Binding:
         host, port = self._domain()
-        over = "" if flow.transport == "UDP" else f";transport={flow.transport.lower()}"
-        contact = f"<sip:{self._user()}@{bracketed(host)}:{port or flow.peer[1]}{over}>"
+        contact = f"<sip:{self._user()}@{bracketed(host)}:{port or flow.peer[1]}{transport_parameter(flow.transport)}>"
         return Binding(
             binding_id=f"k{secrets.token_hex(8)}",
             trunk_id=self.trunk.trunk_id,
@@ -209,10 +208,23 @@ class Pbx(ABC):
             return flow
         return await self._network.flow_to(place, any_certificate=self.options.any_certificate)
 
-    async def _with(self, flow: Flow, asking: Coroutine[Any, Any, Asked]) -> Asked:
-        """What is asked on a connection that is closed again when nothing comes of it."""
+    async def _first_that_answers(
+        self, where: str, ask: Callable[[Flow], Awaitable[Answer]]
+    ) -> tuple[Place, Flow, Answer]:
+        """Asks one place after the other. Raises OSError of the last when none answers, and what `ask` raises else."""
+        failure: OSError = NoAnswer("the PBX has no address")
+        for place in await self._places(where):
+            try:
+                flow = await self._flow_to(place)
+                return place, flow, await self._closing(flow, ask)
+            except OSError as error:
+                failure = error
+        raise failure
+
+    async def _closing(self, flow: Flow, ask: Callable[[Flow], Awaitable[Answer]]) -> Answer:
+        """A connection that was made to ask is closed again when nothing comes of it."""
         try:
-            return await asking
+            return await ask(flow)
         except BaseException:
             if flow is not self._flow:
                 flow.close()
@@ -236,24 +248,16 @@ class OutboundPbx(Pbx):
         self._expires = self.options.expires or _EXPIRES_S
 
     async def _once(self) -> float:
-        failure: Exception = NoAnswer("the PBX has no address")
-        for place in await self._places(self.options.proxy or self.options.address):
-            try:
-                flow = await self._flow_to(place)
-                granted = await self._with(flow, self._register(flow, self._expires))
-            except OSError as error:
-                failure = error
-                continue
-            self._is_up(f"registered at {place.address[0]} by {place.transport} for {granted} s", flow)
-            return max(granted * _AHEAD, 5.0)
-        raise failure
+        where = self.options.proxy or self.options.address
+        place, flow, granted = await self._first_that_answers(where, lambda flow: self._register(flow, self._expires))
+        self._is_up(f"registered at {place.address[0]} by {place.transport} for {granted} s", flow)
+        return max(granted * _AHEAD, 5.0)
 
     async def _register(self, flow: Flow, expires: int) -> int:
         """Seconds that are granted. Raises `NoAnswer`, `Refused`."""
         host, _ = self._domain()
         registrar, identity = f"sip:{bracketed(host)}", f"sip:{self.options.username}@{bracketed(host)}"
-        contact = self._contact(flow)
-        headers = [("Contact", f"<{contact}>"), ("Expires", str(expires)), ("Supported", "path, outbound")]
+        headers = [("Contact", f"<{self._contact(flow)}>"), ("Expires", str(expires)), ("Supported", "path, outbound")]
         response = await self._client.ask("REGISTER", registrar, identity, flow, headers)
         asked = number_in(response.headers.get("Min-Expires"))
         if response.code == 423 and asked is not None and asked > expires:
@@ -264,9 +268,9 @@ class OutboundPbx(Pbx):
             raise NoAnswer(f"{response.code} {response.phrase}")  # another of its addresses may do
         if response.code // 100 != 2:
             raise Refused(response)
-        return self._granted(response, contact)
+        return self._granted(response)
 
-    def _granted(self, response: Response, contact: str) -> int:
+    def _granted(self, response: Response) -> int:
         """RFC 3261 10.2.4: what stands at our own contact, else what is said for all."""
         granted = number_in(response.headers.get("Expires"))
         with contextlib.suppress(Malformed):  # others' contacts may be whatever they are
@@ -278,8 +282,7 @@ class OutboundPbx(Pbx):
 
     def _contact(self, flow: Flow) -> str:
         host, port = self._network.face(flow.transport)
-        over = "" if flow.transport == "UDP" else f";transport={flow.transport.lower()}"
-        return f"sip:{self.token}@{bracketed(host)}:{port}{over}"
+        return f"sip:{self.token}@{bracketed(host)}:{port}{transport_parameter(flow.transport)}"
 
     async def close(self) -> None:
         """Takes the registration back; who does not hear it will notice."""
@@ -313,20 +316,15 @@ class PeerPbx(Pbx):
         self._asked = 0  # times without an answer
 
     async def _once(self) -> float:
-        failure: Exception = NoAnswer("the PBX has no address")
-        for place in await self._places(self.options.address):
-            try:
-                flow = await self._flow_to(place)
-                response = await self._with(flow, self._options(flow))
-            except OSError as error:
-                failure = error
-                continue
-            self._has_answered = True
-            self._is_up(f"{place.address[0]} answers OPTIONS by {place.transport} with {response.code}", flow)
-            return _LOOK_AGAIN_S
-        if not self._has_answered and isinstance(failure, NoAnswer):
+        try:
+            place, flow, response = await self._first_that_answers(self.options.address, self._options)
+        except NoAnswer as failure:
+            if self._has_answered:
+                raise
             return await self._without_options(failure)
-        raise failure
+        self._has_answered = True
+        self._is_up(f"{place.address[0]} answers OPTIONS by {place.transport} with {response.code}", flow)
+        return _LOOK_AGAIN_S
 
     async def _options(self, flow: Flow) -> Response:
         """Any answer is one, but that of a proxy which does not reach it. Raises `NoAnswer`."""
