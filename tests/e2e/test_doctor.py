@@ -54,7 +54,7 @@ async def test_a_pbx_whose_sound_does_not_arrive(scene: Scene) -> None:
                 assert (await pbx.ask(info)).final.code == 200
     said = await diagnosis(scene, "--call", "last")
     (finding,) = [finding for finding in said["findings"] if "one-way" in finding["text"]]
-    assert "not one RTP packet came from the PBX (PCMA/8000, the PBX's side is 127.0.0.1:" in finding["text"]
+    assert "not one RTP packet came from the PBX (PCMA/8000, the PBX's side is 127.0.10.1:" in finding["text"]
     assert "2 digits came" in said["dtmf"]
 
 

@@ -64,6 +64,22 @@ def test_a_reader_that_stops_holds_up_nothing_and_is_told_what_it_missed(tmp_pat
     assert '"last line"' in lines[-1]
 
 
+def test_a_line_whose_end_is_written_apart_is_shown_or_lost_as_a_whole() -> None:
+    """`print` writes its text and then the end of the line: only one of the two found room."""
+    code = (
+        "import os, sys; from teletrunk.log_output import NeverWaiting\n"
+        "reading, writing = os.pipe(); os.set_blocking(writing, False); original = os.dup(2); os.dup2(writing, 2)\n"
+        "lost = []; out = NeverWaiting(lost.append, is_terminal=False)\n"
+        "room = os.write(writing, bytes(1 << 20)); os.read(reading, 4096)\n"
+        "os.write(writing, bytes(4096 - 5)); print('print', file=out); print('out', file=out)\n"
+        "assert lost == [1, 1] or lost == [1], lost\n"
+        "os.set_blocking(reading, False); said = b''\n"
+        "while len(said) < room - 5: said += os.read(reading, 1 << 20)\n"
+        "shown = said.count(b'\\n'); assert shown + sum(lost) == 2 and b'print' not in said, (shown, lost)\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True, timeout=PATIENCE_S)
+
+
 def test_a_reader_that_never_comes_back_holds_up_no_end(tmp_path: Path) -> None:
     reading, writing = os.pipe()
     process = program(tmp_path, _LONGER_THAN_ITS_PIPE, writing)

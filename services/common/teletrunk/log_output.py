@@ -79,6 +79,7 @@ class LogOutput:
 
     def end(self) -> None:
         """What still waits is written, unless that takes too long; what comes after is thrown away."""
+        sys.stderr.flush()
         nowhere = os.open(os.devnull, os.O_WRONLY)
         for descriptor in self._descriptors:
             os.dup2(nowhere, descriptor)
@@ -131,26 +132,45 @@ class _Straight:
 
 
 class NeverWaiting(io.TextIOBase):
-    """Standard error as Python code has it: writing neither waits nor raises."""
+    """Standard error as Python code has it: writing neither waits nor raises.
+
+    A line is written when it is whole (`print` gives its end apart), so that it is shown or lost, never both.
+    """
 
     encoding = "utf-8"
 
     def __init__(self, lost: Callable[[int], None], *, is_terminal: bool) -> None:
         self._lost = lost
         self._is_terminal = is_terminal
+        self._writing = threading.RLock()  # a signal's handler may print within a print
+        self._begun = ""
         self._cut = False
 
     def write(self, text: str) -> int:
-        data = text.encode(errors="backslashreplace")
+        with self._writing:
+            lines, end, self._begun = (self._begun + text).rpartition("\n")
+            self._send(lines + end)
+            if len(self._begun) > _CHUNK_BYTES:
+                self.flush()
+        return len(text)
+
+    def flush(self) -> None:
+        with self._writing:
+            begun, self._begun = self._begun, ""
+            self._send(begun)
+
+    def _send(self, text: str) -> None:
+        if not text:
+            return
+        data = b"\n" * self._cut + text.encode(errors="backslashreplace")
         try:
-            done = os.write(2, b"\n" + data if self._cut else data)
+            done = os.write(2, data)
         except OSError:
             self._lost(text.count("\n"))
-            return len(text)
+            return
         if done < len(data):  # only a long text is taken in part
-            self._lost(1)
+            self._lost(max(data[done:].count(b"\n"), 1))
         self._cut = done < len(data)
-        return len(text)
 
     def writable(self) -> bool:
         return True
