@@ -210,7 +210,8 @@ class SipWire:
         response = Response(code, phrase)
         for name in ("Via", "From", "To", "Call-ID", "CSeq"):
             response.headers.setlist(name, list(request.headers.getlist(name)))
-        response.headers.set("To", f"{request.headers['To']};tag={secrets.token_hex(4)}")
+        if ";tag=" not in request.headers["To"]:
+            response.headers.set("To", f"{request.headers['To']};tag={secrets.token_hex(4)}")
         response.headers.set("Content-Length", "0")
         self.send(bytes(response))
 

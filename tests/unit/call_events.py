@@ -9,7 +9,8 @@ from teletrunk_worker.call.machine import CALLER_LEG
 
 TARGETS = tuple(on.Target(leg, "trunk", f"sip:{leg}@x") for leg in ("x", "y", "z"))
 REFUSAL = Refusal("telegram-error", "x")
-LEGS = st.sampled_from([CALLER_LEG, "x", "y", "z"])
+TRANSFER_TARGET = on.Target("t", "trunk", "sip:t@x")
+LEGS = st.sampled_from([CALLER_LEG, "x", "y", "z", "t"])
 STATUSES = st.sampled_from([0, 200, 408, 480, 486, 487, 603])
 REASONS = st.sampled_from(["missed", "busy", "hangup", "disconnect"])
 
@@ -22,6 +23,8 @@ def said_by_leg(leg: st.SearchStrategy[str]) -> st.SearchStrategy[on.Event]:
         st.builds(on.SipAnswered, leg),
         st.builds(on.SipEnded, leg, STATUSES),
         st.builds(on.NotPlaced, leg, st.just(REFUSAL)),
+        st.builds(on.SipDetached, leg),
+        st.builds(on.TransferAsked, leg, st.just(TRANSFER_TARGET)),
         st.builds(on.HostDied, st.just("sip"), leg),
     )
 
@@ -52,6 +55,6 @@ EVENTS = st.one_of(
     said_by_leg(LEGS),
     SAID_BY_TELEGRAM,
     SAID_BY_MEDIA,
-    st.builds(on.Expired, st.sampled_from(["call", "ending", "plan", "answer x", "answer z"])),
+    st.builds(on.Expired, st.sampled_from(["call", "ending", "plan", "answer x", "answer z", "transfer"])),
     st.just(on.HangUp(REFUSAL)),
 )

@@ -95,6 +95,43 @@ def test_a_dead_host_ends_the_call_on_both_sides(kind: str) -> None:
     assert any(isinstance(effect, told) for effect in done)
 
 
+UP = (on.Placed(CALLER_LEG), on.Begun(), on.TelegramReady(), on.MediaConnected(), on.SipAnswered(CALLER_LEG))
+REFER = on.TransferAsked(CALLER_LEG, on.Target("t", "trunk", "sip:t@x"))
+
+
+def notified(effects: list[do.Effect]) -> list[int]:
+    return [effect.status for effect in effects if isinstance(effect, do.NotifyTransfer)]
+
+
+def test_a_transferred_leg_has_the_sound_once_the_old_one_has_let_go() -> None:
+    state, done = play(machine.from_sip(), *UP, REFER, on.Placed("t"), on.SipRinging("t"), on.SipAnswered("t"))
+    assert kinds(done)[-1] == "DetachSip" and notified(done) == [100, 180]
+    state, done = play(state, on.SipDetached(CALLER_LEG), on.SipEnded(CALLER_LEG, 200))
+    assert kinds(done) == ["ConnectSip", "NotifyTransfer", "EndSip"] and notified(done) == [200]
+    state, done = play(state, on.SipEnded("t", 200), on.TelegramEnded("hangup"), on.MediaClosed())
+    assert state.phase is Phase.ENDED and state.ended_by == "pbx"
+
+
+def test_a_transfer_is_tried_once_at_a_time_and_not_forever() -> None:
+    state, done = play(machine.from_sip(), *UP, REFER, on.TransferAsked(CALLER_LEG, on.Target("u", "trunk", "sip:u@x")))
+    assert notified(done) == [100, 603] and kinds(done).count("DialSip") == 1
+    state, done = play(state, on.Placed("t"), on.Expired("transfer"))
+    assert kinds(done) == ["EndSip", "NotifyTransfer"] and notified(done) == [408] and state.transfer is None
+    assert state.phase is Phase.UP
+
+
+def test_hosts_that_die_during_a_transfer() -> None:
+    asked, _ = play(machine.from_sip(), *UP, REFER, on.Placed("t"))
+    state, done = play(asked, on.HostDied("sip", "t"))
+    assert kinds(done) == ["SpeakForSip", "NotifyTransfer"] and state.phase is Phase.UP
+    state, done = play(asked, on.HostDied("sip", CALLER_LEG), on.SipAnswered("t"))
+    assert kinds(done) == ["SpeakForSip", "ConnectSip"] and state.phase is Phase.UP
+    state, done = play(asked, on.SipEnded(CALLER_LEG, 200), on.HostDied("sip", "t"))
+    assert state.ended_by == "gateway" and state.refusal is not None and state.refusal.row.id == "media-failed"
+    state, done = play(asked, on.SipAnswered("t"), on.SipEnded("t", 200))
+    assert kinds(done) == ["DetachSip", "ConnectSip", "NotifyTransfer"], "it has the sound again"
+
+
 def test_the_death_of_a_losers_host_ends_no_call() -> None:
     state, _ = play(machine.from_telegram(), on.Routed((TARGETS[:2],)), on.SipAnswered("x"))
     _, done = play(state, on.TelegramReady(), on.MediaConnected(), on.HostDied("sip", "y"))

@@ -152,6 +152,12 @@ _ROWS = (
         "The PBX offers no codec of sound that the trunk has; the phrase lists both.",
         "Allow one of the trunk's codecs in the PBX, or the PBX's in the trunk: teletrunk trunk change LOGIN --codecs.",
         88, detail="offered A, B; this trunk has C, D"),
+    Row("transfer-refused", 603, "Transfer is refused", "common", "pbx-admin", PRECONDITION,
+        "The PBX asks by REFER that a call goes on elsewhere, which cannot be: the call stays as it is.",
+        "Transfer calls that are up, to a number of the same PBX, without asking that number first. Transfers are "
+        "allowed by teletrunk trunk change LOGIN --transfers.", 21,
+        detail="this trunk allows none | only to a number of this PBX | only to a number, and not to another call | "
+        "why else it cannot be"),
     Row("worker-full", 503, "All lines of this Worker are busy", "common", "operator", UNAVAILABLE,
         "The Worker carries as many calls as it is allowed to.",
         "Try again when a call has ended. For more at a time raise TELETRUNK_MAX_CALLS or add a Worker.", 34, 30),

@@ -26,7 +26,7 @@ from teletrunk_worker.legs.ring import RingPair
 from teletrunk_worker.legs.supervisor import HostPool
 from teletrunk_worker.links.manager import ManagerLink
 from teletrunk_worker.links.storage import StorageLinks
-from teletrunk_worker.policy.admission import Admitted, Invite, Registered
+from teletrunk_worker.policy.admission import Admitted, Invite, Registered, Transfer
 from teletrunk_worker.refused_calls import RefusedCalls
 from teletrunk_worker.relay import codecs, srtp
 from teletrunk_worker.relay.routes import binding_uri
@@ -207,6 +207,25 @@ class Calls:
             return refusal
         codecs_lack = codecs.refusal_of(invite.offered, Trunk.codecs_of(route.codecs))
         return codecs_lack or srtp.refusal_of(invite.srtp, trunk.sound)
+
+    def transfer(self, transfer: Transfer) -> None:
+        """Of a call that is up, to another number of its PBX. Raises `Refusal`."""
+        runner = self._runners.get(transfer.call_id)
+        if runner is None or runner.recorder.record.trunk_id == "":
+            raise Refusal("transfer-refused", "the call is not up")
+        record = runner.recorder.record
+        bindings = self.rim.edge.registrar.reachable(record.trunk_id)
+        near = [binding for binding in bindings if binding.flow.peer[0] == transfer.peer_address]
+        if not (binding := next(iter([*near, *bindings]), None)):
+            raise Refusal("transfer-refused", "no PBX is registered")
+        person = record.called if runner.from_sip else record.caller
+        caller, headers = runner.shown_to(transfer.leg) or (identity.from_header(person, "", self.rim.edge.public), ())
+        if transfer.referred_by:
+            headers = (*headers, ("Referred-By", transfer.referred_by))
+        target = on.Target(runner.new_leg(), record.trunk_id, binding_uri(binding, transfer.number), caller, headers)
+        if not runner.transfer(transfer.leg, target, transfer.subscription):
+            raise Refusal("transfer-refused", "the call is not up, or is being transferred")
+        runner.recorder.step("pbx", "worker", f"REFER {transfer.number}")
 
     def turned_away(self, invite: Invite, refusal: Refusal) -> None:
         self.rim.refused_calls.note(self._recorder(from_sip=True).record, invite, refusal, was_asked=False)

@@ -52,6 +52,7 @@ _USUAL: dict[str, tuple[list[list[Any]], list[Any]]] = {
         _ALL_OF_LEG,
     ),
     "answer": ([[], [_ANSWERED], [on.SipEnded(_LEG, 200)]], _ALL_OF_LEG),
+    "detach": ([[on.SipDetached(_LEG)], [_ENDED], [_DEAD], []], [*_ALL_OF_LEG, on.SipDetached(_LEG)]),
     "end": ([[_ENDED], [_ANSWERED, _ENDED], [_DEAD]], _ALL_OF_LEG),
     "start": (
         [
@@ -75,6 +76,7 @@ _USUAL: dict[str, tuple[list[list[Any]], list[Any]]] = {
 _ROUTED = on.Routed((TARGETS[:2], TARGETS[2:]))
 # What comes from the Manager, from the edge for an admission that was cancelled, and from an operator.
 _FROM_OUTSIDE = [_ROUTED, on.Routed(()), on.Refused(REFUSAL), on.SipEnded(CALLER_LEG, 487), on.HangUp(REFUSAL)]
+_TALKING = [CALLER_LEG, *(target.leg for target in TARGETS), "t0", "t1"]
 
 
 class Port:
@@ -118,6 +120,7 @@ class Port:
 
 class Leg(Port):
     spoken = False  # the edge has ended its dialog
+    connected = False  # has the call's sound
 
     def ring(self) -> None:
         self.asked("ring")
@@ -129,7 +132,18 @@ class Leg(Port):
 
     def connect(self) -> None:
         assert not self.told, "a leg that was told to end has the call"
+        others = [leg for leg in self.world.legs if leg.connected and not (leg.is_over or leg.told or leg.spoken)]
+        assert not others or others == [self], "two legs have the sound"
+        self.connected = True
         self.asked("connect")
+
+    def detach(self) -> None:
+        assert self.connected
+        self.connected = False
+        self.asked("detach")
+
+    def notify(self, how: do.NotifyTransfer) -> None:
+        assert not self.told, "a leg that was told to end hears of a transfer"
 
     def end(self, end: do.EndSip) -> None:
         self.told = True
@@ -199,7 +213,9 @@ class CallWorld:
     # Ports.
 
     def await_invite(self, put: Put) -> Leg:
-        return self._leg(CALLER_LEG, "await_invite", put)
+        leg = self._leg(CALLER_LEG, "await_invite", put)
+        leg.connected = True  # when its INVITE comes
+        return leg
 
     def dial(self, target: on.Target, put: Put) -> Leg:
         return self._leg(target.leg, "dial", put)
@@ -255,6 +271,9 @@ class CallWorld:
         self.outside = [] if from_sip else [(self.tape.delay(), _ROUTED)]
         for _ in range(self.tape.among([0, 0, 0, 1, 2])):
             self.outside.append((self.tape.delay(), self.tape.among(_FROM_OUTSIDE)))
+        for number in range(self.tape.among([0, 0, 1, 2])):
+            target = on.Target(f"t{number}", "trunk", "sip:t@x")
+            self.outside.append((self.tape.delay(), on.TransferAsked(self.tape.among(_TALKING), target)))
         cancelled_after = self.tape.among([None, None, None, None, self.tape.delay()])
         loop = asyncio.get_running_loop()
         assert isinstance(loop, SimulatedLoop)

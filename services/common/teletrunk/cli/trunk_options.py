@@ -51,6 +51,10 @@ CallerNames = Annotated[
     ),
 ]
 
+NoTransfers = Annotated[
+    bool | None,
+    typer.Option("--no-transfers/--transfers", help="Whether the PBX may pass a call on to another of its numbers."),
+]
 Kind = Annotated[
     str | None,
     typer.Option("--kind", help="registers: the PBX registers here; outbound: we register at it; peer: nobody does."),
@@ -84,7 +88,7 @@ _PBX_FIELDS: Final = {
 }
 _NAMED_AS_FIELDS: Final = (
     "off", "transports", "kind", "number_on_pbx", "allowed_callers", "blocked_callers", "dial_rules", "caller_ids",
-    "caller_names",
+    "caller_names", "no_transfers",
 )  # fmt: skip
 _KINDS: dict[str, pb.TrunkKind.ValueType] = {
     "registers": pb.TRUNK_KIND_UNSPECIFIED,
@@ -161,6 +165,8 @@ def told(options: pb.TrunkOptions) -> list[str]:
         lines += ["any certificate of it is taken"] if pbx.any_certificate else []
     if options.off:
         lines.append("switched off: nothing is let in, and nothing rung")
+    if options.no_transfers:
+        lines.append("transfers: refused")
     if options.transports:
         lines.append(f"transports: {', '.join(options.transports)}")
     if options.number_on_pbx:

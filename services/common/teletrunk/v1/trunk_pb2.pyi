@@ -127,6 +127,7 @@ class TrunkOptions(_message.Message):
     PTIME_MS_FIELD_NUMBER: _builtins.int
     SRTP_FIELD_NUMBER: _builtins.int
     HOLD_FIELD_NUMBER: _builtins.int
+    NO_TRANSFERS_FIELD_NUMBER: _builtins.int
     kind: Global___TrunkKind.ValueType
     off: _builtins.bool
     """Switched off: nothing is let in, and nothing rung."""
@@ -137,6 +138,8 @@ class TrunkOptions(_message.Message):
     """How much sound a packet holds, 10 to 60 milliseconds; 0: what the PBX asks for, else 20."""
     srtp: Global___SrtpPolicy.ValueType
     hold: Global___HoldSound.ValueType
+    no_transfers: _builtins.bool
+    """A REFER of the PBX, that a call goes on with another of its numbers, is refused."""
     @_builtins.property
     def transports(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """udp, tcp, tls: what the PBX may come by; empty: any."""
@@ -184,10 +187,11 @@ class TrunkOptions(_message.Message):
         ptime_ms: _builtins.int = ...,
         srtp: Global___SrtpPolicy.ValueType = ...,
         hold: Global___HoldSound.ValueType = ...,
+        no_transfers: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["pbx", b"pbx"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["allowed_callers", b"allowed_callers", "blocked_callers", b"blocked_callers", "caller_ids", b"caller_ids", "caller_names", b"caller_names", "dial_rules", b"dial_rules", "dtmf", b"dtmf", "hold", b"hold", "kind", b"kind", "number_on_pbx", b"number_on_pbx", "off", b"off", "pbx", b"pbx", "ptime_ms", b"ptime_ms", "srtp", b"srtp", "transports", b"transports"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allowed_callers", b"allowed_callers", "blocked_callers", b"blocked_callers", "caller_ids", b"caller_ids", "caller_names", b"caller_names", "dial_rules", b"dial_rules", "dtmf", b"dtmf", "hold", b"hold", "kind", b"kind", "no_transfers", b"no_transfers", "number_on_pbx", b"number_on_pbx", "off", b"off", "pbx", b"pbx", "ptime_ms", b"ptime_ms", "srtp", b"srtp", "transports", b"transports"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -76,6 +76,30 @@ class EndSip:
 
 
 @dataclass(frozen=True)
+class ConnectSip:
+    """Sound goes to and from this leg from now on. No other leg of the call may have it then."""
+
+    leg: str
+
+
+@dataclass(frozen=True)
+class DetachSip:
+    """The leg's host lets go of the call's sound, and its dialog stays; answered by SipDetached."""
+
+    leg: str
+
+
+@dataclass(frozen=True)
+class NotifyTransfer:
+    """Tell the leg that asked for a transfer how it goes (RFC 3515 2.4.5)."""
+
+    leg: str
+    subscription: str
+    status: int
+    phrase: str
+
+
+@dataclass(frozen=True)
 class SpeakForSip:
     """The SIP host is dead, or does not do what it was told: tell the peer in its place."""
 
@@ -117,6 +141,9 @@ Effect = (
     | AnswerSip
     | DialSip
     | EndSip
+    | ConnectSip
+    | DetachSip
+    | NotifyTransfer
     | SpeakForSip
     | TellCaller
     | StartTimer

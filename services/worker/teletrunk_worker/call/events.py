@@ -85,6 +85,25 @@ class SipEnded:
 
 
 @dataclass(frozen=True)
+class SipDetached:
+    """The leg's host moves no sound of the call any more."""
+
+    leg: str
+
+
+@dataclass(frozen=True)
+class TransferAsked:
+    """The peer of `leg` wants the call to go on with `target` in its place (REFER, RFC 3515).
+
+    `subscription` is the Event of the NOTIFYs that tell how it goes; empty: it wants none (RFC 4488).
+    """
+
+    leg: str
+    target: Target
+    subscription: str = "refer"
+
+
+@dataclass(frozen=True)
 class NotPlaced:
     """The gateway itself could not carry the leg: no host has room for it, or none can dial it.
 
@@ -197,6 +216,8 @@ Event = (
     | SipRinging
     | SipAnswered
     | SipEnded
+    | SipDetached
+    | TransferAsked
     | NotPlaced
     | NotStarted
     | TelegramRinging

@@ -21,7 +21,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from teletrunk_worker.call import effects as do
-from teletrunk_worker.call import ends, incoming, outgoing
+from teletrunk_worker.call import ends, incoming, outgoing, transfer
 from teletrunk_worker.call import events as on
 from teletrunk_worker.call.state import CALLER_LEG, Phase, State, Step, from_sip, from_telegram
 
@@ -43,7 +43,12 @@ def _handler(state: State, event: on.Event) -> _Handler:
 _Tables = dict[Phase, dict[type, _Handler]]
 
 # Timers other than the phase's own; their handlers look at the phase.
-_TIMERS: dict[str, _Handler] = {"ending": ends.give_up, "plan": ends.plan_over, "answer": incoming.unheard}
+_TIMERS: dict[str, _Handler] = {
+    "ending": ends.give_up,
+    "plan": ends.plan_over,
+    "answer": incoming.unheard,
+    "transfer": transfer.expired,
+}
 
 _ENDING: dict[type, _Handler] = {
     on.SipEnded: ends.sip_let_go,
@@ -64,6 +69,21 @@ _ALWAYS: dict[type, _Handler] = {
     on.HostDied: ends.host_died,
     on.TelegramLost: ends.telegram_lost,
     on.NoMedia: ends.no_place,
+}
+
+_UP: dict[type, _Handler] = {
+    on.TelegramEnded: ends.telegram_over,
+    on.SipEnded: transfer.over,
+    on.SipAnswered: transfer.answered,
+    on.SipHeard: transfer.heard,
+    on.SipRinging: transfer.rings,
+    on.SipDetached: transfer.detached,
+    on.Placed: transfer.dials,
+    on.NotPlaced: transfer.not_placed,
+    on.TransferAsked: transfer.asked,
+    on.HostDied: transfer.host_died,
+    on.MediaFailed: ends.media_lost,
+    on.MediaClosed: ends.media_lost,
 }
 
 _FROM_SIP: _Tables = {
@@ -106,13 +126,7 @@ _FROM_SIP: _Tables = {
         on.SipEnded: ends.sip_over,
         on.NotPlaced: ends.leg_not_placed,
     },
-    Phase.UP: {
-        on.TelegramEnded: ends.telegram_over,
-        on.SipEnded: ends.sip_over,
-        on.NotPlaced: ends.leg_not_placed,
-        on.MediaFailed: ends.media_lost,
-        on.MediaClosed: ends.media_lost,
-    },
+    Phase.UP: _UP,
     Phase.ENDING: _ENDING,
     Phase.ENDED: _ENDED,
 }
@@ -147,14 +161,7 @@ _FROM_TELEGRAM: _Tables = {
         on.NotPlaced: incoming.winner_not_placed,
         on.SipAnswered: incoming.late_answer,
     },
-    Phase.UP: {
-        on.TelegramEnded: ends.telegram_over,
-        on.SipEnded: incoming.winner_over,
-        on.NotPlaced: incoming.winner_not_placed,
-        on.SipAnswered: incoming.late_answer,
-        on.MediaFailed: ends.media_lost,
-        on.MediaClosed: ends.media_lost,
-    },
+    Phase.UP: _UP,
     Phase.ENDING: _ENDING,
     Phase.ENDED: _ENDED,
 }

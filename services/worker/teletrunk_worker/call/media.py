@@ -10,7 +10,7 @@ from teletrunk.v1 import session_store_pb2 as pb
 
 from teletrunk_worker.call import events as on
 from teletrunk_worker.call.inbox import Put
-from teletrunk_worker.call.surroundings import CallContext, Host, Hosts
+from teletrunk_worker.call.surroundings import NARROW_RATE, CallContext, Host, Hosts
 from teletrunk_worker.legs.supervisor import DIED
 from teletrunk_worker.legs.wire import Message
 
@@ -41,7 +41,7 @@ class HostedMedia:
             {
                 "command": "open",
                 "call": self._context.call_id,
-                "rate": self._context.rate,
+                "rate": self._context.rate or NARROW_RATE,
                 "key": base64.b64encode(ready.key).decode(),
                 "outgoing": ready.outgoing,
                 "servers": [_server(server) for server in ready.servers],

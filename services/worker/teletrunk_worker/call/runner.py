@@ -22,6 +22,7 @@ from teletrunk_worker.call.inbox import Inbox, Source, Timers
 from teletrunk_worker.call.ports import Media, Ports, Records, Signalling, SipLeg
 from teletrunk_worker.call.record import Recorder, count
 from teletrunk_worker.call.state import Phase, Side, State
+from teletrunk_worker.call.transfer import may_begin
 
 log = structlog.get_logger()
 
@@ -46,7 +47,9 @@ class CallRunner:
         self._legs: dict[str, tuple[SipLeg, Source]] = {}
         self._signalling: tuple[Signalling, Source] | None = None
         self._media: tuple[Media, Source] | None = None
+        self._shown: dict[str, tuple[str, tuple[tuple[str, str], ...]]] = {}
         self._early_signals: list[bytes] = []
+        self._transfers = 0
         self._reported = False
         self._log = log.bind(call_id=call_id)
 
@@ -62,6 +65,26 @@ class CallRunner:
     def refused_on_the_way(self, leg: str, status: int, phrase: str) -> None:
         if found := self._legs.get(leg):
             found[0].refused(status, phrase)
+
+    @property
+    def from_sip(self) -> bool:
+        return self._state.from_sip
+
+    def new_leg(self) -> str:
+        """A name that no leg of the call has had."""
+        self._transfers += 1
+        return f"x{self._transfers}"
+
+    def transfer(self, leg: str, target: on.Target, subscription: str) -> bool:
+        """Whether it will be tried; told of to the leg by NOTIFY if there is a subscription."""
+        if not may_begin(self._state, leg):
+            return False
+        self.put(on.TransferAsked(leg, target, subscription))
+        return True
+
+    def shown_to(self, leg: str) -> tuple[str, tuple[tuple[str, str], ...]] | None:
+        """The From and the headers that the leg was called with; None of the caller's own."""
+        return self._shown.get(leg)
 
     # Before it runs.
 
@@ -153,6 +176,7 @@ class CallRunner:
             case do.DialSip(target):
                 source = self._inbox.source()
                 self._legs[target.leg] = self._ports.dial(target, source.put), source
+                self._shown[target.leg] = target.caller, target.headers
             case do.RingSip():
                 self._legs[machine.CALLER_LEG][0].ring()
             case do.AnswerSip():
@@ -162,6 +186,12 @@ class CallRunner:
             case do.SpeakForSip(leg, refusal):
                 if found := self._legs.get(leg):
                     found[0].speak(refusal)
+            case do.ConnectSip(leg):
+                self._legs[leg][0].connect()
+            case do.DetachSip(leg):
+                self._legs[leg][0].detach()
+            case do.NotifyTransfer(leg):
+                self._legs[leg][0].notify(effect)
             case do.OpenMedia(terms):
                 self._open_media(terms)
             case do.CloseMedia():

@@ -11,7 +11,7 @@ from teletrunk_worker.call import effects as do
 from teletrunk_worker.call import events as on
 from teletrunk_worker.call import reasons
 from teletrunk_worker.call.inbox import Put
-from teletrunk_worker.call.surroundings import CallContext, Host, Hosts, SipEdge
+from teletrunk_worker.call.surroundings import NARROW_RATE, CallContext, Host, Hosts, SipEdge
 from teletrunk_worker.legs.supervisor import DIED
 from teletrunk_worker.legs.wire import Message
 from teletrunk_worker.relay.routes import leg_header
@@ -60,12 +60,15 @@ class HostedLeg:
 
     async def _place(self) -> None:
         try:
-            wide = self._sound.is_wide(self._context.offered)
-            host = await self._hosts.place(self._id, self._on_host, besides=self._refused_by, wide=wide)
+            rate = self._context.rate
+            wide = rate > NARROW_RATE if rate else self._sound.is_wide(self._context.offered)
+            host = self._host = await self._hosts.place(self._id, self._on_host, besides=self._refused_by, wide=wide)
         except Refusal as refusal:
             self._not_placed(refusal)
             return
-        self._host = host
+        if rate not in (0, host.rate):  # the call's sound has a rate, and no host of it has room
+            self._not_placed(Refusal("worker-full"))
+            return
         if self._target is not None:
             self._dial(self._target)
         self._put(on.Placed(self._name, host.port))
@@ -95,6 +98,14 @@ class HostedLeg:
             attach |= {"dtmf": sound.dtmf, "hold": sound.hold}
             self._host.send(attach, self._context.rings.descriptor)
             self._context.rate = self._host.rate
+
+    def detach(self) -> None:
+        self._command("detach")
+
+    def notify(self, how: do.NotifyTransfer) -> None:
+        if how.subscription:
+            self._command("notify", event=how.subscription, status=how.status, phrase=how.phrase)
+            self._step_out(f"NOTIFY {how.status} {how.phrase}")
 
     def end(self, end: do.EndSip) -> None:
         if self._over:
@@ -173,6 +184,8 @@ class HostedLeg:
                 self._answered(message)
             case "ended":
                 self._ended(message)
+            case "detached":
+                self._put(on.SipDetached(self._name))
             case "refused":
                 self._look_for_another(message["why"])
             case "undialled":

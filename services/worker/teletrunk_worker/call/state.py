@@ -53,9 +53,21 @@ RECEIVE_TIMEOUT_S: Final = 25.0  # Telegram's own call_receive_timeout is 20 s: 
 RING_TIMEOUT_S: Final = 95.0  # and its call_ring_timeout 90 s
 MEDIA_TIMEOUT_S: Final = 15.0  # ntgcalls gives up after 10 s
 TIER_TIMEOUT_S: Final = 60.0
+TRANSFER_TIMEOUT_S: Final = 60.0
 ENDING_TIMEOUT_S: Final = 10.0
 FIRST_ANSWER_S: Final = 12.0
 NO_SOUND: Final = "no sound within the time limit"
+
+
+@dataclass(frozen=True)
+class Transfer:
+    """A leg is called that shall take another one's place."""
+
+    by: str  # whose peer has asked for it; it may have hung up since
+    leg: str
+    subscription: str
+    rings: bool = False
+    answered: bool = False  # it waits for the other one to let go of the sound
 
 
 @dataclass(frozen=True)
@@ -69,6 +81,7 @@ class State:
     media: Side = Side.CLOSED
     redialled: bool = False
     winner: str = ""
+    transfer: Transfer | None = None
     tiers: tuple[tuple[on.Target, ...], ...] = ()
     first_answer_s: float = FIRST_ANSWER_S  # how long a PBX may take to say anything at all to an INVITE
     longest_s: int = 0  # how long the account's plan lets it last
@@ -92,6 +105,11 @@ class State:
     def offering(self) -> bool:
         """Whether a leg is there that may still be answered."""
         return any(leg.stage is not Stage.ENDING for leg in self.legs)
+
+    @property
+    def talking(self) -> str:
+        """The leg that has the call's sound, if there is one."""
+        return self.winner or (CALLER_LEG if self.from_sip else "")
 
     @property
     def agreed(self) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Protocol, TypeVar
+from typing import Any, Final, Protocol, TypeVar
 
 from teletrunk.background import BackgroundTasks
 from teletrunk.errors import Refusal
@@ -15,6 +15,8 @@ from teletrunk_worker.call.record import Recorder
 from teletrunk_worker.legs.ring import RingPair
 from teletrunk_worker.legs.wire import Message
 from teletrunk_worker.sip.sound import SoundTerms
+
+NARROW_RATE: Final = 8000  # samples a second
 
 
 class Host(Protocol):
@@ -95,4 +97,4 @@ class CallContext:
     rings: RingPair
     tasks: BackgroundTasks
     offered: tuple[str, ...] | None = None  # the codecs of a caller's offer, when it made one
-    rate: int = 8000  # of the sound on the SIP side, as its host says
+    rate: int = 0  # of the sound on the SIP side, as the first host to have it says; 0 until then

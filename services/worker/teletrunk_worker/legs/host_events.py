@@ -22,6 +22,7 @@ EVENTS: Final[dict[str, dict[str, _Field]]] = {
     "ended": {"call": str, "status": int, "phrase": str, "by_us": bool, "stats": dict, "ending": int},
     "refused": {"call": str, "why": str},
     "undialled": {"call": str, "why": str},
+    "detached": {"call": str},
     "digit": {"call": str, "digit": str, "by": str},
     "silent": {"call": str},
     "trouble": {"call": str, "text": str},

@@ -8,6 +8,8 @@ Commands (control to host)             Events (host to control)
   configure                              ready {port, capacity, rate}
   attach {call} + rings descriptor       incoming {call}
   ring, answer, hangup {call, ...}       progress {call, status}
+  detach {call}                          detached {call}
+  notify {call, event, status, phrase}
   dial {call, uri, caller, ...}          answered {call, codec}
   ping                                   pong
                                          ended {call, status, phrase, by_us, stats, ending}
@@ -193,7 +195,19 @@ def _hang_up(call: HostCall, status: int, phrase: str, headers: list[list[str]])
         call.hangup(parameter)
 
 
-def _add_headers(parameter: pj.CallOpParam, headers: list[list[str]]) -> None:
+def _notify(call: HostCall, event: str, status: int, phrase: str) -> None:
+    """RFC 3515 2.4.5: how far a transfer is, as the status line of who is called."""
+    parameter = pj.CallSendRequestParam()
+    parameter.method = "NOTIFY"
+    state = "active;expires=60" if status < 200 else "terminated;reason=noresource"
+    parameter.txOption.contentType = "message/sipfrag;version=2.0"
+    parameter.txOption.msgBody = f"SIP/2.0 {status} {phrase}\r\n"
+    _add_headers(parameter, [["Event", event], ["Subscription-State", state]])
+    with contextlib.suppress(pj.Error):  # it ended in the same moment
+        call.sendRequest(parameter)
+
+
+def _add_headers(parameter: pj.CallOpParam | pj.CallSendRequestParam, headers: list[list[str]]) -> None:
     for name, value in headers:
         header = pj.SipHeader()
         header.hName, header.hValue = name, value
@@ -332,6 +346,11 @@ class SipHost:
             elif message["command"] == "answer":
                 parameter.statusCode = 200
                 call.answer(parameter)
+            elif message["command"] == "detach":
+                call.port.detach()
+                self.tell(event="detached", call=call.call_id)
+            elif message["command"] == "notify":
+                _notify(call, message["event"], message["status"], message["phrase"])
             elif message["command"] == "hangup":
                 call.hung_up_by_us = True
                 call.measure()

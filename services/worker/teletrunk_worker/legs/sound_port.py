@@ -48,9 +48,14 @@ class SoundPort(pj.AudioMediaPort):  # type: ignore[misc]
         self._music = Music(self._rate) if plays_music else None
         self._rings = rings
 
+    def detach(self) -> None:
+        """The phone hears silence, and nobody hears the phone."""
+        self._rings = self.playout = self._inband = self._music = None
+
     def clear(self) -> None:
         """Forgets its call; the bridge has forgotten the connections when the call's own port left it."""
-        self._rings = self.playout = self._inband = self._music = self.digits = None
+        self.detach()
+        self.digits = None
         self.held = False
 
     def onFrameReceived(self, frame: pj.MediaFrame) -> None:

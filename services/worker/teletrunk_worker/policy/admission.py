@@ -53,6 +53,18 @@ class Invite:
 
 
 @dataclass(frozen=True)
+class Transfer:
+    """What a PBX asks for by REFER: that the call of this leg goes on with a number of that PBX."""
+
+    call_id: str
+    leg: str
+    number: str
+    peer_address: str  # where it asks from
+    referred_by: str = ""  # RFC 3892, as it was written
+    subscription: str = "refer"  # the Event of its NOTIFYs; empty: none are wanted
+
+
+@dataclass(frozen=True)
 class Registered:
     """The trunk that a PBX has shown the password of."""
 
@@ -75,6 +87,10 @@ class Gatekeeper(Protocol):
     async def register(self, credentials: Credentials, source_address: str) -> Registered: ...
 
     async def admit(self, invite: Invite) -> Admitted: ...
+
+    def transfer(self, transfer: Transfer) -> None:
+        """Raises `Refusal` when it will not be tried."""
+        ...
 
     def turned_away(self, invite: Invite, refusal: Refusal) -> None:
         """A call was refused without the gatekeeper's being asked."""

@@ -14,6 +14,7 @@ from teletrunk_worker.policy.refusals import refuse
 from teletrunk_worker.relay.from_peer import FromPeer
 from teletrunk_worker.relay.routes import Routes
 from teletrunk_worker.server.responder import Responder
+from teletrunk_worker.server.transfers import Transfers
 from teletrunk_worker.sip import uas
 from teletrunk_worker.sip.dialog import Dialog
 from teletrunk_worker.sip.message import Request, Response
@@ -31,7 +32,9 @@ class InDialog:
         from_peer: FromPeer,
         transactions: ServerTransactions,
         responder: Responder,
+        transfers: Transfers,
     ) -> None:
+        self._transfers = transfers
         self._admission = admission
         self._routes = routes
         self._from_peer = from_peer
@@ -57,7 +60,9 @@ class InDialog:
         answer = uas.answer_in_dialog(request)
         if dialog.finished_at and request.method != "BYE":
             answer = uas.no_such_dialog(request)
-        answer = answer or self._from_peer.in_dialog(request, way_back, dialog)
+        if answer is None:  # a REFER is for no host: it would call whoever is named
+            takes = self._transfers.answer if request.method == "REFER" else self._from_peer.in_dialog
+            answer = takes(request, way_back, dialog)
         if answer is not None:
             self._responder.answer(request, way_back, answer)
         elif transaction is not None:

@@ -24,6 +24,7 @@ from teletrunk_worker.server.in_dialog import InDialog
 from teletrunk_worker.server.invitations import Asked, Invitations
 from teletrunk_worker.server.registrations import Registrations
 from teletrunk_worker.server.responder import Responder
+from teletrunk_worker.server.transfers import Transfers
 from teletrunk_worker.sip import proxy, uas
 from teletrunk_worker.sip.auth import ALGORITHMS
 from teletrunk_worker.sip.dialog import Dialog, Dialogs
@@ -96,7 +97,10 @@ class SipPort:
         self._invitations = Invitations(
             self.admission, self._from_peer, self._dialogs, self._transactions, self._responder, self._sound_of
         )
-        self._in_dialog = InDialog(self.admission, routes, self._from_peer, self._transactions, self._responder)
+        transfers = Transfers(self._gatekeeper, self.registrar, self.trunks, self.face)
+        self._in_dialog = InDialog(
+            self.admission, routes, self._from_peer, self._transactions, self._responder, transfers
+        )
 
     def is_just(self, binding: Binding) -> bool:
         """Whether the trunk, as the Manager has told it last, allows the binding."""

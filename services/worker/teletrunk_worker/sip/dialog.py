@@ -43,6 +43,7 @@ class Dialog:
     challenge: Challenge | None = None  # of the peer, to our requests
     challenges: int = 0
     account: Account | None = None  # what we answer them with
+    refers: int = 0  # transfers that the peer has asked for: of a second one each NOTIFY says which it is
     elsewhere: bool = False  # another phone has the call: this one shall not list it as missed
     # The To tags of those who have answered: one, or one for each phone that a PBX rings.
     answerers: set[str] = field(default_factory=set)

@@ -13,12 +13,13 @@ from teletrunk_worker.sip.via import parse_via
 
 SERVER: Final = "Teletrunk"
 ALLOW: Final = "INVITE, ACK, CANCEL, BYE, OPTIONS, REGISTER, INFO, UPDATE, PRACK"
-_SPOKEN = frozenset(ALLOW.split(", "))
-_KNOWN = _SPOKEN | {"SUBSCRIBE", "NOTIFY", "REFER", "MESSAGE", "PUBLISH"}  # the rest is answered 405
+ALLOW_IN_CALL: Final = f"{ALLOW}, REFER"
+_SPOKEN = frozenset(ALLOW_IN_CALL.split(", "))
+_KNOWN = _SPOKEN | {"SUBSCRIBE", "NOTIFY", "MESSAGE", "PUBLISH"}  # the rest is answered 405
 _SCHEMES = frozenset({"sip", "sips", "tel"})
 _EXTENSIONS = frozenset({"100rel", "timer"})  # what may be required of us: in a call, what a host understands
 _AT_REGISTRAR = _EXTENSIONS | {"path", "outbound"}
-IN_DIALOG: Final = frozenset({"INVITE", "ACK", "BYE", "INFO", "UPDATE", "PRACK", "OPTIONS"})
+IN_DIALOG: Final = frozenset({"INVITE", "ACK", "BYE", "INFO", "UPDATE", "PRACK", "OPTIONS", "REFER"})
 _DIGITS = frozenset({"application/dtmf-relay", "application/dtmf"})
 # Headers that are one number: what cannot be read there is the sender's mistake, and no host's to stumble over.
 _NUMBERS = ("Max-Forwards", "Expires", "Session-Expires", "Min-SE", "Content-Length", "RSeq")
@@ -114,8 +115,9 @@ def not_allowed(request: Request) -> Response:
 
 def options(request: Request) -> Response:
     """RFC 3261 11.2."""
-    headers = [("Allow", ALLOW), ("Accept", "application/sdp"), ("Supported", "timer, 100rel, path, outbound")]
-    return respond(request, 200, "OK", headers)
+    allow = ("Allow", ALLOW_IN_CALL if request.to.tag else ALLOW)
+    supported = ("Supported", "timer, 100rel, path, outbound, norefersub")
+    return respond(request, 200, "OK", [allow, ("Accept", "application/sdp"), supported])
 
 
 def no_such_dialog(request: Request) -> Response:
@@ -149,7 +151,7 @@ def answer_in_dialog(request: Request) -> Response | None:
     """What is answered at once within a dialog, since a media host would only refuse it; None for what is its own."""
     if (refusal := objection(request)) is not None:
         return None if request.method == "ACK" else refusal
-    if request.method not in IN_DIALOG:  # a REFER, for one, would make the host call whoever is named
+    if request.method not in IN_DIALOG:
         return not_allowed(request)
     if request.method == "OPTIONS":
         return options(request)

@@ -1,0 +1,236 @@
+"""Blind transfer by REFER (RFC 3515, 5589): a PBX passes a call on to another of its numbers, and only there."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+from collections.abc import AsyncIterator, Awaitable
+from typing import TypeVar
+
+import pytest
+from sipmessage import Request, Response
+from teletrunk_sandbox.actors import Message
+
+from tests.rtp_wire import RtpWire, rtp
+from tests.sip_wire import PATIENCE_S, response_to
+
+from .conftest import FRIEND, GATEWAY, Scene
+from .sound_pbx import Call, SoundPbx, sound_pbx
+
+pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="module")]
+
+TONE = bytes([0x34, 0x21, 0x34, 0xD5, 0xB4, 0xA1, 0xB4, 0xD5]) * 2_000  # 2 s of 1 kHz in A-law
+T = TypeVar("T")
+
+
+async def soon(awaited: Awaitable[T]) -> T:
+    return await asyncio.wait_for(awaited, PATIENCE_S)
+
+
+class Heard:
+    """What the gateway asks the PBX within and beside its calls: NOTIFYs and BYEs are answered at once."""
+
+    def __init__(self, pbx: SoundPbx) -> None:
+        self.pbx = pbx
+        self.invites: asyncio.Queue[Request] = asyncio.Queue()
+        self.byes: asyncio.Queue[Request] = asyncio.Queue()
+        self.notifies: asyncio.Queue[Request] = asyncio.Queue()
+        self.cancels: asyncio.Queue[Request] = asyncio.Queue()
+
+    async def listen(self) -> None:
+        queues = {"INVITE": self.invites, "BYE": self.byes, "NOTIFY": self.notifies, "CANCEL": self.cancels}
+        while True:
+            request = await self.pbx.wire.requests.get()
+            if request.method in queues:
+                queues[request.method].put_nowait(request)
+            if request.method not in ("INVITE", "ACK"):
+                self.pbx.wire.answer(request, 200, "OK")
+
+    async def told(self) -> tuple[str, str]:
+        """The status line of a NOTIFY, and whether it is the last."""
+        notify = await soon(self.notifies.get())
+        assert notify.headers["Event"].startswith("refer")
+        assert notify.headers["Content-Type"].startswith("message/sipfrag")
+        return notify.body.decode().strip(), notify.headers["Subscription-State"].partition(";")[0]
+
+    async def answer(self, invite: Request, sound: RtpWire) -> Response:
+        answer = response_to(invite, 200, "OK", self.pbx.wire, sound.offer())
+        sound.towards(invite.body)
+        self.pbx.wire.send(bytes(answer))
+        return answer
+
+
+@contextlib.asynccontextmanager
+async def hearing(scene: Scene) -> AsyncIterator[Heard]:
+    async with sound_pbx(scene) as pbx:
+        heard = Heard(pbx)
+        listening = asyncio.create_task(heard.listen())
+        try:
+            yield heard
+        finally:
+            listening.cancel()
+
+
+async def refer(call: Call, to: str = "", **headers: str) -> Response:
+    host = call.pbx.wire.local[0]
+    return (await call.pbx.wire.ask(call.request("REFER", Refer_To=to or f"<sip:202@{host}>", **headers))).final
+
+
+async def heard_at_telegram(scene: Scene, sound: RtpWire) -> Message:
+    begun = (await scene.friends.tell("heard", phone=FRIEND, skip_s=0.0))["seconds"]
+    await sound.speak(TONE)
+    return await scene.friends.tell("heard", phone=FRIEND, skip_s=begun)
+
+
+async def test_a_call_goes_on_with_another_number_of_the_pbx(scene: Scene) -> None:
+    async with hearing(scene) as heard, rtp() as second:
+        async with heard.pbx.call(play={"hz": 620}) as call:
+            accepted = await refer(call, Referred_By="<sip:201@pbx.example>")
+            assert accepted.code == 202 and accepted.headers["Contact"]
+            invite = await soon(heard.invites.get())
+            assert invite.uri.user == "202" and invite.call_id != call.invite.call_id
+            assert invite.headers["Referred-By"] == "<sip:201@pbx.example>"
+            assert await heard.told() == ("SIP/2.0 100 Trying", "active")
+            heard.pbx.wire.send(bytes(response_to(invite, 180, "Ringing", heard.pbx.wire)))
+            assert await heard.told() == ("SIP/2.0 180 Ringing", "active")
+            await heard.answer(invite, second)
+            assert await heard.told() == ("SIP/2.0 200 OK", "terminated")
+            bye = await soon(heard.byes.get())
+            assert bye.call_id == call.invite.call_id
+            call.over = True
+            said = await heard_at_telegram(scene, second)
+            assert abs(said["hz"] - 1_000) < 20 and said["level_dbfs"] > -30, said
+            assert len(second.heard) > 50, "and who was called hears Telegram"
+            await scene.friends.tell("hangup", phone=FRIEND)
+            assert (await soon(heard.byes.get())).call_id == invite.call_id
+        record = heard.pbx.record
+        assert record is not None and (record.ended_by, record.sip_status, record.error_id) == ("telegram", 200, "")
+        assert "REFER 202" in [step.text for step in record.steps]
+
+
+async def test_a_call_from_telegram_is_passed_on_by_who_has_taken_it(scene: Scene) -> None:
+    async with hearing(scene) as heard, rtp() as second:
+        pbx = heard.pbx
+        await scene.friends.tell("call", phone=FRIEND, to=GATEWAY, play={"hz": 620})
+        first = await soon(heard.invites.get())
+        answer = await heard.answer(first, pbx.rtp)
+        await scene.friends.wait("connected", phone=FRIEND)
+        ours = Response(200, "OK")  # the dialog as the PBX sees it: it was called
+        ours.headers.set("To", first.headers["From"])
+        mine = pbx.wire.request("INVITE", "", "pbx", **{"From": answer.headers["To"], "Call-ID": first.call_id})
+        call = Call(pbx, mine, ours)
+        assert (await refer(call)).code == 202
+        invite = await soon(heard.invites.get())
+        assert invite.headers["From"].partition(">")[0] == first.headers["From"].partition(">")[0], "the same caller"
+        assert invite.headers["X-TG-ID"] == first.headers["X-TG-ID"]
+        # An impatient one: it has gone before anybody has answered.
+        assert (await pbx.wire.ask(call.request("BYE"))).final.code == 200
+        await heard.answer(invite, second)
+        await asyncio.sleep(1.0)  # the sound's way to the other leg
+        said = await heard_at_telegram(scene, second)
+        assert abs(said["hz"] - 1_000) < 20 and said["level_dbfs"] > -30, said
+        back = pbx.wire.in_dialog("BYE", _called(pbx, invite), _caller(invite))
+        assert (await pbx.wire.ask(back)).final.code == 200
+        await scene.friends.wait("ended", phone=FRIEND, by="peer")
+        assert (await scene.record()).ended_by == "pbx"
+
+
+def _called(pbx: SoundPbx, invite: Request) -> Request:
+    near = f"{invite.headers['To']};tag=pbx"
+    return pbx.wire.request("INVITE", "", "pbx", **{"From": near, "Call-ID": invite.call_id})
+
+
+def _caller(invite: Request) -> Response:
+    answer = Response(200, "OK")
+    answer.headers.set("To", invite.headers["From"])
+    return answer
+
+
+async def test_a_transfer_that_fails_leaves_the_call_as_it_was(scene: Scene) -> None:
+    async with hearing(scene) as heard:
+        async with heard.pbx.call(play={"hz": 620}) as call:
+            for code, phrase in ((486, "Busy Here"), (404, "Not Found")):
+                assert (await refer(call)).code == 202
+                invite = await soon(heard.invites.get())
+                assert await heard.told() == ("SIP/2.0 100 Trying", "active")
+                heard.pbx.wire.answer(invite, code, phrase)
+                assert await heard.told() == (f"SIP/2.0 {code} {phrase}", "terminated")
+            said = await heard_at_telegram(scene, heard.pbx.rtp)
+            assert abs(said["hz"] - 1_000) < 20, said
+        assert heard.pbx.record is not None and heard.pbx.record.ended_by == "pbx"
+
+
+async def test_who_goes_before_a_transfer_fails_has_ended_the_call(scene: Scene) -> None:
+    async with hearing(scene) as heard:
+        async with heard.pbx.call() as call:
+            assert (await refer(call)).code == 202
+            invite = await soon(heard.invites.get())
+            assert (await heard.pbx.wire.ask(call.request("BYE"))).final.code == 200
+            call.over = True
+            heard.pbx.wire.answer(invite, 486, "Busy Here")
+            await scene.friends.wait("ended", phone=FRIEND, by="peer")
+        assert heard.pbx.record is not None and heard.pbx.record.ended_by == "pbx"
+
+
+async def test_telegram_hangs_up_during_a_transfer(scene: Scene) -> None:
+    async with hearing(scene) as heard:
+        async with heard.pbx.call() as call:
+            assert (await refer(call)).code == 202
+            invite = await soon(heard.invites.get())
+            heard.pbx.wire.send(bytes(response_to(invite, 180, "Ringing", heard.pbx.wire)))
+            await heard.told()
+            await heard.told()
+            await scene.friends.tell("hangup", phone=FRIEND)
+            assert (await soon(heard.byes.get())).call_id == call.invite.call_id
+            assert (await soon(heard.cancels.get())).call_id == invite.call_id
+            heard.pbx.wire.send(bytes(response_to(invite, 487, "Request Terminated", heard.pbx.wire)))
+            call.over = True
+        assert heard.pbx.record is not None and heard.pbx.record.ended_by == "telegram"
+
+
+async def test_a_call_is_transferred_twice_and_without_notifications(scene: Scene) -> None:
+    async with hearing(scene) as heard, rtp() as second, rtp() as third, heard.pbx.call(play={"hz": 620}) as call:
+        accepted = await refer(call, Refer_Sub="false")  # RFC 4488
+        assert (accepted.code, accepted.headers["Refer-Sub"]) == (202, "false")
+        invite = await soon(heard.invites.get())
+        await heard.answer(invite, second)
+        await soon(heard.byes.get())
+        assert heard.notifies.empty()
+        call.over = True
+        again = Call(heard.pbx, _called(heard.pbx, invite), _caller(invite))
+        assert (await refer(again, "<sip:203@teletrunk.invalid>")).code == 603
+        assert (await refer(again, f"<sip:203@{scene.edge[0]}>")).code == 202
+        last = await soon(heard.invites.get())
+        assert last.uri.user == "203"
+        await heard.answer(last, third)
+        assert (await soon(heard.byes.get())).call_id == invite.call_id
+        said = await heard_at_telegram(scene, third)
+        assert abs(said["hz"] - 1_000) < 20, said
+        await scene.friends.tell("hangup", phone=FRIEND)
+        assert (await soon(heard.byes.get())).call_id == last.call_id
+
+
+async def test_what_is_no_blind_transfer_within_the_pbx_is_refused(scene: Scene) -> None:
+    async with hearing(scene) as heard:
+        host = heard.pbx.wire.local[0]
+        async with heard.pbx.call() as call:
+            for to, phrase in (
+                ("<sip:202@192.0.2.1>", "only to a number of this PBX"),
+                ("<sip:b1@binding.teletrunk.invalid>", "only to a number of this PBX"),
+                (
+                    f"<sip:202@{host}?Replaces=a%3Bto-tag%3Db%3Bfrom-tag%3Dc>",
+                    "only to a number, and not to another call",
+                ),
+                (f"<sip:202@{host};method=BYE>", "only by INVITE"),
+                (f"<sip:{host}>", "it names no number"),
+                (f"<sip:{'2' * 65}@{host}>", "it names no number"),
+            ):
+                refused = await refer(call, to)
+                assert (refused.code, refused.phrase) == (603, f"Transfer is refused: {phrase}")
+            assert (await refer(call, "no address")).code == 400
+            assert (await heard.pbx.wire.ask(call.request("REFER"))).final.code == 400
+            await heard.pbx.change("--no-transfers")
+            refused = await refer(call)
+            assert (refused.code, refused.phrase) == (603, "Transfer is refused: this trunk allows none")
+            await heard.pbx.change("--transfers")
+            assert heard.invites.empty() and heard.notifies.empty()
