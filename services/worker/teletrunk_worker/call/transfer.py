@@ -28,8 +28,9 @@ def may_begin(state: State, name: str) -> bool:
 
 def asked(state: State, event: on.TransferAsked) -> Step:
     if not may_begin(state, event.leg):  # it was true when the request was answered
-        declined = do.NotifyTransfer(event.leg, event.subscription, 603, "Decline")
-        return state, [declined] if state.leg(event.leg) else []
+        leg = state.leg(event.leg)
+        hears = leg is not None and leg.stage is not Stage.ENDING
+        return state, [do.NotifyTransfer(event.leg, event.subscription, 603, "Decline")] if hears else []
     transfer = Transfer(event.leg, event.target.leg, event.subscription)
     begun = replace(state, transfer=transfer, legs=(*state.legs, Leg(transfer.leg)))
     trying = do.NotifyTransfer(transfer.by, transfer.subscription, 100, "Trying")
