@@ -41,11 +41,14 @@ def resample_block(history: bytes, ahead: bytes, block: int, consumed: int) -> b
     """`consumed` samples played in the time of `block` samples.
 
     `history` holds the `HALF_TAPS` samples before the block; `ahead` starts with the consumed samples and
-    holds at least `HALF_TAPS` more where there are any (missing ones count as silence).
+    holds at least `HALF_TAPS` more where there are any: those that are not there yet are guessed, by turning the last
+    ones around.
     """
-    need = (HALF_TAPS + consumed + HALF_TAPS) * 2
-    source = (history + ahead)[:need].ljust(need, b"\0")
-    samples = unpack(f"<{need // 2}h", source)
+    need = HALF_TAPS + consumed + HALF_TAPS
+    source = (history + ahead)[: need * 2]
+    samples = list(unpack(f"<{len(source) // 2}h", source))
+    last = len(samples) - 1
+    samples += [2 * samples[last] - samples[last - n] for n in range(1, need - last)]
     output = []
     for first, weights in _kernels(block, consumed):
         value = sum(map(mul, samples[first : first + 2 * HALF_TAPS], weights))
