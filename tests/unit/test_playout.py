@@ -86,7 +86,7 @@ def test_delay_stays_bounded_under_drift() -> None:
 @pytest.mark.parametrize("burst_ms", [10, 20])
 @pytest.mark.parametrize("phase_ms", range(0, 20, 2))
 def test_what_is_read_is_no_older_than_the_clocks_ticks_make_it(burst_ms: int, phase_ms: int) -> None:
-    """The writer jitters by 3 ms, the reader by 1. Its blocks end at most one burst and the margin behind the writer."""
+    """The writer jitters by 3 ms, the reader by 1: blocks end at most one burst and the margin behind the writer."""
     shared, chance = ring(), random.Random(phase_ms)
     playout = Playout(shared, RATE, 160, 8 * burst_ms)
     writes = [(n * burst_ms / 1000 + chance.random() * 0.003, n) for n in range(20_000 // burst_ms)]
