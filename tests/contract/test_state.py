@@ -55,6 +55,23 @@ async def test_a_service_is_its_last_holders(state: SharedState) -> None:
     assert await state.services() == {"w1": b"five"}
 
 
+async def test_what_is_passed_on_reaches_who_listens_then(state: SharedState) -> None:
+    await state.pass_on(b"before")
+    heard: list[bytes] = []
+
+    async def listen() -> None:
+        async for message in state.passed_on():
+            heard.append(message)
+
+    listening = asyncio.create_task(listen())
+    async with asyncio.timeout(5):
+        while not heard:
+            await state.pass_on(b"one\0")
+            await asyncio.sleep(0.02)
+    assert set(heard) == {b"one\0"}
+    listening.cancel()
+
+
 async def test_a_service_that_is_not_shown_again_lapses(state: SharedState, short: float) -> None:
     await state.take_service("w1", "a", b"one")
     await state.take_service("w2", "a", b"two")

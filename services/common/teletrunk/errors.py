@@ -158,6 +158,9 @@ _ROWS = (
         "allowed by teletrunk trunk change LOGIN --transfers.", 21,
         detail="this trunk allows none | only to a number of this PBX | only to a number, and not to another call | "
         "why else it cannot be"),
+    Row("ended-by-operator", 480, "Ended by an operator", "common", "operator", PRECONDITION,
+        "Somebody who looks after the gateway has ended the call; the phrase says who.",
+        "Ask them why, or call again.", 31, detail="the name of their token"),
     Row("worker-full", 503, "All lines of this Worker are busy", "common", "operator", UNAVAILABLE,
         "The Worker carries as many calls as it is allowed to.",
         "Try again when a call has ended. For more at a time raise TELETRUNK_MAX_CALLS or add a Worker.", 34, 30),

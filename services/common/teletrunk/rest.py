@@ -9,7 +9,7 @@ import enum
 from dataclasses import dataclass
 from typing import Any, Final
 
-from teletrunk.v1 import admin_pb2, fleet_pb2, subscription_pb2
+from teletrunk.v1 import admin_pb2, fleet_pb2, live_calls_pb2, subscription_pb2
 
 
 class Role(enum.IntEnum):
@@ -102,6 +102,9 @@ ROUTES: Final = (
     Route("LiftBan", "DELETE", "/v1/bans", _O, fleet_pb2),
     Route("ListCalls", "GET", "/v1/calls", _V, admin_pb2),
     Route("GetCall", "GET", "/v1/calls/{call_id}", _V, admin_pb2),
+    Route("ListLiveCalls", "GET", "/v1/live-calls", _V, live_calls_pb2),
+    Route("SendDigits", "POST", "/v1/live-calls/{call_id}/digits", _A, live_calls_pb2),
+    Route("HangUp", "DELETE", "/v1/live-calls/{call_id}", _A, live_calls_pb2),
     Route("ListSubscriptions", "GET", "/v1/subscriptions", _O, subscription_pb2),
     Route("GetSubscription", "GET", "/v1/subscriptions/{subscription}", _O, subscription_pb2),
     Route("AddSubscription", "POST", "/v1/subscriptions", _O, subscription_pb2),

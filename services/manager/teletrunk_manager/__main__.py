@@ -11,7 +11,7 @@ from teletrunk.config import load
 from teletrunk.identity import MANAGER, Papers, signing_request
 from teletrunk.operations import operations_app, serve_http
 from teletrunk.service import Service
-from teletrunk.v1 import admin_pb2_grpc, fleet_pb2_grpc, manager_pb2_grpc, subscription_pb2_grpc
+from teletrunk.v1 import admin_pb2_grpc, fleet_pb2_grpc, live_calls_pb2_grpc, manager_pb2_grpc, subscription_pb2_grpc
 
 from teletrunk_manager.accounts import Accounts
 from teletrunk_manager.admin_service import AdminService
@@ -30,6 +30,8 @@ from teletrunk_manager.join_file import keep_declared, read
 from teletrunk_manager.join_tokens import JoinTokens
 from teletrunk_manager.line_proof import LineProofs
 from teletrunk_manager.live import Live
+from teletrunk_manager.live_call_service import LiveCallService
+from teletrunk_manager.live_calls import LiveCalls
 from teletrunk_manager.manager_service import ManagerService
 from teletrunk_manager.managers import Managers
 from teletrunk_manager.mirror import Mirror
@@ -109,9 +111,12 @@ async def _serve(settings: ManagerSettings, service: Service) -> int | None:
     admin = AdminService(database, live, accounts, trunks, administrators, webhooks, trial_number)
     fleet_service = FleetService(fleet, enrolling, joins, retirement, trunks, bans)
     plans = SubscriptionService(subscriptions)
+    live_calls = LiveCalls(database, live, state)
+    live_call_service = LiveCallService(live_calls)
     server.add(admin_pb2_grpc.add_AdminServiceServicer_to_server, admin)
     server.add(fleet_pb2_grpc.add_FleetServiceServicer_to_server, fleet_service)
     server.add(subscription_pb2_grpc.add_SubscriptionServiceServicer_to_server, plans)
+    server.add(live_calls_pb2_grpc.add_LiveCallServiceServicer_to_server, live_call_service)
     service.on_close("gRPC", server.stop)
     if gatehouse is not None and (papers := security.papers) is not None:
         server.listen_here(settings.socket)
@@ -138,6 +143,7 @@ async def _serve(settings: ManagerSettings, service: Service) -> int | None:
     service.background("members", fleet.keep_current)
     service.background("shared state, looking", mirror.keep_looking)
     service.background("shared state, listening", mirror.keep_listening)
+    service.background("wishes of other Managers", live_calls.keep_handing_on)
     service.background("retirement", retirement.keep_looking)
     service.background("declared join tokens", lambda: keep_declared(settings.join_file, declared, joins.declare))
     service.background("webhooks", webhooks.keep_telling)
@@ -153,7 +159,7 @@ async def _serve(settings: ManagerSettings, service: Service) -> int | None:
         from teletrunk_manager.api.app import make_app
         from teletrunk_manager.api.repeating import Repeating
 
-        api = make_app((admin, fleet_service, plans), administrators, Repeating(database, seal))
+        api = make_app((admin, fleet_service, plans, live_call_service), administrators, Repeating(database, seal))
         service.background(
             "API", lambda: serve_http(settings.api_address, "TELETRUNK_API_ADDRESS", api, **settings.api_tls())
         )

@@ -144,6 +144,7 @@ async def _serve(settings: WorkerSettings, service: Service) -> int | None:
             registered_trunk_ids=edge.registrar.reachable_trunks(),
             trunk_states=edge.pbxs.states(),
             draining=service.draining,
+            calls=calls.live(),
         )
 
     bindings.load(edge.flow_of)
@@ -161,6 +162,7 @@ async def _serve(settings: WorkerSettings, service: Service) -> int | None:
     storages.on_incoming = calls.on_incoming
     manager.on_config = on_config
     manager.load = load_now
+    manager.on_wish = calls.wish
     manager.new_bans = lambda: [
         pb.Ban(network=network, until=until, times=times) for network, until, times in bans.pending()
     ]

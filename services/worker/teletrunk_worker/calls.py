@@ -227,6 +227,22 @@ class Calls:
             raise Refusal("transfer-refused", "the call is not up, or is being transferred")
         runner.recorder.step("pbx", "worker", f"REFER {transfer.number}")
 
+    # What people ask of calls, by way of the Manager.
+
+    def live(self) -> list[manager_pb2.LiveCall]:
+        return [runner.live for runner in self._runners.values()]
+
+    def wish(self, wish: manager_pb2.CallWish) -> None:
+        """Of a call that has ended meanwhile nothing is wanted."""
+        runner = self._runners.get(wish.call_id)
+        if runner is None:
+            return
+        log.info("wish", call_id=wish.call_id, kind=wish.WhichOneof("kind"))
+        if wish.WhichOneof("kind") == "digits":
+            runner.put(on.KeysWanted(wish.digits))
+        elif wish.WhichOneof("kind") == "hang_up":
+            runner.put(on.HangUp(Refusal("ended-by-operator", wish.hang_up)))
+
     def turned_away(self, invite: Invite, refusal: Refusal) -> None:
         self.rim.refused_calls.note(self._recorder(from_sip=True).record, invite, refusal, was_asked=False)
 

@@ -75,7 +75,14 @@ _USUAL: dict[str, tuple[list[list[Any]], list[Any]]] = {
 }  # fmt: skip
 _ROUTED = on.Routed((TARGETS[:2], TARGETS[2:]))
 # What comes from the Manager, from the edge for an admission that was cancelled, and from an operator.
-_FROM_OUTSIDE = [_ROUTED, on.Routed(()), on.Refused(REFUSAL), on.SipEnded(CALLER_LEG, 487), on.HangUp(REFUSAL)]
+_FROM_OUTSIDE = [
+    _ROUTED,
+    on.Routed(()),
+    on.Refused(REFUSAL),
+    on.SipEnded(CALLER_LEG, 487),
+    on.HangUp(REFUSAL),
+    on.KeysWanted("1,2"),
+]
 _TALKING = [CALLER_LEG, *(target.leg for target in TARGETS), "t0", "t1"]
 
 
@@ -141,6 +148,9 @@ class Leg(Port):
         assert self.connected
         self.connected = False
         self.asked("detach")
+
+    def press(self, digits: str) -> None:
+        assert not self.told
 
     def notify(self, how: do.NotifyTransfer) -> None:
         assert not self.told, "a leg that was told to end hears of a transfer"

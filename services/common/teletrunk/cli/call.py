@@ -13,11 +13,12 @@ from typing import Annotated, Any
 
 import typer
 
-from teletrunk.cli.client import DEADLINE_S, ask, fail
+from teletrunk.cli.client import DEADLINE_S, ask, ask_live_calls, fail
 from teletrunk.cli.ladder import ladder
 from teletrunk.cli.output import Json, say, short, show, table
 from teletrunk.v1 import admin_pb2 as pb
 from teletrunk.v1 import call_pb2
+from teletrunk.v1 import live_calls_pb2 as live_pb
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -82,6 +83,46 @@ def _row(record: call_pb2.CallRecord, short_id: str) -> list[str]:
         talked,
         record.error_id or f"by {record.ended_by or '?'}",
     ]
+
+
+LiveCall = Annotated[str, typer.Argument(help="A call's id, its beginning or end, as `call live` shows it.")]
+
+
+@app.command()
+def live(
+    of: Annotated[str, typer.Option(help="Only of this trunk's or account's id.")] = "", as_json: Json = False
+) -> None:
+    """Calls that are up now, or on their way there, newest first."""
+    answer = ask_live_calls(lambda calls: calls.ListLiveCalls(live_pb.ListLiveCallsRequest(of=of), timeout=DEADLINE_S))
+    ids = short([call.call_id for call in answer.calls])
+    rows = [_live_row(call, ids[call.call_id]) for call in answer.calls]
+    show(answer, as_json, lambda: table("calls", ["id", "since", "caller", "called", "talks"], rows))
+
+
+def _live_row(call: Any, short_id: str) -> list[str]:
+    to_telegram = call.direction == call_pb2.DIRECTION_SIP_TO_TELEGRAM
+    return [
+        short_id,
+        time.strftime("%H:%M:%S", time.localtime(call.invited_at)),
+        call.caller if to_telegram else f"tg {call.caller}",
+        f"tg {call.called}" if to_telegram else call.called,
+        f"{max(0.0, time.time() - call.answered_at):.0f} s" if call.answered_at else "not yet",
+    ]
+
+
+@app.command()
+def digits(call: LiveCall, keys: Annotated[str, typer.Argument(help="0-9 * # A-D; a comma waits.")]) -> None:
+    """Press keys towards the PBX in a call that talks: for its voice menus, say."""
+    request = live_pb.SendDigitsRequest(call_id=call, digits=keys)
+    ask_live_calls(lambda calls: calls.SendDigits(request, timeout=DEADLINE_S))
+    say(f"pressed {keys}")
+
+
+@app.command("hang-up")
+def hang_up(call: LiveCall) -> None:
+    """End a call, on both sides."""
+    ask_live_calls(lambda calls: calls.HangUp(live_pb.HangUpRequest(call_id=call), timeout=DEADLINE_S))
+    say("ended")
 
 
 _PAGE = 500

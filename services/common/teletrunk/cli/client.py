@@ -44,6 +44,13 @@ def ask_fleet(work: Callable[[Admin], Awaitable[Answer]]) -> Answer:
     return _ask(FleetServiceStub, work)
 
 
+def ask_live_calls(work: Callable[[Admin], Awaitable[Answer]]) -> Answer:
+    """The same with the Manager's LiveCallService."""
+    from teletrunk.v1.live_calls_pb2_grpc import LiveCallServiceStub
+
+    return _ask(LiveCallServiceStub, work)
+
+
 def ask_subscriptions(work: Callable[[Admin], Awaitable[Answer]]) -> Answer:
     """The same with the Manager's SubscriptionService."""
     from teletrunk.v1.subscription_pb2_grpc import SubscriptionServiceStub

@@ -51,3 +51,28 @@ class LiveService(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___LiveService: _TypeAlias = LiveService  # noqa: Y015
+
+@_typing.final
+class PassedOn(_message.Message):
+    """What a Manager asks the others to hand to a service, whose stream one of them holds."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SERVICE_ID_FIELD_NUMBER: _builtins.int
+    RESPONSE_FIELD_NUMBER: _builtins.int
+    service_id: _builtins.str
+    @_builtins.property
+    def response(self) -> _manager_pb2.AttachResponse: ...
+    def __init__(
+        self,
+        *,
+        service_id: _builtins.str = ...,
+        response: _manager_pb2.AttachResponse | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["response", b"response"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["response", b"response", "service_id", b"service_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___PassedOn: _TypeAlias = PassedOn  # noqa: Y015

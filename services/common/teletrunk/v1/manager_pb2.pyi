@@ -263,6 +263,84 @@ class Ban(_message.Message):
 Global___Ban: _TypeAlias = Ban  # noqa: Y015
 
 @_typing.final
+class LiveCall(_message.Message):
+    """A call that a Worker carries, from its routing to its end."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CALL_ID_FIELD_NUMBER: _builtins.int
+    ACCOUNT_ID_FIELD_NUMBER: _builtins.int
+    TRUNK_ID_FIELD_NUMBER: _builtins.int
+    DIRECTION_FIELD_NUMBER: _builtins.int
+    CALLER_FIELD_NUMBER: _builtins.int
+    CALLED_FIELD_NUMBER: _builtins.int
+    INVITED_AT_FIELD_NUMBER: _builtins.int
+    ANSWERED_AT_FIELD_NUMBER: _builtins.int
+    WORKER_ID_FIELD_NUMBER: _builtins.int
+    call_id: _builtins.str
+    account_id: _builtins.str
+    trunk_id: _builtins.str
+    direction: _call_pb2.Direction.ValueType
+    caller: _builtins.str
+    called: _builtins.str
+    invited_at: _builtins.float
+    """Unix time in seconds; 0: not answered."""
+    answered_at: _builtins.float
+    worker_id: _builtins.str
+    """Not in a heartbeat, whose Worker is known."""
+    def __init__(
+        self,
+        *,
+        call_id: _builtins.str = ...,
+        account_id: _builtins.str = ...,
+        trunk_id: _builtins.str = ...,
+        direction: _call_pb2.Direction.ValueType = ...,
+        caller: _builtins.str = ...,
+        called: _builtins.str = ...,
+        invited_at: _builtins.float = ...,
+        answered_at: _builtins.float = ...,
+        worker_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "answered_at", b"answered_at", "call_id", b"call_id", "called", b"called", "caller", b"caller", "direction", b"direction", "invited_at", b"invited_at", "trunk_id", b"trunk_id", "worker_id", b"worker_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LiveCall: _TypeAlias = LiveCall  # noqa: Y015
+
+@_typing.final
+class CallWish(_message.Message):
+    """Somebody wants something of a call that is up."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CALL_ID_FIELD_NUMBER: _builtins.int
+    DIGITS_FIELD_NUMBER: _builtins.int
+    HANG_UP_FIELD_NUMBER: _builtins.int
+    call_id: _builtins.str
+    digits: _builtins.str
+    """Keys to press towards the PBX."""
+    hang_up: _builtins.str
+    """The name of who ends it."""
+    def __init__(
+        self,
+        *,
+        call_id: _builtins.str = ...,
+        digits: _builtins.str = ...,
+        hang_up: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["digits", b"digits", "hang_up", b"hang_up", "kind", b"kind"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["call_id", b"call_id", "digits", b"digits", "hang_up", b"hang_up", "kind", b"kind"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["digits", "hang_up"]  # noqa: Y015
+    _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
+
+Global___CallWish: _TypeAlias = CallWish  # noqa: Y015
+
+@_typing.final
 class Heartbeat(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -273,6 +351,7 @@ class Heartbeat(_message.Message):
     REGISTERED_TRUNK_IDS_FIELD_NUMBER: _builtins.int
     DRAINING_FIELD_NUMBER: _builtins.int
     TRUNK_STATES_FIELD_NUMBER: _builtins.int
+    CALLS_FIELD_NUMBER: _builtins.int
     active_calls: _builtins.int
     registrations: _builtins.int
     draining: _builtins.bool
@@ -289,6 +368,10 @@ class Heartbeat(_message.Message):
     def trunk_states(self) -> _containers.RepeatedCompositeFieldContainer[_trunk_pb2.TrunkState]:
         """Of the outbound and peer trunks."""
 
+    @_builtins.property
+    def calls(self) -> _containers.RepeatedCompositeFieldContainer[Global___LiveCall]:
+        """Those of a Worker."""
+
     def __init__(
         self,
         *,
@@ -299,10 +382,11 @@ class Heartbeat(_message.Message):
         registered_trunk_ids: _abc.Iterable[_builtins.str] | None = ...,
         draining: _builtins.bool = ...,
         trunk_states: _abc.Iterable[_trunk_pb2.TrunkState] | None = ...,
+        calls: _abc.Iterable[Global___LiveCall] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["active_calls", b"active_calls", "draining", b"draining", "lines", b"lines", "registered_trunk_ids", b"registered_trunk_ids", "registrations", b"registrations", "sessions", b"sessions", "trunk_states", b"trunk_states"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["active_calls", b"active_calls", "calls", b"calls", "draining", b"draining", "lines", b"lines", "registered_trunk_ids", b"registered_trunk_ids", "registrations", b"registrations", "sessions", b"sessions", "trunk_states", b"trunk_states"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -522,6 +606,7 @@ class AttachResponse(_message.Message):
     WORKER_FIELD_NUMBER: _builtins.int
     PULSE_FIELD_NUMBER: _builtins.int
     STORAGE_FIELD_NUMBER: _builtins.int
+    WISH_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def worker(self) -> Global___WorkerConfig: ...
     @_builtins.property
@@ -530,18 +615,21 @@ class AttachResponse(_message.Message):
 
     @_builtins.property
     def storage(self) -> Global___StorageConfig: ...
+    @_builtins.property
+    def wish(self) -> Global___CallWish: ...
     def __init__(
         self,
         *,
         worker: Global___WorkerConfig | None = ...,
         pulse: Global___Pulse | None = ...,
         storage: Global___StorageConfig | None = ...,
+        wish: Global___CallWish | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "pulse", b"pulse", "storage", b"storage", "worker", b"worker"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "pulse", b"pulse", "storage", b"storage", "wish", b"wish", "worker", b"worker"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "pulse", b"pulse", "storage", b"storage", "worker", b"worker"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "pulse", b"pulse", "storage", b"storage", "wish", b"wish", "worker", b"worker"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["worker", "pulse", "storage"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["worker", "pulse", "storage", "wish"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 

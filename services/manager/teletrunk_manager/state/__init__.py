@@ -19,7 +19,7 @@ class OutOfReach(Exception):
 
 
 class SharedState(Protocol):
-    """Every method but `changes` may raise `OutOfReach`, and does so within two seconds."""
+    """Every method but `changes` and `passed_on` may raise `OutOfReach`, and does so within two seconds."""
 
     async def take_service(self, service_id: str, holder: str, record: bytes) -> None:
         """A service has attached to `holder`; whoever held it before holds it no longer."""
@@ -62,6 +62,14 @@ class SharedState(Protocol):
 
     def changes(self) -> AsyncIterator[None]:
         """One item for each announcement (some may be joined), and one when they may have been missed."""
+        ...
+
+    async def pass_on(self, message: bytes) -> None:
+        """To every Manager that listens at the moment; nobody else ever reads it."""
+        ...
+
+    def passed_on(self) -> AsyncIterator[bytes]:
+        """What has been passed on since it listens."""
         ...
 
     async def close(self) -> None: ...

@@ -15,6 +15,7 @@ class MemoryState:
         self._services: dict[str, tuple[str, bytes, float]] = {}
         self._pools: dict[str, dict[str, float]] = {}
         self._listeners: set[asyncio.Event] = set()
+        self._queues: set[asyncio.Queue[bytes]] = set()
 
     async def take_service(self, service_id: str, holder: str, record: bytes) -> None:
         self._services[service_id] = (holder, record, self._clock() + SERVICE_S)
@@ -77,6 +78,19 @@ class MemoryState:
                 yield
         finally:
             self._listeners.discard(listener)
+
+    async def pass_on(self, message: bytes) -> None:
+        for queue in self._queues:
+            queue.put_nowait(message)
+
+    async def passed_on(self) -> AsyncIterator[bytes]:
+        queue: asyncio.Queue[bytes] = asyncio.Queue()
+        self._queues.add(queue)
+        try:
+            while True:
+                yield await queue.get()
+        finally:
+            self._queues.discard(queue)
 
     async def close(self) -> None:
         pass

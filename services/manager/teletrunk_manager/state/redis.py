@@ -20,6 +20,7 @@ from teletrunk_manager.state import LINE_S, SERVICE_S, Line, OutOfReach
 
 _PREFIX = "teletrunk:"
 _CHANGED = _PREFIX + "changed"
+_PASSED_ON = _PREFIX + "passed-on"
 _NAMES = _PREFIX + "services"
 _ANSWER_S = 1.0
 _RETRY_S = 0.5
@@ -124,17 +125,30 @@ class RedisState:
         await _asked(self._redis.publish(_CHANGED, b""))
 
     async def changes(self) -> AsyncIterator[None]:
+        async for _ in self._heard(_CHANGED):
+            yield  # the first time, as there may have been some before we listened
+
+    async def pass_on(self, message: bytes) -> None:
+        await _asked(self._redis.publish(_PASSED_ON, message))
+
+    async def passed_on(self) -> AsyncIterator[bytes]:
+        async for message in self._heard(_PASSED_ON):
+            if message is not None:
+                yield message
+
+    async def _heard(self, channel: str) -> AsyncIterator[bytes | None]:
+        """What is published; None each time that it begins to listen."""
         while True:
             with contextlib.suppress(RedisError, OSError, asyncio.TimeoutError):
                 async with self._redis.pubsub() as listener:
-                    await listener.subscribe(_CHANGED)
-                    yield  # there may have been some before we listened
+                    await listener.subscribe(channel)
+                    yield None
                     while True:
                         heard = await listener.get_message(ignore_subscribe_messages=True, timeout=5.0)
                         if (task := asyncio.current_task()) is not None and task.cancelling():
                             raise asyncio.CancelledError  # redis-py may have swallowed it
                         if heard:
-                            yield
+                            yield bytes(heard["data"])
             await asyncio.sleep(_RETRY_S)
 
     async def close(self) -> None:

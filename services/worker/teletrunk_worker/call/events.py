@@ -192,6 +192,13 @@ class HangUp:
     refusal: Refusal
 
 
+@dataclass(frozen=True)
+class KeysWanted:
+    """Somebody presses keys towards the PBX. It changes nothing in a call, and no machine sees it."""
+
+    digits: str
+
+
 # Signalling between the two ends of Telegram's sound. It changes nothing in a call, and no machine sees it.
 
 
@@ -231,6 +238,7 @@ Event = (
     | HostDied
     | Expired
     | HangUp
+    | KeysWanted
     | SignalForMedia
     | SignalForTelegram
 )

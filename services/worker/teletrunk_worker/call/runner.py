@@ -27,6 +27,9 @@ from teletrunk_worker.call.transfer import may_begin
 log = structlog.get_logger()
 
 _TAKE_S = 5.0  # the Storage answers without asking anybody
+_SHOWN = (
+    "call_id", "account_id", "trunk_id", "direction", "caller", "called", "invited_at", "answered_at"
+)  # fmt: skip
 _MOST_EARLY = 200  # signalling messages that come before the sound is opened
 
 
@@ -65,6 +68,12 @@ class CallRunner:
     def refused_on_the_way(self, leg: str, status: int, phrase: str) -> None:
         if found := self._legs.get(leg):
             found[0].refused(status, phrase)
+
+    @property
+    def live(self) -> manager_pb2.LiveCall:
+        """As those who look after calls see it."""
+        record = self.recorder.record
+        return manager_pb2.LiveCall(**{name: getattr(record, name) for name in _SHOWN})
 
     @property
     def from_sip(self) -> bool:
@@ -127,6 +136,9 @@ class CallRunner:
         match event:
             case on.SignalForMedia(data):
                 self._signal_media(data)
+            case on.KeysWanted(digits):
+                if self._state.phase is Phase.UP and (found := self._legs.get(self._state.talking)):
+                    found[0].press(digits)
             case on.SignalForTelegram(data):
                 if self._signalling is not None:
                     self._signalling[0].signal(data)

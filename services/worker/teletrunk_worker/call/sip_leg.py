@@ -102,6 +102,11 @@ class HostedLeg:
     def detach(self) -> None:
         self._command("detach")
 
+    def press(self, digits: str) -> None:
+        method = self._sound.dtmf or ("rfc4733" if self.offers_digits() else "info")
+        self._command("press", digits=digits, by=method)
+        self._step_out(f"digits by {method}")
+
     def notify(self, how: do.NotifyTransfer) -> None:
         if how.subscription:
             self._command("notify", event=how.subscription, status=how.status, phrase=how.phrase)

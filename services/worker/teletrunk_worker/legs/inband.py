@@ -11,9 +11,8 @@ from array import array
 from functools import cache
 from operator import mul
 
-_LOW = (697, 770, 852, 941)
-_HIGH = (1209, 1336, 1477, 1633)
-_KEYS = ("123A", "456B", "789C", "*0#D")
+from teletrunk_worker.legs.key_tones import HIGH, KEYS, LOW
+
 _LEAST_POWER = 10_000  # a sample: -50 dBFS
 _BOTH = 0.75  # of the power, at least
 _EACH = 0.08  # of the power: how unequal the two may be
@@ -29,7 +28,7 @@ def _waves(rate: int, samples: int) -> tuple[tuple[_Waves, ...], tuple[_Waves, .
         turns = [2 * math.pi * hz * n / rate for n in range(samples)]
         return tuple(map(math.cos, turns)), tuple(map(math.sin, turns))
 
-    return tuple(map(waves, _LOW)), tuple(map(waves, _HIGH))
+    return tuple(map(waves, LOW)), tuple(map(waves, HIGH))
 
 
 class Inband:
@@ -80,7 +79,7 @@ class Inband:
         column = max(range(4), key=high.__getitem__)
         if high[column] < _EACH or low[row] + high[column] < _BOTH:
             return ""
-        return _KEYS[row][column]
+        return KEYS[row][column]
 
 
 def _power(block: array[int], waves: _Waves) -> float:

@@ -10,6 +10,7 @@ Commands (control to host)             Events (host to control)
   ring, answer, hangup {call, ...}       progress {call, status}
   detach {call}                          detached {call}
   notify {call, event, status, phrase}
+  press {call, digits, by}
   dial {call, uri, caller, ...}          answered {call, codec}
   ping                                   pong
                                          ended {call, status, phrase, by_us, stats, ending}
@@ -38,6 +39,7 @@ import pjsua2 as pj
 
 from teletrunk_worker.legs import jail
 from teletrunk_worker.legs.digits import Digits
+from teletrunk_worker.legs.keys import Keys
 from teletrunk_worker.legs.ring import SIP_FRAME_MS, RingPair
 from teletrunk_worker.legs.rtp_peer import RtpPeer, shut_out_everybody
 from teletrunk_worker.legs.silence import Silence
@@ -81,6 +83,7 @@ class HostCall(pj.Call):  # type: ignore[misc]
         self.hung_up_by_us = False
         self.sends = False  # whether the phone has promised sound
         self.digits = self.port.digits = Digits()
+        self.keys = Keys(self)
         self.peer = RtpPeer(self)
         self._stream = 0  # which of the call's media is its sound
         self._srtp_suite = ""
@@ -349,6 +352,8 @@ class SipHost:
             elif message["command"] == "detach":
                 call.port.detach()
                 self.tell(event="detached", call=call.call_id)
+            elif message["command"] == "press":
+                call.keys.press(message["digits"], message["by"])
             elif message["command"] == "notify":
                 _notify(call, message["event"], message["status"], message["phrase"])
             elif message["command"] == "hangup":
@@ -441,6 +446,7 @@ class SipHost:
         for call in self.calls.values():
             self._tell_digits(call)
             call.watch_peer()
+            call.keys.go_on()
         now = time.monotonic()
         if now - self._measured_at < _STATS_EVERY_S:
             return

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import ctypes
 import time
+from collections import deque
 
 import pjsua2 as pj
 from teletrunk.native_thread import keep_thread_state
 
 from teletrunk_worker.legs.digits import Digits
 from teletrunk_worker.legs.inband import Inband
+from teletrunk_worker.legs.key_tones import blocks_of
 from teletrunk_worker.legs.music import Music
 from teletrunk_worker.legs.playout import Playout
 from teletrunk_worker.legs.ring import SIP_FRAME_MS, TELEGRAM_FRAME_MS, RingPair
@@ -38,6 +40,7 @@ class SoundPort(pj.AudioMediaPort):  # type: ignore[misc]
         self.held = False  # the phone neither listens nor speaks, or only one of them
         self.digits: Digits | None = None  # of the call
         self.playout: Playout | None = None
+        self._key: deque[bytes] = deque()  # what is left of one that is being pressed
         layout = pj.MediaFormatAudio()
         layout.init(pj.PJMEDIA_FORMAT_PCM, rate, 1, SIP_FRAME_MS * 1000, 16)
         self.createPort("rings", layout)
@@ -48,6 +51,9 @@ class SoundPort(pj.AudioMediaPort):  # type: ignore[misc]
         self._music = Music(self._rate) if plays_music else None
         self._rings = rings
 
+    def play_key(self, key: str) -> None:
+        self._key.extend(blocks_of(key, self._rate))
+
     def detach(self) -> None:
         """The phone hears silence, and nobody hears the phone."""
         self._rings = self.playout = self._inband = self._music = None
@@ -56,6 +62,7 @@ class SoundPort(pj.AudioMediaPort):  # type: ignore[misc]
         """Forgets its call; the bridge has forgotten the connections when the call's own port left it."""
         self.detach()
         self.digits = None
+        self._key.clear()
         self.held = False
 
     def onFrameReceived(self, frame: pj.MediaFrame) -> None:
@@ -80,6 +87,8 @@ class SoundPort(pj.AudioMediaPort):  # type: ignore[misc]
         keep_thread_state()
         playout = self.playout
         pcm = self._silence if playout is None else playout.next_block(time.monotonic())
+        if self._key:
+            pcm = self._key.popleft()  # in the sound's place, whose time goes on
         if frame.buf.size() != len(pcm):
             frame.buf.resize(len(pcm))
         ctypes.memmove(_vector(frame.buf)[0], pcm, len(pcm))

@@ -41,6 +41,7 @@ class ManagerLink:
         self._spooled = asyncio.Event()
         self._news = asyncio.Event()
         self.on_config: Callable[[pb.WorkerConfig], None] = lambda config: None
+        self.on_wish: Callable[[pb.CallWish], None] = lambda wish: None
         self.load: Callable[[], pb.Heartbeat] = pb.Heartbeat
         self.new_bans: Callable[[], list[pb.Ban]] = list
 
@@ -49,6 +50,8 @@ class ManagerLink:
         async for response in self.way.attached(self._beats):
             if response.WhichOneof("kind") == "worker":
                 self.on_config(response.worker)
+            elif response.WhichOneof("kind") == "wish":
+                self.on_wish(response.wish)
             self._spooled.set()  # the Manager is there: records that waited can go
 
     def has_news(self) -> None:

@@ -1,0 +1,96 @@
+"""Calls that are up: seen in the heartbeats of the Workers that carry them, and wishes that are handed to these."""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from collections.abc import Iterator
+from typing import Final
+
+import sqlalchemy as sa
+import structlog
+from google.protobuf.message import DecodeError
+from teletrunk.v1 import live_pb2
+from teletrunk.v1 import manager_pb2 as pb
+
+from teletrunk_manager.accounts import visible
+from teletrunk_manager.db.audit import WHO
+from teletrunk_manager.db.database import Database
+from teletrunk_manager.db.tables import Account
+from teletrunk_manager.live import Attached, Live, Seen
+from teletrunk_manager.mistakes import Mistake, NotNow, Unknown
+from teletrunk_manager.state import OutOfReach, SharedState
+
+log = structlog.get_logger()
+
+_DIGITS: Final = re.compile(r"[0-9*#A-D,]{1,32}")
+
+
+class LiveCalls:
+    def __init__(self, database: Database, live: Live, state: SharedState) -> None:
+        self._database = database
+        self._live = live
+        self._state = state
+
+    async def all(self, of: str = "") -> list[pb.LiveCall]:
+        """Those that the asker may see, newest first; `of` an account's or a trunk's id, if given."""
+        theirs = await self._accounts()
+        found = []
+        for worker, call in self._everywhere():
+            if call.account_id in theirs and of in ("", call.account_id, call.trunk_id):
+                shown = pb.LiveCall(worker_id=worker.service_id)
+                shown.MergeFrom(call)
+                found.append(shown)
+        return sorted(found, key=lambda call: -call.invited_at)
+
+    async def press(self, call: str, digits: str) -> None:
+        """Raises `Mistake`, `Unknown`, `NotNow`."""
+        if not _DIGITS.fullmatch(digits.upper()):
+            raise Mistake("press 1 to 32 of 0123456789*#ABCD; a comma waits for half a second")
+        found = await self._one(call)
+        if not found.answered_at:
+            raise NotNow("the call is not answered yet: keys are pressed in a call that talks")
+        await self._hand(found.worker_id, pb.CallWish(call_id=found.call_id, digits=digits.upper()))
+
+    async def hang_up(self, call: str) -> None:
+        """Raises `Mistake`, `Unknown`, `NotNow`."""
+        found = await self._one(call)
+        log.info("call is ended", call_id=found.call_id, who=WHO.get())
+        await self._hand(found.worker_id, pb.CallWish(call_id=found.call_id, hang_up=WHO.get() or "operator"))
+
+    async def keep_handing_on(self) -> None:
+        """What other Managers ask us to hand to services of ours. Runs until cancelled."""
+        async for message in self._state.passed_on():
+            with contextlib.suppress(DecodeError):
+                passed = live_pb2.PassedOn.FromString(message)
+                if isinstance(service := self._live.find(passed.service_id), Attached):
+                    service.outbox.put_nowait(passed.response)
+
+    async def _one(self, wanted: str) -> pb.LiveCall:
+        fit = [call for call in await self.all() if call.call_id.startswith(wanted) or call.call_id.endswith(wanted)]
+        exact = [call for call in fit if call.call_id == wanted]
+        if not fit or not wanted:
+            raise Unknown(f"there is no call {wanted} now: teletrunk call live shows them")
+        if len(exact or fit) > 1:
+            raise Mistake(f"several calls begin or end with {wanted}: give more of the id")
+        return (exact or fit)[0]
+
+    async def _hand(self, worker_id: str, wish: pb.CallWish) -> None:
+        response = pb.AttachResponse(wish=wish)
+        if isinstance(worker := self._live.find(worker_id), Attached):
+            worker.outbox.put_nowait(response)
+            return
+        passed = live_pb2.PassedOn(service_id=worker_id, response=response)
+        try:
+            await self._state.pass_on(passed.SerializeToString())
+        except OutOfReach:
+            raise NotNow("the call's Worker is attached to another Manager, which cannot be reached now") from None
+
+    def _everywhere(self) -> Iterator[tuple[Seen, pb.LiveCall]]:
+        for worker in self._live.of_kind("worker"):
+            for call in worker.heartbeat.calls:
+                yield worker, call
+
+    async def _accounts(self) -> frozenset[str]:
+        async with self._database.transaction(reading=True) as session:
+            return frozenset(await session.scalars(sa.select(Account.account_id).where(visible(Account.account_id))))
