@@ -9,10 +9,15 @@ from typing import Any
 
 import pytest
 import teletrunk  # noqa: F401  before grpc: it says how grpc shall behave
+from hypothesis import settings
 from teletrunk_sandbox.world import World
 
 from tests.conformance.table import pytest_terminal_summary  # noqa: F401  here: a parallel run's head reads no other
 from tests.servers import Postgres, Redis
+
+# How long an example takes says how busy the machine is; tests that promise speed count CPU time themselves.
+settings.register_profile("teletrunk", deadline=None)
+settings.load_profile("teletrunk")
 
 _LINES = 40
 _CHATTER = re.compile(r"^\d\d:\d\d:\d\d\.\d{3} |\[debug|\"debug\"")  # pjlib's own lines, and ours of that level
