@@ -61,13 +61,14 @@ async def _serve(settings: WorkerSettings, service: Service) -> int | None:
     security = await membership.security()
     calls = Calls(service, settings.max_calls, allow_registration=settings.allow_registration)
     bans = Bans(settings.trusted_networks)
-    address = settings.reachable_address()  # once: hosts that start later must not be told another
+    addresses = settings.reachable_addresses()  # once: hosts that start later must not be told another
+    address = addresses[0]
     trunks = TrunkBook()
     certificates = settings.certificates()
     edge = SipPort(
         calls,
         *settings.listen,
-        address,
+        addresses,
         settings.offered_algorithms,
         bans,
         trunks,

@@ -49,7 +49,7 @@ class InDialog:
 
     def _move(self, dialog: Dialog, flow: Flow) -> None:
         """The peer is there now; a connection of its own is no stranger's."""
-        flow.prove()
+        flow.prove(dialog.login)
         dialog.flow = flow
 
     def _admit(self, request: Request, way_back: Flow, dialog: Dialog, transaction: ServerTransaction | None) -> None:

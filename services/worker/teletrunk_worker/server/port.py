@@ -6,7 +6,7 @@ a record-routing proxy does, and stays on its way until it ends.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import structlog
 from teletrunk.errors import Refusal
@@ -35,7 +35,7 @@ from teletrunk_worker.sip.sound import SoundTerms
 from teletrunk_worker.sip.transaction.client import ClientTransactions
 from teletrunk_worker.sip.transaction.server import ServerTransaction, ServerTransactions
 from teletrunk_worker.sip.transport.flow import Address, Flow, plain
-from teletrunk_worker.sip.transport.locate import DnsResolver, Place, Resolver
+from teletrunk_worker.sip.transport.locate import PORTS, DnsResolver, Place, Resolver
 from teletrunk_worker.sip.transport.tcp import TcpFlow
 from teletrunk_worker.sip.transport.tls import Certificates
 from teletrunk_worker.sip.transport.transports import Transports
@@ -54,7 +54,7 @@ class SipPort:
         gatekeeper: Gatekeeper,
         address: str,
         port: int,
-        public_address: str,
+        public_addresses: Sequence[str],
         digest_algorithms: tuple[str, ...] = ALGORITHMS,
         bans: Bans | None = None,
         trunks: TrunkBook | None = None,
@@ -62,14 +62,17 @@ class SipPort:
         tls_address: Address | None = None,
         resolver: Resolver | None = None,
     ) -> None:
-        """Over TLS, at `tls_address`, when there are certificates. `resolver` finds the PBXs that do not register."""
+        """`public_addresses` are what PBXs know it by, the first one also those of a family that has none of its own.
+
+        Over TLS, at `tls_address`, when there are certificates. `resolver` finds the PBXs that do not register.
+        """
         self._tls_address = tls_address
         self._transports = Transports(self.receive, self._on_close, certificates)
         self.trunks = trunks or TrunkBook()
         self._gatekeeper = gatekeeper
         self._address = address
         self._port = port
-        self._public_address = public_address
+        self._public_addresses = public_addresses
         self._transactions = ServerTransactions()
         self._dialogs = Dialogs()
         self._requests = ClientTransactions()
@@ -86,7 +89,9 @@ class SipPort:
         await self._transports.start(self._address, self._port, self._tls_address)
         self.port = self._transports.port
         self._inside = await UdpEndpoint.bind("127.0.0.1", 0, self._receive_from_host)
-        routes = self._routes = Routes(self.registrar, self._inside, self.face, self.flow_of, self.pbxs.is_at)
+        routes = self._routes = Routes(
+            self.registrar, self._inside, self.face, self._faces(), self.flow_of, self.pbxs.is_at
+        )
         challenges = Challenges(self._account_of)
         self._stand_in = StandIn(routes, self._requests, challenges)
         self._from_peer = FromPeer(routes, self._dialogs, self._stand_in, challenges)
@@ -117,13 +122,24 @@ class SipPort:
             self.registrar.flow_closed(flow)
 
     @property
+    def tls_port(self) -> int:
+        """0: nobody can come by TLS."""
+        return self._transports.tls_port
+
+    @property
     def public(self) -> Address:
         """Host and port that PBXs know this port by."""
-        return self.face("UDP")
+        return self._public_addresses[0], self.port
 
-    def face(self, transport: str) -> Address:
-        """Where peers come back to that were spoken to by this transport."""
-        return self._public_address, self._transports.port_of(transport)
+    def face(self, flow: Flow) -> Address:
+        """Where the peer of this flow comes back to: an address of its own family, if there is one."""
+        is_ipv6 = ":" in flow.peer[0]
+        same = (address for address in self._public_addresses if (":" in address) == is_ipv6)
+        return next(same, self._public_addresses[0]), self._transports.port_of(flow.transport)
+
+    def _faces(self) -> list[Address]:
+        ports = {self._transports.port_of(transport) for transport in PORTS}
+        return [(address, port) for address in self._public_addresses for port in ports]
 
     @property
     def inside_port(self) -> int:

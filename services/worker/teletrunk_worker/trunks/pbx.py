@@ -24,7 +24,7 @@ from teletrunk_worker.sip.proxy import bracketed, transport_parameter
 from teletrunk_worker.sip.registrar import Binding
 from teletrunk_worker.sip.scanner import Malformed
 from teletrunk_worker.sip.transaction.client import ClientTransactions, NoAnswer
-from teletrunk_worker.sip.transport.flow import Address, Flow, plain
+from teletrunk_worker.sip.transport.flow import Address, Flow
 from teletrunk_worker.sip.transport.locate import Place, Resolver
 from teletrunk_worker.sip.uac import Client
 from teletrunk_worker.sip.uri import Uri, parse_name_addr, parse_uri
@@ -56,7 +56,7 @@ class Network(Protocol):
     @property
     def resolver(self) -> Resolver: ...
 
-    def face(self, transport: str) -> Address: ...
+    def face(self, flow: Flow) -> Address: ...
 
     async def flow_to(self, place: Place, *, any_certificate: bool) -> Flow: ...
 
@@ -195,7 +195,7 @@ class Pbx(ABC):
         except OSError:
             if not self._known_places:
                 raise
-        self.addresses = frozenset(plain(place.address[0]) for place in self._known_places)
+        self.addresses = frozenset(place.address[0] for place in self._known_places)
         flow = self._flow
         spoken_to = None if flow is None else (flow.transport, flow.peer)
         places = sorted(self._known_places, key=lambda place: (place.transport, place.address) != spoken_to)
@@ -281,7 +281,7 @@ class OutboundPbx(Pbx):
         return max(1, min(self._expires if granted is None else granted, _LONGEST_EXPIRES_S))
 
     def _contact(self, flow: Flow) -> str:
-        host, port = self._network.face(flow.transport)
+        host, port = self._network.face(flow)
         return f"sip:{self.token}@{bracketed(host)}:{port}{transport_parameter(flow.transport)}"
 
     async def close(self) -> None:
@@ -329,7 +329,7 @@ class PeerPbx(Pbx):
     async def _options(self, flow: Flow) -> Response:
         """Any answer is one, but that of a proxy which does not reach it. Raises `NoAnswer`."""
         host, port = self._domain()
-        own, at = self._network.face(flow.transport)
+        own, at = self._network.face(flow)
         target = f"sip:{bracketed(host)}:{port or flow.peer[1]}"
         response = await self._client.ask("OPTIONS", target, f"sip:teletrunk@{bracketed(own)}:{at}", flow)
         if response.code in (408, 502, 503, 504):
