@@ -153,3 +153,7 @@ async def ready(wire: sip_wire.SipWire, method: str, user: str = "100", **header
     """A request that answers its challenge, not sent yet."""
     first = wire.request(method, user, "office", **headers)
     return wire.answer_challenge(first, (await wire.ask(first)).final, "office", "x")
+
+
+def is_invite(message: Message) -> bool:
+    return isinstance(message, Request) and message.method == "INVITE"

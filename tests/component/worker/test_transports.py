@@ -8,14 +8,14 @@ import ipaddress
 import socket
 
 import pytest
-from sipmessage import Message, Request
+from sipmessage import Request
 from teletrunk.errors import Refusal
 from teletrunk_worker.policy.bans import Bans
 from teletrunk_worker.sip.transport import tcp
 
 from tests import sip_wire
 
-from .port_world import PortWorld, authenticated, port_world, ready
+from .port_world import PortWorld, authenticated, is_invite, port_world, ready
 
 
 async def test_without_rport_the_answer_goes_to_the_vias_port(world: PortWorld) -> None:
@@ -57,10 +57,6 @@ Opened = contextlib.AbstractAsyncContextManager[sip_wire.SipWire]
 
 def opened(transport: str, host: str, port: int) -> Opened:
     return sip_wire.udp((host, port), host) if transport == "udp" else sip_wire.tcp((host, port))
-
-
-def is_invite(message: Message) -> bool:
-    return isinstance(message, Request) and message.method == "INVITE"
 
 
 @pytest.mark.parametrize("transport", ["udp", "tcp"])
