@@ -86,7 +86,7 @@ async def test_a_second_invite_after_422_makes_the_dialog(world: PortWorld) -> N
         )
         wire.send(bytes(update))
         heard = await world.host.next(lambda message: isinstance(message, Request) and message.method == "UPDATE")
-        assert isinstance(heard, Request) and len(world.port._dialogs) == 1
+        assert isinstance(heard, Request) and len(world.port.dialogs) == 1
 
 
 async def test_a_connection_on_which_a_call_goes_on_is_no_strangers(

@@ -155,7 +155,7 @@ async def test_a_request_that_may_go_no_further_gets_one_final_answer(world: Por
         invite = await ready(wire, "INVITE")
         invite.headers.set("Max-Forwards", "0")
         assert (await wire.ask(invite)).status == (483, "Too Many Hops")
-    assert world.door.admitted == [] and len(world.port._dialogs) == 0
+    assert world.door.admitted == [] and len(world.port.dialogs) == 0
 
 
 # Digests and numbers.

@@ -83,7 +83,7 @@ class Routes:
         if dialog.flow.closed:
             live = [binding.flow for binding in self._registrar.of_login(dialog.login) if not binding.flow.closed]
             same_host = [flow for flow in live if flow.peer[0] == dialog.flow.peer[0]]
-            dialog.flow = next(iter([*same_host, *live]), dialog.flow)
+            dialog.move(next(iter([*same_host, *live]), dialog.flow))
         return dialog.flow
 
     def flow_for_answer(self, token: str, dialog: Dialog | None) -> Flow | None:

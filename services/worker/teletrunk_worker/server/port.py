@@ -74,7 +74,7 @@ class SipPort:
         self._port = port
         self._public_addresses = public_addresses
         self._transactions = ServerTransactions()
-        self._dialogs = Dialogs()
+        self.dialogs = Dialogs()
         self._requests = ClientTransactions()
         self.is_host: Callable[[int], bool] = lambda port: True  # whoever starts hosts knows their ports
         self.registrar = Registrar()
@@ -94,12 +94,10 @@ class SipPort:
         )
         challenges = Challenges(self._account_of)
         self._stand_in = StandIn(routes, self._requests, challenges)
-        self._from_peer = FromPeer(routes, self._dialogs, self._stand_in, challenges)
-        self._from_host = FromHost(
-            routes, self._dialogs, self.registrar, self._transactions, self._sound_of, challenges
-        )
+        self._from_peer = FromPeer(routes, self.dialogs, self._stand_in, challenges)
+        self._from_host = FromHost(routes, self.dialogs, self.registrar, self._transactions, self._sound_of, challenges)
         self._invitations = Invitations(
-            self.admission, self._from_peer, self._dialogs, self._transactions, self._responder, self._sound_of
+            self.admission, self._from_peer, self.dialogs, self._transactions, self._responder, self._sound_of
         )
         self._in_dialog = InDialog(self.admission, routes, self._from_peer, self._transactions, self._responder)
 
@@ -168,7 +166,7 @@ class SipPort:
 
     def measure(self) -> None:
         """Sets the gauges."""
-        DIALOGS.set(len(self._dialogs))
+        DIALOGS.set(len(self.dialogs))
 
     # What comes from outside.
 
@@ -205,7 +203,7 @@ class SipPort:
         self._watch(dialog)
 
     def _request(self, request: Request, way_back: Flow, flow: Flow) -> None:
-        dialog = self._dialogs.find(request.call_id)
+        dialog = self.dialogs.find(request.call_id)
         if dialog is not None and not dialog.has(request):
             dialog = None
         if request.method == "ACK":
@@ -228,7 +226,7 @@ class SipPort:
             self._in_dialog.request(request, way_back, way_back, dialog)
 
     def _cancel(self, request: Request, way_back: Flow) -> None:
-        dialog = self._dialogs.find(request.call_id)
+        dialog = self.dialogs.find(request.call_id)
         answer: Response | None = uas.no_such_dialog(request)
         if dialog is not None and not dialog.from_host and proxy.is_cancel_of(request, dialog.invite):
             answer = self._from_peer.in_dialog(request, way_back, dialog)
@@ -314,26 +312,22 @@ class SipPort:
         """How routes name this port, on either side."""
         return self._routes.own
 
-    def open_dialogs(self) -> list[Dialog]:
-        """Those that have not ended."""
-        return self._dialogs.open()
-
     def end_left(self, dialog: Dialog, refusal: Refusal) -> bool:
         """Ends what a process before this one has left; false while there is no way to its peer."""
         if self._routes.flow_to(dialog).closed:
             return False
-        self._dialogs.add(dialog)
+        self.dialogs.add(dialog)
         self.speak_for_dead_host(dialog.call_id, dialog.leg, refusal)
         return True
 
     def peer_address(self, call_id: str, leg: str) -> str:
         """Where the leg's signalling comes from."""
-        dialog = self._dialogs.of_leg(call_id, leg)
+        dialog = self.dialogs.of_leg(call_id, leg)
         return "" if dialog is None else plain(dialog.flow.peer[0])
 
     def offered_telephone_event(self, call_id: str, leg: str) -> bool:
         """Whether the peer's SDP names RFC 4733's digits."""
-        dialog = self._dialogs.of_leg(call_id, leg)
+        dialog = self.dialogs.of_leg(call_id, leg)
         said = (dialog.established if dialog.from_host else dialog.invite) if dialog is not None else None
         return said is not None and b"telephone-event" in said.body
 
@@ -342,7 +336,7 @@ class SipPort:
 
     def speak_for_dead_host(self, call_id: str, leg: str, refusal: Refusal) -> None:
         """Ends a leg's dialog towards the peer when the host that carried it is gone, or does not end it."""
-        dialog = self._dialogs.of_leg(call_id, leg)
+        dialog = self.dialogs.of_leg(call_id, leg)
         if dialog is not None and (answer := self._stand_in.end(dialog, refusal)) is not None:
             invite = dialog.invite  # its transaction may be forgotten: it has rung for long
             way_back = answer_flow(dialog.flow, invite.via)
@@ -352,6 +346,6 @@ class SipPort:
 
     def leg_is_over(self, call_id: str, leg: str, *, elsewhere: bool = False) -> None:
         """The call has done with this leg: an INVITE of it that nobody has answered keeps no dialog."""
-        if (dialog := self._dialogs.of_leg(call_id, leg)) is not None:
+        if (dialog := self.dialogs.of_leg(call_id, leg)) is not None:
             dialog.elsewhere = elsewhere
             self._stand_in.release(dialog)
