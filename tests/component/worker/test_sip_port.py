@@ -144,6 +144,49 @@ class Silent:
         return True
 
 
+LONG = "1" * 1_100
+REQUIRED = (("Require", "nothing-known"), ("Proxy-Require", "x"))
+
+
+@pytest.mark.parametrize("transport", [sip_wire.udp, sip_wire.tcp], ids=["udp", "tcp"])
+@pytest.mark.parametrize(
+    ("first", "status", "header"),
+    [
+        *((f"{method} sip:x", 420, header) for method in ("REGISTER", "OPTIONS", "INVITE") for header in REQUIRED),
+        (f"OPTIONS sip:{LONG}@x", 414, None),
+        ("INVITE mailto:a@b", 416, None),
+        ("OPTIONS nobody:x", 416, None),
+        ("JUMP sip:x", 501, None),
+        ("REFER sip:x", 405, None),
+        ("OPTIONS sip:x", 505, ("SIP/3.0", "")),
+        ("BYE sip:x", 481, ("To", "<sip:a@b>;tag=2")),
+        ("INVITE sip:x", 481, ("To", "<sip:a@b>;tag=2")),
+        ("CANCEL sip:x", 481, None),
+        ("OPTIONS sip:x", 513, ("Content-Length", "70000")),
+    ],
+)
+async def test_what_can_be_answered_is_answered(
+    world: PortWorld, transport, first: str, status: int, header: tuple[str, str] | None
+) -> None:  # type: ignore[no-untyped-def]
+    method, name = first.partition(" ")[0], "" if header is None else header[0]
+    async with transport(world.address) as wire:
+        answers = asyncio.Queue[bytes]()
+        wire.received = answers.put_nowait
+        host, port = wire.local[:2]
+        lines = {
+            "Via": f"SIP/2.0/{wire.transport} {host}:{port};rport;branch=z9hG4bK{status}", "From": "<sip:a@b>;tag=1",
+            "To": "<sip:a@b>", "Call-ID": "1", "CSeq": f"1 {method}", "Content-Length": "0",
+        }  # fmt: skip
+        if header is not None and not name.startswith("SIP/"):
+            lines[name] = header[1]
+        version = name if name.startswith("SIP/") else "SIP/2.0"
+        head = f"{first} {version}\r\n" + "".join(f"{name}: {value}\r\n" for name, value in lines.items())
+        wire.send(head.encode() + b"\r\n")
+        answer = await asyncio.wait_for(answers.get(), 5)
+    assert answer.startswith(b"SIP/2.0 %d " % status)
+    assert (status != 420) or f"\r\nUnsupported: {lines[name]}\r\n".encode() in answer
+
+
 # Transactions.
 
 
