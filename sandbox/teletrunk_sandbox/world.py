@@ -30,8 +30,14 @@ _CALLS_A_HOST, _RTP_PORTS_A_HOST = 4, 32
 class World:
     """An async context manager; everything stops with it."""
 
-    def __init__(self, directory: Path, of_one: Mapping[str, dict[str, str]] | None = None, **settings: str) -> None:
-        """`settings` are all services', `of_one` those of one service by its name."""
+    def __init__(
+        self,
+        directory: Path,
+        of_one: Mapping[str, dict[str, str]] | None = None,
+        sip_host: str = "127.0.0.1",
+        **settings: str,
+    ) -> None:
+        """`settings` are all services', `of_one` those of one service by its name; `sip_host` as a setting has it."""
         self.directory = directory
         self._exits = contextlib.AsyncExitStack()
         rtp = _RTP_PORTS_A_HOST * -(-int(settings.get("TELETRUNK_MAX_CALLS", _CALLS)) // _CALLS_A_HOST)
@@ -40,7 +46,7 @@ class World:
             directory / "data",
             sandbox=True,
             overrides={
-                "TELETRUNK_SIP_ADDRESS": f"127.0.0.1:{self.sip_port}",
+                "TELETRUNK_SIP_ADDRESS": f"{sip_host}:{self.sip_port}",
                 "TELETRUNK_MANAGER_ADDRESS": f"127.0.0.1:{first + 1}",  # and the next one for those that enrol
                 "TELETRUNK_STORAGE_ADDRESS": f"127.0.0.1:{first + 3}",
                 "TELETRUNK_RTP_PORTS": f"{first + 4}-{first + 3 + rtp}",

@@ -16,7 +16,6 @@ from teletrunk_sandbox import sound
 from teletrunk_sandbox.world import World
 
 from tests import sip_wire
-from tests.servers import free_port
 
 from .conftest import FRIEND, GATEWAY
 
@@ -95,8 +94,8 @@ def with_body(request: Request, body: bytes) -> Request:
 
 
 async def test_calls_with_sound_at_an_ipv6_address(tmp_path: Path) -> None:
-    port = free_port()
-    async with World(tmp_path, TELETRUNK_SIP_ADDRESS=f"[::1]:{port}") as world:
+    async with World(tmp_path, sip_host="[::1]") as world:
+        port = world.sip_port
         account = await world.add_account(GATEWAY, "gateway")
         trunk = await world.add_trunk(GATEWAY)
         await world.active(account.account_id)

@@ -34,7 +34,8 @@ CALLERS = 4  # calls at once that the hostile trunk makes
 GOOD, CALLER, CALLED = "+79990000001", "+79990000011", "+79990000021"
 GOOD_FRIENDS = ("+79990000002", "+79990000003")
 FRIENDS_OF = {"caller": "+79990000012", "called": "+79990000022"}
-NEVER_BANNED = "127.0.1.0/30"  # the hostile trunks: banned, they would be heard no more
+PEERS = (("caller", "127.0.1.1", "127.0.0.1"), ("called", "::1", "::1"))  # each with the gateway's address for it
+NEVER_BANNED = "127.0.1.0/30"  # the hostile caller: banned, it would be heard no more
 SETTLED_S = 75.0
 _REGISTER_EVERY_S = 200.0
 TONES = ((440.0, 620.0), (480.0, 660.0))  # of each good call: the phone's, the friend's
@@ -111,7 +112,12 @@ class Field:
 @contextlib.asynccontextmanager
 async def field_of(directory: Path, seed: int) -> AsyncIterator[Field]:
     journal = Journal(directory, seed)
-    world = World(directory / "world", TELETRUNK_NEVER_BANNED=NEVER_BANNED)
+    world = World(
+        directory / "world",
+        sip_host="[::]",  # both families at one port
+        TELETRUNK_PUBLIC_ADDRESS="127.0.0.1",
+        TELETRUNK_NEVER_BANNED=NEVER_BANNED,
+    )
     async with world, contextlib.AsyncExitStack() as stack:
         trunks = {}
         for phone, name in ((GOOD, "good"), (CALLER, "caller"), (CALLED, "called")):
@@ -122,11 +128,11 @@ async def field_of(directory: Path, seed: int) -> AsyncIterator[Field]:
             await world.subscribers.tell("user", phone=friend, first_name=f"Friend {friend}")
         friends = await stack.enter_async_context(Friends(world, list(FRIENDS_OF.values())))
         peers = {}
-        for number, name in enumerate(("caller", "called"), 1):
+        for number, (name, host, at) in enumerate(PEERS, 1):
             trunk = trunks[name]
-            server = ("127.0.0.1", world.sip_port)
-            peer = peers[name] = Peer(server, trunk.trunk.login, trunk.password, journal, seed * 10 + number)
-            await peer.open(f"127.0.1.{number}")
+            server = (at, world.sip_port)
+            peer = peers[name] = Peer(name, server, trunk.trunk.login, trunk.password, journal, seed * 10 + number)
+            await peer.open(host)
             stack.callback(peer.close)
             if (status := await peer.register()) != 200:
                 raise RuntimeError(f"{name} is not registered: {status}")
@@ -153,7 +159,7 @@ async def attack(ground: Field, seconds: float, seed: int, *, go_on: bool = True
     pinger = Pinger(("127.0.0.1", ground.world.sip_port), slow)
     ground.log.look()
     ground.memory.append(memory(ground.worker))
-    strangers = Strangers(("127.0.0.1", ground.world.sip_port), journal, seed, rate)
+    strangers = Strangers(ground.world.sip_port, journal, seed, rate)
     works = [
         strangers.run(),
         *(_call(ground, random.Random(seed * 100 + number)) for number in range(CALLERS)),

@@ -23,6 +23,7 @@ from tests.fuzz.mutations import Mutated, Mutator
 
 _NEVER_S = 8.0  # no final answer in so long
 _LARGEST = 12_000
+_SOUND_OVER_IPV6 = 0.1  # it is refused
 _PROVISIONALS = ((), ("180 Ringing",), ("183 x",), ("100 Trying", "183 x", "180 y"), ("183 x", "180 y"))
 _ALLOWS = ("INVITE, ACK, CANCEL, BYE", "INVITE, ACK, CANCEL, BYE, UPDATE, PRACK, INFO")
 _FINALS = ("200 OK",) * 6 + ("486 Busy Here", "302 Moved", "401 Unauthorized", "422 x", "491 y")
@@ -64,7 +65,11 @@ class Heard:
 class Peer(asyncio.DatagramProtocol):
     """One socket and one login."""
 
-    def __init__(self, server: tuple[str, int], login: str, password: str, journal: Journal, seed: int) -> None:
+    def __init__(
+        self, name: str, server: tuple[str, int], login: str, password: str, journal: Journal, seed: int
+    ) -> None:
+        """`name` is what the journal calls it."""
+        self.name = name
         self.server = server
         self.login = login
         self.journal = journal
@@ -83,7 +88,16 @@ class Peer(asyncio.DatagramProtocol):
         self._transport, _ = await asyncio.get_running_loop().create_datagram_endpoint(
             lambda: self, local_addr=(host, 0)
         )
-        self.address = self._transport.get_extra_info("sockname")
+        self.address = self._transport.get_extra_info("sockname")[:2]
+
+    @property
+    def here(self) -> str:
+        """Its address as SIP writes it."""
+        return f"{templates.written(self.address[0])}:{self.address[1]}"
+
+    @property
+    def there(self) -> str:
+        return f"{templates.written(self.server[0])}:{self.server[1]}"
 
     def close(self) -> None:
         for task in self._tasks:
@@ -93,7 +107,7 @@ class Peer(asyncio.DatagramProtocol):
     # The wire.
 
     def send(self, kind: str, mutated: Mutated) -> None:
-        self.journal.note_sent(f"{self.address[0][-1]}:{kind}", self.address[0], mutated.data)
+        self.journal.note_sent(f"{self.name}:{kind}", self.address[0], mutated.data)
         self._transport.sendto(mutated.data, self.server)
 
     def say(self, kind: str, data: bytes) -> None:
@@ -125,15 +139,14 @@ class Peer(asyncio.DatagramProtocol):
     # Messages.
 
     def request(self, method: str, uri: str, to: str, body: bytes = b"", **more: str) -> bytes:
-        host, port = self.address
         headers = {
-            "Via": f"SIP/2.0/UDP {host}:{port};rport;branch=z9hG4bK{templates.token(self.rng)}",
+            "Via": f"SIP/2.0/UDP {self.here};rport;branch=z9hG4bK{templates.token(self.rng)}",
             "Max-Forwards": "70",
             "From": f"<sip:{self.login}@teletrunk>;tag={templates.token(self.rng)}",
             "To": to,
             "Call-ID": templates.token(self.rng),
             "CSeq": f"{next(self._cseq)} {method}",
-            "Contact": f"<sip:{self.login}@{host}:{port}>",
+            "Contact": f"<sip:{self.login}@{self.here}>",
             "Allow": self.rng.choice(_ALLOWS),
             **more,
         }
@@ -163,7 +176,6 @@ class Peer(asyncio.DatagramProtocol):
 
     def answer(self, request: Heard, status: str, body: bytes = b"", tag: str = "") -> bytes:
         to = request.header("To")
-        host, port = self.address
         headers: Mapping[str, str] = {
             "Via": "\r\nVia: ".join(request.all("Via")),
             **({"Record-Route": "\r\nRecord-Route: ".join(rows)} if (rows := request.all("Record-Route")) else {}),
@@ -171,14 +183,15 @@ class Peer(asyncio.DatagramProtocol):
             "To": to if "tag=" in to or not tag else f"{to};tag={tag}",
             "Call-ID": request.header("Call-ID"),
             "CSeq": request.header("CSeq"),
-            "Contact": f"<sip:{self.login}@{host}:{port}>",
+            "Contact": f"<sip:{self.login}@{self.here}>",
             "Allow": self.rng.choice(_ALLOWS),
         }
         return templates.response(status, headers, body)
 
     def body(self, broken: float = 0.75) -> tuple[bytes, tuple[str, ...]]:
-        """An SDP body, and what is wrong with it."""
-        whole = templates.sdp(self.address[0], 30_000 + self.rng.randrange(5_000) * 2)
+        """An SDP body, and what is wrong with it. Who signals over IPv6 has sound over IPv4, with few exceptions."""
+        host = self.address[0] if ":" not in self.address[0] or self.rng.random() < _SOUND_OVER_IPV6 else "127.0.0.1"
+        whole = templates.sdp(host, 30_000 + self.rng.randrange(5_000) * 2)
         return sdp.mutated(self.rng, whole) if self.rng.random() < broken else (whole, ())
 
     def mutate(self, data: bytes, kinds: tuple[str, ...], share: float = 0.5, *, soft: bool = True) -> Mutated:
@@ -191,7 +204,7 @@ class Peer(asyncio.DatagramProtocol):
 
     async def register(self, *, broken: bool = False) -> int:
         """The final status; 0 for none. With the challenge that we know, or with the one that we get."""
-        uri, status = f"sip:{self.server[0]}:{self.server[1]}", 0
+        uri, status = f"sip:{self.there}", 0
         for _ in range(3):
             request = self.with_credentials("REGISTER", uri, f"<sip:{self.login}@teletrunk>", Expires="600")
             mutated = self.mutate(request, (), 1.0 if broken else 0.0)
@@ -225,7 +238,7 @@ class Peer(asyncio.DatagramProtocol):
 
     async def call(self, number: str) -> None:
         """One INVITE with good credentials and much else that is bad, and what may follow from it."""
-        uri = f"sip:{number}@{self.server[0]}:{self.server[1]}"
+        uri = f"sip:{number}@{self.there}"
         whole = self.rng.random() < 0.4  # what is broken comes later, in the dialog
         body, kinds = self.body(0.0 if whole else 0.75)
         if late := self.rng.random() < 0.15:  # the gateway offers, and the ACK answers

@@ -1,4 +1,4 @@
-"""Strangers: they have no password, many addresses, and send what they like over UDP and TCP."""
+"""Strangers: they have no password, many addresses, and send what they like over UDP and TCP, IPv4 and IPv6."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ from tests.fuzz.mutations import Message, Mutated, Mutator
 _PATIENCE_S = 4.0
 _MESSAGES_AN_ADDRESS = 25
 _TCP_SHARE = 0.1
+_IPV6_SHARE = 0.2
 _CALL_ID = re.compile(rb"^(?:call-id|i)[ \t]*:[ \t]*(\S+)", re.MULTILINE | re.IGNORECASE)
 
 
@@ -30,7 +31,7 @@ class Due:
 class Strangers:
     """`rate` messages a second altogether, until cancelled."""
 
-    server: tuple[str, int]
+    port: int  # of the gateway, at 127.0.0.1 and ::1
     journal: Journal
     seed: int
     rate: float
@@ -44,20 +45,20 @@ class Strangers:
                 stranger = await _Stranger.at(_address(rng), self)
                 for _ in range(_MESSAGES_AN_ADDRESS):
                     if rng.random() < _TCP_SHARE:
-                        mutated = self._message(rng, mutator, stranger.address, "TCP")
-                        tcp.create_task(self._over_tcp(stranger.address[0], mutated))
+                        mutated = self._message(rng, mutator, stranger, "TCP")
+                        tcp.create_task(self._over_tcp(stranger, mutated))
                     else:
-                        stranger.send(self._message(rng, mutator, stranger.address, "UDP"))
+                        stranger.send(self._message(rng, mutator, stranger, "UDP"))
                     sent += 1
                     await asyncio.sleep(max(0.0, began + sent / self.rate - time.monotonic()))
                 asyncio.get_running_loop().call_later(_PATIENCE_S, stranger.transport.close)
                 self._count_unanswered()
 
-    def _message(self, rng: random.Random, mutator: Mutator, peer: tuple[str, int], transport: str) -> Mutated:
-        data = templates.stranger(rng, peer, self.server, transport)
+    def _message(self, rng: random.Random, mutator: Mutator, stranger: _Stranger, transport: str) -> Mutated:
+        data = templates.stranger(rng, stranger.address, stranger.server, transport)
         kinds: tuple[str, ...] = ()
         if rng.random() < 0.2 and b"application/sdp" in data:
-            body, kinds = sdp.mutated(rng, templates.sdp(*peer))
+            body, kinds = sdp.mutated(rng, templates.sdp(*stranger.address))
             message = Message(data)
             message.body = body
             data = bytes(message)
@@ -81,13 +82,13 @@ class Strangers:
                 del self._due[call_id]
                 self.journal.note_unanswered(due.kind, due.mutated.kinds, due.mutated.data)
 
-    async def _over_tcp(self, address: str, mutated: Mutated) -> None:
+    async def _over_tcp(self, stranger: _Stranger, mutated: Mutated) -> None:
         """One connection, one message, and whatever is said to it within a moment."""
         with contextlib.suppress(OSError, TimeoutError, asyncio.IncompleteReadError):
-            reader, writer = await asyncio.open_connection(*self.server, local_addr=(address, 0))
+            reader, writer = await asyncio.open_connection(*stranger.server, local_addr=(stranger.address[0], 0))
             try:
-                self.journal.note_sent("stranger TCP", address, mutated.data)
-                self.expect("stranger TCP", mutated)
+                self.journal.note_sent(f"stranger TCP{stranger.family}", stranger.address[0], mutated.data)
+                self.expect(f"stranger TCP{stranger.family}", mutated)
                 writer.write(mutated.data)
                 async with asyncio.timeout(_PATIENCE_S / 2):
                     while head := await reader.readuntil(b"\r\n\r\n"):
@@ -108,20 +109,32 @@ class _Stranger(asyncio.DatagramProtocol):
             lambda: cls(strangers), local_addr=(host, 0)
         )
         stranger.transport = transport
-        stranger.address = transport.get_extra_info("sockname")
+        stranger.address = transport.get_extra_info("sockname")[:2]
         return stranger
+
+    @property
+    def family(self) -> str:
+        return "6" if ":" in self.address[0] else "4"
+
+    @property
+    def server(self) -> tuple[str, int]:
+        """The gateway, at its address of the same family."""
+        return "::1" if self.family == "6" else "127.0.0.1", self._strangers.port
 
     transport: asyncio.DatagramTransport
     address: tuple[str, int]
 
     def send(self, mutated: Mutated) -> None:
-        self._strangers.journal.note_sent("stranger UDP", self.address[0], mutated.data)
-        self._strangers.expect("stranger UDP", mutated)
-        self.transport.sendto(mutated.data, self._strangers.server)
+        self._strangers.journal.note_sent(f"stranger UDP{self.family}", self.address[0], mutated.data)
+        self._strangers.expect(f"stranger UDP{self.family}", mutated)
+        self.transport.sendto(mutated.data, self.server)
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
         self._strangers.answered(data)
 
 
 def _address(rng: random.Random) -> str:
+    """Of IPv6, a machine has one that is its own alone."""
+    if rng.random() < _IPV6_SHARE:
+        return "::1"
     return f"127.{rng.randint(1, 250)}.{rng.randint(0, 250)}.{rng.randint(1, 250)}"

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 
 Peer = tuple[str, int]
 _SDP = (
-    "v=0\r\no=- 1 {version} IN IP4 {host}\r\ns=-\r\nc=IN IP4 {host}\r\nt=0 0\r\n"
+    "v=0\r\no=- 1 {version} IN {family} {host}\r\ns=-\r\nc=IN {family} {host}\r\nt=0 0\r\n"
     "m=audio {port} RTP/AVP 8 0 101\r\na=rtpmap:8 PCMA/8000\r\na=rtpmap:0 PCMU/8000\r\n"
     "a=rtpmap:101 telephone-event/8000\r\na=fmtp:101 0-15\r\na=sendrecv\r\n"
 )
@@ -17,7 +17,13 @@ STRANGERS_METHODS = ("REGISTER", "INVITE", "OPTIONS", "BYE", "CANCEL", "ACK", "I
 
 
 def sdp(host: str, port: int) -> bytes:
-    return _SDP.format(host=host, port=port, version=next(_versions)).encode()
+    family = "IP6" if ":" in host else "IP4"
+    return _SDP.format(host=host, family=family, port=port, version=next(_versions)).encode()
+
+
+def written(host: str) -> str:
+    """As it stands in a URI or a Via."""
+    return f"[{host}]" if ":" in host else host
 
 
 def request(
@@ -42,17 +48,17 @@ def token(rng: random.Random) -> str:
 
 def stranger(rng: random.Random, peer: Peer, server: Peer, transport: str = "UDP") -> bytes:
     """A request, or now and then a response, of somebody whom the gateway does not know."""
-    method = rng.choice(STRANGERS_METHODS)
-    uri = f"sip:{rng.choice(['100', '+79990000002', 'a,b', ''])}@{server[0]}:{server[1]}".replace(":@", ":")
+    method, here, there = rng.choice(STRANGERS_METHODS), f"{written(peer[0])}:{peer[1]}", written(server[0])
+    uri = f"sip:{rng.choice(['100', '+79990000002', 'a,b', ''])}@{there}:{server[1]}".replace(":@", ":")
     user = rng.choice(["100", "admin", "pbx"])
     headers = {
-        "Via": f"SIP/2.0/{transport} {peer[0]}:{peer[1]};rport;branch=z9hG4bK{token(rng)}",
+        "Via": f"SIP/2.0/{transport} {here};rport;branch=z9hG4bK{token(rng)}",
         "Max-Forwards": "70",
-        "From": f'"{user}" <sip:{user}@{server[0]}>;tag={token(rng)}',
+        "From": f'"{user}" <sip:{user}@{there}>;tag={token(rng)}',
         "To": f"<{uri}>" + (f";tag={token(rng)}" if method in ("BYE", "INFO", "UPDATE", "PRACK") else ""),
         "Call-ID": token(rng),
         "CSeq": f"{rng.randint(1, 9_999)} {method}",
-        "Contact": f"<sip:{user}@{peer[0]}:{peer[1]}>",
+        "Contact": f"<sip:{user}@{here}>",
         "User-Agent": "fuzz",
     }
     if rng.random() < 0.5:

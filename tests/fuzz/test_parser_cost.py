@@ -185,7 +185,7 @@ async def bench() -> AsyncIterator[Bench]:
         for own in (host, peer):
             own.setblocking(False)
             own.bind(("127.0.0.1" if own is host else "127.0.0.9", 0))
-        edge = SipPort(Open(host.getsockname()[1]), "127.0.0.1", 0, "127.0.0.1", bans=Bans((TRUSTED,)))
+        edge = SipPort(Open(host.getsockname()[1]), "127.0.0.1", 0, ("127.0.0.1",), bans=Bans((TRUSTED,)))
         await edge.start()
         bench = Bench(edge, edge._transports._udp.flow(peer.getsockname()), peer, host)
         loop = asyncio.get_running_loop()

@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from teletrunk_worker import registrar_store
+from teletrunk_worker import line_journal, registrar_store
 from teletrunk_worker.registrar_store import RegistrarStore
 from teletrunk_worker.sip.message import Request, parse
 from teletrunk_worker.sip.registrar import LONGEST_S, Registrar
@@ -148,8 +148,8 @@ def test_nothing_is_kept_for_longer_than_a_registration_lasts(path: Path) -> Non
 
 @pytest.mark.asyncio
 async def test_what_a_full_disk_has_refused_is_written_later(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(registrar_store, "_AGAIN_S", 0.1)
-    monkeypatch.setattr(registrar_store, "_GATHERING_S", 0.01)
+    monkeypatch.setattr(line_journal, "_AGAIN_S", 0.1)
+    monkeypatch.setattr(line_journal, "_GATHERING_S", 0.01)
     registrar = Registrar()
     store = RegistrarStore(path, registrar)
     register(registrar, "one", "<sip:one@192.0.2.1>")

@@ -61,13 +61,14 @@ async def _serve(settings: WorkerSettings, service: Service) -> int | None:
     security = await membership.security()
     calls = Calls(service, settings.max_calls, allow_registration=settings.allow_registration)
     bans = Bans(settings.trusted_networks)
-    address = settings.reachable_address()  # once: hosts that start later must not be told another
+    addresses = settings.reachable_addresses()  # once: hosts that start later must not be told another
+    address = addresses[0]
     trunks = TrunkBook()
     certificates = settings.certificates()
     edge = SipPort(
         calls,
         *settings.listen,
-        address,
+        addresses,
         settings.offered_algorithms,
         bans,
         trunks,
@@ -77,7 +78,9 @@ async def _serve(settings: WorkerSettings, service: Service) -> int | None:
     )
     service.on_close("SIP port", edge.close)
     await _listen(edge, settings)
-    dialogs = DialogStore(settings.data / "dialogs.json", edge.open_dialogs, edge.own)
+    dialogs = DialogStore(settings.data / "dialogs.jsonl", edge.dialogs, edge.own)
+    left_dialogs = dialogs.load(edge.flow_of)
+    edge.dialogs.changed = dialogs.note
     service.on_close("dialogs", dialogs.close)
     hello = pb.WorkerHello(
         worker_id=worker_id,
@@ -174,8 +177,6 @@ async def _serve(settings: WorkerSettings, service: Service) -> int | None:
     await telegram_hosts.start(lambda index, wide: None)
     log.info("worker listening", sip=f"{bracketed(settings.listen[0])}:{edge.port}")
 
-    left_dialogs = dialogs.load(edge.flow_of)
-
     async def end_left_dialogs() -> None:
         """A PBX whose connection has ended, too, is told once it has registered over another one."""
         until = time.monotonic() + _LEFT_DIALOGS_S
@@ -184,6 +185,8 @@ async def _serve(settings: WorkerSettings, service: Service) -> int | None:
         while waiting and time.monotonic() < until:
             waiting = [dialog for dialog in waiting if not edge.end_left(dialog, restarting)]
             await asyncio.sleep(1)
+        for dialog in waiting:
+            dialogs.note(dialog.invite.call_id)
 
     async def leave_when_drained() -> None:
         await calls.drained()
@@ -225,7 +228,6 @@ async def _serve(settings: WorkerSettings, service: Service) -> int | None:
     service.background("Manager link", manager.stay_attached)
     service.background("records", manager.deliver_records)
     service.background("last times of calls", journal.keep_touching)
-    service.background("dialogs", dialogs.keep)
     service.background("dialogs of the process before", end_left_dialogs)
     if settings.leave_when_drained:
         service.background("leaving when drained", leave_when_drained)

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pydantic import Field, field_validator
 from teletrunk.config import ConfigurationError, ServiceSettings, checked_address
-from teletrunk.own_address import own_address
+from teletrunk.own_address import own_address, own_addresses
 
 from teletrunk_worker.policy.bans import Network
 from teletrunk_worker.sip.auth import ALGORITHMS
@@ -165,18 +165,25 @@ class WorkerSettings(ServiceSettings):
     def listen(self) -> tuple[str, int]:
         return _host_and_port(self.sip_address)
 
-    def reachable_address(self) -> str:
-        """What PBXs are told to send to: without a word on it, the address from which this machine reaches others."""
-        return own_address(self.public_address or self.listen[0])
+    def reachable_addresses(self) -> list[str]:
+        """What PBXs are told to send to: without a word on it, the address from which this machine reaches others.
+
+        At `::` it has one of each family; the first one stands where there is room for one.
+        """
+        host, _ = self.listen
+        if self.public_address is None or host != "::":
+            return own_addresses(self.public_address or host)
+        own = [address for address in own_addresses(host) if (":" in address) != (":" in self.public_address)]
+        return [self.public_address, *own]
 
     def reachable_media_address(self) -> str:
         """Where PBXs are told to send sound: an IPv4 address, for pjsua2's wheel is built without IPv6."""
         if self.media_address is not None:
             return self.media_address
-        address = self.reachable_address()
-        if ":" not in address:
-            return address
-        return "127.0.0.1" if ipaddress.ip_address(address).is_loopback else own_address("0.0.0.0")  # noqa: S104
+        addresses = self.reachable_addresses()
+        if found := [address for address in addresses if ":" not in address]:
+            return found[0]
+        return "127.0.0.1" if ipaddress.ip_address(addresses[0]).is_loopback else own_address("0.0.0.0")  # noqa: S104
 
     @property
     def media_bind_address(self) -> str:

@@ -1,30 +1,29 @@
 """Dialogs on disk: a PBX whose call ended with a Worker that was killed is told so by the Worker that comes next.
 
-One file holds what it takes to end each dialog that has not ended, and is written anew when that has changed.
+A line of the journal holds what it takes to end one dialog, or says that it has ended.
 """
 
 from __future__ import annotations
 
-import asyncio
 import json
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Final
 
 import structlog
 
+from teletrunk_worker.line_journal import LineJournal
 from teletrunk_worker.sip import proxy
-from teletrunk_worker.sip.dialog import Dialog
+from teletrunk_worker.sip.dialog import Dialog, Dialogs
 from teletrunk_worker.sip.message import Message, Request, Response, parse
 from teletrunk_worker.sip.sound import SoundTerms
 from teletrunk_worker.sip.transport.flow import Address, Flow
 
 log = structlog.get_logger()
 
-_LOOK_S: Final = 0.2
+MOST_LINES: Final = 1_000  # before the file is written afresh
 _ENCODING: Final = "latin-1"  # every byte is a character of it
-_Shape = tuple[str, str, bool, bool, str]
 
 
 @dataclass(frozen=True)
@@ -44,60 +43,57 @@ class _ClosedFlow:
 
     def close(self) -> None: ...
 
-    def prove(self) -> None: ...
+    def prove(self, login: str) -> None: ...
 
 
 class DialogStore:
-    def __init__(self, path: Path, dialogs: Callable[[], Iterable[Dialog]], own: Sequence[Address] = ()) -> None:
-        """`dialogs` gives those that have not ended; `own` is how routes name us, and not who comes after us."""
-        self._path = path
-        self._dialogs = dialogs
-        self._own = own
-        self._written: list[_Shape] = []
+    """`path` is the journal."""
+
+    def __init__(self, path: Path, dialogs: Dialogs, own: Sequence[Address] = ()) -> None:
+        """`own` is how routes name us, and not who comes after us."""
+
+        def line(sip_call_id: str) -> str:
+            dialog = dialogs.find(sip_call_id)
+            is_open = dialog is not None and not dialog.finished_at
+            return json.dumps({"dialog": sip_call_id, "row": _row(dialog, own) if dialog and is_open else None})
+
+        def live() -> list[str]:
+            return [dialog.invite.call_id for dialog in dialogs.open()]
+
+        self._journal = LineJournal(path, "dialogs", line, live, MOST_LINES)
 
     def load(self, flow_of: Callable[[str], Flow | None]) -> list[Dialog]:
         """What a predecessor has left. What cannot be read is left to the PBX's own patience."""
-        try:
-            rows = json.loads(self._path.read_text())
-            return [_dialog(row, flow_of) for row in rows]
-        except FileNotFoundError:
-            return []
-        except Exception as error:  # a file may hold anything
-            log.warning("dialogs of the process before cannot be ended", error=f"{type(error).__name__}: {error}")
-            return []
+        rows: dict[str, Any] = {}
+        for line in self._journal.read():
+            rows.update(_said(line))
+        return [dialog for row in rows.values() if row is not None and (dialog := _left(row, flow_of)) is not None]
 
-    async def keep(self) -> None:
-        """Writes what has changed, until cancelled."""
-        while True:
-            await self._look()
-            await asyncio.sleep(_LOOK_S)
+    def note(self, sip_call_id: str) -> None:
+        """The dialog has changed, or nobody will end it any more."""
+        self._journal.note(sip_call_id)
 
     async def close(self) -> None:
         """What the last words have not ended is left to a successor."""
-        await self._look()
-
-    async def _look(self) -> None:
-        dialogs = list(self._dialogs())
-        shapes = [_shape(dialog) for dialog in dialogs]
-        if shapes != self._written:
-            text = json.dumps([_row(dialog, self._own) for dialog in dialogs])
-            if await asyncio.to_thread(self._write, text):
-                self._written = shapes
-
-    def _write(self, text: str) -> bool:
-        fresh = self._path.with_suffix(".new")
-        try:
-            fresh.write_text(text)
-            fresh.replace(self._path)
-        except OSError as error:
-            log.warning("dialogs cannot be kept", error=str(error))
-            return False
-        return True
+        await self._journal.close()
 
 
-def _shape(dialog: Dialog) -> _Shape:
-    """Changes when its end would be told in another way."""
-    return dialog.call_id, dialog.leg, dialog.established is not None, dialog.last_status > 0, dialog.flow.token
+def _said(line: str) -> dict[str, Any]:
+    """What one line says; nothing when it makes no sense."""
+    try:
+        said = json.loads(line)
+        return {str(said["dialog"]): said["row"]}
+    except (ValueError, KeyError, TypeError, RecursionError):
+        log.warning("a line of dialogs cannot be read: its PBX is told nothing")
+        return {}
+
+
+def _left(row: Any, flow_of: Callable[[str], Flow | None]) -> Dialog | None:
+    try:
+        return _dialog(row, flow_of)
+    except Exception as error:  # a file may hold anything
+        log.warning("a dialog of the process before cannot be ended", error=f"{type(error).__name__}: {error}")
+        return None
 
 
 def _row(dialog: Dialog, own: Sequence[Address]) -> dict[str, object]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Sequence
 from typing import Any
 
 from sipmessage import Message, Request, Response
@@ -128,11 +128,11 @@ class PortWorld:
 
 
 @contextlib.asynccontextmanager
-async def port_world(address: str = "127.0.0.1", **given: Any) -> AsyncIterator[PortWorld]:
-    """`given` is what a port may have beside its address."""
+async def port_world(address: str = "127.0.0.1", public: Sequence[str] = (), **given: Any) -> AsyncIterator[PortWorld]:
+    """`public` are the addresses that it is known by, `given` is what a port may have beside them."""
     door = Door()
     while True:
-        port = SipPort(door, address, 0, address, **given)
+        port = SipPort(door, address, 0, public or (address,), **given)
         with contextlib.suppress(OSError):  # the TCP port that it was given is another's for UDP
             await port.start()
             break
@@ -153,3 +153,7 @@ async def ready(wire: sip_wire.SipWire, method: str, user: str = "100", **header
     """A request that answers its challenge, not sent yet."""
     first = wire.request(method, user, "office", **headers)
     return wire.answer_challenge(first, (await wire.ask(first)).final, "office", "x")
+
+
+def is_invite(message: Message) -> bool:
+    return isinstance(message, Request) and message.method == "INVITE"

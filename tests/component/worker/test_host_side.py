@@ -198,7 +198,7 @@ async def test_an_answer_that_a_host_cannot_take_is_ended_by_the_edge(
         wire.answer(bye, 200, "OK")
         heard = await world.host.next(lambda message: isinstance(message, Response) and message.code >= 200)
         assert isinstance(heard, Response) and heard.code == told and heard.body == b""
-    assert len(world.port._dialogs) == 0
+    assert len(world.port.dialogs) == 0
 
 
 async def test_answers_within_a_dialog_are_looked_at_too(world: PortWorld) -> None:
@@ -340,7 +340,7 @@ async def test_an_invite_that_nobody_answers_keeps_no_dialog(world: PortWorld) -
             world.host.send(world.host.invite(binding, f"u{number}"))
             await wire.next_request("INVITE")
             world.port.leg_is_over(f"u{number}", "t1")
-        assert len(world.port._dialogs) == 0
+        assert len(world.port.dialogs) == 0
 
 
 async def test_a_place_that_nobody_answers_for_is_given_back_at_once(world: PortWorld) -> None:
@@ -369,7 +369,7 @@ async def test_a_place_that_nobody_answers_for_is_given_back_at_once(world: Port
         assert isinstance(told, Response) and told.code == 487 and told.call_id == "ringing"
         wire.send(bytes(response_to(at_ringing, 487, "Request Terminated", wire)))
         assert (await wire.next_request("ACK")).headers["Via"] == at_ringing.headers["Via"]
-        assert wire.requests.empty() and len(world.port._dialogs) == 0
+        assert wire.requests.empty() and len(world.port.dialogs) == 0
 
 
 # What a PBX may do that few do.

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
-from sipmessage import Response
+from sipmessage import Request, Response
 from teletrunk.errors import Refusal
 from teletrunk_worker.dialog_store import DialogStore
+from teletrunk_worker.sip.dialog import Dialogs
 
 from tests import sip_wire
 from tests.sip_wire import response_to
@@ -25,18 +27,32 @@ REASON = 'SIP;cause=503;text="Worker is restarting"'
 @contextlib.asynccontextmanager
 async def successor(world: PortWorld, file: Path) -> AsyncIterator[PortWorld]:
     """What the one before has on disk is all that it knows."""
-    before = DialogStore(file, world.port.open_dialogs, world.port.own)
-    await before.close()
+    await kept(world, file).close()
     async with port_world() as after:
-        for dialog in DialogStore(file, after.port.open_dialogs, after.port.own).load(after.port.flow_of):
+        store = DialogStore(file, after.port.dialogs, after.port.own)
+        left = store.load(after.port.flow_of)
+        after.port.dialogs.changed = store.note
+        assert left
+        for dialog in left:
             assert after.port.end_left(dialog, RESTARTING)
         yield after
+        await store.close()
+    assert not DialogStore(file, Dialogs()).load(after.port.flow_of), "who has been told is not told again"
+
+
+def kept(world: PortWorld, file: Path) -> DialogStore:
+    """The store of a Worker whose dialogs are all new to it."""
+    store = DialogStore(file, world.port.dialogs, world.port.own)
+    world.port.dialogs.changed = store.note
+    for dialog in world.port.dialogs.open():
+        store.note(dialog.invite.call_id)
+    return store
 
 
 async def test_a_call_that_was_up_is_hung_up(world: PortWorld, tmp_path: Path) -> None:
     async with sip_wire.udp(world.address) as wire:
         invite, answer = await established(world, wire)
-        async with successor(world, tmp_path / "dialogs.json"):
+        async with successor(world, tmp_path / "dialogs.jsonl"):
             bye = await wire.next_request("BYE")
             wire.answer(bye, 200, "OK")
     assert (bye.call_id, bye.headers["To"]) == (invite.call_id, invite.headers["From"])
@@ -49,7 +65,7 @@ async def test_a_call_to_the_pbx_that_was_up_is_hung_up(world: PortWorld, tmp_pa
         _, heard = await dialled(world, wire)
         wire.send(bytes(response_to(heard, 200, "OK", wire, SDP)))
         await world.host.next(lambda message: isinstance(message, Response) and message.code == 200)
-        async with successor(world, tmp_path / "dialogs.json"):
+        async with successor(world, tmp_path / "dialogs.jsonl"):
             bye = await wire.next_request("BYE")
             wire.answer(bye, 200, "OK")
     assert bye.headers["To"].endswith(";tag=pbx") and bye.headers["Reason"] == REASON
@@ -61,7 +77,7 @@ async def test_a_pbx_that_rang_stops_ringing(world: PortWorld, tmp_path: Path) -
         _, heard = await dialled(world, wire)
         wire.send(bytes(response_to(heard, 180, "Ringing", wire)))
         await world.host.next(lambda message: isinstance(message, Response) and message.code == 180)
-        async with successor(world, tmp_path / "dialogs.json"):
+        async with successor(world, tmp_path / "dialogs.jsonl"):
             cancel = await wire.next_request("CANCEL")
             assert cancel.headers["Via"] == heard.headers["Via"]
             wire.answer(cancel, 200, "OK")
@@ -71,19 +87,49 @@ async def test_a_pbx_that_waits_for_an_answer_gets_one(world: PortWorld, tmp_pat
     async with sip_wire.udp(world.address) as wire:
         asking = asyncio.ensure_future(wire.ask(await ready(wire, "INVITE")))
         await world.host.next()
-        async with successor(world, tmp_path / "dialogs.json"):
+        async with successor(world, tmp_path / "dialogs.jsonl"):
             assert (await asking).status == (503, "Worker is restarting")
 
 
-@pytest.mark.parametrize("nonsense", ["", "{", "[1]", '[{"flow": 3}]', '{"a": 1}'])
-async def test_a_file_that_makes_no_sense_ends_nobody(world: PortWorld, tmp_path: Path, nonsense: str) -> None:
-    (tmp_path / "dialogs.json").write_text(nonsense)
-    assert DialogStore(tmp_path / "dialogs.json", list).load(world.port.flow_of) == []
+@pytest.mark.parametrize("nonsense", ["", "{", "[1]", '[{"flow": 3}]', '{"a": 1}', '{"dialog": "x", "row": 5}', "5"])
+async def test_a_line_that_makes_no_sense_ends_nobody_else(world: PortWorld, tmp_path: Path, nonsense: str) -> None:
+    file = tmp_path / "dialogs.jsonl"
+    async with sip_wire.udp(world.address) as wire:
+        invite, _ = await established(world, wire)
+        await kept(world, file).close()
+    file.write_text(f"{nonsense}\n{file.read_text()}{nonsense}\n")
+    [left] = DialogStore(file, Dialogs()).load(world.port.flow_of)
+    assert left.invite.call_id == invite.call_id
+
+
+async def test_what_is_written_is_what_has_changed(world: PortWorld, tmp_path: Path) -> None:
+    """Not all that there is, nor anything while nothing happens."""
+    file = tmp_path / "dialogs.jsonl"
+    async with sip_wire.udp(world.address) as wire:
+        for _ in range(20):
+            invite, answer = await established(world, wire)
+        store = kept(world, file)
+        await store.close()
+        before = file.read_text()
+        assert len(before.splitlines()) == 20
+        await store.close()
+        assert file.read_text() == before
+        asking = asyncio.ensure_future(wire.ask(wire.in_dialog("BYE", invite, answer)))
+        bye = await world.host.next(lambda message: isinstance(message, Request) and message.method == "BYE")
+        assert isinstance(bye, Request)
+        world.host.send(response_to(bye, 200, "OK", wire))
+        assert (await asking).final.code == 200
+        async with asyncio.timeout(5):
+            while file.read_text() == before:
+                await asyncio.sleep(0.02)
+        [line] = file.read_text().removeprefix(before).splitlines()
+        assert json.loads(line) == {"dialog": invite.call_id, "row": None}
+    assert len(DialogStore(file, Dialogs()).load(world.port.flow_of)) == 19
 
 
 async def test_no_password_and_no_description_lies_on_disk(world: PortWorld, tmp_path: Path) -> None:
     async with sip_wire.udp(world.address) as wire:
         await established(world, wire)
-        await DialogStore(tmp_path / "dialogs.json", world.port.open_dialogs, world.port.own).close()
-    kept = (tmp_path / "dialogs.json").read_text()
-    assert "INVITE" in kept and "Authorization" not in kept and "m=audio" not in kept
+        await kept(world, tmp_path / "dialogs.jsonl").close()
+    lines = (tmp_path / "dialogs.jsonl").read_text()
+    assert "INVITE" in lines and "Authorization" not in lines and "m=audio" not in lines

@@ -3,17 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import sys
+from collections import Counter
+from collections.abc import Iterator
 
 import pytest
-from sipmessage import Request
 from teletrunk.v1 import manager_pb2
+from teletrunk_worker.sip.message import Request, parse
 from teletrunk_worker.sip.transaction.client import NoAnswer
 from teletrunk_worker.sip.transport.locate import NotFound, Place
 from teletrunk_worker.trunks.pbx import PeerPbx
 
 from tests import sip_wire
 
-from .port_world import PATIENCE_S, PortWorld, port_world
+from .port_world import PATIENCE_S, PortWorld, is_invite, port_world
 from .test_pbxs import Registrar, follow, outbound, peer, registrar, said, until
 
 
@@ -108,8 +112,79 @@ async def test_a_longer_list_of_addresses_is_obeyed_at_once() -> None:
         trunk.networks.append("127.0.0.71/32")
         follow(world, trunk)
         wire.send(bytes(wire.request("INVITE", "100", "gw")))
-        await world.host.next(lambda message: isinstance(message, Request) and message.method == "INVITE")
+        await world.host.next(is_invite)
         assert world.door.admitted[-1].trunk_id == "t1"
+
+
+class Names:
+    """A name server whose answer may change."""
+
+    def __init__(self, *places: Place) -> None:
+        self.known = list(places)
+
+    async def places(self, host: str, port: int | None, transport: str) -> list[Place]:
+        return self.known
+
+
+async def test_calls_are_known_from_where_the_name_leads_now() -> None:
+    async with registrar() as pbx:
+        pbx.answer = lambda request: said(request, 200, "OK", Expires="1")
+        names = Names(Place("UDP", ("127.0.0.1", pbx.port), "pbx.test"), Place("UDP", ("127.0.0.72", 9), "pbx.test"))
+        async with (
+            port_world(resolver=names) as world,
+            sip_wire.udp(world.address, "127.0.0.72") as before,
+            sip_wire.udp(world.address, "127.0.0.73") as after,
+        ):
+            follow(world, outbound(pbx.port, host="pbx.test"))
+            await until(world, up=True)
+            before.send(bytes(before.request("INVITE", "100", "gw")))
+            await world.host.next(is_invite)
+            assert (await after.ask(after.request("INVITE", "100", "gw"))).final.code == 401
+            names.known[1] = Place("UDP", ("127.0.0.73", 9), "pbx.test")
+            await pbx.next()
+            await asyncio.wait_for(pbx.next(), 2 * PATIENCE_S)  # it is registered again
+            after.send(bytes(after.request("INVITE", "100", "gw")))
+            await world.host.next(is_invite)
+            assert (await before.ask(before.request("INVITE", "100", "gw"))).final.code == 401
+            follow(world)
+            assert (await after.ask(after.request("INVITE", "100", "gw"))).final.code == 401
+
+
+class Silence:
+    """A name server that never answers."""
+
+    async def places(self, host: str, port: int | None, transport: str) -> list[Place]:
+        return await asyncio.get_running_loop().create_future()
+
+
+async def test_whose_a_call_is_costs_the_same_with_one_peer_and_with_ten_thousand() -> None:
+    costs = []
+    for count in (1, 10_000):
+        async with port_world(resolver=Silence()) as world, sip_wire.udp(world.address, "127.0.0.74") as wire:
+            peers = [peer(5060, f"t{number}") for number in range(count)]
+            for number, trunk in enumerate(peers):
+                trunk.networks.append(f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}/32")
+            peers[-1].networks.append("127.0.0.74/32")
+            follow(world, *peers)
+            flow = world.port.flow_of(f"u-127.0.0.74-{wire.local[1]}")
+            invite = parse(bytes(wire.request("INVITE", "100", "gw")))
+            assert flow is not None and isinstance(invite, Request)
+            with counted() as calls:
+                known = world.port.pbxs.whose(invite, flow)
+            assert known is not None and known.trunk.trunk_id == f"t{count - 1}"
+            costs.append(calls.total())
+    assert costs[0] == costs[1]
+
+
+@contextlib.contextmanager
+def counted() -> Iterator[Counter[str]]:
+    """The calls of functions that are made meanwhile, by what they are."""
+    calls: Counter[str] = Counter()
+    sys.setprofile(lambda frame, event, argument: calls.update([event]))
+    try:
+        yield calls
+    finally:
+        sys.setprofile(None)
 
 
 async def test_who_has_registered_from_there_shows_its_password() -> None:
@@ -132,7 +207,7 @@ async def test_the_second_registration_at_a_pbx_is_known_by_its_user() -> None:
                 await asyncio.sleep(0.02)
         for user, trunk_id in (("gw2", "t2"), ("gw", "t1")):
             wire.send(bytes(wire.request("INVITE", "100", user)))
-            await world.host.next(lambda message: isinstance(message, Request) and message.method == "INVITE")
+            await world.host.next(is_invite)
             assert world.door.admitted[-1].trunk_id == trunk_id
         assert (await wire.ask(wire.request("INVITE", "100", "whoever"))).final.code == 401
 

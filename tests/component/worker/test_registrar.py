@@ -8,6 +8,8 @@ from tests import sip_wire
 
 from .port_world import PortWorld, authenticated
 
+NAMED = ';reg-id={};+sip.instance="<urn:uuid:00000000-0000-1000-8000-AABBCCDDEEFF>"'
+
 
 def bound(world: PortWorld) -> set[str]:
     return {binding.contact.uri.text for binding in world.port.registrar.bindings("trunk-office")}
@@ -66,15 +68,14 @@ async def test_the_latest_eight_of_a_trunk_are_called(world: PortWorld) -> None:
 
 
 async def test_a_client_that_names_itself_has_one_binding_wherever_it_is(world: PortWorld) -> None:
-    named = ';reg-id={};+sip.instance="<urn:uuid:00000000-0000-1000-8000-AABBCCDDEEFF>"'
     async with sip_wire.tcp(world.address) as wire:
         headers = {"Supported": "path, outbound"}
-        first = await authenticated(wire, "REGISTER", Contact="<sip:a@192.0.2.1>" + named.format(1), **headers)
+        first = await authenticated(wire, "REGISTER", Contact="<sip:a@192.0.2.1>" + NAMED.format(1), **headers)
         before = world.port.registrar.bindings("trunk-office")[0].binding_id
-        moved = await authenticated(wire, "REGISTER", Contact="<sip:a@192.0.2.9>" + named.format(1), **headers)
+        moved = await authenticated(wire, "REGISTER", Contact="<sip:a@192.0.2.9>" + NAMED.format(1), **headers)
         assert bound(world) == {"sip:a@192.0.2.9"}
         assert world.port.registrar.bindings("trunk-office")[0].binding_id == before
-        await authenticated(wire, "REGISTER", Contact="<sip:a@192.0.2.9>" + named.format(2), **headers)
+        await authenticated(wire, "REGISTER", Contact="<sip:a@192.0.2.9>" + NAMED.format(2), **headers)
         assert len(world.port.registrar.bindings("trunk-office")) == 2
     assert first.header("Require") == ["outbound"]
     assert "urn:uuid:00000000-0000-1000-8000-AABBCCDDEEFF" in moved.header("Contact")[0]
@@ -92,3 +93,29 @@ async def test_a_call_goes_by_the_proxies_that_the_register_passed(world: PortWo
         cancel = world.host.follow_up("CANCEL", world.host.invite(binding, "c1"))
         world.host.send(cancel)
         assert (await wire.next_request("CANCEL")).headers.getlist("Route") == path.split(", ")
+
+
+async def through_a_proxy(wire: sip_wire.SipWire, path: str, contact: str, supported: str) -> sip_wire.Exchange:
+    """As a proxy sends it on that the client has come to first."""
+    more = {"Path": path} if path else {}
+    first = wire.request("REGISTER", "", "office", Contact=contact, Supported=supported, **more)
+    again = wire.answer_challenge(first, (await wire.ask(first)).final, "office", "x")
+    again.headers.add("Via", "SIP/2.0/TCP 192.0.2.1:5060;branch=z9hG4bKclient")
+    return await wire.ask(again)
+
+
+@pytest.mark.parametrize("transport", ["udp", "tcp"])
+async def test_a_client_behind_a_proxy_that_keeps_no_flows_is_told_so(world: PortWorld, transport: str) -> None:
+    """RFC 5626 6 and 11.6."""
+    opened = sip_wire.udp(world.address) if transport == "udp" else sip_wire.tcp(world.address)
+    named, far, near = f"<sip:a@192.0.2.1>{NAMED.format(1)}", "<sip:192.0.2.6;lr>", "<sip:x@192.0.2.5;lr;ob>"
+    async with opened as wire:
+        for path in ("", far, f"{near}, {far}"):
+            refused = (await through_a_proxy(wire, path, named, "path, outbound")).final
+            assert (refused.code, refused.phrase) == (439, "First Hop Lacks Outbound Support"), path
+            assert not bound(world)
+        kept = await through_a_proxy(wire, f"{far}, {near}", named, "path, outbound")
+        assert kept.final.code == 200 and kept.header("Require") == ["outbound"] and not kept.header("Flow-Timer")
+        for contact, supported in ((named, "path"), ("<sip:a@192.0.2.1>", "path, outbound")):
+            plain = await through_a_proxy(wire, far, contact, supported)
+            assert plain.final.code == 200 and not plain.header("Require"), "who does not ask for it is not refused"

@@ -107,4 +107,4 @@ async def test_a_call_to_the_pbx_rings_is_answered_and_ended_by_it(world: PortWo
         at_host = await world.host.next()
         assert isinstance(at_host, Request) and at_host.method == "BYE"
         world.host.send(response_to(at_host, 200, "OK", wire))
-        assert (await ending).final.code == 200 and len(world.port._dialogs) == 0
+        assert (await ending).final.code == 200 and len(world.port.dialogs) == 0

@@ -1,4 +1,5 @@
-"""RFC 4475's torture messages, as bytes, over UDP and TCP: each draws the class of answer that the RFC asks for."""
+"""RFC 4475's torture messages, as bytes, over UDP and TCP, IPv4 and IPv6: each draws the class of answer that the RFC
+asks for."""
 
 from __future__ import annotations
 
@@ -8,6 +9,7 @@ import socket
 from pathlib import Path
 
 import pytest
+from teletrunk_worker.sip.proxy import bracketed
 
 from .port_world import PortWorld, port_world
 
@@ -46,9 +48,7 @@ def test_none_is_left_out() -> None:
 async def answers_over_udp(world: PortWorld, data: bytes) -> list[bytes]:
     """What comes back, up to the answer to an OPTIONS that follows."""
     loop = asyncio.get_running_loop()
-    with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as client:
-        client.setblocking(False)
-        client.bind(("127.0.44.75", _answers_go_to(data)))
+    with await _client(world.address[0], _answers_go_to(data)) as client:
         await loop.sock_sendto(client, data, world.address)
         await loop.sock_sendto(client, _probe(client), world.address)
         found: list[bytes] = []
@@ -56,6 +56,19 @@ async def answers_over_udp(world: PortWorld, data: bytes) -> list[bytes]:
             while b"Call-ID: probe" not in (answer := await loop.sock_recv(client, 65_536)):
                 found.append(answer)
         return found
+
+
+async def _client(server: str, port: int) -> socket.socket:
+    """IPv6 has one loopback address for all of this machine: its port may be in use, for a moment."""
+    client = socket.socket(socket.AF_INET6 if ":" in server else socket.AF_INET, socket.SOCK_DGRAM)
+    client.setblocking(False)
+    async with asyncio.timeout(5):
+        while True:
+            try:
+                client.bind(("::1" if ":" in server else "127.0.44.75", port))
+                return client
+            except OSError:
+                await asyncio.sleep(0.05)
 
 
 async def answers_over_tcp(world: PortWorld, data: bytes) -> list[bytes]:
@@ -75,9 +88,10 @@ def _answers_go_to(data: bytes) -> int:
 
 
 def _probe(client: socket.socket) -> bytes:
-    host, port = client.getsockname()
+    host, port = client.getsockname()[:2]
+    sent_by = f"{bracketed(host)}:{port}"
     return (
-        f"OPTIONS sip:x SIP/2.0\r\nVia: SIP/2.0/UDP {host}:{port};branch=z9hG4bKprobe\r\nFrom: <sip:a@b>;tag=1\r\n"
+        f"OPTIONS sip:x SIP/2.0\r\nVia: SIP/2.0/UDP {sent_by};branch=z9hG4bKprobe\r\nFrom: <sip:a@b>;tag=1\r\n"
         "To: <sip:a@b>\r\nCall-ID: probe\r\nCSeq: 1 OPTIONS\r\n\r\n"
     ).encode()
 
@@ -87,9 +101,10 @@ def _code(answer: bytes) -> int:
 
 
 @pytest.mark.parametrize("transport", [answers_over_udp, answers_over_tcp], ids=["udp", "tcp"])
+@pytest.mark.parametrize("address", ["127.0.0.1", "::1"], ids=["ipv4", "ipv6"])
 @pytest.mark.parametrize("name", sorted(EXPECTED))
-async def test_torture(name: str, transport) -> None:  # type: ignore[no-untyped-def]
-    async with port_world() as world:
+async def test_torture(name: str, address: str, transport) -> None:  # type: ignore[no-untyped-def]
+    async with port_world(address) as world:
         found = await transport(world, (MESSAGES / f"{name}.dat").read_bytes())
     codes = [_code(answer) for answer in found]
     if not EXPECTED[name]:

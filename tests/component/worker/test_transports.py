@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ipaddress
 import socket
 
 import pytest
 from sipmessage import Request
+from teletrunk.errors import Refusal
+from teletrunk_worker.policy.bans import Bans
 from teletrunk_worker.sip.transport import tcp
 
 from tests import sip_wire
 
-from .port_world import PortWorld, authenticated, port_world, ready
+from .port_world import PortWorld, authenticated, is_invite, port_world, ready
 
 
 async def test_without_rport_the_answer_goes_to_the_vias_port(world: PortWorld) -> None:
@@ -35,20 +38,60 @@ async def test_without_rport_the_answer_goes_to_the_vias_port(world: PortWorld) 
 
 @pytest.mark.parametrize("transport", ["udp", "tcp"])
 async def test_a_call_over_ipv6(transport: str) -> None:
-    async with port_world("::1") as world:
-        opened = sip_wire.udp(world.address, "::1") if transport == "udp" else sip_wire.tcp(world.address)
-        async with opened as wire:
-            await world.registered(wire)
-            invite = await ready(wire, "INVITE")
-            asking = asyncio.ensure_future(wire.ask(invite))
-            heard = await world.host.next()
-            assert f"<sip:[::1]:{world.port.port}" in heard.headers.getlist("Record-Route")[1]
-            world.host.send(sip_wire.response_to(heard, 200, "OK", wire, b"v=0\r\n"))  # type: ignore[arg-type]
-            answered = (await asking).final
-            assert answered.code == 200
-            wire.send(bytes(wire.in_dialog("BYE", invite, answered)))
-            bye = await world.host.next()
-            assert isinstance(bye, Request) and bye.method == "BYE"
+    async with port_world("::1") as world, opened(transport, *world.address) as wire:
+        await world.registered(wire)
+        invite = await ready(wire, "INVITE")
+        asking = asyncio.ensure_future(wire.ask(invite))
+        heard = await world.host.next()
+        assert f"<sip:[::1]:{world.port.port}" in heard.headers.getlist("Record-Route")[1]
+        world.host.send(sip_wire.response_to(heard, 200, "OK", wire, b"v=0\r\n"))  # type: ignore[arg-type]
+        answered = (await asking).final
+        assert answered.code == 200
+        wire.send(bytes(wire.in_dialog("BYE", invite, answered)))
+        bye = await world.host.next()
+        assert isinstance(bye, Request) and bye.method == "BYE"
+
+
+Opened = contextlib.AbstractAsyncContextManager[sip_wire.SipWire]
+
+
+def opened(transport: str, host: str, port: int) -> Opened:
+    return sip_wire.udp((host, port), host) if transport == "udp" else sip_wire.tcp((host, port))
+
+
+@pytest.mark.parametrize("transport", ["udp", "tcp"])
+async def test_one_port_at_both_families_is_known_to_each_peer_by_its_own(transport: str) -> None:
+    async with port_world("::", public=("192.0.2.10", "2001:db8::10")) as world:
+        for host, face in (("127.0.0.1", "192.0.2.10"), ("::1", "[2001:db8::10]")):
+            async with opened(transport, host, world.port.port) as wire:
+                binding = await world.registered(wire)
+                assert binding.flow.peer[0] == host
+                assert world.port.admission.known.is_home("office", host)
+                asking = asyncio.ensure_future(wire.ask(await ready(wire, "INVITE")))
+                heard = await world.host.next(is_invite)
+                assert heard.headers.getlist("Record-Route")[1].startswith(f"<sip:{face}:{world.port.port}")
+                world.host.send(sip_wire.response_to(heard, 486, "Busy Here", wire))  # type: ignore[arg-type]
+                assert (await asking).final.code == 486
+                world.host.send(world.host.invite(binding, f"to{host}"))
+                rung = await wire.next_request("INVITE")
+                assert f"SIP/2.0/{transport.upper()} {face}:{world.port.port};" in rung.headers["Via"]
+                assert f"<sip:{face}:{world.port.port}" in rung.headers["Record-Route"]
+                wire.answer(rung, 486, "Busy Here")
+
+
+async def test_bans_and_trust_know_an_ipv4_peer_by_its_address_wherever_it_is_seen() -> None:
+    never = ipaddress.ip_network("127.0.0.52/32")
+    async with port_world("::", bans=Bans((never,))) as world:
+        port = world.port.port
+        world.door.failure = Refusal("wrong-password")
+        for host in ("127.0.0.51", "127.0.0.52"):
+            async with sip_wire.udp(("127.0.0.1", port), host) as wire:
+                for _ in range(6):
+                    await wire.register("office", "guess")
+        assert world.port.admission.bans.banned().keys() == {"127.0.0.51"}
+        async with sip_wire.udp(("127.0.0.1", port), "127.0.0.51") as wire:
+            assert "banned" in (await wire.register("office", "x")).final.phrase
+        assert not world.port.admission.bans.seconds_left("::1"), "all IPv4 addresses are no network of IPv6"
 
 
 async def open_silent(world: PortWorld) -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
@@ -99,6 +142,30 @@ async def test_connections_of_strangers_do_not_keep_others_out(
         assert (await authenticated(phone, "REGISTER")).final.code == 200
         for _, writer in held:
             writer.close()
+
+
+async def test_one_password_holds_no_more_places_than_one_pbx_needs(
+    world: PortWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(tcp, "MOST_A_LOGIN", 3)
+    async with contextlib.AsyncExitStack() as stack:
+        other = await stack.enter_async_context(sip_wire.tcp(world.address))
+        await world.registered(other, "other")
+        tokens = []
+        for _ in range(3):
+            phone = await stack.enter_async_context(sip_wire.tcp(world.address))
+            tokens.append((await world.registered(phone)).flow.token)
+            if len(tokens) == 1:
+                first = phone
+        assert (await authenticated(first, "REGISTER")).final.code == 200, "the second is silent for longest now"
+        phone = await stack.enter_async_context(sip_wire.tcp(world.address))
+        tokens.append((await world.registered(phone)).flow.token)
+        async with asyncio.timeout(5):
+            while world.port.flow_of(tokens[1]) is not None:
+                await asyncio.sleep(0.01)
+        assert all(world.port.flow_of(token) is not None for token in (tokens[0], *tokens[2:]))
+        assert (await authenticated(first, "REGISTER")).final.code == 200
+        assert (await other.register("other", "x")).final.code == 200
 
 
 async def test_a_message_over_tcp_that_is_too_long_is_told_so(world: PortWorld) -> None:

@@ -19,26 +19,26 @@ def own() -> str:
 
 @pytest.mark.parametrize("address", ["127.0.0.1", "127.9.9.9", "169.254.1.1", "224.0.0.1", "255.255.255.255", PUBLIC])
 def test_no_sound_to_where_no_pbx_is(address: str) -> None:
-    assert sound_addresses.objection(description(address), PBX, PUBLIC) == f"no sound to {address}"
+    assert sound_addresses.objection(description(address), PBX, [PUBLIC]) == f"no sound to {address}"
     rtcp = description(PBX) + f"a=rtcp:4001 IN IP4 {address}\r\n".encode()
-    assert sound_addresses.objection(rtcp, PBX, PUBLIC) == f"no sound to {address}"
+    assert sound_addresses.objection(rtcp, PBX, [PUBLIC]) == f"no sound to {address}"
 
 
 def test_no_sound_to_this_machine() -> None:
-    assert sound_addresses.objection(description(own()), PBX, PUBLIC) == f"no sound to {own()}"
+    assert sound_addresses.objection(description(own()), PBX, [PUBLIC]) == f"no sound to {own()}"
 
 
 @pytest.mark.parametrize("address", [PBX, "198.51.100.8", "192.168.1.7", "10.0.0.1", "0.0.0.0"])
 def test_sound_goes_to_pbxs_also_behind_nat_and_on_hold(address: str) -> None:
-    assert not sound_addresses.objection(description(address), PBX, PUBLIC)
+    assert not sound_addresses.objection(description(address), PBX, [PUBLIC])
 
 
 @pytest.mark.parametrize("source", ["127.0.0.1", "::ffff:127.0.0.1", "::1", PUBLIC])
 def test_a_pbx_on_this_machine_has_its_addresses(source: str) -> None:
-    assert not sound_addresses.objection(description("127.0.0.1"), source, PUBLIC)
-    assert not sound_addresses.objection(description(own()), source, PUBLIC)
-    assert sound_addresses.objection(description("224.0.0.1"), source, PUBLIC)
+    assert not sound_addresses.objection(description("127.0.0.1"), source, [PUBLIC])
+    assert not sound_addresses.objection(description(own()), source, [PUBLIC])
+    assert sound_addresses.objection(description("224.0.0.1"), source, [PUBLIC])
 
 
 def test_link_local_addresses_are_for_who_comes_from_one() -> None:
-    assert not sound_addresses.objection(description("169.254.1.1"), "169.254.1.1", PUBLIC)
+    assert not sound_addresses.objection(description("169.254.1.1"), "169.254.1.1", [PUBLIC])

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 from teletrunk_worker.policy import strangers
-from teletrunk_worker.policy.known_peers import MOST_HOMES, KnownPeers
+from teletrunk_worker.policy.known_peers import LIFETIME_S, MOST_HOMES, MOST_IN_ALL, KnownPeers
 from teletrunk_worker.policy.strangers import GAIN, Strangers
 from teletrunk_worker.sip.transport.flow import network_of
 
@@ -86,3 +86,26 @@ def test_known_are_exactly_the_latest_homes(events: list[tuple[str, str]]) -> No
         assert known.knows(address) == (network_of(address) in everywhere)
         for login in "abc":
             assert known.is_home(login, address) == (address in homes.get(login, []))
+
+
+def test_who_has_shown_no_password_for_long_is_a_stranger_again() -> None:
+    clock = Clock()
+    known = KnownPeers(clock=clock)
+    known.note("office", "192.0.2.1")
+    known.note("branch", "192.0.2.2")
+    known.note_algorithm("192.0.2.1", "MD5")
+    clock.now += LIFETIME_S - 1
+    known.note("office", "192.0.2.1")
+    assert known.knows("192.0.2.2") and known.answers_md5("192.0.2.1")
+    clock.now += 2
+    assert not known.is_home("branch", "192.0.2.2") and not known.knows("192.0.2.2")
+    assert known.is_home("office", "192.0.2.1") and known.knows("192.0.2.1")
+    assert not known.answers_md5("192.0.2.1")
+
+
+def test_what_is_known_is_bounded_however_many_passwords_there_are() -> None:
+    known = KnownPeers()
+    for number in range(MOST_IN_ALL + 100):
+        known.note(f"login{number}", f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}")
+    assert len(known._shown_at) == len(known._homes) == len(known._networks) == MOST_IN_ALL
+    assert not known.is_home("login0", "10.0.0.0") and known.knows("10.0.1.0")

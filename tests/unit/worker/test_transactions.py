@@ -34,7 +34,7 @@ class Line:
             self.sent.append((asyncio.get_running_loop().time(), data))
         return not self.closed
 
-    def prove(self) -> None: ...
+    def prove(self, login: str) -> None: ...
 
     def times(self, what: bytes) -> list[float]:
         began = self.sent[0][0]

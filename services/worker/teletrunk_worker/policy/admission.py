@@ -144,7 +144,7 @@ class Admission:
         if why := auth.objection(given, request):
             return refuse(request, Refusal("bad-request", why))
         self.nonces.remember(given, address)  # not before: what is worth nothing shall not fill this
-        if refusal := self._impatience(given, flow):
+        if refusal := self._impatience(given, address):
             return refuse(request, refusal)
         return given
 
@@ -154,13 +154,12 @@ class Admission:
             return self.known.knows(address)
         return self.known.is_home(given.username, address) and not self.bans.was_tried(address, given.username)
 
-    def _impatience(self, given: Credentials, flow: Flow) -> Refusal | None:
-        """Why nobody is asked about these credentials now; a login that rests counts as a guess of the address."""
-        left = self.lockout.seconds_left(given.username, flow.peer[0])
-        if left and not self.bans.is_trusted(flow.peer[0]):
+    def _impatience(self, given: Credentials, address: str) -> Refusal | None:
+        """Why nobody is asked about these credentials now: the password may be right, so this counts to no ban."""
+        left = self.lockout.seconds_left(given.username, address)
+        if left and not self.bans.is_trusted(address):
             refusal = Refusal("ip-not-allowed", f"too many wrong passwords for this login, wait {left} s", left)
             REFUSALS.labels(refusal.row.id).inc()
-            self._count(given.username, flow)
             return refusal
         return self._too_many(given.username)
 
@@ -217,7 +216,7 @@ class Admission:
 
     def _welcome(self, credentials: Credentials, flow: Flow) -> None:
         """The password was right."""
-        flow.prove()
+        flow.prove(credentials.username)
         self.bans.succeeded(flow.peer[0], credentials.username)
         self.known.note(credentials.username, flow.peer[0])
         self.known.note_algorithm(flow.peer[0], credentials.algorithm)
@@ -232,13 +231,10 @@ class Admission:
             log.info(event, login=shown(credentials.username), peer=address, row=refusal.row.id, **why)
         if refusal.row.counts_to_ban:
             self.lockout.failed(credentials.username)
-            self._count(credentials.username, flow)
+            if self.bans.failed(address, credentials.username):
+                log.warning("address banned", peer=address, seconds=self.bans.seconds_left(address))
+                self.on_ban()
             await asyncio.sleep(began + _PACE_S - time.monotonic())
-
-    def _count(self, login: str, flow: Flow) -> None:
-        if self.bans.failed(flow.peer[0], login):
-            log.warning("address banned", peer=flow.peer[0], seconds=self.bans.seconds_left(flow.peer[0]))
-            self.on_ban()
 
     def answer(self, request: Request, refusal: Refusal, flow: Flow) -> Response:
         """What the peer hears of a refusal."""

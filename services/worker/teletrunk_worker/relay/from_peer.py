@@ -70,7 +70,7 @@ class FromPeer:
         """Why a host could not take what is forwarded; what it could take is made fit for it."""
         if request.method != "ACK" and request.number("Max-Forwards") == 0:
             return Objection(483, "Too Many Hops")
-        unfit = host_limits.objection_to(forwarded, flow.peer[0], self._routes.address)
+        unfit = host_limits.objection_to(forwarded, flow.peer[0], self._routes.addresses)
         found = unfit or host_limits.objection_to_offer(forwarded)
         if found is not None:
             return found
@@ -98,7 +98,7 @@ class FromPeer:
         else:
             host_limits.fit(response)
             source = dialog.flow.peer[0]
-            if objection := host_limits.objection_to(response, source, self._routes.address):
+            if objection := host_limits.objection_to(response, source, self._routes.addresses):
                 # To what a host asks within a dialog.
                 ends = response.cseq.method == "INVITE"
                 host_limits.turn_into(response, 481 if ends else objection.status, objection.phrase)

@@ -7,7 +7,7 @@ read it drops without a word. So a host gets only the headers that it has a use 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -52,8 +52,8 @@ class Objection:
         return respond(request, self.status, self.phrase, self.headers)
 
 
-def objection_to(message: Message, source: str, own: str) -> Objection | None:
-    """For a message as it would be sent; `source` has signalled it, `own` is the address that we are known by."""
+def objection_to(message: Message, source: str, own: Collection[str]) -> Objection | None:
+    """For a message as it would be sent; `source` has signalled it, `own` are the addresses that we are known by."""
     if not is_short_enough(message):
         return objection_of(Refusal("message-too-large"))
     if isinstance(message, Request) and message.body and not _is_for_host(message):
@@ -64,7 +64,7 @@ def objection_to(message: Message, source: str, own: str) -> Objection | None:
     return None
 
 
-def objection_to_answer(response: Response, sound: SoundTerms, source: str, own: str) -> Objection | None:
+def objection_to_answer(response: Response, sound: SoundTerms, source: str, own: Collection[str]) -> Objection | None:
     """Of a peer, to a host's offer."""
     if srtp.is_broken_by(response.body, sound):
         return objection_of(Refusal("no-common-codec", "answered in clear; this trunk requires SRTP"))

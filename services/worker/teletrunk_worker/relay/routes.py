@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Final
 
 from teletrunk_worker.relay import host_limits
@@ -49,23 +49,20 @@ class Routes:
         self,
         registrar: Registrar,
         inside: UdpEndpoint,
-        face: Callable[[str], Address],
+        face: Callable[[Flow], Address],
+        own: Sequence[Address],
         flow_of: Callable[[str], Flow | None],
         is_at: Callable[[str, str], bool],
     ) -> None:
-        """`face` says at which host and port a peer finds us by a transport; `is_at`, whether a login's PBX is known
-        to be at an address, though it does not register."""
+        """`face` says at which host and port the peer of a flow finds us, `own` are all of them; `is_at`, whether a
+        login's PBX is known to be at an address, though it does not register."""
         self._is_at = is_at
         self._registrar = registrar
         self._inside = inside
         self._flow_of = flow_of
         self._face = face
-        self.own = [*{face(transport) for transport in ("UDP", "TLS")}, (_LOOPBACK, inside.port)]
-
-    @property
-    def address(self) -> str:
-        """That PBXs know this port by."""
-        return self._face("UDP")[0]
+        self.own = [*own, (_LOOPBACK, inside.port)]
+        self.addresses = frozenset(host for host, _ in own)  # that PBXs know this port by
 
     # Hosts.
 
@@ -86,7 +83,7 @@ class Routes:
         if dialog.flow.closed:
             live = [binding.flow for binding in self._registrar.of_login(dialog.login) if not binding.flow.closed]
             same_host = [flow for flow in live if flow.peer[0] == dialog.flow.peer[0]]
-            dialog.flow = next(iter([*same_host, *live]), dialog.flow)
+            dialog.move(next(iter([*same_host, *live]), dialog.flow))
         return dialog.flow
 
     def flow_for_answer(self, token: str, dialog: Dialog | None) -> Flow | None:
@@ -108,13 +105,13 @@ class Routes:
 
     def via_for_peer(self, request: Request, flow: Flow, branch: str) -> None:
         """Our hop on the way to a peer."""
-        proxy.push_via(request, flow.transport, *self._face(flow.transport), branch, ";rport")
+        proxy.push_via(request, flow.transport, *self._face(flow), branch, ";rport")
 
     def record(self, request: Request, flow: Flow, *, towards_peer: bool) -> None:
         """Puts us on the way of the dialog, once for each side (RFC 5658). What faces the receiver is on top."""
         faces = [
             proxy.route_address(_LOOPBACK, self._inside.port),
-            proxy.route_address(*self._face(flow.transport), flow.transport),
+            proxy.route_address(*self._face(flow), flow.transport),
         ]
         for face in faces if towards_peer else reversed(faces):
             request.headers.insert("Record-Route", face)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import socket
+from collections.abc import Collection
 
 from teletrunk_worker.sip import sdp
 from teletrunk_worker.sip.transport.flow import plain
@@ -11,11 +12,11 @@ from teletrunk_worker.sip.transport.flow import plain
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
-def objection(body: bytes, source: str, own: str) -> str:
+def objection(body: bytes, source: str, own: Collection[str]) -> str:
     """Why no sound goes to an address of a description, for a reason phrase; empty when it may.
 
-    `source` is where the signalling comes from, `own` the address that this Worker is known by. A PBX on this machine
-    may name whatever it has; 0.0.0.0 holds a call (RFC 3264 8.4).
+    `source` is where the signalling comes from, `own` are the addresses that this Worker is known by. A PBX on this
+    machine may name whatever it has; 0.0.0.0 holds a call (RFC 3264 8.4).
     """
     signalling = _parsed(plain(source))
     near = signalling is not None and (signalling.is_loopback or _is_own(signalling, own))
@@ -37,11 +38,11 @@ def _parsed(text: str) -> _Address | None:
         return None
 
 
-def _is_own(address: _Address, own: str) -> bool:
+def _is_own(address: _Address, own: Collection[str]) -> bool:
     """By what the system says, which lets nobody bind what it does not have."""
     if address.is_unspecified:
         return False
-    if str(address) == own:
+    if str(address) in own:
         return True
     family = socket.AF_INET if address.version == 4 else socket.AF_INET6
     try:

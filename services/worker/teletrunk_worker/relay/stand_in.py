@@ -41,7 +41,7 @@ class StandIn:
             return not host_limits.is_short_enough(response)
         first, late = dialog.is_first_invites(response), dialog.finished_at and dialog.established is None
         source = dialog.flow.peer[0]
-        found = host_limits.objection_to_answer(response, dialog.sound, source, self._routes.address)
+        found = host_limits.objection_to_answer(response, dialog.sound, source, self._routes.addresses)
         objection = _CANCELLED if first and (dialog.cancelled or late) else found
         if objection is None and response.to.tag not in dialog.declined:
             return False

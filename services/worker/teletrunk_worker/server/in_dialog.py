@@ -52,8 +52,8 @@ class InDialog:
 
     def _move(self, dialog: Dialog, flow: Flow) -> None:
         """The peer is there now; a connection of its own is no stranger's."""
-        flow.prove()
-        dialog.flow = flow
+        flow.prove(dialog.login)
+        dialog.move(flow)
 
     def _admit(self, request: Request, way_back: Flow, dialog: Dialog, transaction: ServerTransaction | None) -> None:
         """Without a transaction, when there are too many, it is relayed all the same: a call must be able to end."""

@@ -6,7 +6,7 @@ a record-routing proxy does, and stays on its way until it ends.
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 import structlog
 from teletrunk.errors import Refusal
@@ -36,7 +36,7 @@ from teletrunk_worker.sip.sound import SoundTerms
 from teletrunk_worker.sip.transaction.client import ClientTransactions
 from teletrunk_worker.sip.transaction.server import ServerTransaction, ServerTransactions
 from teletrunk_worker.sip.transport.flow import Address, Flow, plain
-from teletrunk_worker.sip.transport.locate import DnsResolver, Place, Resolver
+from teletrunk_worker.sip.transport.locate import PORTS, DnsResolver, Place, Resolver
 from teletrunk_worker.sip.transport.tcp import TcpFlow
 from teletrunk_worker.sip.transport.tls import Certificates
 from teletrunk_worker.sip.transport.transports import Transports
@@ -55,7 +55,7 @@ class SipPort:
         gatekeeper: Gatekeeper,
         address: str,
         port: int,
-        public_address: str,
+        public_addresses: Sequence[str],
         digest_algorithms: tuple[str, ...] = ALGORITHMS,
         bans: Bans | None = None,
         trunks: TrunkBook | None = None,
@@ -63,16 +63,19 @@ class SipPort:
         tls_address: Address | None = None,
         resolver: Resolver | None = None,
     ) -> None:
-        """Over TLS, at `tls_address`, when there are certificates. `resolver` finds the PBXs that do not register."""
+        """`public_addresses` are what PBXs know it by, the first one also those of a family that has none of its own.
+
+        Over TLS, at `tls_address`, when there are certificates. `resolver` finds the PBXs that do not register.
+        """
         self._tls_address = tls_address
         self._transports = Transports(self.receive, self._on_close, certificates)
         self.trunks = trunks or TrunkBook()
         self._gatekeeper = gatekeeper
         self._address = address
         self._port = port
-        self._public_address = public_address
+        self._public_addresses = public_addresses
         self._transactions = ServerTransactions()
-        self._dialogs = Dialogs()
+        self.dialogs = Dialogs()
         self._requests = ClientTransactions()
         self.is_host: Callable[[int], bool] = lambda port: True  # whoever starts hosts knows their ports
         self.registrar = Registrar()
@@ -87,15 +90,15 @@ class SipPort:
         await self._transports.start(self._address, self._port, self._tls_address)
         self.port = self._transports.port
         self._inside = await UdpEndpoint.bind("127.0.0.1", 0, self._receive_from_host)
-        routes = self._routes = Routes(self.registrar, self._inside, self.face, self.flow_of, self.pbxs.is_at)
+        routes = self._routes = Routes(
+            self.registrar, self._inside, self.face, self._faces(), self.flow_of, self.pbxs.is_at
+        )
         challenges = Challenges(self._account_of)
         self._stand_in = StandIn(routes, self._requests, challenges)
-        self._from_peer = FromPeer(routes, self._dialogs, self._stand_in, challenges)
-        self._from_host = FromHost(
-            routes, self._dialogs, self.registrar, self._transactions, self._sound_of, challenges
-        )
+        self._from_peer = FromPeer(routes, self.dialogs, self._stand_in, challenges)
+        self._from_host = FromHost(routes, self.dialogs, self.registrar, self._transactions, self._sound_of, challenges)
         self._invitations = Invitations(
-            self.admission, self._from_peer, self._dialogs, self._transactions, self._responder, self._sound_of
+            self.admission, self._from_peer, self.dialogs, self._transactions, self._responder, self._sound_of
         )
         transfers = Transfers(self._gatekeeper, self.registrar, self.trunks, self.face)
         self._in_dialog = InDialog(
@@ -121,13 +124,24 @@ class SipPort:
             self.registrar.flow_closed(flow)
 
     @property
+    def tls_port(self) -> int:
+        """0: nobody can come by TLS."""
+        return self._transports.tls_port
+
+    @property
     def public(self) -> Address:
         """Host and port that PBXs know this port by."""
-        return self.face("UDP")
+        return self._public_addresses[0], self.port
 
-    def face(self, transport: str) -> Address:
-        """Where peers come back to that were spoken to by this transport."""
-        return self._public_address, self._transports.port_of(transport)
+    def face(self, flow: Flow) -> Address:
+        """Where the peer of this flow comes back to: an address of its own family, if there is one."""
+        is_ipv6 = ":" in flow.peer[0]
+        same = (address for address in self._public_addresses if (":" in address) == is_ipv6)
+        return next(same, self._public_addresses[0]), self._transports.port_of(flow.transport)
+
+    def _faces(self) -> list[Address]:
+        ports = {self._transports.port_of(transport) for transport in PORTS}
+        return [(address, port) for address in self._public_addresses for port in ports]
 
     @property
     def inside_port(self) -> int:
@@ -156,7 +170,7 @@ class SipPort:
 
     def measure(self) -> None:
         """Sets the gauges."""
-        DIALOGS.set(len(self._dialogs))
+        DIALOGS.set(len(self.dialogs))
 
     # What comes from outside.
 
@@ -193,7 +207,7 @@ class SipPort:
         self._watch(dialog)
 
     def _request(self, request: Request, way_back: Flow, flow: Flow) -> None:
-        dialog = self._dialogs.find(request.call_id)
+        dialog = self.dialogs.find(request.call_id)
         if dialog is not None and not dialog.has(request):
             dialog = None
         if request.method == "ACK":
@@ -216,7 +230,7 @@ class SipPort:
             self._in_dialog.request(request, way_back, way_back, dialog)
 
     def _cancel(self, request: Request, way_back: Flow) -> None:
-        dialog = self._dialogs.find(request.call_id)
+        dialog = self.dialogs.find(request.call_id)
         answer: Response | None = uas.no_such_dialog(request)
         if dialog is not None and not dialog.from_host and proxy.is_cancel_of(request, dialog.invite):
             answer = self._from_peer.in_dialog(request, way_back, dialog)
@@ -302,26 +316,22 @@ class SipPort:
         """How routes name this port, on either side."""
         return self._routes.own
 
-    def open_dialogs(self) -> list[Dialog]:
-        """Those that have not ended."""
-        return self._dialogs.open()
-
     def end_left(self, dialog: Dialog, refusal: Refusal) -> bool:
         """Ends what a process before this one has left; false while there is no way to its peer."""
         if self._routes.flow_to(dialog).closed:
             return False
-        self._dialogs.add(dialog)
+        self.dialogs.add(dialog)
         self.speak_for_dead_host(dialog.call_id, dialog.leg, refusal)
         return True
 
     def peer_address(self, call_id: str, leg: str) -> str:
         """Where the leg's signalling comes from."""
-        dialog = self._dialogs.of_leg(call_id, leg)
+        dialog = self.dialogs.of_leg(call_id, leg)
         return "" if dialog is None else plain(dialog.flow.peer[0])
 
     def offered_telephone_event(self, call_id: str, leg: str) -> bool:
         """Whether the peer's SDP names RFC 4733's digits."""
-        dialog = self._dialogs.of_leg(call_id, leg)
+        dialog = self.dialogs.of_leg(call_id, leg)
         said = (dialog.established if dialog.from_host else dialog.invite) if dialog is not None else None
         return said is not None and b"telephone-event" in said.body
 
@@ -330,7 +340,7 @@ class SipPort:
 
     def speak_for_dead_host(self, call_id: str, leg: str, refusal: Refusal) -> None:
         """Ends a leg's dialog towards the peer when the host that carried it is gone, or does not end it."""
-        dialog = self._dialogs.of_leg(call_id, leg)
+        dialog = self.dialogs.of_leg(call_id, leg)
         if dialog is not None and (answer := self._stand_in.end(dialog, refusal)) is not None:
             invite = dialog.invite  # its transaction may be forgotten: it has rung for long
             way_back = answer_flow(dialog.flow, invite.via)
@@ -340,6 +350,6 @@ class SipPort:
 
     def leg_is_over(self, call_id: str, leg: str, *, elsewhere: bool = False) -> None:
         """The call has done with this leg: an INVITE of it that nobody has answered keeps no dialog."""
-        if (dialog := self._dialogs.of_leg(call_id, leg)) is not None:
+        if (dialog := self.dialogs.of_leg(call_id, leg)) is not None:
             dialog.elsewhere = elsewhere
             self._stand_in.release(dialog)

@@ -10,9 +10,10 @@ from teletrunk.metrics import REGISTERS
 from teletrunk_worker.policy.admission import NOT_THEIRS, Admission, Registered
 from teletrunk_worker.policy.refusals import refuse
 from teletrunk_worker.server.responder import Responder
-from teletrunk_worker.sip import uas
+from teletrunk_worker.sip import outbound, uas
 from teletrunk_worker.sip.auth import Credentials
 from teletrunk_worker.sip.message import Request, Response
+from teletrunk_worker.sip.outbound import FirstHopLacksOutbound
 from teletrunk_worker.sip.registrar import SHORTEST_S, BadContact, Binding, IntervalTooBrief, Registrar
 from teletrunk_worker.sip.transaction.server import ServerTransaction
 from teletrunk_worker.sip.transport.flow import Flow
@@ -60,25 +61,28 @@ class Registrations:
 
     def _bind(self, request: Request, flow: Flow, trunk: Registered) -> Response:
         try:
+            keeps_flow = outbound.is_kept(request, flow.transport)
             bindings = self._registrar.register(request, trunk.trunk_id, trunk.login, flow, trunk.password_revision)
         except IntervalTooBrief:
             return uas.respond(request, 423, "Interval Too Brief", [("Min-Expires", str(SHORTEST_S))])
+        except FirstHopLacksOutbound:
+            return uas.respond(request, 439, "First Hop Lacks Outbound Support")
         except BadContact as error:
             return refuse(request, Refusal("bad-request", str(error)))
         if not all(self._is_just(binding) for binding in bindings):  # the trunk was changed while we asked
             self._registrar.keep(self._is_just)
             return refuse(request, Refusal("wrong-password"))
         REGISTERS.labels("ok").inc()
-        return uas.respond(request, 200, "OK", _headers(request, flow, bindings))
+        return uas.respond(request, 200, "OK", _headers(request, bindings, keeps_flow=keeps_flow))
 
 
-def _headers(request: Request, flow: Flow, bindings: list[Binding]) -> list[tuple[str, str]]:
+def _headers(request: Request, bindings: list[Binding], *, keeps_flow: bool) -> list[tuple[str, str]]:
     headers = [("Contact", _contact(binding)) for binding in bindings]
     headers += [("Path", entry) for entry in request.entries("Path")]  # RFC 3327 5.3
-    asked = {tag.lower() for tag in request.entries("Supported")}
-    if "outbound" in asked and flow.transport != "UDP" and any(binding.instance for binding in bindings):
-        headers.append(("Require", "outbound"))  # RFC 5626 6: it may keep the connection alive by CRLF
-        headers.append(("Flow-Timer", str(_FLOW_TIMER_S)))
+    if keeps_flow:
+        headers.append(("Require", "outbound"))  # RFC 5626 6
+        if outbound.is_direct(request):  # else it is the proxy that says when it looks
+            headers.append(("Flow-Timer", str(_FLOW_TIMER_S)))
     return headers
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -49,6 +49,8 @@ class Dialog:
     answerers: set[str] = field(default_factory=set)
     # By To tag: 2xx answers that the proxy has ended, with the ACK that each repetition gets again.
     declined: dict[str, bytes] = field(default_factory=dict)
+    # Told when another process would have to end it in another way, or not at all.
+    changed: Callable[[], None] = field(default=lambda: None, repr=False, compare=False)
 
     def has(self, request: Request) -> bool:
         """Whether a request that comes from the peer belongs here: who only knows the Call-ID changes nothing."""
@@ -75,15 +77,27 @@ class Dialog:
             self.answerers.add(response.to.tag)
         if not (self.pending and self.is_first_invites(response)):
             return
+        is_first = not self.last_status
         self.last_status, self.last_phrase = response.code, response.phrase
-        if 200 <= response.code < 300:
-            self.established = response
-        elif response.code >= 300:
+        if response.code >= 300:
             self.finish()
+        elif response.code >= 200:
+            self.established = response
+            self.changed()
+        elif is_first:
+            self.changed()
 
     def begin_again(self, invite: Request) -> None:
         """The host has heard what its INVITE lacked (422), and comes with another one (RFC 4028 7.3)."""
         self.invite, self.last_status, self.finished_at = invite, 0, 0.0
+        self.changed()
+
+    def move(self, flow: Flow) -> None:
+        """The peer is reached by this flow from now on."""
+        is_other = flow.token != self.flow.token
+        self.flow = flow
+        if is_other:
+            self.changed()
 
     def is_established_with(self, tag: str) -> bool:
         """Whether this is the peer's tag, and no fork's that has lost."""
@@ -92,7 +106,9 @@ class Dialog:
         return tag == (self.established.to if self.from_host else self.invite.from_).tag
 
     def finish(self) -> None:
-        self.finished_at = self.finished_at or time.monotonic()
+        if not self.finished_at:
+            self.finished_at = time.monotonic()
+            self.changed()
 
     def refusal_for_host(self, status: int, phrase: str) -> Response:
         """The final answer to the host's INVITE, in the peer's place."""
@@ -166,9 +182,13 @@ class Dialog:
 
 
 class Dialogs:
-    """All dialogs that pass through, by SIP Call-ID and by the leg that they are."""
+    """All dialogs that pass through, by SIP Call-ID and by the leg that they are.
+
+    `changed` is told the SIP Call-ID of one that is new, has ended, or would have to be ended in another way.
+    """
 
     def __init__(self) -> None:
+        self.changed: Callable[[str], None] = lambda sip_call_id: None
         self._all: dict[str, Dialog] = {}
         self._of_leg: dict[tuple[str, str], Dialog] = {}
         self._looked_at = 0.0
@@ -183,7 +203,10 @@ class Dialogs:
 
     def add(self, dialog: Dialog) -> None:
         self._forget_old()
-        self._all[dialog.invite.call_id] = self._of_leg[dialog.call_id, dialog.leg] = dialog
+        key = dialog.invite.call_id
+        self._all[key] = self._of_leg[dialog.call_id, dialog.leg] = dialog
+        dialog.changed = lambda: self.changed(key)
+        dialog.changed()
 
     def find(self, sip_call_id: str) -> Dialog | None:
         return self._all.get(sip_call_id)

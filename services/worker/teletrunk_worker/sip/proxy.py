@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import hashlib
-import ipaddress
 import secrets
 from collections.abc import Sequence
 
 from teletrunk_worker.sip.message import Request, Response
 from teletrunk_worker.sip.scanner import Malformed
-from teletrunk_worker.sip.transport.flow import Address
+from teletrunk_worker.sip.transport.flow import Address, plain
 from teletrunk_worker.sip.uri import NameAddr
 from teletrunk_worker.sip.via import Via, parse_via
 
@@ -86,16 +85,8 @@ def drop_own_routes(request: Request, own: Sequence[Address]) -> None:
 
 def is_own(route: NameAddr, own: Sequence[Address]) -> bool:
     """Whether an entry of a route set is one of these addresses."""
-    where = (_plain(route.uri.host), route.uri.port or 5060)
-    return any(where == (_plain(host), port) for host, port in own)
-
-
-def _plain(host: str) -> str:
-    """One way to write an IPv6 address."""
-    try:
-        return str(ipaddress.ip_address(host))
-    except ValueError:
-        return host.lower()
+    where = (plain(route.uri.host).lower(), route.uri.port or 5060)
+    return any(where == (plain(host).lower(), port) for host, port in own)
 
 
 def new_branch() -> str:

@@ -10,10 +10,11 @@ import itertools
 import secrets
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from functools import partial
 from typing import Final
 
+from teletrunk_worker.sip import outbound
 from teletrunk_worker.sip.message import Request
 from teletrunk_worker.sip.transport.flow import Flow
 from teletrunk_worker.sip.uri import NameAddr
@@ -57,12 +58,11 @@ class Binding:
     @property
     def instance(self) -> tuple[str, str] | None:
         """What the client calls itself and this of its flows, when it does."""
-        name, number = (self.contact.parameters.get(key) for key in ("+sip.instance", "reg-id"))
-        return (name, number) if name and number else None
+        return outbound.flow_name(self.contact)
 
     def is_for(self, contact: NameAddr) -> bool:
         """Whether a REGISTER of this contact is about this binding."""
-        other = replace(self, contact=contact).instance
+        other = outbound.flow_name(contact)
         if self.instance is not None and other is not None:
             return self.instance == other
         return self.contact.uri.is_same_as(contact.uri)

@@ -23,7 +23,7 @@ class Client:
     """Asks one server. The same Call-ID all along, and a number that rises (RFC 3261 10.2)."""
 
     transactions: ClientTransactions
-    face: Callable[[str], Address]
+    face: Callable[[Flow], Address]
     account: Account | None = None
     call_id: str = field(default_factory=lambda: secrets.token_hex(12))
     sequence: int = 0
@@ -52,7 +52,7 @@ class Client:
     ) -> Response:
         self.sequence += 1
         request = Request(method, target)
-        proxy.push_via(request, flow.transport, *self.face(flow.transport), proxy.new_branch(), ";rport")
+        proxy.push_via(request, flow.transport, *self.face(flow), proxy.new_branch(), ";rport")
         request.headers.add("Max-Forwards", "70")
         request.headers.add("From", f"<{identity}>;tag={tag}")
         request.headers.add("To", f"<{identity if method == 'REGISTER' else target}>")

@@ -13,6 +13,7 @@ import secrets
 import time
 from abc import ABC, abstractmethod
 from collections.abc import Awaitable, Callable
+from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 import structlog
@@ -24,10 +25,10 @@ from teletrunk_worker.sip.proxy import bracketed, transport_parameter
 from teletrunk_worker.sip.registrar import Binding
 from teletrunk_worker.sip.scanner import Malformed
 from teletrunk_worker.sip.transaction.client import ClientTransactions, NoAnswer
-from teletrunk_worker.sip.transport.flow import Address, Flow, plain
+from teletrunk_worker.sip.transport.flow import Address, Flow
 from teletrunk_worker.sip.transport.locate import Place, Resolver
 from teletrunk_worker.sip.uac import Client
-from teletrunk_worker.sip.uri import Uri, parse_name_addr, parse_uri
+from teletrunk_worker.sip.uri import parse_name_addr, parse_uri
 from teletrunk_worker.trunks.book import Trunk
 
 log = structlog.get_logger()
@@ -56,7 +57,7 @@ class Network(Protocol):
     @property
     def resolver(self) -> Resolver: ...
 
-    def face(self, transport: str) -> Address: ...
+    def face(self, flow: Flow) -> Address: ...
 
     async def flow_to(self, place: Place, *, any_certificate: bool) -> Flow: ...
 
@@ -69,18 +70,25 @@ class Refused(Exception):
         super().__init__(f"{response.code} {response.phrase}")
 
 
-class Pbx(ABC):
-    """One trunk's. `bound` is told the bindings, none while it is not to be rung; `changed` that its state is new."""
+@dataclass(frozen=True)
+class News:
+    """Who is told what of a PBX."""
 
-    def __init__(
-        self, trunk: Trunk, network: Network, bound: Callable[[Trunk, list[Binding]], None], changed: Callable[[], None]
-    ) -> None:
+    bound: Callable[[Trunk, list[Binding]], None]  # its bindings; none while it is not to be rung
+    found: Callable[[Trunk, frozenset[str]], None]  # the addresses that it may come from
+    reached: Callable[[Trunk, str], None]  # it is there, at this address
+    changed: Callable[[], None]  # its state is another one
+
+
+class Pbx(ABC):
+    """One trunk's."""
+
+    def __init__(self, trunk: Trunk, network: Network, news: News) -> None:
         self.trunk = trunk
         self.state = pb.TrunkState(trunk_id=trunk.trunk_id, up=False, why="not tried yet", since=time.time())
         self.addresses: frozenset[str] = frozenset()  # that it may come from
         self._network = network
-        self._bound = bound
-        self._changed = changed
+        self._news = news
         self._flow: Flow | None = None
         self._known_places: list[Place] = []
         self._tries = 0
@@ -126,21 +134,22 @@ class Pbx(ABC):
 
     def _ring_at(self, flow: Flow) -> None:
         """Calls go there from now on. A binding that is the same stays: a call may be on its way to it."""
+        self._news.reached(self.trunk, flow.peer[0])
         if self._flow != flow:
             self._flow = flow
-            self._bound(self.trunk, [self._binding(flow)])
+            self._news.bound(self.trunk, [self._binding(flow)])
 
     def _lost(self, why: str) -> None:
         """A connection is left as it is: calls may be up on it. One that nobody uses ends after an hour."""
         self._flow = None
-        self._bound(self.trunk, [])
+        self._news.bound(self.trunk, [])
         self._say(up=False, why=why)
 
     def _say(self, *, up: bool, why: str) -> None:
         if (self.state.up, self.state.why) != (up, why):
             self.state = pb.TrunkState(trunk_id=self.trunk.trunk_id, up=up, why=why[:200], since=time.time())
             log.info("trunk is up" if up else "trunk is down", login=self.trunk.login, why=why[:200])
-            self._changed()
+            self._news.changed()
 
     def _binding(self, flow: Flow) -> Binding:
         host, port = self._domain()
@@ -195,7 +204,10 @@ class Pbx(ABC):
         except OSError:
             if not self._known_places:
                 raise
-        self.addresses = frozenset(plain(place.address[0]) for place in self._known_places)
+        addresses = frozenset(place.address[0] for place in self._known_places)
+        if addresses != self.addresses:
+            self.addresses = addresses
+            self._news.found(self.trunk, addresses)
         flow = self._flow
         spoken_to = None if flow is None else (flow.transport, flow.peer)
         places = sorted(self._known_places, key=lambda place: (place.transport, place.address) != spoken_to)
@@ -234,14 +246,8 @@ class Pbx(ABC):
 class OutboundPbx(Pbx):
     """We register there."""
 
-    def __init__(
-        self,
-        trunk: Trunk,
-        network: Network,
-        bound: Callable[[Trunk, list[Binding]], None],
-        changed: Callable[[], None],
-    ) -> None:
-        super().__init__(trunk, network, bound, changed)
+    def __init__(self, trunk: Trunk, network: Network, news: News) -> None:
+        super().__init__(trunk, network, news)
         name = self.options.auth_username or self.options.username
         self._client = Client(network.requests, network.face, Account(name, trunk.pbx_password))
         self.token = f"tt{secrets.token_hex(8)}"  # the user of our contact: who calls it means this trunk
@@ -281,7 +287,7 @@ class OutboundPbx(Pbx):
         return max(1, min(self._expires if granted is None else granted, _LONGEST_EXPIRES_S))
 
     def _contact(self, flow: Flow) -> str:
-        host, port = self._network.face(flow.transport)
+        host, port = self._network.face(flow)
         return f"sip:{self.token}@{bracketed(host)}:{port}{transport_parameter(flow.transport)}"
 
     async def close(self) -> None:
@@ -296,21 +302,12 @@ class OutboundPbx(Pbx):
         uri = invite.uri
         return invite.to.uri.user if uri.user == self.token else uri.user
 
-    def is_meant(self, uri: Uri) -> bool:
-        return uri.user == self.token
-
 
 class PeerPbx(Pbx):
     """It is known by its address."""
 
-    def __init__(
-        self,
-        trunk: Trunk,
-        network: Network,
-        bound: Callable[[Trunk, list[Binding]], None],
-        changed: Callable[[], None],
-    ) -> None:
-        super().__init__(trunk, network, bound, changed)
+    def __init__(self, trunk: Trunk, network: Network, news: News) -> None:
+        super().__init__(trunk, network, news)
         self._client = Client(network.requests, network.face)
         self._has_answered = False
         self._asked = 0  # times without an answer
@@ -329,7 +326,7 @@ class PeerPbx(Pbx):
     async def _options(self, flow: Flow) -> Response:
         """Any answer is one, but that of a proxy which does not reach it. Raises `NoAnswer`."""
         host, port = self._domain()
-        own, at = self._network.face(flow.transport)
+        own, at = self._network.face(flow)
         target = f"sip:{bracketed(host)}:{port or flow.peer[1]}"
         response = await self._client.ask("OPTIONS", target, f"sip:teletrunk@{bracketed(own)}:{at}", flow)
         if response.code in (408, 502, 503, 504):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ipaddress
 from collections.abc import Callable
 from dataclasses import dataclass
 
@@ -15,7 +16,8 @@ from teletrunk_worker.sip.message import Request
 from teletrunk_worker.sip.registrar import Binding, Registrar
 from teletrunk_worker.sip.transport.flow import Flow
 from teletrunk_worker.trunks.book import Trunk, TrunkBook
-from teletrunk_worker.trunks.pbx import Network, OutboundPbx, Pbx, PeerPbx
+from teletrunk_worker.trunks.pbx import Network, News, OutboundPbx, Pbx, PeerPbx
+from teletrunk_worker.trunks.sources import Sources
 
 log = structlog.get_logger()
 
@@ -31,7 +33,7 @@ class Known:
 
 
 class Pbxs:
-    """All of this Worker's. `known` is told each address that one may come from."""
+    """All of this Worker's. `known` is told of each login the address at which its PBX was reached, again and again."""
 
     def __init__(
         self, registrar: Registrar, book: TrunkBook, network: Network, known: Callable[[str, str], None]
@@ -41,6 +43,9 @@ class Pbxs:
         self._network = network
         self._known = known
         self._all: dict[str, tuple[Pbx, asyncio.Task[None]]] = {}  # by trunk id
+        self._sources = Sources()
+        self._by_token: dict[str, OutboundPbx] = {}
+        self._news = News(self._bind, self._found, self._reached, lambda: self.changed())
         self._tasks = BackgroundTasks()
         self.changed: Callable[[], None] = lambda: None
 
@@ -49,17 +54,31 @@ class Pbxs:
         wanted = {trunk.trunk_id: trunk for trunk in self._book.all() if self._is_ours(trunk)}
         for trunk_id, (pbx, task) in list(self._all.items()):
             if trunk_id not in wanted or pbx.trunk.asks_otherwise(wanted[trunk_id]) or task.done():
-                del self._all[trunk_id]
-                task.cancel()
-                self._bind(pbx.trunk, [])
-                self._tasks.run(pbx.close())
-            else:
-                pbx.trunk = wanted[trunk_id]  # its lists may be others
+                self._end(pbx, task)
+                continue
+            before, pbx.trunk = pbx.trunk, wanted[trunk_id]  # its lists may be others
+            if before.networks != pbx.trunk.networks:
+                self._found(pbx.trunk, pbx.addresses)
         for trunk_id, trunk in wanted.items():
             if trunk_id not in self._all:
-                pbx = self._made(trunk)
-                self._registrar.name(trunk.login, trunk_id)
-                self._all[trunk_id] = pbx, self._tasks.run(pbx.keep())
+                self._begin(trunk)
+
+    def _begin(self, trunk: Trunk) -> None:
+        pbx = self._made(trunk)
+        self._registrar.name(trunk.login, trunk.trunk_id)
+        self._found(trunk, pbx.addresses)
+        if isinstance(pbx, OutboundPbx):
+            self._by_token[pbx.token] = pbx
+        self._all[trunk.trunk_id] = pbx, self._tasks.run(pbx.keep())
+
+    def _end(self, pbx: Pbx, task: asyncio.Task[None]) -> None:
+        del self._all[pbx.trunk.trunk_id]
+        self._sources.put(pbx.trunk.trunk_id, ())
+        if isinstance(pbx, OutboundPbx):
+            del self._by_token[pbx.token]
+        task.cancel()
+        self._bind(pbx.trunk, [])
+        self._tasks.run(pbx.close())
 
     def _is_ours(self, trunk: Trunk) -> bool:
         kind = trunk.options.kind
@@ -67,31 +86,34 @@ class Pbxs:
 
     def _made(self, trunk: Trunk) -> Pbx:
         kind = OutboundPbx if trunk.options.kind == pb.TRUNK_KIND_OUTBOUND else PeerPbx
-        return kind(trunk, self._network, self._bind, lambda: self.changed())
+        return kind(trunk, self._network, self._news)
 
     def _bind(self, trunk: Trunk, bindings: list[Binding]) -> None:
         self._registrar.replace(trunk.trunk_id, trunk.login, bindings)
-        for binding in bindings:
-            self._known(trunk.login, binding.flow.peer[0])
+
+    def _found(self, trunk: Trunk, addresses: frozenset[str]) -> None:
+        """It comes from where it is, or from where the trunk's list of addresses says that it may come."""
+        own = (ipaddress.ip_network(address.partition("%")[0]) for address in addresses)
+        self._sources.put(trunk.trunk_id, [*own, *trunk.networks])
+
+    def _reached(self, trunk: Trunk, address: str) -> None:
+        self._known(trunk.login, address)
 
     def states(self) -> list[pb.TrunkState]:
         return [pbx.state for pbx, _ in self._all.values()]
 
     def is_at(self, login: str, address: str) -> bool:
         """Whether the PBX of the trunk with this login may be at this address."""
-        found = self._all.get(self._registrar.trunk_of(login))
-        return found is not None and _comes_from(found[0], address)
+        return self._registrar.trunk_of(login) in self._sources.at(address)
 
     def whose(self, invite: Request, flow: Flow) -> Known | None:
         """The trunk that an INVITE is of by where it comes from; None: it needs a digest."""
         if not self._all or self._registrar.is_at(flow):  # who has registered from there shows its password
             return None
-        here = [pbx for pbx, _ in self._all.values() if _comes_from(pbx, flow.peer[0])]
-        outbound = [pbx for pbx in here if isinstance(pbx, OutboundPbx)]
-        peers = [pbx for pbx in here if isinstance(pbx, PeerPbx) and pbx.bears_its_header(invite)]
-        peers.sort(key=lambda pbx: (not pbx.options.header, pbx.trunk.login))
-        meant = next((pbx for pbx in outbound if pbx.is_meant(invite.uri)), None)
-        found = meant or next(iter(peers), None) or _named(outbound, invite)
+        here = self._sources.at(flow.peer[0])
+        found: Pbx | None = self._by_token.get(invite.uri.user)
+        if found is None or found.trunk.trunk_id not in here:
+            found = _likeliest([self._all[trunk_id][0] for trunk_id in here], invite)
         if found is None or not found.trunk.takes(flow.transport):
             return None
         called = found.called(invite) if isinstance(found, OutboundPbx) else invite.uri.user
@@ -101,12 +123,21 @@ class Pbxs:
         """Takes our registrations back."""
         ending = list(self._all.values())
         self._all.clear()
+        self._sources = Sources()
+        self._by_token.clear()
         for _, task in ending:
             task.cancel()
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(_GOOD_BYE_S):
                 await asyncio.gather(*(pbx.close() for pbx, _ in ending), return_exceptions=True)
         await self._tasks.settle(0.1)
+
+
+def _likeliest(here: list[Pbx], invite: Request) -> Pbx | None:
+    """Of those that may come from an address: one whose header the call bears, one without a header, one it names."""
+    here.sort(key=lambda pbx: (not pbx.options.header, pbx.trunk.login))
+    peers = (pbx for pbx in here if isinstance(pbx, PeerPbx) and pbx.bears_its_header(invite))
+    return next(peers, None) or _named([pbx for pbx in here if isinstance(pbx, OutboundPbx)], invite)
 
 
 def _named(outbound: list[OutboundPbx], invite: Request) -> OutboundPbx | None:
@@ -116,8 +147,3 @@ def _named(outbound: list[OutboundPbx], invite: Request) -> OutboundPbx | None:
         return able[0]
     users = [invite.to.uri.user, invite.uri.user, invite.from_.uri.user]
     return next((pbx for user in users for pbx in able if pbx.options.username == user), None)
-
-
-def _comes_from(pbx: Pbx, source: str) -> bool:
-    """From where it is, or from where the trunk's list of addresses says that it may come."""
-    return source in pbx.addresses or (bool(pbx.trunk.networks) and pbx.trunk.trusts(source))

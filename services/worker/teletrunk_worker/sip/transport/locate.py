@@ -15,7 +15,7 @@ import dns.exception
 import dns.nameserver
 import dns.resolver
 
-from teletrunk_worker.sip.transport.flow import Address
+from teletrunk_worker.sip.transport.flow import Address, plain
 
 PORTS: Final = {"UDP": 5060, "TCP": 5060, "TLS": 5061}
 _SERVICES: Final = {"SIP+D2U": "UDP", "SIP+D2T": "TCP", "SIPS+D2T": "TLS"}
@@ -54,11 +54,11 @@ class DnsResolver:
     async def places(self, host: str, port: int | None, transport: str) -> list[Place]:
         """`transport` is UDP, TCP or TLS; empty: as the domain says, UDP when it does not."""
         try:
-            address = str(ipaddress.ip_address(host))
+            ipaddress.ip_address(host)
         except ValueError:
             return (await self._named(host, port, transport))[:_MOST_ADDRESSES]
         chosen = transport or "UDP"
-        return [Place(chosen, (address, port or PORTS[chosen]), host)]
+        return [Place(chosen, (plain(host), port or PORTS[chosen]), host)]
 
     async def _named(self, host: str, port: int | None, transport: str) -> list[Place]:
         if port is not None:  # RFC 3263 4.1: no SRV then
@@ -102,7 +102,7 @@ class DnsResolver:
     async def _addresses(self, host: str) -> list[str]:
         if not self._servers:  # as every program here finds it: also what /etc/hosts says
             return await _by_the_machine(host)
-        found = [str(record) for kind in ("A", "AAAA") for record in await self._records(host, kind)]
+        found = [plain(str(record)) for kind in ("A", "AAAA") for record in await self._records(host, kind)]
         if not found:
             raise NotFound(f"{host} has no address")
         return found
@@ -126,4 +126,4 @@ async def _by_the_machine(host: str) -> list[str]:
             found = await asyncio.get_running_loop().getaddrinfo(host, None, type=socket.SOCK_DGRAM)
     except (OSError, TimeoutError, UnicodeError):
         raise NotFound(f"{host} has no address") from None
-    return list(dict.fromkeys(str(address[0]) for *_, address in found))
+    return list(dict.fromkeys(plain(str(address[0])) for *_, address in found))

@@ -2,7 +2,8 @@
 (RFC 5626 3.5.1).
 
 A connection of a stranger is held for half a minute, however much it says: who has shown a password by then keeps
-it. So nobody takes all places by being silent.
+it. So nobody takes all places by being silent, nor by one password: of one login's connections the one that was heard
+longest ago makes room.
 """
 
 from __future__ import annotations
@@ -10,6 +11,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import itertools
+import socket
 import ssl
 import time
 from collections.abc import Callable
@@ -17,11 +19,13 @@ from typing import Any, Final
 
 from teletrunk_worker.sip.message import LARGEST_MESSAGE
 from teletrunk_worker.sip.transport.flow import KEEP_ALIVE, Address, Receiver, network_of, plain
+from teletrunk_worker.sip.transport.sockets import bound
 
 MOST_CONNECTIONS: Final = 1_000
 MOST_UNPROVEN: Final = 16  # connections of one address that has shown no password on them
 UNPROVEN_S: Final = 30.0
 _MOST_AN_ADDRESS = 256
+MOST_A_LOGIN: Final = 64  # a PBX may have one for each of its calls
 _HALF_READ_DEADLINE_S = 10.0
 _FAREWELL_S = 1.0
 _IDLE_DEADLINE_S = 3_700.0  # longer than the longest registration
@@ -34,12 +38,17 @@ _CONNECT_S = 5.0
 class TcpFlow:
     """One connection, accepted or made by us."""
 
-    def __init__(self, token: str, transport: str, writer: asyncio.StreamWriter, *, proven: bool = False) -> None:
+    def __init__(
+        self, token: str, transport: str, writer: asyncio.StreamWriter, proved: Callable[[TcpFlow], None]
+    ) -> None:
+        """`proved` is told when a password was shown for the first time."""
         self.token = token
         self.transport = transport
-        self.proven = proven
+        self.proven = False
+        self.login = ""  # whose password was shown first
+        self._proved = proved
         self._writer = writer
-        self._opened_at = time.monotonic()
+        self._opened_at = self.heard_at = time.monotonic()
         peer = writer.get_extra_info("peername")
         self.peer: Address = (plain(peer[0]), peer[1])
         self.network = network_of(self.peer[0])
@@ -53,8 +62,10 @@ class TcpFlow:
         """Seconds that it may be silent from now on."""
         return _IDLE_DEADLINE_S if self.proven else self._opened_at + UNPROVEN_S - time.monotonic()
 
-    def prove(self) -> None:
-        self.proven = True
+    def prove(self, login: str) -> None:
+        if not self.proven:
+            self.proven, self.login = True, login
+            self._proved(self)
 
     def send(self, data: bytes) -> bool:
         if self.closed:
@@ -100,7 +111,8 @@ class TcpListener:
     async def listen(self, host: str, port: int, context: ssl.SSLContext | None = None) -> None:
         """Raises OSError when the port is taken. Without it, there are only connections of our own."""
         secured: dict[str, Any] = {} if context is None else {"ssl": context, "ssl_handshake_timeout": _HANDSHAKE_S}
-        self._server = await asyncio.start_server(self._serve, host, port, limit=LARGEST_MESSAGE, **secured)
+        listening = await bound(host, port, socket.SOCK_STREAM)
+        self._server = await asyncio.start_server(self._serve, sock=listening, limit=LARGEST_MESSAGE, **secured)
 
     async def connect(self, peer: Address, context: ssl.SSLContext | None = None, name: str = "") -> TcpFlow:
         """A connection of ours; `name` is the one that the peer's certificate must bear. Raises OSError.
@@ -113,15 +125,16 @@ class TcpListener:
                 reader, writer = await asyncio.open_connection(*peer, limit=LARGEST_MESSAGE, **secured)
         except TimeoutError:
             raise OSError(f"no connection to {peer[0]} port {peer[1]} within {_CONNECT_S:.0f} s") from None
-        flow = self._flow(writer, proven=True)
+        flow = self._flow(writer)
+        flow.proven = True
         reading = asyncio.get_running_loop().create_task(self._read(reader, writer, flow))
         self._connections.add(reading)
         reading.add_done_callback(self._connections.discard)
         return flow
 
-    def _flow(self, writer: asyncio.StreamWriter, *, proven: bool) -> TcpFlow:
+    def _flow(self, writer: asyncio.StreamWriter) -> TcpFlow:
         token = f"{'t' if self._transport == 'TCP' else 's'}-{next(self._numbers)}"
-        return TcpFlow(token, self._transport, writer, proven=proven)
+        return TcpFlow(token, self._transport, writer, self._make_room_among_its_own)
 
     @property
     def port(self) -> int:
@@ -132,7 +145,7 @@ class TcpListener:
         return self._flows.get(token)
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        flow = self._flow(writer, proven=False)
+        flow = self._flow(writer)
         if self._has_room_for(flow):
             await self._read(reader, writer, flow)
         else:
@@ -142,6 +155,7 @@ class TcpListener:
         self._flows[flow.token] = flow
         try:
             while (data := await _read_message(reader, flow)) is not None:
+                flow.heard_at = time.monotonic()
                 if data == KEEP_ALIVE:
                     flow.send(_PONG)
                 else:
@@ -171,6 +185,11 @@ class TcpListener:
         if oldest is not None:
             oldest.abort()
         return oldest is not None
+
+    def _make_room_among_its_own(self, flow: TcpFlow) -> None:
+        same = [other for other in self._flows.values() if other.login == flow.login and not other.closed]
+        if len(same) > MOST_A_LOGIN:
+            min(same, key=lambda other: other.heard_at).abort()
 
     async def close(self) -> None:
         if self._server is not None:

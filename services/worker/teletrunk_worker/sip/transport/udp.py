@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import cast
 
 from teletrunk_worker.sip.transport.flow import KEEP_ALIVE, Address, Flow, Receiver, plain
+from teletrunk_worker.sip.transport.sockets import bound
 from teletrunk_worker.sip.via import Via
 
 _RECEIVE_BUFFER = 4 << 20
@@ -34,7 +35,7 @@ class UdpFlow:
     def close(self) -> None:
         """There is no connection to end."""
 
-    def prove(self) -> None:
+    def prove(self, login: str) -> None:
         """There is no connection to keep."""
 
     def for_answers(self, via: Via) -> UdpFlow:
@@ -59,7 +60,8 @@ class UdpEndpoint(asyncio.DatagramProtocol):
     @classmethod
     async def bind(cls, host: str, port: int, receive: Receiver) -> UdpEndpoint:
         loop = asyncio.get_running_loop()
-        _, endpoint = await loop.create_datagram_endpoint(lambda: cls(receive), local_addr=(host, port))
+        own = await bound(host, port, socket.SOCK_DGRAM)
+        _, endpoint = await loop.create_datagram_endpoint(lambda: cls(receive), sock=own)
         return endpoint
 
     @property
