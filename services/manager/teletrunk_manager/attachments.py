@@ -20,10 +20,10 @@ from teletrunk_manager.configurations import Configurations
 from teletrunk_manager.db.audit import asked_by_service
 from teletrunk_manager.db.database import Database
 from teletrunk_manager.db.tables import Service
-from teletrunk_manager.line_proof import LineProofs
 from teletrunk_manager.live import Attached, Live
 from teletrunk_manager.mistakes import Mistake
 from teletrunk_manager.news import News
+from teletrunk_manager.proofs import Proofs
 from teletrunk_manager.state import OutOfReach, SharedState
 from teletrunk_manager.storages import Storages
 
@@ -42,7 +42,7 @@ class Attachments:
         bans: BanList,
         storages: Storages,
         news: News,
-        proofs: LineProofs,
+        proofs: Proofs,
         silence: float = _SILENCE_S,
     ) -> None:
         self._news = news
@@ -123,7 +123,7 @@ class Attachments:
                 (line.subscription_id, line.call_id)
                 for line in heartbeat.lines
                 # On one machine there is but one word of everybody's: the token.
-                if not proven or self._proofs.hold(line, service.service_id)
+                if not proven or self._proofs.line_holds(line, service.service_id)
             )
         except OutOfReach:
             pass  # the mirror has said so, and shows everybody when it is back

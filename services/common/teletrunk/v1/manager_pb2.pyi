@@ -714,6 +714,7 @@ class RouteCallResponse(_message.Message):
     LINE_FIELD_NUMBER: _builtins.int
     LONGEST_SECONDS_FIELD_NUMBER: _builtins.int
     DESTINATION_FIELD_NUMBER: _builtins.int
+    PROOF_FIELD_NUMBER: _builtins.int
     trunk_id: _builtins.str
     account_id: _builtins.str
     longest_seconds: _builtins.int
@@ -732,6 +733,10 @@ class RouteCallResponse(_message.Message):
     def destination(self) -> _call_pb2.Destination:
         """Absent from an older Manager: then the Storage reads what was dialled."""
 
+    @_builtins.property
+    def proof(self) -> _call_pb2.RouteProof:
+        """Goes into the call's record."""
+
     def __init__(
         self,
         *,
@@ -743,10 +748,11 @@ class RouteCallResponse(_message.Message):
         line: Global___Line | None = ...,
         longest_seconds: _builtins.int = ...,
         destination: _call_pb2.Destination | None = ...,
+        proof: _call_pb2.RouteProof | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["destination", b"destination", "line", b"line", "session", b"session"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["destination", b"destination", "line", b"line", "proof", b"proof", "session", b"session"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "codecs", b"codecs", "destination", b"destination", "line", b"line", "longest_seconds", b"longest_seconds", "session", b"session", "steps", b"steps", "trunk_id", b"trunk_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "codecs", b"codecs", "destination", b"destination", "line", b"line", "longest_seconds", b"longest_seconds", "proof", b"proof", "session", b"session", "steps", b"steps", "trunk_id", b"trunk_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -851,6 +857,7 @@ class RouteIncomingResponse(_message.Message):
     STEPS_FIELD_NUMBER: _builtins.int
     LINE_FIELD_NUMBER: _builtins.int
     LONGEST_SECONDS_FIELD_NUMBER: _builtins.int
+    PROOF_FIELD_NUMBER: _builtins.int
     account_id: _builtins.str
     caller_id: _builtins.str
     """What the PBX sees as the caller's number."""
@@ -862,6 +869,10 @@ class RouteIncomingResponse(_message.Message):
     def steps(self) -> _containers.RepeatedCompositeFieldContainer[_call_pb2.CallStep]: ...
     @_builtins.property
     def line(self) -> Global___Line: ...
+    @_builtins.property
+    def proof(self) -> _call_pb2.RouteProof:
+        """Goes into the call's record."""
+
     def __init__(
         self,
         *,
@@ -872,10 +883,11 @@ class RouteIncomingResponse(_message.Message):
         steps: _abc.Iterable[_call_pb2.CallStep] | None = ...,
         line: Global___Line | None = ...,
         longest_seconds: _builtins.int = ...,
+        proof: _call_pb2.RouteProof | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["line", b"line"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["line", b"line", "proof", b"proof"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "caller_id", b"caller_id", "caller_name", b"caller_name", "line", b"line", "longest_seconds", b"longest_seconds", "steps", b"steps", "tiers", b"tiers"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "caller_id", b"caller_id", "caller_name", b"caller_name", "line", b"line", "longest_seconds", b"longest_seconds", "proof", b"proof", "steps", b"steps", "tiers", b"tiers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
