@@ -18,7 +18,7 @@ def upgrade() -> None:
     upgrades = op.create_table(
         "upgrades",
         sa.Column("what", sa.String(), nullable=False),
-        sa.Column("at", sa.Double(), nullable=False),
+        sa.Column("at", sa.Float(), nullable=False),
         sa.PrimaryKeyConstraint("what", name="pk_upgrades"),
     )
     workers = sa.table("services", sa.column("kind", sa.String()))
