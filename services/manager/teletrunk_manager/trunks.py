@@ -24,7 +24,7 @@ from teletrunk_manager.domain.claims import Claims
 from teletrunk_manager.domain.logins import is_login, login_for
 from teletrunk_manager.live import Live
 from teletrunk_manager.mistakes import Mistake, NotNow, Unknown
-from teletrunk_manager.passwords import PasswordSeal, SealBroken, make_password, pbx_label
+from teletrunk_manager.passwords import PasswordSeal, SealBroken, make_password, pbx_label, trunk_label
 from teletrunk_manager.refused_registrations import of_trunks
 
 _HIGHEST_PRIORITY = 1000
@@ -59,7 +59,7 @@ class Trunks:
             trunk = Trunk(
                 trunk_id=trunk_id,
                 login=request.login or login_for(account.username, account.phone, taken),
-                sealed_password=self._seal.close(password, trunk_id),
+                sealed_password=self._seal.close(password, trunk_label(trunk_id)),
                 account_id=account.account_id,
                 priority=request.priority,
                 comment=request.comment,
@@ -96,7 +96,7 @@ class Trunks:
 
     def _opens(self, trunk: Trunk) -> bool:
         try:
-            self._seal.open(trunk.sealed_password, trunk.trunk_id)
+            self._seal.open(trunk.sealed_password, trunk_label(trunk.trunk_id))
         except SealBroken:
             return False
         return True
@@ -153,7 +153,7 @@ class Trunks:
         password = make_password()
         async with self._database.transaction() as session:
             trunk = await find_trunk(session, name)
-            trunk.sealed_password = self._seal.close(password, trunk.trunk_id)
+            trunk.sealed_password = self._seal.close(password, trunk_label(trunk.trunk_id))
         self._configurations.changed()
         return password
 
