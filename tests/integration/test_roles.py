@@ -113,6 +113,30 @@ async def test_who_may_not_carries_nothing_out(api: Api) -> None:
     assert (await api.ask("GET", "/v1/changes", who="owner"))[1]["changes"][0]["kind"] == "drains"
 
 
+async def test_no_role_breaks_anything_or_touches_what_is_not_its_own(api: Api, tmp_path: Path) -> None:
+    """Generated requests to every route. As an owner: `test_api.py`."""
+    await api.world.add_account()
+    trunk = (await api.world.add_trunk("office")).trunk
+    subscribed = {"name": "plan", "limits": {"lines": 2}}
+    assert (await api.ask("POST", "/v1/subscriptions", who="owner", body=subscribed))[0] == 201
+    for role, seed in ((Role.viewer, 1), (Role.administrator, 2)):
+        process = await asyncio.create_subprocess_exec(
+            str(Path(sys.executable).parent / "schemathesis"), "run", f"{api.url}/openapi.json",
+            "--header", f"Authorization: Bearer {api.tokens[role.name]}", "--max-examples", "1", "--seed", str(seed),
+            "--phases", "fuzzing", "--checks", "not_a_server_error,status_code_conformance,content_type_conformance,"
+            "response_schema_conformance", "--no-color", "--warnings", "off",
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd=tmp_path,
+        )  # fmt: skip
+        out, _ = await asyncio.wait_for(process.communicate(), 240)
+        assert process.returncode == 0, out.decode()[-9000:]
+    changes = (await api.ask("GET", "/v1/changes?limit=500", who="owner"))[1]["changes"]
+    assert not [change for change in changes if change["who"] == "viewer"]
+    theirs = {change["kind"] for change in changes if change["who"] == "administrator"}
+    assert theirs <= {"accounts", "trunks", "trusted_addresses", "shares", "assignments"}
+    listed = (await api.ask("GET", "/v1/trunks/office", who="owner"))[1]["trunk"]
+    assert (listed["trunk_id"], listed["version"]) == (trunk.trunk_id, trunk.version)
+
+
 async def test_the_doctor_looks_at_what_an_administrator_may_see(api: Api) -> None:
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "teletrunk.cli.main", "doctor", stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
