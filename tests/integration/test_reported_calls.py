@@ -12,13 +12,17 @@ from typing import Any
 
 import grpc
 import pytest
+import sqlalchemy as sa
 from sqlalchemy import create_engine
 from teletrunk.identity import Identity
 from teletrunk.v1 import call_pb2, manager_pb2_grpc
 from teletrunk.v1 import manager_pb2 as pb
-from teletrunk_manager.db.database import SCHEMA
+from teletrunk_manager.db.database import SCHEMA, Database
+from teletrunk_manager.db.grace import GRACE_S
+from teletrunk_manager.db.tables import Member, Upgrade
+from teletrunk_manager.mistakes import NotNow
 from teletrunk_manager.proofs import Proofs
-from teletrunk_manager.reported_calls import GRACE_S
+from teletrunk_manager.vaults import require_own_vault
 
 from tests.integration.manager_world import World
 from tests.integration.test_fleet import Site, service_id
@@ -147,16 +151,40 @@ async def test_refused_calls_are_believed_so_many_and_are_nobodys_failures(site:
     assert rows(site, "SELECT * FROM calls WHERE routed") == []
 
 
+def upgraded(file: Path) -> None:
+    """A database of the version before, which knows a Worker."""
+    file.parent.mkdir()
+    engine = create_engine(f"sqlite:///{file}")
+    with engine.begin() as connection:
+        SCHEMA.upgrade(connection, "0016")
+        connection.exec_driver_sql("INSERT INTO services VALUES ('old', 'worker', '', '', '', 1.0)")
+    engine.dispose()
+
+
+async def test_after_an_upgrade_a_storage_of_the_version_before_is_let_in_for_a_week(tmp_path: Path) -> None:
+    upgraded(file := tmp_path / "data" / "manager.db")
+    database = Database(f"sqlite+aiosqlite:///{file}")
+    await database.open()
+    member = Member(service_id="s", kind="storage", enrolled_at=1.0, revoked=False)
+    try:
+        async with database.transaction() as session:
+            session.add(member)
+            await session.flush()
+            for proof in (b"", b"vault", b"", b"vault"):
+                await require_own_vault(session, "s", proof)
+            with pytest.raises(NotNow, match="has had another vault"):
+                await require_own_vault(session, "s", b"another")
+            await session.execute(sa.update(Upgrade).values(at=Upgrade.at - GRACE_S))
+            with pytest.raises(NotNow, match="shows no vault"):
+                await require_own_vault(session, "s", b"")
+    finally:
+        await database.close()
+
+
 async def test_after_an_upgrade_workers_of_the_version_before_are_believed_for_a_week(tmp_path: Path) -> None:
     async with contextlib.AsyncExitStack() as exits:
         site = Site(tmp_path, exits)
-        site.manager.data.mkdir()
-        engine = create_engine(f"sqlite:///{site.manager.data / 'manager.db'}")
-        with engine.begin() as connection:
-            SCHEMA.upgrade(connection, "0016")
-        engine.dispose()
-        rows(site, "INSERT INTO services (service_id, kind, name, version, address, last_seen) "
-                   "VALUES ('old', 'worker', '', '', '', 1.0)")  # fmt: skip
+        upgraded(site.manager.data / "manager.db")
         await site.start()
         furnish(site)
         async with thief(site) as (worker_id, manager):

@@ -46,6 +46,7 @@ from teletrunk_manager.subscription_service import SubscriptionService
 from teletrunk_manager.subscriptions import Subscriptions
 from teletrunk_manager.trial_number import TrialNumber
 from teletrunk_manager.trunks import Trunks
+from teletrunk_manager.vaults import Vaults
 from teletrunk_manager.webhooks import Webhooks
 
 log = structlog.get_logger()
@@ -110,7 +111,7 @@ async def _serve(settings: ManagerSettings, service: Service) -> int | None:
     server.add(manager_pb2_grpc.add_ManagerServiceServicer_to_server, questions)
     trial_number = TrialNumber(database, live, storages)
     admin = AdminService(database, live, accounts, trunks, administrators, webhooks, trial_number)
-    fleet_service = FleetService(fleet, enrolling, joins, retirement, trunks, bans)
+    fleet_service = FleetService(fleet, enrolling, joins, retirement, trunks, bans, Vaults(database))
     plans = SubscriptionService(subscriptions)
     server.add(admin_pb2_grpc.add_AdminServiceServicer_to_server, admin)
     server.add(fleet_pb2_grpc.add_FleetServiceServicer_to_server, fleet_service)

@@ -26,6 +26,7 @@ from teletrunk_manager.news import News
 from teletrunk_manager.proofs import Proofs
 from teletrunk_manager.state import OutOfReach, SharedState
 from teletrunk_manager.storages import Storages
+from teletrunk_manager.vaults import require_own_vault
 
 log = structlog.get_logger()
 
@@ -77,12 +78,15 @@ class Attachments:
                 self._farewells.run(self._farewell(service))
 
     async def _introduced(self, requests: AsyncIterator[pb.AttachRequest], identity: Identity | None) -> Attached:
-        row = _introduced(await _next(requests, rpc.DEADLINE_S))
+        first = await _next(requests, rpc.DEADLINE_S)
+        row = _introduced(first)
         if identity is not None and (identity.kind, identity.id) != (row.kind, row.service_id):
             raise Mistake(f"the certificate is of {identity.kind} {identity.id}, not of {row.kind} {row.service_id}")
         if identity is not None and identity.kind == "storage":  # on one machine loopback is the way
             await self._storages.require_reachable(identity.id, row.address)
         async with self._database.transaction() as session:
+            if identity is not None and identity.kind == "storage" and first is not None:
+                await require_own_vault(session, identity.id, first.storage.vault_proof)
             await session.merge(row)
         return Attached(row.service_id, "worker" if row.kind == "worker" else "storage", row.address)
 

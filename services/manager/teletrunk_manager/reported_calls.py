@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 import time
-from typing import Final
 
 import sqlalchemy as sa
 import structlog
@@ -20,7 +19,8 @@ from teletrunk.identity import Identity
 from teletrunk.v1 import call_pb2
 
 from teletrunk_manager.db.database import Database
-from teletrunk_manager.db.tables import Assignment, Call, Trunk, Upgrade
+from teletrunk_manager.db.grace import in_grace
+from teletrunk_manager.db.tables import Assignment, Call, Trunk
 from teletrunk_manager.domain.pace import Pace
 from teletrunk_manager.fleet import require_own
 from teletrunk_manager.mistakes import Mistake
@@ -30,8 +30,6 @@ from teletrunk_manager.webhooks import Webhooks
 
 log = structlog.get_logger()
 
-UPGRADE: Final = "route-proofs"
-GRACE_S: Final = 7 * 86_400.0
 # Of one trunk at one Worker: as many a minute as a Worker writes down (`refused_calls.py`), and an outage's at once.
 _REFUSED_AT_ONCE, _REFUSED_A_SECOND = 300.0, 0.5
 _LARGEST_REFUSED = 16_384  # bytes of such a record
@@ -80,7 +78,7 @@ class ReportedCalls:
             _cut(record, record.invited_at + now - record.route_proof.routed_at + _SLACK_S)
         elif not (record.trunk_id or record.answered_at):
             return False
-        elif not await _in_grace(session, now):
+        elif not await in_grace(session):
             raise Mistake("the Manager has not routed this call: its record lacks the Manager's mark")
         elif not await _may_use(session, record):
             raise Mistake("the account is assigned to other Workers")
@@ -117,11 +115,6 @@ def _cut(record: call_pb2.CallRecord, latest: float) -> None:
         log.warning("a call cannot have lasted so long: cut", call_id=record.call_id, worker_id=record.worker_id)
     for name in ("ringing_at", "answered_at", "ended_at"):
         setattr(record, name, min(getattr(record, name), max(latest, record.invited_at)))
-
-
-async def _in_grace(session: AsyncSession, now: float) -> bool:
-    at = await session.scalar(sa.select(Upgrade.at).where(Upgrade.what == UPGRADE))
-    return at is not None and now < at + GRACE_S
 
 
 async def _may_use(session: AsyncSession, record: call_pb2.CallRecord) -> bool:

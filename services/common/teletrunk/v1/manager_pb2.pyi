@@ -152,11 +152,14 @@ class StorageHello(_message.Message):
     NAME_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
     ADDRESS_FIELD_NUMBER: _builtins.int
+    VAULT_PROOF_FIELD_NUMBER: _builtins.int
     storage_id: _builtins.str
     name: _builtins.str
     version: _builtins.str
     address: _builtins.str
     """Where Workers and the Manager reach its SessionStoreService."""
+    vault_proof: _builtins.bytes
+    """Shown by whoever has the vault: a certificate alone is not enough to come back as its Storage."""
     def __init__(
         self,
         *,
@@ -164,10 +167,11 @@ class StorageHello(_message.Message):
         name: _builtins.str = ...,
         version: _builtins.str = ...,
         address: _builtins.str = ...,
+        vault_proof: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "name", b"name", "storage_id", b"storage_id", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "name", b"name", "storage_id", b"storage_id", "vault_proof", b"vault_proof", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -171,6 +171,8 @@ class Member(Base):
     key_fingerprint: Mapped[str] = mapped_column(String, default="")
     certified_until: Mapped[float] = mapped_column(Float, default=0.0)
     retired_at: Mapped[float | None] = mapped_column(Float)
+    # Of what a Storage shows of its vault; empty: nothing yet.
+    vault_hash: Mapped[bytes] = mapped_column(LargeBinary, server_default="", default=b"")
 
 
 class ManagerAddress(Base):
