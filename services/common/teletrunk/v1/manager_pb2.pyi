@@ -436,6 +436,7 @@ class TrunkSettings(_message.Message):
     PBX_PASSWORD_FIELD_NUMBER: _builtins.int
     REGISTERS_FIELD_NUMBER: _builtins.int
     LOGIN_FIELD_NUMBER: _builtins.int
+    ADMINISTRATOR_FIELD_NUMBER: _builtins.int
     trunk_id: _builtins.str
     password_revision: _builtins.int
     """Another one with each new password: a binding that was made under an old one is over. 0: not said."""
@@ -444,6 +445,8 @@ class TrunkSettings(_message.Message):
     registers: _builtins.bool
     """An outbound trunk is registered by one Worker at a time: by this one."""
     login: _builtins.str
+    administrator: _builtins.str
+    """Whose it is; empty: this installation's own. Two administrators' trunks are not to be taken for each other."""
     @_builtins.property
     def codecs(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """In the order in which they are preferred."""
@@ -465,10 +468,11 @@ class TrunkSettings(_message.Message):
         pbx_password: _builtins.str = ...,
         registers: _builtins.bool = ...,
         login: _builtins.str = ...,
+        administrator: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["options", b"options"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["codecs", b"codecs", "login", b"login", "networks", b"networks", "options", b"options", "password_revision", b"password_revision", "pbx_password", b"pbx_password", "registers", b"registers", "trunk_id", b"trunk_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["administrator", b"administrator", "codecs", b"codecs", "login", b"login", "networks", b"networks", "options", b"options", "password_revision", b"password_revision", "pbx_password", b"pbx_password", "registers", b"registers", "trunk_id", b"trunk_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -15,6 +15,7 @@ from teletrunk_worker.sip.message import Request
 from teletrunk_worker.sip.registrar import Binding, Registrar
 from teletrunk_worker.sip.transport.flow import Flow
 from teletrunk_worker.trunks.book import Trunk, TrunkBook
+from teletrunk_worker.trunks.disputes import Disputes
 from teletrunk_worker.trunks.pbx import Network, OutboundPbx, Pbx, PeerPbx
 
 log = structlog.get_logger()
@@ -41,6 +42,7 @@ class Pbxs:
         self._network = network
         self._known = known
         self._all: dict[str, tuple[Pbx, asyncio.Task[None]]] = {}  # by trunk id
+        self._disputes = Disputes()
         self._tasks = BackgroundTasks()
         self.changed: Callable[[], None] = lambda: None
 
@@ -92,7 +94,7 @@ class Pbxs:
         peers.sort(key=lambda pbx: (not pbx.options.header, pbx.trunk.login))
         meant = next((pbx for pbx in outbound if pbx.is_meant(invite.uri)), None)
         found = meant or next(iter(peers), None) or _named(outbound, invite)
-        if found is None or not found.trunk.takes(flow.transport):
+        if found is None or not found.trunk.takes(flow.transport) or self._disputes.is_one(found, here, invite):
             return None
         called = found.called(invite) if isinstance(found, OutboundPbx) else invite.uri.user
         return Known(found.trunk, called)
