@@ -13,7 +13,7 @@ from teletrunk.config import ConfigurationError
 from teletrunk.database import make_engine
 from teletrunk.v1 import live_pb2
 from teletrunk_manager.live import Live
-from teletrunk_manager.passwords import PasswordSeal, SealBroken
+from teletrunk_manager.passwords import PasswordSeal, SealBroken, trunk_label
 from teletrunk_session_store.vault.seal import Seal, Sealed, WrongKey
 from teletrunk_session_store.vault.store import Vault
 
@@ -49,7 +49,7 @@ def test_what_is_too_short_does_not_open(short: bytes) -> None:
     with pytest.raises(WrongKey):
         seal.rewrapped(short, "s1")
     with pytest.raises(SealBroken):
-        PasswordSeal(KEY).open(short, "t1")
+        PasswordSeal(KEY).open(short, trunk_label("t1"))
 
 
 @pytest.mark.parametrize("short", [b"", b"\0" * 5, b"\0" * 40])

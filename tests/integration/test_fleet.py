@@ -273,6 +273,32 @@ async def test_a_storages_certificate_calls_nothing_of_a_workers(site: Site) -> 
             assert refusal.value.code() is grpc.StatusCode.PERMISSION_DENIED
 
 
+async def test_a_stolen_storage_certificate_without_the_vault_is_not_let_in(site: Site) -> None:
+    """So it is sent no sign-ins, and takes nobody's place."""
+    storage = await site.join("storage", "s1", await site.invitation("storage"))
+    await site.manager.says("service attached")
+    identity = Identity("storage", service_id(storage, "storage"))
+    real = (await storage.says("storage listening"))["address"]
+    async with site.channel(site.address, storage.data, identity, Identity("manager", "manager")) as channel:
+        for proof in (b"", b"another vault's"):
+            hello = pb.StorageHello(storage_id=identity.id, name="thief", address=real, vault_proof=proof)
+            stream = manager_pb2_grpc.ManagerServiceStub(channel).Attach(_all_of([pb.AttachRequest(storage=hello)]))
+            with pytest.raises(grpc.aio.AioRpcError, match=r"has had another vault|shows no vault"):
+                await asyncio.wait_for(stream.read(), PATIENCE_S)
+    assert await attached(site) == {identity.id: True}, "it has its place"
+
+    await storage.stop()
+    (storage.data / "vault.db").rename(storage.data / "lost.db")
+    settings = {"STORAGE_ADDRESS": "127.0.0.1:0", "MANAGER_ADDRESS": site.address}
+    again = await site.run(Process("teletrunk_session_store", storage.data, **settings))
+    assert "has had another vault" in (await again.says("the manager does not take this service"))["reason"]
+    code, said = await command(site.manager.data, "storage", "approve", identity.id, "--yes")
+    assert code == 0, said
+    await site.manager.says("service attached")
+    code, said = await command(site.manager.data, "storage", "approve", "nobody", "--yes")
+    assert code == 1 and "there is no Storage nobody with a certificate" in said
+
+
 async def test_a_stolen_worker_certificate_takes_nobodys_lines_and_bans_single_addresses(site: Site) -> None:
     worker = await site.join("worker", "w1", await site.invitation("worker"))
     await worker.says("enrolled")

@@ -35,7 +35,7 @@ async def test_migrations_make_what_the_models_say(tmp_path: Path) -> None:
     engine.dispose()
 
 
-REVISIONS = ["0001", "0009", "0010", "0011", "0012", "0013", "0014"]
+REVISIONS = ["0001", "0009", "0010", "0011", "0012", "0013", "0014", "0016"]
 RECORD = call_pb2.CallRecord(
     call_id="c1", account_id="a1", direction=call_pb2.DIRECTION_SIP_TO_TELEGRAM, caller="office", called="@bob",
     invited_at=1.0, answered_at=2.0, ended_at=5.0, sip_status=200,

@@ -14,13 +14,14 @@ from teletrunk_manager.configurations import Configurations
 from teletrunk_manager.db.database import Database
 from teletrunk_manager.enrolment import Enrolment
 from teletrunk_manager.fleet import Fleet
-from teletrunk_manager.line_proof import LineProofs
 from teletrunk_manager.live import Live
 from teletrunk_manager.manager_service import ManagerService
 from teletrunk_manager.managers import Managers
 from teletrunk_manager.news import News
 from teletrunk_manager.passwords import PasswordSeal
+from teletrunk_manager.proofs import Proofs
 from teletrunk_manager.refused_registrations import RefusedRegistrations
+from teletrunk_manager.reported_calls import ReportedCalls
 from teletrunk_manager.retirement import Retirement
 from teletrunk_manager.state.memory import MemoryState
 from teletrunk_manager.storages import Storages
@@ -35,9 +36,10 @@ async def test_a_silent_service_is_let_go(tmp_path: Path) -> None:
     database = Database(f"sqlite+aiosqlite:///{tmp_path / 'manager.db'}")
     await database.open()
     live, state = Live(), MemoryState()
-    seal, proofs = PasswordSeal(bytes(32)), LineProofs(bytes(32))
+    seal, proofs = PasswordSeal(bytes(32)), Proofs(bytes(32))
     configurations = Configurations(database, live, state, seal)
-    news = News(database, Webhooks(database, seal))
+    webhooks, subscriptions = Webhooks(database, seal), Subscriptions(database, state, proofs)
+    news = News(database, webhooks)
     bans = BanList(database, configurations, news)
     storages = Storages(live, rpc.Security(TOKEN))
     attachments = Attachments(database, live, state, configurations, bans, storages, news, proofs, silence=0.5)
@@ -50,8 +52,9 @@ async def test_a_silent_service_is_let_go(tmp_path: Path) -> None:
         fleet,
         Enrolment(database, fleet, None),
         Retirement(database, live, fleet, configurations, Managers(database), hours=0),
-        Subscriptions(database, state, proofs),
-        Webhooks(database, seal),
+        subscriptions,
+        proofs,
+        ReportedCalls(database, subscriptions, webhooks, proofs),
         RefusedRegistrations(database),
     )
     server = rpc.Server("127.0.0.1:0", rpc.Security(TOKEN))

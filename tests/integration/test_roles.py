@@ -52,6 +52,7 @@ VERDICTS = {
     ("GET", "/v1/services"): Role.owner,
     ("DELETE", "/v1/services/{service_id}"): Role.owner,
     ("POST", "/v1/services/{service_id}/removal"): Role.owner,
+    ("POST", "/v1/storages/{storage_id}/approval"): Role.owner,
     ("POST", "/v1/invitations"): Role.owner,
     ("GET", "/v1/join-tokens"): Role.owner,
     ("POST", "/v1/join-tokens"): Role.owner,
@@ -116,6 +117,30 @@ async def test_who_may_not_carries_nothing_out(api: Api) -> None:
     assert (await api.ask("GET", "/v1/changes", who="owner"))[1]["changes"][0]["kind"] == "drains"
 
 
+async def test_no_role_breaks_anything_or_touches_what_is_not_its_own(api: Api, tmp_path: Path) -> None:
+    """Generated requests to every route. As an owner: `test_api.py`."""
+    await api.world.add_account()
+    trunk = (await api.world.add_trunk("office")).trunk
+    subscribed = {"name": "plan", "limits": {"lines": 2}}
+    assert (await api.ask("POST", "/v1/subscriptions", who="owner", body=subscribed))[0] == 201
+    for role, seed in ((Role.viewer, 1), (Role.administrator, 2)):
+        process = await asyncio.create_subprocess_exec(
+            str(Path(sys.executable).parent / "schemathesis"), "run", f"{api.url}/openapi.json",
+            "--header", f"Authorization: Bearer {api.tokens[role.name]}", "--max-examples", "1", "--seed", str(seed),
+            "--phases", "fuzzing", "--checks", "not_a_server_error,status_code_conformance,content_type_conformance,"
+            "response_schema_conformance", "--no-color", "--warnings", "off",
+            stdout=subprocess.PIPE, stderr=subprocess.STDOUT, cwd=tmp_path,
+        )  # fmt: skip
+        out, _ = await asyncio.wait_for(process.communicate(), 240)
+        assert process.returncode == 0, out.decode()[-9000:]
+    changes = (await api.ask("GET", "/v1/changes?limit=500", who="owner"))[1]["changes"]
+    assert not [change for change in changes if change["who"] == "viewer"]
+    theirs = {change["kind"] for change in changes if change["who"] == "administrator"}
+    assert theirs <= {"accounts", "trunks", "trusted_addresses", "shares", "assignments"}
+    listed = (await api.ask("GET", "/v1/trunks/office", who="owner"))[1]["trunk"]
+    assert (listed["trunk_id"], listed["version"]) == (trunk.trunk_id, trunk.version)
+
+
 async def test_the_doctor_looks_at_what_an_administrator_may_see(api: Api) -> None:
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "teletrunk.cli.main", "doctor", stdout=subprocess.PIPE, stderr=subprocess.STDOUT,
@@ -125,3 +150,50 @@ async def test_the_doctor_looks_at_what_an_administrator_may_see(api: Api) -> No
     said = out.decode()
     assert "Services, bans and plans are shown to owners only" in said
     assert "there is no Telegram account" in said and "worker" not in said
+
+
+async def _peer(api: Api, who: str, login: str, **pbx: str) -> str:
+    """Makes a trunk that is known by its address; what the Manager says against it."""
+    options = {"kind": "TRUNK_KIND_PEER", "pbx": pbx}
+    body = {"account": "@ann", "login": login, "options": options}
+    status, answer = await api.ask("POST", "/v1/trunks", who=who, body=body)
+    assert status in (201, 400), answer
+    return str(answer.get("error", ""))
+
+
+async def test_nobody_claims_the_address_of_another_administrators_pbx(api: Api) -> None:
+    """What comes from there without a password would be the thief's call."""
+    await api.token("thief", "administrator")
+    account = await api.world.add_account()
+    for who in ("administrator", "thief"):
+        path = f"/v1/accounts/{account.account_id}/shares/{who}"
+        assert (await api.ask("PUT", path, who="owner", body={}))[0] == 204
+    assert await _peer(api, "administrator", "victim", address="192.0.2.10:5060") == ""
+    taken = "192.0.2.10/32 is a PBX of another administrator's: let it register"
+    assert (await _peer(api, "thief", "a", address="192.0.2.10")).startswith(taken)
+    assert (await _peer(api, "thief", "a", address="192.0.2.10", header="Max-Forwards: 70")).startswith(taken)
+    assert "(trunk victim)" in await _peer(api, "owner", "a", address="192.0.2.10"), "owners see whose it is"
+    assert await _peer(api, "administrator", "second", address="192.0.2.10", header="X-Trunk: two") == ""
+
+    assert await _peer(api, "thief", "a", address="198.51.100.7") == ""
+    for network, objection in (
+        ("192.0.2.0/28", "192.0.2.0/28 is a PBX of another administrator's"),
+        ("0.0.0.0/0", "0.0.0.0/0 is too large"),
+    ):
+        status, problem = await api.ask("PUT", "/v1/trunks/a/trusted", who="thief", body={"addresses": [network]})
+        assert status == 400 and objection in problem["error"]
+    elsewhere = {"options": {"pbx": {"address": "192.0.2.10"}}, "changed_options": ["pbx"]}
+    status, problem = await api.ask("PATCH", "/v1/trunks/a", who="thief", body=elsewhere)
+    assert status == 400 and problem["error"].startswith(taken)
+
+    registers = {"account": "@ann", "login": "b"}
+    assert (await api.ask("POST", "/v1/trunks", who="thief", body=registers))[0] == 201
+    everywhere = {"addresses": ["0.0.0.0/0"]}
+    assert (await api.ask("PUT", "/v1/trunks/b/trusted", who="thief", body=everywhere))[0] == 204
+    becomes = {"options": {"kind": "TRUNK_KIND_PEER", "pbx": {"address": "198.51.100.8"}}}
+    status, problem = await api.ask(
+        "PATCH", "/v1/trunks/b", who="thief", body=becomes | {"changed_options": ["kind", "pbx"]}
+    )
+    assert status == 400 and "0.0.0.0/0 is too large" in problem["error"]
+    trunk = (await api.ask("GET", "/v1/trunks/b", who="thief"))[1]["trunk"]
+    assert "kind" not in trunk["options"] or trunk["options"]["kind"] == "TRUNK_KIND_UNSPECIFIED"

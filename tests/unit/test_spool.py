@@ -46,6 +46,15 @@ def test_a_delivered_record_leaves_nothing_behind(tmp_path: Path) -> None:
     assert files(tmp_path) == [] and spool.count == 0
 
 
+def test_the_managers_mark_outlives_a_restart_bit_by_bit(tmp_path: Path) -> None:
+    proof = call_pb2.RouteProof(routed_at=1764184527.1234567, mark=bytes(range(32)))
+    Spool(tmp_path).end(call_pb2.CallRecord(call_id="c1", ended_by="pbx", route_proof=proof))
+    Spool(tmp_path).note(call_pb2.CallRecord(call_id="c2", route_proof=proof))
+    successor = Spool(tmp_path)
+    successor.recover()
+    assert [record.route_proof for record in successor.waiting()] == [proof, proof]
+
+
 def test_a_call_that_has_a_finished_record_is_not_recovered(tmp_path: Path) -> None:
     """As when the Worker is killed after the finished record has its name, and before the open one is removed."""
     spool = Spool(tmp_path)

@@ -92,6 +92,7 @@ ROUTES: Final = (
     Route("GetService", "GET", "/v1/services/{service_id}", _O, admin_pb2),
     Route("Invite", "POST", "/v1/invitations", _O, fleet_pb2),
     Route("Revoke", "DELETE", "/v1/services/{service_id}", _O, fleet_pb2),
+    Route("ApproveStorage", "POST", "/v1/storages/{storage_id}/approval", _O, fleet_pb2),
     Route("RemoveService", "POST", "/v1/services/{service_id}/removal", _O, fleet_pb2),
     Route("ListJoinTokens", "GET", "/v1/join-tokens", _O, fleet_pb2),
     Route("AddJoinToken", "POST", "/v1/join-tokens", _O, fleet_pb2),

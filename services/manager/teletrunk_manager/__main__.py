@@ -28,7 +28,6 @@ from teletrunk_manager.fleet import Fleet
 from teletrunk_manager.fleet_service import EnrolmentService, FleetService
 from teletrunk_manager.join_file import keep_declared, read
 from teletrunk_manager.join_tokens import JoinTokens
-from teletrunk_manager.line_proof import LineProofs
 from teletrunk_manager.live import Live
 from teletrunk_manager.live_call_service import LiveCallService
 from teletrunk_manager.live_calls import LiveCalls
@@ -37,7 +36,9 @@ from teletrunk_manager.managers import Managers
 from teletrunk_manager.mirror import Mirror
 from teletrunk_manager.news import News
 from teletrunk_manager.passwords import PasswordSeal, kept_key
+from teletrunk_manager.proofs import Proofs
 from teletrunk_manager.refused_registrations import RefusedRegistrations
+from teletrunk_manager.reported_calls import ReportedCalls
 from teletrunk_manager.retention import retention
 from teletrunk_manager.retirement import Retirement
 from teletrunk_manager.state import SharedState
@@ -47,6 +48,7 @@ from teletrunk_manager.subscription_service import SubscriptionService
 from teletrunk_manager.subscriptions import Subscriptions
 from teletrunk_manager.trial_number import TrialNumber
 from teletrunk_manager.trunks import Trunks
+from teletrunk_manager.vaults import Vaults
 from teletrunk_manager.webhooks import Webhooks
 
 log = structlog.get_logger()
@@ -72,7 +74,7 @@ async def _serve(settings: ManagerSettings, service: Service) -> int | None:
     state = _state(settings)
     service.on_close("shared state", state.close)
     key = kept_key(settings)
-    seal, proofs = PasswordSeal(key), LineProofs(key)
+    seal, proofs = PasswordSeal(key), Proofs(key)
     configurations = Configurations(database, live, state, seal)
     mirror = Mirror(state, live, configurations)
     webhooks = Webhooks(database, seal, private=settings.webhooks_to_private)
@@ -102,14 +104,16 @@ async def _serve(settings: ManagerSettings, service: Service) -> int | None:
     authentication = Authentication(database, seal)
     refused = RefusedRegistrations(database)
     service.on_close("refused registrations", refused.write)
+    reported = ReportedCalls(database, subscriptions, webhooks, proofs)
     questions = ManagerService(
-        database, live, authentication, attachments, fleet, enrolling, retirement, subscriptions, webhooks, refused
-    )
+        database, live, authentication, attachments, fleet, enrolling, retirement, subscriptions, proofs, reported,
+        refused,
+    )  # fmt: skip
     server = rpc.Server(settings.manager_address, security, RIGHTS, fleet.is_current)
     server.add(manager_pb2_grpc.add_ManagerServiceServicer_to_server, questions)
     trial_number = TrialNumber(database, live, storages)
     admin = AdminService(database, live, accounts, trunks, administrators, webhooks, trial_number)
-    fleet_service = FleetService(fleet, enrolling, joins, retirement, trunks, bans)
+    fleet_service = FleetService(fleet, enrolling, joins, retirement, trunks, bans, Vaults(database))
     plans = SubscriptionService(subscriptions)
     live_calls = LiveCalls(database, live, state)
     live_call_service = LiveCallService(live_calls)

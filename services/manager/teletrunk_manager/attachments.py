@@ -20,12 +20,13 @@ from teletrunk_manager.configurations import Configurations
 from teletrunk_manager.db.audit import asked_by_service
 from teletrunk_manager.db.database import Database
 from teletrunk_manager.db.tables import Service
-from teletrunk_manager.line_proof import LineProofs
 from teletrunk_manager.live import Attached, Live
 from teletrunk_manager.mistakes import Mistake
 from teletrunk_manager.news import News
+from teletrunk_manager.proofs import Proofs
 from teletrunk_manager.state import OutOfReach, SharedState
 from teletrunk_manager.storages import Storages
+from teletrunk_manager.vaults import require_own_vault
 
 log = structlog.get_logger()
 
@@ -42,7 +43,7 @@ class Attachments:
         bans: BanList,
         storages: Storages,
         news: News,
-        proofs: LineProofs,
+        proofs: Proofs,
         silence: float = _SILENCE_S,
     ) -> None:
         self._news = news
@@ -77,12 +78,15 @@ class Attachments:
                 self._farewells.run(self._farewell(service))
 
     async def _introduced(self, requests: AsyncIterator[pb.AttachRequest], identity: Identity | None) -> Attached:
-        row = _introduced(await _next(requests, rpc.DEADLINE_S))
+        first = await _next(requests, rpc.DEADLINE_S)
+        row = _introduced(first)
         if identity is not None and (identity.kind, identity.id) != (row.kind, row.service_id):
             raise Mistake(f"the certificate is of {identity.kind} {identity.id}, not of {row.kind} {row.service_id}")
         if identity is not None and identity.kind == "storage":  # on one machine loopback is the way
             await self._storages.require_reachable(identity.id, row.address)
         async with self._database.transaction() as session:
+            if identity is not None and identity.kind == "storage" and first is not None:
+                await require_own_vault(session, identity.id, first.storage.vault_proof)
             await session.merge(row)
         return Attached(row.service_id, "worker" if row.kind == "worker" else "storage", row.address)
 
@@ -123,7 +127,7 @@ class Attachments:
                 (line.subscription_id, line.call_id)
                 for line in heartbeat.lines
                 # On one machine there is but one word of everybody's: the token.
-                if not proven or self._proofs.hold(line, service.service_id)
+                if not proven or self._proofs.line_holds(line, service.service_id)
             )
         except OutOfReach:
             pass  # the mirror has said so, and shows everybody when it is back

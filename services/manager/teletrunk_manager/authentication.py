@@ -16,7 +16,7 @@ from teletrunk_manager.db.database import Database
 from teletrunk_manager.db.tables import Account, Assignment, Share, Trunk, TrustedAddress
 from teletrunk_manager.domain import digest, trunk_options
 from teletrunk_manager.domain.rights import may_use
-from teletrunk_manager.passwords import PasswordSeal, SealBroken, revision
+from teletrunk_manager.passwords import PasswordSeal, SealBroken, revision, trunk_label
 
 log = structlog.get_logger()
 
@@ -87,7 +87,7 @@ class Authentication:
 
     def _password(self, trunk: Any) -> str:
         try:
-            return self._seal.open(trunk.sealed_password, trunk.trunk_id)
+            return self._seal.open(trunk.sealed_password, trunk_label(trunk.trunk_id))
         except SealBroken:
             log.error("DATA/secrets/manager.key does not open this trunk: put the right file back", login=trunk.login)
             raise Refusal("database-error") from None

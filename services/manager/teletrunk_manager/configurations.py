@@ -173,6 +173,7 @@ class Current:
             networks=self.networks.get(trunk.trunk_id, ()),
             options=options,
             login=trunk.login,
+            administrator=trunk.administrator,
             registers=registers,
             pbx_password=self.pbx_passwords.get(trunk.trunk_id, "") if registers else "",
         )

@@ -103,10 +103,11 @@ class Fleet:
         if workers and worker_id not in workers:
             raise Refusal("session-access-revoked", "the account is assigned to another Worker")
 
-    def require_own(self, identity: Identity | None, claimed: str) -> None:
-        """A service speaks for itself only. Raises `Mistake`."""
-        if identity is not None and identity.id != claimed:
-            raise Mistake(f"the certificate is of {identity.id}, not of {claimed}")
+
+def require_own(identity: Identity | None, claimed: str) -> None:
+    """A service speaks for itself only. Raises `Mistake`."""
+    if identity is not None and identity.id != claimed:
+        raise Mistake(f"the certificate is of {identity.id}, not of {claimed}")
 
 
 def current() -> tuple[sa.ColumnElement[bool], ...]:

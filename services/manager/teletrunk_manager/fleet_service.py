@@ -14,6 +14,7 @@ from teletrunk_manager.join_tokens import JoinTokens
 from teletrunk_manager.mistakes import explaining
 from teletrunk_manager.retirement import Retirement
 from teletrunk_manager.trunks import Trunks
+from teletrunk_manager.vaults import Vaults
 
 
 class FleetService(fleet_pb2_grpc.FleetServiceServicer):
@@ -25,7 +26,9 @@ class FleetService(fleet_pb2_grpc.FleetServiceServicer):
         retirement: Retirement,
         trunks: Trunks,
         bans: BanList,
+        vaults: Vaults,
     ) -> None:
+        self._vaults = vaults
         self._retirement = retirement
         self._enrolment = enrolment
         self._joins = joins
@@ -40,6 +43,11 @@ class FleetService(fleet_pb2_grpc.FleetServiceServicer):
     @explaining
     async def Revoke(self, request: pb.RevokeRequest, context: Any) -> pb.RevokeResponse:
         return pb.RevokeResponse(join_token=await self._fleet.revoke(request.service_id))
+
+    @explaining
+    async def ApproveStorage(self, request: pb.ApproveStorageRequest, context: Any) -> pb.ApproveStorageResponse:
+        await self._vaults.approve(request.storage_id)
+        return pb.ApproveStorageResponse()
 
     @explaining
     async def RemoveService(self, request: pb.RemoveServiceRequest, context: Any) -> pb.RemoveServiceResponse:

@@ -9,7 +9,6 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import sqlalchemy as sa
-from sqlalchemy.ext.asyncio import AsyncSession
 from teletrunk import rpc
 from teletrunk.errors import Refusal
 from teletrunk.security import identity_of
@@ -21,18 +20,19 @@ from teletrunk_manager.attachments import Attachments
 from teletrunk_manager.authentication import Authentication, Pbx
 from teletrunk_manager.configurations import assignment
 from teletrunk_manager.db.database import Database
-from teletrunk_manager.db.tables import Account, Call, Share, Trunk
+from teletrunk_manager.db.tables import Account, Share, Trunk
 from teletrunk_manager.domain import callers, dialling, trunk_options
 from teletrunk_manager.domain.rights import may_use
 from teletrunk_manager.domain.tiers import tiers
 from teletrunk_manager.enrolment import Enrolment
-from teletrunk_manager.fleet import Fleet
+from teletrunk_manager.fleet import Fleet, require_own
 from teletrunk_manager.live import Live
 from teletrunk_manager.mistakes import Mistake, explaining
+from teletrunk_manager.proofs import Proofs
 from teletrunk_manager.refused_registrations import RefusedRegistrations
+from teletrunk_manager.reported_calls import ReportedCalls
 from teletrunk_manager.retirement import Retirement
 from teletrunk_manager.subscriptions import Subscriptions
-from teletrunk_manager.webhooks import Webhooks
 
 
 def traced(method: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
@@ -57,11 +57,13 @@ class ManagerService(manager_pb2_grpc.ManagerServiceServicer):
         enrolment: Enrolment,
         retirement: Retirement,
         subscriptions: Subscriptions,
-        webhooks: Webhooks,
+        proofs: Proofs,
+        reported_calls: ReportedCalls,
         refused_registrations: RefusedRegistrations,
     ) -> None:
         self._refused_registrations = refused_registrations
-        self._webhooks = webhooks
+        self._reported_calls = reported_calls
+        self._proofs = proofs
         self._subscriptions = subscriptions
         self._fleet = fleet
         self._enrolment = enrolment
@@ -84,7 +86,7 @@ class ManagerService(manager_pb2_grpc.ManagerServiceServicer):
 
     @explaining
     async def Register(self, request: pb.RegisterRequest, context: Any) -> pb.RegisterResponse:
-        self._fleet.require_own(identity_of(context), request.worker_id)
+        require_own(identity_of(context), request.worker_id)
         try:
             return await self._register(request)
         except Refusal as refusal:
@@ -105,7 +107,7 @@ class ManagerService(manager_pb2_grpc.ManagerServiceServicer):
     @traced
     async def RouteCall(self, request: pb.RouteCallRequest, context: Any) -> pb.RouteCallResponse:
         asked = _step("worker", "manager", "RouteCall")
-        self._fleet.require_own(identity_of(context), request.worker_id)
+        require_own(identity_of(context), request.worker_id)
         pbx = await self._pbx(request)
         reading = dialling.read(request.called, pbx.options)
         if reading.destination is None:
@@ -123,6 +125,7 @@ class ManagerService(manager_pb2_grpc.ManagerServiceServicer):
             line=permit.line,
             longest_seconds=permit.longest_seconds,
             destination=reading.destination,
+            proof=self._proofs.of_route(request.call_id, request.worker_id, pbx.account_id, pbx.trunk_id),
         )
 
     async def _pbx(self, request: pb.RouteCallRequest) -> Pbx:
@@ -144,7 +147,7 @@ class ManagerService(manager_pb2_grpc.ManagerServiceServicer):
     @traced
     async def RouteIncoming(self, request: pb.RouteIncomingRequest, context: Any) -> pb.RouteIncomingResponse:
         asked = _step("worker", "manager", "RouteIncoming")
-        self._fleet.require_own(identity_of(context), request.worker_id)
+        require_own(identity_of(context), request.worker_id)
         async with self._database.transaction(reading=True) as session:
             account = await session.scalar(sa.select(Account).where(Account.session_id == request.session_id))
             if account is None:
@@ -174,25 +177,12 @@ class ManagerService(manager_pb2_grpc.ManagerServiceServicer):
             steps=[asked, _step("manager", "worker", text)],
             line=permit.line,
             longest_seconds=permit.longest_seconds,
+            proof=self._proofs.of_route(request.call_id, request.worker_id, account.account_id),
         )
 
     @explaining
     async def ReportCall(self, request: pb.ReportCallRequest, context: Any) -> pb.ReportCallResponse:
-        record = request.record
-        if not record.call_id:
-            raise Mistake("a call's record needs the call's id")
-        self._fleet.require_own(identity_of(context), record.worker_id)
-        async with self._database.transaction() as session:
-            known = await session.get(Call, record.call_id, with_for_update=True)
-            if known is not None and known.worker_id != record.worker_id:
-                raise Mistake(f"{record.call_id} is another Worker's call")
-            if not record.trunk_id and record.direction == call_pb2.DIRECTION_SIP_TO_TELEGRAM:
-                await _name_trunk(session, record)
-            if known is None or not record.recovered or call_pb2.CallRecord.FromString(known.record).recovered:
-                await session.merge(_row(record))
-            if known is None:
-                await self._webhooks.note(session, record)
-        await self._subscriptions.ended(record.account_id, record.call_id)
+        await self._reported_calls.keep(request.record, identity_of(context))
         return pb.ReportCallResponse()
 
     @explaining
@@ -203,33 +193,6 @@ class ManagerService(manager_pb2_grpc.ManagerServiceServicer):
     async def Leave(self, request: pb.LeaveRequest, context: Any) -> pb.LeaveResponse:
         await self._retirement.leave(identity_of(context))
         return pb.LeaveResponse()
-
-
-async def _name_trunk(session: AsyncSession, record: call_pb2.CallRecord) -> None:
-    """A call that was refused before it was routed names only the login."""
-    trunk = await session.scalar(sa.select(Trunk).where(Trunk.login == record.caller))
-    if trunk is not None:
-        record.trunk_id, record.account_id = trunk.trunk_id, trunk.account_id
-
-
-def _row(record: call_pb2.CallRecord) -> Call:
-    return Call(
-        call_id=record.call_id,
-        account_id=record.account_id,
-        trunk_id=record.trunk_id,
-        worker_id=record.worker_id,
-        to_telegram=record.direction == call_pb2.DIRECTION_SIP_TO_TELEGRAM,
-        caller=record.caller,
-        called=record.called,
-        invited_at=record.invited_at,
-        ringing_at=record.ringing_at,
-        answered_at=record.answered_at,
-        ended_at=record.ended_at,
-        ended_by=record.ended_by,
-        error_id=record.error_id,
-        sip_status=record.sip_status,
-        record=record.SerializeToString(),
-    )
 
 
 def _target(trunk: Trunk, caller: call_pb2.Peer) -> pb.IncomingTarget:

@@ -1,10 +1,13 @@
-"""Trunk passwords: made here, shown once, kept sealed. A digest needs the password itself, so no hash will do."""
+"""Secrets of the Manager's: kept sealed. Trunk passwords are made here and shown once; a digest needs the password
+itself, so no hash will do."""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import secrets
+from dataclasses import dataclass
 
 from cryptography.exceptions import InvalidTag
 from cryptography.hazmat.primitives.ciphers.aead import AESGCM
@@ -18,13 +21,42 @@ _LENGTH = 20
 _NONCE_BYTES, _TAG_BYTES = 12, 16
 
 
-def pbx_label(trunk_id: str) -> str:
-    """What the password that we show a trunk's PBX is bound to: it does not open as the trunk's own."""
-    return f"{trunk_id}/pbx"
+@dataclass(frozen=True)
+class Label:
+    """What a secret is and whose: it opens as nothing else, wherever it is moved to."""
+
+    kind: str
+    row: str
+    # What the version before bound it to. Where that is empty, what it has sealed does not open any more.
+    before: str = ""
+
+    @property
+    def bound(self) -> bytes:
+        """No label of the version before has a NUL."""
+        return f"teletrunk\0{self.kind}\0{self.row}".encode()
+
+
+def trunk_label(trunk_id: str) -> Label:
+    """The password that a trunk's PBX shows us."""
+    return Label("trunk", trunk_id, trunk_id)
+
+
+def pbx_label(trunk_id: str) -> Label:
+    """The password that we show a trunk's PBX."""
+    return Label("pbx", trunk_id, f"{trunk_id}/pbx")
+
+
+def webhook_label(webhook_id: str) -> Label:
+    return Label("webhook", webhook_id, webhook_id)
+
+
+def answer_label(key: str) -> Label:
+    """An answer of the REST API, which is shown again. Its key is chosen by who asks: it could name another row."""
+    return Label("answer", key)
 
 
 class SealBroken(Exception):
-    """The password was sealed under another key, or for another trunk, or is damaged."""
+    """It was sealed under another key, or as something else, or is damaged."""
 
 
 def make_password() -> str:
@@ -38,23 +70,24 @@ def revision(sealed: bytes) -> int:
 
 
 class PasswordSeal:
-    """Seals under the Manager's key, bound to the trunk: moved to another row it does not open."""
+    """Seals under the Manager's key, bound to the kind and the row: elsewhere it does not open."""
 
     def __init__(self, key: bytes) -> None:
         self._cipher = AESGCM(key)
 
-    def close(self, password: str, trunk_id: str) -> bytes:
+    def close(self, secret: str, label: Label) -> bytes:
         nonce = os.urandom(_NONCE_BYTES)
-        return nonce + self._cipher.encrypt(nonce, password.encode(), trunk_id.encode())
+        return nonce + self._cipher.encrypt(nonce, secret.encode(), label.bound)
 
-    def open(self, sealed: bytes, trunk_id: str) -> str:
+    def open(self, sealed: bytes, label: Label) -> str:
         """Raises `SealBroken`."""
         if len(sealed) < _NONCE_BYTES + _TAG_BYTES:
-            raise SealBroken(trunk_id)
-        try:
-            return self._cipher.decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], trunk_id.encode()).decode()
-        except InvalidTag:
-            raise SealBroken(trunk_id) from None
+            raise SealBroken(label.row)
+        for bound in (label.bound, label.before.encode()):
+            with contextlib.suppress(InvalidTag):
+                if bound:
+                    return self._cipher.decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], bound).decode()
+        raise SealBroken(label.row)
 
 
 def kept_key(settings: ManagerSettings) -> bytes:

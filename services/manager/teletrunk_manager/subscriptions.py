@@ -18,8 +18,8 @@ from teletrunk_manager.accounts import find_account, visible
 from teletrunk_manager.db.database import Database
 from teletrunk_manager.db.tables import Account, Call, Subscription
 from teletrunk_manager.domain.plans import Plan, Usage, longest_call, objection
-from teletrunk_manager.line_proof import LineProofs
 from teletrunk_manager.mistakes import Mistake, NotNow, Unknown
+from teletrunk_manager.proofs import Proofs
 from teletrunk_manager.state import OutOfReach, SharedState
 
 log = structlog.get_logger()
@@ -45,7 +45,7 @@ _NOBODY_WAS_CALLED = sorted(
 
 
 class Subscriptions:
-    def __init__(self, database: Database, state: SharedState, proofs: LineProofs) -> None:
+    def __init__(self, database: Database, state: SharedState, proofs: Proofs) -> None:
         self._database = database
         self._state = state
         self._proofs = proofs
@@ -69,7 +69,7 @@ class Subscriptions:
         if plan.lines is not None:
             line = manager_pb2.Line(subscription_id=row.subscription_id, call_id=call_id)
             await self._take(line, plan.lines)
-            line.proof = self._proofs.of(line, worker_id)
+            line.proof = self._proofs.of_line(line, worker_id)
         return Permit(line, longest_call(plan, usage))
 
     async def _take(self, line: manager_pb2.Line, limit: int) -> None:
@@ -188,7 +188,7 @@ async def _usage(session: AsyncSession, row: Subscription) -> Usage:
     if row.window_seconds is None or (row.total_seconds is None and row.failed_calls is None):
         return Usage()
     talked_each = sa.case((Call.answered_at > 0, Call.ended_at - Call.answered_at), else_=0.0)
-    failed = sa.and_(Call.to_telegram, Call.answered_at == 0, Call.error_id.not_in(_NOBODY_WAS_CALLED))
+    failed = sa.and_(Call.to_telegram, Call.routed, Call.answered_at == 0, Call.error_id.not_in(_NOBODY_WAS_CALLED))
     failed_each = sa.case((failed, 1), else_=0)
     query = (
         sa.select(sa.func.coalesce(sa.func.sum(talked_each), 0), sa.func.coalesce(sa.func.sum(failed_each), 0))

@@ -20,10 +20,11 @@ from teletrunk_manager.db.audit import asker, delete_whole
 from teletrunk_manager.db.database import Database, delete_others, page_size
 from teletrunk_manager.db.tables import Trunk, TrustedAddress
 from teletrunk_manager.domain import trunk_options
+from teletrunk_manager.domain.claims import Claims
 from teletrunk_manager.domain.logins import is_login, login_for
 from teletrunk_manager.live import Live
 from teletrunk_manager.mistakes import Mistake, NotNow, Unknown
-from teletrunk_manager.passwords import PasswordSeal, SealBroken, make_password, pbx_label
+from teletrunk_manager.passwords import PasswordSeal, SealBroken, make_password, pbx_label, trunk_label
 from teletrunk_manager.refused_registrations import of_trunks
 
 _HIGHEST_PRIORITY = 1000
@@ -58,7 +59,7 @@ class Trunks:
             trunk = Trunk(
                 trunk_id=trunk_id,
                 login=request.login or login_for(account.username, account.phone, taken),
-                sealed_password=self._seal.close(password, trunk_id),
+                sealed_password=self._seal.close(password, trunk_label(trunk_id)),
                 account_id=account.account_id,
                 priority=request.priority,
                 comment=request.comment,
@@ -68,6 +69,7 @@ class Trunks:
                 sealed_pbx_password=self._sealed(request.pbx_password, trunk_id),
                 administrator=asker(),
             )
+            await _require_unclaimed(session, trunk, ())
             session.add(trunk)
             try:
                 await session.flush()
@@ -94,7 +96,7 @@ class Trunks:
 
     def _opens(self, trunk: Trunk) -> bool:
         try:
-            self._seal.open(trunk.sealed_password, trunk.trunk_id)
+            self._seal.open(trunk.sealed_password, trunk_label(trunk.trunk_id))
         except SealBroken:
             return False
         return True
@@ -140,6 +142,8 @@ class Trunks:
             trunk.options = trunk_options.written(options)
             if request.pbx_password:
                 trunk.sealed_pbx_password = self._sealed(request.pbx_password, trunk.trunk_id)
+            if {"kind", "pbx"} & set(request.changed_options):
+                await _require_unclaimed(session, trunk, trusted.get(trunk.trunk_id, ()))
             await session.flush()
         self._configurations.changed()
         return self._message(trunk, trusted=trusted.get(trunk.trunk_id, ()))
@@ -149,7 +153,7 @@ class Trunks:
         password = make_password()
         async with self._database.transaction() as session:
             trunk = await find_trunk(session, name)
-            trunk.sealed_password = self._seal.close(password, trunk.trunk_id)
+            trunk.sealed_password = self._seal.close(password, trunk_label(trunk.trunk_id))
         self._configurations.changed()
         return password
 
@@ -167,6 +171,7 @@ class Trunks:
         async with self._database.transaction() as session:
             trunk = await find_trunk(session, name)
             await session.refresh(trunk, with_for_update=True)  # two lists at once must not become one
+            await _require_unclaimed(session, trunk, networks)
             listed = sa.select(TrustedAddress).where(TrustedAddress.trunk_id == trunk.trunk_id)
             missing = await delete_others(session, listed, "network", networks)
             session.add_all(TrustedAddress(trunk_id=trunk.trunk_id, network=network) for network in sorted(missing))
@@ -193,6 +198,31 @@ class Trunks:
             has_pbx_password=bool(trunk.sealed_pbx_password),
             states=[state for w in workers for state in w.heartbeat.trunk_states if state.trunk_id == trunk.trunk_id],
         )
+
+
+async def _require_unclaimed(session: AsyncSession, trunk: Trunk, trusted: Iterable[str]) -> None:
+    """Raises `Mistake` for a trunk that would take the calls of another administrator's PBX."""
+    mine = Claims.of(trunk_options.read(trunk.options), trusted)
+    if mine is None:
+        return
+    if trunk.administrator and (network := mine.too_large()):
+        raise Mistake(
+            f"{network} is too large for a trunk that asks for no password: use /24, /48 for IPv6, or smaller"
+        )
+    of_others = sa.select(Trunk).where(
+        Trunk.administrator != trunk.administrator, Trunk.options.contains('"TRUNK_KIND_', autoescape=True)
+    )
+    with session.no_autoflush:
+        others = (await session.scalars(of_others)).all()
+        where = await _trusted(session, [other.trunk_id for other in others])
+    for other in others:
+        theirs = Claims.of(trunk_options.read(other.options), where.get(other.trunk_id, ()))
+        if theirs is not None and (shared := mine.shared_with(theirs)):
+            named = "" if asker() else f" (trunk {other.login})"
+            raise Mistake(
+                f"{shared} is a PBX of another administrator's{named}: let it register, or let both send one header "
+                "with different values (--pbx-header)"
+            )
 
 
 async def _trusted(session: AsyncSession, trunk_ids: list[str]) -> dict[str, list[str]]:

@@ -28,7 +28,7 @@ from teletrunk.v1 import call_pb2
 from teletrunk_manager.db.database import Database
 from teletrunk_manager.db.tables import Delivery, Webhook
 from teletrunk_manager.mistakes import Mistake, NotNow, Unknown
-from teletrunk_manager.passwords import PasswordSeal, SealBroken
+from teletrunk_manager.passwords import PasswordSeal, SealBroken, webhook_label
 from teletrunk_manager.webhook_addresses import NotPublic, recipient
 
 log = structlog.get_logger()
@@ -71,7 +71,7 @@ class Webhooks:
         async with self._database.transaction() as session:
             if (await session.scalar(sa.select(sa.func.count()).select_from(Webhook)) or 0) >= _MOST_WEBHOOKS:
                 raise Mistake(f"there are {_MOST_WEBHOOKS} webhooks already: remove one first")
-            sealed = self._seal.close(secret, webhook_id)
+            sealed = self._seal.close(secret, webhook_label(webhook_id))
             session.add(Webhook(webhook_id=webhook_id, url=url, sealed_secret=sealed))
         return pb.AddWebhookResponse(webhook=pb.Webhook(webhook_id=webhook_id, url=url), secret=secret)
 
@@ -139,7 +139,7 @@ class Webhooks:
             for delivery, webhook in (await session.execute(query)).all():
                 delivery.due_at, delivery.attempts = now + _CLAIM_S, delivery.attempts + 1
                 try:
-                    secret = self._seal.open(webhook.sealed_secret, webhook.webhook_id)
+                    secret = self._seal.open(webhook.sealed_secret, webhook_label(webhook.webhook_id))
                 except SealBroken:
                     log.error("DATA/secrets/manager.key does not open this webhook", webhook_id=webhook.webhook_id)
                     continue

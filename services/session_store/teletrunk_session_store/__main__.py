@@ -75,6 +75,7 @@ async def _serve(settings: StorageSettings, service: Service) -> int | None:
         name=socket.gethostname(),
         version=__version__,
         address=reached,
+        vault_proof=await vault.proof(),
     )
     manager = ManagerLink(membership.managers, security, hello, sessions, grants)
     service.on_close("Manager", manager.way.close)

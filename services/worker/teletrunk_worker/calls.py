@@ -285,6 +285,7 @@ class Calls:
         except Refusal as refusal:
             runner.put(on.Refused(refusal))
             return
+        runner.recorder.routed(route.proof, route.account_id)
         for step in route.steps:
             runner.recorder.add_step(step)
         runner.line = _line(route)
@@ -361,11 +362,8 @@ def _given_up(beginning: asyncio.Task[CallRunner | Refusal]) -> None:
 
 def _describe(recorder: Recorder, invite: Invite, route: manager_pb2.RouteCallResponse) -> None:
     record = recorder.record
-    record.account_id, record.trunk_id, record.storage_id = (
-        route.account_id,
-        route.trunk_id,
-        route.session.storage_id,
-    )
+    recorder.routed(route.proof, route.account_id)
+    record.trunk_id, record.storage_id = route.trunk_id, route.session.storage_id
     record.caller, record.called = invite.credentials.username, invite.called
     recorder.step("pbx", "worker", f"INVITE {invite.called}", at=record.invited_at)
     for step in route.steps:

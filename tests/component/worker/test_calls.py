@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 from teletrunk.errors import Refusal
 from teletrunk.service import Service
-from teletrunk.v1 import manager_pb2
+from teletrunk.v1 import call_pb2, manager_pb2
 from teletrunk_worker.calls import Calls, Rim
 from teletrunk_worker.policy.admission import Invite
 from teletrunk_worker.refused_calls import RefusedCalls
@@ -85,6 +85,18 @@ def test_a_trunk_that_is_not_registered_leaves_a_record_and_no_line() -> None:
         await _is_refused(office, "not-registered")
 
     assert office_hours(hours).reports == [("gateway", "not-registered", 404)]
+
+
+def test_the_managers_mark_goes_into_the_record() -> None:
+    async def hours(office: Office) -> None:
+        office.route.account_id = "a"
+        office.route.proof.CopyFrom(call_pb2.RouteProof(routed_at=1.5, mark=b"mark"))
+        await _is_refused(office, "worker-full")
+
+    (record,) = office_hours(hours, place_sip=[[(3.0, "full")]]).reported
+    assert (record.account_id, record.trunk_id, record.route_proof.mark) == ("a", "t", b"mark")
+    (record,) = office_hours(lambda office: _is_refused(office, "worker-full"), place_sip=[[(3.0, "full")]]).reported
+    assert not record.HasField("route_proof"), "a Manager of the version before gives none"
 
 
 def test_so_does_an_account_without_a_session() -> None:

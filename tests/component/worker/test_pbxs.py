@@ -79,10 +79,10 @@ def outbound(port: int, host: str = "127.0.0.1", **fields: object) -> manager_pb
     )
 
 
-def peer(port: int, trunk_id: str = "t1", **fields: object) -> manager_pb2.TrunkSettings:
+def peer(port: int, trunk_id: str = "t1", owner: str = "", **fields: object) -> manager_pb2.TrunkSettings:
     pbx = trunk_pb2.PbxAddress(address=f"127.0.0.1:{port}", **fields)  # type: ignore[arg-type]
     options = trunk_pb2.TrunkOptions(kind=trunk_pb2.TRUNK_KIND_PEER, pbx=pbx)
-    return manager_pb2.TrunkSettings(trunk_id=trunk_id, login=f"login-{trunk_id}", options=options)
+    return manager_pb2.TrunkSettings(trunk_id=trunk_id, login=f"login-{trunk_id}", options=options, administrator=owner)
 
 
 def follow(world: PortWorld, *trunks: manager_pb2.TrunkSettings) -> None:
@@ -96,6 +96,12 @@ async def until(world: PortWorld, up: bool) -> trunk_pb2.TrunkState:
         while not (states := world.port.pbxs.states()) or states[0].up is not up or "not tried" in states[0].why:
             await asyncio.sleep(0.02)
     return states[0]
+
+
+async def all_up(world: PortWorld) -> None:
+    async with asyncio.timeout(PATIENCE_S):
+        while not all(state.up for state in world.port.pbxs.states()):
+            await asyncio.sleep(0.02)
 
 
 @pytest.mark.parametrize("algorithm", ["MD5", "SHA-256"])
@@ -203,6 +209,24 @@ async def test_a_peer_is_asked_whether_it_is_there_and_known_by_its_header() -> 
             assert world.door.admitted[-1].trunk_id == trunk_id
         stranger = await wire.ask(wire.request("INVITE", "100", "gw", X_Trunk="three"))
         assert stranger.final.code == 401, "whom nobody knows is asked for a password"
+
+
+async def test_of_two_administrators_at_one_address_neither_gets_the_others_calls() -> None:
+    """A name may lead to another's PBX, and a header be one that all calls have."""
+    async with port_world() as world, registrar() as pbx, sip_wire.udp(world.address) as wire:
+        victim = peer(pbx.port, header="X-Trunk: one", owner="victim")
+        follow(world, victim, peer(pbx.port, "t0", header="Max-Forwards: 70", owner="thief"))
+        await all_up(world)
+        invite = wire.request("INVITE", "100", "gw", X_Trunk="one")
+        assert invite.headers["Max-Forwards"] == "70"
+        assert (await wire.ask(invite)).final.code == 401
+        assert world.door.admitted == []
+        follow(world, victim, peer(pbx.port, "t0", header="X-Trunk: two", owner="thief"))
+        await all_up(world)
+        for value, trunk_id in (("one", "t1"), ("two", "t0")):
+            wire.send(bytes(wire.request("INVITE", "100", "gw", X_Trunk=value)))
+            await world.host.next(lambda message: isinstance(message, Request) and message.method == "INVITE")
+            assert world.door.admitted[-1].trunk_id == trunk_id
 
 
 async def test_a_peer_that_knows_no_options_is_rung_and_one_that_fell_silent_is_not() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 import pytest
+from cryptography.hazmat.primitives.ciphers.aead import AESGCM
 from hypothesis import given
 from hypothesis import strategies as st
 from teletrunk.v1 import call_pb2
@@ -12,7 +13,16 @@ from teletrunk_manager.domain.callers import caller_id, caller_name
 from teletrunk_manager.domain.logins import is_login, login_for
 from teletrunk_manager.domain.phones import e164
 from teletrunk_manager.domain.tiers import tiers
-from teletrunk_manager.passwords import PasswordSeal, SealBroken, make_password
+from teletrunk_manager.passwords import (
+    Label,
+    PasswordSeal,
+    SealBroken,
+    answer_label,
+    make_password,
+    pbx_label,
+    trunk_label,
+    webhook_label,
+)
 
 
 @dataclass(frozen=True)
@@ -81,16 +91,43 @@ def test_phones_are_read_as_people_write_them(text: str, number: str | None) -> 
     assert e164(text) == number
 
 
-def test_a_sealed_password_opens_for_its_own_trunk_only() -> None:
-    seal, password = PasswordSeal(bytes(32)), make_password()
-    sealed = seal.close(password, "trunk-1")
-    assert password.encode() not in sealed
-    assert seal.open(sealed, "trunk-1") == password
+KEY = bytes(32)
+LABELS = (trunk_label("1"), pbx_label("1"), webhook_label("1"), answer_label("1"), trunk_label("2"))
+
+
+def sealed_before(secret: str, bound: str) -> bytes:
+    """As the version before sealed: nonce and text, bound to the row and hardly to what it is."""
+    return bytes(12) + AESGCM(KEY).encrypt(bytes(12), secret.encode(), bound.encode())
+
+
+@pytest.mark.parametrize("label", LABELS)
+def test_what_is_sealed_opens_as_nothing_else(label: Label) -> None:
+    seal = PasswordSeal(KEY)
+    sealed = seal.close("secret", label)
+    assert b"secret" not in sealed and seal.open(sealed, label) == "secret"
+    for other in LABELS:
+        if other != label:
+            with pytest.raises(SealBroken):
+                seal.open(sealed, other)
+    for where in (sealed[:-1], sealed[:20], b""):
+        with pytest.raises(SealBroken):
+            seal.open(where, label)
     with pytest.raises(SealBroken):
-        seal.open(sealed, "trunk-2")
-    with pytest.raises(SealBroken):
-        PasswordSeal(bytes(31) + b"x").open(sealed, "trunk-1")
-    with pytest.raises(SealBroken):
-        seal.open(sealed[:-1], "trunk-1")
+        PasswordSeal(bytes(31) + b"x").open(sealed, label)
+
+
+def test_what_the_version_before_has_sealed_opens_but_never_as_an_answer() -> None:
+    """Answers are shown to who asks for them, by a key of their choice."""
+    seal = PasswordSeal(KEY)
+    assert seal.open(sealed_before("p", "1"), trunk_label("1")) == "p"
+    assert seal.open(sealed_before("p", "1/pbx"), pbx_label("1")) == "p"
+    assert seal.open(sealed_before("p", "1"), webhook_label("1")) == "p"
+    for sealed, label in ((sealed_before("p", "1"), answer_label("1")), (sealed_before("p", ""), answer_label(""))):
+        with pytest.raises(SealBroken):
+            seal.open(sealed, label)
+
+
+def test_passwords_can_be_read_aloud() -> None:
+    password = make_password()
     assert make_password() != password
     assert not set(password) & set("lIoO01")

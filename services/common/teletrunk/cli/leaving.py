@@ -93,6 +93,15 @@ def revoke_worker(service_id: ServiceId, yes: Yes = False) -> None:
     _revoke(service_id, yes)
 
 
+@storage_app.command("approve")
+def approve_storage(storage_id: ServiceId, yes: Yes = False) -> None:
+    """Lets a Storage come back with another vault than the one that it had."""
+    confirm(f"Whoever comes as {storage_id} next brings its vault, and is sent sign-ins. Approve it?", yes)
+    request = fleet_pb2.ApproveStorageRequest(storage_id=storage_id)
+    ask_fleet(lambda fleet: fleet.ApproveStorage(request, timeout=DEADLINE_S))
+    say(f"{storage_id} may come with another vault.")
+
+
 @storage_app.command("revoke")
 def revoke_storage(service_id: ServiceId, yes: Yes = False) -> None:
     """Ends a Storage's certificate at once."""

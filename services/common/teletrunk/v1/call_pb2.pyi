@@ -182,6 +182,31 @@ class MediaStats(_message.Message):
 Global___MediaStats: _TypeAlias = MediaStats  # noqa: Y015
 
 @_typing.final
+class RouteProof(_message.Message):
+    """The Manager's mark: it has routed this call to this Worker. It is passed back as it came."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ROUTED_AT_FIELD_NUMBER: _builtins.int
+    MARK_FIELD_NUMBER: _builtins.int
+    routed_at: _builtins.float
+    """Unix time in seconds."""
+    mark: _builtins.bytes
+    def __init__(
+        self,
+        *,
+        routed_at: _builtins.float = ...,
+        mark: _builtins.bytes = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["mark", b"mark", "routed_at", b"routed_at"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RouteProof: _TypeAlias = RouteProof  # noqa: Y015
+
+@_typing.final
 class CallRecord(_message.Message):
     """A call's one record, written when it has ended."""
 
@@ -206,6 +231,7 @@ class CallRecord(_message.Message):
     MEDIA_FIELD_NUMBER: _builtins.int
     STEPS_FIELD_NUMBER: _builtins.int
     RECOVERED_FIELD_NUMBER: _builtins.int
+    ROUTE_PROOF_FIELD_NUMBER: _builtins.int
     call_id: _builtins.str
     direction: Global___Direction.ValueType
     account_id: _builtins.str
@@ -233,6 +259,10 @@ class CallRecord(_message.Message):
     def media(self) -> Global___MediaStats: ...
     @_builtins.property
     def steps(self) -> _containers.RepeatedCompositeFieldContainer[Global___CallStep]: ...
+    @_builtins.property
+    def route_proof(self) -> Global___RouteProof:
+        """For the Manager alone: nobody else is shown it. Absent when the call was refused before it was routed."""
+
     def __init__(
         self,
         *,
@@ -255,10 +285,11 @@ class CallRecord(_message.Message):
         media: Global___MediaStats | None = ...,
         steps: _abc.Iterable[Global___CallStep] | None = ...,
         recovered: _builtins.bool = ...,
+        route_proof: Global___RouteProof | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["media", b"media"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["media", b"media", "route_proof", b"route_proof"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "answered_at", b"answered_at", "call_id", b"call_id", "called", b"called", "caller", b"caller", "direction", b"direction", "ended_at", b"ended_at", "ended_by", b"ended_by", "error_id", b"error_id", "invited_at", b"invited_at", "media", b"media", "recovered", b"recovered", "ringing_at", b"ringing_at", "sip_status", b"sip_status", "steps", b"steps", "storage_id", b"storage_id", "telegram_reason", b"telegram_reason", "trunk_id", b"trunk_id", "worker_id", b"worker_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "answered_at", b"answered_at", "call_id", b"call_id", "called", b"called", "caller", b"caller", "direction", b"direction", "ended_at", b"ended_at", "ended_by", b"ended_by", "error_id", b"error_id", "invited_at", b"invited_at", "media", b"media", "recovered", b"recovered", "ringing_at", b"ringing_at", "route_proof", b"route_proof", "sip_status", b"sip_status", "steps", b"steps", "storage_id", b"storage_id", "telegram_reason", b"telegram_reason", "trunk_id", b"trunk_id", "worker_id", b"worker_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

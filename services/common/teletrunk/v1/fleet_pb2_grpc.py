@@ -45,6 +45,11 @@ class FleetServiceStub:
                 request_serializer=teletrunk_dot_v1_dot_fleet__pb2.RevokeRequest.SerializeToString,
                 response_deserializer=teletrunk_dot_v1_dot_fleet__pb2.RevokeResponse.FromString,
                 _registered_method=True)
+        self.ApproveStorage = channel.unary_unary(
+                '/teletrunk.v1.FleetService/ApproveStorage',
+                request_serializer=teletrunk_dot_v1_dot_fleet__pb2.ApproveStorageRequest.SerializeToString,
+                response_deserializer=teletrunk_dot_v1_dot_fleet__pb2.ApproveStorageResponse.FromString,
+                _registered_method=True)
         self.RemoveService = channel.unary_unary(
                 '/teletrunk.v1.FleetService/RemoveService',
                 request_serializer=teletrunk_dot_v1_dot_fleet__pb2.RemoveServiceRequest.SerializeToString,
@@ -105,6 +110,13 @@ class FleetServiceServicer:
 
     def Revoke(self, request, context):
         """Ends a service's certificate at once.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ApproveStorage(self, request, context):
+        """Lets a Storage come back with another vault than the one that it had.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -182,6 +194,11 @@ def add_FleetServiceServicer_to_server(servicer, server):
                     servicer.Revoke,
                     request_deserializer=teletrunk_dot_v1_dot_fleet__pb2.RevokeRequest.FromString,
                     response_serializer=teletrunk_dot_v1_dot_fleet__pb2.RevokeResponse.SerializeToString,
+            ),
+            'ApproveStorage': grpc.unary_unary_rpc_method_handler(
+                    servicer.ApproveStorage,
+                    request_deserializer=teletrunk_dot_v1_dot_fleet__pb2.ApproveStorageRequest.FromString,
+                    response_serializer=teletrunk_dot_v1_dot_fleet__pb2.ApproveStorageResponse.SerializeToString,
             ),
             'RemoveService': grpc.unary_unary_rpc_method_handler(
                     servicer.RemoveService,
@@ -284,6 +301,33 @@ class FleetService:
             '/teletrunk.v1.FleetService/Revoke',
             teletrunk_dot_v1_dot_fleet__pb2.RevokeRequest.SerializeToString,
             teletrunk_dot_v1_dot_fleet__pb2.RevokeResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ApproveStorage(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/teletrunk.v1.FleetService/ApproveStorage',
+            teletrunk_dot_v1_dot_fleet__pb2.ApproveStorageRequest.SerializeToString,
+            teletrunk_dot_v1_dot_fleet__pb2.ApproveStorageResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -37,6 +37,8 @@ class FleetServiceStub:
     """A one-time invitation for a service that does not exist yet."""
     Revoke: _grpc.UnaryUnaryMultiCallable[_fleet_pb2.RevokeRequest, _fleet_pb2.RevokeResponse]
     """Ends a service's certificate at once."""
+    ApproveStorage: _grpc.UnaryUnaryMultiCallable[_fleet_pb2.ApproveStorageRequest, _fleet_pb2.ApproveStorageResponse]
+    """Lets a Storage come back with another vault than the one that it had."""
     RemoveService: _grpc.UnaryUnaryMultiCallable[_fleet_pb2.RemoveServiceRequest, _fleet_pb2.RemoveServiceResponse]
     """Forgets a service that is gone for good."""
     AddJoinToken: _grpc.UnaryUnaryMultiCallable[_fleet_pb2.AddJoinTokenRequest, _fleet_pb2.AddJoinTokenResponse]
@@ -62,6 +64,8 @@ class FleetServiceAsyncStub(FleetServiceStub):
     """A one-time invitation for a service that does not exist yet."""
     Revoke: _aio.UnaryUnaryMultiCallable[_fleet_pb2.RevokeRequest, _fleet_pb2.RevokeResponse]  # type: ignore[assignment]
     """Ends a service's certificate at once."""
+    ApproveStorage: _aio.UnaryUnaryMultiCallable[_fleet_pb2.ApproveStorageRequest, _fleet_pb2.ApproveStorageResponse]  # type: ignore[assignment]
+    """Lets a Storage come back with another vault than the one that it had."""
     RemoveService: _aio.UnaryUnaryMultiCallable[_fleet_pb2.RemoveServiceRequest, _fleet_pb2.RemoveServiceResponse]  # type: ignore[assignment]
     """Forgets a service that is gone for good."""
     AddJoinToken: _aio.UnaryUnaryMultiCallable[_fleet_pb2.AddJoinTokenRequest, _fleet_pb2.AddJoinTokenResponse]  # type: ignore[assignment]
@@ -96,6 +100,14 @@ class FleetServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_fleet_pb2.RevokeResponse, _abc.Awaitable[_fleet_pb2.RevokeResponse]]:
         """Ends a service's certificate at once."""
+
+    @_abc_1.abstractmethod
+    def ApproveStorage(
+        self,
+        request: _fleet_pb2.ApproveStorageRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_fleet_pb2.ApproveStorageResponse, _abc.Awaitable[_fleet_pb2.ApproveStorageResponse]]:
+        """Lets a Storage come back with another vault than the one that it had."""
 
     @_abc_1.abstractmethod
     def RemoveService(

@@ -152,11 +152,14 @@ class StorageHello(_message.Message):
     NAME_FIELD_NUMBER: _builtins.int
     VERSION_FIELD_NUMBER: _builtins.int
     ADDRESS_FIELD_NUMBER: _builtins.int
+    VAULT_PROOF_FIELD_NUMBER: _builtins.int
     storage_id: _builtins.str
     name: _builtins.str
     version: _builtins.str
     address: _builtins.str
     """Where Workers and the Manager reach its SessionStoreService."""
+    vault_proof: _builtins.bytes
+    """Shown by whoever has the vault: a certificate alone is not enough to come back as its Storage."""
     def __init__(
         self,
         *,
@@ -164,10 +167,11 @@ class StorageHello(_message.Message):
         name: _builtins.str = ...,
         version: _builtins.str = ...,
         address: _builtins.str = ...,
+        vault_proof: _builtins.bytes = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "name", b"name", "storage_id", b"storage_id", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "name", b"name", "storage_id", b"storage_id", "vault_proof", b"vault_proof", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -516,6 +520,7 @@ class TrunkSettings(_message.Message):
     PBX_PASSWORD_FIELD_NUMBER: _builtins.int
     REGISTERS_FIELD_NUMBER: _builtins.int
     LOGIN_FIELD_NUMBER: _builtins.int
+    ADMINISTRATOR_FIELD_NUMBER: _builtins.int
     trunk_id: _builtins.str
     password_revision: _builtins.int
     """Another one with each new password: a binding that was made under an old one is over. 0: not said."""
@@ -524,6 +529,8 @@ class TrunkSettings(_message.Message):
     registers: _builtins.bool
     """An outbound trunk is registered by one Worker at a time: by this one."""
     login: _builtins.str
+    administrator: _builtins.str
+    """Whose it is; empty: this installation's own. Two administrators' trunks are not to be taken for each other."""
     @_builtins.property
     def codecs(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """In the order in which they are preferred."""
@@ -545,10 +552,11 @@ class TrunkSettings(_message.Message):
         pbx_password: _builtins.str = ...,
         registers: _builtins.bool = ...,
         login: _builtins.str = ...,
+        administrator: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["options", b"options"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["codecs", b"codecs", "login", b"login", "networks", b"networks", "options", b"options", "password_revision", b"password_revision", "pbx_password", b"pbx_password", "registers", b"registers", "trunk_id", b"trunk_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["administrator", b"administrator", "codecs", b"codecs", "login", b"login", "networks", b"networks", "options", b"options", "password_revision", b"password_revision", "pbx_password", b"pbx_password", "registers", b"registers", "trunk_id", b"trunk_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -802,6 +810,7 @@ class RouteCallResponse(_message.Message):
     LINE_FIELD_NUMBER: _builtins.int
     LONGEST_SECONDS_FIELD_NUMBER: _builtins.int
     DESTINATION_FIELD_NUMBER: _builtins.int
+    PROOF_FIELD_NUMBER: _builtins.int
     trunk_id: _builtins.str
     account_id: _builtins.str
     longest_seconds: _builtins.int
@@ -820,6 +829,10 @@ class RouteCallResponse(_message.Message):
     def destination(self) -> _call_pb2.Destination:
         """Absent from an older Manager: then the Storage reads what was dialled."""
 
+    @_builtins.property
+    def proof(self) -> _call_pb2.RouteProof:
+        """Goes into the call's record."""
+
     def __init__(
         self,
         *,
@@ -831,10 +844,11 @@ class RouteCallResponse(_message.Message):
         line: Global___Line | None = ...,
         longest_seconds: _builtins.int = ...,
         destination: _call_pb2.Destination | None = ...,
+        proof: _call_pb2.RouteProof | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["destination", b"destination", "line", b"line", "session", b"session"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["destination", b"destination", "line", b"line", "proof", b"proof", "session", b"session"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "codecs", b"codecs", "destination", b"destination", "line", b"line", "longest_seconds", b"longest_seconds", "session", b"session", "steps", b"steps", "trunk_id", b"trunk_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "codecs", b"codecs", "destination", b"destination", "line", b"line", "longest_seconds", b"longest_seconds", "proof", b"proof", "session", b"session", "steps", b"steps", "trunk_id", b"trunk_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -939,6 +953,7 @@ class RouteIncomingResponse(_message.Message):
     STEPS_FIELD_NUMBER: _builtins.int
     LINE_FIELD_NUMBER: _builtins.int
     LONGEST_SECONDS_FIELD_NUMBER: _builtins.int
+    PROOF_FIELD_NUMBER: _builtins.int
     account_id: _builtins.str
     caller_id: _builtins.str
     """What the PBX sees as the caller's number."""
@@ -950,6 +965,10 @@ class RouteIncomingResponse(_message.Message):
     def steps(self) -> _containers.RepeatedCompositeFieldContainer[_call_pb2.CallStep]: ...
     @_builtins.property
     def line(self) -> Global___Line: ...
+    @_builtins.property
+    def proof(self) -> _call_pb2.RouteProof:
+        """Goes into the call's record."""
+
     def __init__(
         self,
         *,
@@ -960,10 +979,11 @@ class RouteIncomingResponse(_message.Message):
         steps: _abc.Iterable[_call_pb2.CallStep] | None = ...,
         line: Global___Line | None = ...,
         longest_seconds: _builtins.int = ...,
+        proof: _call_pb2.RouteProof | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["line", b"line"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["line", b"line", "proof", b"proof"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "caller_id", b"caller_id", "caller_name", b"caller_name", "line", b"line", "longest_seconds", b"longest_seconds", "steps", b"steps", "tiers", b"tiers"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "caller_id", b"caller_id", "caller_name", b"caller_name", "line", b"line", "longest_seconds", b"longest_seconds", "proof", b"proof", "steps", b"steps", "tiers", b"tiers"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

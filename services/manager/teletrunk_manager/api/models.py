@@ -50,7 +50,7 @@ def _type_of(field: FieldDescriptor) -> Any:
     if field.message_type is not None:
         single: Any = model_of(field.message_type)
     elif field.enum_type is not None:
-        single = _enum_of(field.enum_type)
+        single = Annotated[_enum_of(field.enum_type), Field(strict=False)]  # JSON has its name only
     else:
         single = _NUMBERS.get(field.type, _TEXT)
     return Annotated[list[single], Field(max_length=_MOST_ITEMS)] if field.is_repeated else single

@@ -12,7 +12,7 @@ from sqlalchemy.exc import IntegrityError
 from teletrunk_manager.db.database import Database
 from teletrunk_manager.db.tables import Repeatable
 from teletrunk_manager.mistakes import Mistake, NotNow
-from teletrunk_manager.passwords import PasswordSeal, SealBroken
+from teletrunk_manager.passwords import PasswordSeal, SealBroken, answer_label
 
 Answer = tuple[int, str]  # HTTP status and body
 _KEPT_S = 86_400.0
@@ -61,14 +61,14 @@ class Repeating:
         if not row.status:
             raise NotNow("the first request with this Idempotency-Key still runs: ask again later")
         try:
-            return row.status, self._seal.open(row.sealed_body, key)
+            return row.status, self._seal.open(row.sealed_body, answer_label(key))
         except SealBroken:
             raise NotNow("the first answer cannot be read: look, then use a new Idempotency-Key") from None
 
     async def _keep(self, key: str, status: int, body: str) -> None:
         async with self._database.transaction() as session:
             row = await session.get_one(Repeatable, key)
-            row.status, row.sealed_body = status, self._seal.close(body, key)
+            row.status, row.sealed_body = status, self._seal.close(body, answer_label(key))
 
     async def _forget(self, key: str) -> None:
         async with self._database.transaction() as session:

@@ -13,6 +13,7 @@ from sqlalchemy import (
     LargeBinary,
     MetaData,
     String,
+    true,
 )
 from sqlalchemy.orm import DeclarativeBase, Mapped, mapped_column
 
@@ -115,6 +116,8 @@ class Call(Base):
     ended_by: Mapped[str] = mapped_column(String, default="")
     error_id: Mapped[str] = mapped_column(String, default="")
     sip_status: Mapped[int] = mapped_column(Integer, default=0)
+    # False: refused before it was routed, as a Worker says that nobody checks.
+    routed: Mapped[bool] = mapped_column(Boolean, server_default=true(), default=True)
     # The whole of it, ladder and figures included.
     record: Mapped[bytes] = mapped_column(LargeBinary)
 
@@ -168,6 +171,8 @@ class Member(Base):
     key_fingerprint: Mapped[str] = mapped_column(String, default="")
     certified_until: Mapped[float] = mapped_column(Float, default=0.0)
     retired_at: Mapped[float | None] = mapped_column(Float)
+    # Of what a Storage shows of its vault; empty: nothing yet.
+    vault_hash: Mapped[bytes] = mapped_column(LargeBinary, server_default="", default=b"")
 
 
 class ManagerAddress(Base):
@@ -302,6 +307,15 @@ class Repeatable(Base):
     at: Mapped[float] = mapped_column(Float, index=True)
     status: Mapped[int] = mapped_column(Integer, default=0)
     sealed_body: Mapped[bytes] = mapped_column(LargeBinary, default=b"")
+
+
+class Upgrade(Base):
+    """When this installation has come to know what services of the version before do not; never for a new one."""
+
+    __tablename__ = "upgrades"
+
+    what: Mapped[str] = mapped_column(String, primary_key=True)
+    at: Mapped[float] = mapped_column(Float)
 
 
 class Webhook(Base):

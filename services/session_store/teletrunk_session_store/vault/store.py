@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import secrets
 import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
@@ -28,6 +29,7 @@ from teletrunk_session_store.vault.tables import (
     LEASES,
     META,
     PEERS,
+    PROOF,
     REQUESTS,
     SCHEMA,
     SESSIONS,
@@ -117,6 +119,15 @@ class Vault:
         async with self._engine.connect() as connection:
             rows = (await connection.execute(sa.select(SESSIONS).limit(_TRIED))).all()
         return any(self._opens(row, row.session_id) for row in rows)
+
+    async def proof(self) -> bytes:
+        """What only who has the vault and its key can show; empty while it does not open."""
+        async with self._engine.begin() as connection:
+            sealed = self._seal.close(secrets.token_bytes(32), PROOF)
+            fresh = {"name": PROOF, "wrapped_key": sealed.wrapped_key, "value": sealed.value}
+            await connection.execute(self._insert(META, fresh).on_conflict_do_nothing())
+            row = (await connection.execute(sa.select(META).where(META.c.name == PROOF))).one()
+        return self._seal.open(Sealed(row.wrapped_key, row.value), PROOF) if self._opens(row, PROOF) else b""
 
     async def rotate(self) -> int:
         """Puts everything under our own key that another one still holds; returns how many rows. Others may use it."""
@@ -279,8 +290,12 @@ class Vault:
         keys = [column.name for column in table.primary_key]
         rest = {name: value for name, value in values.items() if name not in keys}
         rest |= {name: table.c[name] for name in kept if not values[name]}
+        return self._insert(table, values).on_conflict_do_update(index_elements=keys, set_=rest)
+
+    def _insert(self, table: sa.Table, values: dict[str, Any]) -> postgresql.Insert | sqlite.Insert:
+        """One that can say what becomes of a row that there is already."""
         insert = postgresql.insert if self._engine.dialect.name == "postgresql" else sqlite.insert
-        return insert(table).values(**values).on_conflict_do_update(index_elements=keys, set_=rest)
+        return insert(table).values(**values)
 
     async def find_peer(self, session_id: str, user_id: int) -> KnownPeer | None:
         return await self._find_peer(PEERS.c.session_id == session_id, PEERS.c.user_id == user_id)

@@ -9,6 +9,7 @@ import sqlalchemy as sa
 from teletrunk.schema import Schema
 
 CHECK: Final = "check"  # the row of `vault` that tells a wrong key
+PROOF: Final = "proof"  # the one whose value the Manager knows its Storages by
 TABLES = sa.MetaData()
 META = sa.Table(
     "vault",

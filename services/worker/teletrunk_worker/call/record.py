@@ -57,6 +57,12 @@ class Recorder:
         """A step that another service saw and sent along."""
         self.record.steps.append(step)
 
+    def routed(self, proof: call_pb2.RouteProof, account_id: str) -> None:
+        """The Manager wants its mark back; one of the version before gives none."""
+        self.record.account_id = account_id
+        if proof.mark:
+            self.record.route_proof.CopyFrom(proof)
+
     def ringing(self) -> None:
         self.record.ringing_at = self.record.ringing_at or self._now()
 

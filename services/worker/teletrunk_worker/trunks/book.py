@@ -43,6 +43,7 @@ class Trunk:
     login: str = ""
     registers: bool = False  # an outbound trunk, and this Worker is the one that registers it
     pbx_password: str = field(default="", repr=False)
+    administrator: str = ""  # whose it is
 
     @staticmethod
     def codecs_of(names: Iterable[str]) -> tuple[str, ...]:
@@ -76,6 +77,7 @@ class Trunk:
             settings.login,
             settings.registers,
             settings.pbx_password,
+            settings.administrator,
         )
 
     def allows(self, binding: Binding) -> bool:

@@ -16,6 +16,7 @@ from teletrunk_worker.sip.message import Request
 from teletrunk_worker.sip.registrar import Binding, Registrar
 from teletrunk_worker.sip.transport.flow import Flow
 from teletrunk_worker.trunks.book import Trunk, TrunkBook
+from teletrunk_worker.trunks.disputes import Disputes
 from teletrunk_worker.trunks.pbx import Network, News, OutboundPbx, Pbx, PeerPbx
 from teletrunk_worker.trunks.sources import Sources
 
@@ -46,6 +47,7 @@ class Pbxs:
         self._sources = Sources()
         self._by_token: dict[str, OutboundPbx] = {}
         self._news = News(self._bind, self._found, self._reached, lambda: self.changed())
+        self._disputes = Disputes()
         self._tasks = BackgroundTasks()
         self.changed: Callable[[], None] = lambda: None
 
@@ -110,11 +112,11 @@ class Pbxs:
         """The trunk that an INVITE is of by where it comes from; None: it needs a digest."""
         if not self._all or self._registrar.is_at(flow):  # who has registered from there shows its password
             return None
-        here = self._sources.at(flow.peer[0])
+        here = [self._all[trunk_id][0] for trunk_id in self._sources.at(flow.peer[0])]
         found: Pbx | None = self._by_token.get(invite.uri.user)
-        if found is None or found.trunk.trunk_id not in here:
-            found = _likeliest([self._all[trunk_id][0] for trunk_id in here], invite)
-        if found is None or not found.trunk.takes(flow.transport):
+        if found is None or found not in here:
+            found = _likeliest(here, invite)
+        if found is None or not found.trunk.takes(flow.transport) or self._disputes.is_one(found, here, invite):
             return None
         called = found.called(invite) if isinstance(found, OutboundPbx) else invite.uri.user
         return Known(found.trunk, called)

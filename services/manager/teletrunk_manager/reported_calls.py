@@ -1,0 +1,159 @@
+"""Call records as Workers report them: each call's one record, and only of calls that were routed to that Worker.
+
+A Worker without a certificate is on this machine and is believed, as everybody is who has the token. One with a
+certificate shows the Manager's mark (`proofs.py`). Without it there are calls that were refused before they were
+routed: so many, without talk, and no failures of anybody's plan. And for a while after an upgrade there are those of
+Workers, or beside Managers, of the version before.
+"""
+
+from __future__ import annotations
+
+import math
+import time
+
+import sqlalchemy as sa
+import structlog
+from sqlalchemy.ext.asyncio import AsyncSession
+from teletrunk.errors import TABLE
+from teletrunk.identity import Identity
+from teletrunk.v1 import call_pb2
+
+from teletrunk_manager.db.database import Database
+from teletrunk_manager.db.grace import in_grace
+from teletrunk_manager.db.tables import Assignment, Call, Trunk
+from teletrunk_manager.domain.pace import Pace
+from teletrunk_manager.fleet import require_own
+from teletrunk_manager.mistakes import Mistake
+from teletrunk_manager.proofs import Proofs
+from teletrunk_manager.subscriptions import Subscriptions
+from teletrunk_manager.webhooks import Webhooks
+
+log = structlog.get_logger()
+
+# Of one trunk at one Worker: as many a minute as a Worker writes down (`refused_calls.py`), and an outage's at once.
+_REFUSED_AT_ONCE, _REFUSED_A_SECOND = 300.0, 0.5
+_LARGEST_REFUSED = 16_384  # bytes of such a record
+_WRONG_CLOCK_S = 86_400.0  # with one that is further off no certificate holds
+_SLACK_S = 30.0  # between two Managers' clocks, and from an INVITE to its routing
+_TO_TELEGRAM = call_pb2.DIRECTION_SIP_TO_TELEGRAM
+
+
+class ReportedCalls:
+    def __init__(self, database: Database, subscriptions: Subscriptions, webhooks: Webhooks, proofs: Proofs) -> None:
+        self._database = database
+        self._subscriptions = subscriptions
+        self._webhooks = webhooks
+        self._proofs = proofs
+        self._refused = Pace(_REFUSED_AT_ONCE, _REFUSED_A_SECOND)
+
+    async def keep(self, record: call_pb2.CallRecord, identity: Identity | None) -> None:
+        """Keeps a record, once. Raises `Mistake` for one that this Worker has no right to."""
+        if not record.call_id:
+            raise Mistake("a call's record needs the call's id")
+        require_own(identity, record.worker_id)
+        async with self._database.transaction() as session:
+            known = await session.get(Call, record.call_id, with_for_update=True)
+            if known is not None and known.worker_id != record.worker_id:
+                raise Mistake(f"{record.call_id} is another Worker's call")
+            routed = identity is None or await self._was_routed(session, record)
+            if not record.trunk_id and record.direction == _TO_TELEGRAM:
+                await _name_trunk(session, record, believed=routed)
+            if not routed and not await self._may_be_refused(session, record):
+                return
+            record.ClearField("route_proof")
+            # A finished one is never replaced.
+            if known is None or call_pb2.CallRecord.FromString(known.record).recovered:
+                await session.merge(_row(record, routed=routed))
+            if known is None:
+                await self._webhooks.note(session, record)
+        if routed:
+            await self._subscriptions.ended(record.account_id, record.call_id)
+
+    async def _was_routed(self, session: AsyncSession, record: call_pb2.CallRecord) -> bool:
+        """False: it was refused before. Raises `Mistake` for what cannot have been."""
+        now = time.time()
+        _require_order(record, now)
+        if record.HasField("route_proof"):
+            self._require_proof(record)
+            _cut(record, record.invited_at + now - record.route_proof.routed_at + _SLACK_S)
+        elif not (record.trunk_id or record.answered_at):
+            return False
+        elif not await in_grace(session):
+            raise Mistake("the Manager has not routed this call: its record lacks the Manager's mark")
+        elif not await _may_use(session, record):
+            raise Mistake("the account is assigned to other Workers")
+        if record.trunk_id and not await _fits(session, record):
+            raise Mistake("the trunk is another account's")
+        return True
+
+    def _require_proof(self, record: call_pb2.CallRecord) -> None:
+        if not self._proofs.route_holds(record):
+            raise Mistake("the Manager has not routed this call as its record says")
+        if abs(record.invited_at - record.route_proof.routed_at) > _WRONG_CLOCK_S:
+            raise Mistake("the call did not begin when it was routed")
+
+    async def _may_be_refused(self, session: AsyncSession, record: call_pb2.CallRecord) -> bool:
+        """False: there are too many already. Raises `Mistake`."""
+        if record.error_id not in TABLE or record.ByteSize() > _LARGEST_REFUSED:
+            raise Mistake("a call that was not routed needs the row that it was refused with, and a short record")
+        if record.error_id != "session-access-revoked" and not await _may_use(session, record):
+            raise Mistake("the account is assigned to other Workers")
+        return self._refused.allows((record.worker_id, record.trunk_id or record.account_id))
+
+
+def _require_order(record: call_pb2.CallRecord, now: float) -> None:
+    """Raises `Mistake`."""
+    times = [record.invited_at, record.ringing_at, record.answered_at, record.ended_at]
+    came = [at for at in times if at]
+    if not all(map(math.isfinite, came)) or came != sorted(came) or not 0 < record.invited_at < now + _WRONG_CLOCK_S:
+        raise Mistake("the record's times make no sense")
+
+
+def _cut(record: call_pb2.CallRecord, latest: float) -> None:
+    """No call has lasted longer than since it was routed, whatever its Worker says."""
+    if record.ended_at > latest:
+        log.warning("a call cannot have lasted so long: cut", call_id=record.call_id, worker_id=record.worker_id)
+    for name in ("ringing_at", "answered_at", "ended_at"):
+        setattr(record, name, min(getattr(record, name), max(latest, record.invited_at)))
+
+
+async def _may_use(session: AsyncSession, record: call_pb2.CallRecord) -> bool:
+    found = sa.select(Assignment.worker_id).where(Assignment.account_id == record.account_id)
+    workers = (await session.scalars(found)).all()
+    return not workers or record.worker_id in workers
+
+
+async def _fits(session: AsyncSession, record: call_pb2.CallRecord) -> bool:
+    """A trunk that was removed meanwhile fits: nobody else is shown its calls."""
+    account_id = await session.scalar(sa.select(Trunk.account_id).where(Trunk.trunk_id == record.trunk_id))
+    return account_id in (None, record.account_id)
+
+
+async def _name_trunk(session: AsyncSession, record: call_pb2.CallRecord, *, believed: bool) -> None:
+    """A call that was refused before it was routed names only the login."""
+    if not believed:
+        record.account_id = ""
+    trunk = await session.scalar(sa.select(Trunk).where(Trunk.login == record.caller))
+    if trunk is not None:
+        record.trunk_id, record.account_id = trunk.trunk_id, trunk.account_id
+
+
+def _row(record: call_pb2.CallRecord, *, routed: bool) -> Call:
+    return Call(
+        call_id=record.call_id,
+        account_id=record.account_id,
+        trunk_id=record.trunk_id,
+        worker_id=record.worker_id,
+        to_telegram=record.direction == _TO_TELEGRAM,
+        caller=record.caller,
+        called=record.called,
+        invited_at=record.invited_at,
+        ringing_at=record.ringing_at,
+        answered_at=record.answered_at,
+        ended_at=record.ended_at,
+        ended_by=record.ended_by,
+        error_id=record.error_id,
+        sip_status=record.sip_status,
+        routed=routed,
+        record=record.SerializeToString(),
+    )

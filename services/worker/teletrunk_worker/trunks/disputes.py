@@ -1,0 +1,45 @@
+"""Two administrators' trunks that an INVITE without a digest could be of: it is of neither.
+
+The Manager sees to it that none are known by one address, but names lead where their owner lets them lead. The PBX that
+the address is of then has to show a password, and the log says why: that is seen, and a stolen call is not.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import structlog
+
+from teletrunk_worker.sip.message import Request
+from teletrunk_worker.trunks.pbx import Pbx, PeerPbx
+
+log = structlog.get_logger()
+
+_MOST_TOLD = 1_000
+
+
+class Disputes:
+    def __init__(self) -> None:
+        self._told: set[tuple[str, str]] = set()
+
+    def is_one(self, found: Pbx, here: Iterable[Pbx], invite: Request) -> bool:
+        """Whether the call could as well be another administrator's of those that may come from its address.
+
+        A registration of ours is told from others by what the PBX says of it.
+        """
+        rival = next((pbx for pbx in here if _could_be(pbx, invite) and not _same_owner(found, pbx)), None)
+        if rival is None or not isinstance(found, PeerPbx):
+            return False
+        pair = found.trunk.login, rival.trunk.login
+        if pair not in self._told and len(self._told) < _MOST_TOLD:
+            self._told.add(pair)
+            log.warning("two administrators' trunks are known by one address: it is asked for a password", logins=pair)
+        return True
+
+
+def _could_be(pbx: Pbx, invite: Request) -> bool:
+    return not isinstance(pbx, PeerPbx) or pbx.bears_its_header(invite)
+
+
+def _same_owner(one: Pbx, other: Pbx) -> bool:
+    return one.trunk.administrator == other.trunk.administrator
