@@ -2,16 +2,14 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import functools
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
 
 import pytest
 import pytest_asyncio
-from teletrunk.v1 import admin_pb2, trunk_pb2
+from teletrunk.v1 import trunk_pb2
 from teletrunk_sandbox import ports
 from teletrunk_sandbox.actors import Actor
 from teletrunk_sandbox.world import World
@@ -20,13 +18,12 @@ from tests.papers import Papers
 
 from . import asterisk
 from .conftest import FRIEND, GATEWAY, Site
-from .peer import Peer
+from .peer import Brief, TrunkPeer
 
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(240)]
 
 PASSWORD = "correct horse"
 _PHONE = "127.0.0.5"  # Asterisk tells the gateway and its phone apart by their addresses
-_UP_S = 40.0
 
 
 class TlsSite(Site):
@@ -54,36 +51,12 @@ async def site(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[TlsSit
         yield TlsSite(world, papers, tls_port)
 
 
-class Pbx(Peer):
+class Pbx(TrunkPeer):
     """A phone behind it."""
 
     def __init__(self, site: Site, phone: Actor, process: asterisk.Asterisk, login: str) -> None:
-        super().__init__(site, phone, to=FRIEND)
+        super().__init__(site, phone, login, to=FRIEND)
         self.process = process
-        self.login = login
-
-    async def trunk(self) -> admin_pb2.Trunk:
-        trunks = (await self.site.world.admin.ListTrunks(admin_pb2.ListTrunksRequest(), timeout=5)).trunks
-        found: admin_pb2.Trunk = next(trunk for trunk in trunks if trunk.login == self.login)
-        return found
-
-    async def change(self, **options: Any) -> None:
-        wanted = trunk_pb2.TrunkOptions(**options)
-        request = admin_pb2.ChangeTrunkRequest(trunk=self.login, options=wanted, changed_options=list(options))
-        await self.site.world.admin.ChangeTrunk(request, timeout=5)
-
-    async def until(self, up: bool) -> str:
-        """Waits until the trunk stands like this; returns why."""
-        states = []
-        try:
-            async with asyncio.timeout(_UP_S):
-                while True:
-                    states = list((await self.trunk()).states)
-                    if states and states[0].up is up:
-                        return str(states[0].why)
-                    await asyncio.sleep(0.1)
-        except TimeoutError:
-            pytest.fail(f"it is not {'up' if up else 'down'}: {states}")
 
 
 FORMS = {
@@ -128,16 +101,6 @@ async def reached(site: TlsSite, kind: trunk_pb2.TrunkKind.ValueType, transport:
         await phone.tell("register", server=f"127.0.0.1:{process.address[1]}", login="100", password="")
         assert (await phone.wait("registration"))["status"] == 200
         yield peer
-
-
-class Brief:
-    """A call with sound each way."""
-
-    @pytest.mark.parametrize("caller", ["pbx", "telegram"])
-    async def test_a_call_with_sound(self, peer: Pbx, caller: str) -> None:
-        call = await peer.calls(caller)
-        await peer.talk(call)
-        await peer.end(call, "telegram" if caller == "pbx" else "pbx")
 
 
 def kind(kind: trunk_pb2.TrunkKind.ValueType, transport: str):  # type: ignore[no-untyped-def]
