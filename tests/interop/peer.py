@@ -9,7 +9,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 import pytest
-from teletrunk.v1 import admin_pb2, trunk_pb2
+from teletrunk.v1 import admin_pb2, call_pb2, trunk_pb2
 from teletrunk_sandbox.actors import Actor, ActorError, Message
 
 from .conftest import FRIEND, GATEWAY, Site
@@ -100,7 +100,7 @@ class Peer:
                 while is_silent(await ear.hear(1.0)):
                     pass
 
-    async def end(self, call: int, by: str) -> None:
+    async def end(self, call: int, by: str) -> call_pb2.CallRecord:
         """Hangs up at one end; both ends and the record must say so."""
         if by == "pbx":
             await self.phone.tell("hangup", call=call)
@@ -110,6 +110,7 @@ class Peer:
             await self.phone.wait("ended", call=call)
         record = await self.site.record()
         assert (record.sip_status, record.ended_by) == (200, by)
+        return record
 
 
 class TrunkPeer(Peer):
@@ -178,4 +179,7 @@ class Brief:
     async def test_a_call_with_sound(self, peer: Peer, caller: str) -> None:
         call = await peer.calls(caller)
         await peer.talk(call)
-        await peer.end(call, "telegram" if caller == "pbx" else "pbx")
+        await self.hung_up(peer, call, "telegram" if caller == "pbx" else "pbx")
+
+    async def hung_up(self, peer: Peer, call: int, by: str) -> None:
+        await peer.end(call, by)

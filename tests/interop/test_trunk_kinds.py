@@ -6,6 +6,7 @@ import contextlib
 import functools
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 import pytest_asyncio
@@ -18,7 +19,7 @@ from tests.papers import Papers
 
 from . import asterisk
 from .conftest import FRIEND, GATEWAY, Site
-from .peer import Brief, TrunkPeer
+from .peer import Brief, Peer, TrunkPeer
 
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(240)]
 
@@ -67,13 +68,19 @@ FORMS = {
 
 
 @contextlib.asynccontextmanager
-async def reached(site: TlsSite, kind: trunk_pb2.TrunkKind.ValueType, transport: str) -> AsyncIterator[Pbx]:
+async def reached(
+    site: TlsSite,
+    kind: trunk_pb2.TrunkKind.ValueType,
+    transport: str,
+    srtp: trunk_pb2.SrtpPolicy.ValueType = trunk_pb2.SRTP_POLICY_UNSPECIFIED,
+) -> AsyncIterator[Pbx]:
     """With the blocks of docs/pbx/asterisk.md, as they stand there but for addresses."""
     form, registers = FORMS[kind], kind == trunk_pb2.TRUNK_KIND_UNSPECIFIED
     dialplan = asterisk.documented("extensions.conf", "registers" if registers else "outbound")
+    trunk = asterisk.documented("pjsip.conf", form)
     blocks = {
         "pjsip.conf": {
-            "documented": asterisk.documented("pjsip.conf", form),
+            "documented": asterisk.with_srtp(trunk) if srtp else trunk,
             "documented tls": asterisk.documented("pjsip.conf", "tls"),
         },
         "extensions.conf": {"documented": dialplan.replace("gateway,1", "_[g1-9]!,1") if form == "peer" else dialplan},
@@ -83,7 +90,8 @@ async def reached(site: TlsSite, kind: trunk_pb2.TrunkKind.ValueType, transport:
         "authority.pem": site.papers.authority.read_bytes(),
     }
     worker = site.tls_port if transport == "tls" else site.world.sip_port
-    added = await site.trunk() if registers else None
+    options = trunk_pb2.TrunkOptions(kind=kind, srtp=srtp)
+    added = await site.trunk(options=options) if registers else None
     login, password = (added.trunk.login, added.password) if added else ("gateway", PASSWORD)
     async with (
         asterisk.running(worker, login, password, asterisk.DOCUMENTED, papers, blocks, transport=transport) as process,
@@ -92,9 +100,8 @@ async def reached(site: TlsSite, kind: trunk_pb2.TrunkKind.ValueType, transport:
         await process.booted()
         if added is None:
             port = process.tls_port if transport == "tls" else process.address[1]
-            pbx = trunk_pb2.PbxAddress(address=f"127.0.0.1:{port}", transport=transport)
-            pbx.username = "gateway" if form == "outbound" else ""
-            options = trunk_pb2.TrunkOptions(kind=kind, pbx=pbx)
+            options.pbx.MergeFrom(trunk_pb2.PbxAddress(address=f"127.0.0.1:{port}", transport=transport))
+            options.pbx.username = "gateway" if form == "outbound" else ""
             added = await site.trunk(options=options, pbx_password=PASSWORD if form == "outbound" else "")
         peer = Pbx(site, phone, process, added.trunk.login)
         await (process.registered() if registers else peer.until(up=True))
@@ -103,8 +110,15 @@ async def reached(site: TlsSite, kind: trunk_pb2.TrunkKind.ValueType, transport:
         yield peer
 
 
-def kind(kind: trunk_pb2.TrunkKind.ValueType, transport: str):  # type: ignore[no-untyped-def]
-    return staticmethod(functools.partial(reached, kind=kind, transport=transport))
+def kind(kind: trunk_pb2.TrunkKind.ValueType, transport: str, **more: Any):  # type: ignore[no-untyped-def]
+    return staticmethod(functools.partial(reached, kind=kind, transport=transport, **more))
+
+
+class Secret(Brief):
+    """The same with SRTP, whose keys nobody on the way can read."""
+
+    async def hung_up(self, peer: Peer, call: int, by: str) -> None:
+        assert (await peer.end(call, by)).media.srtp_suite == "AES_CM_128_HMAC_SHA1_80"
 
 
 class TestOutboundUdp(Brief):
@@ -131,8 +145,8 @@ class TestRegistersTls(Brief):
     registered = kind(trunk_pb2.TRUNK_KIND_UNSPECIFIED, "tls")
 
 
-class TestOutboundTls(Brief):
-    registered = kind(trunk_pb2.TRUNK_KIND_OUTBOUND, "tls")
+class TestOutboundTls(Secret):
+    registered = kind(trunk_pb2.TRUNK_KIND_OUTBOUND, "tls", srtp=trunk_pb2.SRTP_POLICY_REQUIRED)
 
 
 class TestPeerTcp(Brief):
@@ -143,5 +157,5 @@ class TestPeerUdp(Brief):
     registered = kind(trunk_pb2.TRUNK_KIND_PEER, "udp")
 
 
-class TestPeerTls(Brief):
-    registered = kind(trunk_pb2.TRUNK_KIND_PEER, "tls")
+class TestPeerTls(Secret):
+    registered = kind(trunk_pb2.TRUNK_KIND_PEER, "tls", srtp=trunk_pb2.SRTP_POLICY_REQUIRED)
