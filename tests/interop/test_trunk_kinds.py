@@ -18,7 +18,7 @@ from teletrunk_sandbox.world import World
 from tests.papers import Papers
 
 from . import asterisk
-from .conftest import FRIEND, GATEWAY, Site
+from .conftest import FRIEND, GATEWAY, Site, needs
 from .peer import Brief, Peer, TrunkPeer
 
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(240)]
@@ -147,6 +147,23 @@ class TestRegistersTls(Brief):
 
 class TestOutboundTls(Secret):
     registered = kind(trunk_pb2.TRUNK_KIND_OUTBOUND, "tls", srtp=trunk_pb2.SRTP_POLICY_REQUIRED)
+
+
+@contextlib.asynccontextmanager
+async def baresip_over_tls(site: TlsSite) -> AsyncIterator[Peer]:
+    """That it asks for no certificate of an authority is its own habit."""
+    needs("baresip", "baresip-core")
+    added = await site.trunk(options=trunk_pb2.TrunkOptions(srtp=trunk_pb2.SRTP_POLICY_REQUIRED))
+    async with Actor("baresip-phone", log=site.world.directory / "phones.log") as phone:
+        login, password = added.trunk.login, added.password
+        server = f"127.0.0.1:{site.tls_port}"
+        await phone.tell("register", server=server, login=login, password=password, transport="tls", srtp=True)
+        assert (await phone.wait("registration"))["status"] == 200
+        yield Peer(site, phone)
+
+
+class TestBaresipTls(Secret):
+    registered = staticmethod(baresip_over_tls)
 
 
 class TestPeerTcp(Brief):
