@@ -16,7 +16,7 @@ VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 SCRIPTS := tools/install-baresip tools/asterisk-image tools/build-images tests/deploy/servers/entrypoint deploy/docker/assemble deploy/compose/make-secrets $(addprefix tools/kube/,base-image build-kubernetes cluster node node-config \
 	checkov pause-image prepare)
 
-.PHONY: help setup demo run test conformance chaos fuzz errors-doc site lint type proto proto-check bench bench-flood soak chart chart-live check locks images
+.PHONY: help setup demo run test conformance chaos fuzz errors-doc site lint type proto proto-check bench bench-flood matrix soak chart chart-live check locks images
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -94,6 +94,9 @@ bench: setup ## what an idle installation and bridged calls cost: CPU, memory, d
 
 bench-flood: setup ## datagrams of strangers a second that the SIP port bears while a PBX registers and calls
 	$(BIN)/python benchmarks/flood.py
+
+matrix: setup ## every connection type, transport, codec and direction, with SRTP and without, against Asterisk; the table
+	$(BIN)/python -m pytest -q -s -p no:cacheprovider -m matrix tests/interop/test_matrix.py
 
 soak: setup ## SOAK_S seconds of calls that come and go, nothing may grow or be lost; ten minutes without a Manager
 	TELETRUNK_OUTAGE_S=600 $(BIN)/python -m pytest -q -p no:cacheprovider tests/e2e/test_long_outage.py

@@ -77,10 +77,10 @@ class Peer:
         await self.site.friends.wait("connected", phone=FRIEND)
         return call
 
-    async def talk(self, call: int) -> None:
+    async def talk(self, call: int, seconds: float = _TALK_S) -> None:
         """Each hears the other's tone."""
         here, there = await asyncio.gather(
-            Ear(self.phone, call=call).hear(_TALK_S), Ear(self.site.friends, phone=FRIEND).hear(_TALK_S)
+            Ear(self.phone, call=call).hear(seconds), Ear(self.site.friends, phone=FRIEND).hear(seconds)
         )
         assert here["hz"] == pytest.approx(TELEGRAM_HZ, abs=NEAR_HZ)
         assert there["hz"] == pytest.approx(SIP_HZ, abs=NEAR_HZ)

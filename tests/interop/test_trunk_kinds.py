@@ -73,11 +73,13 @@ async def reached(
     kind: trunk_pb2.TrunkKind.ValueType,
     transport: str,
     srtp: trunk_pb2.SrtpPolicy.ValueType = trunk_pb2.SRTP_POLICY_UNSPECIFIED,
+    codecs: str = "",
 ) -> AsyncIterator[Pbx]:
-    """With the blocks of docs/pbx/asterisk.md, as they stand there but for addresses."""
+    """With the blocks of docs/pbx/asterisk.md, as they stand there but for addresses, and for `codecs` if given."""
     form, registers = FORMS[kind], kind == trunk_pb2.TRUNK_KIND_UNSPECIFIED
     dialplan = asterisk.documented("extensions.conf", "registers" if registers else "outbound")
     trunk = asterisk.documented("pjsip.conf", form)
+    trunk = asterisk.with_codecs(trunk, codecs) if codecs else trunk
     blocks = {
         "pjsip.conf": {
             "documented": asterisk.with_srtp(trunk) if srtp else trunk,
