@@ -69,6 +69,14 @@ class Refused(Exception):
         super().__init__(f"{response.code} {response.phrase}")
 
 
+class Moved(Refused):
+    """The registrar is elsewhere; `to` is where it says, the likeliest first (RFC 3261 8.1.3.4)."""
+
+    def __init__(self, response: Response) -> None:
+        super().__init__(response)
+        self.to = _places_named(response)
+
+
 class Pbx(ABC):
     """One trunk's. `bound` is told the bindings, none while it is not to be rung; `changed` that its state is new."""
 
@@ -209,11 +217,11 @@ class Pbx(ABC):
         return await self._network.flow_to(place, any_certificate=self.options.any_certificate)
 
     async def _first_that_answers(
-        self, where: str, ask: Callable[[Flow], Awaitable[Answer]]
+        self, places: list[Place], ask: Callable[[Flow], Awaitable[Answer]]
     ) -> tuple[Place, Flow, Answer]:
         """Asks one place after the other. Raises OSError of the last when none answers, and what `ask` raises else."""
         failure: OSError = NoAnswer("the PBX has no address")
-        for place in await self._places(where):
+        for place in places:
             try:
                 flow = await self._flow_to(place)
                 return place, flow, await self._closing(flow, ask)
@@ -246,17 +254,36 @@ class OutboundPbx(Pbx):
         self._client = Client(network.requests, network.face, Account(name, trunk.pbx_password))
         self.token = f"tt{secrets.token_hex(8)}"  # the user of our contact: who calls it means this trunk
         self._expires = self.options.expires or _EXPIRES_S
+        self._registrar = ""  # the URI that is asked
 
     async def _once(self) -> float:
-        where = self.options.proxy or self.options.address
-        place, flow, granted = await self._first_that_answers(where, lambda flow: self._register(flow, self._expires))
+        host, _ = self._domain()
+        self._registrar = f"sip:{bracketed(host)}"
+        places = await self._places(self.options.proxy or self.options.address)
+        try:
+            place, flow, granted = await self._registered_at(places)
+        except Moved as moved:
+            if not moved.to:
+                raise
+            place, flow, granted = await self._registered_at(await self._followed(moved.to[0]))
         self._is_up(f"registered at {place.address[0]} by {place.transport} for {granted} s", flow)
         return max(granted * _AHEAD, 5.0)
+
+    async def _registered_at(self, places: list[Place]) -> tuple[Place, Flow, int]:
+        return await self._first_that_answers(places, lambda flow: self._register(flow, self._expires))
+
+    async def _followed(self, to: Uri) -> list[Place]:
+        """Once, and never to another transport than the trunk's: what was secret stays so."""
+        self._registrar = f"sip:{bracketed(to.host)}" + (f":{to.port}" if to.port else "")
+        secure = "TLS" if to.scheme == "sips" else (to.parameters.get("transport") or "").upper()
+        places = await self._network.resolver.places(to.host, to.port, self.options.transport.upper() or secure)
+        self.addresses |= {plain(place.address[0]) for place in places}
+        return places[:_MOST_PLACES]
 
     async def _register(self, flow: Flow, expires: int) -> int:
         """Seconds that are granted. Raises `NoAnswer`, `Refused`."""
         host, _ = self._domain()
-        registrar, identity = f"sip:{bracketed(host)}", f"sip:{self.options.username}@{bracketed(host)}"
+        registrar, identity = self._registrar, f"sip:{self.options.username}@{bracketed(host)}"
         headers = [("Contact", f"<{self._contact(flow)}>"), ("Expires", str(expires)), ("Supported", "path, outbound")]
         response = await self._client.ask("REGISTER", registrar, identity, flow, headers)
         asked = number_in(response.headers.get("Min-Expires"))
@@ -264,8 +291,10 @@ class OutboundPbx(Pbx):
             self._expires = min(asked, _LONGEST_EXPIRES_S)
             headers[1] = ("Expires", str(self._expires))
             response = await self._client.ask("REGISTER", registrar, identity, flow, headers)
-        if response.code in (408, 500, 502, 503, 504) or response.code // 100 == 3:
+        if response.code in (408, 500, 502, 503, 504):
             raise NoAnswer(f"{response.code} {response.phrase}")  # another of its addresses may do
+        if response.code // 100 == 3:
+            raise Moved(response)
         if response.code // 100 != 2:
             raise Refused(response)
         return self._granted(response)
@@ -317,7 +346,9 @@ class PeerPbx(Pbx):
 
     async def _once(self) -> float:
         try:
-            place, flow, response = await self._first_that_answers(self.options.address, self._options)
+            place, flow, response = await self._first_that_answers(
+                await self._places(self.options.address), self._options
+            )
         except NoAnswer as failure:
             if self._has_answered:
                 raise
@@ -353,6 +384,17 @@ class PeerPbx(Pbx):
         """Whether a request bears the header that tells this trunk's from others between the same addresses."""
         name, colon, value = self.options.header.partition(":")
         return not colon or value.strip() in (given.strip() for given in request.headers.getlist(name.strip()))
+
+
+def _places_named(response: Response) -> list[Uri]:
+    """Of a redirection's contacts, those that SIP can reach."""
+    found: list[tuple[float, Uri]] = []
+    for entry in response.entries("Contact"):
+        with contextlib.suppress(Malformed, ValueError):
+            contact = parse_name_addr(entry)
+            if contact.uri.host:
+                found.append((float(contact.parameters.get("q") or 1), contact.uri))
+    return [uri for _, uri in sorted(found, key=lambda one: -one[0])]
 
 
 def number_in(text: str | None) -> int | None:
