@@ -16,7 +16,7 @@ VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 SCRIPTS := tools/install-baresip tools/asterisk-image tools/build-images tests/deploy/servers/entrypoint deploy/docker/assemble deploy/compose/make-secrets $(addprefix tools/kube/,base-image build-kubernetes cluster node node-config \
 	checkov pause-image prepare)
 
-.PHONY: help setup demo run test conformance chaos fuzz errors-doc site lint type proto proto-check bench bench-flood bench-malformed soak chart chart-live check locks images
+.PHONY: help setup demo run test conformance chaos fuzz errors-doc site lint type proto proto-check bench bench-flood bench-malformed matrix soak chart chart-live check locks images
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -97,6 +97,9 @@ bench-flood: setup ## datagrams of strangers a second that the SIP port bears wh
 
 bench-malformed: setup ## what 100,000 malformed messages leave in the Worker's memory
 	$(BIN)/python benchmarks/malformed.py
+
+matrix: setup ## every connection type, transport, codec and direction, with SRTP and without, against Asterisk; the table
+	$(BIN)/python -m pytest -q -s -p no:cacheprovider -m matrix tests/interop/test_matrix.py
 
 soak: setup ## SOAK_S seconds of calls that come and go, nothing may grow or be lost; ten minutes without a Manager
 	TELETRUNK_OUTAGE_S=600 $(BIN)/python -m pytest -q -p no:cacheprovider tests/e2e/test_long_outage.py

@@ -20,7 +20,7 @@ from teletrunk_sandbox import ports, sound
 from teletrunk_sandbox.actors import Message, emit
 
 _MODULES = Path("/usr/lib/baresip/modules")
-_NEEDED = ("account", "aubridge", "aufile", "ctrl_tcp", "g711", "g722", "menu", "sndfile")
+_NEEDED = ("account", "aubridge", "aufile", "ctrl_tcp", "g711", "g722", "menu", "sndfile", "srtp")
 _CONNECT_S = 10.0
 _RATE = 8000
 _TONE_S = 300
@@ -59,7 +59,10 @@ class BaresipPhone:
         self._began = 0.0
         self._tasks: set[asyncio.Task[None]] = set()
 
-    async def start(self, login: str, password: str, server: str, transport: str, hz: float, codecs: str) -> None:
+    async def start(
+        self, login: str, password: str, server: str, transport: str, hz: float, codecs: str, srtp: bool = False
+    ) -> None:
+        """With `srtp` there is no sound without."""
         self._server = f"{server};transport={transport}"
         control = ports.hold()
         loaded = "\n".join(f"module {name}.so" for name in _NEEDED if name not in ("account", "ctrl_tcp", "menu"))
@@ -84,7 +87,8 @@ class BaresipPhone:
         self._spawn(self._listen(reader))
         self._command(
             "uanew",
-            f"<sip:{login}@{self._server}>;auth_user={login};auth_pass={password};regint=300;audio_codecs={codecs}",
+            f"<sip:{login}@{self._server}>;auth_user={login};auth_pass={password};regint=300;audio_codecs={codecs}"
+            + (";mediaenc=srtp-mand" if srtp else ""),
         )
 
     def _tone(self, hz: float) -> Path:

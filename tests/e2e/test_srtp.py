@@ -45,6 +45,18 @@ async def test_what_a_trunk_does_not_allow_is_refused_with_the_reason(scene: Sce
             assert (refused.code, refused.phrase) == (488, _NEEDED), "nor does a call fall back to it later"
 
 
+async def test_a_call_from_telegram_to_a_trunk_whose_keys_could_be_read_says_so(scene: Scene) -> None:
+    """The PBX hears nothing of it: it is not the one to blame."""
+    async with sound_pbx(scene) as pbx:
+        await pbx.change("--srtp", "required")
+        await scene.friends.tell("call", phone=FRIEND, to=GATEWAY)
+        message = await scene.friends.wait("message", deadline=20, phone=FRIEND, from_user_id=scene.account.user_id)
+        record = await scene.record()
+        assert message["text"].startswith(f"488 {_READ}"), message["text"]
+        assert (record.sip_status, record.error_id) == (488, "no-common-codec")
+        assert pbx.wire.requests.empty()
+
+
 async def test_keys_that_are_none_cost_no_host_its_life(scene: Scene) -> None:
     """A host's library reads them only where the trunk has SRTP."""
     suite, key = "AES_CM_128_HMAC_SHA1_80", _KEYS[0].rpartition(":")[2]

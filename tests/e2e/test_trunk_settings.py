@@ -11,6 +11,7 @@ from sipmessage import Request
 from teletrunk_worker.sip import sdp
 
 from tests import sip_wire
+from tests.pbx_wire import pbx_wire, said
 
 from .conftest import FRIEND, GATEWAY, Scene
 
@@ -175,6 +176,23 @@ async def test_a_caller_looks_as_the_trunk_says(scene: Scene) -> None:
         await change(pbx, "--caller-name", "+{phone}", "--caller-name", "@{username} ({name_ascii})")
         invite = await rung(pbx)
         assert f'"@friend (Friend)" <sip:%230{number}@' in invite.headers["P-Asserted-Identity"]
+
+
+@pytest.mark.parametrize("code", [300, 302, 305, 380])
+async def test_a_pbx_that_sends_a_call_elsewhere_has_refused_it(scene: Scene, code: int) -> None:
+    """A trunk's calls go to its PBX: nobody there says whom else our account rings."""
+    async with sip_wire.udp(scene.edge) as wire, pbx_wire() as elsewhere:
+        pbx = await with_pbx(scene, wire)
+        await scene.friends.tell("call", phone=FRIEND, to=GATEWAY)
+        invite = await wire.next_request("INVITE", 20)
+        contact = f"<sip:{pbx.login}@127.0.0.1:{elsewhere.port}>"
+        wire.send(bytes(said(invite, code, "Not Here", Contact=contact)))
+        assert (await wire.next_request("ACK")).call_id == invite.call_id
+        assert (await scene.friends.wait("ended", phone=FRIEND, by="peer"))["reason"] == "busy"
+        record = await scene.record()
+        assert (record.sip_status, record.ended_by, record.error_id) == (code, "pbx", "")
+        assert f"{code} Not Here" in [step.text for step in record.steps if step.source == "pbx"]
+        assert elsewhere.asked.empty()
 
 
 async def test_any_name_makes_headers_that_a_pbx_reads(scene: Scene) -> None:

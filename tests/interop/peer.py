@@ -9,6 +9,7 @@ from contextlib import AbstractAsyncContextManager
 from typing import Any
 
 import pytest
+from teletrunk.v1 import admin_pb2, call_pb2, trunk_pb2
 from teletrunk_sandbox.actors import Actor, ActorError, Message
 
 from .conftest import FRIEND, GATEWAY, Site
@@ -18,6 +19,7 @@ NEAR_HZ = 5.0  # which tone it is, not how clean: right after a hold, delay is s
 _TALK_S = 2.5
 _SETTLE_S = 0.3
 _PATIENCE_S = 15.0
+_UP_S = 40.0
 _SILENT_DBFS = -45.0
 
 
@@ -75,10 +77,10 @@ class Peer:
         await self.site.friends.wait("connected", phone=FRIEND)
         return call
 
-    async def talk(self, call: int) -> None:
+    async def talk(self, call: int, seconds: float = _TALK_S) -> None:
         """Each hears the other's tone."""
         here, there = await asyncio.gather(
-            Ear(self.phone, call=call).hear(_TALK_S), Ear(self.site.friends, phone=FRIEND).hear(_TALK_S)
+            Ear(self.phone, call=call).hear(seconds), Ear(self.site.friends, phone=FRIEND).hear(seconds)
         )
         assert here["hz"] == pytest.approx(TELEGRAM_HZ, abs=NEAR_HZ)
         assert there["hz"] == pytest.approx(SIP_HZ, abs=NEAR_HZ)
@@ -98,7 +100,7 @@ class Peer:
                 while is_silent(await ear.hear(1.0)):
                     pass
 
-    async def end(self, call: int, by: str) -> None:
+    async def end(self, call: int, by: str) -> call_pb2.CallRecord:
         """Hangs up at one end; both ends and the record must say so."""
         if by == "pbx":
             await self.phone.tell("hangup", call=call)
@@ -108,6 +110,38 @@ class Peer:
             await self.phone.wait("ended", call=call)
         record = await self.site.record()
         assert (record.sip_status, record.ended_by) == (200, by)
+        return record
+
+
+class TrunkPeer(Peer):
+    """One that may be at a trunk which no PBX registers at."""
+
+    def __init__(self, site: Site, phone: Actor, login: str, to: str) -> None:
+        super().__init__(site, phone, to)
+        self.login = login
+
+    async def trunk(self) -> admin_pb2.Trunk:
+        trunks = (await self.site.world.admin.ListTrunks(admin_pb2.ListTrunksRequest(), timeout=5)).trunks
+        found: admin_pb2.Trunk = next(trunk for trunk in trunks if trunk.login == self.login)
+        return found
+
+    async def change(self, **options: Any) -> None:
+        wanted = trunk_pb2.TrunkOptions(**options)
+        request = admin_pb2.ChangeTrunkRequest(trunk=self.login, options=wanted, changed_options=list(options))
+        await self.site.world.admin.ChangeTrunk(request, timeout=5)
+
+    async def until(self, up: bool) -> str:
+        """Waits until the trunk stands like this; returns why."""
+        states = []
+        try:
+            async with asyncio.timeout(_UP_S):
+                while True:
+                    states = list((await self.trunk()).states)
+                    if states and states[0].up is up:
+                        return str(states[0].why)
+                    await asyncio.sleep(0.1)
+        except TimeoutError:
+            pytest.fail(f"it is not {'up' if up else 'down'}: {states}")
 
 
 def is_silent(heard: Message) -> bool:
@@ -134,3 +168,18 @@ class Trials:
         await peer.resume(call)
         await peer.talk(call)
         await peer.end(call, "pbx")
+
+
+class Brief:
+    """A call with sound each way, of either kind of caller."""
+
+    registered: Callable[[Site], AbstractAsyncContextManager[Peer]]
+
+    @pytest.mark.parametrize("caller", ["pbx", "telegram"])
+    async def test_a_call_with_sound(self, peer: Peer, caller: str) -> None:
+        call = await peer.calls(caller)
+        await peer.talk(call)
+        await self.hung_up(peer, call, "telegram" if caller == "pbx" else "pbx")
+
+    async def hung_up(self, peer: Peer, call: int, by: str) -> None:
+        await peer.end(call, by)

@@ -1,4 +1,4 @@
-"""Kamailio: as a PBX that registers at a trunk, and as a proxy between a phone and the trunk."""
+"""Kamailio: as a PBX that registers at a trunk, at which we register, that is known by its address; and as a proxy."""
 
 from __future__ import annotations
 
@@ -8,18 +8,20 @@ import functools
 from collections.abc import AsyncIterator
 
 import pytest
-from teletrunk.v1 import admin_pb2
+from teletrunk.v1 import admin_pb2, trunk_pb2
 from teletrunk_sandbox.actors import Actor
 
 from tests import sip_wire
 
 from . import kamailio
-from .conftest import Site
-from .peer import Peer, Trials
+from .conftest import FRIEND, Site
+from .peer import Brief, Peer, Trials, TrunkPeer
 
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="module")]
 
 _PATIENCE_S = 20.0
+_PASSWORD = "correct horse"
+_PHONE = "127.0.0.5"  # Kamailio tells the gateway and its phone apart by their addresses
 
 
 async def register(phone: Actor, server: tuple[str, int], login: str, password: str) -> None:
@@ -52,6 +54,26 @@ async def behind_a_proxy(site: Site, *, path: bool = False) -> AsyncIterator[Pee
         yield Peer(site, phone)
 
 
+@contextlib.asynccontextmanager
+async def at_the_trunk_of(site: Site, kind: trunk_pb2.TrunkKind.ValueType, transport: str) -> AsyncIterator[TrunkPeer]:
+    """A trunk whose PBX does not register, with the blocks of docs/pbx/kamailio.md as they stand there."""
+    form = "outbound" if kind == trunk_pb2.TRUNK_KIND_OUTBOUND else "peer"
+    here = {"worker": site.world.sip_port, "transport": transport, "password": _PASSWORD}
+    blocks = {"in common": kamailio.documented("in common", **here), "form": kamailio.documented(form, **here)}
+    async with (
+        kamailio.running("documented", **here, **blocks) as (host, port),
+        Actor("sip-phone", "--address", _PHONE) as phone,
+    ):
+        await register(phone, (host, port), "100", "")
+        pbx = trunk_pb2.PbxAddress(address=f"{host}:{port}", transport=transport)
+        pbx.username = "gateway" if form == "outbound" else ""
+        options = trunk_pb2.TrunkOptions(kind=kind, pbx=pbx)
+        added = await site.trunk(options=options, pbx_password=_PASSWORD if form == "outbound" else "")
+        peer = TrunkPeer(site, phone, added.trunk.login, to=FRIEND)
+        await peer.until(up=True)
+        yield peer
+
+
 class TestPbx(Trials):
     """Its `uac` module registers and answers challenges; the phone behind it knows nothing of the trunk."""
 
@@ -78,6 +100,16 @@ class TestPath:
         call = await peer.calls("telegram")
         await peer.talk(call)
         await peer.end(call, "pbx")
+
+
+class TestOutbound(Brief):
+    """Its `registrar`, and its digest for REGISTER and INVITE."""
+
+    registered = staticmethod(functools.partial(at_the_trunk_of, kind=trunk_pb2.TRUNK_KIND_OUTBOUND, transport="udp"))
+
+
+class TestPeerTcp(Brief):
+    registered = staticmethod(functools.partial(at_the_trunk_of, kind=trunk_pb2.TRUNK_KIND_PEER, transport="tcp"))
 
 
 async def test_what_was_registered_with_a_path_is_told_with_it(site: Site) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import functools
 from collections.abc import AsyncIterator
@@ -11,7 +10,7 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from teletrunk.v1 import admin_pb2, trunk_pb2
+from teletrunk.v1 import trunk_pb2
 from teletrunk_sandbox import ports
 from teletrunk_sandbox.actors import Actor
 from teletrunk_sandbox.world import World
@@ -19,14 +18,13 @@ from teletrunk_sandbox.world import World
 from tests.papers import Papers
 
 from . import asterisk
-from .conftest import FRIEND, GATEWAY, Site
-from .peer import Peer
+from .conftest import FRIEND, GATEWAY, Site, needs
+from .peer import Brief, Peer, TrunkPeer
 
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(240)]
 
 PASSWORD = "correct horse"
 _PHONE = "127.0.0.5"  # Asterisk tells the gateway and its phone apart by their addresses
-_UP_S = 40.0
 
 
 class TlsSite(Site):
@@ -54,36 +52,12 @@ async def site(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[TlsSit
         yield TlsSite(world, papers, tls_port)
 
 
-class Pbx(Peer):
+class Pbx(TrunkPeer):
     """A phone behind it."""
 
     def __init__(self, site: Site, phone: Actor, process: asterisk.Asterisk, login: str) -> None:
-        super().__init__(site, phone, to=FRIEND)
+        super().__init__(site, phone, login, to=FRIEND)
         self.process = process
-        self.login = login
-
-    async def trunk(self) -> admin_pb2.Trunk:
-        trunks = (await self.site.world.admin.ListTrunks(admin_pb2.ListTrunksRequest(), timeout=5)).trunks
-        found: admin_pb2.Trunk = next(trunk for trunk in trunks if trunk.login == self.login)
-        return found
-
-    async def change(self, **options: Any) -> None:
-        wanted = trunk_pb2.TrunkOptions(**options)
-        request = admin_pb2.ChangeTrunkRequest(trunk=self.login, options=wanted, changed_options=list(options))
-        await self.site.world.admin.ChangeTrunk(request, timeout=5)
-
-    async def until(self, up: bool) -> str:
-        """Waits until the trunk stands like this; returns why."""
-        states = []
-        try:
-            async with asyncio.timeout(_UP_S):
-                while True:
-                    states = list((await self.trunk()).states)
-                    if states and states[0].up is up:
-                        return str(states[0].why)
-                    await asyncio.sleep(0.1)
-        except TimeoutError:
-            pytest.fail(f"it is not {'up' if up else 'down'}: {states}")
 
 
 FORMS = {
@@ -94,13 +68,21 @@ FORMS = {
 
 
 @contextlib.asynccontextmanager
-async def reached(site: TlsSite, kind: trunk_pb2.TrunkKind.ValueType, transport: str) -> AsyncIterator[Pbx]:
-    """With the blocks of docs/pbx/asterisk.md, as they stand there but for addresses."""
+async def reached(
+    site: TlsSite,
+    kind: trunk_pb2.TrunkKind.ValueType,
+    transport: str,
+    srtp: trunk_pb2.SrtpPolicy.ValueType = trunk_pb2.SRTP_POLICY_UNSPECIFIED,
+    codecs: str = "",
+) -> AsyncIterator[Pbx]:
+    """With the blocks of docs/pbx/asterisk.md, as they stand there but for addresses, and for `codecs` if given."""
     form, registers = FORMS[kind], kind == trunk_pb2.TRUNK_KIND_UNSPECIFIED
     dialplan = asterisk.documented("extensions.conf", "registers" if registers else "outbound")
+    trunk = asterisk.documented("pjsip.conf", form)
+    trunk = asterisk.with_codecs(trunk, codecs) if codecs else trunk
     blocks = {
         "pjsip.conf": {
-            "documented": asterisk.documented("pjsip.conf", form),
+            "documented": asterisk.with_srtp(trunk) if srtp else trunk,
             "documented tls": asterisk.documented("pjsip.conf", "tls"),
         },
         "extensions.conf": {"documented": dialplan.replace("gateway,1", "_[g1-9]!,1") if form == "peer" else dialplan},
@@ -110,7 +92,8 @@ async def reached(site: TlsSite, kind: trunk_pb2.TrunkKind.ValueType, transport:
         "authority.pem": site.papers.authority.read_bytes(),
     }
     worker = site.tls_port if transport == "tls" else site.world.sip_port
-    added = await site.trunk() if registers else None
+    options = trunk_pb2.TrunkOptions(kind=kind, srtp=srtp)
+    added = await site.trunk(options=options) if registers else None
     login, password = (added.trunk.login, added.password) if added else ("gateway", PASSWORD)
     async with (
         asterisk.running(worker, login, password, asterisk.DOCUMENTED, papers, blocks, transport=transport) as process,
@@ -119,9 +102,8 @@ async def reached(site: TlsSite, kind: trunk_pb2.TrunkKind.ValueType, transport:
         await process.booted()
         if added is None:
             port = process.tls_port if transport == "tls" else process.address[1]
-            pbx = trunk_pb2.PbxAddress(address=f"127.0.0.1:{port}", transport=transport)
-            pbx.username = "gateway" if form == "outbound" else ""
-            options = trunk_pb2.TrunkOptions(kind=kind, pbx=pbx)
+            options.pbx.MergeFrom(trunk_pb2.PbxAddress(address=f"127.0.0.1:{port}", transport=transport))
+            options.pbx.username = "gateway" if form == "outbound" else ""
             added = await site.trunk(options=options, pbx_password=PASSWORD if form == "outbound" else "")
         peer = Pbx(site, phone, process, added.trunk.login)
         await (process.registered() if registers else peer.until(up=True))
@@ -130,18 +112,15 @@ async def reached(site: TlsSite, kind: trunk_pb2.TrunkKind.ValueType, transport:
         yield peer
 
 
-class Brief:
-    """A call with sound each way."""
-
-    @pytest.mark.parametrize("caller", ["pbx", "telegram"])
-    async def test_a_call_with_sound(self, peer: Pbx, caller: str) -> None:
-        call = await peer.calls(caller)
-        await peer.talk(call)
-        await peer.end(call, "telegram" if caller == "pbx" else "pbx")
+def kind(kind: trunk_pb2.TrunkKind.ValueType, transport: str, **more: Any):  # type: ignore[no-untyped-def]
+    return staticmethod(functools.partial(reached, kind=kind, transport=transport, **more))
 
 
-def kind(kind: trunk_pb2.TrunkKind.ValueType, transport: str):  # type: ignore[no-untyped-def]
-    return staticmethod(functools.partial(reached, kind=kind, transport=transport))
+class Secret(Brief):
+    """The same with SRTP, whose keys nobody on the way can read."""
+
+    async def hung_up(self, peer: Peer, call: int, by: str) -> None:
+        assert (await peer.end(call, by)).media.srtp_suite == "AES_CM_128_HMAC_SHA1_80"
 
 
 class TestOutboundUdp(Brief):
@@ -168,8 +147,25 @@ class TestRegistersTls(Brief):
     registered = kind(trunk_pb2.TRUNK_KIND_UNSPECIFIED, "tls")
 
 
-class TestOutboundTls(Brief):
-    registered = kind(trunk_pb2.TRUNK_KIND_OUTBOUND, "tls")
+class TestOutboundTls(Secret):
+    registered = kind(trunk_pb2.TRUNK_KIND_OUTBOUND, "tls", srtp=trunk_pb2.SRTP_POLICY_REQUIRED)
+
+
+@contextlib.asynccontextmanager
+async def baresip_over_tls(site: TlsSite) -> AsyncIterator[Peer]:
+    """That it asks for no certificate of an authority is its own habit."""
+    needs("baresip", "baresip-core")
+    added = await site.trunk(options=trunk_pb2.TrunkOptions(srtp=trunk_pb2.SRTP_POLICY_REQUIRED))
+    async with Actor("baresip-phone", log=site.world.directory / "phones.log") as phone:
+        login, password = added.trunk.login, added.password
+        server = f"127.0.0.1:{site.tls_port}"
+        await phone.tell("register", server=server, login=login, password=password, transport="tls", srtp=True)
+        assert (await phone.wait("registration"))["status"] == 200
+        yield Peer(site, phone)
+
+
+class TestBaresipTls(Secret):
+    registered = staticmethod(baresip_over_tls)
 
 
 class TestPeerTcp(Brief):
@@ -180,5 +176,5 @@ class TestPeerUdp(Brief):
     registered = kind(trunk_pb2.TRUNK_KIND_PEER, "udp")
 
 
-class TestPeerTls(Brief):
-    registered = kind(trunk_pb2.TRUNK_KIND_PEER, "tls")
+class TestPeerTls(Secret):
+    registered = kind(trunk_pb2.TRUNK_KIND_PEER, "tls", srtp=trunk_pb2.SRTP_POLICY_REQUIRED)

@@ -195,6 +195,9 @@ class BareEdge:
     def sound_of(self, trunk_id: str) -> SoundTerms:
         return SoundTerms()
 
+    def objection_to(self, uri: str) -> Refusal | None:
+        return None
+
 
 class BareStream:
     """A phone call's stream, which says what it likes to what it is asked."""

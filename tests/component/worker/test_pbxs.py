@@ -62,6 +62,11 @@ def said(request: Request, code: int, phrase: str, **headers: str) -> Response:
     return response
 
 
+def taken(pbx: Registrar) -> list[Request]:
+    """What it was asked until now."""
+    return [pbx.asked.get_nowait() for _ in range(pbx.asked.qsize())]
+
+
 @contextlib.asynccontextmanager
 async def registrar() -> AsyncIterator[Registrar]:
     _, found = await asyncio.get_running_loop().create_datagram_endpoint(Registrar, local_addr=("127.0.0.1", 0))
@@ -153,6 +158,42 @@ async def test_a_refusal_is_told_and_not_insisted_on() -> None:
         with pytest.raises(TimeoutError):
             async with asyncio.timeout(1.5):
                 await pbx.next()
+
+
+@pytest.mark.parametrize(("code", "phrase"), [(301, "Moved Permanently"), (302, "Moved Temporarily")])
+async def test_a_registrar_that_has_moved_is_followed(code: int, phrase: str) -> None:
+    """RFC 3261 8.1.3.4, the likelier place first; and calls may come from there."""
+    async with port_world() as world, registrar() as pbx, registrar() as other, registrar() as better:
+        contacts = f"<tel:+1>, <sip:127.0.0.1:{other.port}>;q=0.3, <sip:node@127.0.0.1:{better.port}>;q=0.8"
+        pbx.answer = lambda request: said(request, code, phrase, Contact=contacts)
+        follow(world, outbound(pbx.port))
+        assert "registered at 127.0.0.1 by UDP for 120 s" in (await until(world, up=True)).why
+        asked, moved = await pbx.next(), await better.next()
+        assert str(moved.uri) == f"sip:127.0.0.1:{better.port}" and other.asked.empty()
+        assert (moved.headers["To"], moved.call_id) == (asked.headers["To"], asked.call_id)
+        [binding] = world.port.registrar.bindings("t1")
+        assert binding.flow.peer == ("127.0.0.1", better.port)
+
+
+async def test_who_leads_in_circles_or_nowhere_is_told_and_not_insisted_on() -> None:
+    async with port_world() as world, registrar() as pbx:
+        for contact in (f"<sip:127.0.0.1:{pbx.port}>", "<tel:+15550100>", "no address"):
+            pbx.answer = lambda request: said(request, 302, "Moved Temporarily", Contact=contact)  # noqa: B023
+            follow(world)
+            follow(world, outbound(pbx.port))
+            assert (await until(world, up=False)).why == "302 Moved Temporarily"
+            await asyncio.sleep(0.3)  # who insists has asked again by then
+            asked = [request.headers["Expires"] for request in taken(pbx)]
+            assert len(asked) == (2 if "127.0.0.1" in contact else 1), (contact, asked)
+
+
+async def test_nobody_is_led_to_another_transport_than_the_trunks() -> None:
+    async with port_world() as world, registrar() as pbx, registrar() as other:
+        contact = f"<sip:127.0.0.1:{other.port};transport=tcp>"
+        pbx.answer = lambda request: said(request, 302, "Moved Temporarily", Contact=contact)
+        follow(world, outbound(pbx.port, transport="udp"))
+        assert "by UDP" in (await until(world, up=True)).why
+        assert (await other.next()).via[0].transport == "UDP"
 
 
 async def test_a_trunk_that_is_removed_is_taken_back_at_the_pbx() -> None:

@@ -63,6 +63,18 @@ def documented(file: str, form: str) -> str:
     return found[1]
 
 
+def with_srtp(block: str) -> str:
+    """With what the page has the endpoint be given."""
+    line = "media_encryption=sdes"
+    assert f"`{line}`" in _PAGE.read_text()
+    return block.replace("type=endpoint\n", f"type=endpoint\n{line}\n")
+
+
+def with_codecs(block: str, codecs: str) -> str:
+    """With these in the place of the page's."""
+    return re.sub("allow=alaw.*", f"allow={codecs}", block)
+
+
 def here(text: str, worker: int, transport: str, password: str, login: str, papers: str = "/etc/asterisk") -> str:
     """A block as it is on this machine: other addresses and ports, and the transport that is tried."""
     over = "" if transport == "udp" else f"\\;transport={transport}"

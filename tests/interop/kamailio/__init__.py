@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import tempfile
 from collections.abc import AsyncIterator
 from pathlib import Path
@@ -13,12 +14,21 @@ from tests.interop.conftest import needs
 from tests.servers import free_port
 
 _HERE = Path(__file__).parent
+_PAGE = Path(__file__).parents[3] / "docs/pbx/kamailio.md"
 _PATIENCE_S = 20.0
 _COLUMNS = (
     "id(int,auto) l_uuid(string) l_username(string) l_domain(string) r_username(string) r_domain(string) "
     "realm(string) auth_username(string) auth_password(string) auth_ha1(string,null) auth_proxy(string) expires(int) "
     "flags(int) reg_delay(int) contact_addr(string,null) socket(string,null)\n"
 )
+
+
+def documented(form: str, worker: int, transport: str, password: str) -> str:
+    """A block of the page, as it is on this machine: other addresses and ports, and the transport that is tried."""
+    found = re.search(rf"```\n# kamailio.cfg: {form}\n(.*?)```", _PAGE.read_text(), re.DOTALL)
+    assert found is not None, f"docs/pbx/kamailio.md has no {form}"
+    text = found[1].replace("teletrunk.example.com", f"127.0.0.1:{worker};transport={transport}")
+    return text.replace('"TELETRUNK"', '"127.0.0.1"').replace("PASSWORD", password)
 
 
 @contextlib.asynccontextmanager

@@ -59,6 +59,9 @@ class HostedLeg:
         return self._edge.sound_of(self._context.recorder.record.trunk_id if target is None else target.trunk_id)
 
     async def _place(self) -> None:
+        if self._target is not None and (refusal := self._edge.objection_to(self._target.uri)) is not None:
+            self._not_placed(refusal)
+            return
         try:
             rate = self._context.rate
             wide = rate > NARROW_RATE if rate else self._sound.is_wide(self._context.offered)

@@ -58,6 +58,10 @@ class SipEdge(Protocol):
 
     def sound_of(self, trunk_id: str) -> SoundTerms: ...
 
+    def objection_to(self, uri: str) -> Refusal | None:
+        """Why a target may not be rung on the way that it is reached by."""
+        ...
+
 
 class Stream(Protocol):
     """One phone call's stream."""

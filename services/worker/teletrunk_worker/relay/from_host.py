@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from teletrunk_worker.policy.refusals import refuse
-from teletrunk_worker.relay import host_limits, srtp
+from teletrunk_worker.relay import host_limits
 from teletrunk_worker.relay.challenges import Challenges
-from teletrunk_worker.relay.routes import BINDING_DOMAIN, CALL_HEADER, Routes, target_at
+from teletrunk_worker.relay.routes import BINDING_DOMAIN, CALL_HEADER, Routes, binding_id_at, target_at
 from teletrunk_worker.sip import proxy, uas
 from teletrunk_worker.sip.dialog import ELSEWHERE, Dialog, Dialogs
 from teletrunk_worker.sip.message import Request, Response
@@ -104,15 +103,13 @@ class FromHost:
         return None if sent else uas.respond(request, 480, "Connection to the PBX is gone")
 
     def _invite(self, request: Request, host: Flow) -> Response | None:
-        binding = self._registrar.find(request.uri.host.partition(".")[0])
+        binding = self._registrar.find(binding_id_at(request.uri.host))
         call_id, _, leg = (request.headers.get(CALL_HEADER) or "").partition("/")
         if binding is None or request.method != "INVITE":
             return None if request.method == "ACK" else uas.respond(request, 480, "PBX is not registered")
         if not leg:  # the host calls by itself: whoever made it do so, no call of ours wants it
             return uas.respond(request, 403, "No call has dialled this")
         sound = self._sound_of(binding.login)
-        if (refusal := srtp.refusal_over(binding.flow.transport, sound)) is not None:
-            return refuse(request, refusal)
         branch = proxy.derived_branch(request)
         request.target = target_at(binding, request.uri)
         self._prepare(request, binding.path)

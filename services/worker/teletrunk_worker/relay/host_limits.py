@@ -177,6 +177,7 @@ def fit(response: Response) -> None:
         strip_body(response)
     if response.code >= 300:
         strip_body(response)
+        response.headers.remove("Contact")  # a host that must not follow it would say 487 in place of what was said
     if not is_short_enough(response):
         response.headers.remove("Reason", "Supported", "Allow")
 

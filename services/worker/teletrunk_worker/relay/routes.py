@@ -30,6 +30,11 @@ def binding_uri(binding: Binding, number: str = "") -> str:
     return f"sip:{binding.login}@{binding.binding_id}.{BINDING_DOMAIN}"
 
 
+def binding_id_at(host: str) -> str:
+    """Of the host in what `binding_uri` has made."""
+    return host.partition(".")[0]
+
+
 def target_at(binding: Binding, dialled: Uri) -> str:
     """The Request-URI for what `binding_uri` has made."""
     if dialled.host.partition(".")[2] == f"{_NUMBER_LABEL}.{BINDING_DOMAIN}":

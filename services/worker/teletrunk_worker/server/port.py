@@ -15,10 +15,11 @@ from teletrunk.metrics import DIALOGS, STRANGERS
 from teletrunk_worker.policy.admission import BUSY_S, Admission, Gatekeeper, shown
 from teletrunk_worker.policy.bans import Bans
 from teletrunk_worker.policy.refusals import refuse
+from teletrunk_worker.relay import srtp
 from teletrunk_worker.relay.challenges import Challenges
 from teletrunk_worker.relay.from_host import FromHost
 from teletrunk_worker.relay.from_peer import FromPeer
-from teletrunk_worker.relay.routes import Routes
+from teletrunk_worker.relay.routes import Routes, binding_id_at
 from teletrunk_worker.relay.stand_in import StandIn
 from teletrunk_worker.server.in_dialog import InDialog
 from teletrunk_worker.server.invitations import Asked, Invitations
@@ -337,6 +338,11 @@ class SipPort:
 
     def sound_of(self, trunk_id: str) -> SoundTerms:
         return self.trunks.find(trunk_id).sound
+
+    def objection_to(self, uri: str) -> Refusal | None:
+        """Why a binding may not be rung on the way that it has."""
+        binding = self.registrar.find(binding_id_at(uri.rpartition("@")[2]))
+        return None if binding is None else srtp.refusal_over(binding.flow.transport, self.sound_of(binding.trunk_id))
 
     def speak_for_dead_host(self, call_id: str, leg: str, refusal: Refusal) -> None:
         """Ends a leg's dialog towards the peer when the host that carried it is gone, or does not end it."""

@@ -27,7 +27,7 @@ _LONGEST_NUMBER: Final = 64
 
 class Transfers:
     def __init__(
-        self, gatekeeper: Gatekeeper, registrar: Registrar, trunks: TrunkBook, face: Callable[[str], Address]
+        self, gatekeeper: Gatekeeper, registrar: Registrar, trunks: TrunkBook, face: Callable[[Flow], Address]
     ) -> None:
         self._gatekeeper = gatekeeper
         self._registrar = registrar
@@ -50,7 +50,7 @@ class Transfers:
         except Refusal as refusal:
             return refuse(refer, refusal)
         dialog.refers += 1
-        host, port = self._face(dialog.flow.transport)
+        host, port = self._face(flow)
         headers = [("Contact", f"<sip:{bracketed(host)}:{port}>")]
         return uas.respond(refer, 202, "Accepted", [*headers, ("Refer-Sub", "false")] if silent else headers)
 
@@ -79,7 +79,7 @@ class Transfers:
         names = {
             own_domain,
             dialog.flow.peer[0],
-            self._face("UDP")[0],
+            self._face(dialog.flow)[0],
             *(binding.contact.uri.host for binding in bindings),
             *(binding.flow.peer[0] for binding in bindings),
             *(contact.uri.host for contact in refer.contacts),

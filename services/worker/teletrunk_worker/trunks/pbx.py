@@ -12,7 +12,7 @@ import random
 import secrets
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Iterable
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
@@ -28,7 +28,7 @@ from teletrunk_worker.sip.transaction.client import ClientTransactions, NoAnswer
 from teletrunk_worker.sip.transport.flow import Address, Flow
 from teletrunk_worker.sip.transport.locate import Place, Resolver
 from teletrunk_worker.sip.uac import Client
-from teletrunk_worker.sip.uri import parse_name_addr, parse_uri
+from teletrunk_worker.sip.uri import Uri, parse_name_addr, parse_uri
 from teletrunk_worker.trunks.book import Trunk
 
 log = structlog.get_logger()
@@ -68,6 +68,14 @@ class Refused(Exception):
     def __init__(self, response: Response) -> None:
         self.response = response
         super().__init__(f"{response.code} {response.phrase}")
+
+
+class Moved(Refused):
+    """The registrar is elsewhere; `to` is where it says, the likeliest first (RFC 3261 8.1.3.4)."""
+
+    def __init__(self, response: Response) -> None:
+        super().__init__(response)
+        self.to = _places_named(response)
 
 
 @dataclass(frozen=True)
@@ -196,6 +204,11 @@ class Pbx(ABC):
     def _domain(self) -> tuple[str, int | None]:
         return host_and_port(self.options.address)
 
+    def _may_come_from(self, addresses: Iterable[str]) -> None:
+        if (fresh := frozenset(addresses)) != self.addresses:
+            self.addresses = fresh
+            self._news.found(self.trunk, fresh)
+
     async def _places(self, where: str) -> list[Place]:
         """Where it is now, the one that is spoken to first. A name server that is away makes nobody unknown."""
         host, port = host_and_port(where)
@@ -204,10 +217,7 @@ class Pbx(ABC):
         except OSError:
             if not self._known_places:
                 raise
-        addresses = frozenset(place.address[0] for place in self._known_places)
-        if addresses != self.addresses:
-            self.addresses = addresses
-            self._news.found(self.trunk, addresses)
+        self._may_come_from(place.address[0] for place in self._known_places)
         flow = self._flow
         spoken_to = None if flow is None else (flow.transport, flow.peer)
         places = sorted(self._known_places, key=lambda place: (place.transport, place.address) != spoken_to)
@@ -221,11 +231,11 @@ class Pbx(ABC):
         return await self._network.flow_to(place, any_certificate=self.options.any_certificate)
 
     async def _first_that_answers(
-        self, where: str, ask: Callable[[Flow], Awaitable[Answer]]
+        self, places: list[Place], ask: Callable[[Flow], Awaitable[Answer]]
     ) -> tuple[Place, Flow, Answer]:
         """Asks one place after the other. Raises OSError of the last when none answers, and what `ask` raises else."""
         failure: OSError = NoAnswer("the PBX has no address")
-        for place in await self._places(where):
+        for place in places:
             try:
                 flow = await self._flow_to(place)
                 return place, flow, await self._closing(flow, ask)
@@ -252,17 +262,36 @@ class OutboundPbx(Pbx):
         self._client = Client(network.requests, network.face, Account(name, trunk.pbx_password))
         self.token = f"tt{secrets.token_hex(8)}"  # the user of our contact: who calls it means this trunk
         self._expires = self.options.expires or _EXPIRES_S
+        self._registrar = ""  # the URI that is asked
 
     async def _once(self) -> float:
-        where = self.options.proxy or self.options.address
-        place, flow, granted = await self._first_that_answers(where, lambda flow: self._register(flow, self._expires))
+        host, _ = self._domain()
+        self._registrar = f"sip:{bracketed(host)}"
+        places = await self._places(self.options.proxy or self.options.address)
+        try:
+            place, flow, granted = await self._registered_at(places)
+        except Moved as moved:
+            if not moved.to:
+                raise
+            place, flow, granted = await self._registered_at(await self._followed(moved.to[0]))
         self._is_up(f"registered at {place.address[0]} by {place.transport} for {granted} s", flow)
         return max(granted * _AHEAD, 5.0)
+
+    async def _registered_at(self, places: list[Place]) -> tuple[Place, Flow, int]:
+        return await self._first_that_answers(places, lambda flow: self._register(flow, self._expires))
+
+    async def _followed(self, to: Uri) -> list[Place]:
+        """Once, and never to another transport than the trunk's: what was secret stays so."""
+        self._registrar = f"sip:{bracketed(to.host)}" + (f":{to.port}" if to.port else "")
+        secure = "TLS" if to.scheme == "sips" else (to.parameters.get("transport") or "").upper()
+        places = await self._network.resolver.places(to.host, to.port, self.options.transport.upper() or secure)
+        self._may_come_from([*self.addresses, *(place.address[0] for place in places)])
+        return places[:_MOST_PLACES]
 
     async def _register(self, flow: Flow, expires: int) -> int:
         """Seconds that are granted. Raises `NoAnswer`, `Refused`."""
         host, _ = self._domain()
-        registrar, identity = f"sip:{bracketed(host)}", f"sip:{self.options.username}@{bracketed(host)}"
+        registrar, identity = self._registrar, f"sip:{self.options.username}@{bracketed(host)}"
         headers = [("Contact", f"<{self._contact(flow)}>"), ("Expires", str(expires)), ("Supported", "path, outbound")]
         response = await self._client.ask("REGISTER", registrar, identity, flow, headers)
         asked = number_in(response.headers.get("Min-Expires"))
@@ -270,8 +299,10 @@ class OutboundPbx(Pbx):
             self._expires = min(asked, _LONGEST_EXPIRES_S)
             headers[1] = ("Expires", str(self._expires))
             response = await self._client.ask("REGISTER", registrar, identity, flow, headers)
-        if response.code in (408, 500, 502, 503, 504) or response.code // 100 == 3:
+        if response.code in (408, 500, 502, 503, 504):
             raise NoAnswer(f"{response.code} {response.phrase}")  # another of its addresses may do
+        if response.code // 100 == 3:
+            raise Moved(response)
         if response.code // 100 != 2:
             raise Refused(response)
         return self._granted(response)
@@ -314,7 +345,9 @@ class PeerPbx(Pbx):
 
     async def _once(self) -> float:
         try:
-            place, flow, response = await self._first_that_answers(self.options.address, self._options)
+            place, flow, response = await self._first_that_answers(
+                await self._places(self.options.address), self._options
+            )
         except NoAnswer as failure:
             if self._has_answered:
                 raise
@@ -350,6 +383,17 @@ class PeerPbx(Pbx):
         """Whether a request bears the header that tells this trunk's from others between the same addresses."""
         name, colon, value = self.options.header.partition(":")
         return not colon or value.strip() in (given.strip() for given in request.headers.getlist(name.strip()))
+
+
+def _places_named(response: Response) -> list[Uri]:
+    """Of a redirection's contacts, those that SIP can reach."""
+    found: list[tuple[float, Uri]] = []
+    for entry in response.entries("Contact"):
+        with contextlib.suppress(Malformed, ValueError):
+            contact = parse_name_addr(entry)
+            if contact.uri.host:
+                found.append((float(contact.parameters.get("q") or 1), contact.uri))
+    return [uri for _, uri in sorted(found, key=lambda one: -one[0])]
 
 
 def number_in(text: str | None) -> int | None:
