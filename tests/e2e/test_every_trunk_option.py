@@ -190,6 +190,17 @@ async def holds(bench: Bench) -> str:
     return "music" if heard["level_dbfs"] > -60 else "silence"
 
 
+async def refers(bench: Bench) -> str:
+    """The PBX asks for a transfer; who is called has no time for it."""
+    async with rtp() as sound:
+        pbx = SoundPbx(bench.scene, bench.wire, sound, bench.login, bench.trunk.password)
+        async with pbx.call() as call:
+            answer = (await bench.wire.ask(call.request("REFER", Refer_To=f"<sip:202@{bench.wire.local[0]}>"))).final
+            if answer.code == 202:
+                bench.wire.answer(await bench.wire.next_request("INVITE"), 486, "Busy Here")
+    return f"{answer.code} {answer.phrase}"
+
+
 # The table.
 
 
@@ -233,6 +244,7 @@ OPTION_ROWS = {
     "ptime_ms": Row(is_rung, {"ptime_ms": 40}, "a=ptime:40"),
     "srtp": Row(is_rung, {"srtp": "SRTP_POLICY_OPTIONAL"}, "a=crypto:"),
     "hold": Row(holds, {"hold": "HOLD_SOUND_MUSIC"}, "music"),
+    "no_transfers": Row(refers, {"no_transfers": True}, "this trunk allows none"),
     "pbx.address": Row(is_asked, {"pbx": {"address": "THERE"}}, "at there: ", OUTBOUND, _OUTBOUND),
     "pbx.transport": Row(is_asked, {"pbx": {"transport": "tcp"}}, ": TCP REGISTER", OUTBOUND, _OUTBOUND),
     "pbx.proxy": Row(is_asked, {"pbx": {"proxy": "THERE"}}, "at there: ", OUTBOUND, _OUTBOUND),
