@@ -24,12 +24,15 @@ help: ## this list
 INSTALL = $(BIN)/pip install --disable-pip-version-check --progress-bar off --only-binary pjsua2-python -c requirements.lock
 # pip's names of what it collects, and nothing else of what it says; its errors come through.
 NAMES = | sed -un 's/^Collecting \([^ ]*\).*/  \1/p'
+# Names for debuggers are 115 MB in these. No others: strip breaks what was rewritten for its wheel (numpy's, pjsua2's).
+SYMBOLS = -name '*.so' \( -name 'ntgcalls.*' -o -path '*/uvloop/*' -o -path '*/asyncpg/*' -o -path '*/sqlalchemy/*' -o -path '*/greenlet/*' \)
 
 $(VENV)/.runs: pyproject.toml requirements.lock
 	@command -v $(PYTHON) >/dev/null || { echo "Python 3.11 or 3.12 is needed: apt install python3.11 python3.11-venv, or say PYTHON=..."; exit 1; }
 	@echo "Making $(VENV), once; it takes a minute or two. Installing:"
 	@$(PYTHON) -m venv $(VENV)
 	@bash -o pipefail -c "$(INSTALL) -e '.[manager,worker,session-store,sandbox]' $(NAMES)"
+	@! command -v strip >/dev/null || find $(VENV)/lib $(SYMBOLS) -exec strip --strip-unneeded {} +
 	@touch $@
 
 $(VENV)/.ready: $(VENV)/.runs
