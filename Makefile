@@ -16,7 +16,7 @@ VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 SCRIPTS := tools/install-baresip tools/asterisk-image tools/build-images tests/deploy/servers/entrypoint deploy/docker/assemble deploy/compose/make-secrets $(addprefix tools/kube/,base-image build-kubernetes cluster node node-config \
 	checkov pause-image prepare)
 
-.PHONY: help setup demo run test conformance chaos fuzz errors-doc site lint type proto proto-check bench bench-flood soak chart chart-live check locks images
+.PHONY: help setup demo run test walk conformance chaos fuzz errors-doc site lint type proto proto-check bench bench-flood soak chart chart-live check locks images
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -49,8 +49,11 @@ demo: $(VENV)/.runs ## calls with sound both ways between a SIP phone and a Tele
 run: $(VENV)/.runs ## the three services with the local Telegram, until Ctrl-C
 	$(BIN)/teletrunk up --sandbox
 
-test: setup ## all tests but chart-live, JOBS files at a time; the slowest twenty are named
-	$(BIN)/python -m pytest -q -p no:cacheprovider --ignore=tests/live -n $(JOBS) --dist loadfile --no-loadscope-reorder --durations=20
+test: setup ## all tests but walk and chart-live, JOBS files at a time; the slowest twenty are named
+	$(BIN)/python -m pytest -q -p no:cacheprovider --ignore=tests/live --ignore=tests/walk -n $(JOBS) --dist loadfile --no-loadscope-reorder --durations=20
+
+walk: setup ## the tutorial, typed as it stands in a clean clone; prints the minutes that it took
+	$(BIN)/python -m pytest -q -s -p no:cacheprovider tests/walk
 
 conformance: setup ## the error contract: every refusal caused for real, read from the wire and timed
 	$(BIN)/python -m pytest -q -p no:cacheprovider tests/conformance
