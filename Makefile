@@ -16,7 +16,7 @@ VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 SCRIPTS := tools/install-baresip tools/asterisk-image tools/build-images tests/deploy/servers/entrypoint deploy/docker/assemble deploy/compose/make-secrets $(addprefix tools/kube/,base-image build-kubernetes cluster node node-config \
 	checkov pause-image prepare)
 
-.PHONY: help setup demo run test conformance chaos fuzz errors-doc site lint type proto proto-check bench bench-flood bench-malformed matrix soak chart chart-live check locks images
+.PHONY: help setup demo run test walk conformance chaos fuzz errors-doc site lint type proto proto-check bench bench-flood bench-malformed matrix soak chart chart-live check locks images
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -24,12 +24,15 @@ help: ## this list
 INSTALL = $(BIN)/pip install --disable-pip-version-check --progress-bar off --only-binary pjsua2-python -c requirements.lock
 # pip's names of what it collects, and nothing else of what it says; its errors come through.
 NAMES = | sed -un 's/^Collecting \([^ ]*\).*/  \1/p'
+# Names for debuggers are 115 MB in these. No others: strip breaks what was rewritten for its wheel (numpy's, pjsua2's).
+SYMBOLS = -name '*.so' \( -name 'ntgcalls.*' -o -path '*/uvloop/*' -o -path '*/asyncpg/*' -o -path '*/sqlalchemy/*' -o -path '*/greenlet/*' \)
 
 $(VENV)/.runs: pyproject.toml requirements.lock
 	@command -v $(PYTHON) >/dev/null || { echo "Python 3.11 or 3.12 is needed: apt install python3.11 python3.11-venv, or say PYTHON=..."; exit 1; }
 	@echo "Making $(VENV), once; it takes a minute or two. Installing:"
 	@$(PYTHON) -m venv $(VENV)
 	@bash -o pipefail -c "$(INSTALL) -e '.[manager,worker,session-store,sandbox]' $(NAMES)"
+	@! command -v strip >/dev/null || find $(VENV)/lib $(SYMBOLS) -exec strip --strip-unneeded {} +
 	@touch $@
 
 $(VENV)/.ready: $(VENV)/.runs
@@ -46,8 +49,11 @@ demo: $(VENV)/.runs ## calls with sound both ways between a SIP phone and a Tele
 run: $(VENV)/.runs ## the three services with the local Telegram, until Ctrl-C
 	$(BIN)/teletrunk up --sandbox
 
-test: setup ## all tests but chart-live, JOBS files at a time; the slowest twenty are named
-	$(BIN)/python -m pytest -q -p no:cacheprovider --ignore=tests/live -n $(JOBS) --dist loadfile --no-loadscope-reorder --durations=20
+test: setup ## all tests but walk and chart-live, JOBS files at a time; the slowest twenty are named
+	$(BIN)/python -m pytest -q -p no:cacheprovider --ignore=tests/live --ignore=tests/walk -n $(JOBS) --dist loadfile --no-loadscope-reorder --durations=20
+
+walk: setup ## the tutorial, typed as it stands in a clean clone; prints the minutes that it took
+	$(BIN)/python -m pytest -q -s -p no:cacheprovider tests/walk
 
 conformance: setup ## the error contract: every refusal caused for real, read from the wire and timed
 	$(BIN)/python -m pytest -q -p no:cacheprovider tests/conformance

@@ -12,7 +12,7 @@ import typer
 from teletrunk.cli.ladder import ladder
 from teletrunk.v1 import call_pb2
 
-from teletrunk_sandbox import baresip_phone, sound
+from teletrunk_sandbox import baresip_phone, sound, spectrogram
 from teletrunk_sandbox.actors import Actor
 from teletrunk_sandbox.world import World
 
@@ -50,9 +50,10 @@ async def _demo(directory: Path, output: Path) -> dict[str, Any]:
         _say("\nThe friend calls the gateway's account; the phone rings and answers...")
         second, two = await to_sip(world, phone, output, besides=[first.call_id])
         _show(second, two)
-    pictures = {path.stem: sound.load(path) for path in sorted(output.glob("*.wav"))}
-    sound.spectrogram_png(output / "spectrogram.png", pictures)
-    _say(f"\nRecordings and spectrogram.png are in {output.resolve()}")
+    recordings = sorted(output.glob("*.wav"))
+    spectrogram.draw(output / "spectrogram.png", [sound.load(path) for path in recordings])
+    names = ", ".join(path.stem for path in recordings)
+    _say(f"\nRecordings and spectrogram.png (0 to 4,000 Hz; from the top: {names}) are in {output.resolve()}")
     return {"sip_to_telegram": one, "telegram_to_sip": two}
 
 

@@ -1,21 +1,32 @@
-"""Making and judging sound: tones, recordings, frequency, level, noise, delay, pictures."""
+"""Making and judging sound: tones, recordings, frequency, level, noise, delay.
+
+In plain Python: whoever tries Teletrunk needs no numerical libraries for it.
+"""
 
 from __future__ import annotations
 
+import cmath
 import functools
+import itertools
 import json
 import math
+import statistics
+import sys
 import wave
+from array import array
+from collections.abc import Sequence
 from dataclasses import dataclass
+from operator import mul
 from pathlib import Path
 
-import numpy as np
-from numpy.typing import NDArray
-
-Samples = NDArray[np.float64]
+Samples = Sequence[int]
 _FULL_SCALE = 32_768.0
 _WINDOW_S = 0.2
 _TORN_DB = 15.0
+_LOUD = 500.0  # of 32768: above it something is heard
+_LOWEST_HZ = 50.0
+_SPECTRUM = 4096  # samples of one spectrum: bins of 2 Hz at 8 kHz, 12 Hz at 48 kHz
+_SPECTRA = 3  # taken from as many places, so that one torn place does not decide
 
 
 @dataclass(frozen=True)
@@ -41,8 +52,23 @@ def _seconds_of(hz: float, rate: int, level: float) -> bytes:
     """Two seconds of the tone. A whole number of hertz starts over each second without a seam."""
     if hz != int(hz):
         raise ValueError("tones are whole hertz")
-    at = np.arange(2 * rate)
-    return bytes((np.sin(2 * math.pi * hz * at / rate) * level * 32_767).astype("<i2").tobytes())
+    second = array("h", (int(math.sin(2 * math.pi * hz * at / rate) * level * 32_767) for at in range(rate)))
+    return _little_endian(second + second)
+
+
+def _little_endian(samples: array[int]) -> bytes:
+    if sys.byteorder == "big":
+        samples = samples[:]
+        samples.byteswap()
+    return samples.tobytes()
+
+
+def samples_of(pcm: bytes) -> array[int]:
+    """Little-endian 16-bit PCM as numbers."""
+    samples = array("h", pcm)
+    if sys.byteorder == "big":
+        samples.byteswap()
+    return samples
 
 
 def measure(samples: Samples, rate: int) -> Heard:
@@ -50,68 +76,104 @@ def measure(samples: Samples, rate: int) -> Heard:
 
     The phase is free in each window of 0.2 s, so that a stretch by one sample does not count as noise.
     """
-    if len(samples) < rate // 2 or not samples.any():
+    if len(samples) < rate // 2 or not any(samples):
         return Heard(0.0, -120.0, 0.0, len(samples) / rate, 1.0)
     window = int(rate * _WINDOW_S)
-    hz = _settled(samples, rate, _peak(samples, rate), window)
-    at = np.arange(window) / rate
-    basis = np.stack([np.sin(2 * math.pi * hz * at), np.cos(2 * math.pi * hz * at)], axis=1)
-    ratios = []
-    for start in range(0, len(samples) - window + 1, window):
-        piece = samples[start : start + window]
-        fit = basis @ np.linalg.lstsq(basis, piece, rcond=None)[0]
-        noise = float(np.sum((piece - fit) ** 2))
-        ratios.append(10 * math.log10(max(float(np.sum(fit**2)), 1e-9) / max(noise, 1e-9)))
-    rms = float(np.sqrt(np.mean(samples**2)))
+    pieces = [samples[start : start + window] for start in range(0, len(samples) - window + 1, window)]
+    hz = _settled(pieces, rate, _peak(samples, rate))
+    ratios = _signal_to_noise(pieces, hz, rate)
     return Heard(
         round(hz, 2),
-        round(20 * math.log10(rms / _FULL_SCALE), 1),
-        round(float(np.median(ratios)), 1),
+        round(20 * math.log10(_rms(samples) / _FULL_SCALE), 1),
+        round(statistics.median(ratios), 1),
         round(len(samples) / rate, 2),
         round(sum(ratio < _TORN_DB for ratio in ratios) / len(ratios), 3),
     )
 
 
+def _dot(left: Sequence[float], right: Sequence[float]) -> float:
+    return float(sum(map(mul, left, right)))
+
+
+def _rms(samples: Samples) -> float:
+    return math.sqrt(_dot(samples, samples) / len(samples))
+
+
+def _waves(hz: float, rate: int, count: int) -> tuple[list[float], list[float]]:
+    turns = [2 * math.pi * hz * at / rate for at in range(count)]
+    return [math.sin(turn) for turn in turns], [math.cos(turn) for turn in turns]
+
+
+def _signal_to_noise(pieces: list[Samples], hz: float, rate: int) -> list[float]:
+    """In dB, a window each: the tone of free phase and level that fits best, and what it leaves over."""
+    sine, cosine = _waves(hz, rate, len(pieces[0]))
+    ss, cc, sc = _dot(sine, sine), _dot(cosine, cosine), _dot(sine, cosine)
+    ratios = []
+    for piece in pieces:
+        s, c = _dot(piece, sine), _dot(piece, cosine)
+        fit = (s * s * cc - 2 * s * c * sc + c * c * ss) / (ss * cc - sc * sc)
+        ratios.append(10 * math.log10(max(fit, 1e-9) / max(_dot(piece, piece) - fit, 1e-9)))
+    return ratios
+
+
+def fourier(samples: Sequence[complex]) -> list[complex]:
+    """The discrete Fourier transform of a power of two of samples."""
+    if len(samples) == 1:
+        return list(samples)
+    even, odd = fourier(samples[::2]), list(map(mul, fourier(samples[1::2]), _twiddles(len(samples))))
+    return [a + b for a, b in zip(even, odd, strict=True)] + [a - b for a, b in zip(even, odd, strict=True)]
+
+
+@functools.cache
+def _twiddles(count: int) -> list[complex]:
+    return [cmath.exp(-2j * cmath.pi * at / count) for at in range(count // 2)]
+
+
+@functools.cache
+def hann(count: int) -> list[float]:
+    return [0.5 - 0.5 * math.cos(2 * math.pi * at / count) for at in range(count)]
+
+
 def _peak(samples: Samples, rate: int) -> float:
-    size = 1 << (len(samples) * 4 - 1).bit_length()
-    spectrum = np.abs(np.fft.rfft(samples * np.hanning(len(samples)), size))
-    spectrum[: max(2, int(50 * size / rate))] = 0
-    top = int(spectrum.argmax())
-    if 0 < top < len(spectrum) - 1:
-        before, middle, after = np.log(spectrum[top - 1 : top + 2] + 1e-12)
-        top_exact = top + 0.5 * (before - after) / (before - 2 * middle + after)
-        return float(top_exact * rate / size)
-    return float(top * rate / size)
+    """Where the mean of a few spectra is highest, between its bins by the parabola through three of them."""
+    size = min(_SPECTRUM, 1 << (len(samples).bit_length() - 1))
+    last = len(samples) - size
+    spectra = []
+    for start in {last * number // (_SPECTRA - 1) for number in range(_SPECTRA)}:
+        bins = fourier(list(map(mul, samples[start : start + size], hann(size))))
+        spectra.append([abs(value) for value in bins[: size // 2]])
+    mean = [sum(values) for values in zip(*spectra, strict=True)]
+    lowest = max(2, int(_LOWEST_HZ * size / rate))
+    top = max(range(lowest, len(mean) - 1), key=mean.__getitem__)
+    before, middle, after = (math.log(value + 1e-12) for value in mean[top - 1 : top + 2])
+    curve = before - 2 * middle + after
+    return (top + (0.5 * (before - after) / curve if curve else 0.0)) * rate / size
 
 
-def _settled(samples: Samples, rate: int, near: float, window: int) -> float:
+def _settled(pieces: list[Samples], rate: int, near: float) -> float:
     """The frequency that most of the sound has: a jump moves the spectrum's peak, but not the usual phase step."""
-    starts = range(0, len(samples) - window + 1, window)
-    phases = [
-        np.angle(np.sum(samples[s : s + window] * np.exp(-2j * np.pi * near * np.arange(s, s + window) / rate)))
-        for s in starts
-    ]
-    if len(phases) < 3:
+    if len(pieces) < 3:
         return near
-    steps = np.angle(np.exp(1j * np.diff(phases)))
-    return near + float(np.median(steps)) / (2 * math.pi * window / rate)
+    window = len(pieces[0])
+    sine, cosine = _waves(near, rate, window)
+    turn = cmath.exp(-2j * cmath.pi * near * window / rate)  # a window starts at a phase of its own
+    found = [complex(_dot(piece, cosine), -_dot(piece, sine)) * turn**n for n, piece in enumerate(pieces)]
+    steps = [cmath.phase(after * before.conjugate()) for before, after in itertools.pairwise(found)]
+    return near + statistics.median(steps) / (2 * math.pi * window / rate)
 
 
-def onset(samples: Samples, rate: int, level: float = 500.0) -> float | None:
-    """Seconds until the sound first stays above `level` (of 32768) for 10 ms; None when it never does."""
+def onset(samples: Samples, rate: int) -> float | None:
+    """Seconds until the sound first stays loud for 10 ms; None when it never does."""
     block = rate // 100
-    for start in range(0, len(samples) - block, block // 5):
-        if np.sqrt(np.mean(samples[start : start + block] ** 2)) > level:
-            return start / rate
-    return None
+    starts = range(0, len(samples) - block, block // 5)
+    return next((start / rate for start in starts if _rms(samples[start : start + block]) > _LOUD), None)
 
 
-def last_sound(samples: Samples, rate: int, level: float = 500.0) -> float | None:
-    """Seconds until the end of the last 10 ms that are above `level`; None when nothing is."""
+def last_sound(samples: Samples, rate: int) -> float | None:
+    """Seconds until the end of the last 10 ms that are loud; None when nothing is."""
     block = rate // 100
-    blocks = samples[: len(samples) // block * block].reshape(-1, block)
-    loud = np.flatnonzero(np.sqrt(np.mean(blocks**2, axis=1)) > level) if len(blocks) else np.array([])
-    return (int(loud[-1]) + 1) * block / rate if len(loud) else None
+    starts = range((len(samples) // block - 1) * block, -1, -block)
+    return next(((start + block) / rate for start in starts if _rms(samples[start : start + block]) > _LOUD), None)
 
 
 class Recording:
@@ -127,9 +189,8 @@ class Recording:
             self.started_at = now
         self._pieces.append(pcm)
 
-    def samples(self, skip_s: float = 0.0) -> Samples:
-        joined = np.frombuffer(b"".join(list(self._pieces)), dtype="<i2").astype(np.float64)
-        return joined[int(skip_s * self.rate) :]
+    def samples(self) -> array[int]:
+        return samples_of(b"".join(list(self._pieces)))
 
     def save(self, path: Path) -> None:
         """A WAV file, and beside it the rate and start time as JSON."""
@@ -143,35 +204,18 @@ class Recording:
         found = onset(self.samples(), self.rate)
         return None if found is None else self.started_at + found
 
-    def last_at(self) -> float | None:
-        """The Unix time at which sound was heard last."""
-        found = last_sound(self.samples(), self.rate)
-        return None if found is None else self.started_at + found
-
     def report(self, skip_s: float = 0.5) -> dict[str, float | None]:
         """What was heard, from `skip_s` after the first sound on."""
-        first = onset(self.samples(), self.rate)
-        heard = measure(self.samples((first or 0.0) + skip_s), self.rate)
-        return {**vars(heard), "onset_at": self.onset_at(), "last_at": self.last_at()}
+        samples = self.samples()
+        first, last = onset(samples, self.rate), last_sound(samples, self.rate)
+        heard = measure(samples[int(((first or 0.0) + skip_s) * self.rate) :], self.rate)
+        return {
+            **vars(heard),
+            "onset_at": None if first is None else self.started_at + first,
+            "last_at": None if last is None else self.started_at + last,
+        }
 
 
-def load(path: Path) -> tuple[Samples, int]:
+def load(path: Path) -> tuple[array[int], int]:
     with wave.open(str(path), "rb") as file:
-        raw = file.readframes(file.getnframes())
-        return np.frombuffer(raw, dtype="<i2").astype(np.float64), file.getframerate()
-
-
-def spectrogram_png(path: Path, sounds: dict[str, tuple[Samples, int]]) -> None:
-    """One picture, a spectrogram a sound."""
-    import matplotlib
-
-    matplotlib.use("Agg")
-    from matplotlib import pyplot
-
-    figure, axes = pyplot.subplots(len(sounds), 1, figsize=(9, 3 * len(sounds)), squeeze=False)
-    for axis, (name, (samples, rate)) in zip(axes[:, 0], sounds.items(), strict=True):
-        axis.specgram(samples + np.random.default_rng(0).normal(0, 0.5, len(samples)), NFFT=512, Fs=rate, noverlap=256)
-        axis.set(title=name, xlabel="seconds", ylabel="Hz", ylim=(0, min(4000, rate / 2)))
-    figure.tight_layout()
-    figure.savefig(path)
-    pyplot.close(figure)
+        return samples_of(file.readframes(file.getnframes())), file.getframerate()

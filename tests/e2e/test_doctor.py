@@ -12,6 +12,7 @@ from tests import sip_wire
 from .conftest import FRIEND, GATEWAY, Scene
 from .test_calls import place_call, talk
 from .test_hostile import call_up
+from .test_trunk_settings import offering
 
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="module")]
 
@@ -56,6 +57,23 @@ async def test_a_pbx_whose_sound_does_not_arrive(scene: Scene) -> None:
     (finding,) = [finding for finding in said["findings"] if "one-way" in finding["text"]]
     assert "not one RTP packet came from the PBX (PCMA/8000, the PBX's side is 127.0.10.1:" in finding["text"]
     assert "2 digits came" in said["dtmf"]
+
+
+async def test_a_codec_mismatch_is_named_by_both_lists_and_one_call_is_spoken_of_alone(scene: Scene) -> None:
+    async with sip_wire.udp(scene.edge) as pbx:
+        login, password = scene.trunk.trunk.login, scene.trunk.password
+        assert (await pbx.register(login, password)).final.code == 200
+        first = offering(pbx.request("INVITE", "%40friend", login), "G729")
+        invite = pbx.answer_challenge(first, (await pbx.ask(first)).final, login, password)
+        assert (await pbx.ask(invite, 20)).final.code == 488
+    lists = "offered G729; this trunk has PCMA, PCMU, G722"
+    await scene.record()
+    for arguments in ([], ["--call", "last"]):
+        (finding,) = [f for f in (await diagnosis(scene, *arguments))["findings"] if f["row"] == "no-common-codec"]
+        assert lists in finding["text"]
+    said = await diagnosis(scene, "--call", "last")
+    assert (len(said["findings"]), said["warnings"]) == (1, [])
+    assert lists in await scene.world.command("doctor", "--call", "last")  # nothing is wrong now: exit code 0
 
 
 async def test_an_account_that_lets_only_its_contacts_call(scene: Scene) -> None:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import pytest
 from teletrunk.cli.doctor import Seen, findings
+from teletrunk.errors import TABLE
 from teletrunk.v1 import admin_pb2 as pb
 from teletrunk.v1 import call_pb2, manager_pb2, subscription_pb2
 
@@ -117,3 +118,21 @@ def test_what_is_over_is_told_apart_from_what_is_wrong_now() -> None:
     seen.calls[0].error_id = "flood-wait"
     seen.trunks[0].ClearField("registered_at")
     assert {found.row: found.past for found in findings(seen, NOW)} == {"not-registered": False, "flood-wait": True}
+
+
+def test_a_codec_mismatch_names_both_lists() -> None:
+    seen = healthy()
+    said = "488 No common codec: offered G729, GSM; this trunk has PCMA"
+    steps = [call_pb2.CallStep(source="pbx", target="worker", text="INVITE 1"), call_pb2.CallStep(text=said)]
+    seen.calls = [
+        call_pb2.CallRecord(call_id="c", error_id="no-common-codec", sip_status=488, ended_at=900, steps=steps)
+    ]
+    (found,) = findings(seen, NOW)
+    assert found.text.endswith("offered G729, GSM; this trunk has PCMA") and found.past
+
+
+def test_a_full_worker_is_not_said_to_be_restarting() -> None:
+    seen = healthy()
+    seen.calls[0].error_id = "worker-full"
+    (found,) = findings(seen, NOW)
+    assert "TELETRUNK_MAX_CALLS" in found.remedy and "busy" not in TABLE["worker-restarting"].essence

@@ -16,7 +16,7 @@ _FOREIGN = {
     "manager": {"ntgcalls", "pjsua2-python", "kurigram", "tgcrypto", "numpy", "matplotlib"},
     "worker": {"sqlalchemy", "alembic", "asyncpg", "redis", "fastapi", "kurigram", "tgcrypto", "numpy", "matplotlib"},
     "session-store": {"ntgcalls", "pjsua2-python", "redis", "fastapi", "numpy", "matplotlib"},
-    "sandbox": {"sqlalchemy", "alembic", "asyncpg", "redis", "fastapi"},
+    "sandbox": {"sqlalchemy", "alembic", "asyncpg", "redis", "fastapi", "numpy", "matplotlib"},
 }
 
 

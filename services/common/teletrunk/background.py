@@ -6,10 +6,6 @@ import asyncio
 from collections.abc import Coroutine
 from typing import Any, TypeVar
 
-import structlog
-
-log = structlog.get_logger()
-
 Result = TypeVar("Result")
 
 
@@ -43,4 +39,7 @@ class BackgroundTasks:
     def _ended(self, task: asyncio.Task[Any]) -> None:
         self._tasks.discard(task)
         if not task.cancelled() and (error := task.exception()) is not None:
+            import structlog  # 2 MB, and a native host has this class and no log
+
+            log = structlog.get_logger()
             log.error("background work failed", work=task.get_coro().__qualname__, exc_info=error)  # type: ignore[union-attr]

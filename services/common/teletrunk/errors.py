@@ -126,7 +126,7 @@ _ROWS = (
         "Wait as long as it says. Then call less often, or spread the calls over several accounts.", 42,
         detail="retry after N"),
     Row("worker-restarting", 503, "Worker is restarting", "sip-to-telegram", "operator", UNAVAILABLE,
-        "The Worker takes no call now: it has just started, is stopping, or all its lines are busy.",
+        "The Worker takes no call now: it has just started, or is stopping.",
         "Try again in half a minute, or have the call go to another Worker.", 41, 30),
     Row("caller-is-gateway", 482, "Loop detected", "telegram-to-sip", "caller", PRECONDITION,
         "The caller's account is itself connected to a gateway, and a call between two gateways could go in circles.",

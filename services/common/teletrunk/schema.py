@@ -2,16 +2,21 @@
 
 from __future__ import annotations
 
+import re
+from collections.abc import Callable
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
-from alembic import command
-from alembic.config import Config
-from alembic.runtime.migration import MigrationContext
-from alembic.script import ScriptDirectory
-from sqlalchemy import Connection, text
+from sqlalchemy import Connection, column, inspect, select, table, text
 
 from teletrunk.config import ConfigurationError
+
+if TYPE_CHECKING:
+    from alembic.config import Config
+
+_SCRIPT = re.compile(r"v(\d+)_\w+\.py")
 
 
 @dataclass(frozen=True)
@@ -26,11 +31,9 @@ class Schema:
 
     def upgrade(self, connection: Connection, revision: str = "head") -> None:
         """To this revision, up or down. Raises `ConfigurationError` for a schema that we do not know."""
-        current = self._known(connection)
-        if revision == "head" or current is None or int(revision) > int(current):
-            command.upgrade(self._config(connection), revision)
-        else:
-            command.downgrade(self._config(connection), revision)
+        current, wanted = self._known(connection), self.head if revision == "head" else revision
+        if current != wanted:
+            _move(current, wanted)(self._config(connection), wanted)
 
     def check(self, connection: Connection) -> None:
         """Raises `ConfigurationError` when the schema is not this version's."""
@@ -42,14 +45,23 @@ class Schema:
 
     def revision(self, connection: Connection) -> str | None:
         """None for a database without the schema."""
-        return MigrationContext.configure(connection, opts={"version_table": self.version_table}).get_current_revision()
+        if not inspect(connection).has_table(self.version_table):
+            return None
+        found: str | None = connection.scalar(select(column("version_num")).select_from(table(self.version_table)))
+        return found
 
     @property
     def head(self) -> str:
-        return self._directory().get_current_head() or ""
+        return self._revisions[-1]
 
     def knows(self, revision: str) -> bool:
-        return revision in {script.revision for script in self._directory().walk_revisions()}
+        return revision in self._revisions
+
+    @cached_property
+    def _revisions(self) -> list[str]:
+        """By the scripts' names. Alembic, which is 10 MB, is loaded when there is something to change only."""
+        names = map(_SCRIPT.fullmatch, (path.name for path in (self.scripts / "versions").iterdir()))
+        return sorted(name[1] for name in names if name)
 
     def _known(self, connection: Connection) -> str | None:
         if connection.dialect.name == "postgresql":
@@ -59,12 +71,17 @@ class Schema:
             raise ConfigurationError(f"{self.what} is of a newer Teletrunk (schema {current}): install that version")
         return current
 
-    def _directory(self) -> ScriptDirectory:
-        return ScriptDirectory.from_config(self._config(None))
+    def _config(self, connection: Connection) -> Config:
+        from alembic.config import Config
 
-    def _config(self, connection: Connection | None) -> Config:
         config = Config()
         config.set_main_option("script_location", str(self.scripts).replace("%", "%%"))
         config.attributes["connection"] = connection
         config.attributes["version_table"] = self.version_table
         return config
+
+
+def _move(current: str | None, wanted: str) -> Callable[[Config, str], Any]:
+    from alembic import command
+
+    return command.upgrade if current is None or int(wanted) > int(current) else command.downgrade

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import teletrunk.plain_structlog  # noqa: F401
+
+# isort: split
 import asyncio
 
 import structlog

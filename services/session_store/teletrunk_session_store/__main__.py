@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import teletrunk.plain_structlog  # noqa: F401
+
+# isort: split
 import asyncio
 import secrets
 import socket
@@ -31,6 +34,10 @@ async def serve(settings: StorageSettings) -> int | None:
 
 async def _serve(settings: StorageSettings, service: Service) -> int | None:
     # Imported late: a refusal over kurigram's neighbours must come before kurigram itself.
+    from teletrunk_session_store.telegram import lazy_schema
+
+    lazy_schema.install()
+
     from teletrunk_session_store.grants import RIGHTS, Grants
     from teletrunk_session_store.manager_link import ManagerLink
     from teletrunk_session_store.service import SessionStoreService

@@ -55,3 +55,21 @@ async def test_the_oldest_come_first_and_not_all_at_once(tmp_path: Path) -> None
     assert [record.call_id for record in await journal.waiting(2)] == ["c3"]
     await journal.close()
     assert (tmp_path / "c1.refused").exists()
+
+
+async def test_nothing_is_touched_while_no_call_is_up(tmp_path: Path) -> None:
+    """The last times of calls cost nothing without calls, and are kept for a call that comes later."""
+    spool = Spool(tmp_path)
+    journal = Journal(spool)
+    touching = asyncio.create_task(journal.keep_touching())
+    await asyncio.sleep(0)
+    journal.note(_record("c1"))
+    await journal.waiting(1)  # what was asked for before is done
+    file = tmp_path / "open" / "c1.json"
+    os.utime(file, (1, 1))
+    async with asyncio.timeout(10):
+        while file.stat().st_mtime < 2:
+            await asyncio.sleep(0.01)
+    await journal.end(_record("c1"))
+    touching.cancel()
+    await journal.close()

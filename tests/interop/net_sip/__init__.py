@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 from teletrunk_sandbox import sound
 from teletrunk_sandbox.actors import Actor, Message
 
@@ -20,7 +21,7 @@ _SCRIPT = Path(__file__).parent / "phone.pl"
 _RATE = 8000
 
 
-def _table() -> sound.Samples:
+def _table() -> NDArray[np.float64]:
     """G.711's mu-law: the value of each byte."""
     bits = ~np.arange(256) & 0xFF
     size = (((bits & 0x0F) << 3) + 0x84 << ((bits & 0x70) >> 4)) - 0x84

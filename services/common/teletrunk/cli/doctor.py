@@ -165,11 +165,18 @@ def _calls(seen: Seen, now: float) -> Iterator[Finding]:
         ago = round(now - records[0].ended_at)
         text = f"{len(records)} of the last {len(seen.calls)} calls ended with it, the last {ago} s ago"
         text = "the call ended with it" if len(seen.calls) == 1 else text
-        yield Finding(row, f"call {records[0].call_id}", text, past=True)
+        yield Finding(row, f"call {records[0].call_id}", f"{text}{_detail(records[0])}", past=True)
     for record in seen.calls:
         if record.answered_at and record.ended_at - record.answered_at > _TALKED_S and (text := _one_way(record)):
             yield Finding("", f"call {record.call_id}", f"one-way audio: {text}", past=True)
             return
+
+
+def _detail(record: call_pb2.CallRecord) -> str:
+    """What the answer said beyond its row's own phrase: both lists of codecs, for one."""
+    plain = f"{record.sip_status} {TABLE[record.error_id].phrase}: "
+    said = next((step.text for step in reversed(record.steps) if step.text.startswith(plain)), "")
+    return f": {said.removeprefix(plain)}" if said else ""
 
 
 def _one_way(record: call_pb2.CallRecord) -> str:
@@ -205,18 +212,13 @@ def digits(record: call_pb2.CallRecord) -> str:
     return f"DTMF in call {record.call_id}: {offered}; {seen}{remedy}. Telegram has no keys of its own to pass on."
 
 
-def _only(seen: Seen, account: str, trunk: str, call: str) -> Seen:
-    """What concerns one account, trunk or call."""
+def _only(seen: Seen, account: str, trunk: str) -> Seen:
+    """What concerns one account or trunk."""
     if trunk:
         seen.trunks = [each for each in seen.trunks if trunk in (each.login, each.trunk_id)]
         if not seen.trunks:
             fail(f"there is no trunk {trunk}: teletrunk trunk list shows them")
         account = seen.trunks[0].account_id
-    if call:
-        calls = [record for record in seen.calls if record.call_id.startswith(call) or record.call_id.endswith(call)]
-        if not calls:
-            fail(f"{call} is not among the last {_LATE_CALLS} calls: teletrunk explain --call {call}")
-        return Seen(calls=calls[:1], whole=seen.whole)
     if account:
         name = account.removeprefix("@").lower()
         seen.accounts = [a for a in seen.accounts if name in (a.account_id, a.phone.lower(), a.username.lower())]
@@ -248,7 +250,8 @@ def look(*, audiences: bool) -> Seen:
             for a, answer in zip(active, answers, strict=True)
             if not isinstance(answer, BaseException)
         }
-        seen = Seen(list(accounts.accounts), list(trunks.trunks), calls=list(calls.calls), audiences=said)
+        whole_calls = await _with_details(service, list(calls.calls))
+        seen = Seen(list(accounts.accounts), list(trunks.trunks), calls=whole_calls, audiences=said)
         try:
             answer = await service.ListServices(pb.ListServicesRequest(), timeout=DEADLINE_S)
             seen.services = list(answer.services)
@@ -266,6 +269,19 @@ def look(*, audiences: bool) -> Seen:
     return seen
 
 
+async def _with_details(service: Any, calls: list[call_pb2.CallRecord]) -> list[call_pb2.CallRecord]:
+    """The latest call of each row whose phrase goes on is asked for whole: a list's records have no steps."""
+    latest = {record.error_id: record.call_id for record in reversed(calls)}
+    wanted = [call_id for row, call_id in latest.items() if row in TABLE and TABLE[row].detail]
+    asked = (service.GetCall(pb.GetCallRequest(call_id=call_id), timeout=DEADLINE_S) for call_id in wanted)
+    found = {answer.record.call_id: answer.record for answer in await asyncio.gather(*asked)}
+    return [found.get(record.call_id, record) for record in calls]
+
+
+def _of_call(call: str) -> Seen:
+    return Seen(calls=[ask(lambda admin: admin.GetCall(pb.GetCallRequest(call_id=call), timeout=DEADLINE_S)).record])
+
+
 def doctor(
     account: Annotated[str, typer.Option(help="Only what concerns this account.")] = "",
     trunk: Annotated[str, typer.Option(help="Only what concerns this trunk.")] = "",
@@ -273,12 +289,9 @@ def doctor(
     as_json: Json = False,
 ) -> None:
     """Looks at everything that can stand in a call's way, and says what to do. Exit code 1 when something does now."""
-    seen = look(audiences=not call)
-    if call == "last":
-        call = seen.calls[0].call_id if seen.calls else call
-    seen = _only(seen, account, trunk, call)
+    seen = _of_call(call) if call else _only(look(audiences=True), account, trunk)
     found = list(_calls(seen, time.time()) if call else findings(seen, time.time()))
-    warnings = kept_keys.warnings(load(ServiceSettings).data)
+    warnings = [] if call else kept_keys.warnings(load(ServiceSettings).data)
     dtmf = next((digits(record) for record in seen.calls if record.answered_at), "")
     if as_json:
         told = {"findings": as_rows(found), "dtmf": dtmf, "whole": seen.whole, "warnings": warnings}
@@ -302,6 +315,6 @@ def as_rows(found: list[Finding]) -> list[dict[str, Any]]:
 
 def tell(found: list[Finding]) -> None:
     for finding in found:
-        say(f"{finding.row or '-'}: {finding.about}: {finding.text}")
+        say(f"{finding.row}: {finding.about}: {finding.text}" if finding.row else f"{finding.about}: {finding.text}")
         if finding.remedy:
             say(f"    {finding.remedy}")

@@ -11,6 +11,13 @@ import typer
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON document instead of text.")]
 _PIPED_WIDTH = 200  # nothing is cut off for the programs that read it
+# The states that tables show, by the columns that show them: colours help the eye, and say nothing that no word says.
+_STATE_COLUMNS = frozenset({"state", "session", "PBX"})
+_COLOURS = {
+    "green": ("active", "attached", "registered at", "up"),
+    "yellow": ("connecting", "draining", "not registered", "switched off"),
+    "red": ("away", "storage is away", "unauthorized", "down"),
+}
 
 
 def show(message: Any, as_json: bool, human: Callable[[], None]) -> None:
@@ -50,8 +57,15 @@ def table(title: str, columns: list[str], rows: list[list[str]]) -> None:
         *columns, box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0)
     )  # narrow: terminals have 80 columns
     for row in rows:
-        drawn.add_row(*(Text(plain(cell)) for cell in row))
+        drawn.add_row(*(Text(plain(cell), _colour(column, cell)) for column, cell in zip(columns, row, strict=True)))
     Console(width=None if sys.stdout.isatty() else _PIPED_WIDTH).print(drawn)
+
+
+def _colour(column: str, cell: str) -> str:
+    """rich drops it where NO_COLOR is set, and where nobody looks at a terminal."""
+    state = cell.rpartition(": ")[2] if column == "PBX" else cell  # of a PBX that is reached: `ADDRESS: up`
+    known = (colour for colour, states in _COLOURS.items() if state.startswith(states))
+    return next(known, "") if column in _STATE_COLUMNS else ""
 
 
 _SHORTEST = 6

@@ -284,9 +284,17 @@ class SipHost:
             self._endpoint.codecSetPriority(codec.codecId, _PRIORITIES.get(codec.codecId, 0))
         port = int(self._endpoint.transportGetInfo(identifier).localName.rsplit(":", 1)[1])
         self._open_account(message)
+        self._stop_clock()
         self._waker.port = port
         self._waker.start()
         self.tell(event="ready", port=port, capacity=capacity, rate=self.rate)
+
+    def _stop_clock(self) -> None:
+        """pjsua stops its clock a second after the last connection of sound has ended, and not before the first."""
+        port = self.free_port()
+        port.startTransmit(port)
+        port.stopTransmit(port)
+        self._free_ports.append(port)
 
     def _open_account(self, message: Message) -> None:
         account = pj.AccountConfig()

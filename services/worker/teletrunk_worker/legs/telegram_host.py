@@ -58,18 +58,31 @@ class MediaCall:
 
 
 class Pusher(threading.Thread):
-    """Sends 20 ms of every connected call, as two frames, each 20 ms."""
+    """Sends 20 ms of every connected call, as two frames, each 20 ms. Sleeps while there is no call."""
 
     def __init__(self, native: NativeEngine) -> None:
         super().__init__(name="pusher", daemon=True)
         self._native = native
-        self.calls: tuple[MediaCall, ...] = ()  # replaced whole, never changed: the loop writes, this thread reads
+        self._calls: tuple[MediaCall, ...] = ()  # replaced whole, never changed: the loop writes, this thread reads
+        self._some = threading.Event()
+
+    def add(self, call: MediaCall) -> None:
+        self._calls = (*self._calls, call)
+        self._some.set()
+
+    def remove(self, call: MediaCall) -> None:
+        self._calls = tuple(other for other in self._calls if other is not call)
+        if not self._calls:
+            self._some.clear()
 
     def run(self) -> None:
         asyncio.set_event_loop(InlineLoop())  # type: ignore[abstract]  # it asks for no more
         due = time.monotonic()
         while True:
-            for call in self.calls:
+            if not self._some.is_set():
+                self._some.wait()
+                due = time.monotonic()
+            for call in self._calls:
                 if call.connected:
                     with contextlib.suppress(Exception):  # it ended between two frames
                         block = call.playout.next_block(time.monotonic())
@@ -173,7 +186,7 @@ class TelegramHost:
         # The remote's microphone comes out of the microphone slot of the playback side.
         await self._native.do(self._engine.set_stream_sources, number, ntg.StreamMode.PLAYBACK, media)
         await self._native.do(self._engine.skip_exchange, number, _unpack(message["key"]), message["outgoing"])
-        self._pusher.calls = (*self._pusher.calls, call)
+        self._pusher.add(call)
         await self._native.do(
             self._engine.connect_p2p,
             number,
@@ -188,7 +201,7 @@ class TelegramHost:
         number = self._numbers.pop(name, None)
         stats: Message = {}
         if number is not None and (call := self._calls.get(number)):
-            self._pusher.calls = tuple(other for other in self._pusher.calls if other is not call)
+            self._pusher.remove(call)
             with contextlib.suppress(Exception):  # native: it may have ended by itself
                 await self._native.stop(number)
             self._calls.pop(number, None)

@@ -25,6 +25,7 @@ class Journal:
     def __init__(self, spool: Spool) -> None:
         self._spool = spool
         self._thread = ThreadPoolExecutor(1, "journal")
+        self._some_up = asyncio.Event()
 
     @property
     def count(self) -> int:
@@ -33,12 +34,16 @@ class Journal:
 
     def note(self, record: call_pb2.CallRecord) -> None:
         """Keeps what is known of a call that is still going on."""
+        self._some_up.set()
         self._do(partial(self._spool.note, _copy(record)))
 
     async def keep_touching(self) -> None:
         """Were we killed, the open calls lasted until the last touch. Runs until cancelled."""
         while True:
-            await self._do(self._spool.touch)
+            await self._some_up.wait()
+            self._some_up.clear()
+            if await self._do(self._spool.touch):
+                self._some_up.set()
             await asyncio.sleep(_TOUCH_S)
 
     def end(self, record: call_pb2.CallRecord) -> asyncio.Future[None]:

@@ -57,11 +57,12 @@ class Spool:
         self._in_memory.pop(record.call_id, None)
         _remove(self._open_file(record))
 
-    def touch(self) -> None:
-        """The open calls are up now: were we killed, they lasted until here."""
+    def touch(self) -> bool:
+        """The open calls, if there are any, are up now: were we killed, they lasted until here."""
         for call_id in self._up:
             with contextlib.suppress(OSError):
                 os.utime(self._open / f"{call_id}.json")
+        return bool(self._up)
 
     def recover(self) -> None:
         """At the start: what a predecessor has left. Calls that it was killed in have ended with it."""
