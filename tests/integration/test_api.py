@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import base64
 import contextlib
 import csv
 import io
@@ -23,7 +24,7 @@ from teletrunk.v1 import call_pb2
 from teletrunk.v1 import manager_pb2 as pb
 from teletrunk_manager.webhooks import signature
 
-from tests.integration.manager_process import refusal
+from tests.integration.manager_process import LOGIN_URL, TWO_STEP, refusal
 from tests.integration.manager_world import World
 from tests.servers import free_port
 
@@ -204,6 +205,28 @@ async def test_whose_session_it_is(api: Api) -> None:
     assert await refusal(world.route("bobs", made["password"])) == withdrawn
     assert (await api.ask("PUT", "/v1/accounts/@ann/owner", who="ann", body={"administrator": "bob"}))[0] == 204
     await world.register("bobs", made["password"])
+
+
+async def test_a_sign_in_by_qr_code(api: Api) -> None:
+    assert (await api.token("eve", "viewer")) and (await api.ask("POST", "/v1/qr-sign-ins", who="eve", body={}))[
+        0
+    ] == 403
+    status, started = await api.ask("POST", "/v1/qr-sign-ins", body={})
+    code = started["code"]
+    assert (status, code["url"], code["expires_at"]) == (201, LOGIN_URL, 1.5e9)
+    assert base64.b64decode(code["png"]).startswith(b"\x89PNG")
+    assert code["svg"].startswith("<svg") and "http://www.w3.org/2000/svg" in code["svg"]
+    waiting = f"/v1/qr-sign-ins/{started['sign_in_id']}/wait"
+    assert (await api.ask("POST", waiting, body={}))[1]["code"] == code
+    storage = api.world.storage_server
+    storage.scanned = storage.two_step = True
+    assert (await api.ask("POST", waiting, body={"wait_s": 1}))[1] == {"password_hint": "horse"}
+    path = f"/v1/sign-ins/{started['sign_in_id']}/password"
+    account = (await api.ask("POST", path, body={"password": TWO_STEP}))[1]["account"]
+    assert account["username"] == "Ann"
+    storage.two_step = False
+    again = (await api.ask("POST", waiting, body={}))[1]
+    assert again["account"]["account_id"] == account["account_id"], "the same Telegram user"
 
 
 async def test_every_change_is_written_down(api: Api) -> None:

@@ -20,6 +20,7 @@ from teletrunk_manager.db.tables import Account, Share, Trunk
 from teletrunk_manager.domain.phones import e164
 from teletrunk_manager.live import Live
 from teletrunk_manager.mistakes import Mistake, Unknown
+from teletrunk_manager.qr_codes import qr_code
 from teletrunk_manager.storages import DEADLINE_S, Storages
 
 log = structlog.get_logger()
@@ -46,6 +47,26 @@ class Accounts:
         return pb.StartAddAccountResponse(
             sign_in_id=f"{storage_id}:{answer.sign_in_id}", code_sent_by=answer.code_sent_by
         )
+
+    async def start_by_qr(self, request: pb.StartAddAccountByQrRequest) -> pb.StartAddAccountByQrResponse:
+        """Lets Telegram make a code to be scanned. Raises `Mistake`, and what the Storage answers."""
+        storage_id = self._storages.choose(request.storage_id)
+        async with self._storages.dial(storage_id) as storage:
+            answer = await storage.StartQrSignIn(store.StartQrSignInRequest(), timeout=DEADLINE_S)
+        return pb.StartAddAccountByQrResponse(sign_in_id=f"{storage_id}:{answer.sign_in_id}", code=qr_code(answer.code))
+
+    async def await_qr(self, request: pb.AwaitAccountQrRequest) -> pb.AwaitAccountQrResponse:
+        """Signs in once the code has been scanned, unless Telegram wants the two-step password too."""
+        storage_id, sign_in_id = _place(request.sign_in_id)
+        question = store.AwaitQrSignInRequest(sign_in_id=sign_in_id, wait_s=request.wait_s)
+        async with self._storages.dial(storage_id) as storage:
+            answer = await storage.AwaitQrSignIn(question, timeout=DEADLINE_S)
+        match answer.WhichOneof("kind"):
+            case "code":
+                return pb.AwaitAccountQrResponse(code=qr_code(answer.code))
+            case "password_needed":
+                return pb.AwaitAccountQrResponse(password_hint=answer.password_needed.hint)
+        return pb.AwaitAccountQrResponse(account=await self._signed_in(storage_id, answer.signed_in))
 
     async def resend_code(self, request: pb.ResendAccountCodeRequest) -> pb.ResendAccountCodeResponse:
         """Lets Telegram send another code, by another way."""

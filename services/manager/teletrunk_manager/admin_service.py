@@ -52,6 +52,16 @@ class AdminService(admin_pb2_grpc.AdminServiceServicer):
         return await self._accounts.resend_code(request)
 
     @explaining
+    async def StartAddAccountByQr(
+        self, request: pb.StartAddAccountByQrRequest, context: Any
+    ) -> pb.StartAddAccountByQrResponse:
+        return await self._accounts.start_by_qr(request)
+
+    @explaining
+    async def AwaitAccountQr(self, request: pb.AwaitAccountQrRequest, context: Any) -> pb.AwaitAccountQrResponse:
+        return await self._accounts.await_qr(request)
+
+    @explaining
     async def SubmitAccountCode(
         self, request: pb.SubmitAccountCodeRequest, context: Any
     ) -> pb.SubmitAccountCodeResponse:

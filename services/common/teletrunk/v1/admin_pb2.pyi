@@ -239,6 +239,134 @@ class StartAddAccountResponse(_message.Message):
 Global___StartAddAccountResponse: _TypeAlias = StartAddAccountResponse  # noqa: Y015
 
 @_typing.final
+class StartAddAccountByQrRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STORAGE_ID_FIELD_NUMBER: _builtins.int
+    storage_id: _builtins.str
+    """Empty: the only, or the least loaded, Storage."""
+    def __init__(
+        self,
+        *,
+        storage_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["storage_id", b"storage_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StartAddAccountByQrRequest: _TypeAlias = StartAddAccountByQrRequest  # noqa: Y015
+
+@_typing.final
+class QrCode(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    URL_FIELD_NUMBER: _builtins.int
+    EXPIRES_AT_FIELD_NUMBER: _builtins.int
+    PNG_FIELD_NUMBER: _builtins.int
+    SVG_FIELD_NUMBER: _builtins.int
+    url: _builtins.str
+    """What it says: tg://login?token=..."""
+    expires_at: _builtins.float
+    """Unix time in seconds: Telegram takes it for half a minute."""
+    png: _builtins.bytes
+    """The same as pictures."""
+    svg: _builtins.str
+    def __init__(
+        self,
+        *,
+        url: _builtins.str = ...,
+        expires_at: _builtins.float = ...,
+        png: _builtins.bytes = ...,
+        svg: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expires_at", b"expires_at", "png", b"png", "svg", b"svg", "url", b"url"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___QrCode: _TypeAlias = QrCode  # noqa: Y015
+
+@_typing.final
+class StartAddAccountByQrResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SIGN_IN_ID_FIELD_NUMBER: _builtins.int
+    CODE_FIELD_NUMBER: _builtins.int
+    sign_in_id: _builtins.str
+    @_builtins.property
+    def code(self) -> Global___QrCode: ...
+    def __init__(
+        self,
+        *,
+        sign_in_id: _builtins.str = ...,
+        code: Global___QrCode | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["code", b"code"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "sign_in_id", b"sign_in_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StartAddAccountByQrResponse: _TypeAlias = StartAddAccountByQrResponse  # noqa: Y015
+
+@_typing.final
+class AwaitAccountQrRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SIGN_IN_ID_FIELD_NUMBER: _builtins.int
+    WAIT_S_FIELD_NUMBER: _builtins.int
+    sign_in_id: _builtins.str
+    wait_s: _builtins.int
+    """How long at most; 20 s are waited at the longest, and 0 asks how it is now."""
+    def __init__(
+        self,
+        *,
+        sign_in_id: _builtins.str = ...,
+        wait_s: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["sign_in_id", b"sign_in_id", "wait_s", b"wait_s"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AwaitAccountQrRequest: _TypeAlias = AwaitAccountQrRequest  # noqa: Y015
+
+@_typing.final
+class AwaitAccountQrResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CODE_FIELD_NUMBER: _builtins.int
+    ACCOUNT_FIELD_NUMBER: _builtins.int
+    PASSWORD_HINT_FIELD_NUMBER: _builtins.int
+    password_hint: _builtins.str
+    @_builtins.property
+    def code(self) -> Global___QrCode:
+        """What is to be shown now; absent once it has been scanned."""
+
+    @_builtins.property
+    def account(self) -> Global___Account:
+        """Absent while nobody has scanned it, or Telegram still wants the two-step password."""
+
+    def __init__(
+        self,
+        *,
+        code: Global___QrCode | None = ...,
+        account: Global___Account | None = ...,
+        password_hint: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "code", b"code"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "code", b"code", "password_hint", b"password_hint"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AwaitAccountQrResponse: _TypeAlias = AwaitAccountQrResponse  # noqa: Y015
+
+@_typing.final
 class SubmitAccountCodeRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -50,6 +50,16 @@ class AdminServiceStub:
                 request_serializer=teletrunk_dot_v1_dot_admin__pb2.SubmitAccountPasswordRequest.SerializeToString,
                 response_deserializer=teletrunk_dot_v1_dot_admin__pb2.SubmitAccountPasswordResponse.FromString,
                 _registered_method=True)
+        self.StartAddAccountByQr = channel.unary_unary(
+                '/teletrunk.v1.AdminService/StartAddAccountByQr',
+                request_serializer=teletrunk_dot_v1_dot_admin__pb2.StartAddAccountByQrRequest.SerializeToString,
+                response_deserializer=teletrunk_dot_v1_dot_admin__pb2.StartAddAccountByQrResponse.FromString,
+                _registered_method=True)
+        self.AwaitAccountQr = channel.unary_unary(
+                '/teletrunk.v1.AdminService/AwaitAccountQr',
+                request_serializer=teletrunk_dot_v1_dot_admin__pb2.AwaitAccountQrRequest.SerializeToString,
+                response_deserializer=teletrunk_dot_v1_dot_admin__pb2.AwaitAccountQrResponse.FromString,
+                _registered_method=True)
         self.ResendAccountCode = channel.unary_unary(
                 '/teletrunk.v1.AdminService/ResendAccountCode',
                 request_serializer=teletrunk_dot_v1_dot_admin__pb2.ResendAccountCodeRequest.SerializeToString,
@@ -205,6 +215,20 @@ class AdminServiceServicer:
 
     def SubmitAccountPassword(self, request, context):
         """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def StartAddAccountByQr(self, request, context):
+        """A sign-in without a number and a code: a Telegram app that is signed in scans a QR code.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AwaitAccountQr(self, request, context):
+        """Waits until the QR code is scanned or another has to be shown. To be asked again as long as it gives a code.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -397,6 +421,16 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     servicer.SubmitAccountPassword,
                     request_deserializer=teletrunk_dot_v1_dot_admin__pb2.SubmitAccountPasswordRequest.FromString,
                     response_serializer=teletrunk_dot_v1_dot_admin__pb2.SubmitAccountPasswordResponse.SerializeToString,
+            ),
+            'StartAddAccountByQr': grpc.unary_unary_rpc_method_handler(
+                    servicer.StartAddAccountByQr,
+                    request_deserializer=teletrunk_dot_v1_dot_admin__pb2.StartAddAccountByQrRequest.FromString,
+                    response_serializer=teletrunk_dot_v1_dot_admin__pb2.StartAddAccountByQrResponse.SerializeToString,
+            ),
+            'AwaitAccountQr': grpc.unary_unary_rpc_method_handler(
+                    servicer.AwaitAccountQr,
+                    request_deserializer=teletrunk_dot_v1_dot_admin__pb2.AwaitAccountQrRequest.FromString,
+                    response_serializer=teletrunk_dot_v1_dot_admin__pb2.AwaitAccountQrResponse.SerializeToString,
             ),
             'ResendAccountCode': grpc.unary_unary_rpc_method_handler(
                     servicer.ResendAccountCode,
@@ -616,6 +650,60 @@ class AdminService:
             '/teletrunk.v1.AdminService/SubmitAccountPassword',
             teletrunk_dot_v1_dot_admin__pb2.SubmitAccountPasswordRequest.SerializeToString,
             teletrunk_dot_v1_dot_admin__pb2.SubmitAccountPasswordResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StartAddAccountByQr(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/teletrunk.v1.AdminService/StartAddAccountByQr',
+            teletrunk_dot_v1_dot_admin__pb2.StartAddAccountByQrRequest.SerializeToString,
+            teletrunk_dot_v1_dot_admin__pb2.StartAddAccountByQrResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AwaitAccountQr(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/teletrunk.v1.AdminService/AwaitAccountQr',
+            teletrunk_dot_v1_dot_admin__pb2.AwaitAccountQrRequest.SerializeToString,
+            teletrunk_dot_v1_dot_admin__pb2.AwaitAccountQrResponse.FromString,
             options,
             channel_credentials,
             insecure,

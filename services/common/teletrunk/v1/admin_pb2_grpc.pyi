@@ -36,6 +36,10 @@ class AdminServiceStub:
     StartAddAccount: _grpc.UnaryUnaryMultiCallable[_admin_pb2.StartAddAccountRequest, _admin_pb2.StartAddAccountResponse]
     SubmitAccountCode: _grpc.UnaryUnaryMultiCallable[_admin_pb2.SubmitAccountCodeRequest, _admin_pb2.SubmitAccountCodeResponse]
     SubmitAccountPassword: _grpc.UnaryUnaryMultiCallable[_admin_pb2.SubmitAccountPasswordRequest, _admin_pb2.SubmitAccountPasswordResponse]
+    StartAddAccountByQr: _grpc.UnaryUnaryMultiCallable[_admin_pb2.StartAddAccountByQrRequest, _admin_pb2.StartAddAccountByQrResponse]
+    """A sign-in without a number and a code: a Telegram app that is signed in scans a QR code."""
+    AwaitAccountQr: _grpc.UnaryUnaryMultiCallable[_admin_pb2.AwaitAccountQrRequest, _admin_pb2.AwaitAccountQrResponse]
+    """Waits until the QR code is scanned or another has to be shown. To be asked again as long as it gives a code."""
     ResendAccountCode: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ResendAccountCodeRequest, _admin_pb2.ResendAccountCodeResponse]
     """Another code for a sign-in that is under way, by the next way that Telegram has: SMS, a call..."""
     ListAccounts: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ListAccountsRequest, _admin_pb2.ListAccountsResponse]
@@ -81,6 +85,10 @@ class AdminServiceAsyncStub(AdminServiceStub):
     StartAddAccount: _aio.UnaryUnaryMultiCallable[_admin_pb2.StartAddAccountRequest, _admin_pb2.StartAddAccountResponse]  # type: ignore[assignment]
     SubmitAccountCode: _aio.UnaryUnaryMultiCallable[_admin_pb2.SubmitAccountCodeRequest, _admin_pb2.SubmitAccountCodeResponse]  # type: ignore[assignment]
     SubmitAccountPassword: _aio.UnaryUnaryMultiCallable[_admin_pb2.SubmitAccountPasswordRequest, _admin_pb2.SubmitAccountPasswordResponse]  # type: ignore[assignment]
+    StartAddAccountByQr: _aio.UnaryUnaryMultiCallable[_admin_pb2.StartAddAccountByQrRequest, _admin_pb2.StartAddAccountByQrResponse]  # type: ignore[assignment]
+    """A sign-in without a number and a code: a Telegram app that is signed in scans a QR code."""
+    AwaitAccountQr: _aio.UnaryUnaryMultiCallable[_admin_pb2.AwaitAccountQrRequest, _admin_pb2.AwaitAccountQrResponse]  # type: ignore[assignment]
+    """Waits until the QR code is scanned or another has to be shown. To be asked again as long as it gives a code."""
     ResendAccountCode: _aio.UnaryUnaryMultiCallable[_admin_pb2.ResendAccountCodeRequest, _admin_pb2.ResendAccountCodeResponse]  # type: ignore[assignment]
     """Another code for a sign-in that is under way, by the next way that Telegram has: SMS, a call..."""
     ListAccounts: _aio.UnaryUnaryMultiCallable[_admin_pb2.ListAccountsRequest, _admin_pb2.ListAccountsResponse]  # type: ignore[assignment]
@@ -141,6 +149,22 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _admin_pb2.SubmitAccountPasswordRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_admin_pb2.SubmitAccountPasswordResponse, _abc.Awaitable[_admin_pb2.SubmitAccountPasswordResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def StartAddAccountByQr(
+        self,
+        request: _admin_pb2.StartAddAccountByQrRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.StartAddAccountByQrResponse, _abc.Awaitable[_admin_pb2.StartAddAccountByQrResponse]]:
+        """A sign-in without a number and a code: a Telegram app that is signed in scans a QR code."""
+
+    @_abc_1.abstractmethod
+    def AwaitAccountQr(
+        self,
+        request: _admin_pb2.AwaitAccountQrRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.AwaitAccountQrResponse, _abc.Awaitable[_admin_pb2.AwaitAccountQrResponse]]:
+        """Waits until the QR code is scanned or another has to be shown. To be asked again as long as it gives a code."""
 
     @_abc_1.abstractmethod
     def ResendAccountCode(

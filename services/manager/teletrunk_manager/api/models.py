@@ -19,6 +19,7 @@ _NUMBERS = {
     FieldDescriptor.TYPE_INT64: Annotated[str, Field(pattern=r"^-?[0-9]{1,18}$")],  # as in protobuf's JSON
     FieldDescriptor.TYPE_DOUBLE: Annotated[float, Field(allow_inf_nan=False)],
     FieldDescriptor.TYPE_BOOL: bool,
+    FieldDescriptor.TYPE_BYTES: Annotated[str, Field(json_schema_extra={"contentEncoding": "base64"})],
 }
 TEXT = r"^[^\x00-\x1f\x7f]*$"  # no control characters
 _TEXT = Annotated[str, Field(max_length=_LONGEST_TEXT, pattern=TEXT)]
