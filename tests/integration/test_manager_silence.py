@@ -12,6 +12,7 @@ from teletrunk_manager.attachments import Attachments
 from teletrunk_manager.bans import BanList
 from teletrunk_manager.configurations import Configurations
 from teletrunk_manager.db.database import Database
+from teletrunk_manager.deliveries import Deliveries
 from teletrunk_manager.enrolment import Enrolment
 from teletrunk_manager.fleet import Fleet
 from teletrunk_manager.line_proof import LineProofs
@@ -26,7 +27,6 @@ from teletrunk_manager.state.memory import MemoryState
 from teletrunk_manager.storages import Storages
 from teletrunk_manager.subscriptions import Subscriptions
 from teletrunk_manager.trunks import Trunks
-from teletrunk_manager.webhooks import Webhooks
 
 from tests.integration.manager_process import TOKEN, Attachment, Wire, worker_hello
 
@@ -37,7 +37,8 @@ async def test_a_silent_service_is_let_go(tmp_path: Path) -> None:
     live, state = Live(), MemoryState()
     seal, proofs = PasswordSeal(bytes(32)), LineProofs(bytes(32))
     configurations = Configurations(database, live, state, seal)
-    news = News(database, Webhooks(database, seal))
+    deliveries = Deliveries(database, seal)
+    news = News(database, deliveries)
     bans = BanList(database, configurations, news)
     storages = Storages(live, rpc.Security(TOKEN))
     attachments = Attachments(database, live, state, configurations, bans, storages, news, proofs, silence=0.5)
@@ -51,7 +52,7 @@ async def test_a_silent_service_is_let_go(tmp_path: Path) -> None:
         Enrolment(database, fleet, None),
         Retirement(database, live, fleet, configurations, Managers(database), hours=0),
         Subscriptions(database, state, proofs),
-        Webhooks(database, seal),
+        deliveries,
         RefusedRegistrations(database),
     )
     server = rpc.Server("127.0.0.1:0", rpc.Security(TOKEN))

@@ -120,10 +120,13 @@ ROUTES: Final = (
     Route("RemoveSubscription", "DELETE", "/v1/subscriptions/{subscription}", _O, subscription_pb2),
     Route("IncludeAccount", "PUT", "/v1/accounts/{account}/subscription", _O, subscription_pb2),
     Route("ListChanges", "GET", "/v1/changes", _O, admin_pb2),
+    Route("GetToken", "GET", "/v1/tokens/{name}", _O, admin_pb2),
     Route("ListTokens", "GET", "/v1/tokens", _O, admin_pb2),
     Route("AddToken", "POST", "/v1/tokens", _O, admin_pb2),
     Route("RemoveToken", "DELETE", "/v1/tokens/{name}", _O, admin_pb2),
     Route("ListWebhooks", "GET", "/v1/webhooks", _O, admin_pb2),
     Route("AddWebhook", "POST", "/v1/webhooks", _O, admin_pb2),
     Route("RemoveWebhook", "DELETE", "/v1/webhooks/{webhook_id}", _O, admin_pb2),
+    Route("TestWebhook", "POST", "/v1/webhooks/{webhook_id}/ping", _O, admin_pb2),
+    Route("ListWebhookFailures", "GET", "/v1/webhook-failures", _O, admin_pb2),
 )

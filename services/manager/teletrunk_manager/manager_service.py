@@ -22,6 +22,7 @@ from teletrunk_manager.authentication import Authentication, Pbx
 from teletrunk_manager.configurations import assignment
 from teletrunk_manager.db.database import Database
 from teletrunk_manager.db.tables import Account, Call, Share, Trunk
+from teletrunk_manager.deliveries import Deliveries
 from teletrunk_manager.domain import callers, dialling, trunk_options
 from teletrunk_manager.domain.rights import may_use
 from teletrunk_manager.domain.tiers import tiers
@@ -32,7 +33,6 @@ from teletrunk_manager.mistakes import Mistake, explaining
 from teletrunk_manager.refused_registrations import RefusedRegistrations
 from teletrunk_manager.retirement import Retirement
 from teletrunk_manager.subscriptions import Subscriptions
-from teletrunk_manager.webhooks import Webhooks
 
 
 def traced(method: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
@@ -57,11 +57,11 @@ class ManagerService(manager_pb2_grpc.ManagerServiceServicer):
         enrolment: Enrolment,
         retirement: Retirement,
         subscriptions: Subscriptions,
-        webhooks: Webhooks,
+        deliveries: Deliveries,
         refused_registrations: RefusedRegistrations,
     ) -> None:
         self._refused_registrations = refused_registrations
-        self._webhooks = webhooks
+        self._deliveries = deliveries
         self._subscriptions = subscriptions
         self._fleet = fleet
         self._enrolment = enrolment
@@ -191,7 +191,7 @@ class ManagerService(manager_pb2_grpc.ManagerServiceServicer):
             if known is None or not record.recovered or call_pb2.CallRecord.FromString(known.record).recovered:
                 await session.merge(_row(record))
             if known is None:
-                await self._webhooks.note(session, record)
+                await self._deliveries.note(session, record)
         await self._subscriptions.ended(record.account_id, record.call_id)
         return pb.ReportCallResponse()
 

@@ -153,9 +153,7 @@ def _submit_code(sign_in_id: str, code: str) -> pb.SubmitAccountCodeResponse:
 
 
 def _all() -> pb.ListAccountsResponse:
-    answer: pb.ListAccountsResponse = ask(
-        lambda admin: every(admin.ListAccounts, pb.ListAccountsRequest(), "accounts", "account_id")
-    )
+    answer: pb.ListAccountsResponse = ask(lambda admin: every(admin.ListAccounts, pb.ListAccountsRequest()))
     return answer
 
 

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from teletrunk.v1 import manager_pb2 as teletrunk_dot_v1_dot_manager__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18teletrunk/v1/fleet.proto\x12\x0cteletrunk.v1\x1a\x1ateletrunk/v1/manager.proto\".\n\rInviteRequest\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0f\n\x07\x63omment\x18\x02 \x01(\t\"8\n\x0eInviteResponse\x12\x12\n\ninvitation\x18\x01 \x01(\t\x12\x12\n\nexpires_at\x18\x02 \x01(\x01\"#\n\rRevokeRequest\x12\x12\n\nservice_id\x18\x01 \x01(\t\"$\n\x0eRevokeResponse\x12\x12\n\njoin_token\x18\x01 \x01(\t\"*\n\x14RemoveServiceRequest\x12\x12\n\nservice_id\x18\x01 \x01(\t\"\x17\n\x15RemoveServiceResponse\"\x90\x01\n\tJoinToken\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\r\n\x05\x63ount\x18\x03 \x01(\r\x12\x0f\n\x07members\x18\x04 \x01(\r\x12\x0f\n\x07\x63omment\x18\x05 \x01(\t\x12\x12\n\ncreated_at\x18\x06 \x01(\x01\x12\x12\n\nexpires_at\x18\x07 \x01(\x01\x12\x10\n\x08\x64\x65\x63lared\x18\x08 \x01(\x08\"Q\n\x13\x41\x64\x64JoinTokenRequest\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\r\n\x05\x63ount\x18\x02 \x01(\r\x12\x0c\n\x04\x64\x61ys\x18\x03 \x01(\x01\x12\x0f\n\x07\x63omment\x18\x04 \x01(\t\"R\n\x14\x41\x64\x64JoinTokenResponse\x12&\n\x05token\x18\x01 \x01(\x0b\x32\x17.teletrunk.v1.JoinToken\x12\x12\n\ninvitation\x18\x02 \x01(\t\"\x17\n\x15ListJoinTokensRequest\"A\n\x16ListJoinTokensResponse\x12\'\n\x06tokens\x18\x01 \x03(\x0b\x32\x17.teletrunk.v1.JoinToken\"$\n\x16RevokeJoinTokenRequest\x12\n\n\x02id\x18\x01 \x01(\t\"\x19\n\x17RevokeJoinTokenResponse\"4\n\rAssignRequest\x12\x0f\n\x07\x61\x63\x63ount\x18\x01 \x01(\t\x12\x12\n\nworker_ids\x18\x02 \x03(\t\"\x10\n\x0e\x41ssignResponse\"-\n\x0c\x44rainRequest\x12\x11\n\tworker_id\x18\x01 \x01(\t\x12\n\n\x02on\x18\x02 \x01(\x08\"\x0f\n\rDrainResponse\"0\n\x0cTrustRequest\x12\r\n\x05trunk\x18\x01 \x01(\t\x12\x11\n\taddresses\x18\x02 \x03(\t\"\x0f\n\rTrustResponse\"Y\n\x0c\x45nrolRequest\x12\x0e\n\x06secret\x18\x01 \x01(\t\x12\x12\n\nservice_id\x18\x02 \x01(\t\x12\x17\n\x0fsigning_request\x18\x03 \x01(\x0c\x12\x0c\n\x04kind\x18\x04 \x01(\t\"I\n\rEnrolResponse\x12\x13\n\x0b\x63\x65rtificate\x18\x01 \x01(\x0c\x12\x11\n\tauthority\x18\x02 \x01(\x0c\x12\x10\n\x08managers\x18\x03 \x03(\t\"/\n\x0fListBansRequest\x12\r\n\x05limit\x18\x01 \x01(\r\x12\r\n\x05\x61\x66ter\x18\x02 \x01(\t\"3\n\x10ListBansResponse\x12\x1f\n\x04\x62\x61ns\x18\x01 \x03(\x0b\x32\x11.teletrunk.v1.Ban\"!\n\x0eLiftBanRequest\x12\x0f\n\x07\x61\x64\x64ress\x18\x01 \x01(\t\"\x11\n\x0fLiftBanResponse2\xe2\x06\n\x0c\x46leetService\x12\x43\n\x06Invite\x12\x1b.teletrunk.v1.InviteRequest\x1a\x1c.teletrunk.v1.InviteResponse\x12\x43\n\x06Revoke\x12\x1b.teletrunk.v1.RevokeRequest\x1a\x1c.teletrunk.v1.RevokeResponse\x12X\n\rRemoveService\x12\".teletrunk.v1.RemoveServiceRequest\x1a#.teletrunk.v1.RemoveServiceResponse\x12U\n\x0c\x41\x64\x64JoinToken\x12!.teletrunk.v1.AddJoinTokenRequest\x1a\".teletrunk.v1.AddJoinTokenResponse\x12[\n\x0eListJoinTokens\x12#.teletrunk.v1.ListJoinTokensRequest\x1a$.teletrunk.v1.ListJoinTokensResponse\x12^\n\x0fRevokeJoinToken\x12$.teletrunk.v1.RevokeJoinTokenRequest\x1a%.teletrunk.v1.RevokeJoinTokenResponse\x12\x43\n\x06\x41ssign\x12\x1b.teletrunk.v1.AssignRequest\x1a\x1c.teletrunk.v1.AssignResponse\x12@\n\x05\x44rain\x12\x1a.teletrunk.v1.DrainRequest\x1a\x1b.teletrunk.v1.DrainResponse\x12@\n\x05Trust\x12\x1a.teletrunk.v1.TrustRequest\x1a\x1b.teletrunk.v1.TrustResponse\x12I\n\x08ListBans\x12\x1d.teletrunk.v1.ListBansRequest\x1a\x1e.teletrunk.v1.ListBansResponse\x12\x46\n\x07LiftBan\x12\x1c.teletrunk.v1.LiftBanRequest\x1a\x1d.teletrunk.v1.LiftBanResponse2T\n\x10\x45nrolmentService\x12@\n\x05\x45nrol\x12\x1a.teletrunk.v1.EnrolRequest\x1a\x1b.teletrunk.v1.EnrolResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18teletrunk/v1/fleet.proto\x12\x0cteletrunk.v1\x1a\x1ateletrunk/v1/manager.proto\".\n\rInviteRequest\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0f\n\x07\x63omment\x18\x02 \x01(\t\"8\n\x0eInviteResponse\x12\x12\n\ninvitation\x18\x01 \x01(\t\x12\x12\n\nexpires_at\x18\x02 \x01(\x01\"#\n\rRevokeRequest\x12\x12\n\nservice_id\x18\x01 \x01(\t\"$\n\x0eRevokeResponse\x12\x12\n\njoin_token\x18\x01 \x01(\t\"*\n\x14RemoveServiceRequest\x12\x12\n\nservice_id\x18\x01 \x01(\t\"\x17\n\x15RemoveServiceResponse\"\x90\x01\n\tJoinToken\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\r\n\x05\x63ount\x18\x03 \x01(\r\x12\x0f\n\x07members\x18\x04 \x01(\r\x12\x0f\n\x07\x63omment\x18\x05 \x01(\t\x12\x12\n\ncreated_at\x18\x06 \x01(\x01\x12\x12\n\nexpires_at\x18\x07 \x01(\x01\x12\x10\n\x08\x64\x65\x63lared\x18\x08 \x01(\x08\"Q\n\x13\x41\x64\x64JoinTokenRequest\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\r\n\x05\x63ount\x18\x02 \x01(\r\x12\x0c\n\x04\x64\x61ys\x18\x03 \x01(\x01\x12\x0f\n\x07\x63omment\x18\x04 \x01(\t\"R\n\x14\x41\x64\x64JoinTokenResponse\x12&\n\x05token\x18\x01 \x01(\x0b\x32\x17.teletrunk.v1.JoinToken\x12\x12\n\ninvitation\x18\x02 \x01(\t\"4\n\x15ListJoinTokensRequest\x12\r\n\x05limit\x18\x01 \x01(\r\x12\x0c\n\x04page\x18\x02 \x01(\t\"O\n\x16ListJoinTokensResponse\x12\'\n\x06tokens\x18\x01 \x03(\x0b\x32\x17.teletrunk.v1.JoinToken\x12\x0c\n\x04next\x18\x02 \x01(\t\"$\n\x16RevokeJoinTokenRequest\x12\n\n\x02id\x18\x01 \x01(\t\"\x19\n\x17RevokeJoinTokenResponse\"4\n\rAssignRequest\x12\x0f\n\x07\x61\x63\x63ount\x18\x01 \x01(\t\x12\x12\n\nworker_ids\x18\x02 \x03(\t\"\x10\n\x0e\x41ssignResponse\"-\n\x0c\x44rainRequest\x12\x11\n\tworker_id\x18\x01 \x01(\t\x12\n\n\x02on\x18\x02 \x01(\x08\"\x0f\n\rDrainResponse\"0\n\x0cTrustRequest\x12\r\n\x05trunk\x18\x01 \x01(\t\x12\x11\n\taddresses\x18\x02 \x03(\t\"\x0f\n\rTrustResponse\"Y\n\x0c\x45nrolRequest\x12\x0e\n\x06secret\x18\x01 \x01(\t\x12\x12\n\nservice_id\x18\x02 \x01(\t\x12\x17\n\x0fsigning_request\x18\x03 \x01(\x0c\x12\x0c\n\x04kind\x18\x04 \x01(\t\"I\n\rEnrolResponse\x12\x13\n\x0b\x63\x65rtificate\x18\x01 \x01(\x0c\x12\x11\n\tauthority\x18\x02 \x01(\x0c\x12\x10\n\x08managers\x18\x03 \x03(\t\"=\n\x0fListBansRequest\x12\r\n\x05limit\x18\x01 \x01(\r\x12\r\n\x05\x61\x66ter\x18\x02 \x01(\t\x12\x0c\n\x04page\x18\x03 \x01(\t\"A\n\x10ListBansResponse\x12\x1f\n\x04\x62\x61ns\x18\x01 \x03(\x0b\x32\x11.teletrunk.v1.Ban\x12\x0c\n\x04next\x18\x02 \x01(\t\"!\n\x0eLiftBanRequest\x12\x0f\n\x07\x61\x64\x64ress\x18\x01 \x01(\t\"\x11\n\x0fLiftBanResponse2\xe2\x06\n\x0c\x46leetService\x12\x43\n\x06Invite\x12\x1b.teletrunk.v1.InviteRequest\x1a\x1c.teletrunk.v1.InviteResponse\x12\x43\n\x06Revoke\x12\x1b.teletrunk.v1.RevokeRequest\x1a\x1c.teletrunk.v1.RevokeResponse\x12X\n\rRemoveService\x12\".teletrunk.v1.RemoveServiceRequest\x1a#.teletrunk.v1.RemoveServiceResponse\x12U\n\x0c\x41\x64\x64JoinToken\x12!.teletrunk.v1.AddJoinTokenRequest\x1a\".teletrunk.v1.AddJoinTokenResponse\x12[\n\x0eListJoinTokens\x12#.teletrunk.v1.ListJoinTokensRequest\x1a$.teletrunk.v1.ListJoinTokensResponse\x12^\n\x0fRevokeJoinToken\x12$.teletrunk.v1.RevokeJoinTokenRequest\x1a%.teletrunk.v1.RevokeJoinTokenResponse\x12\x43\n\x06\x41ssign\x12\x1b.teletrunk.v1.AssignRequest\x1a\x1c.teletrunk.v1.AssignResponse\x12@\n\x05\x44rain\x12\x1a.teletrunk.v1.DrainRequest\x1a\x1b.teletrunk.v1.DrainResponse\x12@\n\x05Trust\x12\x1a.teletrunk.v1.TrustRequest\x1a\x1b.teletrunk.v1.TrustResponse\x12I\n\x08ListBans\x12\x1d.teletrunk.v1.ListBansRequest\x1a\x1e.teletrunk.v1.ListBansResponse\x12\x46\n\x07LiftBan\x12\x1c.teletrunk.v1.LiftBanRequest\x1a\x1d.teletrunk.v1.LiftBanResponse2T\n\x10\x45nrolmentService\x12@\n\x05\x45nrol\x12\x1a.teletrunk.v1.EnrolRequest\x1a\x1b.teletrunk.v1.EnrolResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -51,39 +51,39 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ADDJOINTOKENRESPONSE']._serialized_start=550
   _globals['_ADDJOINTOKENRESPONSE']._serialized_end=632
   _globals['_LISTJOINTOKENSREQUEST']._serialized_start=634
-  _globals['_LISTJOINTOKENSREQUEST']._serialized_end=657
-  _globals['_LISTJOINTOKENSRESPONSE']._serialized_start=659
-  _globals['_LISTJOINTOKENSRESPONSE']._serialized_end=724
-  _globals['_REVOKEJOINTOKENREQUEST']._serialized_start=726
-  _globals['_REVOKEJOINTOKENREQUEST']._serialized_end=762
-  _globals['_REVOKEJOINTOKENRESPONSE']._serialized_start=764
-  _globals['_REVOKEJOINTOKENRESPONSE']._serialized_end=789
-  _globals['_ASSIGNREQUEST']._serialized_start=791
-  _globals['_ASSIGNREQUEST']._serialized_end=843
-  _globals['_ASSIGNRESPONSE']._serialized_start=845
-  _globals['_ASSIGNRESPONSE']._serialized_end=861
-  _globals['_DRAINREQUEST']._serialized_start=863
-  _globals['_DRAINREQUEST']._serialized_end=908
-  _globals['_DRAINRESPONSE']._serialized_start=910
-  _globals['_DRAINRESPONSE']._serialized_end=925
-  _globals['_TRUSTREQUEST']._serialized_start=927
-  _globals['_TRUSTREQUEST']._serialized_end=975
-  _globals['_TRUSTRESPONSE']._serialized_start=977
-  _globals['_TRUSTRESPONSE']._serialized_end=992
-  _globals['_ENROLREQUEST']._serialized_start=994
-  _globals['_ENROLREQUEST']._serialized_end=1083
-  _globals['_ENROLRESPONSE']._serialized_start=1085
-  _globals['_ENROLRESPONSE']._serialized_end=1158
-  _globals['_LISTBANSREQUEST']._serialized_start=1160
-  _globals['_LISTBANSREQUEST']._serialized_end=1207
-  _globals['_LISTBANSRESPONSE']._serialized_start=1209
-  _globals['_LISTBANSRESPONSE']._serialized_end=1260
-  _globals['_LIFTBANREQUEST']._serialized_start=1262
-  _globals['_LIFTBANREQUEST']._serialized_end=1295
-  _globals['_LIFTBANRESPONSE']._serialized_start=1297
-  _globals['_LIFTBANRESPONSE']._serialized_end=1314
-  _globals['_FLEETSERVICE']._serialized_start=1317
-  _globals['_FLEETSERVICE']._serialized_end=2183
-  _globals['_ENROLMENTSERVICE']._serialized_start=2185
-  _globals['_ENROLMENTSERVICE']._serialized_end=2269
+  _globals['_LISTJOINTOKENSREQUEST']._serialized_end=686
+  _globals['_LISTJOINTOKENSRESPONSE']._serialized_start=688
+  _globals['_LISTJOINTOKENSRESPONSE']._serialized_end=767
+  _globals['_REVOKEJOINTOKENREQUEST']._serialized_start=769
+  _globals['_REVOKEJOINTOKENREQUEST']._serialized_end=805
+  _globals['_REVOKEJOINTOKENRESPONSE']._serialized_start=807
+  _globals['_REVOKEJOINTOKENRESPONSE']._serialized_end=832
+  _globals['_ASSIGNREQUEST']._serialized_start=834
+  _globals['_ASSIGNREQUEST']._serialized_end=886
+  _globals['_ASSIGNRESPONSE']._serialized_start=888
+  _globals['_ASSIGNRESPONSE']._serialized_end=904
+  _globals['_DRAINREQUEST']._serialized_start=906
+  _globals['_DRAINREQUEST']._serialized_end=951
+  _globals['_DRAINRESPONSE']._serialized_start=953
+  _globals['_DRAINRESPONSE']._serialized_end=968
+  _globals['_TRUSTREQUEST']._serialized_start=970
+  _globals['_TRUSTREQUEST']._serialized_end=1018
+  _globals['_TRUSTRESPONSE']._serialized_start=1020
+  _globals['_TRUSTRESPONSE']._serialized_end=1035
+  _globals['_ENROLREQUEST']._serialized_start=1037
+  _globals['_ENROLREQUEST']._serialized_end=1126
+  _globals['_ENROLRESPONSE']._serialized_start=1128
+  _globals['_ENROLRESPONSE']._serialized_end=1201
+  _globals['_LISTBANSREQUEST']._serialized_start=1203
+  _globals['_LISTBANSREQUEST']._serialized_end=1264
+  _globals['_LISTBANSRESPONSE']._serialized_start=1266
+  _globals['_LISTBANSRESPONSE']._serialized_end=1331
+  _globals['_LIFTBANREQUEST']._serialized_start=1333
+  _globals['_LIFTBANREQUEST']._serialized_end=1366
+  _globals['_LIFTBANRESPONSE']._serialized_start=1368
+  _globals['_LIFTBANRESPONSE']._serialized_end=1385
+  _globals['_FLEETSERVICE']._serialized_start=1388
+  _globals['_FLEETSERVICE']._serialized_end=2254
+  _globals['_ENROLMENTSERVICE']._serialized_start=2256
+  _globals['_ENROLMENTSERVICE']._serialized_end=2340
 # @@protoc_insertion_point(module_scope)
