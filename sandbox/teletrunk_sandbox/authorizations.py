@@ -20,7 +20,7 @@ def get_authorizations(request: Request, query: raw.functions.account.GetAuthori
     return raw.types.account.Authorizations(
         authorization_ttl_days=_TTL_DAYS,
         authorizations=[
-            _seen_from(request, authorization) for authorization in request.dc.state.authorizations_of(request.user.id)
+            seen(request, authorization) for authorization in request.dc.state.authorizations_of(request.user.id)
         ],
     )
 
@@ -49,7 +49,8 @@ def _by_hash(request: Request, wanted: int) -> Authorization:
     raise bad_request("HASH_INVALID")
 
 
-def _seen_from(request: Request, authorization: Authorization) -> raw.types.Authorization:
+def seen(request: Request, authorization: Authorization) -> raw.types.Authorization:
+    """A device, as the one that asks sees it."""
     current = authorization is request.authorization
     device = authorization.device
     return raw.types.Authorization(

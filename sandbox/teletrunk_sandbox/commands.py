@@ -72,6 +72,14 @@ class Commands:
             raise CommandError(f"no code was sent to {phone}")
         sent.expires = time.monotonic() - 1
 
+    def home(self, phone: str, dc_id: int) -> None:
+        user = self._user(phone)
+        user.home_dc = dc_id
+        self._dc.state.save_user(user)
+
+    def login_token_seconds(self, seconds: int) -> None:
+        self._dc.login_tokens.seconds = seconds
+
     def flood(self, phone: str, seconds: int, method: str | None = None, times: int = 1) -> None:
         self._dc.faults.add(digits_of(phone), Fault(method, 420, f"FLOOD_WAIT_{seconds}", times))
 

@@ -9,7 +9,7 @@ from pyrogram import raw
 from teletrunk_sandbox import tl
 from teletrunk_sandbox.dispatch import Request, method
 
-DC_ID = 2
+DC_ID, OTHER_DC_ID = 2, 4
 _CONFIG_SECONDS = 3600
 _CONNECT_SECONDS = 30.0
 _PACKET_SECONDS = 10.0
@@ -17,7 +17,7 @@ _PACKET_SECONDS = 10.0
 
 @method(raw.functions.help.GetConfig, public=True)
 def get_config(request: Request, query: raw.functions.help.GetConfig) -> tl.Answer:
-    """help.getConfig: this is the only data centre, where the client has found it."""
+    """help.getConfig: this data centre, where the client has found it; it plays the other one, too."""
     now = int(time.time())
     address, port = request.dc.settings.public_address, request.connection.local[1]
     timeouts = request.dc.calls.timeouts
@@ -27,7 +27,10 @@ def get_config(request: Request, query: raw.functions.help.GetConfig) -> tl.Answ
         expires=now + _CONFIG_SECONDS,
         test_mode=False,
         this_dc=DC_ID,
-        dc_options=[raw.types.DcOption(id=DC_ID, ip_address=address, port=port, ipv6=":" in address)],
+        dc_options=[
+            raw.types.DcOption(id=dc_id, ip_address=address, port=port, ipv6=":" in address)
+            for dc_id in (DC_ID, OTHER_DC_ID)
+        ],
         dc_txt_domain_name="localhost",
         chat_size_max=200,
         megagroup_size_max=200_000,

@@ -120,6 +120,14 @@ class SandboxControl:
         """Let that code have expired."""
         await self._ask("expire_code", phone=phone)
 
+    async def home(self, phone: str, dc_id: int) -> None:
+        """Let an account be at home in another data centre, which is played here, too: only QR codes know that."""
+        await self._ask("home", phone=phone, dc_id=dc_id)
+
+    async def login_token_seconds(self, seconds: int) -> None:
+        """How long the next tokens of QR codes last; Telegram's do 30 seconds."""
+        await self._ask("login_token_seconds", seconds=seconds)
+
     async def flood(self, phone: str, seconds: int, method: str | None = None, times: int = 1) -> None:
         """FLOOD_WAIT for the next calls of a method, or of any."""
         await self._ask("flood", phone=phone, seconds=seconds, method=method, times=times)

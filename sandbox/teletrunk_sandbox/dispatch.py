@@ -142,8 +142,9 @@ def _unwrap(session: Session, query: TLObject[Any]) -> TLObject[Any]:
 
 
 def _phone_of(dc: DataCentre, session: Session, query: TLObject[Any]) -> str | None:
-    """The account that a request is for; during sign-in its phone number tells, or the password that is due."""
-    user_id = session.authorization.user_id or dc.sign_ins.awaited(session.authorization.key_id)
+    """The account that a request is for; during sign-in its phone number tells, or what is due."""
+    key_id = session.authorization.key_id
+    user_id = session.authorization.user_id or dc.sign_ins.awaited(key_id) or dc.login_tokens.accepted_by(key_id)
     if user_id is not None:
         return dc.state.users[user_id].phone
     number = getattr(query, "phone_number", None)

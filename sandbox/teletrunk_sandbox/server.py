@@ -15,7 +15,7 @@ from typing import Any
 import structlog
 from pyrogram import raw
 
-from teletrunk_sandbox import authorizations, config, contacts, keys, phone, twists
+from teletrunk_sandbox import authorizations, config, contacts, keys, login_tokens, phone, twists
 from teletrunk_sandbox.accounts import Accounts
 from teletrunk_sandbox.auth import SignIns
 from teletrunk_sandbox.calls import Calls
@@ -24,6 +24,7 @@ from teletrunk_sandbox.commands import Commands
 from teletrunk_sandbox.connection import Connection
 from teletrunk_sandbox.control import ControlServer
 from teletrunk_sandbox.faults import Faults
+from teletrunk_sandbox.login_tokens import LoginTokens
 from teletrunk_sandbox.messages import Messages
 from teletrunk_sandbox.reflector import Reflector
 from teletrunk_sandbox.sessions import Sessions
@@ -32,7 +33,7 @@ from teletrunk_sandbox.updates import Updates
 
 log = structlog.get_logger(__name__)
 
-API = (authorizations, config, contacts, phone, twists)  # imported for the methods that they register
+API = (authorizations, config, contacts, login_tokens, phone, twists)  # imported for the methods that they register
 
 
 @dataclass(frozen=True, slots=True)
@@ -65,6 +66,7 @@ class DataCentre:
         self.sessions = Sessions(self.state, self.clock)
         self.faults = Faults()
         self.sign_ins = SignIns(settings.directory / "codes", settings.code)
+        self.login_tokens = LoginTokens(self.clock.now)
         self.updates = Updates(self)
         self.messages = Messages(self.updates)
         self.calls = Calls(self)

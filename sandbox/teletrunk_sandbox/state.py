@@ -35,6 +35,7 @@ class User:
     password: Password | None = None
     deactivated: bool = False
     one_call_only: bool = False
+    home_dc: int = 2
     contacts: list[int] = field(default_factory=list)
     blocked: list[int] = field(default_factory=list)
     privacy: dict[str, list[dict[str, Any]]] = field(default_factory=dict)

@@ -148,6 +148,40 @@ async def test_a_code_that_does_not_come_is_sent_by_another_way(world: World) ->
     assert code == 0 and "Signed in: Ann" in out, errors
 
 
+async def test_a_qr_code_and_a_two_step_password(world: World) -> None:
+    phone = "+79990000161"
+    await world.subscribers.tell("user", phone=phone, first_name="Ann")
+    await world.control.add_user(phone, "Ann", "", None, "right horse")
+    await world.control.home(phone, 4)
+    await world.control.login_token_seconds(6)
+    process = await asyncio.create_subprocess_exec(
+        sys.executable, "-m", "teletrunk.cli.main", "account", "add", "--qr", env=world.stack.environment,
+        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.PIPE,
+    )  # fmt: skip
+    assert process.stderr is not None
+
+    async def shown() -> tuple[str, int]:
+        """The next code: what it says, and how many lines it is drawn in."""
+        lines = 0
+        while not (line := (await process.stderr.readline()).decode()).startswith("tg://"):  # type: ignore[union-attr]
+            assert line, "it has ended"
+            lines += any(letter in line for letter in "\u2580\u2584\u2588")
+        return line.strip(), lines
+
+    async with asyncio.timeout(2 * PATIENCE_S):
+        first, lines = await shown()
+        assert lines > 15
+        await world.control.login_token_seconds(30)
+        second, _ = await shown()  # in its place, before it ends
+        assert second != first
+        await world.subscribers.tell("scan", phone=phone, url=second)
+        out, errors = await process.communicate(b"wrong horse\nright horse\n")
+    assert process.returncode == 0, errors
+    assert "Signed in: Ann" in out.decode() and "password is wrong" in errors.decode()
+    accounts = (await world.admin.ListAccounts(admin_pb2.ListAccountsRequest(), timeout=PATIENCE_S)).accounts
+    await world.active(next(account.account_id for account in accounts if account.phone == phone))
+
+
 async def test_an_account_asks_telegram_again_when_it_is_told_to(world: World) -> None:
     phone = "+79990000152"
     account = await world.add_account(phone, "hasty")

@@ -21,6 +21,7 @@ from teletrunk.v1 import session_store_pb2 as store
 
 TOKEN = secrets.token_hex(16)
 CODE = "11111"
+LOGIN_URL = "tg://login?token=" + "x" * 43
 TWO_STEP = "correct horse"
 START_S = 60.0  # to start or to end takes a second, and many on a machine that is much too busy
 PATIENCE_S = 15.0
@@ -168,6 +169,7 @@ class StorageServer(session_store_pb2_grpc.SessionStoreServiceServicer):
         self.phones: list[str] = []
         self.removed: list[str] = []
         self.two_step = False
+        self.scanned = False
         self._begun = False
         self._signed_in = 0
         self.session_id = ""  # of the next sign-in; else it makes one
@@ -191,6 +193,17 @@ class StorageServer(session_store_pb2_grpc.SessionStoreServiceServicer):
         if self.two_step:
             return store.SubmitCodeResponse(password_needed=store.PasswordNeeded(hint="horse"))
         return store.SubmitCodeResponse(signed_in=self._sign_in())
+
+    async def StartQrSignIn(self, request: store.StartQrSignInRequest, context: Any) -> store.StartQrSignInResponse:
+        self._begun = True
+        return store.StartQrSignInResponse(sign_in_id="qr", code=store.LoginCode(url=LOGIN_URL, expires_at=1.5e9))
+
+    async def AwaitQrSignIn(self, request: store.AwaitQrSignInRequest, context: Any) -> store.AwaitQrSignInResponse:
+        if not self.scanned:
+            return store.AwaitQrSignInResponse(code=store.LoginCode(url=LOGIN_URL, expires_at=1.5e9))
+        if self.two_step:
+            return store.AwaitQrSignInResponse(password_needed=store.PasswordNeeded(hint="horse"))
+        return store.AwaitQrSignInResponse(signed_in=self._sign_in())
 
     async def SubmitPassword(self, request: store.SubmitPasswordRequest, context: Any) -> store.SubmitPasswordResponse:
         if not self._begun:

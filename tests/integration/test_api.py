@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
+import base64
 import csv
 import io
 import json
@@ -18,50 +18,21 @@ from typing import Any
 import httpx
 import pytest
 from teletrunk.rest import ROUTES
-from teletrunk.v1 import admin_pb2 as admin
 from teletrunk.v1 import call_pb2
 from teletrunk.v1 import manager_pb2 as pb
-from teletrunk_manager.webhooks import signature
+from teletrunk_manager.letters import signature
 
-from tests.integration.manager_process import refusal
-from tests.integration.manager_world import World
-from tests.servers import free_port
-
-
-class Api:
-    def __init__(self, world: World, port: int) -> None:
-        self.world = world
-        self.url = f"http://127.0.0.1:{port}"
-        self.tokens: dict[str, str] = {}
-
-    async def token(self, name: str, role: str) -> str:
-        request = admin.AddTokenRequest(name=name, role=role)
-        self.tokens[name] = (await self.world.wire.admin.AddToken(request)).secret
-        return self.tokens[name]
-
-    async def ask(
-        self, verb: str, path: str, who: str = "root", key: str = "", body: dict[str, Any] | None = None
-    ) -> tuple[int, Any]:
-        headers = {"Authorization": f"Bearer {self.tokens.get(who, who)}"} | ({"Idempotency-Key": key} if key else {})
-        async with httpx.AsyncClient(base_url=self.url, headers=headers) as client:
-            answer = await client.request(verb, path, **({} if body is None else {"json": body}))
-        return answer.status_code, answer.json() if answer.content else {}
+from tests.integration.manager_process import LOGIN_URL, TWO_STEP, refusal
+from tests.integration.rest_world import Api, Ear, rest_api
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
 async def api(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Api]:
-    port = free_port()
-    settings = {"TELETRUNK_API_ADDRESS": f"127.0.0.1:{port}", "TELETRUNK_WEBHOOKS_TO_PRIVATE": "true"}
+    settings = {}
     if request.param == "postgresql":
         settings["TELETRUNK_DATABASE_URL"] = await request.getfixturevalue("postgres").database()
-    world = World(tmp_path / "data", **settings)
-    await world.start()
-    api = Api(world, port)
-    await api.token("root", "owner")
-    try:
+    async with rest_api(tmp_path / "data", **settings) as api:
         yield api
-    finally:
-        await world.stop()
 
 
 def test_every_rpc_for_people_has_its_route() -> None:
@@ -75,7 +46,7 @@ async def test_roles(api: Api) -> None:
     await api.token("eve", "viewer")
     await api.token("ann", "administrator")
     assert (await api.ask("GET", "/v1/accounts", who="nonsense"))[0] == 401
-    assert await api.ask("GET", "/v1/accounts", who="eve") == (200, {"accounts": []})
+    assert await api.ask("GET", "/v1/accounts", who="eve") == (200, {"accounts": [], "next": ""})
     status, problem = await api.ask("POST", "/v1/trunks", who="eve", body={"account": "@x"})
     assert (status, problem["error"]) == (403, "eve is viewer, and this is for administrators")
     assert (await api.ask("POST", "/v1/trunks", who="ann", body={"account": "@x"}))[0] == 404
@@ -115,8 +86,14 @@ async def test_mistakes_are_told_as_they_are(api: Api) -> None:
     for verb, path, body, status, text in (
         ("POST", "/v1/trunks", {"account": "@nobody"}, 404, "there is no account @nobody"),
         ("POST", "/v1/trunks", {"acount": "@nobody"}, 422, "body.acount: is not known here"),
-        ("POST", "/v1/trunks", {"priority": "high"}, 422, "body.priority: must be a whole number, not 'high'"),
-        ("POST", "/v1/trunks", {"comment": "x" * 70_000}, 413, "send at most 65536 bytes"),
+        (
+            "POST",
+            "/v1/trunks",
+            {"account": "@x", "priority": "high"},
+            422,
+            "body.priority: must be a whole number, not 'high'",
+        ),
+        ("POST", "/v1/trunks", {"account": "@x", "comment": "x" * 70_000}, 413, "send at most 65536 bytes"),
         ("GET", "/v1/calls/%00", None, 422, "call_id: must be"),
         ("DELETE", "/v1/bans?address=here", None, 400, "here is no address"),
         ("GET", "/v1/nothing", None, 404, "Not Found"),
@@ -160,11 +137,25 @@ async def test_each_thing_can_be_asked_for_by_itself(api: Api) -> None:
 async def test_the_description_has_the_protos_words(api: Api) -> None:
     async with httpx.AsyncClient(base_url=api.url) as client:
         described = (await client.get("/openapi.json")).json()
+        page = await client.get("/docs")
+    assert page.headers["content-type"].startswith("text/html")
+    assert "http" not in page.text.replace("http or https", "").split("</style>")[1], "all of it is here"
+    for path in described["paths"]:
+        assert f"<code>{path}</code>" in page.text
     change = described["paths"]["/v1/trunks/{trunk}"]["patch"]
     assert (change["tags"], change["summary"]) == (["trunks"], "Change trunk")
     assert "Changes what is given and leaves the rest." in change["description"]
     assert set(described["paths"]["/v1/trunks"]["post"]["responses"]) & {"200", "201"} == {"201"}
     assert "204" in described["paths"]["/v1/accounts/{account}"]["delete"]["responses"]
+    operations = [operation for path in described["paths"].values() for operation in path.values()]
+    assert all(operation["tags"] and operation["summary"] and operation["description"] for operation in operations)
+    schemas = described["components"]["schemas"]
+    assert set(schemas["AddTokenRequest"]["required"]) == {"name", "role"}
+    assert schemas["AddTokenRequest"]["properties"]["role"]["enum"] == ["viewer", "administrator", "owner"]
+    assert schemas["AddTrunkRequest"]["properties"]["account"]["examples"] == ["+15550100", "@anna"]
+    token = schemas["Token"]
+    assert {"created_at", "created_at_rfc3339", "role"} <= set(token["required"]) <= set(token["properties"])
+    assert "account" not in schemas["AwaitAccountQrResponse"].get("required", ())
     row = next(p for p in described["paths"]["/v1/calls"]["get"]["parameters"] if p["name"] == "row")
     assert row["description"] == "Only calls that ended with this row of the error contract."
     assert described["components"]["schemas"]["Trunk"]["properties"]["trusted_addresses"]["description"]
@@ -204,6 +195,28 @@ async def test_whose_session_it_is(api: Api) -> None:
     assert await refusal(world.route("bobs", made["password"])) == withdrawn
     assert (await api.ask("PUT", "/v1/accounts/@ann/owner", who="ann", body={"administrator": "bob"}))[0] == 204
     await world.register("bobs", made["password"])
+
+
+async def test_a_sign_in_by_qr_code(api: Api) -> None:
+    assert (await api.token("eve", "viewer")) and (await api.ask("POST", "/v1/qr-sign-ins", who="eve", body={}))[
+        0
+    ] == 403
+    status, started = await api.ask("POST", "/v1/qr-sign-ins", body={})
+    code = started["code"]
+    assert (status, code["url"], code["expires_at"]) == (201, LOGIN_URL, 1.5e9)
+    assert base64.b64decode(code["png"]).startswith(b"\x89PNG")
+    assert code["svg"].startswith("<svg") and "http://www.w3.org/2000/svg" in code["svg"]
+    waiting = f"/v1/qr-sign-ins/{started['sign_in_id']}/wait"
+    assert (await api.ask("POST", waiting, body={}))[1]["code"] == code
+    storage = api.world.storage_server
+    storage.scanned = storage.two_step = True
+    assert (await api.ask("POST", waiting, body={"wait_s": 1}))[1] == {"password_hint": "horse"}
+    path = f"/v1/sign-ins/{started['sign_in_id']}/password"
+    account = (await api.ask("POST", path, body={"password": TWO_STEP}))[1]["account"]
+    assert account["username"] == "Ann"
+    storage.two_step = False
+    again = (await api.ask("POST", waiting, body={}))[1]
+    assert again["account"]["account_id"] == account["account_id"], "the same Telegram user"
 
 
 async def test_every_change_is_written_down(api: Api) -> None:
@@ -290,27 +303,6 @@ async def test_the_same_command_far_from_the_manager(api: Api, tmp_path: Path) -
     assert (status, "set TELETRUNK_API_TOKEN too" in said) == (1, True)
     status, said = await command("account", "list", token="wrong")
     assert (status, said.count("\n")) == (1, 1)
-
-
-class Ear:
-    """What a webhook is told. The first answers are refusals."""
-
-    def __init__(self, refuse: int) -> None:
-        self.heard: list[tuple[dict[str, str], str]] = []
-        self._refuse = refuse
-        self.news = asyncio.Event()
-
-    async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        head = (await reader.readuntil(b"\r\n\r\n")).decode()
-        headers = {k.lower(): v for k, _, v in (line.partition(": ") for line in head.splitlines()[1:])}
-        body = (await reader.readexactly(int(headers["content-length"]))).decode()
-        self.heard.append((headers, body))
-        status = b"500 No" if len(self.heard) <= self._refuse else b"204 No Content"
-        writer.write(b"HTTP/1.1 " + status + b"\r\nContent-Length: 0\r\nConnection: close\r\n\r\n")
-        with contextlib.suppress(ConnectionError):
-            await writer.drain()
-        writer.close()
-        self.news.set()
 
 
 async def test_a_webhook_hears_of_a_call_once_it_listens(api: Api) -> None:

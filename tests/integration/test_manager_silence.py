@@ -12,6 +12,7 @@ from teletrunk_manager.attachments import Attachments
 from teletrunk_manager.bans import BanList
 from teletrunk_manager.configurations import Configurations
 from teletrunk_manager.db.database import Database
+from teletrunk_manager.deliveries import Deliveries
 from teletrunk_manager.enrolment import Enrolment
 from teletrunk_manager.fleet import Fleet
 from teletrunk_manager.live import Live
@@ -27,7 +28,6 @@ from teletrunk_manager.state.memory import MemoryState
 from teletrunk_manager.storages import Storages
 from teletrunk_manager.subscriptions import Subscriptions
 from teletrunk_manager.trunks import Trunks
-from teletrunk_manager.webhooks import Webhooks
 
 from tests.integration.manager_process import TOKEN, Attachment, Wire, worker_hello
 
@@ -38,8 +38,8 @@ async def test_a_silent_service_is_let_go(tmp_path: Path) -> None:
     live, state = Live(), MemoryState()
     seal, proofs = PasswordSeal(bytes(32)), Proofs(bytes(32))
     configurations = Configurations(database, live, state, seal)
-    webhooks, subscriptions = Webhooks(database, seal), Subscriptions(database, state, proofs)
-    news = News(database, webhooks)
+    deliveries, subscriptions = Deliveries(database, seal), Subscriptions(database, state, proofs)
+    news = News(database, deliveries)
     bans = BanList(database, configurations, news)
     storages = Storages(live, rpc.Security(TOKEN))
     attachments = Attachments(database, live, state, configurations, bans, storages, news, proofs, silence=0.5)
@@ -54,7 +54,7 @@ async def test_a_silent_service_is_let_go(tmp_path: Path) -> None:
         Retirement(database, live, fleet, configurations, Managers(database), hours=0),
         subscriptions,
         proofs,
-        ReportedCalls(database, subscriptions, webhooks, proofs),
+        ReportedCalls(database, subscriptions, deliveries, proofs),
         RefusedRegistrations(database),
     )
     server = rpc.Server("127.0.0.1:0", rpc.Security(TOKEN))

@@ -25,7 +25,16 @@ class Role(enum.IntEnum):
 
 
 _MAKE: Final = frozenset(
-    ("StartAddAccount", "AddTrunk", "Invite", "AddJoinToken", "AddSubscription", "AddToken", "AddWebhook")
+    (
+        "StartAddAccount",
+        "StartAddAccountByQr",
+        "AddTrunk",
+        "Invite",
+        "AddJoinToken",
+        "AddSubscription",
+        "AddToken",
+        "AddWebhook",
+    )
 )
 
 
@@ -71,6 +80,8 @@ ROUTES: Final = (
     Route("ListAccounts", "GET", "/v1/accounts", _V, admin_pb2),
     Route("GetAccount", "GET", "/v1/accounts/{account}", _V, admin_pb2),
     Route("StartAddAccount", "POST", "/v1/sign-ins", _A, admin_pb2),
+    Route("StartAddAccountByQr", "POST", "/v1/qr-sign-ins", _A, admin_pb2),
+    Route("AwaitAccountQr", "POST", "/v1/qr-sign-ins/{sign_in_id}/wait", _A, admin_pb2),
     Route("SubmitAccountCode", "POST", "/v1/sign-ins/{sign_in_id}/code", _A, admin_pb2),
     Route("SubmitAccountPassword", "POST", "/v1/sign-ins/{sign_in_id}/password", _A, admin_pb2),
     Route("ResendAccountCode", "POST", "/v1/sign-ins/{sign_in_id}/resend", _A, admin_pb2),
@@ -113,10 +124,13 @@ ROUTES: Final = (
     Route("RemoveSubscription", "DELETE", "/v1/subscriptions/{subscription}", _O, subscription_pb2),
     Route("IncludeAccount", "PUT", "/v1/accounts/{account}/subscription", _O, subscription_pb2),
     Route("ListChanges", "GET", "/v1/changes", _O, admin_pb2),
+    Route("GetToken", "GET", "/v1/tokens/{name}", _O, admin_pb2),
     Route("ListTokens", "GET", "/v1/tokens", _O, admin_pb2),
     Route("AddToken", "POST", "/v1/tokens", _O, admin_pb2),
     Route("RemoveToken", "DELETE", "/v1/tokens/{name}", _O, admin_pb2),
     Route("ListWebhooks", "GET", "/v1/webhooks", _O, admin_pb2),
     Route("AddWebhook", "POST", "/v1/webhooks", _O, admin_pb2),
     Route("RemoveWebhook", "DELETE", "/v1/webhooks/{webhook_id}", _O, admin_pb2),
+    Route("TestWebhook", "POST", "/v1/webhooks/{webhook_id}/ping", _O, admin_pb2),
+    Route("ListWebhookFailures", "GET", "/v1/webhook-failures", _O, admin_pb2),
 )

@@ -26,6 +26,7 @@ from teletrunk_manager.bans import BanList
 from teletrunk_manager.config import ManagerSettings
 from teletrunk_manager.configurations import Configurations
 from teletrunk_manager.db.database import Database
+from teletrunk_manager.deliveries import Deliveries
 from teletrunk_manager.enrolment import Enrolment, Gatehouse
 from teletrunk_manager.fleet import Fleet
 from teletrunk_manager.fleet_service import EnrolmentService, FleetService
@@ -44,11 +45,13 @@ from teletrunk_manager.refused_registrations import RefusedRegistrations
 from teletrunk_manager.reported_calls import ReportedCalls
 from teletrunk_manager.retention import retention
 from teletrunk_manager.retirement import Retirement
+from teletrunk_manager.services import Services
 from teletrunk_manager.state import SharedState
 from teletrunk_manager.state.memory import MemoryState
 from teletrunk_manager.storages import Storages
 from teletrunk_manager.subscription_service import SubscriptionService
 from teletrunk_manager.subscriptions import Subscriptions
+from teletrunk_manager.tokens import Tokens
 from teletrunk_manager.trial_number import TrialNumber
 from teletrunk_manager.trunks import Trunks
 from teletrunk_manager.vaults import Vaults
@@ -80,8 +83,8 @@ async def _serve(settings: ManagerSettings, service: Service) -> int | None:
     seal, proofs = PasswordSeal(key), Proofs(key)
     configurations = Configurations(database, live, state, seal)
     mirror = Mirror(state, live, configurations)
-    webhooks = Webhooks(database, seal, private=settings.webhooks_to_private)
-    news = News(database, webhooks)
+    deliveries = Deliveries(database, seal, private=settings.webhooks_to_private)
+    webhooks, news = Webhooks(database, seal, deliveries), News(database, deliveries)
     bans = BanList(database, configurations, news)
     subscriptions = Subscriptions(database, state, proofs)
     managers = Managers(database)
@@ -95,9 +98,9 @@ async def _serve(settings: ManagerSettings, service: Service) -> int | None:
     if settings.join_file:  # without one it has no say in what the others have declared
         await joins.declare(declared)
     retirement = Retirement(database, live, fleet, configurations, managers, settings.retire_hours)
-    administrators = Administrators(database, configurations)
+    administrators, tokens = Administrators(database, configurations), Tokens(database)
     if token := settings.api_token():
-        await administrators.keep_token("installation", token)
+        await tokens.keep("installation", token)
     trunks = Trunks(database, live, configurations, seal)
     await trunks.check_seal()
     storages = Storages(live, security)
@@ -107,7 +110,7 @@ async def _serve(settings: ManagerSettings, service: Service) -> int | None:
     authentication = Authentication(database, seal)
     refused = RefusedRegistrations(database)
     service.on_close("refused registrations", refused.write)
-    reported = ReportedCalls(database, subscriptions, webhooks, proofs)
+    reported = ReportedCalls(database, subscriptions, deliveries, proofs)
     questions = ManagerService(
         database, live, authentication, attachments, fleet, enrolling, retirement, subscriptions, proofs, reported,
         refused,
@@ -115,7 +118,9 @@ async def _serve(settings: ManagerSettings, service: Service) -> int | None:
     server = rpc.Server(settings.manager_address, security, RIGHTS, fleet.is_current)
     server.add(manager_pb2_grpc.add_ManagerServiceServicer_to_server, questions)
     trial_number = TrialNumber(database, live, storages)
-    admin = AdminService(database, live, accounts, trunks, administrators, webhooks, trial_number)
+    admin = AdminService(
+        database, Services(database, live), accounts, trunks, administrators, tokens, webhooks, trial_number
+    )
     fleet_service = FleetService(fleet, enrolling, joins, retirement, trunks, bans, Vaults(database))
     plans = SubscriptionService(subscriptions)
     live_calls = LiveCalls(database, live, state)
@@ -153,7 +158,7 @@ async def _serve(settings: ManagerSettings, service: Service) -> int | None:
     service.background("wishes of other Managers", live_calls.keep_handing_on)
     service.background("retirement", retirement.keep_looking)
     service.background("declared join tokens", lambda: keep_declared(settings.join_file, declared, joins.declare))
-    service.background("webhooks", webhooks.keep_telling)
+    service.background("webhooks", deliveries.keep_telling)
     service.background("news", news.keep_writing)
     service.background("refused registrations", refused.keep_writing)
     service.background("retention", lambda: retention(database, settings.records_days))
@@ -166,7 +171,7 @@ async def _serve(settings: ManagerSettings, service: Service) -> int | None:
         from teletrunk_manager.api.app import make_app
         from teletrunk_manager.api.repeating import Repeating
 
-        api = make_app((admin, fleet_service, plans, live_call_service), administrators, Repeating(database, seal))
+        api = make_app((admin, fleet_service, plans, live_call_service), tokens, Repeating(database, seal))
         service.background(
             "API", lambda: serve_http(settings.api_address, "TELETRUNK_API_ADDRESS", api, **settings.api_tls())
         )

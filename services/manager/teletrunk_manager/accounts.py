@@ -15,11 +15,13 @@ from teletrunk.v1 import session_store_pb2 as store
 
 from teletrunk_manager.configurations import Configurations
 from teletrunk_manager.db.audit import asker, delete_whole
-from teletrunk_manager.db.database import Database, page_size
-from teletrunk_manager.db.tables import Account, Share, Trunk
+from teletrunk_manager.db.database import Database
+from teletrunk_manager.db.pages import paged
+from teletrunk_manager.db.tables import Account, Assignment, Share, Subscription, Trunk
 from teletrunk_manager.domain.phones import e164
 from teletrunk_manager.live import Live
 from teletrunk_manager.mistakes import Mistake, Unknown
+from teletrunk_manager.qr_codes import qr_code
 from teletrunk_manager.storages import DEADLINE_S, Storages
 
 log = structlog.get_logger()
@@ -46,6 +48,26 @@ class Accounts:
         return pb.StartAddAccountResponse(
             sign_in_id=f"{storage_id}:{answer.sign_in_id}", code_sent_by=answer.code_sent_by
         )
+
+    async def start_by_qr(self, request: pb.StartAddAccountByQrRequest) -> pb.StartAddAccountByQrResponse:
+        """Lets Telegram make a code to be scanned. Raises `Mistake`, and what the Storage answers."""
+        storage_id = self._storages.choose(request.storage_id)
+        async with self._storages.dial(storage_id) as storage:
+            answer = await storage.StartQrSignIn(store.StartQrSignInRequest(), timeout=DEADLINE_S)
+        return pb.StartAddAccountByQrResponse(sign_in_id=f"{storage_id}:{answer.sign_in_id}", code=qr_code(answer.code))
+
+    async def await_qr(self, request: pb.AwaitAccountQrRequest) -> pb.AwaitAccountQrResponse:
+        """Signs in once the code has been scanned, unless Telegram wants the two-step password too."""
+        storage_id, sign_in_id = _place(request.sign_in_id)
+        question = store.AwaitQrSignInRequest(sign_in_id=sign_in_id, wait_s=request.wait_s)
+        async with self._storages.dial(storage_id) as storage:
+            answer = await storage.AwaitQrSignIn(question, timeout=DEADLINE_S)
+        match answer.WhichOneof("kind"):
+            case "code":
+                return pb.AwaitAccountQrResponse(code=qr_code(answer.code))
+            case "password_needed":
+                return pb.AwaitAccountQrResponse(password_hint=answer.password_needed.hint)
+        return pb.AwaitAccountQrResponse(account=await self._signed_in(storage_id, answer.signed_in))
 
     async def resend_code(self, request: pb.ResendAccountCodeRequest) -> pb.ResendAccountCodeResponse:
         """Lets Telegram send another code, by another way."""
@@ -99,12 +121,12 @@ class Accounts:
 
     # Those that there are.
 
-    async def page(self, after: str = "", limit: int = 0) -> list[pb.Account]:
-        """Those that the asker may see, by id, from the one behind `after` on."""
-        query = sa.select(Account).where(Account.account_id > after).order_by(Account.account_id)
-        query = query.where(visible(Account.account_id))
+    async def page(self, request: pb.ListAccountsRequest) -> pb.ListAccountsResponse:
+        """Those that the asker may see, by id."""
+        query = sa.select(Account).where(visible(Account.account_id))
         async with self._database.transaction(reading=True) as session:
-            return await self._messages(session, (await session.scalars(query.limit(page_size(limit)))).all())
+            rows, following = await paged(session, query, Account.account_id, request, after=request.after)
+            return pb.ListAccountsResponse(accounts=await self._messages(session, rows), next=following)
 
     async def one(self, name: str) -> pb.Account:
         """Raises `Unknown`."""
@@ -117,12 +139,21 @@ class Accounts:
             sa.select(Trunk.account_id, sa.func.count()).where(Trunk.account_id.in_(ids)).group_by(Trunk.account_id)
         )
         trunks: dict[str, int] = {row[0]: row[1] for row in counted}
-        shares: dict[str, list[str]] = {}
-        listed = sa.select(Share).where(Share.account_id.in_(ids)).order_by(Share.administrator)
-        for share in await session.scalars(listed):
-            shares.setdefault(share.account_id, []).append(share.administrator)
+        shares = await _by_account(session, Share.account_id, Share.administrator, ids)
+        workers = await _by_account(session, Assignment.account_id, Assignment.worker_id, ids)
+        plans = {account.subscription_id for account in found} - {None}
+        named = sa.select(Subscription.subscription_id, Subscription.name).where(
+            Subscription.subscription_id.in_(plans)
+        )
+        names: dict[str | None, str] = {row[0]: row[1] for row in await session.execute(named)}
         return [
-            self._message(account, trunks.get(account.account_id, 0), shares.get(account.account_id, []))
+            self._message(
+                account,
+                trunks=trunks.get(account.account_id, 0),
+                shared_with=shares.get(account.account_id, []),
+                worker_ids=workers.get(account.account_id, []),
+                subscription=names.get(account.subscription_id, ""),
+            )
             for account in found
         ]
 
@@ -167,7 +198,7 @@ class Accounts:
         async with self._storages.dial(storage_id) as storage:
             await storage.RemoveSession(store.RemoveSessionRequest(session_id=session_id), timeout=DEADLINE_S)
 
-    def _message(self, account: Account, trunks: int, shared_with: list[str]) -> pb.Account:
+    def _message(self, account: Account, **more: Any) -> pb.Account:
         report = self._live.session(account.session_id, account.storage_id)
         return pb.Account(
             account_id=account.account_id,
@@ -179,10 +210,17 @@ class Accounts:
             storage_id=account.storage_id,
             state=report.state if report else manager_pb2.SESSION_STATE_UNSPECIFIED,
             reason=report.reason if report else "",
-            trunks=trunks,
             owner=account.owner,
-            shared_with=shared_with,
+            **more,
         )
+
+
+async def _by_account(session: AsyncSession, account_id: Any, value: Any, ids: Sequence[str]) -> dict[str, list[str]]:
+    """The values of those rows that belong to these accounts, in order."""
+    found: dict[str, list[str]] = {}
+    for owner, each in await session.execute(sa.select(account_id, value).where(account_id.in_(ids)).order_by(value)):
+        found.setdefault(owner, []).append(each)
+    return found
 
 
 def _place(sign_in_id: str) -> tuple[str, str]:

@@ -4,17 +4,16 @@ from __future__ import annotations
 
 from typing import Any
 
-import sqlalchemy as sa
 from teletrunk.v1 import admin_pb2 as pb
-from teletrunk.v1 import admin_pb2_grpc, manager_pb2
+from teletrunk.v1 import admin_pb2_grpc
 
 from teletrunk_manager import call_records
 from teletrunk_manager.accounts import Accounts
 from teletrunk_manager.administrators import Administrators
 from teletrunk_manager.db.database import Database
-from teletrunk_manager.db.tables import Service
-from teletrunk_manager.live import Live
-from teletrunk_manager.mistakes import Unknown, explaining
+from teletrunk_manager.mistakes import explaining
+from teletrunk_manager.services import Services
+from teletrunk_manager.tokens import Tokens
 from teletrunk_manager.trial_number import TrialNumber
 from teletrunk_manager.trunks import Trunks
 from teletrunk_manager.webhooks import Webhooks
@@ -24,18 +23,20 @@ class AdminService(admin_pb2_grpc.AdminServiceServicer):
     def __init__(
         self,
         database: Database,
-        live: Live,
+        services: Services,
         accounts: Accounts,
         trunks: Trunks,
         administrators: Administrators,
+        tokens: Tokens,
         webhooks: Webhooks,
         trial_number: TrialNumber,
     ) -> None:
         self._trial_number = trial_number
         self._administrators = administrators
+        self._tokens = tokens
         self._webhooks = webhooks
         self._database = database
-        self._live = live
+        self._services = services
         self._accounts = accounts
         self._trunks = trunks
 
@@ -52,6 +53,16 @@ class AdminService(admin_pb2_grpc.AdminServiceServicer):
         return await self._accounts.resend_code(request)
 
     @explaining
+    async def StartAddAccountByQr(
+        self, request: pb.StartAddAccountByQrRequest, context: Any
+    ) -> pb.StartAddAccountByQrResponse:
+        return await self._accounts.start_by_qr(request)
+
+    @explaining
+    async def AwaitAccountQr(self, request: pb.AwaitAccountQrRequest, context: Any) -> pb.AwaitAccountQrResponse:
+        return await self._accounts.await_qr(request)
+
+    @explaining
     async def SubmitAccountCode(
         self, request: pb.SubmitAccountCodeRequest, context: Any
     ) -> pb.SubmitAccountCodeResponse:
@@ -65,7 +76,7 @@ class AdminService(admin_pb2_grpc.AdminServiceServicer):
 
     @explaining
     async def ListAccounts(self, request: pb.ListAccountsRequest, context: Any) -> pb.ListAccountsResponse:
-        return pb.ListAccountsResponse(accounts=await self._accounts.page(request.after, request.limit))
+        return await self._accounts.page(request)
 
     @explaining
     async def GetAccount(self, request: pb.GetAccountRequest, context: Any) -> pb.GetAccountResponse:
@@ -93,7 +104,7 @@ class AdminService(admin_pb2_grpc.AdminServiceServicer):
 
     @explaining
     async def ListTrunks(self, request: pb.ListTrunksRequest, context: Any) -> pb.ListTrunksResponse:
-        return pb.ListTrunksResponse(trunks=await self._trunks.page(request.after, request.limit))
+        return await self._trunks.page(request)
 
     @explaining
     async def GetTrunk(self, request: pb.GetTrunkRequest, context: Any) -> pb.GetTrunkResponse:
@@ -122,39 +133,16 @@ class AdminService(admin_pb2_grpc.AdminServiceServicer):
 
     @explaining
     async def ListServices(self, request: pb.ListServicesRequest, context: Any) -> pb.ListServicesResponse:
-        async with self._database.transaction() as session:
-            rows = (await session.scalars(sa.select(Service).order_by(Service.kind, Service.name))).all()
-        return pb.ListServicesResponse(services=[self._service(row) for row in rows])
+        return await self._services.page(request)
 
     @explaining
     async def GetService(self, request: pb.GetServiceRequest, context: Any) -> pb.GetServiceResponse:
-        async with self._database.transaction(reading=True) as session:
-            row = await session.get(Service, request.service_id)
-        if row is None:
-            raise Unknown(f"there is no service {request.service_id}: teletrunk worker list, storage list show them")
-        return pb.GetServiceResponse(service=self._service(row))
-
-    def _service(self, row: Service) -> pb.AttachedService:
-        attached = self._live.find(row.service_id)
-        beat = attached.heartbeat if attached else manager_pb2.Heartbeat()
-        return pb.AttachedService(
-            id=row.service_id,
-            name=row.name,
-            kind=row.kind,
-            version=row.version,
-            address=row.address,
-            attached=attached is not None,
-            last_seen=attached.seen_at if attached else row.last_seen,
-            active_calls=beat.active_calls,
-            registrations=beat.registrations,
-            sessions=len(beat.sessions),
-            draining=beat.draining,
-        )
+        return pb.GetServiceResponse(service=await self._services.one(request.service_id))
 
     @explaining
     async def ListCalls(self, request: pb.ListCallsRequest, context: Any) -> pb.ListCallsResponse:
         async with self._database.transaction(reading=True) as session:
-            return pb.ListCallsResponse(calls=await call_records.page(session, request))
+            return await call_records.page(session, request)
 
     @explaining
     async def GetCall(self, request: pb.GetCallRequest, context: Any) -> pb.GetCallResponse:
@@ -180,19 +168,23 @@ class AdminService(admin_pb2_grpc.AdminServiceServicer):
 
     @explaining
     async def ListChanges(self, request: pb.ListChangesRequest, context: Any) -> pb.ListChangesResponse:
-        return pb.ListChangesResponse(changes=await self._administrators.changes(request))
+        return await self._administrators.changes(request)
 
     @explaining
     async def AddToken(self, request: pb.AddTokenRequest, context: Any) -> pb.AddTokenResponse:
-        return await self._administrators.add_token(request.name, request.role)
+        return await self._tokens.add(request)
+
+    @explaining
+    async def GetToken(self, request: pb.GetTokenRequest, context: Any) -> pb.GetTokenResponse:
+        return pb.GetTokenResponse(token=await self._tokens.one(request.name))
 
     @explaining
     async def ListTokens(self, request: pb.ListTokensRequest, context: Any) -> pb.ListTokensResponse:
-        return pb.ListTokensResponse(tokens=await self._administrators.tokens())
+        return await self._tokens.page(request)
 
     @explaining
     async def RemoveToken(self, request: pb.RemoveTokenRequest, context: Any) -> pb.RemoveTokenResponse:
-        await self._administrators.remove_token(request.name)
+        await self._tokens.remove(request.name)
         return pb.RemoveTokenResponse()
 
     @explaining
@@ -201,9 +193,19 @@ class AdminService(admin_pb2_grpc.AdminServiceServicer):
 
     @explaining
     async def ListWebhooks(self, request: pb.ListWebhooksRequest, context: Any) -> pb.ListWebhooksResponse:
-        return pb.ListWebhooksResponse(webhooks=await self._webhooks.all())
+        return await self._webhooks.page(request)
 
     @explaining
     async def RemoveWebhook(self, request: pb.RemoveWebhookRequest, context: Any) -> pb.RemoveWebhookResponse:
         await self._webhooks.remove(request.webhook_id)
         return pb.RemoveWebhookResponse()
+
+    @explaining
+    async def TestWebhook(self, request: pb.TestWebhookRequest, context: Any) -> pb.TestWebhookResponse:
+        return await self._webhooks.test(request.webhook_id)
+
+    @explaining
+    async def ListWebhookFailures(
+        self, request: pb.ListWebhookFailuresRequest, context: Any
+    ) -> pb.ListWebhookFailuresResponse:
+        return await self._webhooks.failures(request)

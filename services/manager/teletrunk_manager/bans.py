@@ -8,10 +8,12 @@ from collections import defaultdict
 
 import sqlalchemy as sa
 import structlog
+from teletrunk.v1 import fleet_pb2
 from teletrunk.v1 import manager_pb2 as pb
 
 from teletrunk_manager.configurations import Configurations
-from teletrunk_manager.db.database import Database, page_size
+from teletrunk_manager.db.database import Database
+from teletrunk_manager.db.pages import paged
 from teletrunk_manager.db.tables import BannedAddress
 from teletrunk_manager.mistakes import Mistake, Unknown
 from teletrunk_manager.news import News
@@ -63,12 +65,13 @@ class BanList:
         self._said[worker_id] = [at for at in self._said[worker_id] if now - at < _PACE_S]
         return len(self._said[worker_id]) < _MOST_A_WORKER
 
-    async def page(self, after: str = "", limit: int = 0) -> list[pb.Ban]:
-        """Those in force, by network, from the one behind `after` on."""
-        query = sa.select(BannedAddress).where(BannedAddress.until > time.time(), BannedAddress.network > after)
+    async def page(self, request: fleet_pb2.ListBansRequest) -> fleet_pb2.ListBansResponse:
+        """Those in force, by network."""
+        query = sa.select(BannedAddress).where(BannedAddress.until > time.time())
         async with self._database.transaction(reading=True) as session:
-            rows = await session.scalars(query.order_by(BannedAddress.network).limit(page_size(limit)))
-            return [pb.Ban(network=row.network, until=row.until, times=row.times) for row in rows]
+            rows, following = await paged(session, query, BannedAddress.network, request, after=request.after)
+        bans = [pb.Ban(network=row.network, until=row.until, times=row.times) for row in rows]
+        return fleet_pb2.ListBansResponse(bans=bans, next=following)
 
     async def lift(self, address: str) -> None:
         """Raises `Mistake`, and `Unknown` when the address is not banned."""

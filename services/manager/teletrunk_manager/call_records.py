@@ -4,35 +4,36 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession
+from sqlalchemy.orm import load_only
 from teletrunk.errors import TABLE
 from teletrunk.v1 import admin_pb2 as pb
 from teletrunk.v1 import call_pb2
 
 from teletrunk_manager.accounts import find_account, visible
+from teletrunk_manager.db.pages import paged
 from teletrunk_manager.db.tables import Call
 from teletrunk_manager.mistakes import Mistake, Unknown
 from teletrunk_manager.trunks import find_trunk
 
 _USUAL = 20
-_MOST = 500
 _SHORTEST_PART = 4  # of an id
 
 
-async def page(session: AsyncSession, request: pb.ListCallsRequest) -> list[call_pb2.CallRecord]:
+async def page(session: AsyncSession, request: pb.ListCallsRequest) -> pb.ListCallsResponse:
     """Newest first, without steps. Raises `Unknown` for an account or a trunk, `Mistake` for a row that is none."""
-    query = _newest().limit(min(request.limit or _USUAL, _MOST))
-    for condition in await _conditions(session, request):
-        query = query.where(condition)
-    records = [call_pb2.CallRecord.FromString(blob) for blob in (await session.scalars(query)).all()]
+    query = sa.select(Call).options(load_only(Call.call_id, Call.record)).where(visible(Call.account_id))
+    query = query.where(*await _conditions(session, request))
+    rows, following = await paged(
+        session, query, Call.call_id, request, after=request.older_than, newest_first=True, usual=_USUAL
+    )
+    records = [call_pb2.CallRecord.FromString(row.record) for row in rows]
     for record in records:
         del record.steps[:]
-    return records
+    return pb.ListCallsResponse(calls=records, next=following)
 
 
 async def _conditions(session: AsyncSession, request: pb.ListCallsRequest) -> list[sa.ColumnElement[bool]]:
     wanted: list[sa.ColumnElement[bool]] = []
-    if request.older_than:
-        wanted.append(Call.call_id < request.older_than)
     if request.since:
         wanted.append(Call.invited_at >= request.since)
     if request.until:

@@ -60,7 +60,7 @@ class FleetService(fleet_pb2_grpc.FleetServiceServicer):
 
     @explaining
     async def ListJoinTokens(self, request: pb.ListJoinTokensRequest, context: Any) -> pb.ListJoinTokensResponse:
-        return pb.ListJoinTokensResponse(tokens=await self._joins.all())
+        return await self._joins.page(request)
 
     @explaining
     async def RevokeJoinToken(self, request: pb.RevokeJoinTokenRequest, context: Any) -> pb.RevokeJoinTokenResponse:
@@ -84,7 +84,7 @@ class FleetService(fleet_pb2_grpc.FleetServiceServicer):
 
     @explaining
     async def ListBans(self, request: pb.ListBansRequest, context: Any) -> pb.ListBansResponse:
-        return pb.ListBansResponse(bans=await self._bans.page(request.after, request.limit))
+        return await self._bans.page(request)
 
     @explaining
     async def LiftBan(self, request: pb.LiftBanRequest, context: Any) -> pb.LiftBanResponse:

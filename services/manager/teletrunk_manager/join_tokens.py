@@ -13,6 +13,7 @@ from teletrunk.v1 import fleet_pb2 as pb
 
 from teletrunk_manager.db.audit import acting
 from teletrunk_manager.db.database import Database
+from teletrunk_manager.db.pages import paged
 from teletrunk_manager.db.tables import JoinToken, Member
 from teletrunk_manager.enrolment import Enrolment, digest, living
 from teletrunk_manager.join_file import Declared
@@ -49,10 +50,12 @@ class JoinTokens:
             session.add(row)
         return pb.AddJoinTokenResponse(token=_message(row, 0), invitation=text)
 
-    async def all(self) -> list[pb.JoinToken]:
+    async def page(self, request: pb.ListJoinTokensRequest) -> pb.ListJoinTokensResponse:
+        """By id."""
         async with self._database.transaction(reading=True) as session:
-            rows = (await session.scalars(sa.select(JoinToken).order_by(JoinToken.created_at))).all()
-            return [_message(row, await _members(session, row.join_id)) for row in rows]
+            rows, following = await paged(session, sa.select(JoinToken), JoinToken.join_id, request)
+            tokens = [_message(row, await _members(session, row.join_id)) for row in rows]
+        return pb.ListJoinTokensResponse(tokens=tokens, next=following)
 
     async def revoke(self, join_id: str) -> None:
         """Nobody comes by it any more; who has come by it stays. Raises `Unknown` and `Mistake`."""

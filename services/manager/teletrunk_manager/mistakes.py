@@ -58,4 +58,6 @@ async def _pass_on(error: grpc.aio.AioRpcError, context: Any) -> None:
         refusal = Refusal("storage-unreachable")
     if refusal is not None:
         await rpc.abort(context, refusal)
+    if error.code() is grpc.StatusCode.UNIMPLEMENTED:
+        await context.abort(grpc.StatusCode.FAILED_PRECONDITION, "that Session Storage is too old for this: update it")
     await context.abort(error.code(), error.details() or "")

@@ -20,7 +20,7 @@ from teletrunk.v1 import manager_pb2 as pb
 
 from teletrunk_manager.db.database import Database
 from teletrunk_manager.db.tables import Account, Trunk
-from teletrunk_manager.webhooks import Webhooks
+from teletrunk_manager.deliveries import Deliveries
 
 log = structlog.get_logger()
 
@@ -31,9 +31,9 @@ _ACTIVE = pb.SESSION_STATE_ACTIVE
 
 
 class News:
-    def __init__(self, database: Database, webhooks: Webhooks) -> None:
+    def __init__(self, database: Database, deliveries: Deliveries) -> None:
         self._database = database
-        self._webhooks = webhooks
+        self._deliveries = deliveries
         self._waiting: asyncio.Queue[tuple[str, Facts]] = asyncio.Queue(_MOST)
 
     def tell(self, event: str, facts: Facts) -> None:
@@ -61,7 +61,7 @@ class News:
     async def _write(self, event: str, facts: Facts) -> None:
         async with self._database.transaction() as session:
             named = await _named(session, facts)
-            await self._webhooks.spread(session, {"id": secrets.token_hex(8), "event": event, **named})
+            await self._deliveries.spread(session, {"id": secrets.token_hex(8), "event": event, **named})
 
 
 def changes(service_id: str, before: pb.Heartbeat, now: pb.Heartbeat) -> Iterator[tuple[str, Facts]]:

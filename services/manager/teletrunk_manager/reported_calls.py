@@ -21,12 +21,12 @@ from teletrunk.v1 import call_pb2
 from teletrunk_manager.db.database import Database
 from teletrunk_manager.db.grace import in_grace
 from teletrunk_manager.db.tables import Assignment, Call, Trunk
+from teletrunk_manager.deliveries import Deliveries
 from teletrunk_manager.domain.pace import Pace
 from teletrunk_manager.fleet import require_own
 from teletrunk_manager.mistakes import Mistake
 from teletrunk_manager.proofs import Proofs
 from teletrunk_manager.subscriptions import Subscriptions
-from teletrunk_manager.webhooks import Webhooks
 
 log = structlog.get_logger()
 
@@ -39,10 +39,12 @@ _TO_TELEGRAM = call_pb2.DIRECTION_SIP_TO_TELEGRAM
 
 
 class ReportedCalls:
-    def __init__(self, database: Database, subscriptions: Subscriptions, webhooks: Webhooks, proofs: Proofs) -> None:
+    def __init__(
+        self, database: Database, subscriptions: Subscriptions, deliveries: Deliveries, proofs: Proofs
+    ) -> None:
         self._database = database
         self._subscriptions = subscriptions
-        self._webhooks = webhooks
+        self._deliveries = deliveries
         self._proofs = proofs
         self._refused = Pace(_REFUSED_AT_ONCE, _REFUSED_A_SECOND)
 
@@ -65,7 +67,7 @@ class ReportedCalls:
             if known is None or call_pb2.CallRecord.FromString(known.record).recovered:
                 await session.merge(_row(record, routed=routed))
             if known is None:
-                await self._webhooks.note(session, record)
+                await self._deliveries.note(session, record)
         if routed:
             await self._subscriptions.ended(record.account_id, record.call_id)
 

@@ -29,7 +29,7 @@ class SubscriptionService(subscription_pb2_grpc.SubscriptionServiceServicer):
     async def ListSubscriptions(
         self, request: pb.ListSubscriptionsRequest, context: Any
     ) -> pb.ListSubscriptionsResponse:
-        return pb.ListSubscriptionsResponse(subscriptions=await self._subscriptions.all())
+        return await self._subscriptions.page(request)
 
     @explaining
     async def GetSubscription(self, request: pb.GetSubscriptionRequest, context: Any) -> pb.GetSubscriptionResponse:

@@ -16,6 +16,7 @@ from teletrunk.v1 import subscription_pb2 as pb
 
 from teletrunk_manager.accounts import find_account, visible
 from teletrunk_manager.db.database import Database
+from teletrunk_manager.db.pages import paged
 from teletrunk_manager.db.tables import Account, Call, Subscription
 from teletrunk_manager.domain.plans import Plan, Usage, longest_call, objection
 from teletrunk_manager.mistakes import Mistake, NotNow, Unknown
@@ -132,11 +133,13 @@ class Subscriptions:
             accounts = await _included(session, row.subscription_id)
         return await self._message(row, accounts)
 
-    async def all(self) -> list[pb.Subscription]:
-        async with self._database.transaction() as session:
-            rows = (await session.scalars(sa.select(Subscription).order_by(Subscription.name))).all()
+    async def page(self, request: pb.ListSubscriptionsRequest) -> pb.ListSubscriptionsResponse:
+        """By name."""
+        async with self._database.transaction(reading=True) as session:
+            rows, following = await paged(session, sa.select(Subscription), Subscription.name, request)
             accounts = [await _included(session, row.subscription_id) for row in rows]
-        return [await self._message(row, included) for row, included in zip(rows, accounts, strict=True)]
+        plans = [await self._message(row, included) for row, included in zip(rows, accounts, strict=True)]
+        return pb.ListSubscriptionsResponse(subscriptions=plans, next=following)
 
     async def remove(self, name: str) -> None:
         """Raises `Unknown`. Its accounts are in no plan then, and without limits."""

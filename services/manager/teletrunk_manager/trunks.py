@@ -17,7 +17,8 @@ from teletrunk.v1 import admin_pb2 as pb
 from teletrunk_manager.accounts import find_account
 from teletrunk_manager.configurations import Configurations
 from teletrunk_manager.db.audit import asker, delete_whole
-from teletrunk_manager.db.database import Database, delete_others, page_size
+from teletrunk_manager.db.database import Database, delete_others
+from teletrunk_manager.db.pages import paged
 from teletrunk_manager.db.tables import Trunk, TrustedAddress
 from teletrunk_manager.domain import trunk_options
 from teletrunk_manager.domain.claims import Claims
@@ -101,18 +102,19 @@ class Trunks:
             return False
         return True
 
-    async def page(self, after: str = "", limit: int = 0) -> list[pb.Trunk]:
-        """Those that the asker may see, by login, from the one behind `after` on."""
-        query = sa.select(Trunk).where(Trunk.login > after).order_by(Trunk.login).limit(page_size(limit))
+    async def page(self, request: pb.ListTrunksRequest) -> pb.ListTrunksResponse:
+        """Those that the asker may see, by login."""
+        query = sa.select(Trunk)
         if asker():
             query = query.where(Trunk.administrator == asker())
         async with self._database.transaction(reading=True) as session:
-            trunks = (await session.scalars(query)).all()
+            trunks, following = await paged(session, query, Trunk.login, request, after=request.after)
             ids = [trunk.trunk_id for trunk in trunks]
             refused, trusted = await of_trunks(session, ids), await _trusted(session, ids)
-        return [
+        listed = [
             self._message(trunk, refused.get(trunk.trunk_id, ()), trusted.get(trunk.trunk_id, ())) for trunk in trunks
         ]
+        return pb.ListTrunksResponse(trunks=listed, next=following)
 
     async def one(self, name: str) -> pb.Trunk:
         """Raises `Unknown`."""

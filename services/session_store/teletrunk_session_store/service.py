@@ -23,10 +23,12 @@ from teletrunk_session_store.grants import Grants
 from teletrunk_session_store.sessions import Sessions, send_message
 from teletrunk_session_store.telegram import peers
 from teletrunk_session_store.telegram.phone_call import PhoneCall, peer_message
+from teletrunk_session_store.telegram.qr_code import ShownCode
 from teletrunk_session_store.telegram.session import Session
 from teletrunk_session_store.telegram.sign_in import SignInError, SignIns, Success
 from teletrunk_session_store.vault.store import FAILURES, Vault
 
+_LONGEST_WAIT_S = 20  # of one question; whoever waits longer asks again
 _LOST = pb.DiscardCall(reason=pb.DISCARD_REASON_DISCONNECT)
 
 
@@ -146,10 +148,7 @@ class SessionStoreService(session_store_pb2_grpc.SessionStoreServiceServicer):
 
     async def StartSignIn(self, request: pb.StartSignInRequest, context: Any) -> pb.StartSignInResponse:
         with _explaining() as failure:
-            if self._vault.held_back:
-                raise SignInError(f"nobody can be signed in yet: {self._vault.held_back}")
-            if self._sessions.leaving:
-                raise SignInError("this Session Storage is about to end: sign in at another one")
+            self._require_open()
             sign_in_id, sent_by = await self._sign_ins.start(request.phone)
             return pb.StartSignInResponse(sign_in_id=sign_in_id, code_sent_by=sent_by)
         return await failure.abort(context)
@@ -160,6 +159,23 @@ class SessionStoreService(session_store_pb2_grpc.SessionStoreServiceServicer):
             if isinstance(result, str):
                 return pb.SubmitCodeResponse(password_needed=pb.PasswordNeeded(hint=result))
             return pb.SubmitCodeResponse(signed_in=await self._signed_in(request.sign_in_id, result))
+        return await failure.abort(context)
+
+    async def StartQrSignIn(self, request: pb.StartQrSignInRequest, context: Any) -> pb.StartQrSignInResponse:
+        with _explaining() as failure:
+            self._require_open()
+            sign_in_id, shown = await self._sign_ins.start_by_qr()
+            return pb.StartQrSignInResponse(sign_in_id=sign_in_id, code=_login_code(shown))
+        return await failure.abort(context)
+
+    async def AwaitQrSignIn(self, request: pb.AwaitQrSignInRequest, context: Any) -> pb.AwaitQrSignInResponse:
+        with _explaining() as failure:
+            result = await self._sign_ins.scanned(request.sign_in_id, min(request.wait_s, _LONGEST_WAIT_S))
+            if isinstance(result, ShownCode):
+                return pb.AwaitQrSignInResponse(code=_login_code(result))
+            if isinstance(result, str):
+                return pb.AwaitQrSignInResponse(password_needed=pb.PasswordNeeded(hint=result))
+            return pb.AwaitQrSignInResponse(signed_in=await self._signed_in(request.sign_in_id, result))
         return await failure.abort(context)
 
     async def SubmitPassword(self, request: pb.SubmitPasswordRequest, context: Any) -> pb.SubmitPasswordResponse:
@@ -182,6 +198,13 @@ class SessionStoreService(session_store_pb2_grpc.SessionStoreServiceServicer):
         await self._sessions.remove(request.session_id)
         return pb.RemoveSessionResponse()
 
+    def _require_open(self) -> None:
+        """Raises `SignInError`."""
+        if self._vault.held_back:
+            raise SignInError(f"nobody can be signed in yet: {self._vault.held_back}")
+        if self._sessions.leaving:
+            raise SignInError("this Session Storage is about to end: sign in at another one")
+
     async def _signed_in(self, sign_in_id: str, success: Success) -> pb.SignedIn:
         """The sign-in is kept until its session is: what Telegram has granted is not lost to a vault that fails."""
         try:
@@ -196,6 +219,10 @@ _AUDIENCES = {
     raw.types.PrivacyValueAllowAll: call_pb2.CALL_AUDIENCE_EVERYBODY,
     raw.types.PrivacyValueAllowContacts: call_pb2.CALL_AUDIENCE_CONTACTS,
 }
+
+
+def _login_code(shown: ShownCode) -> pb.LoginCode:
+    return pb.LoginCode(url=shown.url, expires_at=shown.expires_at)
 
 
 class _Failure:

@@ -16,6 +16,7 @@ from teletrunk.v1 import manager_pb2
 
 app = typer.Typer(no_args_is_help=True)
 _TRIES = 3
+_LONG = 20  # seconds: as long as one question may wait
 Answer = TypeVar("Answer")
 _NO_CODE = "none"  # Telegram has signed the number in at once
 _ANOTHER_WAY = "resend"
@@ -59,7 +60,8 @@ def named(account: pb.Account) -> str:
 
 @app.command()
 def add(
-    phone: Annotated[str, typer.Argument(help="The account's number, with + and country code.")],
+    phone: Annotated[str, typer.Argument(help="The account's number, with + and country code.")] = "",
+    qr: Annotated[bool, typer.Option("--qr", help="No number: the account's Telegram app scans a QR code.")] = False,
     code: Annotated[str | None, typer.Option(help="The login code, when it is known already.")] = None,
     password: Annotated[
         str | None,
@@ -71,12 +73,21 @@ def add(
     as_json: Json = False,
 ) -> None:
     """Signs a Telegram account in: asks for the code, and for the two-step password if there is one."""
+    if qr is bool(phone):
+        fail("give the account's number, or --qr and no number")
+    if qr:
+        _tell_signed_in(_signed_in_by_qr(password), as_json)
+        return
     started = ask(lambda admin: admin.StartAddAccount(pb.StartAddAccountRequest(phone=phone), timeout=DEADLINE_S))
     wanted = started.code_sent_by != _NO_CODE
     if wanted and not as_json:
         _say_how(phone, started.code_sent_by)
     sign_in_id = started.sign_in_id
     account = _signed_in(phone, sign_in_id, code, password) if wanted else _submit_code(sign_in_id, "").account
+    _tell_signed_in(account, as_json)
+
+
+def _tell_signed_in(account: pb.Account, as_json: bool) -> None:
     text = f"Signed in: {named(account)}. Next: teletrunk trunk add {account.phone or account.account_id}"
     show(account, as_json, lambda: say(text))
 
@@ -101,9 +112,11 @@ def _signed_in(phone: str, sign_in_id: str, code: str | None, password: str | No
         return _submit_code(sign_in_id, given)
 
     answer = _submitted("Code", code, submit_code)
-    if answer.HasField("account"):
-        return answer.account
-    hint = f" (hint: {plain(answer.password_hint)})" if answer.password_hint else ""
+    return answer.account if answer.HasField("account") else _with_password(sign_in_id, answer.password_hint, password)
+
+
+def _with_password(sign_in_id: str, password_hint: str, password: str | None) -> pb.Account:
+    hint = f" (hint: {plain(password_hint)})" if password_hint else ""
 
     def submit(given: str) -> pb.Account:
         request = pb.SubmitAccountPasswordRequest(sign_in_id=sign_in_id, password=given)
@@ -115,6 +128,22 @@ def _signed_in(phone: str, sign_in_id: str, code: str | None, password: str | No
     return _submitted(f"Two-step password{hint}", password, submit)
 
 
+def _signed_in_by_qr(password: str | None) -> pb.Account:
+    """Shows the QR code, and the next in its place, until one has been scanned."""
+    from teletrunk.cli.qr_code import Shown  # draws: slow to import, and seldom wanted
+
+    started = ask(lambda admin: admin.StartAddAccountByQr(pb.StartAddAccountByQrRequest(), timeout=DEADLINE_S))
+    typer.echo("In the account's Telegram app: Settings, Devices, Link Desktop Device. Scan this:", err=True)
+    question, shown = pb.AwaitAccountQrRequest(sign_in_id=started.sign_in_id, wait_s=_LONG), Shown()
+    answer = pb.AwaitAccountQrResponse(code=started.code)
+    while answer.HasField("code"):
+        shown.show(answer.code.url)
+        answer = ask(lambda admin: admin.AwaitAccountQr(question, timeout=DEADLINE_S))
+    if answer.HasField("account"):
+        return answer.account
+    return _with_password(started.sign_in_id, answer.password_hint, password)
+
+
 def _submit_code(sign_in_id: str, code: str) -> pb.SubmitAccountCodeResponse:
     request = pb.SubmitAccountCodeRequest(sign_in_id=sign_in_id, code=code)
     answer: pb.SubmitAccountCodeResponse = ask(
@@ -124,9 +153,7 @@ def _submit_code(sign_in_id: str, code: str) -> pb.SubmitAccountCodeResponse:
 
 
 def _all() -> pb.ListAccountsResponse:
-    answer: pb.ListAccountsResponse = ask(
-        lambda admin: every(admin.ListAccounts, pb.ListAccountsRequest(), "accounts", "account_id")
-    )
+    answer: pb.ListAccountsResponse = ask(lambda admin: every(admin.ListAccounts, pb.ListAccountsRequest()))
     return answer
 
 

@@ -9,22 +9,26 @@ from typing import Annotated
 
 import typer
 
-from teletrunk.cli.client import DEADLINE_S, ask
+from teletrunk.cli.client import DEADLINE_S, ask, every
 from teletrunk.cli.output import Json, say, show, table
 from teletrunk.v1 import admin_pb2 as pb
 
 token_app = typer.Typer(no_args_is_help=True)
 webhook_app = typer.Typer(no_args_is_help=True)
+DAYS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"]
 
 
 @token_app.command("add")
 def add_token(
     name: Annotated[str, typer.Argument(help="The administrator's name.")],
     role: Annotated[str, typer.Option(help="owner, administrator or viewer.")] = "administrator",
+    everything: Annotated[bool, typer.Option("--all", help="A viewer who sees everything: a dashboard.")] = False,
+    valid_until: Annotated[datetime.datetime | None, typer.Option(formats=DAYS, help="Its end.")] = None,
     as_json: Json = False,
 ) -> None:
     """Makes a key to the REST API. It is shown this once."""
-    request = pb.AddTokenRequest(name=name, role=role)
+    until = valid_until.timestamp() if valid_until else 0.0
+    request = pb.AddTokenRequest(name=name, role=role, scope="all" if everything else "", expires_at=until)
     answer = ask(lambda admin: admin.AddToken(request, timeout=DEADLINE_S))
     show(answer, as_json, lambda: say(f"{name} is {role} with the token\n{answer.secret}"))
 
@@ -32,9 +36,20 @@ def add_token(
 @token_app.command("list")
 def list_tokens(as_json: Json = False) -> None:
     """All tokens, without the secrets."""
-    answer = ask(lambda admin: admin.ListTokens(pb.ListTokensRequest(), timeout=DEADLINE_S))
-    rows = [[t.name, t.role, time.strftime("%Y-%m-%d", time.localtime(t.created_at))] for t in answer.tokens]
-    show(answer, as_json, lambda: table("tokens", ["name", "role", "since"], rows))
+    answer = ask(lambda admin: every(admin.ListTokens, pb.ListTokensRequest()))
+    rows = [
+        [t.name, t.role, t.scope, _day(t.created_at), _minute(t.last_used_at, "never"), _minute(t.expires_at, "-")]
+        for t in answer.tokens
+    ]
+    show(answer, as_json, lambda: table("tokens", ["name", "role", "scope", "since", "last used", "until"], rows))
+
+
+def _day(at: float) -> str:
+    return time.strftime("%Y-%m-%d", time.localtime(at))
+
+
+def _minute(at: float, none: str) -> str:
+    return time.strftime("%Y-%m-%d %H:%M", time.localtime(at)) if at else none
 
 
 @token_app.command("remove")
@@ -56,10 +71,34 @@ def add_webhook(
 
 @webhook_app.command("list")
 def list_webhooks(as_json: Json = False) -> None:
-    """All webhooks, and how many events wait for each."""
-    answer = ask(lambda admin: admin.ListWebhooks(pb.ListWebhooksRequest(), timeout=DEADLINE_S))
-    rows = [[hook.webhook_id, hook.url, str(hook.waiting)] for hook in answer.webhooks]
-    show(answer, as_json, lambda: table("webhooks", ["id", "url", "waiting"], rows))
+    """All webhooks, how many events wait for each, and how many were given up."""
+    answer = ask(lambda admin: every(admin.ListWebhooks, pb.ListWebhooksRequest()))
+    rows = [[hook.webhook_id, hook.url, str(hook.waiting), str(hook.failed)] for hook in answer.webhooks]
+    show(answer, as_json, lambda: table("webhooks", ["id", "url", "waiting", "failed"], rows))
+
+
+@webhook_app.command("test")
+def test_webhook(webhook: Annotated[str, typer.Argument(help="Its id.")], as_json: Json = False) -> None:
+    """Sends it an event `ping` now and shows how that is answered; exit code 1 when it is not acknowledged."""
+    answer = ask(lambda admin: admin.TestWebhook(pb.TestWebhookRequest(webhook_id=webhook), timeout=DEADLINE_S))
+    told = f"Acknowledged: HTTP {answer.status}" if answer.delivered else f"Not acknowledged: {answer.failure}"
+    show(answer, as_json, lambda: say(f"{told}, after {answer.took_ms:.0f} ms."))
+    raise typer.Exit(0 if answer.delivered else 1)
+
+
+@webhook_app.command("failures")
+def list_failures(
+    webhook: Annotated[str, typer.Option(help="Only those of this one: its id.")] = "", as_json: Json = False
+) -> None:
+    """Events that could not be delivered: when and why the last time, and when it is tried again."""
+    request = pb.ListWebhookFailuresRequest(webhook_id=webhook)
+    answer = ask(lambda admin: every(admin.ListWebhookFailures, request))
+    rows = [
+        [f.webhook_id, f.event, str(f.attempts), _minute(f.last_at, ""), f.failure, _minute(f.next_at, "given up")]
+        for f in answer.failures
+    ]
+    columns = ["webhook", "event", "attempts", "last", "failure", "next"]
+    show(answer, as_json, lambda: table("failures", columns, rows))
 
 
 @webhook_app.command("remove")
@@ -69,7 +108,6 @@ def remove_webhook(webhook: Annotated[str, typer.Argument(help="Its id.")]) -> N
     say("Removed.")
 
 
-_DAYS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"]
 _DID = {"insert": "added", "update": "changed", "delete": "removed"}
 
 
@@ -78,8 +116,8 @@ def changes(
     who: Annotated[str, typer.Option(help="Only what this person changed.")] = "",
     kind: Annotated[str, typer.Option(help="Only changes of such things: trunks, accounts, subscriptions...")] = "",
     key: Annotated[str, typer.Option(help="Only changes of the thing with this id.")] = "",
-    since: Annotated[datetime.datetime | None, typer.Option("--from", formats=_DAYS)] = None,
-    until: Annotated[datetime.datetime | None, typer.Option(formats=_DAYS)] = None,
+    since: Annotated[datetime.datetime | None, typer.Option("--from", formats=DAYS)] = None,
+    until: Annotated[datetime.datetime | None, typer.Option(formats=DAYS)] = None,
     as_json: Json = False,
 ) -> None:
     """What people have changed, newest first: when, who, what, and from what to what."""

@@ -17,7 +17,7 @@ app = typer.Typer(no_args_is_help=True)
 @app.command("list")
 def list_bans(as_json: Json = False) -> None:
     """The addresses that are banned now."""
-    answer = ask_fleet(lambda fleet: every(fleet.ListBans, pb.ListBansRequest(), "bans", "network"))
+    answer = ask_fleet(lambda fleet: every(fleet.ListBans, pb.ListBansRequest()))
     rows = [[ban.network, f"{ban.until - time.time():.0f} s", str(ban.times)] for ban in answer.bans]
     show(answer, as_json, lambda: table("bans", ["address", "left", "times"], rows))
 

@@ -156,17 +156,16 @@ def _harmless(value: Any) -> Any:
 
 
 def _exported(since: float, until: float) -> Iterator[dict[str, Any]]:
-    last = ""
+    request = pb.ListCallsRequest(limit=_PAGE, since=since, until=until)
     while True:
-        request = pb.ListCallsRequest(limit=_PAGE, older_than=last, since=since, until=until)
-        page = ask(lambda admin, request=request: admin.ListCalls(request, timeout=DEADLINE_S)).calls  # type: ignore[misc]
-        for record in page:
+        answer = ask(lambda admin: admin.ListCalls(request, timeout=DEADLINE_S))
+        for record in answer.calls:
             row = {name: getattr(record, name) for name in _COLUMNS}
             row["direction"] = "to-telegram" if record.direction == call_pb2.DIRECTION_SIP_TO_TELEGRAM else "to-sip"
             yield row | {name: getattr(record.media, name) for name in _MEDIA}
-        if len(page) < _PAGE:
+        if not answer.next:
             return
-        last = page[-1].call_id
+        request.page = answer.next
 
 
 @app.command("show")

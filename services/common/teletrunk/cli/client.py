@@ -58,14 +58,12 @@ def ask_subscriptions(work: Callable[[Admin], Awaitable[Answer]]) -> Answer:
     return _ask(SubscriptionServiceStub, work)
 
 
-async def every(method: Callable[..., Awaitable[Any]], request: Any, items: str, key: str) -> Any:
-    """Page after page of a list, as one answer. `items` is its field in the answer, `key` what pages go by."""
+async def every(method: Callable[..., Awaitable[Any]], request: Any) -> Any:
+    """Page after page of a list, as one answer."""
     answer = await method(request, timeout=DEADLINE_S)
-    page = getattr(answer, items)
-    while page:  # how long pages are is the Manager's affair: an empty one is the end
-        request.after = getattr(page[-1], key)
-        page = getattr(await method(request, timeout=DEADLINE_S), items)
-        getattr(answer, items).extend(page)
+    while answer.next:
+        request.page, answer.next = answer.next, ""
+        answer.MergeFrom(await method(request, timeout=DEADLINE_S))
     return answer
 
 

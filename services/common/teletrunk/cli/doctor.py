@@ -236,8 +236,8 @@ def look(*, audiences: bool) -> Seen:
 
     async def admin(service: Any) -> Seen:
         accounts, trunks, calls = await asyncio.gather(
-            every(service.ListAccounts, pb.ListAccountsRequest(), "accounts", "account_id"),
-            every(service.ListTrunks, pb.ListTrunksRequest(), "trunks", "login"),
+            every(service.ListAccounts, pb.ListAccountsRequest()),
+            every(service.ListTrunks, pb.ListTrunksRequest()),
             service.ListCalls(pb.ListCallsRequest(limit=_LATE_CALLS), timeout=DEADLINE_S),
         )
         active = [a for a in accounts.accounts if a.state == manager_pb2.SESSION_STATE_ACTIVE][:_ASKED_ACCOUNTS]
@@ -253,7 +253,7 @@ def look(*, audiences: bool) -> Seen:
         whole_calls = await _with_details(service, list(calls.calls))
         seen = Seen(list(accounts.accounts), list(trunks.trunks), calls=whole_calls, audiences=said)
         try:
-            answer = await service.ListServices(pb.ListServicesRequest(), timeout=DEADLINE_S)
+            answer = await every(service.ListServices, pb.ListServicesRequest())
             seen.services = list(answer.services)
         except Forbidden:
             seen.whole = False
@@ -264,7 +264,7 @@ def look(*, audiences: bool) -> Seen:
         return seen
     bans = ask_fleet(lambda fleet: fleet.ListBans(fleet_pb2.ListBansRequest(), timeout=DEADLINE_S))
     request = subscription_pb2.ListSubscriptionsRequest()
-    plans = ask_subscriptions(lambda service: service.ListSubscriptions(request, timeout=DEADLINE_S))
+    plans = ask_subscriptions(lambda service: every(service.ListSubscriptions, request))
     seen.bans, seen.plans = list(bans.bans), list(plans.subscriptions)
     return seen
 

@@ -8,7 +8,7 @@ EXAMPLES: Final[dict[str, tuple[str, ...]]] = {
     "up": ("teletrunk up --sandbox", "teletrunk up --data /var/lib/teletrunk"),
     "check": ("teletrunk check", "teletrunk check --json"),
     "status": ("teletrunk status", "watch teletrunk status"),
-    "account add": ("teletrunk account add +15550100",),
+    "account add": ("teletrunk account add +15550100", "teletrunk account add --qr"),
     "account remove": ("teletrunk account remove @gateway", "teletrunk account remove +15550100 --yes"),
     "trunk add": (
         "teletrunk trunk add +15550100",

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from teletrunk.cli.client import DEADLINE_S, ask_fleet
+from teletrunk.cli.client import DEADLINE_S, ask_fleet, every
 from teletrunk.cli.output import Json, say, show, table
 from teletrunk.cli.service import Comment, start_line, storage_app, worker_app
 from teletrunk.v1 import fleet_pb2
@@ -56,7 +56,7 @@ def join_tokens() -> None:
 @app.command("list")
 def list_join_tokens(as_json: Json = False) -> None:
     """Join tokens, and how many live by them."""
-    answer = ask_fleet(lambda fleet: fleet.ListJoinTokens(fleet_pb2.ListJoinTokensRequest(), timeout=DEADLINE_S))
+    answer = ask_fleet(lambda fleet: every(fleet.ListJoinTokens, fleet_pb2.ListJoinTokensRequest()))
     rows = [
         [
             token.id,

@@ -46,7 +46,7 @@ class RestStub:
         except httpx.HTTPError as error:
             raise Failed(f"the Manager at {self._client.base_url} does not answer: {type(error).__name__}") from None
         if answer.is_success:
-            return json_format.Parse(answer.text or "{}", route.response())
+            return json_format.Parse(answer.text or "{}", route.response(), ignore_unknown_fields=True)
         raise (Forbidden if answer.status_code == _FORBIDDEN else Failed)(_explained(answer))
 
 

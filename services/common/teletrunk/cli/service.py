@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from teletrunk.cli.client import DEADLINE_S, ask, ask_fleet
+from teletrunk.cli.client import DEADLINE_S, ask, ask_fleet, every
 from teletrunk.cli.output import Json, say, show, table
 from teletrunk.cli.status import state_of_service
 from teletrunk.v1 import admin_pb2 as pb
@@ -18,8 +18,9 @@ storage_app = typer.Typer(no_args_is_help=True)
 
 
 def _list(kind: str, as_json: bool) -> None:
-    answer = ask(lambda admin: admin.ListServices(pb.ListServicesRequest(), timeout=DEADLINE_S))
-    wanted = pb.ListServicesResponse(services=[service for service in answer.services if service.kind == kind])
+    answer = ask(lambda admin: every(admin.ListServices, pb.ListServicesRequest()))
+    services = [service for service in answer.services if service.kind == kind]
+    wanted = pb.ListServicesResponse(services=sorted(services, key=lambda one: one.name))
     rows = [
         [
             s.id,

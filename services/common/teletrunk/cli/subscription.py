@@ -8,7 +8,7 @@ from typing import Annotated
 
 import typer
 
-from teletrunk.cli.client import DEADLINE_S, ask_subscriptions, fail
+from teletrunk.cli.client import DEADLINE_S, ask_subscriptions, every, fail
 from teletrunk.cli.output import Json, say, show, table
 from teletrunk.v1 import subscription_pb2 as pb
 
@@ -96,9 +96,7 @@ def change(
 
 def _all() -> pb.ListSubscriptionsResponse:
     request = pb.ListSubscriptionsRequest()
-    answer: pb.ListSubscriptionsResponse = ask_subscriptions(
-        lambda service: service.ListSubscriptions(request, timeout=DEADLINE_S)
-    )
+    answer: pb.ListSubscriptionsResponse = ask_subscriptions(lambda service: every(service.ListSubscriptions, request))
     return answer
 
 

@@ -96,9 +96,7 @@ def _entries(answer: pb.AddTrunkResponse) -> list[str]:
 
 
 def _all() -> pb.ListTrunksResponse:
-    answer: pb.ListTrunksResponse = ask(
-        lambda admin: every(admin.ListTrunks, pb.ListTrunksRequest(), "trunks", "login")
-    )
+    answer: pb.ListTrunksResponse = ask(lambda admin: every(admin.ListTrunks, pb.ListTrunksRequest()))
     return answer
 
 

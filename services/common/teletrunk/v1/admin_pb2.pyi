@@ -37,6 +37,8 @@ class Account(_message.Message):
     TRUNKS_FIELD_NUMBER: _builtins.int
     OWNER_FIELD_NUMBER: _builtins.int
     SHARED_WITH_FIELD_NUMBER: _builtins.int
+    WORKER_IDS_FIELD_NUMBER: _builtins.int
+    SUBSCRIPTION_FIELD_NUMBER: _builtins.int
     account_id: _builtins.str
     phone: _builtins.str
     username: _builtins.str
@@ -49,9 +51,15 @@ class Account(_message.Message):
     trunks: _builtins.int
     owner: _builtins.str
     """The administrator whose session it is; empty: this installation's own."""
+    subscription: _builtins.str
+    """The name of the plan that it is in; empty: none, so without limits."""
     @_builtins.property
     def shared_with(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """Administrators who may use it too."""
+
+    @_builtins.property
+    def worker_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The Workers that it is assigned to; none: all may use it."""
 
     def __init__(
         self,
@@ -68,10 +76,12 @@ class Account(_message.Message):
         trunks: _builtins.int = ...,
         owner: _builtins.str = ...,
         shared_with: _abc.Iterable[_builtins.str] | None = ...,
+        worker_ids: _abc.Iterable[_builtins.str] | None = ...,
+        subscription: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "name", b"name", "owner", b"owner", "phone", b"phone", "reason", b"reason", "session_id", b"session_id", "shared_with", b"shared_with", "state", b"state", "storage_id", b"storage_id", "trunks", b"trunks", "user_id", b"user_id", "username", b"username"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "name", b"name", "owner", b"owner", "phone", b"phone", "reason", b"reason", "session_id", b"session_id", "shared_with", b"shared_with", "state", b"state", "storage_id", b"storage_id", "subscription", b"subscription", "trunks", b"trunks", "user_id", b"user_id", "username", b"username", "worker_ids", b"worker_ids"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -239,6 +249,134 @@ class StartAddAccountResponse(_message.Message):
 Global___StartAddAccountResponse: _TypeAlias = StartAddAccountResponse  # noqa: Y015
 
 @_typing.final
+class StartAddAccountByQrRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    STORAGE_ID_FIELD_NUMBER: _builtins.int
+    storage_id: _builtins.str
+    """Empty: the only, or the least loaded, Storage."""
+    def __init__(
+        self,
+        *,
+        storage_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["storage_id", b"storage_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StartAddAccountByQrRequest: _TypeAlias = StartAddAccountByQrRequest  # noqa: Y015
+
+@_typing.final
+class QrCode(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    URL_FIELD_NUMBER: _builtins.int
+    EXPIRES_AT_FIELD_NUMBER: _builtins.int
+    PNG_FIELD_NUMBER: _builtins.int
+    SVG_FIELD_NUMBER: _builtins.int
+    url: _builtins.str
+    """What it says: tg://login?token=..."""
+    expires_at: _builtins.float
+    """Unix time in seconds: Telegram takes it for half a minute."""
+    png: _builtins.bytes
+    """The same as pictures."""
+    svg: _builtins.str
+    def __init__(
+        self,
+        *,
+        url: _builtins.str = ...,
+        expires_at: _builtins.float = ...,
+        png: _builtins.bytes = ...,
+        svg: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expires_at", b"expires_at", "png", b"png", "svg", b"svg", "url", b"url"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___QrCode: _TypeAlias = QrCode  # noqa: Y015
+
+@_typing.final
+class StartAddAccountByQrResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SIGN_IN_ID_FIELD_NUMBER: _builtins.int
+    CODE_FIELD_NUMBER: _builtins.int
+    sign_in_id: _builtins.str
+    @_builtins.property
+    def code(self) -> Global___QrCode: ...
+    def __init__(
+        self,
+        *,
+        sign_in_id: _builtins.str = ...,
+        code: Global___QrCode | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["code", b"code"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "sign_in_id", b"sign_in_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StartAddAccountByQrResponse: _TypeAlias = StartAddAccountByQrResponse  # noqa: Y015
+
+@_typing.final
+class AwaitAccountQrRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SIGN_IN_ID_FIELD_NUMBER: _builtins.int
+    WAIT_S_FIELD_NUMBER: _builtins.int
+    sign_in_id: _builtins.str
+    wait_s: _builtins.int
+    """How long at most; 20 s are waited at the longest, and 0 asks how it is now."""
+    def __init__(
+        self,
+        *,
+        sign_in_id: _builtins.str = ...,
+        wait_s: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["sign_in_id", b"sign_in_id", "wait_s", b"wait_s"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AwaitAccountQrRequest: _TypeAlias = AwaitAccountQrRequest  # noqa: Y015
+
+@_typing.final
+class AwaitAccountQrResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CODE_FIELD_NUMBER: _builtins.int
+    ACCOUNT_FIELD_NUMBER: _builtins.int
+    PASSWORD_HINT_FIELD_NUMBER: _builtins.int
+    password_hint: _builtins.str
+    @_builtins.property
+    def code(self) -> Global___QrCode:
+        """What is to be shown now; absent once it has been scanned."""
+
+    @_builtins.property
+    def account(self) -> Global___Account:
+        """Absent while nobody has scanned it, or Telegram still wants the two-step password."""
+
+    def __init__(
+        self,
+        *,
+        code: Global___QrCode | None = ...,
+        account: Global___Account | None = ...,
+        password_hint: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "code", b"code"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "code", b"code", "password_hint", b"password_hint"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AwaitAccountQrResponse: _TypeAlias = AwaitAccountQrResponse  # noqa: Y015
+
+@_typing.final
 class SubmitAccountCodeRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
@@ -333,19 +471,23 @@ class ListAccountsRequest(_message.Message):
 
     LIMIT_FIELD_NUMBER: _builtins.int
     AFTER_FIELD_NUMBER: _builtins.int
+    PAGE_FIELD_NUMBER: _builtins.int
     limit: _builtins.int
     """How many at most; 0, or too many: as many as a page may have (500)."""
     after: _builtins.str
-    """The last account id of the page before."""
+    """The last account id of the page before; `page` goes before it."""
+    page: _builtins.str
+    """`next` of the page before; empty: the first."""
     def __init__(
         self,
         *,
         limit: _builtins.int = ...,
         after: _builtins.str = ...,
+        page: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "limit", b"limit"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "limit", b"limit", "page", b"page"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -356,6 +498,9 @@ class ListAccountsResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     ACCOUNTS_FIELD_NUMBER: _builtins.int
+    NEXT_FIELD_NUMBER: _builtins.int
+    next: _builtins.str
+    """What gives the next page; empty: this is the last."""
     @_builtins.property
     def accounts(self) -> _containers.RepeatedCompositeFieldContainer[Global___Account]:
         """By id."""
@@ -364,10 +509,11 @@ class ListAccountsResponse(_message.Message):
         self,
         *,
         accounts: _abc.Iterable[Global___Account] | None = ...,
+        next: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["accounts", b"accounts"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accounts", b"accounts", "next", b"next"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -637,19 +783,23 @@ class ListTrunksRequest(_message.Message):
 
     LIMIT_FIELD_NUMBER: _builtins.int
     AFTER_FIELD_NUMBER: _builtins.int
+    PAGE_FIELD_NUMBER: _builtins.int
     limit: _builtins.int
     """How many at most; 0, or too many: as many as a page may have (500)."""
     after: _builtins.str
-    """The last login of the page before."""
+    """The last login of the page before; `page` goes before it."""
+    page: _builtins.str
+    """`next` of the page before; empty: the first."""
     def __init__(
         self,
         *,
         limit: _builtins.int = ...,
         after: _builtins.str = ...,
+        page: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "limit", b"limit"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["after", b"after", "limit", b"limit", "page", b"page"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -660,6 +810,9 @@ class ListTrunksResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     TRUNKS_FIELD_NUMBER: _builtins.int
+    NEXT_FIELD_NUMBER: _builtins.int
+    next: _builtins.str
+    """What gives the next page; empty: this is the last."""
     @_builtins.property
     def trunks(self) -> _containers.RepeatedCompositeFieldContainer[Global___Trunk]:
         """By login."""
@@ -668,10 +821,11 @@ class ListTrunksResponse(_message.Message):
         self,
         *,
         trunks: _abc.Iterable[Global___Trunk] | None = ...,
+        next: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["trunks", b"trunks"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next", b"next", "trunks", b"trunks"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -860,12 +1014,21 @@ Global___TestNumberResponse: _TypeAlias = TestNumberResponse  # noqa: Y015
 class ListServicesRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
+    LIMIT_FIELD_NUMBER: _builtins.int
+    PAGE_FIELD_NUMBER: _builtins.int
+    limit: _builtins.int
+    """How many at most; 0, or too many: as many as a page may have (500)."""
+    page: _builtins.str
+    """`next` of the page before; empty: the first."""
     def __init__(
         self,
+        *,
+        limit: _builtins.int = ...,
+        page: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["limit", b"limit", "page", b"page"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -886,6 +1049,12 @@ class AttachedService(_message.Message):
     REGISTRATIONS_FIELD_NUMBER: _builtins.int
     SESSIONS_FIELD_NUMBER: _builtins.int
     DRAINING_FIELD_NUMBER: _builtins.int
+    COMMENT_FIELD_NUMBER: _builtins.int
+    CAME_BY_FIELD_NUMBER: _builtins.int
+    ENROLLED_AT_FIELD_NUMBER: _builtins.int
+    CERTIFIED_UNTIL_FIELD_NUMBER: _builtins.int
+    DRAINED_FIELD_NUMBER: _builtins.int
+    ACCOUNT_IDS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     name: _builtins.str
     kind: _builtins.str
@@ -899,6 +1068,19 @@ class AttachedService(_message.Message):
     sessions: _builtins.int
     draining: _builtins.bool
     """A Storage that ends, and waits for the calls of its sessions."""
+    comment: _builtins.str
+    """What was written down with its invitation or join token."""
+    came_by: _builtins.str
+    """The join token or the cluster's account that it came by; empty: an invitation, or no certificate at all."""
+    enrolled_at: _builtins.float
+    """Unix times in seconds; 0: it has no certificate."""
+    certified_until: _builtins.float
+    drained: _builtins.bool
+    """A Worker that was told to take no more calls."""
+    @_builtins.property
+    def account_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The accounts that are assigned to this Worker."""
+
     def __init__(
         self,
         *,
@@ -913,10 +1095,16 @@ class AttachedService(_message.Message):
         registrations: _builtins.int = ...,
         sessions: _builtins.int = ...,
         draining: _builtins.bool = ...,
+        comment: _builtins.str = ...,
+        came_by: _builtins.str = ...,
+        enrolled_at: _builtins.float = ...,
+        certified_until: _builtins.float = ...,
+        drained: _builtins.bool = ...,
+        account_ids: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["active_calls", b"active_calls", "address", b"address", "attached", b"attached", "draining", b"draining", "id", b"id", "kind", b"kind", "last_seen", b"last_seen", "name", b"name", "registrations", b"registrations", "sessions", b"sessions", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_ids", b"account_ids", "active_calls", b"active_calls", "address", b"address", "attached", b"attached", "came_by", b"came_by", "certified_until", b"certified_until", "comment", b"comment", "drained", b"drained", "draining", b"draining", "enrolled_at", b"enrolled_at", "id", b"id", "kind", b"kind", "last_seen", b"last_seen", "name", b"name", "registrations", b"registrations", "sessions", b"sessions", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -927,16 +1115,22 @@ class ListServicesResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     SERVICES_FIELD_NUMBER: _builtins.int
+    NEXT_FIELD_NUMBER: _builtins.int
+    next: _builtins.str
+    """What gives the next page; empty: this is the last."""
     @_builtins.property
-    def services(self) -> _containers.RepeatedCompositeFieldContainer[Global___AttachedService]: ...
+    def services(self) -> _containers.RepeatedCompositeFieldContainer[Global___AttachedService]:
+        """By id."""
+
     def __init__(
         self,
         *,
         services: _abc.Iterable[Global___AttachedService] | None = ...,
+        next: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["services", b"services"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next", b"next", "services", b"services"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -956,9 +1150,10 @@ class ListCallsRequest(_message.Message):
     DIRECTION_FIELD_NUMBER: _builtins.int
     ANSWERED_FIELD_NUMBER: _builtins.int
     ROW_FIELD_NUMBER: _builtins.int
+    PAGE_FIELD_NUMBER: _builtins.int
     limit: _builtins.int
     older_than: _builtins.str
-    """The last call of the page before: ids sort by time."""
+    """The last call of the page before, for ids sort by time; `page` goes before it."""
     since: _builtins.float
     """Unix times in seconds between which the calls began; 0: open."""
     until: _builtins.float
@@ -974,6 +1169,8 @@ class ListCallsRequest(_message.Message):
     """Only calls that were, or were not, answered."""
     row: _builtins.str
     """Only calls that ended with this row of the error contract."""
+    page: _builtins.str
+    """`next` of the page before; empty: the first."""
     def __init__(
         self,
         *,
@@ -987,10 +1184,11 @@ class ListCallsRequest(_message.Message):
         direction: _call_pb2.Direction.ValueType = ...,
         answered: _builtins.bool | None = ...,
         row: _builtins.str = ...,
+        page: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_answered", b"_answered", "answered", b"answered"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_answered", b"_answered", "account", b"account", "answered", b"answered", "direction", b"direction", "limit", b"limit", "number", b"number", "older_than", b"older_than", "row", b"row", "since", b"since", "trunk", b"trunk", "until", b"until"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_answered", b"_answered", "account", b"account", "answered", b"answered", "direction", b"direction", "limit", b"limit", "number", b"number", "older_than", b"older_than", "page", b"page", "row", b"row", "since", b"since", "trunk", b"trunk", "until", b"until"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__answered: _TypeAlias = _typing.Literal["answered"]  # noqa: Y015
     _WhichOneofArgType__answered: _TypeAlias = _typing.Literal["_answered", b"_answered"]  # noqa: Y015
@@ -1003,6 +1201,9 @@ class ListCallsResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     CALLS_FIELD_NUMBER: _builtins.int
+    NEXT_FIELD_NUMBER: _builtins.int
+    next: _builtins.str
+    """What gives the next page; empty: this is the last."""
     @_builtins.property
     def calls(self) -> _containers.RepeatedCompositeFieldContainer[_call_pb2.CallRecord]:
         """Newest first; without steps."""
@@ -1011,10 +1212,11 @@ class ListCallsResponse(_message.Message):
         self,
         *,
         calls: _abc.Iterable[_call_pb2.CallRecord] | None = ...,
+        next: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["calls", b"calls"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["calls", b"calls", "next", b"next"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1185,9 +1387,10 @@ class ListChangesRequest(_message.Message):
     KEY_FIELD_NUMBER: _builtins.int
     SINCE_FIELD_NUMBER: _builtins.int
     UNTIL_FIELD_NUMBER: _builtins.int
+    PAGE_FIELD_NUMBER: _builtins.int
     limit: _builtins.int
     older_than: _builtins.int
-    """The number of the last change of the page before."""
+    """The number of the last change of the page before; `page` goes before it."""
     who: _builtins.str
     """Only what this person changed."""
     kind: _builtins.str
@@ -1197,6 +1400,8 @@ class ListChangesRequest(_message.Message):
     since: _builtins.float
     """Unix times in seconds between which the changes were made; 0: open."""
     until: _builtins.float
+    page: _builtins.str
+    """`next` of the page before; empty: the first."""
     def __init__(
         self,
         *,
@@ -1207,10 +1412,11 @@ class ListChangesRequest(_message.Message):
         key: _builtins.str = ...,
         since: _builtins.float = ...,
         until: _builtins.float = ...,
+        page: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "kind", b"kind", "limit", b"limit", "older_than", b"older_than", "since", b"since", "until", b"until", "who", b"who"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["key", b"key", "kind", b"kind", "limit", b"limit", "older_than", b"older_than", "page", b"page", "since", b"since", "until", b"until", "who", b"who"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1263,16 +1469,22 @@ class ListChangesResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     CHANGES_FIELD_NUMBER: _builtins.int
+    NEXT_FIELD_NUMBER: _builtins.int
+    next: _builtins.str
+    """What gives the next page; empty: this is the last."""
     @_builtins.property
-    def changes(self) -> _containers.RepeatedCompositeFieldContainer[Global___Change]: ...
+    def changes(self) -> _containers.RepeatedCompositeFieldContainer[Global___Change]:
+        """Newest first."""
+
     def __init__(
         self,
         *,
         changes: _abc.Iterable[Global___Change] | None = ...,
+        next: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changes", b"changes", "next", b"next"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1285,20 +1497,32 @@ class Token(_message.Message):
     NAME_FIELD_NUMBER: _builtins.int
     ROLE_FIELD_NUMBER: _builtins.int
     CREATED_AT_FIELD_NUMBER: _builtins.int
+    LAST_USED_AT_FIELD_NUMBER: _builtins.int
+    EXPIRES_AT_FIELD_NUMBER: _builtins.int
+    SCOPE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     role: _builtins.str
     """owner, administrator or viewer"""
     created_at: _builtins.float
+    last_used_at: _builtins.float
+    """Unix time in seconds, to the minute; 0: it was not used yet."""
+    expires_at: _builtins.float
+    """Unix time in seconds after which it is refused; 0: it has no end."""
+    scope: _builtins.str
+    """What it may look at: `own` is what its administrator owns or shares, `all` the whole installation."""
     def __init__(
         self,
         *,
         name: _builtins.str = ...,
         role: _builtins.str = ...,
         created_at: _builtins.float = ...,
+        last_used_at: _builtins.float = ...,
+        expires_at: _builtins.float = ...,
+        scope: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "name", b"name", "role", b"role"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["created_at", b"created_at", "expires_at", b"expires_at", "last_used_at", b"last_used_at", "name", b"name", "role", b"role", "scope", b"scope"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1310,21 +1534,70 @@ class AddTokenRequest(_message.Message):
 
     NAME_FIELD_NUMBER: _builtins.int
     ROLE_FIELD_NUMBER: _builtins.int
+    EXPIRES_AT_FIELD_NUMBER: _builtins.int
+    SCOPE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
+    """The administrator's name."""
     role: _builtins.str
+    """owner, administrator or viewer"""
+    expires_at: _builtins.float
+    """Unix time in seconds; 0: it has no end."""
+    scope: _builtins.str
+    """own or all; empty: as the role says. A viewer with `all` may look at everything and change nothing."""
     def __init__(
         self,
         *,
         name: _builtins.str = ...,
         role: _builtins.str = ...,
+        expires_at: _builtins.float = ...,
+        scope: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "role", b"role"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expires_at", b"expires_at", "name", b"name", "role", b"role", "scope", b"scope"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___AddTokenRequest: _TypeAlias = AddTokenRequest  # noqa: Y015
+
+@_typing.final
+class GetTokenRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetTokenRequest: _TypeAlias = GetTokenRequest  # noqa: Y015
+
+@_typing.final
+class GetTokenResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    TOKEN_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def token(self) -> Global___Token: ...
+    def __init__(
+        self,
+        *,
+        token: Global___Token | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["token", b"token"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["token", b"token"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___GetTokenResponse: _TypeAlias = GetTokenResponse  # noqa: Y015
 
 @_typing.final
 class AddTokenResponse(_message.Message):
@@ -1353,12 +1626,21 @@ Global___AddTokenResponse: _TypeAlias = AddTokenResponse  # noqa: Y015
 class ListTokensRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
+    LIMIT_FIELD_NUMBER: _builtins.int
+    PAGE_FIELD_NUMBER: _builtins.int
+    limit: _builtins.int
+    """How many at most; 0, or too many: as many as a page may have (500)."""
+    page: _builtins.str
+    """`next` of the page before; empty: the first."""
     def __init__(
         self,
+        *,
+        limit: _builtins.int = ...,
+        page: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["limit", b"limit", "page", b"page"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1369,16 +1651,22 @@ class ListTokensResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     TOKENS_FIELD_NUMBER: _builtins.int
+    NEXT_FIELD_NUMBER: _builtins.int
+    next: _builtins.str
+    """What gives the next page; empty: this is the last."""
     @_builtins.property
-    def tokens(self) -> _containers.RepeatedCompositeFieldContainer[Global___Token]: ...
+    def tokens(self) -> _containers.RepeatedCompositeFieldContainer[Global___Token]:
+        """By name."""
+
     def __init__(
         self,
         *,
         tokens: _abc.Iterable[Global___Token] | None = ...,
+        next: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["tokens", b"tokens"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next", b"next", "tokens", b"tokens"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1425,20 +1713,24 @@ class Webhook(_message.Message):
     WEBHOOK_ID_FIELD_NUMBER: _builtins.int
     URL_FIELD_NUMBER: _builtins.int
     WAITING_FIELD_NUMBER: _builtins.int
+    FAILED_FIELD_NUMBER: _builtins.int
     webhook_id: _builtins.str
     url: _builtins.str
     waiting: _builtins.int
     """Events that wait for their delivery."""
+    failed: _builtins.int
+    """Events that were given up, as far as they are kept."""
     def __init__(
         self,
         *,
         webhook_id: _builtins.str = ...,
         url: _builtins.str = ...,
         waiting: _builtins.int = ...,
+        failed: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["url", b"url", "waiting", b"waiting", "webhook_id", b"webhook_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["failed", b"failed", "url", b"url", "waiting", b"waiting", "webhook_id", b"webhook_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1491,12 +1783,21 @@ Global___AddWebhookResponse: _TypeAlias = AddWebhookResponse  # noqa: Y015
 class ListWebhooksRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
+    LIMIT_FIELD_NUMBER: _builtins.int
+    PAGE_FIELD_NUMBER: _builtins.int
+    limit: _builtins.int
+    """How many at most; 0, or too many: as many as a page may have (500)."""
+    page: _builtins.str
+    """`next` of the page before; empty: the first."""
     def __init__(
         self,
+        *,
+        limit: _builtins.int = ...,
+        page: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["limit", b"limit", "page", b"page"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1507,16 +1808,22 @@ class ListWebhooksResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     WEBHOOKS_FIELD_NUMBER: _builtins.int
+    NEXT_FIELD_NUMBER: _builtins.int
+    next: _builtins.str
+    """What gives the next page; empty: this is the last."""
     @_builtins.property
-    def webhooks(self) -> _containers.RepeatedCompositeFieldContainer[Global___Webhook]: ...
+    def webhooks(self) -> _containers.RepeatedCompositeFieldContainer[Global___Webhook]:
+        """By id."""
+
     def __init__(
         self,
         *,
         webhooks: _abc.Iterable[Global___Webhook] | None = ...,
+        next: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["webhooks", b"webhooks"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["next", b"next", "webhooks", b"webhooks"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1555,6 +1862,154 @@ class RemoveWebhookResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___RemoveWebhookResponse: _TypeAlias = RemoveWebhookResponse  # noqa: Y015
+
+@_typing.final
+class TestWebhookRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    WEBHOOK_ID_FIELD_NUMBER: _builtins.int
+    webhook_id: _builtins.str
+    def __init__(
+        self,
+        *,
+        webhook_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["webhook_id", b"webhook_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TestWebhookRequest: _TypeAlias = TestWebhookRequest  # noqa: Y015
+
+@_typing.final
+class TestWebhookResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DELIVERED_FIELD_NUMBER: _builtins.int
+    STATUS_FIELD_NUMBER: _builtins.int
+    FAILURE_FIELD_NUMBER: _builtins.int
+    TOOK_MS_FIELD_NUMBER: _builtins.int
+    delivered: _builtins.bool
+    """It was acknowledged: any HTTP status from 200 to 299."""
+    status: _builtins.int
+    """The HTTP status; 0: there was no answer."""
+    failure: _builtins.str
+    """What there was instead of an acknowledgement."""
+    took_ms: _builtins.float
+    """How long it took, in milliseconds."""
+    def __init__(
+        self,
+        *,
+        delivered: _builtins.bool = ...,
+        status: _builtins.int = ...,
+        failure: _builtins.str = ...,
+        took_ms: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["delivered", b"delivered", "failure", b"failure", "status", b"status", "took_ms", b"took_ms"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___TestWebhookResponse: _TypeAlias = TestWebhookResponse  # noqa: Y015
+
+@_typing.final
+class ListWebhookFailuresRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LIMIT_FIELD_NUMBER: _builtins.int
+    PAGE_FIELD_NUMBER: _builtins.int
+    WEBHOOK_ID_FIELD_NUMBER: _builtins.int
+    limit: _builtins.int
+    """How many at most; 0, or too many: as many as a page may have (500)."""
+    page: _builtins.str
+    """`next` of the page before; empty: the first."""
+    webhook_id: _builtins.str
+    """Only those of this webhook."""
+    def __init__(
+        self,
+        *,
+        limit: _builtins.int = ...,
+        page: _builtins.str = ...,
+        webhook_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["limit", b"limit", "page", b"page", "webhook_id", b"webhook_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListWebhookFailuresRequest: _TypeAlias = ListWebhookFailuresRequest  # noqa: Y015
+
+@_typing.final
+class WebhookFailure(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    DELIVERY_ID_FIELD_NUMBER: _builtins.int
+    WEBHOOK_ID_FIELD_NUMBER: _builtins.int
+    EVENT_FIELD_NUMBER: _builtins.int
+    BODY_FIELD_NUMBER: _builtins.int
+    ATTEMPTS_FIELD_NUMBER: _builtins.int
+    FAILURE_FIELD_NUMBER: _builtins.int
+    LAST_AT_FIELD_NUMBER: _builtins.int
+    NEXT_AT_FIELD_NUMBER: _builtins.int
+    delivery_id: _builtins.str
+    webhook_id: _builtins.str
+    event: _builtins.str
+    """The event's name, and what was sent, as it was sent."""
+    body: _builtins.str
+    attempts: _builtins.int
+    failure: _builtins.str
+    """What the last attempt met."""
+    last_at: _builtins.float
+    """Unix times in seconds: of the last attempt, and of the next; 0: it was given up."""
+    next_at: _builtins.float
+    def __init__(
+        self,
+        *,
+        delivery_id: _builtins.str = ...,
+        webhook_id: _builtins.str = ...,
+        event: _builtins.str = ...,
+        body: _builtins.str = ...,
+        attempts: _builtins.int = ...,
+        failure: _builtins.str = ...,
+        last_at: _builtins.float = ...,
+        next_at: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["attempts", b"attempts", "body", b"body", "delivery_id", b"delivery_id", "event", b"event", "failure", b"failure", "last_at", b"last_at", "next_at", b"next_at", "webhook_id", b"webhook_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___WebhookFailure: _TypeAlias = WebhookFailure  # noqa: Y015
+
+@_typing.final
+class ListWebhookFailuresResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    FAILURES_FIELD_NUMBER: _builtins.int
+    NEXT_FIELD_NUMBER: _builtins.int
+    next: _builtins.str
+    """What gives the next page; empty: this is the last."""
+    @_builtins.property
+    def failures(self) -> _containers.RepeatedCompositeFieldContainer[Global___WebhookFailure]:
+        """By delivery."""
+
+    def __init__(
+        self,
+        *,
+        failures: _abc.Iterable[Global___WebhookFailure] | None = ...,
+        next: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["failures", b"failures", "next", b"next"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListWebhookFailuresResponse: _TypeAlias = ListWebhookFailuresResponse  # noqa: Y015
 
 @_typing.final
 class CheckAccountRequest(_message.Message):

@@ -50,6 +50,16 @@ class AdminServiceStub:
                 request_serializer=teletrunk_dot_v1_dot_admin__pb2.SubmitAccountPasswordRequest.SerializeToString,
                 response_deserializer=teletrunk_dot_v1_dot_admin__pb2.SubmitAccountPasswordResponse.FromString,
                 _registered_method=True)
+        self.StartAddAccountByQr = channel.unary_unary(
+                '/teletrunk.v1.AdminService/StartAddAccountByQr',
+                request_serializer=teletrunk_dot_v1_dot_admin__pb2.StartAddAccountByQrRequest.SerializeToString,
+                response_deserializer=teletrunk_dot_v1_dot_admin__pb2.StartAddAccountByQrResponse.FromString,
+                _registered_method=True)
+        self.AwaitAccountQr = channel.unary_unary(
+                '/teletrunk.v1.AdminService/AwaitAccountQr',
+                request_serializer=teletrunk_dot_v1_dot_admin__pb2.AwaitAccountQrRequest.SerializeToString,
+                response_deserializer=teletrunk_dot_v1_dot_admin__pb2.AwaitAccountQrResponse.FromString,
+                _registered_method=True)
         self.ResendAccountCode = channel.unary_unary(
                 '/teletrunk.v1.AdminService/ResendAccountCode',
                 request_serializer=teletrunk_dot_v1_dot_admin__pb2.ResendAccountCodeRequest.SerializeToString,
@@ -160,6 +170,11 @@ class AdminServiceStub:
                 request_serializer=teletrunk_dot_v1_dot_admin__pb2.AddTokenRequest.SerializeToString,
                 response_deserializer=teletrunk_dot_v1_dot_admin__pb2.AddTokenResponse.FromString,
                 _registered_method=True)
+        self.GetToken = channel.unary_unary(
+                '/teletrunk.v1.AdminService/GetToken',
+                request_serializer=teletrunk_dot_v1_dot_admin__pb2.GetTokenRequest.SerializeToString,
+                response_deserializer=teletrunk_dot_v1_dot_admin__pb2.GetTokenResponse.FromString,
+                _registered_method=True)
         self.ListTokens = channel.unary_unary(
                 '/teletrunk.v1.AdminService/ListTokens',
                 request_serializer=teletrunk_dot_v1_dot_admin__pb2.ListTokensRequest.SerializeToString,
@@ -185,6 +200,16 @@ class AdminServiceStub:
                 request_serializer=teletrunk_dot_v1_dot_admin__pb2.RemoveWebhookRequest.SerializeToString,
                 response_deserializer=teletrunk_dot_v1_dot_admin__pb2.RemoveWebhookResponse.FromString,
                 _registered_method=True)
+        self.TestWebhook = channel.unary_unary(
+                '/teletrunk.v1.AdminService/TestWebhook',
+                request_serializer=teletrunk_dot_v1_dot_admin__pb2.TestWebhookRequest.SerializeToString,
+                response_deserializer=teletrunk_dot_v1_dot_admin__pb2.TestWebhookResponse.FromString,
+                _registered_method=True)
+        self.ListWebhookFailures = channel.unary_unary(
+                '/teletrunk.v1.AdminService/ListWebhookFailures',
+                request_serializer=teletrunk_dot_v1_dot_admin__pb2.ListWebhookFailuresRequest.SerializeToString,
+                response_deserializer=teletrunk_dot_v1_dot_admin__pb2.ListWebhookFailuresResponse.FromString,
+                _registered_method=True)
 
 
 class AdminServiceServicer:
@@ -205,6 +230,20 @@ class AdminServiceServicer:
 
     def SubmitAccountPassword(self, request, context):
         """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def StartAddAccountByQr(self, request, context):
+        """A sign-in without a number and a code: a Telegram app that is signed in scans a QR code.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AwaitAccountQr(self, request, context):
+        """Waits until the QR code is scanned or another has to be shown. To be asked again as long as it gives a code.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -349,6 +388,12 @@ class AdminServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def GetToken(self, request, context):
+        """Missing associated documentation comment in .proto file."""
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ListTokens(self, request, context):
         """Missing associated documentation comment in .proto file."""
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
@@ -380,6 +425,20 @@ class AdminServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def TestWebhook(self, request, context):
+        """Sends an event `ping` now, once, and tells how it was answered.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListWebhookFailures(self, request, context):
+        """Events that could not be delivered: those that are tried again, and the last hundred a webhook that were given up.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
 
 def add_AdminServiceServicer_to_server(servicer, server):
     rpc_method_handlers = {
@@ -397,6 +456,16 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     servicer.SubmitAccountPassword,
                     request_deserializer=teletrunk_dot_v1_dot_admin__pb2.SubmitAccountPasswordRequest.FromString,
                     response_serializer=teletrunk_dot_v1_dot_admin__pb2.SubmitAccountPasswordResponse.SerializeToString,
+            ),
+            'StartAddAccountByQr': grpc.unary_unary_rpc_method_handler(
+                    servicer.StartAddAccountByQr,
+                    request_deserializer=teletrunk_dot_v1_dot_admin__pb2.StartAddAccountByQrRequest.FromString,
+                    response_serializer=teletrunk_dot_v1_dot_admin__pb2.StartAddAccountByQrResponse.SerializeToString,
+            ),
+            'AwaitAccountQr': grpc.unary_unary_rpc_method_handler(
+                    servicer.AwaitAccountQr,
+                    request_deserializer=teletrunk_dot_v1_dot_admin__pb2.AwaitAccountQrRequest.FromString,
+                    response_serializer=teletrunk_dot_v1_dot_admin__pb2.AwaitAccountQrResponse.SerializeToString,
             ),
             'ResendAccountCode': grpc.unary_unary_rpc_method_handler(
                     servicer.ResendAccountCode,
@@ -508,6 +577,11 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     request_deserializer=teletrunk_dot_v1_dot_admin__pb2.AddTokenRequest.FromString,
                     response_serializer=teletrunk_dot_v1_dot_admin__pb2.AddTokenResponse.SerializeToString,
             ),
+            'GetToken': grpc.unary_unary_rpc_method_handler(
+                    servicer.GetToken,
+                    request_deserializer=teletrunk_dot_v1_dot_admin__pb2.GetTokenRequest.FromString,
+                    response_serializer=teletrunk_dot_v1_dot_admin__pb2.GetTokenResponse.SerializeToString,
+            ),
             'ListTokens': grpc.unary_unary_rpc_method_handler(
                     servicer.ListTokens,
                     request_deserializer=teletrunk_dot_v1_dot_admin__pb2.ListTokensRequest.FromString,
@@ -532,6 +606,16 @@ def add_AdminServiceServicer_to_server(servicer, server):
                     servicer.RemoveWebhook,
                     request_deserializer=teletrunk_dot_v1_dot_admin__pb2.RemoveWebhookRequest.FromString,
                     response_serializer=teletrunk_dot_v1_dot_admin__pb2.RemoveWebhookResponse.SerializeToString,
+            ),
+            'TestWebhook': grpc.unary_unary_rpc_method_handler(
+                    servicer.TestWebhook,
+                    request_deserializer=teletrunk_dot_v1_dot_admin__pb2.TestWebhookRequest.FromString,
+                    response_serializer=teletrunk_dot_v1_dot_admin__pb2.TestWebhookResponse.SerializeToString,
+            ),
+            'ListWebhookFailures': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListWebhookFailures,
+                    request_deserializer=teletrunk_dot_v1_dot_admin__pb2.ListWebhookFailuresRequest.FromString,
+                    response_serializer=teletrunk_dot_v1_dot_admin__pb2.ListWebhookFailuresResponse.SerializeToString,
             ),
     }
     generic_handler = grpc.method_handlers_generic_handler(
@@ -616,6 +700,60 @@ class AdminService:
             '/teletrunk.v1.AdminService/SubmitAccountPassword',
             teletrunk_dot_v1_dot_admin__pb2.SubmitAccountPasswordRequest.SerializeToString,
             teletrunk_dot_v1_dot_admin__pb2.SubmitAccountPasswordResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StartAddAccountByQr(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/teletrunk.v1.AdminService/StartAddAccountByQr',
+            teletrunk_dot_v1_dot_admin__pb2.StartAddAccountByQrRequest.SerializeToString,
+            teletrunk_dot_v1_dot_admin__pb2.StartAddAccountByQrResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AwaitAccountQr(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/teletrunk.v1.AdminService/AwaitAccountQr',
+            teletrunk_dot_v1_dot_admin__pb2.AwaitAccountQrRequest.SerializeToString,
+            teletrunk_dot_v1_dot_admin__pb2.AwaitAccountQrResponse.FromString,
             options,
             channel_credentials,
             insecure,
@@ -1221,6 +1359,33 @@ class AdminService:
             _registered_method=True)
 
     @staticmethod
+    def GetToken(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/teletrunk.v1.AdminService/GetToken',
+            teletrunk_dot_v1_dot_admin__pb2.GetTokenRequest.SerializeToString,
+            teletrunk_dot_v1_dot_admin__pb2.GetTokenResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
     def ListTokens(request,
             target,
             options=(),
@@ -1345,6 +1510,60 @@ class AdminService:
             '/teletrunk.v1.AdminService/RemoveWebhook',
             teletrunk_dot_v1_dot_admin__pb2.RemoveWebhookRequest.SerializeToString,
             teletrunk_dot_v1_dot_admin__pb2.RemoveWebhookResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def TestWebhook(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/teletrunk.v1.AdminService/TestWebhook',
+            teletrunk_dot_v1_dot_admin__pb2.TestWebhookRequest.SerializeToString,
+            teletrunk_dot_v1_dot_admin__pb2.TestWebhookResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListWebhookFailures(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/teletrunk.v1.AdminService/ListWebhookFailures',
+            teletrunk_dot_v1_dot_admin__pb2.ListWebhookFailuresRequest.SerializeToString,
+            teletrunk_dot_v1_dot_admin__pb2.ListWebhookFailuresResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -36,6 +36,10 @@ class AdminServiceStub:
     StartAddAccount: _grpc.UnaryUnaryMultiCallable[_admin_pb2.StartAddAccountRequest, _admin_pb2.StartAddAccountResponse]
     SubmitAccountCode: _grpc.UnaryUnaryMultiCallable[_admin_pb2.SubmitAccountCodeRequest, _admin_pb2.SubmitAccountCodeResponse]
     SubmitAccountPassword: _grpc.UnaryUnaryMultiCallable[_admin_pb2.SubmitAccountPasswordRequest, _admin_pb2.SubmitAccountPasswordResponse]
+    StartAddAccountByQr: _grpc.UnaryUnaryMultiCallable[_admin_pb2.StartAddAccountByQrRequest, _admin_pb2.StartAddAccountByQrResponse]
+    """A sign-in without a number and a code: a Telegram app that is signed in scans a QR code."""
+    AwaitAccountQr: _grpc.UnaryUnaryMultiCallable[_admin_pb2.AwaitAccountQrRequest, _admin_pb2.AwaitAccountQrResponse]
+    """Waits until the QR code is scanned or another has to be shown. To be asked again as long as it gives a code."""
     ResendAccountCode: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ResendAccountCodeRequest, _admin_pb2.ResendAccountCodeResponse]
     """Another code for a sign-in that is under way, by the next way that Telegram has: SMS, a call..."""
     ListAccounts: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ListAccountsRequest, _admin_pb2.ListAccountsResponse]
@@ -66,12 +70,17 @@ class AdminServiceStub:
     """What people have changed, newest first."""
     AddToken: _grpc.UnaryUnaryMultiCallable[_admin_pb2.AddTokenRequest, _admin_pb2.AddTokenResponse]
     """Keys to the REST API. A token is shown once."""
+    GetToken: _grpc.UnaryUnaryMultiCallable[_admin_pb2.GetTokenRequest, _admin_pb2.GetTokenResponse]
     ListTokens: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ListTokensRequest, _admin_pb2.ListTokensResponse]
     RemoveToken: _grpc.UnaryUnaryMultiCallable[_admin_pb2.RemoveTokenRequest, _admin_pb2.RemoveTokenResponse]
     AddWebhook: _grpc.UnaryUnaryMultiCallable[_admin_pb2.AddWebhookRequest, _admin_pb2.AddWebhookResponse]
     """Where calls' records are sent when they end."""
     ListWebhooks: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ListWebhooksRequest, _admin_pb2.ListWebhooksResponse]
     RemoveWebhook: _grpc.UnaryUnaryMultiCallable[_admin_pb2.RemoveWebhookRequest, _admin_pb2.RemoveWebhookResponse]
+    TestWebhook: _grpc.UnaryUnaryMultiCallable[_admin_pb2.TestWebhookRequest, _admin_pb2.TestWebhookResponse]
+    """Sends an event `ping` now, once, and tells how it was answered."""
+    ListWebhookFailures: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ListWebhookFailuresRequest, _admin_pb2.ListWebhookFailuresResponse]
+    """Events that could not be delivered: those that are tried again, and the last hundred a webhook that were given up."""
 
 @_typing.type_check_only
 class AdminServiceAsyncStub(AdminServiceStub):
@@ -81,6 +90,10 @@ class AdminServiceAsyncStub(AdminServiceStub):
     StartAddAccount: _aio.UnaryUnaryMultiCallable[_admin_pb2.StartAddAccountRequest, _admin_pb2.StartAddAccountResponse]  # type: ignore[assignment]
     SubmitAccountCode: _aio.UnaryUnaryMultiCallable[_admin_pb2.SubmitAccountCodeRequest, _admin_pb2.SubmitAccountCodeResponse]  # type: ignore[assignment]
     SubmitAccountPassword: _aio.UnaryUnaryMultiCallable[_admin_pb2.SubmitAccountPasswordRequest, _admin_pb2.SubmitAccountPasswordResponse]  # type: ignore[assignment]
+    StartAddAccountByQr: _aio.UnaryUnaryMultiCallable[_admin_pb2.StartAddAccountByQrRequest, _admin_pb2.StartAddAccountByQrResponse]  # type: ignore[assignment]
+    """A sign-in without a number and a code: a Telegram app that is signed in scans a QR code."""
+    AwaitAccountQr: _aio.UnaryUnaryMultiCallable[_admin_pb2.AwaitAccountQrRequest, _admin_pb2.AwaitAccountQrResponse]  # type: ignore[assignment]
+    """Waits until the QR code is scanned or another has to be shown. To be asked again as long as it gives a code."""
     ResendAccountCode: _aio.UnaryUnaryMultiCallable[_admin_pb2.ResendAccountCodeRequest, _admin_pb2.ResendAccountCodeResponse]  # type: ignore[assignment]
     """Another code for a sign-in that is under way, by the next way that Telegram has: SMS, a call..."""
     ListAccounts: _aio.UnaryUnaryMultiCallable[_admin_pb2.ListAccountsRequest, _admin_pb2.ListAccountsResponse]  # type: ignore[assignment]
@@ -111,12 +124,17 @@ class AdminServiceAsyncStub(AdminServiceStub):
     """What people have changed, newest first."""
     AddToken: _aio.UnaryUnaryMultiCallable[_admin_pb2.AddTokenRequest, _admin_pb2.AddTokenResponse]  # type: ignore[assignment]
     """Keys to the REST API. A token is shown once."""
+    GetToken: _aio.UnaryUnaryMultiCallable[_admin_pb2.GetTokenRequest, _admin_pb2.GetTokenResponse]  # type: ignore[assignment]
     ListTokens: _aio.UnaryUnaryMultiCallable[_admin_pb2.ListTokensRequest, _admin_pb2.ListTokensResponse]  # type: ignore[assignment]
     RemoveToken: _aio.UnaryUnaryMultiCallable[_admin_pb2.RemoveTokenRequest, _admin_pb2.RemoveTokenResponse]  # type: ignore[assignment]
     AddWebhook: _aio.UnaryUnaryMultiCallable[_admin_pb2.AddWebhookRequest, _admin_pb2.AddWebhookResponse]  # type: ignore[assignment]
     """Where calls' records are sent when they end."""
     ListWebhooks: _aio.UnaryUnaryMultiCallable[_admin_pb2.ListWebhooksRequest, _admin_pb2.ListWebhooksResponse]  # type: ignore[assignment]
     RemoveWebhook: _aio.UnaryUnaryMultiCallable[_admin_pb2.RemoveWebhookRequest, _admin_pb2.RemoveWebhookResponse]  # type: ignore[assignment]
+    TestWebhook: _aio.UnaryUnaryMultiCallable[_admin_pb2.TestWebhookRequest, _admin_pb2.TestWebhookResponse]  # type: ignore[assignment]
+    """Sends an event `ping` now, once, and tells how it was answered."""
+    ListWebhookFailures: _aio.UnaryUnaryMultiCallable[_admin_pb2.ListWebhookFailuresRequest, _admin_pb2.ListWebhookFailuresResponse]  # type: ignore[assignment]
+    """Events that could not be delivered: those that are tried again, and the last hundred a webhook that were given up."""
 
 class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
     """What the `teletrunk` command asks of the Manager."""
@@ -141,6 +159,22 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _admin_pb2.SubmitAccountPasswordRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_admin_pb2.SubmitAccountPasswordResponse, _abc.Awaitable[_admin_pb2.SubmitAccountPasswordResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def StartAddAccountByQr(
+        self,
+        request: _admin_pb2.StartAddAccountByQrRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.StartAddAccountByQrResponse, _abc.Awaitable[_admin_pb2.StartAddAccountByQrResponse]]:
+        """A sign-in without a number and a code: a Telegram app that is signed in scans a QR code."""
+
+    @_abc_1.abstractmethod
+    def AwaitAccountQr(
+        self,
+        request: _admin_pb2.AwaitAccountQrRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.AwaitAccountQrResponse, _abc.Awaitable[_admin_pb2.AwaitAccountQrResponse]]:
+        """Waits until the QR code is scanned or another has to be shown. To be asked again as long as it gives a code."""
 
     @_abc_1.abstractmethod
     def ResendAccountCode(
@@ -305,6 +339,13 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         """Keys to the REST API. A token is shown once."""
 
     @_abc_1.abstractmethod
+    def GetToken(
+        self,
+        request: _admin_pb2.GetTokenRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.GetTokenResponse, _abc.Awaitable[_admin_pb2.GetTokenResponse]]: ...
+
+    @_abc_1.abstractmethod
     def ListTokens(
         self,
         request: _admin_pb2.ListTokensRequest,
@@ -339,5 +380,21 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _admin_pb2.RemoveWebhookRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_admin_pb2.RemoveWebhookResponse, _abc.Awaitable[_admin_pb2.RemoveWebhookResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def TestWebhook(
+        self,
+        request: _admin_pb2.TestWebhookRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.TestWebhookResponse, _abc.Awaitable[_admin_pb2.TestWebhookResponse]]:
+        """Sends an event `ping` now, once, and tells how it was answered."""
+
+    @_abc_1.abstractmethod
+    def ListWebhookFailures(
+        self,
+        request: _admin_pb2.ListWebhookFailuresRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_admin_pb2.ListWebhookFailuresResponse, _abc.Awaitable[_admin_pb2.ListWebhookFailuresResponse]]:
+        """Events that could not be delivered: those that are tried again, and the last hundred a webhook that were given up."""
 
 def add_AdminServiceServicer_to_server(servicer: AdminServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...

@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from teletrunk.v1 import manager_pb2 as teletrunk_dot_v1_dot_manager__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18teletrunk/v1/fleet.proto\x12\x0cteletrunk.v1\x1a\x1ateletrunk/v1/manager.proto\".\n\rInviteRequest\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0f\n\x07\x63omment\x18\x02 \x01(\t\"8\n\x0eInviteResponse\x12\x12\n\ninvitation\x18\x01 \x01(\t\x12\x12\n\nexpires_at\x18\x02 \x01(\x01\"#\n\rRevokeRequest\x12\x12\n\nservice_id\x18\x01 \x01(\t\"$\n\x0eRevokeResponse\x12\x12\n\njoin_token\x18\x01 \x01(\t\"+\n\x15\x41pproveStorageRequest\x12\x12\n\nstorage_id\x18\x01 \x01(\t\"\x18\n\x16\x41pproveStorageResponse\"*\n\x14RemoveServiceRequest\x12\x12\n\nservice_id\x18\x01 \x01(\t\"\x17\n\x15RemoveServiceResponse\"\x90\x01\n\tJoinToken\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\r\n\x05\x63ount\x18\x03 \x01(\r\x12\x0f\n\x07members\x18\x04 \x01(\r\x12\x0f\n\x07\x63omment\x18\x05 \x01(\t\x12\x12\n\ncreated_at\x18\x06 \x01(\x01\x12\x12\n\nexpires_at\x18\x07 \x01(\x01\x12\x10\n\x08\x64\x65\x63lared\x18\x08 \x01(\x08\"Q\n\x13\x41\x64\x64JoinTokenRequest\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\r\n\x05\x63ount\x18\x02 \x01(\r\x12\x0c\n\x04\x64\x61ys\x18\x03 \x01(\x01\x12\x0f\n\x07\x63omment\x18\x04 \x01(\t\"R\n\x14\x41\x64\x64JoinTokenResponse\x12&\n\x05token\x18\x01 \x01(\x0b\x32\x17.teletrunk.v1.JoinToken\x12\x12\n\ninvitation\x18\x02 \x01(\t\"\x17\n\x15ListJoinTokensRequest\"A\n\x16ListJoinTokensResponse\x12\'\n\x06tokens\x18\x01 \x03(\x0b\x32\x17.teletrunk.v1.JoinToken\"$\n\x16RevokeJoinTokenRequest\x12\n\n\x02id\x18\x01 \x01(\t\"\x19\n\x17RevokeJoinTokenResponse\"4\n\rAssignRequest\x12\x0f\n\x07\x61\x63\x63ount\x18\x01 \x01(\t\x12\x12\n\nworker_ids\x18\x02 \x03(\t\"\x10\n\x0e\x41ssignResponse\"-\n\x0c\x44rainRequest\x12\x11\n\tworker_id\x18\x01 \x01(\t\x12\n\n\x02on\x18\x02 \x01(\x08\"\x0f\n\rDrainResponse\"0\n\x0cTrustRequest\x12\r\n\x05trunk\x18\x01 \x01(\t\x12\x11\n\taddresses\x18\x02 \x03(\t\"\x0f\n\rTrustResponse\"Y\n\x0c\x45nrolRequest\x12\x0e\n\x06secret\x18\x01 \x01(\t\x12\x12\n\nservice_id\x18\x02 \x01(\t\x12\x17\n\x0fsigning_request\x18\x03 \x01(\x0c\x12\x0c\n\x04kind\x18\x04 \x01(\t\"I\n\rEnrolResponse\x12\x13\n\x0b\x63\x65rtificate\x18\x01 \x01(\x0c\x12\x11\n\tauthority\x18\x02 \x01(\x0c\x12\x10\n\x08managers\x18\x03 \x03(\t\"/\n\x0fListBansRequest\x12\r\n\x05limit\x18\x01 \x01(\r\x12\r\n\x05\x61\x66ter\x18\x02 \x01(\t\"3\n\x10ListBansResponse\x12\x1f\n\x04\x62\x61ns\x18\x01 \x03(\x0b\x32\x11.teletrunk.v1.Ban\"!\n\x0eLiftBanRequest\x12\x0f\n\x07\x61\x64\x64ress\x18\x01 \x01(\t\"\x11\n\x0fLiftBanResponse2\xbf\x07\n\x0c\x46leetService\x12\x43\n\x06Invite\x12\x1b.teletrunk.v1.InviteRequest\x1a\x1c.teletrunk.v1.InviteResponse\x12\x43\n\x06Revoke\x12\x1b.teletrunk.v1.RevokeRequest\x1a\x1c.teletrunk.v1.RevokeResponse\x12[\n\x0e\x41pproveStorage\x12#.teletrunk.v1.ApproveStorageRequest\x1a$.teletrunk.v1.ApproveStorageResponse\x12X\n\rRemoveService\x12\".teletrunk.v1.RemoveServiceRequest\x1a#.teletrunk.v1.RemoveServiceResponse\x12U\n\x0c\x41\x64\x64JoinToken\x12!.teletrunk.v1.AddJoinTokenRequest\x1a\".teletrunk.v1.AddJoinTokenResponse\x12[\n\x0eListJoinTokens\x12#.teletrunk.v1.ListJoinTokensRequest\x1a$.teletrunk.v1.ListJoinTokensResponse\x12^\n\x0fRevokeJoinToken\x12$.teletrunk.v1.RevokeJoinTokenRequest\x1a%.teletrunk.v1.RevokeJoinTokenResponse\x12\x43\n\x06\x41ssign\x12\x1b.teletrunk.v1.AssignRequest\x1a\x1c.teletrunk.v1.AssignResponse\x12@\n\x05\x44rain\x12\x1a.teletrunk.v1.DrainRequest\x1a\x1b.teletrunk.v1.DrainResponse\x12@\n\x05Trust\x12\x1a.teletrunk.v1.TrustRequest\x1a\x1b.teletrunk.v1.TrustResponse\x12I\n\x08ListBans\x12\x1d.teletrunk.v1.ListBansRequest\x1a\x1e.teletrunk.v1.ListBansResponse\x12\x46\n\x07LiftBan\x12\x1c.teletrunk.v1.LiftBanRequest\x1a\x1d.teletrunk.v1.LiftBanResponse2T\n\x10\x45nrolmentService\x12@\n\x05\x45nrol\x12\x1a.teletrunk.v1.EnrolRequest\x1a\x1b.teletrunk.v1.EnrolResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18teletrunk/v1/fleet.proto\x12\x0cteletrunk.v1\x1a\x1ateletrunk/v1/manager.proto\".\n\rInviteRequest\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\x0f\n\x07\x63omment\x18\x02 \x01(\t\"8\n\x0eInviteResponse\x12\x12\n\ninvitation\x18\x01 \x01(\t\x12\x12\n\nexpires_at\x18\x02 \x01(\x01\"#\n\rRevokeRequest\x12\x12\n\nservice_id\x18\x01 \x01(\t\"$\n\x0eRevokeResponse\x12\x12\n\njoin_token\x18\x01 \x01(\t\"+\n\x15\x41pproveStorageRequest\x12\x12\n\nstorage_id\x18\x01 \x01(\t\"\x18\n\x16\x41pproveStorageResponse\"*\n\x14RemoveServiceRequest\x12\x12\n\nservice_id\x18\x01 \x01(\t\"\x17\n\x15RemoveServiceResponse\"\x90\x01\n\tJoinToken\x12\n\n\x02id\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\r\n\x05\x63ount\x18\x03 \x01(\r\x12\x0f\n\x07members\x18\x04 \x01(\r\x12\x0f\n\x07\x63omment\x18\x05 \x01(\t\x12\x12\n\ncreated_at\x18\x06 \x01(\x01\x12\x12\n\nexpires_at\x18\x07 \x01(\x01\x12\x10\n\x08\x64\x65\x63lared\x18\x08 \x01(\x08\"Q\n\x13\x41\x64\x64JoinTokenRequest\x12\x0c\n\x04kind\x18\x01 \x01(\t\x12\r\n\x05\x63ount\x18\x02 \x01(\r\x12\x0c\n\x04\x64\x61ys\x18\x03 \x01(\x01\x12\x0f\n\x07\x63omment\x18\x04 \x01(\t\"R\n\x14\x41\x64\x64JoinTokenResponse\x12&\n\x05token\x18\x01 \x01(\x0b\x32\x17.teletrunk.v1.JoinToken\x12\x12\n\ninvitation\x18\x02 \x01(\t\"4\n\x15ListJoinTokensRequest\x12\r\n\x05limit\x18\x01 \x01(\r\x12\x0c\n\x04page\x18\x02 \x01(\t\"O\n\x16ListJoinTokensResponse\x12\'\n\x06tokens\x18\x01 \x03(\x0b\x32\x17.teletrunk.v1.JoinToken\x12\x0c\n\x04next\x18\x02 \x01(\t\"$\n\x16RevokeJoinTokenRequest\x12\n\n\x02id\x18\x01 \x01(\t\"\x19\n\x17RevokeJoinTokenResponse\"4\n\rAssignRequest\x12\x0f\n\x07\x61\x63\x63ount\x18\x01 \x01(\t\x12\x12\n\nworker_ids\x18\x02 \x03(\t\"\x10\n\x0e\x41ssignResponse\"-\n\x0c\x44rainRequest\x12\x11\n\tworker_id\x18\x01 \x01(\t\x12\n\n\x02on\x18\x02 \x01(\x08\"\x0f\n\rDrainResponse\"0\n\x0cTrustRequest\x12\r\n\x05trunk\x18\x01 \x01(\t\x12\x11\n\taddresses\x18\x02 \x03(\t\"\x0f\n\rTrustResponse\"Y\n\x0c\x45nrolRequest\x12\x0e\n\x06secret\x18\x01 \x01(\t\x12\x12\n\nservice_id\x18\x02 \x01(\t\x12\x17\n\x0fsigning_request\x18\x03 \x01(\x0c\x12\x0c\n\x04kind\x18\x04 \x01(\t\"I\n\rEnrolResponse\x12\x13\n\x0b\x63\x65rtificate\x18\x01 \x01(\x0c\x12\x11\n\tauthority\x18\x02 \x01(\x0c\x12\x10\n\x08managers\x18\x03 \x03(\t\"=\n\x0fListBansRequest\x12\r\n\x05limit\x18\x01 \x01(\r\x12\r\n\x05\x61\x66ter\x18\x02 \x01(\t\x12\x0c\n\x04page\x18\x03 \x01(\t\"A\n\x10ListBansResponse\x12\x1f\n\x04\x62\x61ns\x18\x01 \x03(\x0b\x32\x11.teletrunk.v1.Ban\x12\x0c\n\x04next\x18\x02 \x01(\t\"!\n\x0eLiftBanRequest\x12\x0f\n\x07\x61\x64\x64ress\x18\x01 \x01(\t\"\x11\n\x0fLiftBanResponse2\xbf\x07\n\x0c\x46leetService\x12\x43\n\x06Invite\x12\x1b.teletrunk.v1.InviteRequest\x1a\x1c.teletrunk.v1.InviteResponse\x12\x43\n\x06Revoke\x12\x1b.teletrunk.v1.RevokeRequest\x1a\x1c.teletrunk.v1.RevokeResponse\x12[\n\x0e\x41pproveStorage\x12#.teletrunk.v1.ApproveStorageRequest\x1a$.teletrunk.v1.ApproveStorageResponse\x12X\n\rRemoveService\x12\".teletrunk.v1.RemoveServiceRequest\x1a#.teletrunk.v1.RemoveServiceResponse\x12U\n\x0c\x41\x64\x64JoinToken\x12!.teletrunk.v1.AddJoinTokenRequest\x1a\".teletrunk.v1.AddJoinTokenResponse\x12[\n\x0eListJoinTokens\x12#.teletrunk.v1.ListJoinTokensRequest\x1a$.teletrunk.v1.ListJoinTokensResponse\x12^\n\x0fRevokeJoinToken\x12$.teletrunk.v1.RevokeJoinTokenRequest\x1a%.teletrunk.v1.RevokeJoinTokenResponse\x12\x43\n\x06\x41ssign\x12\x1b.teletrunk.v1.AssignRequest\x1a\x1c.teletrunk.v1.AssignResponse\x12@\n\x05\x44rain\x12\x1a.teletrunk.v1.DrainRequest\x1a\x1b.teletrunk.v1.DrainResponse\x12@\n\x05Trust\x12\x1a.teletrunk.v1.TrustRequest\x1a\x1b.teletrunk.v1.TrustResponse\x12I\n\x08ListBans\x12\x1d.teletrunk.v1.ListBansRequest\x1a\x1e.teletrunk.v1.ListBansResponse\x12\x46\n\x07LiftBan\x12\x1c.teletrunk.v1.LiftBanRequest\x1a\x1d.teletrunk.v1.LiftBanResponse2T\n\x10\x45nrolmentService\x12@\n\x05\x45nrol\x12\x1a.teletrunk.v1.EnrolRequest\x1a\x1b.teletrunk.v1.EnrolResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -55,39 +55,39 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_ADDJOINTOKENRESPONSE']._serialized_start=621
   _globals['_ADDJOINTOKENRESPONSE']._serialized_end=703
   _globals['_LISTJOINTOKENSREQUEST']._serialized_start=705
-  _globals['_LISTJOINTOKENSREQUEST']._serialized_end=728
-  _globals['_LISTJOINTOKENSRESPONSE']._serialized_start=730
-  _globals['_LISTJOINTOKENSRESPONSE']._serialized_end=795
-  _globals['_REVOKEJOINTOKENREQUEST']._serialized_start=797
-  _globals['_REVOKEJOINTOKENREQUEST']._serialized_end=833
-  _globals['_REVOKEJOINTOKENRESPONSE']._serialized_start=835
-  _globals['_REVOKEJOINTOKENRESPONSE']._serialized_end=860
-  _globals['_ASSIGNREQUEST']._serialized_start=862
-  _globals['_ASSIGNREQUEST']._serialized_end=914
-  _globals['_ASSIGNRESPONSE']._serialized_start=916
-  _globals['_ASSIGNRESPONSE']._serialized_end=932
-  _globals['_DRAINREQUEST']._serialized_start=934
-  _globals['_DRAINREQUEST']._serialized_end=979
-  _globals['_DRAINRESPONSE']._serialized_start=981
-  _globals['_DRAINRESPONSE']._serialized_end=996
-  _globals['_TRUSTREQUEST']._serialized_start=998
-  _globals['_TRUSTREQUEST']._serialized_end=1046
-  _globals['_TRUSTRESPONSE']._serialized_start=1048
-  _globals['_TRUSTRESPONSE']._serialized_end=1063
-  _globals['_ENROLREQUEST']._serialized_start=1065
-  _globals['_ENROLREQUEST']._serialized_end=1154
-  _globals['_ENROLRESPONSE']._serialized_start=1156
-  _globals['_ENROLRESPONSE']._serialized_end=1229
-  _globals['_LISTBANSREQUEST']._serialized_start=1231
-  _globals['_LISTBANSREQUEST']._serialized_end=1278
-  _globals['_LISTBANSRESPONSE']._serialized_start=1280
-  _globals['_LISTBANSRESPONSE']._serialized_end=1331
-  _globals['_LIFTBANREQUEST']._serialized_start=1333
-  _globals['_LIFTBANREQUEST']._serialized_end=1366
-  _globals['_LIFTBANRESPONSE']._serialized_start=1368
-  _globals['_LIFTBANRESPONSE']._serialized_end=1385
-  _globals['_FLEETSERVICE']._serialized_start=1388
-  _globals['_FLEETSERVICE']._serialized_end=2347
-  _globals['_ENROLMENTSERVICE']._serialized_start=2349
-  _globals['_ENROLMENTSERVICE']._serialized_end=2433
+  _globals['_LISTJOINTOKENSREQUEST']._serialized_end=757
+  _globals['_LISTJOINTOKENSRESPONSE']._serialized_start=759
+  _globals['_LISTJOINTOKENSRESPONSE']._serialized_end=838
+  _globals['_REVOKEJOINTOKENREQUEST']._serialized_start=840
+  _globals['_REVOKEJOINTOKENREQUEST']._serialized_end=876
+  _globals['_REVOKEJOINTOKENRESPONSE']._serialized_start=878
+  _globals['_REVOKEJOINTOKENRESPONSE']._serialized_end=903
+  _globals['_ASSIGNREQUEST']._serialized_start=905
+  _globals['_ASSIGNREQUEST']._serialized_end=957
+  _globals['_ASSIGNRESPONSE']._serialized_start=959
+  _globals['_ASSIGNRESPONSE']._serialized_end=975
+  _globals['_DRAINREQUEST']._serialized_start=977
+  _globals['_DRAINREQUEST']._serialized_end=1022
+  _globals['_DRAINRESPONSE']._serialized_start=1024
+  _globals['_DRAINRESPONSE']._serialized_end=1039
+  _globals['_TRUSTREQUEST']._serialized_start=1041
+  _globals['_TRUSTREQUEST']._serialized_end=1089
+  _globals['_TRUSTRESPONSE']._serialized_start=1091
+  _globals['_TRUSTRESPONSE']._serialized_end=1106
+  _globals['_ENROLREQUEST']._serialized_start=1108
+  _globals['_ENROLREQUEST']._serialized_end=1197
+  _globals['_ENROLRESPONSE']._serialized_start=1199
+  _globals['_ENROLRESPONSE']._serialized_end=1272
+  _globals['_LISTBANSREQUEST']._serialized_start=1274
+  _globals['_LISTBANSREQUEST']._serialized_end=1335
+  _globals['_LISTBANSRESPONSE']._serialized_start=1337
+  _globals['_LISTBANSRESPONSE']._serialized_end=1402
+  _globals['_LIFTBANREQUEST']._serialized_start=1404
+  _globals['_LIFTBANREQUEST']._serialized_end=1437
+  _globals['_LIFTBANRESPONSE']._serialized_start=1439
+  _globals['_LIFTBANRESPONSE']._serialized_end=1456
+  _globals['_FLEETSERVICE']._serialized_start=1459
+  _globals['_FLEETSERVICE']._serialized_end=2418
+  _globals['_ENROLMENTSERVICE']._serialized_start=2420
+  _globals['_ENROLMENTSERVICE']._serialized_end=2504
 # @@protoc_insertion_point(module_scope)

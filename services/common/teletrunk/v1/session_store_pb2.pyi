@@ -952,3 +952,120 @@ class GetCallAudienceResponse(_message.Message):
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___GetCallAudienceResponse: _TypeAlias = GetCallAudienceResponse  # noqa: Y015
+
+@_typing.final
+class StartQrSignInRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StartQrSignInRequest: _TypeAlias = StartQrSignInRequest  # noqa: Y015
+
+@_typing.final
+class LoginCode(_message.Message):
+    """What a QR code shows."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    URL_FIELD_NUMBER: _builtins.int
+    EXPIRES_AT_FIELD_NUMBER: _builtins.int
+    url: _builtins.str
+    """tg://login?token=..."""
+    expires_at: _builtins.float
+    """Unix time in seconds."""
+    def __init__(
+        self,
+        *,
+        url: _builtins.str = ...,
+        expires_at: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expires_at", b"expires_at", "url", b"url"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___LoginCode: _TypeAlias = LoginCode  # noqa: Y015
+
+@_typing.final
+class StartQrSignInResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SIGN_IN_ID_FIELD_NUMBER: _builtins.int
+    CODE_FIELD_NUMBER: _builtins.int
+    sign_in_id: _builtins.str
+    @_builtins.property
+    def code(self) -> Global___LoginCode: ...
+    def __init__(
+        self,
+        *,
+        sign_in_id: _builtins.str = ...,
+        code: Global___LoginCode | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["code", b"code"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "sign_in_id", b"sign_in_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___StartQrSignInResponse: _TypeAlias = StartQrSignInResponse  # noqa: Y015
+
+@_typing.final
+class AwaitQrSignInRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SIGN_IN_ID_FIELD_NUMBER: _builtins.int
+    WAIT_S_FIELD_NUMBER: _builtins.int
+    sign_in_id: _builtins.str
+    wait_s: _builtins.int
+    """How long at most; 20 s are waited at the longest, and 0 asks how it is now."""
+    def __init__(
+        self,
+        *,
+        sign_in_id: _builtins.str = ...,
+        wait_s: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["sign_in_id", b"sign_in_id", "wait_s", b"wait_s"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___AwaitQrSignInRequest: _TypeAlias = AwaitQrSignInRequest  # noqa: Y015
+
+@_typing.final
+class AwaitQrSignInResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CODE_FIELD_NUMBER: _builtins.int
+    SIGNED_IN_FIELD_NUMBER: _builtins.int
+    PASSWORD_NEEDED_FIELD_NUMBER: _builtins.int
+    @_builtins.property
+    def code(self) -> Global___LoginCode: ...
+    @_builtins.property
+    def signed_in(self) -> Global___SignedIn: ...
+    @_builtins.property
+    def password_needed(self) -> Global___PasswordNeeded: ...
+    def __init__(
+        self,
+        *,
+        code: Global___LoginCode | None = ...,
+        signed_in: Global___SignedIn | None = ...,
+        password_needed: Global___PasswordNeeded | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "kind", b"kind", "password_needed", b"password_needed", "signed_in", b"signed_in"]  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["code", b"code", "kind", b"kind", "password_needed", b"password_needed", "signed_in", b"signed_in"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["code", "signed_in", "password_needed"]  # noqa: Y015
+    _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
+    def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
+
+Global___AwaitQrSignInResponse: _TypeAlias = AwaitQrSignInResponse  # noqa: Y015

@@ -86,6 +86,16 @@ class SessionStoreServiceStub:
                 request_serializer=teletrunk_dot_v1_dot_session__store__pb2.SubmitPasswordRequest.SerializeToString,
                 response_deserializer=teletrunk_dot_v1_dot_session__store__pb2.SubmitPasswordResponse.FromString,
                 _registered_method=True)
+        self.StartQrSignIn = channel.unary_unary(
+                '/teletrunk.v1.SessionStoreService/StartQrSignIn',
+                request_serializer=teletrunk_dot_v1_dot_session__store__pb2.StartQrSignInRequest.SerializeToString,
+                response_deserializer=teletrunk_dot_v1_dot_session__store__pb2.StartQrSignInResponse.FromString,
+                _registered_method=True)
+        self.AwaitQrSignIn = channel.unary_unary(
+                '/teletrunk.v1.SessionStoreService/AwaitQrSignIn',
+                request_serializer=teletrunk_dot_v1_dot_session__store__pb2.AwaitQrSignInRequest.SerializeToString,
+                response_deserializer=teletrunk_dot_v1_dot_session__store__pb2.AwaitQrSignInResponse.FromString,
+                _registered_method=True)
         self.ResendCode = channel.unary_unary(
                 '/teletrunk.v1.SessionStoreService/ResendCode',
                 request_serializer=teletrunk_dot_v1_dot_session__store__pb2.ResendCodeRequest.SerializeToString,
@@ -171,6 +181,20 @@ class SessionStoreServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def StartQrSignIn(self, request, context):
+        """A sign-in without a number: a Telegram app that is signed in scans a QR code.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def AwaitQrSignIn(self, request, context):
+        """Waits until the QR code is scanned or another has to be shown. To be asked again as long as it gives a code.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def ResendCode(self, request, context):
         """Another code, by the next way that Telegram has.
         """
@@ -244,6 +268,16 @@ def add_SessionStoreServiceServicer_to_server(servicer, server):
                     servicer.SubmitPassword,
                     request_deserializer=teletrunk_dot_v1_dot_session__store__pb2.SubmitPasswordRequest.FromString,
                     response_serializer=teletrunk_dot_v1_dot_session__store__pb2.SubmitPasswordResponse.SerializeToString,
+            ),
+            'StartQrSignIn': grpc.unary_unary_rpc_method_handler(
+                    servicer.StartQrSignIn,
+                    request_deserializer=teletrunk_dot_v1_dot_session__store__pb2.StartQrSignInRequest.FromString,
+                    response_serializer=teletrunk_dot_v1_dot_session__store__pb2.StartQrSignInResponse.SerializeToString,
+            ),
+            'AwaitQrSignIn': grpc.unary_unary_rpc_method_handler(
+                    servicer.AwaitQrSignIn,
+                    request_deserializer=teletrunk_dot_v1_dot_session__store__pb2.AwaitQrSignInRequest.FromString,
+                    response_serializer=teletrunk_dot_v1_dot_session__store__pb2.AwaitQrSignInResponse.SerializeToString,
             ),
             'ResendCode': grpc.unary_unary_rpc_method_handler(
                     servicer.ResendCode,
@@ -533,6 +567,60 @@ class SessionStoreService:
             '/teletrunk.v1.SessionStoreService/SubmitPassword',
             teletrunk_dot_v1_dot_session__store__pb2.SubmitPasswordRequest.SerializeToString,
             teletrunk_dot_v1_dot_session__store__pb2.SubmitPasswordResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def StartQrSignIn(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/teletrunk.v1.SessionStoreService/StartQrSignIn',
+            teletrunk_dot_v1_dot_session__store__pb2.StartQrSignInRequest.SerializeToString,
+            teletrunk_dot_v1_dot_session__store__pb2.StartQrSignInResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def AwaitQrSignIn(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/teletrunk.v1.SessionStoreService/AwaitQrSignIn',
+            teletrunk_dot_v1_dot_session__store__pb2.AwaitQrSignInRequest.SerializeToString,
+            teletrunk_dot_v1_dot_session__store__pb2.AwaitQrSignInResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -48,6 +48,10 @@ class SessionStoreServiceStub:
     StartSignIn: _grpc.UnaryUnaryMultiCallable[_session_store_pb2.StartSignInRequest, _session_store_pb2.StartSignInResponse]
     SubmitCode: _grpc.UnaryUnaryMultiCallable[_session_store_pb2.SubmitCodeRequest, _session_store_pb2.SubmitCodeResponse]
     SubmitPassword: _grpc.UnaryUnaryMultiCallable[_session_store_pb2.SubmitPasswordRequest, _session_store_pb2.SubmitPasswordResponse]
+    StartQrSignIn: _grpc.UnaryUnaryMultiCallable[_session_store_pb2.StartQrSignInRequest, _session_store_pb2.StartQrSignInResponse]
+    """A sign-in without a number: a Telegram app that is signed in scans a QR code."""
+    AwaitQrSignIn: _grpc.UnaryUnaryMultiCallable[_session_store_pb2.AwaitQrSignInRequest, _session_store_pb2.AwaitQrSignInResponse]
+    """Waits until the QR code is scanned or another has to be shown. To be asked again as long as it gives a code."""
     ResendCode: _grpc.UnaryUnaryMultiCallable[_session_store_pb2.ResendCodeRequest, _session_store_pb2.ResendCodeResponse]
     """Another code, by the next way that Telegram has."""
     ForgetFloodWaits: _grpc.UnaryUnaryMultiCallable[_session_store_pb2.ForgetFloodWaitsRequest, _session_store_pb2.ForgetFloodWaitsResponse]
@@ -75,6 +79,10 @@ class SessionStoreServiceAsyncStub(SessionStoreServiceStub):
     StartSignIn: _aio.UnaryUnaryMultiCallable[_session_store_pb2.StartSignInRequest, _session_store_pb2.StartSignInResponse]  # type: ignore[assignment]
     SubmitCode: _aio.UnaryUnaryMultiCallable[_session_store_pb2.SubmitCodeRequest, _session_store_pb2.SubmitCodeResponse]  # type: ignore[assignment]
     SubmitPassword: _aio.UnaryUnaryMultiCallable[_session_store_pb2.SubmitPasswordRequest, _session_store_pb2.SubmitPasswordResponse]  # type: ignore[assignment]
+    StartQrSignIn: _aio.UnaryUnaryMultiCallable[_session_store_pb2.StartQrSignInRequest, _session_store_pb2.StartQrSignInResponse]  # type: ignore[assignment]
+    """A sign-in without a number: a Telegram app that is signed in scans a QR code."""
+    AwaitQrSignIn: _aio.UnaryUnaryMultiCallable[_session_store_pb2.AwaitQrSignInRequest, _session_store_pb2.AwaitQrSignInResponse]  # type: ignore[assignment]
+    """Waits until the QR code is scanned or another has to be shown. To be asked again as long as it gives a code."""
     ResendCode: _aio.UnaryUnaryMultiCallable[_session_store_pb2.ResendCodeRequest, _session_store_pb2.ResendCodeResponse]  # type: ignore[assignment]
     """Another code, by the next way that Telegram has."""
     ForgetFloodWaits: _aio.UnaryUnaryMultiCallable[_session_store_pb2.ForgetFloodWaitsRequest, _session_store_pb2.ForgetFloodWaitsResponse]  # type: ignore[assignment]
@@ -159,6 +167,22 @@ class SessionStoreServiceServicer(metaclass=_abc_1.ABCMeta):
         request: _session_store_pb2.SubmitPasswordRequest,
         context: _ServicerContext,
     ) -> _typing.Union[_session_store_pb2.SubmitPasswordResponse, _abc.Awaitable[_session_store_pb2.SubmitPasswordResponse]]: ...
+
+    @_abc_1.abstractmethod
+    def StartQrSignIn(
+        self,
+        request: _session_store_pb2.StartQrSignInRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_session_store_pb2.StartQrSignInResponse, _abc.Awaitable[_session_store_pb2.StartQrSignInResponse]]:
+        """A sign-in without a number: a Telegram app that is signed in scans a QR code."""
+
+    @_abc_1.abstractmethod
+    def AwaitQrSignIn(
+        self,
+        request: _session_store_pb2.AwaitQrSignInRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_session_store_pb2.AwaitQrSignInResponse, _abc.Awaitable[_session_store_pb2.AwaitQrSignInResponse]]:
+        """Waits until the QR code is scanned or another has to be shown. To be asked again as long as it gives a code."""
 
     @_abc_1.abstractmethod
     def ResendCode(

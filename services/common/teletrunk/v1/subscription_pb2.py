@@ -24,7 +24,7 @@ _sym_db = _symbol_database.Default()
 
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fteletrunk/v1/subscription.proto\x12\x0cteletrunk.v1\"\x86\x02\n\x06Limits\x12\x12\n\x05lines\x18\x01 \x01(\rH\x00\x88\x01\x01\x12\x18\n\x0bvalid_until\x18\x02 \x01(\x01H\x01\x88\x01\x01\x12\x1a\n\rtotal_seconds\x18\x03 \x01(\rH\x02\x88\x01\x01\x12\x19\n\x0c\x66\x61iled_calls\x18\x04 \x01(\rH\x03\x88\x01\x01\x12\x1b\n\x0ewindow_seconds\x18\x05 \x01(\rH\x04\x88\x01\x01\x12\x19\n\x0c\x63\x61ll_seconds\x18\x06 \x01(\rH\x05\x88\x01\x01\x42\x08\n\x06_linesB\x0e\n\x0c_valid_untilB\x10\n\x0e_total_secondsB\x0f\n\r_failed_callsB\x11\n\x0f_window_secondsB\x0f\n\r_call_seconds\"\x96\x01\n\x0cSubscription\x12\x17\n\x0fsubscription_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12$\n\x06limits\x18\x03 \x01(\x0b\x32\x14.teletrunk.v1.Limits\x12\x13\n\x0b\x61\x63\x63ount_ids\x18\x04 \x03(\t\x12\x0f\n\x07version\x18\x05 \x01(\r\x12\x13\n\x0blines_taken\x18\x06 \x01(\r\"L\n\x16\x41\x64\x64SubscriptionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12$\n\x06limits\x18\x02 \x01(\x0b\x32\x14.teletrunk.v1.Limits\"K\n\x17\x41\x64\x64SubscriptionResponse\x12\x30\n\x0csubscription\x18\x01 \x01(\x0b\x32\x1a.teletrunk.v1.Subscription\"h\n\x19\x43hangeSubscriptionRequest\x12\x14\n\x0csubscription\x18\x01 \x01(\t\x12$\n\x06limits\x18\x02 \x01(\x0b\x32\x14.teletrunk.v1.Limits\x12\x0f\n\x07version\x18\x03 \x01(\r\"N\n\x1a\x43hangeSubscriptionResponse\x12\x30\n\x0csubscription\x18\x01 \x01(\x0b\x32\x1a.teletrunk.v1.Subscription\"\x1a\n\x18ListSubscriptionsRequest\"N\n\x19ListSubscriptionsResponse\x12\x31\n\rsubscriptions\x18\x01 \x03(\x0b\x32\x1a.teletrunk.v1.Subscription\"1\n\x19RemoveSubscriptionRequest\x12\x14\n\x0csubscription\x18\x01 \x01(\t\"\x1c\n\x1aRemoveSubscriptionResponse\">\n\x15IncludeAccountRequest\x12\x0f\n\x07\x61\x63\x63ount\x18\x01 \x01(\t\x12\x14\n\x0csubscription\x18\x02 \x01(\t\"\x18\n\x16IncludeAccountResponse\".\n\x16GetSubscriptionRequest\x12\x14\n\x0csubscription\x18\x01 \x01(\t\"K\n\x17GetSubscriptionResponse\x12\x30\n\x0csubscription\x18\x01 \x01(\x0b\x32\x1a.teletrunk.v1.Subscription2\xea\x04\n\x13SubscriptionService\x12^\n\x0f\x41\x64\x64Subscription\x12$.teletrunk.v1.AddSubscriptionRequest\x1a%.teletrunk.v1.AddSubscriptionResponse\x12g\n\x12\x43hangeSubscription\x12\'.teletrunk.v1.ChangeSubscriptionRequest\x1a(.teletrunk.v1.ChangeSubscriptionResponse\x12\x64\n\x11ListSubscriptions\x12&.teletrunk.v1.ListSubscriptionsRequest\x1a\'.teletrunk.v1.ListSubscriptionsResponse\x12^\n\x0fGetSubscription\x12$.teletrunk.v1.GetSubscriptionRequest\x1a%.teletrunk.v1.GetSubscriptionResponse\x12g\n\x12RemoveSubscription\x12\'.teletrunk.v1.RemoveSubscriptionRequest\x1a(.teletrunk.v1.RemoveSubscriptionResponse\x12[\n\x0eIncludeAccount\x12#.teletrunk.v1.IncludeAccountRequest\x1a$.teletrunk.v1.IncludeAccountResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1fteletrunk/v1/subscription.proto\x12\x0cteletrunk.v1\"\x86\x02\n\x06Limits\x12\x12\n\x05lines\x18\x01 \x01(\rH\x00\x88\x01\x01\x12\x18\n\x0bvalid_until\x18\x02 \x01(\x01H\x01\x88\x01\x01\x12\x1a\n\rtotal_seconds\x18\x03 \x01(\rH\x02\x88\x01\x01\x12\x19\n\x0c\x66\x61iled_calls\x18\x04 \x01(\rH\x03\x88\x01\x01\x12\x1b\n\x0ewindow_seconds\x18\x05 \x01(\rH\x04\x88\x01\x01\x12\x19\n\x0c\x63\x61ll_seconds\x18\x06 \x01(\rH\x05\x88\x01\x01\x42\x08\n\x06_linesB\x0e\n\x0c_valid_untilB\x10\n\x0e_total_secondsB\x0f\n\r_failed_callsB\x11\n\x0f_window_secondsB\x0f\n\r_call_seconds\"\x96\x01\n\x0cSubscription\x12\x17\n\x0fsubscription_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12$\n\x06limits\x18\x03 \x01(\x0b\x32\x14.teletrunk.v1.Limits\x12\x13\n\x0b\x61\x63\x63ount_ids\x18\x04 \x03(\t\x12\x0f\n\x07version\x18\x05 \x01(\r\x12\x13\n\x0blines_taken\x18\x06 \x01(\r\"L\n\x16\x41\x64\x64SubscriptionRequest\x12\x0c\n\x04name\x18\x01 \x01(\t\x12$\n\x06limits\x18\x02 \x01(\x0b\x32\x14.teletrunk.v1.Limits\"K\n\x17\x41\x64\x64SubscriptionResponse\x12\x30\n\x0csubscription\x18\x01 \x01(\x0b\x32\x1a.teletrunk.v1.Subscription\"h\n\x19\x43hangeSubscriptionRequest\x12\x14\n\x0csubscription\x18\x01 \x01(\t\x12$\n\x06limits\x18\x02 \x01(\x0b\x32\x14.teletrunk.v1.Limits\x12\x0f\n\x07version\x18\x03 \x01(\r\"N\n\x1a\x43hangeSubscriptionResponse\x12\x30\n\x0csubscription\x18\x01 \x01(\x0b\x32\x1a.teletrunk.v1.Subscription\"7\n\x18ListSubscriptionsRequest\x12\r\n\x05limit\x18\x01 \x01(\r\x12\x0c\n\x04page\x18\x02 \x01(\t\"\\\n\x19ListSubscriptionsResponse\x12\x31\n\rsubscriptions\x18\x01 \x03(\x0b\x32\x1a.teletrunk.v1.Subscription\x12\x0c\n\x04next\x18\x02 \x01(\t\"1\n\x19RemoveSubscriptionRequest\x12\x14\n\x0csubscription\x18\x01 \x01(\t\"\x1c\n\x1aRemoveSubscriptionResponse\">\n\x15IncludeAccountRequest\x12\x0f\n\x07\x61\x63\x63ount\x18\x01 \x01(\t\x12\x14\n\x0csubscription\x18\x02 \x01(\t\"\x18\n\x16IncludeAccountResponse\".\n\x16GetSubscriptionRequest\x12\x14\n\x0csubscription\x18\x01 \x01(\t\"K\n\x17GetSubscriptionResponse\x12\x30\n\x0csubscription\x18\x01 \x01(\x0b\x32\x1a.teletrunk.v1.Subscription2\xea\x04\n\x13SubscriptionService\x12^\n\x0f\x41\x64\x64Subscription\x12$.teletrunk.v1.AddSubscriptionRequest\x1a%.teletrunk.v1.AddSubscriptionResponse\x12g\n\x12\x43hangeSubscription\x12\'.teletrunk.v1.ChangeSubscriptionRequest\x1a(.teletrunk.v1.ChangeSubscriptionResponse\x12\x64\n\x11ListSubscriptions\x12&.teletrunk.v1.ListSubscriptionsRequest\x1a\'.teletrunk.v1.ListSubscriptionsResponse\x12^\n\x0fGetSubscription\x12$.teletrunk.v1.GetSubscriptionRequest\x1a%.teletrunk.v1.GetSubscriptionResponse\x12g\n\x12RemoveSubscription\x12\'.teletrunk.v1.RemoveSubscriptionRequest\x1a(.teletrunk.v1.RemoveSubscriptionResponse\x12[\n\x0eIncludeAccount\x12#.teletrunk.v1.IncludeAccountRequest\x1a$.teletrunk.v1.IncludeAccountResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -44,21 +44,21 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CHANGESUBSCRIPTIONRESPONSE']._serialized_start=728
   _globals['_CHANGESUBSCRIPTIONRESPONSE']._serialized_end=806
   _globals['_LISTSUBSCRIPTIONSREQUEST']._serialized_start=808
-  _globals['_LISTSUBSCRIPTIONSREQUEST']._serialized_end=834
-  _globals['_LISTSUBSCRIPTIONSRESPONSE']._serialized_start=836
-  _globals['_LISTSUBSCRIPTIONSRESPONSE']._serialized_end=914
-  _globals['_REMOVESUBSCRIPTIONREQUEST']._serialized_start=916
-  _globals['_REMOVESUBSCRIPTIONREQUEST']._serialized_end=965
-  _globals['_REMOVESUBSCRIPTIONRESPONSE']._serialized_start=967
-  _globals['_REMOVESUBSCRIPTIONRESPONSE']._serialized_end=995
-  _globals['_INCLUDEACCOUNTREQUEST']._serialized_start=997
-  _globals['_INCLUDEACCOUNTREQUEST']._serialized_end=1059
-  _globals['_INCLUDEACCOUNTRESPONSE']._serialized_start=1061
-  _globals['_INCLUDEACCOUNTRESPONSE']._serialized_end=1085
-  _globals['_GETSUBSCRIPTIONREQUEST']._serialized_start=1087
-  _globals['_GETSUBSCRIPTIONREQUEST']._serialized_end=1133
-  _globals['_GETSUBSCRIPTIONRESPONSE']._serialized_start=1135
-  _globals['_GETSUBSCRIPTIONRESPONSE']._serialized_end=1210
-  _globals['_SUBSCRIPTIONSERVICE']._serialized_start=1213
-  _globals['_SUBSCRIPTIONSERVICE']._serialized_end=1831
+  _globals['_LISTSUBSCRIPTIONSREQUEST']._serialized_end=863
+  _globals['_LISTSUBSCRIPTIONSRESPONSE']._serialized_start=865
+  _globals['_LISTSUBSCRIPTIONSRESPONSE']._serialized_end=957
+  _globals['_REMOVESUBSCRIPTIONREQUEST']._serialized_start=959
+  _globals['_REMOVESUBSCRIPTIONREQUEST']._serialized_end=1008
+  _globals['_REMOVESUBSCRIPTIONRESPONSE']._serialized_start=1010
+  _globals['_REMOVESUBSCRIPTIONRESPONSE']._serialized_end=1038
+  _globals['_INCLUDEACCOUNTREQUEST']._serialized_start=1040
+  _globals['_INCLUDEACCOUNTREQUEST']._serialized_end=1102
+  _globals['_INCLUDEACCOUNTRESPONSE']._serialized_start=1104
+  _globals['_INCLUDEACCOUNTRESPONSE']._serialized_end=1128
+  _globals['_GETSUBSCRIPTIONREQUEST']._serialized_start=1130
+  _globals['_GETSUBSCRIPTIONREQUEST']._serialized_end=1176
+  _globals['_GETSUBSCRIPTIONRESPONSE']._serialized_start=1178
+  _globals['_GETSUBSCRIPTIONRESPONSE']._serialized_end=1253
+  _globals['_SUBSCRIPTIONSERVICE']._serialized_start=1256
+  _globals['_SUBSCRIPTIONSERVICE']._serialized_end=1874
 # @@protoc_insertion_point(module_scope)

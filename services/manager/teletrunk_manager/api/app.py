@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI, Header, HTTPException, Query, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import PlainTextResponse, Response
+from fastapi.responses import HTMLResponse, PlainTextResponse, Response
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from google.protobuf import json_format
 from pydantic import BaseModel, Field
@@ -18,20 +18,23 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
 from teletrunk import __version__
 from teletrunk.errors import Refusal
-from teletrunk.rest import ROUTES, Role, Route
+from teletrunk.rest import ROUTES, Route
 from teletrunk.wrong_value import in_words
 
-from teletrunk_manager.administrators import Administrators
 from teletrunk_manager.api.asking import STATUS, Aborted, LocalContext
-from teletrunk_manager.api.models import TEXT, model_of
+from teletrunk_manager.api.models import TEXT, answer_model, request_model
+from teletrunk_manager.api.page import page_of
 from teletrunk_manager.api.repeating import Answer, Repeating
+from teletrunk_manager.api.shown import shown
 from teletrunk_manager.api.words import words
 from teletrunk_manager.db.audit import asked_by
 from teletrunk_manager.mistakes import Mistake
+from teletrunk_manager.tokens import Holder, Tokens
 
 _MOST_BYTES = 64 * 1024
 _LONGEST_IN_PATH = 200
 _BEARER = HTTPBearer(description="A token from `teletrunk token add`.", auto_error=False)
+_WANTS_TOKEN = {"WWW-Authenticate": "Bearer"}
 _KEY = r"^[A-Za-z0-9_.:-]{1,128}$"
 
 
@@ -54,7 +57,7 @@ _PROBLEMS: dict[int | str, dict[str, Any]] = {
 }
 
 
-def make_app(servicers: Sequence[object], administrators: Administrators, repeating: Repeating) -> FastAPI:
+def make_app(servicers: Sequence[object], tokens: Tokens, repeating: Repeating) -> FastAPI:
     """`servicers` are the services for people; each route finds the one that has its RPC."""
     app = FastAPI(title="Teletrunk", version=__version__, docs_url=None, redoc_url=None, openapi_url="/openapi.json")
     app.add_exception_handler(RequestValidationError, _unreadable)
@@ -62,10 +65,11 @@ def make_app(servicers: Sequence[object], administrators: Administrators, repeat
     app.add_exception_handler(Refusal, _refused)
     app.add_exception_handler(Mistake, _mistaken)
     app.add_middleware(_Sized)
+    app.add_api_route("/docs", lambda: HTMLResponse(page_of(app.openapi())), methods=["GET"], include_in_schema=False)
     app.add_api_route("/health", _health, methods=["GET", "HEAD"], include_in_schema=False)
     for route in ROUTES:
         servicer = next(each for each in servicers if route.rpc in vars(type(each)))
-        _add(app, route, getattr(servicer, route.rpc), administrators, repeating)
+        _add(app, route, getattr(servicer, route.rpc), tokens, repeating)
     return app
 
 
@@ -85,14 +89,15 @@ class _Sized:
             await self._app(scope, receive, send)
 
 
-def _add(app: FastAPI, route: Route, method: Any, administrators: Administrators, repeating: Repeating) -> None:
-    guard = Guard(route.role, administrators)
+def _add(app: FastAPI, route: Route, method: Any, tokens: Tokens, repeating: Repeating) -> None:
+    guard = Guard(route, tokens)
     in_path = route.fields_in_path
+    is_list = "next" in route.response.DESCRIPTOR.fields_by_name
     in_query = route.verb in ("GET", "DELETE")
-    body_model = model_of(route.request.DESCRIPTOR, query=in_query, without=in_path)
+    body_model = request_model(route.request.DESCRIPTOR, query=in_query, without=in_path)
 
-    async def answered(name: str, role_all: bool, fields: dict[str, Any]) -> Answer:
-        asked_by(name, for_all=role_all)
+    async def answered(who: Holder, fields: dict[str, Any]) -> Answer:
+        asked_by(who.name, for_all=who.sees_all)
         try:
             request = json_format.ParseDict(fields, route.request())
             answer = await method(request, LocalContext())
@@ -100,24 +105,23 @@ def _add(app: FastAPI, route: Route, method: Any, administrators: Administrators
             return 422, _told(422, str(error))
         except Aborted as problem:
             return problem.status, _told(problem.status, problem.text, problem.error_id)
-        shown = json_format.MessageToDict(
-            answer, preserving_proto_field_name=True, always_print_fields_with_no_presence=True
-        )
-        return route.status, json.dumps(shown) if route.status != 204 else ""
+        return route.status, json.dumps(shown(answer)) if route.status != 204 else ""
 
-    async def with_query(request: Request, who: tuple[str, Role], query: Any) -> Response:
-        name, role = who
+    async def with_query(request: Request, who: Holder, query: Any) -> Response:
         fields = {**query.model_dump(mode="json", exclude_none=True), **_checked(request.path_params)}
-        return _response(*await answered(name, role is Role.owner, fields))
+        status, text = await answered(who, fields)
+        answer = _response(status, text)
+        if is_list and status == 200 and (following := json.loads(text)["next"]):
+            answer.headers["Link"] = f'<{request.url.include_query_params(page=following)}>; rel="next"'
+        return answer
 
-    async def with_body(request: Request, who: tuple[str, Role], body: Any, idempotency_key: Any = None) -> Response:
-        name, role = who
+    async def with_body(request: Request, who: Holder, body: Any, idempotency_key: Any = None) -> Response:
         fields = {**body.model_dump(mode="json", exclude_none=True), **_checked(request.path_params)}
         if idempotency_key is None:
-            return _response(*await answered(name, role is Role.owner, fields))
+            return _response(*await answered(who, fields))
         told = json.dumps([route.rpc, fields], sort_keys=True)
-        key = f"{name}/{idempotency_key}"
-        return _response(*await repeating.once(key, told, lambda: answered(name, role is Role.owner, fields)))
+        key = f"{who.name}/{idempotency_key}"
+        return _response(*await repeating.once(key, told, lambda: answered(who, fields)))
 
     endpoint: Any
     if in_query:
@@ -127,7 +131,7 @@ def _add(app: FastAPI, route: Route, method: Any, administrators: Administrators
         endpoint = with_body
         endpoint.__annotations__["body"] = body_model
         endpoint.__annotations__["idempotency_key"] = Annotated[str | None, Header(pattern=_KEY)]
-    endpoint.__annotations__ |= {"request": Request, "who": Annotated[tuple[str, Role], Depends(guard)]}
+    endpoint.__annotations__ |= {"request": Request, "who": Annotated[Holder, Depends(guard)]}
     app.add_api_route(
         route.path,
         endpoint,
@@ -145,7 +149,7 @@ def _add(app: FastAPI, route: Route, method: Any, administrators: Administrators
 
 def _success(route: Route) -> dict[str, Any]:
     told = {"description": HTTPStatus(route.status).phrase}
-    return told if route.status == 204 else {**told, "model": model_of(route.response.DESCRIPTOR)}
+    return told if route.status == 204 else {**told, "model": answer_model(route.response.DESCRIPTOR)}
 
 
 def _words_of(route: Route) -> str:
@@ -168,22 +172,19 @@ def _in_path(name: str) -> dict[str, Any]:
 
 
 class Guard:
-    """Lets in whoever has a token whose role suffices."""
+    """Lets in whoever has a token whose role suffices; to look at things, also one that may look at everything."""
 
-    def __init__(self, needed: Role, administrators: Administrators) -> None:
-        self._needed = needed
-        self._administrators = administrators
+    def __init__(self, route: Route, tokens: Tokens) -> None:
+        self._needed = route.role
+        self._only_looks = route.verb == "GET"
+        self._tokens = tokens
 
-    async def __call__(
-        self, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_BEARER)]
-    ) -> tuple[str, Role]:
-        holder = await self._administrators.holder(credentials.credentials) if credentials else None
+    async def __call__(self, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_BEARER)]) -> Holder:
+        holder = await self._tokens.holder(credentials.credentials) if credentials else None
         if holder is None:
-            raise HTTPException(
-                401, "give a token: Authorization: Bearer tt_... (teletrunk token add)", {"WWW-Authenticate": "Bearer"}
-            )
-        if holder[1] < self._needed:
-            raise HTTPException(403, f"{holder[0]} is {holder[1].name}, and this is for {self._needed.name}s")
+            raise HTTPException(401, "give a token: Authorization: Bearer tt_... (teletrunk token add)", _WANTS_TOKEN)
+        if holder.role < self._needed and not (holder.sees_all and self._only_looks):
+            raise HTTPException(403, f"{holder.name} is {holder.role.name}, and this is for {self._needed.name}s")
         return holder
 
 
@@ -210,9 +211,14 @@ async def _health(request: Request) -> Response:
     return PlainTextResponse("up\n")
 
 
+def _says_less(error: Mapping[str, Any]) -> bool:
+    """A name that is not known here explains why another is missing."""
+    return bool(error["type"] != "extra_forbidden")
+
+
 async def _unreadable(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
-    first = error.errors()[0]
+    first = min(error.errors(), key=_says_less)
     where = ".".join(str(part) for part in first["loc"])
     return _problem(422, f"{where}: {in_words(first)}")
 
@@ -229,4 +235,5 @@ async def _refused(request: Request, error: Exception) -> Response:
 
 async def _mistaken(request: Request, error: Exception) -> Response:
     assert isinstance(error, Mistake)
-    return _problem(STATUS.get(error.code, 500), str(error))
+    status = STATUS.get(error.code, 500)
+    return _problem(status, str(error), headers=_WANTS_TOKEN if status == 401 else None)

@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import functools
 from enum import Enum
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
 from pydantic import BaseModel, ConfigDict, Field, create_model
 
+from teletrunk_manager.api.facts import CLOSED_SETS, EXAMPLES, REQUIRED
+from teletrunk_manager.api.shown import is_time, name_of_time
 from teletrunk_manager.api.words import words
 
 _LONGEST_TEXT = 4_000
@@ -19,9 +21,11 @@ _NUMBERS = {
     FieldDescriptor.TYPE_INT64: Annotated[str, Field(pattern=r"^-?[0-9]{1,18}$")],  # as in protobuf's JSON
     FieldDescriptor.TYPE_DOUBLE: Annotated[float, Field(allow_inf_nan=False)],
     FieldDescriptor.TYPE_BOOL: bool,
+    FieldDescriptor.TYPE_BYTES: Annotated[str, Field(json_schema_extra={"contentEncoding": "base64"})],
 }
 TEXT = r"^[^\x00-\x1f\x7f]*$"  # no control characters
 _TEXT = Annotated[str, Field(max_length=_LONGEST_TEXT, pattern=TEXT)]
+_RFC3339 = Annotated[str, Field(description="The same by RFC 3339; empty: there is none.")]
 
 
 class _Body(BaseModel):
@@ -34,23 +38,51 @@ class _Query(BaseModel):
     model_config = ConfigDict(extra="forbid")
 
 
+class _Answer(BaseModel):
+    model_config = ConfigDict(extra="forbid")
+
+
 @functools.cache
-def model_of(descriptor: Descriptor, *, query: bool = False, without: tuple[str, ...] = ()) -> type[BaseModel]:
-    """Every field is optional, as in protobuf: what is absent has its zero value. `without` names what is elsewhere."""
-    fields: dict[str, Any] = {
-        field.name: (_type_of(field) | None, Field(None, description=words().get(field.full_name)))
-        for field in descriptor.fields
-        if field.name not in without
-    }
-    told = words().get(descriptor.full_name)
-    return create_model(descriptor.name, __base__=_Query if query else _Body, __doc__=told, **fields)
+def request_model(descriptor: Descriptor, *, query: bool = False, without: tuple[str, ...] = ()) -> type[BaseModel]:
+    """What is absent has its zero value, as in protobuf, but what makes no sense without. `without` is elsewhere."""
+    fields: dict[str, Any] = {}
+    for field in descriptor.fields:
+        if field.name not in without:
+            kind = _type_of(field, request_model)
+            needed = field.full_name in REQUIRED
+            fields[field.name] = (kind, _told(field)) if needed else (kind | None, _told(field, default=None))
+    base = _Query if query else _Body
+    has_twin = any(map(is_time, descriptor.fields)) and not descriptor.name.endswith("Request")
+    name = f"{descriptor.name}Given" if has_twin else descriptor.name  # the answer's has more fields
+    return create_model(name, __base__=base, __doc__=words().get(descriptor.full_name), **fields)
 
 
-def _type_of(field: FieldDescriptor) -> Any:
+@functools.cache
+def answer_model(descriptor: Descriptor) -> type[BaseModel]:
+    """All that is always there is required."""
+    fields: dict[str, Any] = {}
+    for field in descriptor.fields:
+        kind = _type_of(field, answer_model)
+        may_be_absent = field.has_presence
+        fields[field.name] = (kind, _told(field, default=None)) if may_be_absent else (kind, _told(field))
+        if is_time(field):
+            fields[name_of_time(field)] = (_RFC3339, Field(None)) if may_be_absent else (_RFC3339, Field())
+    return create_model(descriptor.name, __base__=_Answer, __doc__=words().get(descriptor.full_name), **fields)
+
+
+def _told(field: FieldDescriptor, **default: Any) -> Any:
+    examples = EXAMPLES.get(field.name) if field.type == FieldDescriptor.TYPE_STRING else None
+    shown = [[example] for example in examples] if examples and field.is_repeated else examples
+    return Field(**default, description=words().get(field.full_name), examples=shown)
+
+
+def _type_of(field: FieldDescriptor, model: Any) -> Any:
     if field.message_type is not None:
-        single: Any = model_of(field.message_type)
+        single: Any = model(field.message_type)
     elif field.enum_type is not None:
         single = Annotated[_enum_of(field.enum_type), Field(strict=False)]  # JSON has its name only
+    elif closed := CLOSED_SETS.get(field.full_name):
+        single = Literal[closed]
     else:
         single = _NUMBERS.get(field.type, _TEXT)
     return Annotated[list[single], Field(max_length=_MOST_ITEMS)] if field.is_repeated else single

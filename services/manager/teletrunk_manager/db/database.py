@@ -23,7 +23,6 @@ from teletrunk_manager.mistakes import NotNow
 
 log = structlog.get_logger()
 
-PAGE = 500  # rows of one list; a message stays far below gRPC's 4 MiB
 # The lock: several Managers may start at once.
 SCHEMA = Schema("the database", Path(__file__).parent.parent / "migrations", lock=0x7E1E)
 
@@ -99,11 +98,6 @@ class Database:
             log.error("database failed", error=line_of(error))
             raise Refusal("database-error") from error
         self.failing = False
-
-
-def page_size(wanted: int) -> int:
-    """How many rows a list may have; 0 asks for as many as there may be."""
-    return min(wanted or PAGE, PAGE)
 
 
 async def delete_others(session: AsyncSession, rows: sa.Select[Any], name: str, wanted: set[str]) -> set[str]:

@@ -295,6 +295,10 @@ class ApiToken(Base):
     role: Mapped[str] = mapped_column(String)
     secret_hash: Mapped[bytes] = mapped_column(LargeBinary, unique=True)
     created_at: Mapped[float] = mapped_column(Float)
+    sees_all: Mapped[bool] = mapped_column(Boolean, default=False)
+    # Unix times; 0: never.
+    expires_at: Mapped[float] = mapped_column(Float, default=0.0)
+    last_used_at: Mapped[float] = mapped_column(Float, default=0.0)
 
 
 class Repeatable(Base):
@@ -327,7 +331,7 @@ class Webhook(Base):
 
 
 class Delivery(Base):
-    """An event that a webhook has not acknowledged yet."""
+    """An event that a webhook has not acknowledged yet, or that was given up."""
 
     __tablename__ = "deliveries"
 
@@ -336,3 +340,6 @@ class Delivery(Base):
     body: Mapped[str] = mapped_column(String)
     due_at: Mapped[float] = mapped_column(Float, index=True)
     attempts: Mapped[int] = mapped_column(Integer, default=0)
+    failure: Mapped[str] = mapped_column(String, default="")  # of the last attempt
+    last_at: Mapped[float] = mapped_column(Float, default=0.0)
+    given_up: Mapped[bool] = mapped_column(Boolean, default=False)

@@ -114,6 +114,20 @@ class TelegramClient(pyrogram.Client):  # type: ignore[misc]  # kurigram carries
                 connection.protocol.writer.transport.abort()
 
 
+async def move(client: TelegramClient, dc_id: int) -> None:
+    """Goes to another data centre, with another key. As it was, when that fails."""
+    there = await client.get_dc_option(dc_id, ipv6=client.ipv6)
+    session = await client.get_session(
+        dc_id=dc_id, server_address=there.ip_address, port=there.port, export_authorization=False, temporary=True
+    )
+    before, client.session = client.session, session
+    await client.storage.dc_id(dc_id)
+    await client.storage.server_address(there.ip_address)
+    await client.storage.port(there.port)
+    await client.storage.auth_key(session.auth_key)
+    await before.stop()
+
+
 def checked(client: TelegramClient, answer: Any) -> Any:
     """The answer of `session.send`. Raises `BadMessage`."""
     if isinstance(answer, raw.types.BadMsgNotification):

@@ -1,4 +1,5 @@
-"""Signing an account in: phone, code, two-step password. Each attempt is a client of its own until it succeeds."""
+"""Signing an account in: phone and code, or a QR code; two-step password. Each attempt is a client of its own until it
+succeeds."""
 
 from __future__ import annotations
 
@@ -7,8 +8,9 @@ import contextlib
 import re
 import secrets
 import time
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import Any, TypeVar
 
 import structlog
 from pyrogram import raw
@@ -21,9 +23,11 @@ from teletrunk_session_store.telegram import failures
 from teletrunk_session_store.telegram.clients import Clients
 from teletrunk_session_store.telegram.known_peers import peer_of
 from teletrunk_session_store.telegram.kurigram import BadMessage, TelegramClient, UnexpectedAnswer, close
+from teletrunk_session_store.telegram.qr_code import QrCode, ShownCode
 from teletrunk_session_store.vault.store import KnownPeer
 
 log = structlog.get_logger()
+Answer = TypeVar("Answer")
 
 _ATTEMPT_LIFETIME_S = 900.0
 _MOST_ATTEMPTS = 20
@@ -51,9 +55,11 @@ class Success:
 @dataclass
 class Attempt:
     client: TelegramClient
-    phone: str  # digits
-    code_hash: str
+    phone: str  # digits; empty: whoever scans the QR code
     born: float
+    code_hash: str = ""
+    qr_code: QrCode | None = None
+    password_hint: str | None = None  # of the password that is due since the QR code was scanned
     by_email: bool = False
     touched: float = field(default_factory=time.monotonic)
     success: Success | None = None
@@ -91,22 +97,28 @@ class SignIns:
 
     async def start(self, phone: str) -> tuple[str, str]:
         """Asks Telegram for a code. Returns the attempt's id and how the code travels. Raises `SignInError`."""
-        digits = re.sub(r"\D", "", phone)
-        await self._make_room(digits)
+        return await self._begin(re.sub(r"\D", "", phone), self._send_code)
+
+    async def start_by_qr(self) -> tuple[str, ShownCode]:
+        """Returns the attempt's id and what to show. Raises `SignInError`."""
+        return await self._begin("", _first_code)
+
+    async def _begin(self, phone: str, ask: Callable[[Attempt], Awaitable[Answer]]) -> tuple[str, Answer]:
+        await self._make_room(phone)
         attempt_id = secrets.token_urlsafe(12)
         client = self._clients.make(f"sign-in-{attempt_id}")
-        attempt = Attempt(client, digits, "", time.monotonic())
+        attempt = Attempt(client, phone, time.monotonic())
         try:
             async with asyncio.timeout(_DEADLINE_S):
                 await client.connect()
-                travels = await self._send_code(attempt)
+                answer = await ask(attempt)
             self._attempts[attempt_id] = attempt
         except Exception as error:  # the library raises bare ones too
             raise self._explained(error) from None
         finally:
             if attempt_id not in self._attempts:
                 await close(client)
-        return attempt_id, travels
+        return attempt_id, answer
 
     async def _send_code(self, attempt: Attempt) -> str:
         try:
@@ -118,10 +130,37 @@ class SignIns:
             return NO_CODE
         return _sent(attempt, sent)
 
+    async def scanned(self, attempt_id: str, wait_s: float) -> Success | ShownCode | str:
+        """The signed-in session; or what to show, if nobody scans it so long; or the hint of the two-step password.
+
+        Raises `SignInError`.
+        """
+        attempt = self._find(attempt_id)
+        if attempt.qr_code is None:
+            raise SignInError("this sign-in goes by a code that Telegram has sent: submit that")
+        try:
+            return attempt.success or await self._scanned(attempt, attempt.qr_code, wait_s)
+        except SessionPasswordNeeded:
+            attempt.password_hint = await self._hint(attempt)
+            return attempt.password_hint
+        except Exception as error:  # the library raises bare ones too
+            raise self._explained(error) from None
+
+    async def _scanned(self, attempt: Attempt, code: QrCode, wait_s: float) -> Success | ShownCode | str:
+        if attempt.password_hint is not None:
+            return attempt.password_hint
+        answer_was_lost = code.is_accepted
+        answer = await code.show(wait_s)
+        if not isinstance(answer, ShownCode):
+            return await self._succeed(attempt, answer)
+        if answer_was_lost and (user := await self._signed_in_already(attempt.client)) is not None:
+            return await self._keep(attempt, user)
+        return answer
+
     async def resend(self, attempt_id: str) -> str:
         """Another code, by the next way that Telegram has; returns that way. Raises `SignInError`."""
         attempt = self._find(attempt_id)
-        if attempt.success:
+        if attempt.success or attempt.qr_code is not None:
             return NO_CODE
         try:
             async with asyncio.timeout(_DEADLINE_S):
@@ -135,6 +174,8 @@ class SignIns:
         What has succeeded stays so: the same attempt gives the same session until it is `finished`.
         """
         attempt = self._find(attempt_id)
+        if attempt.qr_code is not None:
+            raise SignInError("this sign-in wants no code: scan the QR code")
         try:
             return attempt.success or await self._submit(attempt, code.strip())
         except SessionPasswordNeeded:
@@ -234,7 +275,9 @@ class SignIns:
         """Drops what is too old, what this number's new code makes void, and of too many the one longest left alone."""
         now = time.monotonic()
         for attempt_id, attempt in list(self._attempts.items()):
-            if now - attempt.born > _ATTEMPT_LIFETIME_S or (attempt.phone == phone and attempt.success is None):
+            if now - attempt.born > _ATTEMPT_LIFETIME_S or (
+                phone and attempt.phone == phone and attempt.success is None
+            ):
                 await self._drop(attempt_id)
         if len(self._attempts) < _MOST_ATTEMPTS:
             return
@@ -268,6 +311,14 @@ class SignIns:
                 return SignInError(f"Telegram sends this number to a data centre that it does not name: {error}")
         log.error("sign-in failed", exc_info=error)
         return SignInError(f"the sign-in failed ({type(error).__name__}): the Session Storage's log says more")
+
+
+async def _first_code(attempt: Attempt) -> ShownCode:
+    attempt.qr_code = QrCode(attempt.client)
+    answer = await attempt.qr_code.show()
+    if not isinstance(answer, ShownCode):
+        raise UnexpectedAnswer(answer)
+    return answer
 
 
 def _sent(attempt: Attempt, sent: Any) -> str:

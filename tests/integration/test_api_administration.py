@@ -1,0 +1,201 @@
+"""Tokens that end and only look, pages of every list, webhooks that are tried and those that fail."""
+
+from __future__ import annotations
+
+import asyncio
+import json
+import sqlite3
+import time
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import httpx
+import pytest
+from teletrunk.rest import ROUTES
+from teletrunk.v1 import call_pb2
+from teletrunk.v1 import manager_pb2 as pb
+
+from tests.integration.rest_world import Api, Ear, rest_api
+
+
+@pytest.fixture
+async def api(tmp_path: Path) -> AsyncIterator[Api]:
+    async with rest_api(tmp_path / "data") as api:
+        yield api
+
+
+def change(api: Api, statement: str, *values: object) -> None:
+    """As if time had passed."""
+    with sqlite3.connect(api.world.process.data / "manager.db", timeout=10) as database:
+        assert database.execute(statement, values).rowcount
+
+
+async def test_a_token_ends_and_is_seen_used(api: Api) -> None:
+    soon = time.time() + 3600
+    status, made = await api.ask("POST", "/v1/tokens", body={"name": "ann", "role": "viewer", "expires_at": soon})
+    assert (status, made["token"]["expires_at"], made["token"]["last_used_at"]) == (201, soon, 0)
+    api.tokens["ann"] = made["secret"]
+    for _ in range(3):
+        assert (await api.ask("GET", "/v1/trunks", who="ann"))[0] == 200
+    used = (await api.ask("GET", "/v1/tokens/ann"))[1]["token"]["last_used_at"]
+    assert abs(used - time.time()) < 60
+    await api.ask("GET", "/v1/trunks", who="ann")
+    assert (await api.ask("GET", "/v1/tokens/ann"))[1]["token"]["last_used_at"] == used, "once a minute is enough"
+    change(api, "UPDATE api_tokens SET last_used_at = ? WHERE name = 'ann'", used - 61)
+    await api.ask("GET", "/v1/trunks", who="ann")
+    assert (await api.ask("GET", "/v1/tokens/ann"))[1]["token"]["last_used_at"] >= used
+    changes = (await api.ask("GET", "/v1/changes?kind=api_tokens"))[1]["changes"]
+    assert {change["action"] for change in changes} == {"insert"}, "to be used is no change that a person makes"
+    status, listed, _ = await api.world.process.command("token", "list")
+    row = next(line for line in listed.splitlines() if line.startswith("ann"))
+    assert status == 0 and "last used" in listed and "never" not in row
+
+    change(api, "UPDATE api_tokens SET expires_at = 1760000000 WHERE name = 'ann'")
+    async with httpx.AsyncClient(base_url=api.url, headers={"Authorization": f"Bearer {made['secret']}"}) as client:
+        answer = await client.get("/v1/trunks")
+    assert (answer.status_code, answer.headers["www-authenticate"]) == (401, "Bearer")
+    assert answer.json()["detail"] == "the token ann ended at 2025-10-09 08:53 UTC: make another (teletrunk token add)"
+    status, problem = await api.ask("POST", "/v1/tokens", body={"name": "old", "role": "viewer", "expires_at": 1.0})
+    assert status == 400 and "ended before its first use" in problem["detail"]
+    assert (await api.ask("GET", "/v1/tokens/nobody"))[0] == 404
+
+
+async def test_a_dashboards_token_looks_at_everything_and_changes_nothing(api: Api) -> None:
+    await api.world.add_account()
+    await api.world.add_trunk("office")
+    made = (await api.ask("POST", "/v1/tokens", body={"name": "wall", "role": "viewer", "scope": "all"}))[1]
+    api.tokens["wall"] = made["secret"]
+    assert made["token"]["scope"] == "all"
+    await api.token("eve", "viewer")
+    assert (await api.ask("GET", "/v1/trunks", who="eve"))[1]["trunks"] == []
+    assert [t["login"] for t in (await api.ask("GET", "/v1/trunks", who="wall"))[1]["trunks"]] == ["office"]
+    for route in ROUTES:
+        if route.verb == "GET" and not route.fields_in_path:
+            assert (await api.ask("GET", route.path, who="wall"))[0] == 200, route.path
+        elif route.verb != "GET":
+            path = route.path.format(**dict.fromkeys(route.fields_in_path, "x"))
+            assert (await api.ask(route.verb, path, who="wall", body={} if route.verb != "DELETE" else None))[0] == 403
+    for role, scope, refused in (("administrator", "all", 400), ("owner", "own", 400), ("viewer", "some", 422)):
+        body = {"name": "x", "role": role, "scope": scope}
+        assert (await api.ask("POST", "/v1/tokens", body=body))[0] == refused
+
+
+async def fill(api: Api) -> None:
+    """Three of everything that is listed."""
+    account = await api.world.add_account()
+    for number in range(3):
+        await api.world.add_trunk(f"trunk{number}")
+        await api.ask("POST", "/v1/subscriptions", body={"name": f"plan{number}"})
+        await api.ask("POST", "/v1/tokens", body={"name": f"token{number}", "role": "viewer"})
+        await api.ask("POST", "/v1/webhooks", body={"url": f"http://127.0.0.1:9/{number}"})
+        change(
+            api,
+            "INSERT INTO join_tokens (join_id, kind, secret_hash, places, comment, created_at, declared)"
+            " VALUES (?, 'worker', ?, 1, '', 1, 0)",  # without certificates there is none to be made
+            f"j{number}",
+            bytes([number]),
+        )
+        record = call_pb2.CallRecord(call_id=f"c{number}", invited_at=100.0 + number, account_id=account.account_id)
+        await api.world.wire.manager.ReportCall(pb.ReportCallRequest(record=record))
+        ban = pb.Ban(network=f"192.0.2.{number + 1}", until=time.time() + 600, times=1)
+        api.world.worker.say(pb.AttachRequest(banned=ban))
+    async with asyncio.timeout(20):
+        while len((await api.ask("GET", "/v1/bans"))[1]["bans"]) < 3:
+            await asyncio.sleep(0.05)
+        while len((await api.ask("GET", "/v1/webhook-failures"))[1]["failures"]) < 3:
+            await asyncio.sleep(0.05)
+
+
+def key(listed: dict[str, Any]) -> Any:
+    """What comes first of a thing is its id."""
+    return next(iter(listed.values()))
+
+
+async def test_every_list_goes_on_where_next_says(api: Api) -> None:
+    await fill(api)
+    lists = [route for route in ROUTES if route.rpc.startswith("List")]
+    assert len(lists) == 11
+    for route in lists:
+        (items,) = [f.name for f in route.response.DESCRIPTOR.fields if f.is_repeated]
+        whole = (await api.ask("GET", route.path + "?limit=500"))[1]
+        assert whole["next"] == "", route.path
+        seen: list[Any] = []
+        page = ""
+        async with httpx.AsyncClient(base_url=api.url) as client:
+            client.headers["Authorization"] = f"Bearer {api.tokens['root']}"
+            path = f"{route.path}?limit=1"
+            while path:
+                answer = await client.get(path)
+                page = answer.json()["next"]
+                assert len(answer.json()[items]) == 1, path
+                seen += answer.json()[items]
+                assert ("next" in answer.links) is bool(page)
+                path = answer.links["next"]["url"] if page else ""
+                assert not page or path.endswith(f"{route.path}?limit=1&page={page}")
+        assert list(map(key, seen)) == list(map(key, whole[items])), route.path
+        assert len(seen) >= (1 if items in ("accounts", "services") else 3)
+        assert (await api.ask("GET", f"{route.path}?page=!"))[0] == 400
+
+
+async def test_a_webhook_is_tried(api: Api) -> None:
+    ear = Ear()
+    async with ear.listening() as url:
+        hook = (await api.ask("POST", "/v1/webhooks", body={"url": url}))[1]["webhook"]["webhook_id"]
+        status, told = await api.ask("POST", f"/v1/webhooks/{hook}/ping", body={})
+        assert (status, told["delivered"], told["status"], told["failure"]) == (200, True, 204, "")
+        assert (await ear.hears())["event"] == "ping"
+        assert "teletrunk-signature" in ear.heard[0][0]
+        status, out, _ = await api.world.process.command("webhook", "test", hook)
+        assert (status, out.startswith("Acknowledged: HTTP 204")) == (0, True)
+    status, out, _ = await api.world.process.command("webhook", "test", hook)
+    assert (status, out.startswith("Not acknowledged: ConnectError")) == (1, True)
+    assert (await api.ask("POST", "/v1/webhooks/nobody/ping", body={}))[0] == 404
+    assert (await api.ask("GET", "/v1/webhook-failures"))[1]["failures"] == [], "it was tried by hand"
+
+
+async def test_what_could_not_be_delivered_is_listed_and_bounded(api: Api) -> None:
+    ear = Ear(refuse=1000)
+    async with ear.listening() as url:
+        hook = (await api.ask("POST", "/v1/webhooks", body={"url": url}))[1]["webhook"]["webhook_id"]
+        await api.world.wire.manager.ReportCall(pb.ReportCallRequest(record=call_pb2.CallRecord(call_id="c1")))
+        await ear.hears()
+        async with asyncio.timeout(20):
+            while not (failures := (await api.ask("GET", "/v1/webhook-failures"))[1]["failures"]):
+                await asyncio.sleep(0.05)
+        (one,) = failures
+        assert (one["webhook_id"], one["event"], one["failure"], one["attempts"]) == (hook, "call.ended", "HTTP 500", 1)
+        assert json.loads(one["body"])["id"] == "c1" and one["next_at"] > time.time() - 60
+        # A day later, with more behind it than are kept.
+        more = [(f"{number:04}", hook, one["body"], "HTTP 500", number) for number in range(120)]
+        with sqlite3.connect(api.world.process.data / "manager.db", timeout=10) as database:
+            database.executemany("INSERT INTO deliveries (delivery_id, webhook_id, body, due_at, attempts, failure,"
+                                 " last_at, given_up) VALUES (?, ?, ?, 0, 30, ?, ?, 1)", more)  # fmt: skip
+            database.execute("UPDATE deliveries SET due_at = 0, attempts = 29 WHERE NOT given_up")
+        await api.world.wire.manager.ReportCall(pb.ReportCallRequest(record=call_pb2.CallRecord(call_id="c2")))
+        async with asyncio.timeout(20):
+            while (await api.ask("GET", "/v1/webhooks"))[1]["webhooks"][0]["failed"] != 100:
+                await asyncio.sleep(0.05)
+        given_up = (await api.ask("GET", f"/v1/webhook-failures?limit=500&webhook_id={hook}"))[1]["failures"]
+        last = next(f for f in given_up if f["delivery_id"] == one["delivery_id"])
+        assert (last["attempts"], last["next_at"]) == (30, 0), "it is among those that are kept"
+        status, out, _ = await api.world.process.command("webhook", "failures", "--webhook", hook)
+        assert (status, "given up" in out, "HTTP 500" in out) == (0, True, True)
+        assert (await api.ask("GET", "/v1/webhook-failures?webhook_id=x"))[0] == 404
+        assert (await api.ask("DELETE", f"/v1/webhooks/{hook}"))[0] == 204
+        assert (await api.ask("GET", "/v1/webhook-failures"))[1]["failures"] == []
+
+
+async def test_an_event_is_sent_when_it_is_there_and_not_when_somebody_looks(api: Api) -> None:
+    ear = Ear()
+    async with ear.listening() as url:
+        await api.ask("POST", "/v1/webhooks", body={"url": url})
+        took = []
+        for number in range(5):
+            await api.world.wire.manager.ReportCall(
+                pb.ReportCallRequest(record=call_pb2.CallRecord(call_id=f"c{number}"))
+            )
+            begun = time.monotonic()
+            await ear.hears(number + 1)
+            took.append(time.monotonic() - begun)
+        assert min(took) < 0.3, f"{took}: a look every second would take half a second"
