@@ -14,10 +14,11 @@ import statistics
 import sys
 import wave
 from array import array
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from operator import mul
 from pathlib import Path
+from typing import Any
 
 Samples = Sequence[int]
 _FULL_SCALE = 32_768.0
@@ -45,6 +46,21 @@ def tone(hz: float, start: int, count: int, rate: int, level: float = 0.25) -> b
     table = _seconds_of(hz, rate, level)
     begin = start % rate * 2
     return table[begin : begin + count * 2]
+
+
+def played(play: Mapping[str, Any], start: int, count: int, rate: int) -> bytes:
+    """What comes next of a tone of so many `hz`, or of a `file`, a WAV file of that rate; silence after its end."""
+    if "file" not in play:
+        return tone(play["hz"], start, count, rate, play.get("level", 0.25))
+    return _file(play["file"], rate)[start * 2 : (start + count) * 2].ljust(count * 2, b"\0")
+
+
+@functools.cache
+def _file(path: str, rate: int) -> bytes:
+    samples, of_file = load(Path(path))
+    if of_file != rate:
+        raise ValueError(f"{path} has {of_file} samples a second, and {rate} are played")
+    return _little_endian(samples)
 
 
 @functools.cache

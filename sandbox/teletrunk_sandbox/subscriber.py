@@ -24,7 +24,7 @@ from teletrunk.native_thread import InlineLoop, keep_thread_state
 from teletrunk_sandbox.actors import Message, emit
 from teletrunk_sandbox.client import connect_factory, trust
 from teletrunk_sandbox.control import SandboxControl
-from teletrunk_sandbox.sound import Recording, tone
+from teletrunk_sandbox.sound import Recording, played
 
 _RATE = 48_000
 _FRAME = _RATE // 100
@@ -331,7 +331,7 @@ class Subscribers:
         if play is None or time.time() - (call.connected_at or 0) < play.get("after_s", 0.5):
             return bytes(_FRAME * 2)
         call.play_started_at = call.play_started_at or time.time()
-        pcm = tone(play["hz"], call.played, _FRAME, _RATE, play.get("level", 0.25))
+        pcm = played(play, call.played, _FRAME, _RATE)
         call.played += _FRAME
         return pcm
 
