@@ -16,7 +16,7 @@ VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 SCRIPTS := tools/install-baresip tools/asterisk-image tools/build-images tests/deploy/servers/entrypoint deploy/docker/assemble deploy/compose/make-secrets $(addprefix tools/kube/,base-image build-kubernetes cluster node node-config \
 	checkov pause-image prepare)
 
-.PHONY: help setup demo run test walk conformance chaos fuzz errors-doc site lint type proto proto-check bench bench-flood bench-malformed matrix soak chart chart-live check locks images
+.PHONY: help setup demo run test walk conformance chaos fuzz errors-doc site lint type proto proto-check bench bench-flood bench-malformed bench-speech matrix soak chart chart-live check locks images
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -103,6 +103,9 @@ bench-flood: setup ## datagrams of strangers a second that the SIP port bears wh
 
 bench-malformed: setup ## what 100,000 malformed messages leave in the Worker's memory
 	$(BIN)/python benchmarks/malformed.py
+
+bench-speech: setup ## PESQ of speech at the other end; needs espeak-ng, sox, opus-tools, and PESQ_PYTHON, a Python with the module pesq
+	$(BIN)/python benchmarks/speech.py --pesq $(PESQ_PYTHON)
 
 matrix: setup ## every connection type, transport, codec and direction, with SRTP and without, against Asterisk; the table
 	$(BIN)/python -m pytest -q -s -p no:cacheprovider -m matrix tests/interop/test_matrix.py
