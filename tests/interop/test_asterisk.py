@@ -26,9 +26,9 @@ _PHONE = "127.0.0.5"  # Asterisk tells trunk and phone apart by their addresses
 class Pbx(Peer):
     """A phone behind it."""
 
-    def __init__(self, site: Site, phone: Actor, process: asterisk.Asterisk) -> None:
+    def __init__(self, site: Site, phone: Actor, process: asterisk.Asterisk, login: str) -> None:
         super().__init__(site, phone, to=FRIEND)
-        self.process = process
+        self.process, self.login = process, login
 
 
 @contextlib.asynccontextmanager
@@ -43,11 +43,23 @@ async def registered(site: Site, transport: str, choices: dict[str, str]) -> Asy
         host, port = process.address
         await phone.tell("register", server=f"{host}:{port}", login="phone", password="")
         assert (await phone.wait("registration"))["status"] == 200
-        yield Pbx(site, phone, process)
+        yield Pbx(site, phone, process, added.trunk.login)
 
 
 class TestTcp(Trials):
     registered = staticmethod(functools.partial(registered, transport="tcp", choices=PLAIN))
+
+    async def test_a_menu_of_the_pbx_passes_a_call_from_telegram_on(self, peer: Pbx) -> None:
+        """Asterisk's Transfer() is a REFER; the phone hears Telegram, and is heard there."""
+        world = peer.site.world
+        await world.command("trunk", "change", peer.login, "--number-on-pbx", "700")
+        try:
+            call = await peer.calls("telegram")
+            await peer.talk(call)
+            record = await peer.end(call, "telegram")
+        finally:
+            await world.command("trunk", "change", peer.login, "--number-on-pbx", "")
+        assert "REFER 202" in [step.text for step in record.steps]
 
 
 class TestUdp(Trials):
