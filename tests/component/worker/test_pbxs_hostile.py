@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import sys
 from collections import Counter
 from collections.abc import Iterator
@@ -185,11 +186,13 @@ async def test_whose_a_call_is_costs_the_same_with_one_peer_and_with_ten_thousan
 def counted() -> Iterator[Counter[str]]:
     """The calls of functions that are made meanwhile, by what they are."""
     calls: Counter[str] = Counter()
+    gc.disable()  # what it calls is not ours
     sys.setprofile(lambda frame, event, argument: calls.update([event]))
     try:
         yield calls
     finally:
         sys.setprofile(None)
+        gc.enable()
 
 
 async def test_who_has_registered_from_there_shows_its_password() -> None:
