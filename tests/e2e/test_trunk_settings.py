@@ -183,12 +183,12 @@ async def test_a_pbx_that_sends_a_call_elsewhere_has_refused_it(scene: Scene, co
     """A trunk's calls go to its PBX: nobody there says whom else our account rings."""
     async with sip_wire.udp(scene.edge) as wire, pbx_wire() as elsewhere:
         pbx = await with_pbx(scene, wire)
-        await scene.friends.tell("call", phone=FRIEND, to=GATEWAY)
+        call = (await scene.friends.tell("call", phone=FRIEND, to=GATEWAY))["call"]
         invite = await wire.next_request("INVITE", 20)
         contact = f"<sip:{pbx.login}@127.0.0.1:{elsewhere.port}>"
         wire.send(bytes(said(invite, code, "Not Here", Contact=contact)))
         assert (await wire.next_request("ACK")).call_id == invite.call_id
-        assert (await scene.friends.wait("ended", phone=FRIEND, by="peer"))["reason"] == "busy"
+        assert (await scene.friends.wait("ended", phone=FRIEND, call=call))["reason"] == "busy"
         record = await scene.record()
         assert (record.sip_status, record.ended_by, record.error_id) == (code, "pbx", "")
         assert f"{code} Not Here" in [step.text for step in record.steps if step.source == "pbx"]

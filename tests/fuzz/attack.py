@@ -27,9 +27,9 @@ from tests.fuzz.peer import Peer
 from tests.fuzz.strangers import Strangers
 from tests.fuzz.watch import LogWatch, Pinger, memory
 
-SECONDS = float(os.environ.get("TELETRUNK_FUZZ_SECONDS", "25"))
+SECONDS = float(os.environ.get("TELETRUNK_FUZZ_SECONDS", "30"))
 SEED = int(os.environ.get("TELETRUNK_FUZZ_SEED", "1"))
-RATE = float(os.environ.get("TELETRUNK_FUZZ_RATE", "100"))  # strangers' messages a second
+RATE = float(os.environ.get("TELETRUNK_FUZZ_RATE", "150"))  # strangers' messages a second
 CALLERS = 4  # calls at once that the hostile trunk makes
 GOOD, CALLER, CALLED = "+79990000001", "+79990000011", "+79990000021"
 GOOD_FRIENDS = ("+79990000002", "+79990000003")

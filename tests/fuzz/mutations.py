@@ -39,6 +39,11 @@ _ROWS = (
     b"Authorization: Digest username=a,nc=zzzzzzzz,nonce=x,response=\"\"", b"Proxy-Authorization: Digest a=",
     b"Via: SIP/2.0/UDP 127.0.0.1:9;branch", b"Via: SIP/2.0/UDP 127.0.0.1:9;branch=z9hG4bK-tt-dead", b"Via: junk",
     b"Max-Forwards: 0", b"Max-Forwards: abc", b"Expires: abc", b"Content-Length: 5", b"CSeq: 1 BYE", b"To: <sip:a@b>",
+    b"Route: <sip:[::1]:9;lr>", b"Record-Route: <sip:[2001:db8::1]:9;lr>", b"Record-Route: <sip:[::ffff:127.0.0.1];lr>",
+    b"Path: <sip:[::1];lr;ob>", b"Contact: <sip:a@[::1>", b"Contact: <sip:a@::1>", b"Contact: <sip:a@[]:9>",
+    b"Contact: <sip:a@[fe80::1%25lo]:9>", b"Contact: <sip:a@[1:2:3:4:5:6:7:8:9]>", b"Route: <sip:]:9;lr>",
+    b"Via: SIP/2.0/UDP [::1]:9;branch=z9hG4bKa", b"Via: SIP/2.0/UDP [::1;branch=z9hG4bKa",
+    b"Via: SIP/2.0/TCP ::1;branch=z9hG4bKa;received=[::1]", b"Via: SIP/2.0/UDP [::1]x:9;branch=z9hG4bKa",
 )  # fmt: skip
 _TYPES = (
     b"application/sdp", b"application/sdp;charset=\"", b"text/plain", b"multipart/mixed", b"multipart/mixed;boundary=",
@@ -49,7 +54,8 @@ _URIS = (
     b"tel:+1111", b"tel:+" + b"1" * 3_000 + b"!", b"sips:a@b", b"sip:", b"sip:@", b"a@b", b"http://a/",
     b"sip:a@b;self=1", b"sip:a@[::1]:5060", b"sip:a:b@c:99999", b"sip:%00@b", b"sip:%%%@b", b"sip:a@b?x=y",
     b"sip:a@b;lr;lr;=;", b"urn:x:y", b"sip:a@" + b"b" * 300, b"sip:" + b"a" * 300 + b"@b", b"sip:a@256.1.1.1",
-    b"sip:a@b:0", b"sip:a@b:-1", b"SIP:A@B",
+    b"sip:a@b:0", b"sip:a@b:-1", b"SIP:A@B", b"sip:[::1]", b"sip:a@[::1", b"sip:a@::1:5060", b"sip:a@[::g]:5060",
+    b"sip:a@[::ffff:127.0.0.1]", b"sip:a@[" + b":" * 300 + b"]", b"sip:[]",
 )  # fmt: skip
 _METHODS = (b"REFER", b"SUBSCRIBE", b"NOTIFY", b"MESSAGE", b"PUBLISH", b"PRACK", b"X" * 300, b"\xff", b"")
 _STATUSES = (b"200 OK", b"099 x", b"999 x", b"abc x", b"180", b"700 " + b"x" * 300, b"-1 x")

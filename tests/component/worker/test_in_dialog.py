@@ -51,6 +51,16 @@ async def test_options_and_empty_info_are_answered_without_the_host(world: PortW
         assert isinstance(heard, Request) and heard.body == b"Signal=5\r\nDuration=160\r\n"
 
 
+async def test_an_extension_that_nobody_knows_is_named_in_a_dialog_too(world: PortWorld) -> None:
+    async with sip_wire.udp(world.address) as wire:
+        begun, answer = await called(world, wire)
+        for method in ("INVITE", "UPDATE", "INFO", "OPTIONS", "BYE"):
+            for header in ("Require", "Proxy_Require"):
+                refused = (await wire.ask(wire.in_dialog(method, begun, answer, **{header: "timer, x-y"}))).final
+                assert refused.code == 420 and refused.headers["Unsupported"] == "x-y", method
+        assert world.host.received.empty() and len(world.port.dialogs) == 1
+
+
 async def test_from_another_address_the_trunks_password_is_needed(world: PortWorld) -> None:
     async with sip_wire.udp(world.address) as wire, sip_wire.udp(world.address, "127.0.0.31") as elsewhere:
         begun, answer = await called(world, wire)

@@ -39,7 +39,7 @@ async def tls_world(
         TlsFiles(papers.file("worker", "127.0.0.1"), None, papers.authority if clients else None, papers.authority)
     )
     async with port_world(certificates=certificates, tls_address=("127.0.0.1", 0)) as world:
-        yield world, ("127.0.0.1", world.port.tls_port), certificates
+        yield world, ("127.0.0.1", world.port._transports.tls_port), certificates
 
 
 async def test_a_pbx_registers_by_tls_and_is_rung_there(papers: Papers) -> None:

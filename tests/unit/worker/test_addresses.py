@@ -1,8 +1,9 @@
-"""One peer is one address, however it is written: IPv4 as IPv6 sees it, and what one stranger may have of IPv6."""
+"""One peer is one address, however it is written; and what a Worker says that its own are."""
 
 from __future__ import annotations
 
 import pytest
+from teletrunk_worker.config import WorkerSettings
 from teletrunk_worker.sip.transport.flow import network_of, plain
 
 
@@ -37,3 +38,30 @@ def test_an_address_has_one_name(written: str, known_by: str) -> None:
 )
 def test_a_stranger_is_known_by_its_network(address: str, network: str) -> None:
     assert network_of(address) == network
+
+
+@pytest.mark.parametrize(
+    ("listens", "public", "families"),
+    [
+        ("192.0.2.1:5060", None, [4]),
+        ("[2001:db8::1]:5060", None, [6]),
+        ("0.0.0.0:5060", None, [4]),
+        ("0.0.0.0:5060", "198.51.100.1", [4]),
+        ("[2001:db8::1]:5060", "2001:db8::2", [6]),
+        ("[::]:5060", "198.51.100.1", [4, 6]),
+        ("[::]:5060", "2001:db8::2", [6, 4]),
+    ],
+)
+def test_a_worker_has_an_address_of_each_family_that_it_listens_at(
+    listens: str, public: str | None, families: list[int]
+) -> None:
+    found = WorkerSettings(sip_address=listens, public_address=public).reachable_addresses()
+    assert [6 if ":" in address else 4 for address in found] == families
+    assert public in (None, found[0])
+
+
+def test_at_all_addresses_it_has_one_of_each_family() -> None:
+    settings = WorkerSettings(sip_address="[::]:5060")
+    found = settings.reachable_addresses()
+    assert {":" in address for address in found} == {True, False} and len(found) == 2
+    assert settings.reachable_media_address() in found, "sound has IPv4 alone"

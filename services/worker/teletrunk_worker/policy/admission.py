@@ -143,8 +143,10 @@ class Admission:
             return _challenge(request, self.nonces.challenges(address, request, stale=stale, only=only))
         if why := auth.objection(given, request):
             return refuse(request, Refusal("bad-request", why))
+        if refusal := self._resting(given.username, address):
+            return refuse(request, refusal)
         self.nonces.remember(given, address)  # not before: what is worth nothing shall not fill this
-        if refusal := self._impatience(given, address):
+        if refusal := self._too_many(given.username):
             return refuse(request, refusal)
         return given
 
@@ -154,14 +156,14 @@ class Admission:
             return self.known.knows(address)
         return self.known.is_home(given.username, address) and not self.bans.was_tried(address, given.username)
 
-    def _impatience(self, given: Credentials, address: str) -> Refusal | None:
-        """Why nobody is asked about these credentials now: the password may be right, so this counts to no ban."""
-        left = self.lockout.seconds_left(given.username, address)
-        if left and not self.bans.is_trusted(address):
-            refusal = Refusal("ip-not-allowed", f"too many wrong passwords for this login, wait {left} s", left)
-            REFUSALS.labels(refusal.row.id).inc()
-            return refusal
-        return self._too_many(given.username)
+    def _resting(self, login: str, address: str) -> Refusal | None:
+        """Why nobody is asked about this login from there. The password may be right: it counts to no ban."""
+        left = self.lockout.seconds_left(login, address)
+        if not left or self.bans.is_trusted(address):
+            return None
+        refusal = Refusal("ip-not-allowed", f"too many wrong passwords for this login, wait {left} s", left)
+        REFUSALS.labels(refusal.row.id).inc()
+        return refusal
 
     def objection_to_known(self, login: str, flow: Flow) -> Refusal | None:
         """Why nobody is asked about a call that needs no password: its sender may be anybody who says so."""

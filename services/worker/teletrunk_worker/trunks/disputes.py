@@ -10,7 +10,6 @@ from collections.abc import Iterable
 
 import structlog
 
-from teletrunk_worker.sip.message import Request
 from teletrunk_worker.trunks.pbx import Pbx, PeerPbx
 
 log = structlog.get_logger()
@@ -22,23 +21,19 @@ class Disputes:
     def __init__(self) -> None:
         self._told: set[tuple[str, str]] = set()
 
-    def is_one(self, found: Pbx, here: Iterable[Pbx], invite: Request) -> bool:
-        """Whether the call could as well be another administrator's of those that may come from its address.
+    def is_one(self, found: PeerPbx, here: Iterable[Pbx]) -> bool:
+        """Whether a call could as well be another administrator's of those that it may be of by where it comes from.
 
         A registration of ours is told from others by what the PBX says of it.
         """
-        rival = next((pbx for pbx in here if _could_be(pbx, invite) and not _same_owner(found, pbx)), None)
-        if rival is None or not isinstance(found, PeerPbx):
+        rival = next((pbx for pbx in here if not _same_owner(found, pbx)), None)
+        if rival is None:
             return False
         pair = found.trunk.login, rival.trunk.login
         if pair not in self._told and len(self._told) < _MOST_TOLD:
             self._told.add(pair)
             log.warning("two administrators' trunks are known by one address: it is asked for a password", logins=pair)
         return True
-
-
-def _could_be(pbx: Pbx, invite: Request) -> bool:
-    return not isinstance(pbx, PeerPbx) or pbx.bears_its_header(invite)
 
 
 def _same_owner(one: Pbx, other: Pbx) -> bool:

@@ -379,11 +379,6 @@ class PeerPbx(Pbx):
     async def close(self) -> None:
         """Nothing was agreed on."""
 
-    def bears_its_header(self, request: Request) -> bool:
-        """Whether a request bears the header that tells this trunk's from others between the same addresses."""
-        name, colon, value = self.options.header.partition(":")
-        return not colon or value.strip() in (given.strip() for given in request.headers.getlist(name.strip()))
-
 
 def _places_named(response: Response) -> list[Uri]:
     """Of a redirection's contacts, those that SIP can reach."""

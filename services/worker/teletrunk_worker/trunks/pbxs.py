@@ -96,7 +96,8 @@ class Pbxs:
     def _found(self, trunk: Trunk, addresses: frozenset[str]) -> None:
         """It comes from where it is, or from where the trunk's list of addresses says that it may come."""
         own = (ipaddress.ip_network(address.partition("%")[0]) for address in addresses)
-        self._sources.put(trunk.trunk_id, [*own, *trunk.networks])
+        header = trunk.options.pbx.header if trunk.options.kind == pb.TRUNK_KIND_PEER else ""
+        self._sources.put(trunk.trunk_id, [*own, *trunk.networks], header)
 
     def _reached(self, trunk: Trunk, address: str) -> None:
         self._known(trunk.login, address)
@@ -106,20 +107,28 @@ class Pbxs:
 
     def is_at(self, login: str, address: str) -> bool:
         """Whether the PBX of the trunk with this login may be at this address."""
-        return self._registrar.trunk_of(login) in self._sources.at(address)
+        return self._sources.has(self._registrar.trunk_of(login), address)
 
     def whose(self, invite: Request, flow: Flow) -> Known | None:
         """The trunk that an INVITE is of by where it comes from; None: it needs a digest."""
         if not self._all or self._registrar.is_at(flow):  # who has registered from there shows its password
             return None
-        here = [self._all[trunk_id][0] for trunk_id in self._sources.at(flow.peer[0])]
         found: Pbx | None = self._by_token.get(invite.uri.user)
-        if found is None or found not in here:
-            found = _likeliest(here, invite)
-        if found is None or not found.trunk.takes(flow.transport) or self._disputes.is_one(found, here, invite):
+        if found is None or not self._sources.has(found.trunk.trunk_id, flow.peer[0]):
+            found = self._likeliest(invite, flow.peer[0])
+        if found is None or not found.trunk.takes(flow.transport):
             return None
         called = found.called(invite) if isinstance(found, OutboundPbx) else invite.uri.user
         return Known(found.trunk, called)
+
+    def _likeliest(self, invite: Request, address: str) -> Pbx | None:
+        """Of those that may come from there: one whose header the call bears, one without a header, one it names."""
+        here = [self._all[trunk_id][0] for trunk_id in self._sources.at(address, invite.headers.getlist)]
+        here.sort(key=lambda pbx: (not pbx.options.header, pbx.trunk.login))
+        peer = next((pbx for pbx in here if isinstance(pbx, PeerPbx)), None)
+        if peer is None:
+            return _named([pbx for pbx in here if isinstance(pbx, OutboundPbx)], invite)
+        return None if self._disputes.is_one(peer, here) else peer
 
     async def close(self) -> None:
         """Takes our registrations back."""
@@ -133,13 +142,6 @@ class Pbxs:
             async with asyncio.timeout(_GOOD_BYE_S):
                 await asyncio.gather(*(pbx.close() for pbx, _ in ending), return_exceptions=True)
         await self._tasks.settle(0.1)
-
-
-def _likeliest(here: list[Pbx], invite: Request) -> Pbx | None:
-    """Of those that may come from an address: one whose header the call bears, one without a header, one it names."""
-    here.sort(key=lambda pbx: (not pbx.options.header, pbx.trunk.login))
-    peers = (pbx for pbx in here if isinstance(pbx, PeerPbx) and pbx.bears_its_header(invite))
-    return next(peers, None) or _named([pbx for pbx in here if isinstance(pbx, OutboundPbx)], invite)
 
 
 def _named(outbound: list[OutboundPbx], invite: Request) -> OutboundPbx | None:
