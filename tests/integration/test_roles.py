@@ -117,6 +117,27 @@ async def test_who_may_not_carries_nothing_out(api: Api) -> None:
     assert (await api.ask("GET", "/v1/changes", who="owner"))[1]["changes"][0]["kind"] == "drains"
 
 
+async def test_who_may_only_look_lets_telegram_be_asked_once(api: Api) -> None:
+    account = await api.world.add_account()
+    assert (await api.ask("PUT", "/v1/accounts/@ann/shares/viewer", who="owner", body={}))[0] == 204
+    check = f"/v1/accounts/{account.account_id}/check"
+    assert (await api.ask("GET", check, who="viewer"))[0] >= 500, "what fails is not kept"
+    answers = await asyncio.gather(*(api.ask("GET", check, who="viewer") for _ in range(8)))
+    assert answers == [(200, {"call_audience": "CALL_AUDIENCE_CONTACTS"})] * 8
+    assert api.world.storage_server.audience_asked == 2
+
+
+async def test_one_administrator_starts_so_many_sign_ins(api: Api) -> None:
+    """Each draws a code to a phone, and makes room for itself among everybody's."""
+    sign_in = {"phone": "+491711234567"}
+    begun = [(await api.ask("POST", "/v1/sign-ins", who="administrator", body=sign_in))[0] for _ in range(12)]
+    assert begun == [201] * 10 + [429] * 2
+    assert len(api.world.storage_server.phones) == 10
+    await api.token("another", "administrator")
+    assert (await api.ask("POST", "/v1/sign-ins", who="another", body=sign_in))[0] == 201
+    assert [(await api.ask("POST", "/v1/sign-ins", who="owner", body=sign_in))[0] for _ in range(12)] == [201] * 12
+
+
 async def test_no_role_breaks_anything_or_touches_what_is_not_its_own(api: Api, tmp_path: Path) -> None:
     """Generated requests to every route. As an owner: `test_api.py`."""
     await api.world.add_account()

@@ -9,6 +9,7 @@ Workers, or beside Managers, of the version before.
 from __future__ import annotations
 
 import math
+import re
 import time
 
 import sqlalchemy as sa
@@ -32,6 +33,7 @@ log = structlog.get_logger()
 
 # Of one trunk at one Worker: as many a minute as a Worker writes down (`refused_calls.py`), and an outage's at once.
 _REFUSED_AT_ONCE, _REFUSED_A_SECOND = 300.0, 0.5
+_CALL_ID = re.compile(r"[0-9A-Za-z-]{1,64}")
 _LARGEST_REFUSED = 16_384  # bytes of such a record
 _WRONG_CLOCK_S = 86_400.0  # with one that is further off no certificate holds
 _SLACK_S = 30.0  # between two Managers' clocks, and from an INVITE to its routing
@@ -50,8 +52,8 @@ class ReportedCalls:
 
     async def keep(self, record: call_pb2.CallRecord, identity: Identity | None) -> None:
         """Keeps a record, once. Raises `Mistake` for one that this Worker has no right to."""
-        if not record.call_id:
-            raise Mistake("a call's record needs the call's id")
+        if not _CALL_ID.fullmatch(record.call_id):
+            raise Mistake("a call's record needs the call's id: up to 64 letters and digits")
         require_own(identity, record.worker_id)
         async with self._database.transaction() as session:
             known = await session.get(Call, record.call_id, with_for_update=True)
