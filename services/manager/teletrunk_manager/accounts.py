@@ -172,7 +172,10 @@ class Accounts:
         ]
 
     async def call_audience(self, name: str) -> call_pb2.CallAudience.ValueType:
-        """Who may call the account, as Telegram said within the last minute. Raises `Unknown`, and what the Storage answers."""
+        """Who may call the account, as Telegram said within the last minute.
+
+        Raises `Unknown`, and what the Storage answers.
+        """
         async with self._database.transaction(reading=True) as session:
             account = await find_account(session, name)
         return await self._audiences.of(account)

@@ -227,7 +227,8 @@ class Pbx(ABC):
 
     def _may_be_at(self, address: str) -> bool:
         """An administrator's PBX is not this machine, nor what only this link knows: services there trust who asks."""
-        at = ipaddress.ip_address(plain(address.partition("%")[0]))
+        at = ipaddress.ip_address(address.partition("%")[0])
+        at = (at.ipv4_mapped if at.version == 6 else None) or at
         elsewhere = not (at.is_loopback or at.is_link_local or at.is_unspecified or at.is_multicast)
         return elsewhere or not self.trunk.administrator
 
