@@ -12,6 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 from teletrunk.rest import Role
+from teletrunk.v1.manager_pb2 import Heartbeat, LiveCall
 
 from tests.integration.manager_world import World
 from tests.integration.test_api import Api
@@ -130,6 +131,27 @@ async def test_who_may_only_look_lets_telegram_be_asked_once(api: Api) -> None:
     answers = await asyncio.gather(*(api.ask("GET", check, who="viewer") for _ in range(8)))
     assert answers == [(200, {"call_audience": "CALL_AUDIENCE_CONTACTS"})] * 8
     assert api.world.storage_server.audience_asked == 2
+
+
+async def test_who_shares_an_account_ends_no_calls_of_others(api: Api) -> None:
+    account = await api.world.add_account()
+    await api.token("sharer", "administrator")
+    assert (await api.ask("PUT", "/v1/accounts/@ann/owner", who="owner", body={"administrator": "administrator"}))[
+        0
+    ] == 204
+    assert (await api.ask("PUT", "/v1/accounts/@ann/shares/sharer", who="administrator", body={}))[0] == 204
+    made = {"account": "@ann", "login": "sharers"}
+    trunk = (await api.ask("POST", "/v1/trunks", who="sharer", body=made))[1]["trunk"]
+    up = {"account_id": account.account_id, "answered_at": 1.0}
+    calls = [LiveCall(call_id="theirs", **up), LiveCall(call_id="own", trunk_id=trunk["trunk_id"], **up)]
+    await api.world.worker.beat(Heartbeat(calls=calls))
+    assert len((await api.ask("GET", "/v1/live-calls", who="sharer"))[1]["calls"]) == 2
+    digits = {"digits": "1"}
+    for call, status in (("theirs", 400), ("own", 204)):
+        assert (await api.ask("POST", f"/v1/live-calls/{call}/digits", who="sharer", body=digits))[0] == status
+        assert (await api.ask("DELETE", f"/v1/live-calls/{call}", who="sharer"))[0] == status
+    assert (await api.ask("DELETE", "/v1/live-calls/theirs", who="administrator"))[0] == 204
+    assert (await api.ask("DELETE", "/v1/live-calls/theirs", who="owner"))[0] == 204
 
 
 async def test_one_administrator_starts_so_many_sign_ins(api: Api) -> None:
