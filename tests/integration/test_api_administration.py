@@ -114,7 +114,8 @@ def key(listed: dict[str, Any]) -> Any:
 
 async def test_every_list_goes_on_where_next_says(api: Api) -> None:
     await fill(api)
-    lists = [route for route in ROUTES if route.rpc.startswith("List")]
+    now = "ListLiveCalls"  # what goes on now has no pages
+    lists = [route for route in ROUTES if route.rpc.startswith("List") and route.rpc != now]
     assert len(lists) == 11
     for route in lists:
         (items,) = [f.name for f in route.response.DESCRIPTOR.fields if f.is_repeated]
