@@ -136,9 +136,8 @@ async def test_who_may_only_look_lets_telegram_be_asked_once(api: Api) -> None:
 async def test_who_shares_an_account_ends_no_calls_of_others(api: Api) -> None:
     account = await api.world.add_account()
     await api.token("sharer", "administrator")
-    assert (await api.ask("PUT", "/v1/accounts/@ann/owner", who="owner", body={"administrator": "administrator"}))[
-        0
-    ] == 204
+    owned = {"administrator": "administrator"}
+    assert (await api.ask("PUT", "/v1/accounts/@ann/owner", who="owner", body=owned))[0] == 204
     assert (await api.ask("PUT", "/v1/accounts/@ann/shares/sharer", who="administrator", body={}))[0] == 204
     made = {"account": "@ann", "login": "sharers"}
     trunk = (await api.ask("POST", "/v1/trunks", who="sharer", body=made))[1]["trunk"]
