@@ -170,6 +170,7 @@ class StorageServer(session_store_pb2_grpc.SessionStoreServiceServicer):
         self.removed: list[str] = []
         self.two_step = False
         self.scanned = False
+        self.audience_asked = 0
         self._begun = False
         self._signed_in = 0
         self.session_id = ""  # of the next sign-in; else it makes one
@@ -211,6 +212,14 @@ class StorageServer(session_store_pb2_grpc.SessionStoreServiceServicer):
         if request.password != TWO_STEP:
             await context.abort(grpc.StatusCode.INVALID_ARGUMENT, "the password is wrong: try again")
         return store.SubmitPasswordResponse(signed_in=self._sign_in())
+
+    async def GetCallAudience(
+        self, request: store.GetCallAudienceRequest, context: Any
+    ) -> store.GetCallAudienceResponse:
+        self.audience_asked += 1
+        if self.audience_asked == 1:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "not yet")
+        return store.GetCallAudienceResponse(audience=call_pb2.CALL_AUDIENCE_CONTACTS)
 
     async def RemoveSession(self, request: store.RemoveSessionRequest, context: Any) -> store.RemoveSessionResponse:
         self.removed.append(request.session_id)

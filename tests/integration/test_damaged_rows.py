@@ -5,18 +5,21 @@ from __future__ import annotations
 import traceback
 from pathlib import Path
 
+import grpc
 import pytest
 import pytest_asyncio
 import sqlalchemy as sa
 from sqlalchemy.exc import SQLAlchemyError
 from teletrunk.config import ConfigurationError
 from teletrunk.database import make_engine
-from teletrunk.v1 import live_pb2
+from teletrunk.v1 import admin_pb2, call_pb2, live_pb2
+from teletrunk.v1 import manager_pb2 as pb
 from teletrunk_manager.live import Live
 from teletrunk_manager.passwords import PasswordSeal, SealBroken, trunk_label
 from teletrunk_session_store.vault.seal import Seal, Sealed, WrongKey
 from teletrunk_session_store.vault.store import Vault
 
+from tests.integration.manager_process import mistake, refusal
 from tests.integration.manager_world import World
 
 KEY = bytes(range(32))
@@ -50,6 +53,21 @@ def test_what_is_too_short_does_not_open(short: bytes) -> None:
         seal.rewrapped(short, "s1")
     with pytest.raises(SealBroken):
         PasswordSeal(KEY).open(short, trunk_label("t1"))
+
+
+async def test_a_nul_in_what_strangers_and_pbxs_say_is_no_error_of_the_database(world: World) -> None:
+    """PostgreSQL's texts hold none: a login would make the Manager look broken, a dialled number block all records."""
+    assert (await refusal(world.register("a\0b", "x")))[0] == "login-not-found"
+    record = call_pb2.CallRecord(call_id="c1", worker_id="w", called="\0", caller="a\0b")
+    await world.wire.manager.ReportCall(pb.ReportCallRequest(record=record))
+    kept = (await world.wire.admin.GetCall(admin_pb2.GetCallRequest(call_id="c1"))).record
+    assert (kept.called, kept.caller) == ("\ufffd", "a\ufffdb")
+    page = admin_pb2.ListTrunksRequest(page="AA")
+    assert (await mistake(world.wire.admin.ListTrunks(page)))[0] is grpc.StatusCode.INVALID_ARGUMENT
+    record = call_pb2.CallRecord(call_id="c2", worker_id="w", sip_status=4_000_000_000)
+    status, said = await mistake(world.wire.manager.ReportCall(pb.ReportCallRequest(record=record)))
+    assert (status, said) == (grpc.StatusCode.INVALID_ARGUMENT, "the record's SIP status is none")
+    assert not [line for line in world.process.lines if "database failed" in line]
 
 
 @pytest.mark.parametrize("short", [b"", b"\0" * 5, b"\0" * 40])

@@ -124,6 +124,8 @@ async def test_a_stolen_worker_certificate_forges_no_talk(site: Site) -> None:
             assert await reported(manager, given) == "the record's times make no sense"
         early = record(worker_id, "c1", **whole, invited_at=1.0, answered_at=2.0, ended_at=1.0 + 25 * HOUR_S)
         assert await reported(manager, early) == "the call did not begin when it was routed"
+        for call_id in ("", "c/1", "c" * 65, "\x1b[31m"):
+            assert "needs the call's id" in await reported(manager, record(worker_id, call_id, **talk(1), **whole))
         assert rows(site, "SELECT * FROM calls") == []
         assert await reported(manager, record(worker_id, "c1", **talk(HOUR_S), **whole)) == ""
         assert await reported(manager, record(worker_id, "c1", **talk(0), **whole)) == ""

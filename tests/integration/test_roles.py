@@ -12,6 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 from teletrunk.rest import Role
+from teletrunk.v1.manager_pb2 import Heartbeat, LiveCall
 
 from tests.integration.manager_world import World
 from tests.integration.test_api import Api
@@ -68,6 +69,11 @@ VERDICTS = {
     ("GET", "/v1/tokens"): Role.owner,
     ("POST", "/v1/tokens"): Role.owner,
     ("DELETE", "/v1/tokens/{name}"): Role.owner,
+    ("POST", "/v1/qr-sign-ins"): Role.administrator,
+    ("POST", "/v1/qr-sign-ins/{sign_in_id}/wait"): Role.administrator,
+    ("GET", "/v1/tokens/{name}"): Role.owner,
+    ("GET", "/v1/webhook-failures"): Role.owner,
+    ("POST", "/v1/webhooks/{webhook_id}/ping"): Role.owner,
     ("GET", "/v1/webhooks"): Role.owner,
     ("POST", "/v1/webhooks"): Role.owner,
     ("DELETE", "/v1/webhooks/{webhook_id}"): Role.owner,
@@ -115,6 +121,47 @@ async def test_who_may_not_carries_nothing_out(api: Api) -> None:
     assert (await api.ask("GET", "/v1/changes", who="owner"))[1]["changes"][0]["kind"] != "drains"
     assert (await api.ask("PUT", drain, who="owner", body={"on": True}))[0] == 204
     assert (await api.ask("GET", "/v1/changes", who="owner"))[1]["changes"][0]["kind"] == "drains"
+
+
+async def test_who_may_only_look_lets_telegram_be_asked_once(api: Api) -> None:
+    account = await api.world.add_account()
+    assert (await api.ask("PUT", "/v1/accounts/@ann/shares/viewer", who="owner", body={}))[0] == 204
+    check = f"/v1/accounts/{account.account_id}/check"
+    assert (await api.ask("GET", check, who="viewer"))[0] >= 500, "what fails is not kept"
+    answers = await asyncio.gather(*(api.ask("GET", check, who="viewer") for _ in range(8)))
+    assert answers == [(200, {"call_audience": "CALL_AUDIENCE_CONTACTS"})] * 8
+    assert api.world.storage_server.audience_asked == 2
+
+
+async def test_who_shares_an_account_ends_no_calls_of_others(api: Api) -> None:
+    account = await api.world.add_account()
+    await api.token("sharer", "administrator")
+    owned = {"administrator": "administrator"}
+    assert (await api.ask("PUT", "/v1/accounts/@ann/owner", who="owner", body=owned))[0] == 204
+    assert (await api.ask("PUT", "/v1/accounts/@ann/shares/sharer", who="administrator", body={}))[0] == 204
+    made = {"account": "@ann", "login": "sharers"}
+    trunk = (await api.ask("POST", "/v1/trunks", who="sharer", body=made))[1]["trunk"]
+    up = {"account_id": account.account_id, "answered_at": 1.0}
+    calls = [LiveCall(call_id="theirs", **up), LiveCall(call_id="own", trunk_id=trunk["trunk_id"], **up)]
+    await api.world.worker.beat(Heartbeat(calls=calls))
+    assert len((await api.ask("GET", "/v1/live-calls", who="sharer"))[1]["calls"]) == 2
+    digits = {"digits": "1"}
+    for call, status in (("theirs", 400), ("own", 204)):
+        assert (await api.ask("POST", f"/v1/live-calls/{call}/digits", who="sharer", body=digits))[0] == status
+        assert (await api.ask("DELETE", f"/v1/live-calls/{call}", who="sharer"))[0] == status
+    assert (await api.ask("DELETE", "/v1/live-calls/theirs", who="administrator"))[0] == 204
+    assert (await api.ask("DELETE", "/v1/live-calls/theirs", who="owner"))[0] == 204
+
+
+async def test_one_administrator_starts_so_many_sign_ins(api: Api) -> None:
+    """Each draws a code to a phone, and makes room for itself among everybody's."""
+    sign_in = {"phone": "+491711234567"}
+    begun = [(await api.ask("POST", "/v1/sign-ins", who="administrator", body=sign_in))[0] for _ in range(12)]
+    assert begun == [201] * 10 + [429] * 2
+    assert len(api.world.storage_server.phones) == 10
+    await api.token("another", "administrator")
+    assert (await api.ask("POST", "/v1/sign-ins", who="another", body=sign_in))[0] == 201
+    assert [(await api.ask("POST", "/v1/sign-ins", who="owner", body=sign_in))[0] for _ in range(12)] == [201] * 12
 
 
 async def test_no_role_breaks_anything_or_touches_what_is_not_its_own(api: Api, tmp_path: Path) -> None:

@@ -6,6 +6,7 @@ import secrets
 from collections.abc import Sequence
 from typing import Any
 
+import grpc
 import sqlalchemy as sa
 import structlog
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -13,11 +14,13 @@ from teletrunk.v1 import admin_pb2 as pb
 from teletrunk.v1 import call_pb2, manager_pb2
 from teletrunk.v1 import session_store_pb2 as store
 
+from teletrunk_manager.audiences import Audiences
 from teletrunk_manager.configurations import Configurations
 from teletrunk_manager.db.audit import asker, delete_whole
 from teletrunk_manager.db.database import Database
 from teletrunk_manager.db.pages import paged
 from teletrunk_manager.db.tables import Account, Assignment, Share, Subscription, Trunk
+from teletrunk_manager.domain.pace import Pace
 from teletrunk_manager.domain.phones import e164
 from teletrunk_manager.live import Live
 from teletrunk_manager.mistakes import Mistake, Unknown
@@ -26,6 +29,9 @@ from teletrunk_manager.storages import DEADLINE_S, Storages
 
 log = structlog.get_logger()
 
+# Of one administrator: each draws a code, and lets Telegram look at the installation.
+_SIGN_INS_AT_ONCE, _SIGN_IN_EVERY_S = 10, 120.0
+
 
 class Accounts:
     def __init__(self, database: Database, live: Live, configurations: Configurations, storages: Storages) -> None:
@@ -33,6 +39,8 @@ class Accounts:
         self._live = live
         self._configurations = configurations
         self._storages = storages
+        self._audiences = Audiences(live, storages)
+        self._pace = Pace(_SIGN_INS_AT_ONCE, 1 / _SIGN_IN_EVERY_S)
 
     # Signing in.
 
@@ -41,7 +49,7 @@ class Accounts:
         phone = e164(request.phone)
         if phone is None:
             raise Mistake(f'"{request.phone}" is not a phone number: write it with + and country code')
-        storage_id = self._storages.choose(request.storage_id)
+        storage_id = self._chosen(request.storage_id)
         async with self._storages.dial(storage_id) as storage:
             answer = await storage.StartSignIn(store.StartSignInRequest(phone=phone), timeout=DEADLINE_S)
         # The id says where, so that any Manager can take the next step.
@@ -51,10 +59,16 @@ class Accounts:
 
     async def start_by_qr(self, request: pb.StartAddAccountByQrRequest) -> pb.StartAddAccountByQrResponse:
         """Lets Telegram make a code to be scanned. Raises `Mistake`, and what the Storage answers."""
-        storage_id = self._storages.choose(request.storage_id)
+        storage_id = self._chosen(request.storage_id)
         async with self._storages.dial(storage_id) as storage:
             answer = await storage.StartQrSignIn(store.StartQrSignInRequest(), timeout=DEADLINE_S)
         return pb.StartAddAccountByQrResponse(sign_in_id=f"{storage_id}:{answer.sign_in_id}", code=qr_code(answer.code))
+
+    def _chosen(self, wanted: str) -> str:
+        """The Storage for one more sign-in. Raises `Mistake`, and `NotNow`."""
+        if asker() and not self._pace.allows(asker()):
+            raise Mistake("too many sign-ins: wait two minutes", grpc.StatusCode.RESOURCE_EXHAUSTED)
+        return self._storages.choose(wanted)
 
     async def await_qr(self, request: pb.AwaitAccountQrRequest) -> pb.AwaitAccountQrResponse:
         """Signs in once the code has been scanned, unless Telegram wants the two-step password too."""
@@ -158,14 +172,13 @@ class Accounts:
         ]
 
     async def call_audience(self, name: str) -> call_pb2.CallAudience.ValueType:
-        """Who may call the account, as Telegram says now. Raises `Unknown`, and what the Storage answers."""
+        """Who may call the account, as Telegram said within the last minute.
+
+        Raises `Unknown`, and what the Storage answers.
+        """
         async with self._database.transaction(reading=True) as session:
             account = await find_account(session, name)
-        place = self._live.place(account.session_id, account.storage_id)
-        question = store.GetCallAudienceRequest(session_id=account.session_id)
-        async with self._storages.dial(place.service_id if place else account.storage_id) as storage:
-            answer: store.GetCallAudienceResponse = await storage.GetCallAudience(question, timeout=DEADLINE_S)
-        return answer.audience
+        return await self._audiences.of(account)
 
     async def retry(self, name: str) -> None:
         """Lets Telegram be asked although it did not want to be. Raises `Unknown`, and what the Storage answers."""

@@ -184,8 +184,7 @@ class AdminService(admin_pb2_grpc.AdminServiceServicer):
 
     @explaining
     async def RemoveToken(self, request: pb.RemoveTokenRequest, context: Any) -> pb.RemoveTokenResponse:
-        await self._tokens.remove(request.name)
-        return pb.RemoveTokenResponse()
+        return await self._tokens.remove(request.name)
 
     @explaining
     async def AddWebhook(self, request: pb.AddWebhookRequest, context: Any) -> pb.AddWebhookResponse:

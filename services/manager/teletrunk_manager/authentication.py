@@ -48,7 +48,9 @@ class Authentication:
 
         What a stranger could learn from comes after the password: the list of addresses, whose session it is.
         """
-        found = await self._database.ask(_WITH_LOGIN, login=given.username)
+        # A NUL in a stranger's login is an error to PostgreSQL.
+        login = given.username if given.username.isprintable() else ""
+        found = await self._database.ask(_WITH_LOGIN, login=login)
         if found is None:
             digest.matches(_answer(given), "")  # as much work as for a login that there is
             raise Refusal("login-not-found")

@@ -14,9 +14,9 @@ from teletrunk.v1 import live_pb2
 from teletrunk.v1 import manager_pb2 as pb
 
 from teletrunk_manager.accounts import visible
-from teletrunk_manager.db.audit import WHO
+from teletrunk_manager.db.audit import WHO, asker
 from teletrunk_manager.db.database import Database
-from teletrunk_manager.db.tables import Account
+from teletrunk_manager.db.tables import Account, Trunk
 from teletrunk_manager.live import Attached, Live, Seen
 from teletrunk_manager.mistakes import Mistake, NotNow, Unknown
 from teletrunk_manager.state import OutOfReach, SharedState
@@ -47,14 +47,14 @@ class LiveCalls:
         """Raises `Mistake`, `Unknown`, `NotNow`."""
         if not _DIGITS.fullmatch(digits.upper()):
             raise Mistake("press 1 to 32 of 0123456789*#ABCD; a comma waits for half a second")
-        found = await self._one(call)
+        found = await self._own(call)
         if not found.answered_at:
             raise NotNow("the call is not answered yet: keys are pressed in a call that talks")
         await self._hand(found.worker_id, pb.CallWish(call_id=found.call_id, digits=digits.upper()))
 
     async def hang_up(self, call: str) -> None:
         """Raises `Mistake`, `Unknown`, `NotNow`."""
-        found = await self._one(call)
+        found = await self._own(call)
         log.info("call is ended", call_id=found.call_id, who=WHO.get())
         await self._hand(found.worker_id, pb.CallWish(call_id=found.call_id, hang_up=WHO.get() or "operator"))
 
@@ -65,6 +65,19 @@ class LiveCalls:
                 passed = live_pb2.PassedOn.FromString(message)
                 if isinstance(service := self._live.find(passed.service_id), Attached):
                     service.outbox.put_nowait(passed.response)
+
+    async def _own(self, wanted: str) -> pb.LiveCall:
+        """Raises `Mistake`, `Unknown`. Who shares an account looks at all of its calls, and touches those of trunks
+        of their own."""
+        call = await self._one(wanted)
+        if not asker():
+            return call
+        owned = sa.select(Account.account_id).where(Account.account_id == call.account_id, Account.owner == asker())
+        theirs = sa.select(Trunk.trunk_id).where(Trunk.trunk_id == call.trunk_id, Trunk.administrator == asker())
+        async with self._database.transaction(reading=True) as session:
+            if await session.scalar(owned) is None and await session.scalar(theirs) is None:
+                raise Mistake("only the account's owner can do that, or whoever has made the call's trunk")
+        return call
 
     async def _one(self, wanted: str) -> pb.LiveCall:
         fit = [call for call in await self.all() if call.call_id.startswith(wanted) or call.call_id.endswith(wanted)]

@@ -9,6 +9,7 @@ Workers, or beside Managers, of the version before.
 from __future__ import annotations
 
 import math
+import re
 import time
 
 import sqlalchemy as sa
@@ -32,6 +33,8 @@ log = structlog.get_logger()
 
 # Of one trunk at one Worker: as many a minute as a Worker writes down (`refused_calls.py`), and an outage's at once.
 _REFUSED_AT_ONCE, _REFUSED_A_SECOND = 300.0, 0.5
+_HIGHEST_STATUS = 999
+_CALL_ID = re.compile(r"[0-9A-Za-z-]{1,64}")
 _LARGEST_REFUSED = 16_384  # bytes of such a record
 _WRONG_CLOCK_S = 86_400.0  # with one that is further off no certificate holds
 _SLACK_S = 30.0  # between two Managers' clocks, and from an INVITE to its routing
@@ -50,9 +53,10 @@ class ReportedCalls:
 
     async def keep(self, record: call_pb2.CallRecord, identity: Identity | None) -> None:
         """Keeps a record, once. Raises `Mistake` for one that this Worker has no right to."""
-        if not record.call_id:
-            raise Mistake("a call's record needs the call's id")
+        if not _CALL_ID.fullmatch(record.call_id):
+            raise Mistake("a call's record needs the call's id: up to 64 letters and digits")
         require_own(identity, record.worker_id)
+        _make_storable(record)
         async with self._database.transaction() as session:
             known = await session.get(Call, record.call_id, with_for_update=True)
             if known is not None and known.worker_id != record.worker_id:
@@ -101,6 +105,18 @@ class ReportedCalls:
         if record.error_id != "session-access-revoked" and not await _may_use(session, record):
             raise Mistake("the account is assigned to other Workers")
         return self._refused.allows((record.worker_id, record.trunk_id or record.account_id))
+
+
+def _make_storable(record: call_pb2.CallRecord) -> None:
+    """PostgreSQL's texts hold no NUL, and a PBX may dial one: what is refused would wait, and all records behind it.
+
+    Raises `Mistake`.
+    """
+    for field, value in record.ListFields():
+        if isinstance(value, str) and "\0" in value:
+            setattr(record, field.name, value.replace("\0", "\N{REPLACEMENT CHARACTER}"))
+    if record.sip_status > _HIGHEST_STATUS:
+        raise Mistake("the record's SIP status is none")
 
 
 def _require_order(record: call_pb2.CallRecord, now: float) -> None:

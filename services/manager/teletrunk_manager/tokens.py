@@ -19,7 +19,7 @@ from teletrunk.v1 import admin_pb2 as pb
 from teletrunk_manager.db.audit import NOBODY
 from teletrunk_manager.db.database import Database
 from teletrunk_manager.db.pages import paged
-from teletrunk_manager.db.tables import ApiToken
+from teletrunk_manager.db.tables import Account, ApiToken, Share, Trunk
 from teletrunk_manager.domain.logins import is_login
 from teletrunk_manager.mistakes import Mistake, Unknown
 
@@ -57,6 +57,9 @@ class Tokens:
         async with self._database.transaction() as session:
             if await session.get(ApiToken, request.name):
                 raise Mistake(f"there is a token {request.name} already: remove it first, or choose another name")
+            if not request.inherit and any((await _left(session, request.name)).values()):
+                text = "has accounts, trunks or shares from before: --inherit gives them to this token"
+                raise Mistake(f"{request.name} {text}")
             session.add(row)
         return pb.AddTokenResponse(token=_message(row), secret=secret)
 
@@ -81,10 +84,12 @@ class Tokens:
         async with self._database.transaction(reading=True) as session:
             return _message(await _find(session, name))
 
-    async def remove(self, name: str) -> None:
-        """Raises `Unknown`."""
+    async def remove(self, name: str) -> pb.RemoveTokenResponse:
+        """Ends a token; what its name has goes on. Raises `Unknown`."""
         async with self._database.transaction() as session:
             await session.delete(await _find(session, name))
+            left = await _left(session, name)
+        return pb.RemoveTokenResponse(accounts=left["accounts"], trunks=left["trunks"])
 
     async def holder(self, secret: str) -> Holder | None:
         """Whom a token stands for. It is looked up by its hash, which takes no telling time. Raises `Mistake`."""
@@ -120,6 +125,16 @@ def _sees_all(role: str, scope: str) -> bool:
     if role == Role.owner.name and scope == _OWN:
         raise Mistake(f"an owner's scope is {_ALL}: make an administrator")
     return role == Role.owner.name or scope == _ALL
+
+
+async def _left(session: AsyncSession, name: str) -> dict[str, int]:
+    """How much is an administrator's of this name."""
+    of_name = {
+        "accounts": sa.select(sa.func.count()).select_from(Account).where(Account.owner == name),
+        "trunks": sa.select(sa.func.count()).select_from(Trunk).where(Trunk.administrator == name),
+        "shares": sa.select(sa.func.count()).select_from(Share).where(Share.administrator == name),
+    }
+    return {kind: await session.scalar(counted) or 0 for kind, counted in of_name.items()}
 
 
 async def _find(session: AsyncSession, name: str) -> ApiToken:

@@ -110,26 +110,14 @@ class SessionStoreService(session_store_pb2_grpc.SessionStoreServiceServicer):
         self._grants.require(context, request.session_id)
         session = self._sessions.active(request.session_id)
         peer = await self._vault.find_peer(request.session_id, request.user_id)
-        if peer is None:
+        if peer is None or not session.incoming.owes_word_to(request.user_id):
             raise Refusal("no-confirmed-contact")
         return pb.SendMessageResponse(
             message_id=await send_message(session, peer.user_id, peer.access_hash, request.text)
         )
 
-    @rpc.refusing
     async def EditMessage(self, request: pb.EditMessageRequest, context: Any) -> pb.EditMessageResponse:
-        self._grants.require(context, request.session_id)
-        session = self._sessions.active(request.session_id)
-        peer = await self._vault.find_peer(request.session_id, request.user_id)
-        if peer is None:
-            raise Refusal("no-confirmed-contact")
-        await session.invoke(
-            raw.functions.messages.EditMessage(
-                peer=raw.types.InputPeerUser(user_id=peer.user_id, access_hash=peer.access_hash),
-                id=request.message_id,
-                message=request.text,
-            )
-        )
+        await context.abort(grpc.StatusCode.UNIMPLEMENTED, "nobody edits an account's messages any more")
         return pb.EditMessageResponse()
 
     @rpc.refusing

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import asyncio
 
+import grpc
 import pytest
 from pyrogram import raw
+from teletrunk import rpc
 from teletrunk.errors import Refusal
 from teletrunk.v1 import session_store_pb2 as pb
 
@@ -100,3 +102,29 @@ async def test_a_call_that_is_over_before_it_is_taken_is_not_taken(store: Storag
             assert (await store.take(incoming).until("discarded")).by_peer  # it was faster than the news
         except Refusal as refusal:
             assert refusal.detail == "CALL_ALREADY_DECLINED"
+
+
+async def test_workers_write_to_who_has_called_and_once(store: Storage) -> None:
+    """A chat is the account's own: a Worker says there why a call was not put through, and nothing else."""
+    phone, session_id = await store.account()
+    caller, other = await store.friend("Caller"), await store.friend("Other")
+    user_ids = []
+    async with store.watch(session_id) as arrived:
+        for friend in (caller, other):
+            await calls(friend, phone)
+            user_ids.append((await heard(arrived)).caller.user_id)
+
+    async def written(user_id: int) -> None:
+        request = pb.SendMessageRequest(session_id=session_id, user_id=user_id, text="480 PBX is unreachable")
+        await store.stub.SendMessage(request, timeout=AT_ONCE_S)
+
+    for user_id in user_ids:
+        await written(user_id)
+        with pytest.raises(grpc.aio.AioRpcError):
+            await written(user_id)
+    known = pb.ResolveRequest(session_id=session_id, called=(await store.friend("Called")).phone)
+    callee = (await store.stub.Resolve(known, timeout=AT_ONCE_S)).peer
+    with pytest.raises(grpc.aio.AioRpcError) as refused:
+        await written(callee.user_id)
+    found = rpc.refusal_of(refused.value)
+    assert found is not None and found.row.id == "no-confirmed-contact", "it is known, and has not called"

@@ -84,10 +84,10 @@ def outbound(port: int, host: str = "127.0.0.1", **fields: object) -> manager_pb
     )
 
 
-def peer(port: int, trunk_id: str = "t1", owner: str = "", **fields: object) -> manager_pb2.TrunkSettings:
+def peer(port: int, trunk_id: str = "t1", **fields: object) -> manager_pb2.TrunkSettings:
     pbx = trunk_pb2.PbxAddress(address=f"127.0.0.1:{port}", **fields)  # type: ignore[arg-type]
     options = trunk_pb2.TrunkOptions(kind=trunk_pb2.TRUNK_KIND_PEER, pbx=pbx)
-    return manager_pb2.TrunkSettings(trunk_id=trunk_id, login=f"login-{trunk_id}", options=options, administrator=owner)
+    return manager_pb2.TrunkSettings(trunk_id=trunk_id, login=f"login-{trunk_id}", options=options)
 
 
 def follow(world: PortWorld, *trunks: manager_pb2.TrunkSettings) -> None:
@@ -101,12 +101,6 @@ async def until(world: PortWorld, up: bool) -> trunk_pb2.TrunkState:
         while not (states := world.port.pbxs.states()) or states[0].up is not up or "not tried" in states[0].why:
             await asyncio.sleep(0.02)
     return states[0]
-
-
-async def all_up(world: PortWorld) -> None:
-    async with asyncio.timeout(PATIENCE_S):
-        while not all(state.up for state in world.port.pbxs.states()):
-            await asyncio.sleep(0.02)
 
 
 @pytest.mark.parametrize("algorithm", ["MD5", "SHA-256"])
@@ -219,6 +213,21 @@ async def test_another_password_asks_the_pbx_anew() -> None:
         await until(world, up=True)
 
 
+@pytest.mark.parametrize("host", ["127.0.0.1", "localhost"])
+async def test_an_administrators_trunk_asks_nobody_on_this_machine(host: str) -> None:
+    """What listens here trusts who comes from here; and a name may lead here."""
+    async with port_world() as world, registrar() as pbx:
+        settings = outbound(pbx.port, host=host)
+        settings.administrator = "thief"
+        follow(world, settings)
+        assert (await until(world, up=False)).why == "the PBX has no address"
+        assert pbx.asked.empty()
+        settings.administrator = ""  # the installation's own PBX may be here
+        follow(world)
+        follow(world, settings)
+        await until(world, up=True)
+
+
 async def test_a_name_that_leads_nowhere_is_said() -> None:
     async with port_world() as world:
         follow(world, outbound(5060, host="nowhere.invalid"))
@@ -252,18 +261,26 @@ async def test_a_peer_is_asked_whether_it_is_there_and_known_by_its_header() -> 
         assert stranger.final.code == 401, "whom nobody knows is asked for a password"
 
 
+def thief(header: str) -> manager_pb2.TrunkSettings:
+    """Another administrator's trunk, which is known by the address that the tests' PBXs have."""
+    settings = peer(5060, "t0", header=header)
+    settings.options.pbx.address = "192.0.2.1:5060"
+    settings.administrator = "thief"
+    settings.networks.append("127.0.0.1/32")
+    return settings
+
+
 async def test_of_two_administrators_at_one_address_neither_gets_the_others_calls() -> None:
-    """A name may lead to another's PBX, and a header be one that all calls have."""
+    """A header may be one that all calls have."""
     async with port_world() as world, registrar() as pbx, sip_wire.udp(world.address) as wire:
-        victim = peer(pbx.port, header="X-Trunk: one", owner="victim")
-        follow(world, victim, peer(pbx.port, "t0", header="Max-Forwards: 70", owner="thief"))
-        await all_up(world)
+        victim = peer(pbx.port, header="X-Trunk: one")
+        follow(world, victim, thief("Max-Forwards: 70"))
+        await until(world, up=True)
         invite = wire.request("INVITE", "100", "gw", X_Trunk="one")
         assert invite.headers["Max-Forwards"] == "70"
         assert (await wire.ask(invite)).final.code == 401
         assert world.door.admitted == []
-        follow(world, victim, peer(pbx.port, "t0", header="X-Trunk: two", owner="thief"))
-        await all_up(world)
+        follow(world, victim, thief("X-Trunk: two"))
         for value, trunk_id in (("one", "t1"), ("two", "t0")):
             wire.send(bytes(wire.request("INVITE", "100", "gw", X_Trunk=value)))
             await world.host.next(lambda message: isinstance(message, Request) and message.method == "INVITE")

@@ -24,11 +24,13 @@ def add_token(
     role: Annotated[str, typer.Option(help="owner, administrator or viewer.")] = "administrator",
     everything: Annotated[bool, typer.Option("--all", help="A viewer who sees everything: a dashboard.")] = False,
     valid_until: Annotated[datetime.datetime | None, typer.Option(formats=DAYS, help="Its end.")] = None,
+    inherit: Annotated[bool, typer.Option("--inherit", help="It gets what the name has from before.")] = False,
     as_json: Json = False,
 ) -> None:
     """Makes a key to the REST API. It is shown this once."""
     until = valid_until.timestamp() if valid_until else 0.0
-    request = pb.AddTokenRequest(name=name, role=role, scope="all" if everything else "", expires_at=until)
+    scope = "all" if everything else ""
+    request = pb.AddTokenRequest(name=name, role=role, scope=scope, expires_at=until, inherit=inherit)
     answer = ask(lambda admin: admin.AddToken(request, timeout=DEADLINE_S))
     show(answer, as_json, lambda: say(f"{name} is {role} with the token\n{answer.secret}"))
 
@@ -55,8 +57,10 @@ def _minute(at: float, none: str) -> str:
 @token_app.command("remove")
 def remove_token(name: Annotated[str, typer.Argument(help="The administrator's name.")]) -> None:
     """Ends a token at once."""
-    ask(lambda admin: admin.RemoveToken(pb.RemoveTokenRequest(name=name), timeout=DEADLINE_S))
+    left = ask(lambda admin: admin.RemoveToken(pb.RemoveTokenRequest(name=name), timeout=DEADLINE_S))
     say(f"{name}'s token is worth nothing any more.")
+    if left.accounts or left.trunks:
+        say(f"{name}'s accounts ({left.accounts}) and trunks ({left.trunks}) go on: remove them, or switch them off.")
 
 
 @webhook_app.command("add")

@@ -1536,6 +1536,7 @@ class AddTokenRequest(_message.Message):
     ROLE_FIELD_NUMBER: _builtins.int
     EXPIRES_AT_FIELD_NUMBER: _builtins.int
     SCOPE_FIELD_NUMBER: _builtins.int
+    INHERIT_FIELD_NUMBER: _builtins.int
     name: _builtins.str
     """The administrator's name."""
     role: _builtins.str
@@ -1544,6 +1545,8 @@ class AddTokenRequest(_message.Message):
     """Unix time in seconds; 0: it has no end."""
     scope: _builtins.str
     """own or all; empty: as the role says. A viewer with `all` may look at everything and change nothing."""
+    inherit: _builtins.bool
+    """Whoever had the name before has left accounts, trunks or shares: they are this token's."""
     def __init__(
         self,
         *,
@@ -1551,10 +1554,11 @@ class AddTokenRequest(_message.Message):
         role: _builtins.str = ...,
         expires_at: _builtins.float = ...,
         scope: _builtins.str = ...,
+        inherit: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["expires_at", b"expires_at", "name", b"name", "role", b"role", "scope", b"scope"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["expires_at", b"expires_at", "inherit", b"inherit", "name", b"name", "role", b"role", "scope", b"scope"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1695,12 +1699,20 @@ Global___RemoveTokenRequest: _TypeAlias = RemoveTokenRequest  # noqa: Y015
 class RemoveTokenResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
+    ACCOUNTS_FIELD_NUMBER: _builtins.int
+    TRUNKS_FIELD_NUMBER: _builtins.int
+    accounts: _builtins.int
+    """What the name leaves behind, and what goes on."""
+    trunks: _builtins.int
     def __init__(
         self,
+        *,
+        accounts: _builtins.int = ...,
+        trunks: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["accounts", b"accounts", "trunks", b"trunks"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

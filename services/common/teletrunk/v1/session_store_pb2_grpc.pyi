@@ -40,7 +40,9 @@ class SessionStoreServiceStub:
     Call: _grpc.StreamStreamMultiCallable[_session_store_pb2.CallRequest, _session_store_pb2.CallResponse]
     """One Telegram call from its start to its end. A stream that breaks hangs the call up."""
     SendMessage: _grpc.UnaryUnaryMultiCallable[_session_store_pb2.SendMessageRequest, _session_store_pb2.SendMessageResponse]
+    """To a user who has called the account lately, once a call."""
     EditMessage: _grpc.UnaryUnaryMultiCallable[_session_store_pb2.EditMessageRequest, _session_store_pb2.EditMessageResponse]
+    """Not served any more: nobody had a use for it but a thief."""
     Resolve: _grpc.UnaryUnaryMultiCallable[_session_store_pb2.ResolveRequest, _session_store_pb2.ResolveResponse]
     GetCallAudience: _grpc.UnaryUnaryMultiCallable[_session_store_pb2.GetCallAudienceRequest, _session_store_pb2.GetCallAudienceResponse]
     """Whom the account lets call it: account.getPrivacy."""
@@ -71,7 +73,9 @@ class SessionStoreServiceAsyncStub(SessionStoreServiceStub):
     Call: _aio.StreamStreamMultiCallable[_session_store_pb2.CallRequest, _session_store_pb2.CallResponse]  # type: ignore[assignment]
     """One Telegram call from its start to its end. A stream that breaks hangs the call up."""
     SendMessage: _aio.UnaryUnaryMultiCallable[_session_store_pb2.SendMessageRequest, _session_store_pb2.SendMessageResponse]  # type: ignore[assignment]
+    """To a user who has called the account lately, once a call."""
     EditMessage: _aio.UnaryUnaryMultiCallable[_session_store_pb2.EditMessageRequest, _session_store_pb2.EditMessageResponse]  # type: ignore[assignment]
+    """Not served any more: nobody had a use for it but a thief."""
     Resolve: _aio.UnaryUnaryMultiCallable[_session_store_pb2.ResolveRequest, _session_store_pb2.ResolveResponse]  # type: ignore[assignment]
     GetCallAudience: _aio.UnaryUnaryMultiCallable[_session_store_pb2.GetCallAudienceRequest, _session_store_pb2.GetCallAudienceResponse]  # type: ignore[assignment]
     """Whom the account lets call it: account.getPrivacy."""
@@ -116,14 +120,16 @@ class SessionStoreServiceServicer(metaclass=_abc_1.ABCMeta):
         self,
         request: _session_store_pb2.SendMessageRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_session_store_pb2.SendMessageResponse, _abc.Awaitable[_session_store_pb2.SendMessageResponse]]: ...
+    ) -> _typing.Union[_session_store_pb2.SendMessageResponse, _abc.Awaitable[_session_store_pb2.SendMessageResponse]]:
+        """To a user who has called the account lately, once a call."""
 
     @_abc_1.abstractmethod
     def EditMessage(
         self,
         request: _session_store_pb2.EditMessageRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_session_store_pb2.EditMessageResponse, _abc.Awaitable[_session_store_pb2.EditMessageResponse]]: ...
+    ) -> _typing.Union[_session_store_pb2.EditMessageResponse, _abc.Awaitable[_session_store_pb2.EditMessageResponse]]:
+        """Not served any more: nobody had a use for it but a thief."""
 
     @_abc_1.abstractmethod
     def Resolve(

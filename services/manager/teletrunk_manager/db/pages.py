@@ -53,9 +53,12 @@ def _closed(key: str) -> str:
 
 def _opened(page: str) -> str:
     try:
-        return base64.b64decode(page + "=" * (-len(page) % 4), altchars=b"-_", validate=True).decode()
+        key = base64.b64decode(page + "=" * (-len(page) % 4), altchars=b"-_", validate=True).decode()
     except (binascii.Error, ValueError):
         raise Mistake(_WRONG) from None
+    if not key.isprintable():  # a NUL is no text to every database
+        raise Mistake(_WRONG)
+    return key
 
 
 def _of_type(key: Any, text: str) -> Any:

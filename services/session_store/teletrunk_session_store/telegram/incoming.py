@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import OrderedDict
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Protocol
@@ -21,6 +22,8 @@ log = structlog.get_logger()
 
 _RECEIVE_S = 20.0  # so long Telegram waits for somebody to have the call
 _AGAIN_S = 0.25
+_OWED_S = 600.0  # a call that was not put through has ended long before
+_MOST_OWED = 1_000
 _OVER = "CALL_"  # what Telegram's errors about a call that has ended begin with
 
 
@@ -46,6 +49,7 @@ class IncomingCalls:
         self._calls = calls
         self._invoke = invoke
         self._waiting: dict[int, Incoming] = {}
+        self._owed: OrderedDict[int, float] = OrderedDict()  # callers, until when (monotonic)
         self._background = BackgroundTasks()
         self.on_call: Callable[[Incoming], None] = lambda incoming: None
 
@@ -61,6 +65,13 @@ class IncomingCalls:
     def take(self, phone_call_id: int) -> Incoming | None:
         """It is the asker's from now on; None when it is over, or somebody else's."""
         return self._waiting.pop(phone_call_id, None)
+
+    def owes_word_to(self, user_id: int) -> bool:
+        """Whether this user has called lately and was told nothing yet; now it counts as told.
+
+        A Worker writes into the account's chats, and only to say why a call was not put through.
+        """
+        return self._owed.pop(user_id, 0.0) > time.monotonic()
 
     def clear(self) -> None:
         """Nothing more will be heard of them here."""
@@ -89,6 +100,10 @@ class IncomingCalls:
         at = time.time()
         caller = await self._peers.find(call.admin_id, users)
         if not self._calls.is_over(call.id):
+            self._owed[caller.user_id] = time.monotonic() + _OWED_S
+            self._owed.move_to_end(caller.user_id)
+            if len(self._owed) > _MOST_OWED:
+                self._owed.popitem(last=False)
             incoming = self._waiting[call.id] = Incoming(call, caller, at)
             self.on_call(incoming)
 

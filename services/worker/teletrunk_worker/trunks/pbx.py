@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ipaddress
 import random
 import secrets
 import time
@@ -213,7 +214,8 @@ class Pbx(ABC):
         """Where it is now, the one that is spoken to first. A name server that is away makes nobody unknown."""
         host, port = host_and_port(where)
         try:
-            self._known_places = await self._network.resolver.places(host, port, self.options.transport.upper())
+            found = await self._network.resolver.places(host, port, self.options.transport.upper())
+            self._known_places = [place for place in found if self._may_be_at(place.address[0])]
         except OSError:
             if not self._known_places:
                 raise
@@ -222,6 +224,13 @@ class Pbx(ABC):
         spoken_to = None if flow is None else (flow.transport, flow.peer)
         places = sorted(self._known_places, key=lambda place: (place.transport, place.address) != spoken_to)
         return places[:_MOST_PLACES]
+
+    def _may_be_at(self, address: str) -> bool:
+        """An administrator's PBX is not this machine, nor what only this link knows: services there trust who asks."""
+        at = ipaddress.ip_address(address.partition("%")[0])
+        at = (at.ipv4_mapped if at.version == 6 else None) or at
+        elsewhere = not (at.is_loopback or at.is_link_local or at.is_unspecified or at.is_multicast)
+        return elsewhere or not self.trunk.administrator
 
     async def _flow_to(self, place: Place) -> Flow:
         """The connection that there is already, if it leads there."""
