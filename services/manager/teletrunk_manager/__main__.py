@@ -87,6 +87,7 @@ async def _serve(settings: ManagerSettings, service: Service) -> int | None:
     webhooks, news = Webhooks(database, seal, deliveries), News(database, deliveries)
     bans = BanList(database, configurations, news)
     subscriptions = Subscriptions(database, state, proofs)
+    subscriptions.on_limit = lambda facts: news.tell("plan.limit", facts)
     managers = Managers(database)
     gatehouse = _gatehouse(settings, managers)
     security = rpc.Security(settings.token(), _papers(settings, gatehouse))
@@ -118,9 +119,8 @@ async def _serve(settings: ManagerSettings, service: Service) -> int | None:
     server = rpc.Server(settings.manager_address, security, RIGHTS, fleet.is_current)
     server.add(manager_pb2_grpc.add_ManagerServiceServicer_to_server, questions)
     trial_number = TrialNumber(database, live, storages)
-    admin = AdminService(
-        database, Services(database, live), accounts, trunks, administrators, tokens, webhooks, trial_number
-    )
+    services = Services(database, live)
+    admin = AdminService(database, services, accounts, trunks, administrators, tokens, webhooks, trial_number)
     fleet_service = FleetService(fleet, enrolling, joins, retirement, trunks, bans, Vaults(database))
     plans = SubscriptionService(subscriptions)
     live_calls = LiveCalls(database, live, state)

@@ -28,6 +28,7 @@ class InviteRequest(_message.Message):
     kind: _builtins.str
     """worker or storage"""
     comment: _builtins.str
+    """What you will know it by."""
     def __init__(
         self,
         *,
@@ -49,7 +50,9 @@ class InviteResponse(_message.Message):
     INVITATION_FIELD_NUMBER: _builtins.int
     EXPIRES_AT_FIELD_NUMBER: _builtins.int
     invitation: _builtins.str
+    """For TELETRUNK_INVITATION on its machine; shown this once."""
     expires_at: _builtins.float
+    """Unix time in seconds."""
     def __init__(
         self,
         *,
@@ -70,6 +73,7 @@ class RevokeRequest(_message.Message):
 
     SERVICE_ID_FIELD_NUMBER: _builtins.int
     service_id: _builtins.str
+    """A Worker's or Storage's id."""
     def __init__(
         self,
         *,
@@ -109,6 +113,7 @@ class ApproveStorageRequest(_message.Message):
 
     STORAGE_ID_FIELD_NUMBER: _builtins.int
     storage_id: _builtins.str
+    """The Session Storage's id."""
     def __init__(
         self,
         *,
@@ -143,6 +148,7 @@ class RemoveServiceRequest(_message.Message):
 
     SERVICE_ID_FIELD_NUMBER: _builtins.int
     service_id: _builtins.str
+    """A Worker's or Storage's id."""
     def __init__(
         self,
         *,
@@ -184,13 +190,17 @@ class JoinToken(_message.Message):
     EXPIRES_AT_FIELD_NUMBER: _builtins.int
     DECLARED_FIELD_NUMBER: _builtins.int
     id: _builtins.str
+    """Its id."""
     kind: _builtins.str
     """worker or storage"""
     count: _builtins.int
     """How many members may live by it at a time, and how many do."""
     members: _builtins.int
+    """How many do."""
     comment: _builtins.str
+    """For your own memory."""
     created_at: _builtins.float
+    """Unix time in seconds."""
     expires_at: _builtins.float
     """0: it has no end of its own."""
     declared: _builtins.bool
@@ -226,9 +236,11 @@ class AddJoinTokenRequest(_message.Message):
     kind: _builtins.str
     """worker or storage"""
     count: _builtins.int
+    """How many members may live by it at a time."""
     days: _builtins.float
     """0: without an end of its own."""
     comment: _builtins.str
+    """What you will know it by."""
     def __init__(
         self,
         *,
@@ -254,7 +266,9 @@ class AddJoinTokenResponse(_message.Message):
     invitation: _builtins.str
     """As an invitation is given to services."""
     @_builtins.property
-    def token(self) -> Global___JoinToken: ...
+    def token(self) -> Global___JoinToken:
+        """Without its secret."""
+
     def __init__(
         self,
         *,
@@ -325,6 +339,7 @@ class RevokeJoinTokenRequest(_message.Message):
 
     ID_FIELD_NUMBER: _builtins.int
     id: _builtins.str
+    """Its id."""
     def __init__(
         self,
         *,
@@ -362,7 +377,9 @@ class AssignRequest(_message.Message):
     account: _builtins.str
     """An account id, phone or @username."""
     @_builtins.property
-    def worker_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def worker_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """All of them; none: all Workers may use it."""
+
     def __init__(
         self,
         *,
@@ -399,7 +416,9 @@ class DrainRequest(_message.Message):
     WORKER_ID_FIELD_NUMBER: _builtins.int
     ON_FIELD_NUMBER: _builtins.int
     worker_id: _builtins.str
+    """The Worker's id."""
     on: _builtins.bool
+    """Whether it shall take no more calls."""
     def __init__(
         self,
         *,

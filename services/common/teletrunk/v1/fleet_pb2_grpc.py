@@ -137,13 +137,15 @@ class FleetServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListJoinTokens(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Join tokens, and how many live by them.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RevokeJoinToken(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Nobody comes by it any more; whoever has come by it stays.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -177,7 +179,8 @@ class FleetServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def LiftBan(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Ends a ban at all Workers.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
