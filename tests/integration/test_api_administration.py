@@ -99,6 +99,12 @@ async def fill(api: Api) -> None:
         )
         record = call_pb2.CallRecord(call_id=f"c{number}", invited_at=100.0 + number, account_id=account.account_id)
         await api.world.wire.manager.ReportCall(pb.ReportCallRequest(record=record))
+        change(
+            api,
+            "INSERT INTO invitations (secret_hash, kind, comment, expires_at) VALUES (?, 'worker', '', ?)",
+            bytes([number]) * 32,
+            time.time() + 600,
+        )
         lives.append(pb.LiveCall(call_id=f"l{number}", account_id=account.account_id, invited_at=100.0 + number))
         ban = pb.Ban(network=f"192.0.2.{number + 1}", until=time.time() + 600, times=1)
         api.world.worker.say(pb.AttachRequest(banned=ban))
@@ -118,7 +124,7 @@ def key(listed: dict[str, Any]) -> Any:
 async def test_every_list_goes_on_where_next_says(api: Api) -> None:
     await fill(api)
     lists = [route for route in ROUTES if route.rpc.startswith("List")]
-    assert len(lists) == 12
+    assert len(lists) == 13
     for route in lists:
         (items,) = [f.name for f in route.response.DESCRIPTOR.fields if f.is_repeated]
         whole = (await api.ask("GET", route.path + "?limit=500"))[1]

@@ -30,6 +30,7 @@ from teletrunk_manager.deliveries import Deliveries
 from teletrunk_manager.enrolment import Enrolment, Gatehouse
 from teletrunk_manager.fleet import Fleet
 from teletrunk_manager.fleet_service import EnrolmentService, FleetService
+from teletrunk_manager.invitations import Invitations
 from teletrunk_manager.join_file import keep_declared, read
 from teletrunk_manager.join_tokens import JoinTokens
 from teletrunk_manager.live import Live
@@ -121,7 +122,9 @@ async def _serve(settings: ManagerSettings, service: Service) -> int | None:
     trial_number = TrialNumber(database, live, storages)
     services = Services(database, live)
     admin = AdminService(database, services, accounts, trunks, administrators, tokens, webhooks, trial_number)
-    fleet_service = FleetService(fleet, enrolling, joins, retirement, trunks, bans, Vaults(database))
+    fleet_service = FleetService(
+        fleet, enrolling, Invitations(database), joins, retirement, trunks, bans, Vaults(database)
+    )
     plans = SubscriptionService(subscriptions)
     live_calls = LiveCalls(database, live, state)
     live_call_service = LiveCallService(live_calls)

@@ -40,6 +40,16 @@ class FleetServiceStub:
                 request_serializer=teletrunk_dot_v1_dot_fleet__pb2.InviteRequest.SerializeToString,
                 response_deserializer=teletrunk_dot_v1_dot_fleet__pb2.InviteResponse.FromString,
                 _registered_method=True)
+        self.ListInvitations = channel.unary_unary(
+                '/teletrunk.v1.FleetService/ListInvitations',
+                request_serializer=teletrunk_dot_v1_dot_fleet__pb2.ListInvitationsRequest.SerializeToString,
+                response_deserializer=teletrunk_dot_v1_dot_fleet__pb2.ListInvitationsResponse.FromString,
+                _registered_method=True)
+        self.RevokeInvitation = channel.unary_unary(
+                '/teletrunk.v1.FleetService/RevokeInvitation',
+                request_serializer=teletrunk_dot_v1_dot_fleet__pb2.RevokeInvitationRequest.SerializeToString,
+                response_deserializer=teletrunk_dot_v1_dot_fleet__pb2.RevokeInvitationResponse.FromString,
+                _registered_method=True)
         self.Revoke = channel.unary_unary(
                 '/teletrunk.v1.FleetService/Revoke',
                 request_serializer=teletrunk_dot_v1_dot_fleet__pb2.RevokeRequest.SerializeToString,
@@ -103,6 +113,20 @@ class FleetServiceServicer:
 
     def Invite(self, request, context):
         """A one-time invitation for a service that does not exist yet.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ListInvitations(self, request, context):
+        """Invitations that nobody has used yet, without their secrets.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RevokeInvitation(self, request, context):
+        """Takes an invitation back.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -193,6 +217,16 @@ def add_FleetServiceServicer_to_server(servicer, server):
                     request_deserializer=teletrunk_dot_v1_dot_fleet__pb2.InviteRequest.FromString,
                     response_serializer=teletrunk_dot_v1_dot_fleet__pb2.InviteResponse.SerializeToString,
             ),
+            'ListInvitations': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListInvitations,
+                    request_deserializer=teletrunk_dot_v1_dot_fleet__pb2.ListInvitationsRequest.FromString,
+                    response_serializer=teletrunk_dot_v1_dot_fleet__pb2.ListInvitationsResponse.SerializeToString,
+            ),
+            'RevokeInvitation': grpc.unary_unary_rpc_method_handler(
+                    servicer.RevokeInvitation,
+                    request_deserializer=teletrunk_dot_v1_dot_fleet__pb2.RevokeInvitationRequest.FromString,
+                    response_serializer=teletrunk_dot_v1_dot_fleet__pb2.RevokeInvitationResponse.SerializeToString,
+            ),
             'Revoke': grpc.unary_unary_rpc_method_handler(
                     servicer.Revoke,
                     request_deserializer=teletrunk_dot_v1_dot_fleet__pb2.RevokeRequest.FromString,
@@ -277,6 +311,60 @@ class FleetService:
             '/teletrunk.v1.FleetService/Invite',
             teletrunk_dot_v1_dot_fleet__pb2.InviteRequest.SerializeToString,
             teletrunk_dot_v1_dot_fleet__pb2.InviteResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListInvitations(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/teletrunk.v1.FleetService/ListInvitations',
+            teletrunk_dot_v1_dot_fleet__pb2.ListInvitationsRequest.SerializeToString,
+            teletrunk_dot_v1_dot_fleet__pb2.ListInvitationsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RevokeInvitation(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/teletrunk.v1.FleetService/RevokeInvitation',
+            teletrunk_dot_v1_dot_fleet__pb2.RevokeInvitationRequest.SerializeToString,
+            teletrunk_dot_v1_dot_fleet__pb2.RevokeInvitationResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -35,6 +35,10 @@ class FleetServiceStub:
     def __new__(cls, channel: _aio.Channel) -> FleetServiceAsyncStub: ...
     Invite: _grpc.UnaryUnaryMultiCallable[_fleet_pb2.InviteRequest, _fleet_pb2.InviteResponse]
     """A one-time invitation for a service that does not exist yet."""
+    ListInvitations: _grpc.UnaryUnaryMultiCallable[_fleet_pb2.ListInvitationsRequest, _fleet_pb2.ListInvitationsResponse]
+    """Invitations that nobody has used yet, without their secrets."""
+    RevokeInvitation: _grpc.UnaryUnaryMultiCallable[_fleet_pb2.RevokeInvitationRequest, _fleet_pb2.RevokeInvitationResponse]
+    """Takes an invitation back."""
     Revoke: _grpc.UnaryUnaryMultiCallable[_fleet_pb2.RevokeRequest, _fleet_pb2.RevokeResponse]
     """Ends a service's certificate at once."""
     ApproveStorage: _grpc.UnaryUnaryMultiCallable[_fleet_pb2.ApproveStorageRequest, _fleet_pb2.ApproveStorageResponse]
@@ -65,6 +69,10 @@ class FleetServiceAsyncStub(FleetServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     Invite: _aio.UnaryUnaryMultiCallable[_fleet_pb2.InviteRequest, _fleet_pb2.InviteResponse]  # type: ignore[assignment]
     """A one-time invitation for a service that does not exist yet."""
+    ListInvitations: _aio.UnaryUnaryMultiCallable[_fleet_pb2.ListInvitationsRequest, _fleet_pb2.ListInvitationsResponse]  # type: ignore[assignment]
+    """Invitations that nobody has used yet, without their secrets."""
+    RevokeInvitation: _aio.UnaryUnaryMultiCallable[_fleet_pb2.RevokeInvitationRequest, _fleet_pb2.RevokeInvitationResponse]  # type: ignore[assignment]
+    """Takes an invitation back."""
     Revoke: _aio.UnaryUnaryMultiCallable[_fleet_pb2.RevokeRequest, _fleet_pb2.RevokeResponse]  # type: ignore[assignment]
     """Ends a service's certificate at once."""
     ApproveStorage: _aio.UnaryUnaryMultiCallable[_fleet_pb2.ApproveStorageRequest, _fleet_pb2.ApproveStorageResponse]  # type: ignore[assignment]
@@ -98,6 +106,22 @@ class FleetServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_fleet_pb2.InviteResponse, _abc.Awaitable[_fleet_pb2.InviteResponse]]:
         """A one-time invitation for a service that does not exist yet."""
+
+    @_abc_1.abstractmethod
+    def ListInvitations(
+        self,
+        request: _fleet_pb2.ListInvitationsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_fleet_pb2.ListInvitationsResponse, _abc.Awaitable[_fleet_pb2.ListInvitationsResponse]]:
+        """Invitations that nobody has used yet, without their secrets."""
+
+    @_abc_1.abstractmethod
+    def RevokeInvitation(
+        self,
+        request: _fleet_pb2.RevokeInvitationRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_fleet_pb2.RevokeInvitationResponse, _abc.Awaitable[_fleet_pb2.RevokeInvitationResponse]]:
+        """Takes an invitation back."""
 
     @_abc_1.abstractmethod
     def Revoke(
