@@ -14,6 +14,7 @@ from teletrunk.running import DRAINED
 from teletrunk_sandbox.world import World
 
 from tests import sip_wire
+from tests.former_worker import former_worker
 
 from .gateway import OWN, PROMPT_S, Answer, Gateway, Report
 
@@ -52,7 +53,8 @@ async def test_registration_type_not_allowed(report: Report, tmp_path: Path) -> 
 
 
 async def test_session_access_revoked(gateway: Gateway, report: Report) -> None:
-    await gateway.world.command("worker", "assign", OWN, "anotherworker")
+    another = former_worker(gateway.world.directory / "data", "anotherworker")
+    await gateway.world.command("worker", "assign", OWN, another)
     detail = ": the account is assigned to another Worker"
     report.carries(await gateway.register(), "session-access-revoked", detail, within=PROMPT_S)
     await gateway.world.command("worker", "assign", OWN)

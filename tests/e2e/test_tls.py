@@ -8,6 +8,8 @@ from pathlib import Path
 import pytest
 from teletrunk_sandbox.world import World
 
+from tests.former_worker import former_worker
+
 from .conftest import FRIEND, GATEWAY
 
 pytestmark = pytest.mark.e2e
@@ -30,7 +32,7 @@ async def test_a_call_through_mutual_tls_and_an_account_for_one_worker_only(tmp_
         await phone.wait("ended", call=call)
         assert (await world.record()).sip_status == 200
 
-        await world.command("worker", "assign", GATEWAY, "anotherworker")
+        await world.command("worker", "assign", GATEWAY, former_worker(tmp_path / "data", "anotherworker"))
         call = (await phone.tell("call", to="@friend"))["call"]
         ended = await phone.wait("ended", call=call)
         assert ended["status"] == 403 and ended["phrase"].startswith("Access to the session is revoked")

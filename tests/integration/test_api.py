@@ -11,7 +11,7 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ import pytest
 from teletrunk.rest import ROUTES
 from teletrunk.v1 import call_pb2
 from teletrunk.v1 import manager_pb2 as pb
+from teletrunk_manager.api.words import words
 from teletrunk_manager.letters import signature
 
 from tests.integration.manager_process import LOGIN_URL, TWO_STEP, refusal
@@ -40,6 +41,23 @@ def test_every_rpc_for_people_has_its_route() -> None:
     modules = {route.module for route in ROUTES}
     services = [s for m in modules for name, s in m.DESCRIPTOR.services_by_name.items() if name in people]
     assert {method.name for service in services for method in service.methods} == {route.rpc for route in ROUTES}
+
+
+def test_the_protos_say_what_every_rpc_and_field_is() -> None:
+    seen: set[str] = set()
+
+    def fields(message: Any) -> Iterator[str]:
+        if message.full_name not in seen:
+            seen.add(message.full_name)
+            for field in message.fields:
+                yield field.full_name
+                yield from fields(field.message_type) if field.message_type else ()
+
+    for route in ROUTES:
+        rpcs = [m for s in route.module.DESCRIPTOR.services_by_name.values() for m in s.methods if m.name == route.rpc]
+        named = [rpc.full_name for rpc in rpcs]
+        named += [*fields(route.request.DESCRIPTOR), *fields(route.response.DESCRIPTOR)]
+        assert not [name for name in named if name not in words()], route.rpc
 
 
 async def test_roles(api: Api) -> None:
@@ -233,7 +251,7 @@ async def test_every_change_is_written_down(api: Api) -> None:
     await api.world.add_account()
     trunk = (await api.ask("POST", "/v1/trunks", body={"account": "@ann", "login": "office"}))[1]["trunk"]
     await api.ask("PUT", "/v1/trunks/office/trusted", body={"addresses": ["192.0.2.0/24"]})
-    await api.ask("PUT", "/v1/accounts/@ann/workers", body={"worker_ids": ["w1"]})
+    await api.ask("PUT", "/v1/accounts/@ann/workers", body={"worker_ids": ["worker-1"]})
     assert (await api.ask("DELETE", "/v1/accounts/@ann"))[0] == 204
     gone = [c for c in (await api.ask("GET", "/v1/changes"))[1]["changes"] if c["action"] == "delete"]
     assert {c["kind"] for c in gone} >= {"accounts", "trunks", "trusted_addresses", "assignments"}
@@ -363,6 +381,21 @@ async def test_a_webhook_hears_what_becomes_of_services_sessions_and_registratio
     assert (up["login"], up["account_id"], up["worker_id"]) == ("office", account.account_id, "worker-1")
     await world.worker.beat()
     assert (await heard("registration.down"))["trunk_id"] == trunk.trunk_id
+    call = pb.LiveCall(call_id="c1", account_id=account.account_id, called="@bob", invited_at=100.0)
+    await world.worker.beat(pb.Heartbeat(calls=[call]))
+    began = (await heard("call.started"))["call"]
+    assert (began["call_id"], began["called"], began["worker_id"]) == ("c1", "@bob", "worker-1")
+    assert began["invited_at_rfc3339"] == "1970-01-01T00:01:40.000Z"
+    call.answered_at = 101.0
+    await world.worker.beat(pb.Heartbeat(calls=[call]))
+    assert (await heard("call.answered"))["call"]["answered_at"] == 101.0
+    await world.worker.beat()
+    await api.ask("POST", "/v1/subscriptions", body={"name": "none", "limits": {"lines": 0}})
+    await api.ask("PUT", "/v1/accounts/@ann/subscription", body={"subscription": "none"})
+    for _ in range(3):
+        assert (await refusal(world.rings(account.session_id)))[0] == "subscription-limit"
+    limit = await heard("plan.limit")
+    assert (limit["name"], limit["why"]) == ("none", "no paid line"), "once for all three"
     await world.report(pb.SESSION_STATE_CONNECTING, **session)
     lost = await heard("session.lost")
     assert (lost["account_id"], lost["username"]) == (account.account_id, "Ann")

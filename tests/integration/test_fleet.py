@@ -378,6 +378,25 @@ async def led_to(port: int, address: str) -> AsyncIterator[None]:
         server.close()
 
 
+async def test_invitations_are_listed_and_taken_back(site: Site) -> None:
+    for comment in ("front", "back"):
+        assert (await command(site.manager.data, "worker", "invite", "--comment", comment))[0] == 0
+    invitation = await site.invitation("storage")
+    code, text = await command(site.manager.data, "invitation", "list", "--json")
+    listed = json.loads(text)["invitations"]
+    assert (code, sorted((each["kind"], each["comment"]) for each in listed)) == (
+        0,
+        [("storage", ""), ("worker", "back"), ("worker", "front")],
+    )
+    (wanted,) = [each["id"] for each in listed if each["kind"] == "storage"]
+    assert (await command(site.manager.data, "invitation", "revoke", wanted))[0] == 0
+    late = await site.join("storage", "s1", invitation)
+    assert "invitation" in (await late.says("teletrunk session-store:"))["event"]
+    assert (await command(site.manager.data, "invitation", "revoke", wanted))[0] == 1
+    _, text = await command(site.manager.data, "invitation", "list")
+    assert "front" in text and wanted not in text
+
+
 async def test_an_invitation_is_all_that_a_service_needs(site: Site) -> None:
     """Where the Manager is, it is told, and remembers."""
     code, text = await command(site.manager.data, "storage", "invite")

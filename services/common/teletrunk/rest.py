@@ -102,6 +102,8 @@ ROUTES: Final = (
     Route("ListServices", "GET", "/v1/services", _O, admin_pb2),
     Route("GetService", "GET", "/v1/services/{service_id}", _O, admin_pb2),
     Route("Invite", "POST", "/v1/invitations", _O, fleet_pb2),
+    Route("ListInvitations", "GET", "/v1/invitations", _O, fleet_pb2),
+    Route("RevokeInvitation", "DELETE", "/v1/invitations/{id}", _O, fleet_pb2),
     Route("Revoke", "DELETE", "/v1/services/{service_id}", _O, fleet_pb2),
     Route("ApproveStorage", "POST", "/v1/storages/{storage_id}/approval", _O, fleet_pb2),
     Route("RemoveService", "POST", "/v1/services/{service_id}/removal", _O, fleet_pb2),

@@ -30,6 +30,7 @@ from teletrunk_manager.deliveries import Deliveries
 from teletrunk_manager.enrolment import Enrolment, Gatehouse
 from teletrunk_manager.fleet import Fleet
 from teletrunk_manager.fleet_service import EnrolmentService, FleetService
+from teletrunk_manager.invitations import Invitations
 from teletrunk_manager.join_file import keep_declared, read
 from teletrunk_manager.join_tokens import JoinTokens
 from teletrunk_manager.live import Live
@@ -87,6 +88,7 @@ async def _serve(settings: ManagerSettings, service: Service) -> int | None:
     webhooks, news = Webhooks(database, seal, deliveries), News(database, deliveries)
     bans = BanList(database, configurations, news)
     subscriptions = Subscriptions(database, state, proofs)
+    subscriptions.on_limit = lambda facts: news.tell("plan.limit", facts)
     managers = Managers(database)
     gatehouse = _gatehouse(settings, managers)
     security = rpc.Security(settings.token(), _papers(settings, gatehouse))
@@ -118,10 +120,11 @@ async def _serve(settings: ManagerSettings, service: Service) -> int | None:
     server = rpc.Server(settings.manager_address, security, RIGHTS, fleet.is_current)
     server.add(manager_pb2_grpc.add_ManagerServiceServicer_to_server, questions)
     trial_number = TrialNumber(database, live, storages)
-    admin = AdminService(
-        database, Services(database, live), accounts, trunks, administrators, tokens, webhooks, trial_number
+    services = Services(database, live)
+    admin = AdminService(database, services, accounts, trunks, administrators, tokens, webhooks, trial_number)
+    fleet_service = FleetService(
+        fleet, enrolling, Invitations(database), joins, retirement, trunks, bans, Vaults(database)
     )
-    fleet_service = FleetService(fleet, enrolling, joins, retirement, trunks, bans, Vaults(database))
     plans = SubscriptionService(subscriptions)
     live_calls = LiveCalls(database, live, state)
     live_call_service = LiveCallService(live_calls)

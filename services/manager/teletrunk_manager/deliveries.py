@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import math
 import secrets
 import time
 from typing import Any
@@ -34,6 +35,7 @@ log = structlog.get_logger()
 _LONGEST_LOOK_S = 30.0  # another Manager may have died before it sent what only it had been woken for
 _SHORTEST_LOOK_S = 0.1  # when another Manager is just taking it
 _AGAIN_S = 1.0
+_KNOWN_S = 1.0
 _CLAIM_S = 30.0  # a Manager that dies with deliveries in its hands leaves them to another after this
 _FIRST_PAUSE_S = 5.0
 _LONGEST_PAUSE_S = 3_600.0
@@ -49,6 +51,19 @@ class Deliveries:
         self._database = database
         self._seal = seal
         self._put_in = asyncio.Event()
+        self._wanted, self._looked_at = False, -math.inf
+
+    async def has_webhooks(self) -> bool:
+        """As it was a second ago, unless one was added here meanwhile: events of which nobody hears cost nothing."""
+        if time.monotonic() - self._looked_at > _KNOWN_S:
+            async with self._database.transaction(reading=True) as session:
+                self._wanted = await session.scalar(sa.select(Webhook.webhook_id).limit(1)) is not None
+            self._looked_at = time.monotonic()
+        return self._wanted
+
+    def look_again(self) -> None:
+        """There is one webhook more."""
+        self._looked_at = -math.inf
 
     async def note(self, session: AsyncSession, record: call_pb2.CallRecord) -> None:
         """The call has ended: every webhook shall hear of it."""

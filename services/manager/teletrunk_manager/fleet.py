@@ -8,6 +8,7 @@ from typing import Literal
 
 import sqlalchemy as sa
 import structlog
+from sqlalchemy.ext.asyncio import AsyncSession
 from teletrunk.errors import Refusal
 from teletrunk.identity import MANAGER, Identity
 
@@ -79,6 +80,8 @@ class Fleet:
             account_id = found.account_id
             assigned = sa.select(Assignment).where(Assignment.account_id == account_id)
             missing = await delete_others(session, assigned, "worker_id", set(worker_ids))
+            if strangers := sorted(missing - await _workers(session, missing)):
+                raise Unknown(f"there is no Worker {', '.join(strangers)}: teletrunk worker list shows them")
             session.add_all(Assignment(account_id=account_id, worker_id=worker) for worker in sorted(missing))
         self._configurations.changed()
 
@@ -108,6 +111,13 @@ def require_own(identity: Identity | None, claimed: str) -> None:
     """A service speaks for itself only. Raises `Mistake`."""
     if identity is not None and identity.id != claimed:
         raise Mistake(f"the certificate is of {identity.id}, not of {claimed}")
+
+
+async def _workers(session: AsyncSession, ids: set[str]) -> set[str]:
+    """Which of these are Workers that have been here, or may come."""
+    here = sa.select(Service.service_id).where(Service.service_id.in_(ids), Service.kind == "worker")
+    may_come = sa.select(Member.service_id).where(Member.service_id.in_(ids), Member.kind == "worker", *current())
+    return set(await session.scalars(here)) | set(await session.scalars(may_come))
 
 
 def current() -> tuple[sa.ColumnElement[bool], ...]:

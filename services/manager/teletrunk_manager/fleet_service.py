@@ -10,6 +10,7 @@ from teletrunk.v1 import fleet_pb2_grpc
 from teletrunk_manager.bans import BanList
 from teletrunk_manager.enrolment import Enrolment
 from teletrunk_manager.fleet import Fleet
+from teletrunk_manager.invitations import Invitations
 from teletrunk_manager.join_tokens import JoinTokens
 from teletrunk_manager.mistakes import explaining
 from teletrunk_manager.retirement import Retirement
@@ -22,6 +23,7 @@ class FleetService(fleet_pb2_grpc.FleetServiceServicer):
         self,
         fleet: Fleet,
         enrolment: Enrolment,
+        invitations: Invitations,
         joins: JoinTokens,
         retirement: Retirement,
         trunks: Trunks,
@@ -31,6 +33,7 @@ class FleetService(fleet_pb2_grpc.FleetServiceServicer):
         self._vaults = vaults
         self._retirement = retirement
         self._enrolment = enrolment
+        self._invitations = invitations
         self._joins = joins
         self._bans = bans
         self._fleet = fleet
@@ -39,6 +42,15 @@ class FleetService(fleet_pb2_grpc.FleetServiceServicer):
     @explaining
     async def Invite(self, request: pb.InviteRequest, context: Any) -> pb.InviteResponse:
         return await self._enrolment.invite(request.kind, request.comment)
+
+    @explaining
+    async def ListInvitations(self, request: pb.ListInvitationsRequest, context: Any) -> pb.ListInvitationsResponse:
+        return await self._invitations.page(request)
+
+    @explaining
+    async def RevokeInvitation(self, request: pb.RevokeInvitationRequest, context: Any) -> pb.RevokeInvitationResponse:
+        await self._invitations.revoke(request.id)
+        return pb.RevokeInvitationResponse()
 
     @explaining
     async def Revoke(self, request: pb.RevokeRequest, context: Any) -> pb.RevokeResponse:

@@ -7,6 +7,7 @@ from typing import Any
 from teletrunk.v1 import live_calls_pb2 as pb
 from teletrunk.v1 import live_calls_pb2_grpc
 
+from teletrunk_manager.db.pages import page_of
 from teletrunk_manager.live_calls import LiveCalls
 from teletrunk_manager.mistakes import explaining
 
@@ -17,7 +18,8 @@ class LiveCallService(live_calls_pb2_grpc.LiveCallServiceServicer):
 
     @explaining
     async def ListLiveCalls(self, request: pb.ListLiveCallsRequest, context: Any) -> pb.ListLiveCallsResponse:
-        return pb.ListLiveCallsResponse(calls=await self._calls.all(request.of))
+        calls, following = page_of(await self._calls.all(request.of), lambda call: call.call_id, request)
+        return pb.ListLiveCallsResponse(calls=calls, next=following)
 
     @explaining
     async def SendDigits(self, request: pb.SendDigitsRequest, context: Any) -> pb.SendDigitsResponse:

@@ -41,7 +41,7 @@ class LiveCalls:
                 shown = pb.LiveCall(worker_id=worker.service_id)
                 shown.MergeFrom(call)
                 found.append(shown)
-        return sorted(found, key=lambda call: -call.invited_at)
+        return sorted(found, key=lambda call: call.call_id, reverse=True)  # ids sort by time
 
     async def press(self, call: str, digits: str) -> None:
         """Raises `Mistake`, `Unknown`, `NotNow`."""

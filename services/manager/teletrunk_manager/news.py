@@ -1,4 +1,4 @@
-"""What happens to services, sessions, registrations and strangers, told to the webhooks.
+"""What happens to services, sessions, registrations, calls that go on and strangers, told to the webhooks.
 
 Told is what changes while a service is attached: what it says first is how things are, not news. A call's record is
 written down with the call; this is noted in memory first, so that no heartbeat waits for a database that is away.
@@ -18,6 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from teletrunk.errors import Refusal
 from teletrunk.v1 import manager_pb2 as pb
 
+from teletrunk_manager.api.shown import shown
 from teletrunk_manager.db.database import Database
 from teletrunk_manager.db.tables import Account, Trunk
 from teletrunk_manager.deliveries import Deliveries
@@ -57,7 +58,8 @@ class News:
         while True:
             event, facts = await self._waiting.get()
             try:
-                await self._write(event, facts)
+                if await self._deliveries.has_webhooks():
+                    await self._write(event, facts)
             except Refusal:  # the database is away, and has been reported
                 self.tell(event, facts)
                 await asyncio.sleep(_AGAIN_S)
@@ -69,11 +71,21 @@ class News:
 
 
 def changes(service_id: str, before: pb.Heartbeat, now: pb.Heartbeat) -> Iterator[tuple[str, Facts]]:
-    """Registrations that came and went, and sessions that were lost and are back. Pure."""
+    """Registrations that came and went, calls that began and were answered, sessions that were lost and are back. Pure.
+
+    A call that begins and ends between two heartbeats is told when its record comes.
+    """
     had, has = set(before.registered_trunk_ids), set(now.registered_trunk_ids)
     for event, trunk_ids in (("registration.up", has - had), ("registration.down", had - has)):
         for trunk_id in sorted(trunk_ids):
             yield event, {"trunk_id": trunk_id, "worker_id": service_id}
+    answered = {call.call_id: bool(call.answered_at) for call in before.calls}
+    for call in now.calls:
+        told = {"call": {**shown(call), "worker_id": service_id}}
+        if call.call_id not in answered:
+            yield "call.started", told
+        if call.answered_at and not answered.get(call.call_id):
+            yield "call.answered", told
     were = {report.session_id: report.state for report in before.sessions}
     for report in now.sessions:
         active, was = report.state == _ACTIVE, were.get(report.session_id)

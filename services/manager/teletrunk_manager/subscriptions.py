@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import math
 import secrets
 import time
+from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Any
 
 import sqlalchemy as sa
 import structlog
@@ -27,6 +30,7 @@ log = structlog.get_logger()
 
 _LONGEST_NAME = 64
 _USUAL_WINDOW_S = 30 * 86_400
+_TOLD_S = 60.0
 _LIMITS = ("lines", "valid_until", "total_seconds", "failed_calls", "window_seconds", "call_seconds")
 
 
@@ -50,6 +54,8 @@ class Subscriptions:
         self._database = database
         self._state = state
         self._proofs = proofs
+        self._told: dict[str, float] = {}  # by plan: when its limit was told last
+        self.on_limit: Callable[[dict[str, Any]], None] = lambda facts: None
 
     # A call.
 
@@ -65,22 +71,29 @@ class Subscriptions:
             usage = await _usage(session, row)
         plan = Plan(row.lines, row.valid_until, row.total_seconds, row.failed_calls, row.call_seconds)
         if why := objection(plan, usage, time.time()):
-            raise Refusal("subscription-limit", why)
+            raise self._limited(row, why)
         line = None
         if plan.lines is not None:
             line = manager_pb2.Line(subscription_id=row.subscription_id, call_id=call_id)
-            await self._take(line, plan.lines)
+            if not await self._taken(line, plan.lines):
+                raise self._limited(row, "all lines busy")
             line.proof = self._proofs.of_line(line, worker_id)
         return Permit(line, longest_call(plan, usage))
 
-    async def _take(self, line: manager_pb2.Line, limit: int) -> None:
+    def _limited(self, row: Subscription, why: str) -> Refusal:
+        """Told at most once a minute a plan: the calls that it refuses may be many."""
+        now = time.monotonic()
+        if now - self._told.get(row.subscription_id, -math.inf) > _TOLD_S:
+            self._told[row.subscription_id] = now
+            self.on_limit({"subscription_id": row.subscription_id, "name": row.name, "why": why})
+        return Refusal("subscription-limit", why)
+
+    async def _taken(self, line: manager_pb2.Line, limit: int) -> bool:
         try:
-            taken = await self._state.take_line((line.subscription_id, line.call_id), limit)
+            return await self._state.take_line((line.subscription_id, line.call_id), limit)
         except OutOfReach as error:
             log.error("database failed", error=f"the shared state: {error}")
             raise Refusal("database-error", "lines cannot be counted") from None
-        if not taken:
-            raise Refusal("subscription-limit", "all lines busy")
 
     async def give_back(self, line: manager_pb2.Line | None) -> None:
         """The call has ended, or was not let in after all. If this cannot be said now, the line lapses by itself."""

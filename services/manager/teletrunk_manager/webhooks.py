@@ -38,6 +38,7 @@ class Webhooks:
                 raise Mistake(f"there are {_MOST_WEBHOOKS} webhooks already: remove one first")
             sealed = self._seal.close(secret, webhook_label(webhook_id))
             session.add(Webhook(webhook_id=webhook_id, url=url, sealed_secret=sealed))
+        self._deliveries.look_again()
         return pb.AddWebhookResponse(webhook=pb.Webhook(webhook_id=webhook_id, url=url), secret=secret)
 
     async def page(self, request: pb.ListWebhooksRequest) -> pb.ListWebhooksResponse:

@@ -174,8 +174,20 @@ def show_account(
     found = next((a for a in _all().accounts if names & {a.account_id, a.phone, a.username.lower()} - {""}), None)
     if found is None:
         fail(f"there is no account {account}: teletrunk account list shows them")
-    text = f"{named(found)}  user id {found.user_id}\nsession: {state_of(found)}\ntrunks: {found.trunks}"
-    show(found, as_json, lambda: say(text))
+    show(found, as_json, lambda: say("\n".join(_told(found))))
+
+
+def _told(account: pb.Account) -> list[str]:
+    return [
+        f"{named(account)}  user id {account.user_id}  account {account.account_id}",
+        f"session: {state_of(account)}",
+        f"storage: {account.storage_id}",
+        f"owner: {account.owner or 'this installation'}",
+        f"shared with: {', '.join(account.shared_with) or 'nobody'}",
+        f"workers: {', '.join(account.worker_ids) or 'all may use it'}",
+        f"plan: {account.subscription or 'none, so without limits'}",
+        f"trunks: {account.trunks}",
+    ]
 
 
 @app.command()

@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
-from teletrunk.cli.client import DEADLINE_S, ask, ask_live_calls, fail
+from teletrunk.cli.client import DEADLINE_S, ask, ask_live_calls, every, fail
 from teletrunk.cli.ladder import ladder
 from teletrunk.cli.output import Json, say, short, show, table
 from teletrunk.v1 import admin_pb2 as pb
@@ -93,7 +93,7 @@ def live(
     of: Annotated[str, typer.Option(help="Only of this trunk's or account's id.")] = "", as_json: Json = False
 ) -> None:
     """Calls that are up now, or on their way there, newest first."""
-    answer = ask_live_calls(lambda calls: calls.ListLiveCalls(live_pb.ListLiveCallsRequest(of=of), timeout=DEADLINE_S))
+    answer = ask_live_calls(lambda calls: every(calls.ListLiveCalls, live_pb.ListLiveCallsRequest(of=of)))
     ids = short([call.call_id for call in answer.calls])
     rows = [_live_row(call, ids[call.call_id]) for call in answer.calls]
     show(answer, as_json, lambda: table("calls", ["id", "since", "caller", "called", "talks"], rows))

@@ -41,6 +41,7 @@ ENTRIES: Final = (
     Entry("db", f"{_CLI}.running_services", "database_app", "The Manager's database.", _OFFICE),
     Entry("worker", f"{_CLI}.members", "worker_app", "Workers: run one, or those attached.", _FLEET),
     Entry("storage", f"{_CLI}.members", "storage_app", "Session Storages that are attached.", _FLEET),
+    Entry("invitation", f"{_CLI}.invitation", "app", "Invitations that no service has used yet.", _FLEET),
     Entry("join-token", f"{_CLI}.members", "join_app", "Secrets by which services join by themselves.", _FLEET),
     Entry("authority", f"{_CLI}.authority", "app", "What a second Manager needs.", _FLEET),
     Entry("manager", f"{_CLI}.running_services", "manager", "Runs the Manager alone.", _ALONE),

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from teletrunk.cli.client import DEADLINE_S, ask, ask_fleet, every
+from teletrunk.cli.client import DEADLINE_S, ask, ask_fleet, every, fail
 from teletrunk.cli.output import Json, say, show, table
 from teletrunk.cli.status import state_of_service
 from teletrunk.v1 import admin_pb2 as pb
@@ -46,6 +46,48 @@ def list_workers(as_json: Json = False) -> None:
 def list_storages(as_json: Json = False) -> None:
     """Session Storages, attached and away."""
     _list("storage", as_json)
+
+
+def _show(kind: str, service_id: str, as_json: bool) -> None:
+    services = ask(lambda admin: every(admin.ListServices, pb.ListServicesRequest())).services
+    found = next((each for each in services if each.kind == kind and service_id in (each.id, each.name)), None)
+    if found is None:
+        fail(f"there is no {kind} {service_id}: teletrunk {kind} list shows them")
+    show(found, as_json, lambda: say("\n".join(_told(found))))
+
+
+def _told(service: pb.AttachedService) -> list[str]:
+    counts = f"calls: {service.active_calls}, registrations: {service.registrations}"
+    lines = [
+        f"{service.name}  {service.kind} {service.id}  version {service.version}",
+        f"address: {service.address}",
+        f"state: {state_of_service(service)}, last seen {_moment(service.last_seen)}",
+        counts if service.kind == "worker" else f"sessions: {service.sessions}",
+    ]
+    if service.kind == "worker":
+        lines.append(f"accounts assigned to it: {', '.join(service.account_ids) or 'none'}")
+    if service.drained:
+        lines.append(f"told to take no more calls (teletrunk worker drain {service.id} --off)")
+    if service.certified_until:
+        lines.append(f"certificate: until {_moment(service.certified_until)}, enrolled {_moment(service.enrolled_at)}")
+        lines.append(f"came by: {service.came_by or 'an invitation'}{f' ({service.comment})' * bool(service.comment)}")
+    return lines
+
+
+def _moment(at: float) -> str:
+    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at))
+
+
+@worker_app.command("show")
+def show_worker(worker: Annotated[str, typer.Argument(help="Its id or name.")], as_json: Json = False) -> None:
+    """One Worker: state, drain, assignments, certificate."""
+    _show("worker", worker, as_json)
+
+
+@storage_app.command("show")
+def show_storage(storage: Annotated[str, typer.Argument(help="Its id or name.")], as_json: Json = False) -> None:
+    """One Session Storage: state, sessions, certificate."""
+    _show("storage", storage, as_json)
 
 
 @storage_app.callback()

@@ -94,4 +94,4 @@ def _where(seen: Seen, trunk: pb.Trunk) -> list[str]:
 def state_of_service(service: pb.AttachedService) -> str:
     if not service.attached:
         return f"away for {time.time() - service.last_seen:.0f} s"
-    return "draining" if service.draining else "attached"
+    return "draining" if service.draining or service.drained else "attached"

@@ -40,15 +40,25 @@ class Account(_message.Message):
     WORKER_IDS_FIELD_NUMBER: _builtins.int
     SUBSCRIPTION_FIELD_NUMBER: _builtins.int
     account_id: _builtins.str
+    """Its id here."""
     phone: _builtins.str
+    """With + and country code."""
     username: _builtins.str
+    """At Telegram, without @; empty: none."""
     name: _builtins.str
+    """First and last name at Telegram."""
     user_id: _builtins.int
+    """Telegram's id of the user."""
     session_id: _builtins.str
+    """The session's id at its Storage."""
     storage_id: _builtins.str
+    """The Session Storage's id."""
     state: _manager_pb2.SessionState.ValueType
+    """How its session stands."""
     reason: _builtins.str
+    """Why the session is not active, in Telegram's or the Storage's words."""
     trunks: _builtins.int
+    """How many trunks it has."""
     owner: _builtins.str
     """The administrator whose session it is; empty: this installation's own."""
     subscription: _builtins.str
@@ -107,18 +117,27 @@ class Trunk(_message.Message):
     STATES_FIELD_NUMBER: _builtins.int
     HAS_PBX_PASSWORD_FIELD_NUMBER: _builtins.int
     trunk_id: _builtins.str
+    """The trunk's id."""
     login: _builtins.str
+    """What its PBX registers and calls with."""
     account_id: _builtins.str
+    """The account's id."""
     priority: _builtins.int
+    """Lower is tried first; equal ones ring together."""
     comment: _builtins.str
+    """For your own memory."""
     sip_address: _builtins.str
     """Where PBXs enter it: host:port of the Worker's SIP."""
     sha256_only: _builtins.bool
     """No MD5: a PBX that does not know SHA-256 (RFC 8760) is not let in."""
     version: _builtins.int
+    """Another one after each change."""
     has_pbx_password: _builtins.bool
+    """Whether it knows a password to show to its PBX."""
     @_builtins.property
-    def codecs(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def codecs(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """In the order in which they are preferred."""
+
     @_builtins.property
     def registered_at(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The Workers at which a PBX is registered with it now."""
@@ -132,7 +151,9 @@ class Trunk(_message.Message):
         """Addresses and subnets that it may be used from; empty: all."""
 
     @_builtins.property
-    def options(self) -> _trunk_pb2.TrunkOptions: ...
+    def options(self) -> _trunk_pb2.TrunkOptions:
+        """What else a PBX administrator sets."""
+
     @_builtins.property
     def states(self) -> _containers.RepeatedCompositeFieldContainer[_trunk_pb2.TrunkState]:
         """Of an outbound or peer trunk, at each Worker that has it."""
@@ -179,12 +200,15 @@ class RefusedRegistration(_message.Message):
     error_id: _builtins.str
     """A row of the error contract."""
     source_address: _builtins.str
+    """Where it came from."""
     worker_id: _builtins.str
     """The Worker that refused last."""
     count: _builtins.int
+    """How often."""
     first_at: _builtins.float
     """Unix times in seconds."""
     last_at: _builtins.float
+    """The last time."""
     def __init__(
         self,
         *,
@@ -210,6 +234,7 @@ class StartAddAccountRequest(_message.Message):
     PHONE_FIELD_NUMBER: _builtins.int
     STORAGE_ID_FIELD_NUMBER: _builtins.int
     phone: _builtins.str
+    """With + and country code."""
     storage_id: _builtins.str
     """Empty: the only, or the least loaded, Storage."""
     def __init__(
@@ -233,7 +258,9 @@ class StartAddAccountResponse(_message.Message):
     SIGN_IN_ID_FIELD_NUMBER: _builtins.int
     CODE_SENT_BY_FIELD_NUMBER: _builtins.int
     sign_in_id: _builtins.str
+    """As the beginning of the sign-in has given it."""
     code_sent_by: _builtins.str
+    """How the code travels: app, sms, call, email... With `none` Telegram wants none: submit an empty one."""
     def __init__(
         self,
         *,
@@ -283,6 +310,7 @@ class QrCode(_message.Message):
     png: _builtins.bytes
     """The same as pictures."""
     svg: _builtins.str
+    """An SVG element."""
     def __init__(
         self,
         *,
@@ -306,8 +334,11 @@ class StartAddAccountByQrResponse(_message.Message):
     SIGN_IN_ID_FIELD_NUMBER: _builtins.int
     CODE_FIELD_NUMBER: _builtins.int
     sign_in_id: _builtins.str
+    """As the beginning of the sign-in has given it."""
     @_builtins.property
-    def code(self) -> Global___QrCode: ...
+    def code(self) -> Global___QrCode:
+        """What is to be shown now."""
+
     def __init__(
         self,
         *,
@@ -329,6 +360,7 @@ class AwaitAccountQrRequest(_message.Message):
     SIGN_IN_ID_FIELD_NUMBER: _builtins.int
     WAIT_S_FIELD_NUMBER: _builtins.int
     sign_in_id: _builtins.str
+    """As the beginning of the sign-in has given it."""
     wait_s: _builtins.int
     """How long at most; 20 s are waited at the longest, and 0 asks how it is now."""
     def __init__(
@@ -353,6 +385,7 @@ class AwaitAccountQrResponse(_message.Message):
     ACCOUNT_FIELD_NUMBER: _builtins.int
     PASSWORD_HINT_FIELD_NUMBER: _builtins.int
     password_hint: _builtins.str
+    """The owner's own hint, when the two-step password is wanted."""
     @_builtins.property
     def code(self) -> Global___QrCode:
         """What is to be shown now; absent once it has been scanned."""
@@ -383,7 +416,9 @@ class SubmitAccountCodeRequest(_message.Message):
     SIGN_IN_ID_FIELD_NUMBER: _builtins.int
     CODE_FIELD_NUMBER: _builtins.int
     sign_in_id: _builtins.str
+    """As the beginning of the sign-in has given it."""
     code: _builtins.str
+    """As Telegram has sent it."""
     def __init__(
         self,
         *,
@@ -405,6 +440,7 @@ class SubmitAccountCodeResponse(_message.Message):
     ACCOUNT_FIELD_NUMBER: _builtins.int
     PASSWORD_HINT_FIELD_NUMBER: _builtins.int
     password_hint: _builtins.str
+    """The owner's own hint, when the two-step password is wanted."""
     @_builtins.property
     def account(self) -> Global___Account:
         """Absent while Telegram still wants the two-step password."""
@@ -430,7 +466,9 @@ class SubmitAccountPasswordRequest(_message.Message):
     SIGN_IN_ID_FIELD_NUMBER: _builtins.int
     PASSWORD_FIELD_NUMBER: _builtins.int
     sign_in_id: _builtins.str
+    """As the beginning of the sign-in has given it."""
     password: _builtins.str
+    """The two-step password."""
     def __init__(
         self,
         *,
@@ -451,7 +489,9 @@ class SubmitAccountPasswordResponse(_message.Message):
 
     ACCOUNT_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def account(self) -> Global___Account: ...
+    def account(self) -> Global___Account:
+        """The account that is signed in."""
+
     def __init__(
         self,
         *,
@@ -525,6 +565,7 @@ class ResendAccountCodeRequest(_message.Message):
 
     SIGN_IN_ID_FIELD_NUMBER: _builtins.int
     sign_in_id: _builtins.str
+    """As the beginning of the sign-in has given it."""
     def __init__(
         self,
         *,
@@ -544,6 +585,7 @@ class ResendAccountCodeResponse(_message.Message):
 
     CODE_SENT_BY_FIELD_NUMBER: _builtins.int
     code_sent_by: _builtins.str
+    """How the code travels now."""
     def __init__(
         self,
         *,
@@ -640,16 +682,25 @@ class AddTrunkRequest(_message.Message):
     OPTIONS_FIELD_NUMBER: _builtins.int
     PBX_PASSWORD_FIELD_NUMBER: _builtins.int
     account: _builtins.str
+    """An account id, phone or @username."""
     login: _builtins.str
     """Empty: made from the account."""
     priority: _builtins.int
+    """Lower is tried first; equal ones ring together."""
     comment: _builtins.str
+    """For your own memory."""
     sha256_only: _builtins.bool
+    """Let no PBX in with MD5."""
     pbx_password: _builtins.str
+    """What we show to the PBX, of an outbound or peer trunk."""
     @_builtins.property
-    def codecs(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def codecs(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """In the order in which they are preferred; none: the usual ones."""
+
     @_builtins.property
-    def options(self) -> _trunk_pb2.TrunkOptions: ...
+    def options(self) -> _trunk_pb2.TrunkOptions:
+        """What else a PBX administrator sets."""
+
     def __init__(
         self,
         *,
@@ -686,8 +737,11 @@ class ChangeTrunkRequest(_message.Message):
     trunk: _builtins.str
     """A login or an id."""
     priority: _builtins.int
+    """Lower is tried first; equal ones ring together."""
     comment: _builtins.str
+    """For your own memory."""
     sha256_only: _builtins.bool
+    """Let no PBX in with MD5."""
     version: _builtins.int
     """The version that the change was made from; 0: whichever."""
     pbx_password: _builtins.str
@@ -701,7 +755,9 @@ class ChangeTrunkRequest(_message.Message):
         """The values of those that `changed_options` names; the others stay."""
 
     @_builtins.property
-    def changed_options(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def changed_options(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Names of fields of `options`."""
+
     def __init__(
         self,
         *,
@@ -740,7 +796,9 @@ class ChangeTrunkResponse(_message.Message):
 
     TRUNK_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def trunk(self) -> Global___Trunk: ...
+    def trunk(self) -> Global___Trunk:
+        """As it is now."""
+
     def __init__(
         self,
         *,
@@ -761,8 +819,11 @@ class AddTrunkResponse(_message.Message):
     TRUNK_FIELD_NUMBER: _builtins.int
     PASSWORD_FIELD_NUMBER: _builtins.int
     password: _builtins.str
+    """Shown this once."""
     @_builtins.property
-    def trunk(self) -> Global___Trunk: ...
+    def trunk(self) -> Global___Trunk:
+        """The trunk."""
+
     def __init__(
         self,
         *,
@@ -857,6 +918,7 @@ class ResetTrunkPasswordResponse(_message.Message):
 
     PASSWORD_FIELD_NUMBER: _builtins.int
     password: _builtins.str
+    """Shown this once."""
     def __init__(
         self,
         *,
@@ -876,6 +938,7 @@ class RemoveTrunkRequest(_message.Message):
 
     TRUNK_FIELD_NUMBER: _builtins.int
     trunk: _builtins.str
+    """A login or an id."""
     def __init__(
         self,
         *,
@@ -974,13 +1037,17 @@ class TestNumberResponse(_message.Message):
     error_id: _builtins.str
     """A row of the error contract."""
     caller_id: _builtins.str
+    """The caller's number of a call from there."""
     caller_name: _builtins.str
+    """The caller's name of a call from there."""
     objection: _builtins.str
     """Why this user's call would not ring this trunk; empty: it would."""
     not_looked_up: _builtins.str
     """Why Telegram did not say who it is; empty: it did, or was not asked."""
     @_builtins.property
-    def steps(self) -> _containers.RepeatedCompositeFieldContainer[Global___NumberStep]: ...
+    def steps(self) -> _containers.RepeatedCompositeFieldContainer[Global___NumberStep]:
+        """What was done to the number, in order."""
+
     @_builtins.property
     def destination(self) -> _call_pb2.Destination:
         """Absent when the call would be refused."""
@@ -1056,16 +1123,25 @@ class AttachedService(_message.Message):
     DRAINED_FIELD_NUMBER: _builtins.int
     ACCOUNT_IDS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
+    """Its id, for ever."""
     name: _builtins.str
+    """As its machine is called."""
     kind: _builtins.str
     """worker or storage."""
     version: _builtins.str
+    """Of the software."""
     address: _builtins.str
+    """Where PBXs reach a Worker, or Workers a Storage."""
     attached: _builtins.bool
+    """Whether it is connected to a Manager now."""
     last_seen: _builtins.float
+    """Unix time in seconds."""
     active_calls: _builtins.int
+    """Calls that a Worker carries."""
     registrations: _builtins.int
+    """PBXs that are registered at a Worker."""
     sessions: _builtins.int
+    """Telegram sessions that a Storage runs."""
     draining: _builtins.bool
     """A Storage that ends, and waits for the calls of its sessions."""
     comment: _builtins.str
@@ -1075,6 +1151,7 @@ class AttachedService(_message.Message):
     enrolled_at: _builtins.float
     """Unix times in seconds; 0: it has no certificate."""
     certified_until: _builtins.float
+    """The end of its last certificate."""
     drained: _builtins.bool
     """A Worker that was told to take no more calls."""
     @_builtins.property
@@ -1152,11 +1229,13 @@ class ListCallsRequest(_message.Message):
     ROW_FIELD_NUMBER: _builtins.int
     PAGE_FIELD_NUMBER: _builtins.int
     limit: _builtins.int
+    """How many at most; 0: 20, and never more than 500."""
     older_than: _builtins.str
     """The last call of the page before, for ids sort by time; `page` goes before it."""
     since: _builtins.float
     """Unix times in seconds between which the calls began; 0: open."""
     until: _builtins.float
+    """Its end."""
     account: _builtins.str
     """Only calls of this account: an id, phone or @username."""
     trunk: _builtins.str
@@ -1248,7 +1327,9 @@ class GetCallResponse(_message.Message):
 
     RECORD_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def record(self) -> _call_pb2.CallRecord: ...
+    def record(self) -> _call_pb2.CallRecord:
+        """What is known of the call."""
+
     def __init__(
         self,
         *,
@@ -1308,7 +1389,9 @@ class UnshareAccountRequest(_message.Message):
     ACCOUNT_FIELD_NUMBER: _builtins.int
     ADMINISTRATOR_FIELD_NUMBER: _builtins.int
     account: _builtins.str
+    """An account id, phone or @username."""
     administrator: _builtins.str
+    """A token's name."""
     def __init__(
         self,
         *,
@@ -1345,6 +1428,7 @@ class TransferAccountRequest(_message.Message):
     ACCOUNT_FIELD_NUMBER: _builtins.int
     ADMINISTRATOR_FIELD_NUMBER: _builtins.int
     account: _builtins.str
+    """An account id, phone or @username."""
     administrator: _builtins.str
     """Empty: to this installation itself."""
     def __init__(
@@ -1389,6 +1473,7 @@ class ListChangesRequest(_message.Message):
     UNTIL_FIELD_NUMBER: _builtins.int
     PAGE_FIELD_NUMBER: _builtins.int
     limit: _builtins.int
+    """How many at most; 0: 50, and never more than 500."""
     older_than: _builtins.int
     """The number of the last change of the page before; `page` goes before it."""
     who: _builtins.str
@@ -1400,6 +1485,7 @@ class ListChangesRequest(_message.Message):
     since: _builtins.float
     """Unix times in seconds between which the changes were made; 0: open."""
     until: _builtins.float
+    """Its end."""
     page: _builtins.str
     """`next` of the page before; empty: the first."""
     def __init__(
@@ -1435,15 +1521,21 @@ class Change(_message.Message):
     BEFORE_FIELD_NUMBER: _builtins.int
     AFTER_FIELD_NUMBER: _builtins.int
     number: _builtins.int
+    """They are counted."""
     at: _builtins.float
+    """Unix time in seconds."""
     who: _builtins.str
+    """A token's name, `command`, or `manager/` and why."""
     action: _builtins.str
     """insert, update or delete"""
     kind: _builtins.str
+    """Of what kind of thing, as the database calls it."""
     key: _builtins.str
+    """Of which."""
     before: _builtins.str
     """JSON objects of what is different."""
     after: _builtins.str
+    """What it is now."""
     def __init__(
         self,
         *,
@@ -1501,9 +1593,11 @@ class Token(_message.Message):
     EXPIRES_AT_FIELD_NUMBER: _builtins.int
     SCOPE_FIELD_NUMBER: _builtins.int
     name: _builtins.str
+    """The administrator's name."""
     role: _builtins.str
     """owner, administrator or viewer"""
     created_at: _builtins.float
+    """Unix time in seconds."""
     last_used_at: _builtins.float
     """Unix time in seconds, to the minute; 0: it was not used yet."""
     expires_at: _builtins.float
@@ -1570,6 +1664,7 @@ class GetTokenRequest(_message.Message):
 
     NAME_FIELD_NUMBER: _builtins.int
     name: _builtins.str
+    """The administrator's name."""
     def __init__(
         self,
         *,
@@ -1589,7 +1684,9 @@ class GetTokenResponse(_message.Message):
 
     TOKEN_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def token(self) -> Global___Token: ...
+    def token(self) -> Global___Token:
+        """Without its secret."""
+
     def __init__(
         self,
         *,
@@ -1610,8 +1707,11 @@ class AddTokenResponse(_message.Message):
     TOKEN_FIELD_NUMBER: _builtins.int
     SECRET_FIELD_NUMBER: _builtins.int
     secret: _builtins.str
+    """Shown this once."""
     @_builtins.property
-    def token(self) -> Global___Token: ...
+    def token(self) -> Global___Token:
+        """Without its secret."""
+
     def __init__(
         self,
         *,
@@ -1682,6 +1782,7 @@ class RemoveTokenRequest(_message.Message):
 
     NAME_FIELD_NUMBER: _builtins.int
     name: _builtins.str
+    """The administrator's name."""
     def __init__(
         self,
         *,
@@ -1727,7 +1828,9 @@ class Webhook(_message.Message):
     WAITING_FIELD_NUMBER: _builtins.int
     FAILED_FIELD_NUMBER: _builtins.int
     webhook_id: _builtins.str
+    """The webhook's id."""
     url: _builtins.str
+    """Where events are posted."""
     waiting: _builtins.int
     """Events that wait for their delivery."""
     failed: _builtins.int
@@ -1754,6 +1857,7 @@ class AddWebhookRequest(_message.Message):
 
     URL_FIELD_NUMBER: _builtins.int
     url: _builtins.str
+    """http:// or https://; addresses of private networks only when the Manager allows it."""
     def __init__(
         self,
         *,
@@ -1776,7 +1880,9 @@ class AddWebhookResponse(_message.Message):
     secret: _builtins.str
     """Signs what is sent; shown once."""
     @_builtins.property
-    def webhook(self) -> Global___Webhook: ...
+    def webhook(self) -> Global___Webhook:
+        """As it is now."""
+
     def __init__(
         self,
         *,
@@ -1847,6 +1953,7 @@ class RemoveWebhookRequest(_message.Message):
 
     WEBHOOK_ID_FIELD_NUMBER: _builtins.int
     webhook_id: _builtins.str
+    """The webhook's id."""
     def __init__(
         self,
         *,
@@ -1881,6 +1988,7 @@ class TestWebhookRequest(_message.Message):
 
     WEBHOOK_ID_FIELD_NUMBER: _builtins.int
     webhook_id: _builtins.str
+    """The webhook's id."""
     def __init__(
         self,
         *,
@@ -1967,16 +2075,21 @@ class WebhookFailure(_message.Message):
     LAST_AT_FIELD_NUMBER: _builtins.int
     NEXT_AT_FIELD_NUMBER: _builtins.int
     delivery_id: _builtins.str
+    """The same at each attempt."""
     webhook_id: _builtins.str
+    """The webhook's id."""
     event: _builtins.str
     """The event's name, and what was sent, as it was sent."""
     body: _builtins.str
+    """What was sent."""
     attempts: _builtins.int
+    """How often it was tried."""
     failure: _builtins.str
     """What the last attempt met."""
     last_at: _builtins.float
     """Unix times in seconds: of the last attempt, and of the next; 0: it was given up."""
     next_at: _builtins.float
+    """0: it was given up."""
     def __init__(
         self,
         *,
@@ -2049,6 +2162,7 @@ class CheckAccountResponse(_message.Message):
 
     CALL_AUDIENCE_FIELD_NUMBER: _builtins.int
     call_audience: _call_pb2.CallAudience.ValueType
+    """Whom the account lets call it."""
     def __init__(
         self,
         *,
@@ -2088,7 +2202,9 @@ class GetAccountResponse(_message.Message):
 
     ACCOUNT_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def account(self) -> Global___Account: ...
+    def account(self) -> Global___Account:
+        """The account."""
+
     def __init__(
         self,
         *,
@@ -2128,7 +2244,9 @@ class GetTrunkResponse(_message.Message):
 
     TRUNK_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def trunk(self) -> Global___Trunk: ...
+    def trunk(self) -> Global___Trunk:
+        """The trunk."""
+
     def __init__(
         self,
         *,
@@ -2168,7 +2286,9 @@ class GetServiceResponse(_message.Message):
 
     SERVICE_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def service(self) -> Global___AttachedService: ...
+    def service(self) -> Global___AttachedService:
+        """How it stands."""
+
     def __init__(
         self,
         *,

@@ -217,19 +217,22 @@ class AdminServiceServicer:
     """
 
     def StartAddAccount(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Begins a sign-in: Telegram sends a code to the number.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def SubmitAccountCode(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Signs in with the code, unless Telegram wants the two-step password too.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def SubmitAccountPassword(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Signs in with the two-step password, once the code was right or the QR code was scanned.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -256,13 +259,15 @@ class AdminServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListAccounts(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """The accounts that you may see.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetAccount(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """One account, and how its session stands.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -282,37 +287,43 @@ class AdminServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def RemoveAccount(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Signs an account out at Telegram and forgets it with its trunks.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def AddTrunk(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Makes a trunk of an account. Its password is in this answer and in no other.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListTrunks(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """The trunks that you may see.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetTrunk(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """One trunk with all that was set, and where it is registered.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ResetTrunkPassword(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Makes a new password; the old one, and what is registered with it, is over at once.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RemoveTrunk(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Ends a trunk: its PBX is refused from now on.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -332,25 +343,29 @@ class AdminServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListServices(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Workers and Session Storages, attached and away.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetService(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """One Worker or Session Storage.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListCalls(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Records of calls that have ended, refused ones among them.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def GetCall(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """One record, with the steps of the call.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -363,13 +378,15 @@ class AdminServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def UnshareAccount(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Takes a share back: the trunks that were made with it are refused from now on.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def TransferAccount(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Gives an account to another administrator.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -389,19 +406,22 @@ class AdminServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def GetToken(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """One token, without its secret.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def ListTokens(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """All tokens, without their secrets.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RemoveToken(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Ends a token at once.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -414,13 +434,15 @@ class AdminServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListWebhooks(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Where events are sent, and what waits or was given up.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RemoveWebhook(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Sends nothing there any more; what was not sent yet is dropped.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')

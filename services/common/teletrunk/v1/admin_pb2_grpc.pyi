@@ -34,8 +34,11 @@ class AdminServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> AdminServiceAsyncStub: ...
     StartAddAccount: _grpc.UnaryUnaryMultiCallable[_admin_pb2.StartAddAccountRequest, _admin_pb2.StartAddAccountResponse]
+    """Begins a sign-in: Telegram sends a code to the number."""
     SubmitAccountCode: _grpc.UnaryUnaryMultiCallable[_admin_pb2.SubmitAccountCodeRequest, _admin_pb2.SubmitAccountCodeResponse]
+    """Signs in with the code, unless Telegram wants the two-step password too."""
     SubmitAccountPassword: _grpc.UnaryUnaryMultiCallable[_admin_pb2.SubmitAccountPasswordRequest, _admin_pb2.SubmitAccountPasswordResponse]
+    """Signs in with the two-step password, once the code was right or the QR code was scanned."""
     StartAddAccountByQr: _grpc.UnaryUnaryMultiCallable[_admin_pb2.StartAddAccountByQrRequest, _admin_pb2.StartAddAccountByQrResponse]
     """A sign-in without a number and a code: a Telegram app that is signed in scans a QR code."""
     AwaitAccountQr: _grpc.UnaryUnaryMultiCallable[_admin_pb2.AwaitAccountQrRequest, _admin_pb2.AwaitAccountQrResponse]
@@ -43,40 +46,59 @@ class AdminServiceStub:
     ResendAccountCode: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ResendAccountCodeRequest, _admin_pb2.ResendAccountCodeResponse]
     """Another code for a sign-in that is under way, by the next way that Telegram has: SMS, a call..."""
     ListAccounts: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ListAccountsRequest, _admin_pb2.ListAccountsResponse]
+    """The accounts that you may see."""
     GetAccount: _grpc.UnaryUnaryMultiCallable[_admin_pb2.GetAccountRequest, _admin_pb2.GetAccountResponse]
+    """One account, and how its session stands."""
     CheckAccount: _grpc.UnaryUnaryMultiCallable[_admin_pb2.CheckAccountRequest, _admin_pb2.CheckAccountResponse]
     """Asks the account's Storage, and that asks Telegram: why incoming calls may not arrive."""
     RetryAccount: _grpc.UnaryUnaryMultiCallable[_admin_pb2.RetryAccountRequest, _admin_pb2.RetryAccountResponse]
     """Forgets how long Telegram did not want to be asked (FLOOD_WAIT, PEER_FLOOD): the next call asks it again."""
     RemoveAccount: _grpc.UnaryUnaryMultiCallable[_admin_pb2.RemoveAccountRequest, _admin_pb2.RemoveAccountResponse]
+    """Signs an account out at Telegram and forgets it with its trunks."""
     AddTrunk: _grpc.UnaryUnaryMultiCallable[_admin_pb2.AddTrunkRequest, _admin_pb2.AddTrunkResponse]
+    """Makes a trunk of an account. Its password is in this answer and in no other."""
     ListTrunks: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ListTrunksRequest, _admin_pb2.ListTrunksResponse]
+    """The trunks that you may see."""
     GetTrunk: _grpc.UnaryUnaryMultiCallable[_admin_pb2.GetTrunkRequest, _admin_pb2.GetTrunkResponse]
+    """One trunk with all that was set, and where it is registered."""
     ResetTrunkPassword: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ResetTrunkPasswordRequest, _admin_pb2.ResetTrunkPasswordResponse]
+    """Makes a new password; the old one, and what is registered with it, is over at once."""
     RemoveTrunk: _grpc.UnaryUnaryMultiCallable[_admin_pb2.RemoveTrunkRequest, _admin_pb2.RemoveTrunkResponse]
+    """Ends a trunk: its PBX is refused from now on."""
     ChangeTrunk: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ChangeTrunkRequest, _admin_pb2.ChangeTrunkResponse]
     """Changes what is given and leaves the rest."""
     TestNumber: _grpc.UnaryUnaryMultiCallable[_admin_pb2.TestNumberRequest, _admin_pb2.TestNumberResponse]
     """What the trunk makes of a number that its PBX dials, step by step, and how the one it leads to looks to the PBX."""
     ListServices: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ListServicesRequest, _admin_pb2.ListServicesResponse]
+    """Workers and Session Storages, attached and away."""
     GetService: _grpc.UnaryUnaryMultiCallable[_admin_pb2.GetServiceRequest, _admin_pb2.GetServiceResponse]
+    """One Worker or Session Storage."""
     ListCalls: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ListCallsRequest, _admin_pb2.ListCallsResponse]
+    """Records of calls that have ended, refused ones among them."""
     GetCall: _grpc.UnaryUnaryMultiCallable[_admin_pb2.GetCallRequest, _admin_pb2.GetCallResponse]
+    """One record, with the steps of the call."""
     ShareAccount: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ShareAccountRequest, _admin_pb2.ShareAccountResponse]
     """Who may use an account besides its owner, and whose it is."""
     UnshareAccount: _grpc.UnaryUnaryMultiCallable[_admin_pb2.UnshareAccountRequest, _admin_pb2.UnshareAccountResponse]
+    """Takes a share back: the trunks that were made with it are refused from now on."""
     TransferAccount: _grpc.UnaryUnaryMultiCallable[_admin_pb2.TransferAccountRequest, _admin_pb2.TransferAccountResponse]
+    """Gives an account to another administrator."""
     ListChanges: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ListChangesRequest, _admin_pb2.ListChangesResponse]
     """What people have changed, newest first."""
     AddToken: _grpc.UnaryUnaryMultiCallable[_admin_pb2.AddTokenRequest, _admin_pb2.AddTokenResponse]
     """Keys to the REST API. A token is shown once."""
     GetToken: _grpc.UnaryUnaryMultiCallable[_admin_pb2.GetTokenRequest, _admin_pb2.GetTokenResponse]
+    """One token, without its secret."""
     ListTokens: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ListTokensRequest, _admin_pb2.ListTokensResponse]
+    """All tokens, without their secrets."""
     RemoveToken: _grpc.UnaryUnaryMultiCallable[_admin_pb2.RemoveTokenRequest, _admin_pb2.RemoveTokenResponse]
+    """Ends a token at once."""
     AddWebhook: _grpc.UnaryUnaryMultiCallable[_admin_pb2.AddWebhookRequest, _admin_pb2.AddWebhookResponse]
     """Where calls' records are sent when they end."""
     ListWebhooks: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ListWebhooksRequest, _admin_pb2.ListWebhooksResponse]
+    """Where events are sent, and what waits or was given up."""
     RemoveWebhook: _grpc.UnaryUnaryMultiCallable[_admin_pb2.RemoveWebhookRequest, _admin_pb2.RemoveWebhookResponse]
+    """Sends nothing there any more; what was not sent yet is dropped."""
     TestWebhook: _grpc.UnaryUnaryMultiCallable[_admin_pb2.TestWebhookRequest, _admin_pb2.TestWebhookResponse]
     """Sends an event `ping` now, once, and tells how it was answered."""
     ListWebhookFailures: _grpc.UnaryUnaryMultiCallable[_admin_pb2.ListWebhookFailuresRequest, _admin_pb2.ListWebhookFailuresResponse]
@@ -88,8 +110,11 @@ class AdminServiceAsyncStub(AdminServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     StartAddAccount: _aio.UnaryUnaryMultiCallable[_admin_pb2.StartAddAccountRequest, _admin_pb2.StartAddAccountResponse]  # type: ignore[assignment]
+    """Begins a sign-in: Telegram sends a code to the number."""
     SubmitAccountCode: _aio.UnaryUnaryMultiCallable[_admin_pb2.SubmitAccountCodeRequest, _admin_pb2.SubmitAccountCodeResponse]  # type: ignore[assignment]
+    """Signs in with the code, unless Telegram wants the two-step password too."""
     SubmitAccountPassword: _aio.UnaryUnaryMultiCallable[_admin_pb2.SubmitAccountPasswordRequest, _admin_pb2.SubmitAccountPasswordResponse]  # type: ignore[assignment]
+    """Signs in with the two-step password, once the code was right or the QR code was scanned."""
     StartAddAccountByQr: _aio.UnaryUnaryMultiCallable[_admin_pb2.StartAddAccountByQrRequest, _admin_pb2.StartAddAccountByQrResponse]  # type: ignore[assignment]
     """A sign-in without a number and a code: a Telegram app that is signed in scans a QR code."""
     AwaitAccountQr: _aio.UnaryUnaryMultiCallable[_admin_pb2.AwaitAccountQrRequest, _admin_pb2.AwaitAccountQrResponse]  # type: ignore[assignment]
@@ -97,40 +122,59 @@ class AdminServiceAsyncStub(AdminServiceStub):
     ResendAccountCode: _aio.UnaryUnaryMultiCallable[_admin_pb2.ResendAccountCodeRequest, _admin_pb2.ResendAccountCodeResponse]  # type: ignore[assignment]
     """Another code for a sign-in that is under way, by the next way that Telegram has: SMS, a call..."""
     ListAccounts: _aio.UnaryUnaryMultiCallable[_admin_pb2.ListAccountsRequest, _admin_pb2.ListAccountsResponse]  # type: ignore[assignment]
+    """The accounts that you may see."""
     GetAccount: _aio.UnaryUnaryMultiCallable[_admin_pb2.GetAccountRequest, _admin_pb2.GetAccountResponse]  # type: ignore[assignment]
+    """One account, and how its session stands."""
     CheckAccount: _aio.UnaryUnaryMultiCallable[_admin_pb2.CheckAccountRequest, _admin_pb2.CheckAccountResponse]  # type: ignore[assignment]
     """Asks the account's Storage, and that asks Telegram: why incoming calls may not arrive."""
     RetryAccount: _aio.UnaryUnaryMultiCallable[_admin_pb2.RetryAccountRequest, _admin_pb2.RetryAccountResponse]  # type: ignore[assignment]
     """Forgets how long Telegram did not want to be asked (FLOOD_WAIT, PEER_FLOOD): the next call asks it again."""
     RemoveAccount: _aio.UnaryUnaryMultiCallable[_admin_pb2.RemoveAccountRequest, _admin_pb2.RemoveAccountResponse]  # type: ignore[assignment]
+    """Signs an account out at Telegram and forgets it with its trunks."""
     AddTrunk: _aio.UnaryUnaryMultiCallable[_admin_pb2.AddTrunkRequest, _admin_pb2.AddTrunkResponse]  # type: ignore[assignment]
+    """Makes a trunk of an account. Its password is in this answer and in no other."""
     ListTrunks: _aio.UnaryUnaryMultiCallable[_admin_pb2.ListTrunksRequest, _admin_pb2.ListTrunksResponse]  # type: ignore[assignment]
+    """The trunks that you may see."""
     GetTrunk: _aio.UnaryUnaryMultiCallable[_admin_pb2.GetTrunkRequest, _admin_pb2.GetTrunkResponse]  # type: ignore[assignment]
+    """One trunk with all that was set, and where it is registered."""
     ResetTrunkPassword: _aio.UnaryUnaryMultiCallable[_admin_pb2.ResetTrunkPasswordRequest, _admin_pb2.ResetTrunkPasswordResponse]  # type: ignore[assignment]
+    """Makes a new password; the old one, and what is registered with it, is over at once."""
     RemoveTrunk: _aio.UnaryUnaryMultiCallable[_admin_pb2.RemoveTrunkRequest, _admin_pb2.RemoveTrunkResponse]  # type: ignore[assignment]
+    """Ends a trunk: its PBX is refused from now on."""
     ChangeTrunk: _aio.UnaryUnaryMultiCallable[_admin_pb2.ChangeTrunkRequest, _admin_pb2.ChangeTrunkResponse]  # type: ignore[assignment]
     """Changes what is given and leaves the rest."""
     TestNumber: _aio.UnaryUnaryMultiCallable[_admin_pb2.TestNumberRequest, _admin_pb2.TestNumberResponse]  # type: ignore[assignment]
     """What the trunk makes of a number that its PBX dials, step by step, and how the one it leads to looks to the PBX."""
     ListServices: _aio.UnaryUnaryMultiCallable[_admin_pb2.ListServicesRequest, _admin_pb2.ListServicesResponse]  # type: ignore[assignment]
+    """Workers and Session Storages, attached and away."""
     GetService: _aio.UnaryUnaryMultiCallable[_admin_pb2.GetServiceRequest, _admin_pb2.GetServiceResponse]  # type: ignore[assignment]
+    """One Worker or Session Storage."""
     ListCalls: _aio.UnaryUnaryMultiCallable[_admin_pb2.ListCallsRequest, _admin_pb2.ListCallsResponse]  # type: ignore[assignment]
+    """Records of calls that have ended, refused ones among them."""
     GetCall: _aio.UnaryUnaryMultiCallable[_admin_pb2.GetCallRequest, _admin_pb2.GetCallResponse]  # type: ignore[assignment]
+    """One record, with the steps of the call."""
     ShareAccount: _aio.UnaryUnaryMultiCallable[_admin_pb2.ShareAccountRequest, _admin_pb2.ShareAccountResponse]  # type: ignore[assignment]
     """Who may use an account besides its owner, and whose it is."""
     UnshareAccount: _aio.UnaryUnaryMultiCallable[_admin_pb2.UnshareAccountRequest, _admin_pb2.UnshareAccountResponse]  # type: ignore[assignment]
+    """Takes a share back: the trunks that were made with it are refused from now on."""
     TransferAccount: _aio.UnaryUnaryMultiCallable[_admin_pb2.TransferAccountRequest, _admin_pb2.TransferAccountResponse]  # type: ignore[assignment]
+    """Gives an account to another administrator."""
     ListChanges: _aio.UnaryUnaryMultiCallable[_admin_pb2.ListChangesRequest, _admin_pb2.ListChangesResponse]  # type: ignore[assignment]
     """What people have changed, newest first."""
     AddToken: _aio.UnaryUnaryMultiCallable[_admin_pb2.AddTokenRequest, _admin_pb2.AddTokenResponse]  # type: ignore[assignment]
     """Keys to the REST API. A token is shown once."""
     GetToken: _aio.UnaryUnaryMultiCallable[_admin_pb2.GetTokenRequest, _admin_pb2.GetTokenResponse]  # type: ignore[assignment]
+    """One token, without its secret."""
     ListTokens: _aio.UnaryUnaryMultiCallable[_admin_pb2.ListTokensRequest, _admin_pb2.ListTokensResponse]  # type: ignore[assignment]
+    """All tokens, without their secrets."""
     RemoveToken: _aio.UnaryUnaryMultiCallable[_admin_pb2.RemoveTokenRequest, _admin_pb2.RemoveTokenResponse]  # type: ignore[assignment]
+    """Ends a token at once."""
     AddWebhook: _aio.UnaryUnaryMultiCallable[_admin_pb2.AddWebhookRequest, _admin_pb2.AddWebhookResponse]  # type: ignore[assignment]
     """Where calls' records are sent when they end."""
     ListWebhooks: _aio.UnaryUnaryMultiCallable[_admin_pb2.ListWebhooksRequest, _admin_pb2.ListWebhooksResponse]  # type: ignore[assignment]
+    """Where events are sent, and what waits or was given up."""
     RemoveWebhook: _aio.UnaryUnaryMultiCallable[_admin_pb2.RemoveWebhookRequest, _admin_pb2.RemoveWebhookResponse]  # type: ignore[assignment]
+    """Sends nothing there any more; what was not sent yet is dropped."""
     TestWebhook: _aio.UnaryUnaryMultiCallable[_admin_pb2.TestWebhookRequest, _admin_pb2.TestWebhookResponse]  # type: ignore[assignment]
     """Sends an event `ping` now, once, and tells how it was answered."""
     ListWebhookFailures: _aio.UnaryUnaryMultiCallable[_admin_pb2.ListWebhookFailuresRequest, _admin_pb2.ListWebhookFailuresResponse]  # type: ignore[assignment]
@@ -144,21 +188,24 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         self,
         request: _admin_pb2.StartAddAccountRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_admin_pb2.StartAddAccountResponse, _abc.Awaitable[_admin_pb2.StartAddAccountResponse]]: ...
+    ) -> _typing.Union[_admin_pb2.StartAddAccountResponse, _abc.Awaitable[_admin_pb2.StartAddAccountResponse]]:
+        """Begins a sign-in: Telegram sends a code to the number."""
 
     @_abc_1.abstractmethod
     def SubmitAccountCode(
         self,
         request: _admin_pb2.SubmitAccountCodeRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_admin_pb2.SubmitAccountCodeResponse, _abc.Awaitable[_admin_pb2.SubmitAccountCodeResponse]]: ...
+    ) -> _typing.Union[_admin_pb2.SubmitAccountCodeResponse, _abc.Awaitable[_admin_pb2.SubmitAccountCodeResponse]]:
+        """Signs in with the code, unless Telegram wants the two-step password too."""
 
     @_abc_1.abstractmethod
     def SubmitAccountPassword(
         self,
         request: _admin_pb2.SubmitAccountPasswordRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_admin_pb2.SubmitAccountPasswordResponse, _abc.Awaitable[_admin_pb2.SubmitAccountPasswordResponse]]: ...
+    ) -> _typing.Union[_admin_pb2.SubmitAccountPasswordResponse, _abc.Awaitable[_admin_pb2.SubmitAccountPasswordResponse]]:
+        """Signs in with the two-step password, once the code was right or the QR code was scanned."""
 
     @_abc_1.abstractmethod
     def StartAddAccountByQr(
@@ -189,14 +236,16 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         self,
         request: _admin_pb2.ListAccountsRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_admin_pb2.ListAccountsResponse, _abc.Awaitable[_admin_pb2.ListAccountsResponse]]: ...
+    ) -> _typing.Union[_admin_pb2.ListAccountsResponse, _abc.Awaitable[_admin_pb2.ListAccountsResponse]]:
+        """The accounts that you may see."""
 
     @_abc_1.abstractmethod
     def GetAccount(
         self,
         request: _admin_pb2.GetAccountRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_admin_pb2.GetAccountResponse, _abc.Awaitable[_admin_pb2.GetAccountResponse]]: ...
+    ) -> _typing.Union[_admin_pb2.GetAccountResponse, _abc.Awaitable[_admin_pb2.GetAccountResponse]]:
+        """One account, and how its session stands."""
 
     @_abc_1.abstractmethod
     def CheckAccount(
@@ -219,42 +268,48 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         self,
         request: _admin_pb2.RemoveAccountRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_admin_pb2.RemoveAccountResponse, _abc.Awaitable[_admin_pb2.RemoveAccountResponse]]: ...
+    ) -> _typing.Union[_admin_pb2.RemoveAccountResponse, _abc.Awaitable[_admin_pb2.RemoveAccountResponse]]:
+        """Signs an account out at Telegram and forgets it with its trunks."""
 
     @_abc_1.abstractmethod
     def AddTrunk(
         self,
         request: _admin_pb2.AddTrunkRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_admin_pb2.AddTrunkResponse, _abc.Awaitable[_admin_pb2.AddTrunkResponse]]: ...
+    ) -> _typing.Union[_admin_pb2.AddTrunkResponse, _abc.Awaitable[_admin_pb2.AddTrunkResponse]]:
+        """Makes a trunk of an account. Its password is in this answer and in no other."""
 
     @_abc_1.abstractmethod
     def ListTrunks(
         self,
         request: _admin_pb2.ListTrunksRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_admin_pb2.ListTrunksResponse, _abc.Awaitable[_admin_pb2.ListTrunksResponse]]: ...
+    ) -> _typing.Union[_admin_pb2.ListTrunksResponse, _abc.Awaitable[_admin_pb2.ListTrunksResponse]]:
+        """The trunks that you may see."""
 
     @_abc_1.abstractmethod
     def GetTrunk(
         self,
         request: _admin_pb2.GetTrunkRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_admin_pb2.GetTrunkResponse, _abc.Awaitable[_admin_pb2.GetTrunkResponse]]: ...
+    ) -> _typing.Union[_admin_pb2.GetTrunkResponse, _abc.Awaitable[_admin_pb2.GetTrunkResponse]]:
+        """One trunk with all that was set, and where it is registered."""
 
     @_abc_1.abstractmethod
     def ResetTrunkPassword(
         self,
         request: _admin_pb2.ResetTrunkPasswordRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_admin_pb2.ResetTrunkPasswordResponse, _abc.Awaitable[_admin_pb2.ResetTrunkPasswordResponse]]: ...
+    ) -> _typing.Union[_admin_pb2.ResetTrunkPasswordResponse, _abc.Awaitable[_admin_pb2.ResetTrunkPasswordResponse]]:
+        """Makes a new password; the old one, and what is registered with it, is over at once."""
 
     @_abc_1.abstractmethod
     def RemoveTrunk(
         self,
         request: _admin_pb2.RemoveTrunkRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_admin_pb2.RemoveTrunkResponse, _abc.Awaitable[_admin_pb2.RemoveTrunkResponse]]: ...
+    ) -> _typing.Union[_admin_pb2.RemoveTrunkResponse, _abc.Awaitable[_admin_pb2.RemoveTrunkResponse]]:
+        """Ends a trunk: its PBX is refused from now on."""
 
     @_abc_1.abstractmethod
     def ChangeTrunk(
@@ -277,28 +332,32 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         self,
         request: _admin_pb2.ListServicesRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_admin_pb2.ListServicesResponse, _abc.Awaitable[_admin_pb2.ListServicesResponse]]: ...
+    ) -> _typing.Union[_admin_pb2.ListServicesResponse, _abc.Awaitable[_admin_pb2.ListServicesResponse]]:
+        """Workers and Session Storages, attached and away."""
 
     @_abc_1.abstractmethod
     def GetService(
         self,
         request: _admin_pb2.GetServiceRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_admin_pb2.GetServiceResponse, _abc.Awaitable[_admin_pb2.GetServiceResponse]]: ...
+    ) -> _typing.Union[_admin_pb2.GetServiceResponse, _abc.Awaitable[_admin_pb2.GetServiceResponse]]:
+        """One Worker or Session Storage."""
 
     @_abc_1.abstractmethod
     def ListCalls(
         self,
         request: _admin_pb2.ListCallsRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_admin_pb2.ListCallsResponse, _abc.Awaitable[_admin_pb2.ListCallsResponse]]: ...
+    ) -> _typing.Union[_admin_pb2.ListCallsResponse, _abc.Awaitable[_admin_pb2.ListCallsResponse]]:
+        """Records of calls that have ended, refused ones among them."""
 
     @_abc_1.abstractmethod
     def GetCall(
         self,
         request: _admin_pb2.GetCallRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_admin_pb2.GetCallResponse, _abc.Awaitable[_admin_pb2.GetCallResponse]]: ...
+    ) -> _typing.Union[_admin_pb2.GetCallResponse, _abc.Awaitable[_admin_pb2.GetCallResponse]]:
+        """One record, with the steps of the call."""
 
     @_abc_1.abstractmethod
     def ShareAccount(
@@ -313,14 +372,16 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         self,
         request: _admin_pb2.UnshareAccountRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_admin_pb2.UnshareAccountResponse, _abc.Awaitable[_admin_pb2.UnshareAccountResponse]]: ...
+    ) -> _typing.Union[_admin_pb2.UnshareAccountResponse, _abc.Awaitable[_admin_pb2.UnshareAccountResponse]]:
+        """Takes a share back: the trunks that were made with it are refused from now on."""
 
     @_abc_1.abstractmethod
     def TransferAccount(
         self,
         request: _admin_pb2.TransferAccountRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_admin_pb2.TransferAccountResponse, _abc.Awaitable[_admin_pb2.TransferAccountResponse]]: ...
+    ) -> _typing.Union[_admin_pb2.TransferAccountResponse, _abc.Awaitable[_admin_pb2.TransferAccountResponse]]:
+        """Gives an account to another administrator."""
 
     @_abc_1.abstractmethod
     def ListChanges(
@@ -343,21 +404,24 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         self,
         request: _admin_pb2.GetTokenRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_admin_pb2.GetTokenResponse, _abc.Awaitable[_admin_pb2.GetTokenResponse]]: ...
+    ) -> _typing.Union[_admin_pb2.GetTokenResponse, _abc.Awaitable[_admin_pb2.GetTokenResponse]]:
+        """One token, without its secret."""
 
     @_abc_1.abstractmethod
     def ListTokens(
         self,
         request: _admin_pb2.ListTokensRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_admin_pb2.ListTokensResponse, _abc.Awaitable[_admin_pb2.ListTokensResponse]]: ...
+    ) -> _typing.Union[_admin_pb2.ListTokensResponse, _abc.Awaitable[_admin_pb2.ListTokensResponse]]:
+        """All tokens, without their secrets."""
 
     @_abc_1.abstractmethod
     def RemoveToken(
         self,
         request: _admin_pb2.RemoveTokenRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_admin_pb2.RemoveTokenResponse, _abc.Awaitable[_admin_pb2.RemoveTokenResponse]]: ...
+    ) -> _typing.Union[_admin_pb2.RemoveTokenResponse, _abc.Awaitable[_admin_pb2.RemoveTokenResponse]]:
+        """Ends a token at once."""
 
     @_abc_1.abstractmethod
     def AddWebhook(
@@ -372,14 +436,16 @@ class AdminServiceServicer(metaclass=_abc_1.ABCMeta):
         self,
         request: _admin_pb2.ListWebhooksRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_admin_pb2.ListWebhooksResponse, _abc.Awaitable[_admin_pb2.ListWebhooksResponse]]: ...
+    ) -> _typing.Union[_admin_pb2.ListWebhooksResponse, _abc.Awaitable[_admin_pb2.ListWebhooksResponse]]:
+        """Where events are sent, and what waits or was given up."""
 
     @_abc_1.abstractmethod
     def RemoveWebhook(
         self,
         request: _admin_pb2.RemoveWebhookRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_admin_pb2.RemoveWebhookResponse, _abc.Awaitable[_admin_pb2.RemoveWebhookResponse]]: ...
+    ) -> _typing.Union[_admin_pb2.RemoveWebhookResponse, _abc.Awaitable[_admin_pb2.RemoveWebhookResponse]]:
+        """Sends nothing there any more; what was not sent yet is dropped."""
 
     @_abc_1.abstractmethod
     def TestWebhook(

@@ -95,7 +95,9 @@ class CallStep(_message.Message):
     source: _builtins.str
     """Who sent and who received: pbx, worker, manager, storage, telegram."""
     target: _builtins.str
+    """Who was told."""
     text: _builtins.str
+    """What."""
     def __init__(
         self,
         *,
@@ -134,16 +136,23 @@ class MediaStats(_message.Message):
     DTMF_METHOD_FIELD_NUMBER: _builtins.int
     SRTP_SUITE_FIELD_NUMBER: _builtins.int
     codec: _builtins.str
+    """As on the SIP side."""
     rtp_received: _builtins.int
+    """Packets from the PBX."""
     rtp_lost: _builtins.int
+    """Packets of the PBX that never came."""
     rtp_jitter_ms: _builtins.float
+    """Of the packets from the PBX."""
     media_connect_ms: _builtins.float
     """From `accepted` to sound flowing on Telegram's side."""
     late_to_telegram: _builtins.int
     """10 ms blocks that were missing when their time came, per direction."""
     late_to_sip: _builtins.int
+    """Blocks of sound that came too late for the PBX."""
     telegram_library_version: _builtins.str
+    """The protocol of Telegram calls that was agreed upon."""
     rtp_sent: _builtins.int
+    """Packets to the PBX."""
     rtp_peer: _builtins.str
     """Where the PBX's sound comes from and ours goes to, host:port."""
     rtp_silent_s: _builtins.float
@@ -151,7 +160,9 @@ class MediaStats(_message.Message):
     dtmf_offered: _builtins.bool
     """Whether the PBX's SDP had telephone-event (RFC 4733), how many digits came, and by what: rfc4733, info or inband."""
     dtmf_digits: _builtins.int
+    """How many digits the PBX pressed."""
     dtmf_method: _builtins.str
+    """How they came."""
     srtp_suite: _builtins.str
     """The suite that the PBX's sound is encrypted with; empty: in clear."""
     def __init__(
@@ -192,6 +203,7 @@ class RouteProof(_message.Message):
     routed_at: _builtins.float
     """Unix time in seconds."""
     mark: _builtins.bytes
+    """The Manager's, passed back as it came."""
     def __init__(
         self,
         *,
@@ -233,32 +245,49 @@ class CallRecord(_message.Message):
     RECOVERED_FIELD_NUMBER: _builtins.int
     ROUTE_PROOF_FIELD_NUMBER: _builtins.int
     call_id: _builtins.str
+    """The call's id."""
     direction: Global___Direction.ValueType
+    """From which side it came."""
     account_id: _builtins.str
+    """The account's id."""
     trunk_id: _builtins.str
+    """The trunk's id."""
     worker_id: _builtins.str
+    """The Worker's id."""
     storage_id: _builtins.str
+    """The Session Storage's id."""
     caller: _builtins.str
+    """Who called: a login, or a number or @username at Telegram."""
     called: _builtins.str
+    """Who was called, as it was dialled or is named."""
     invited_at: _builtins.float
     """Unix times in seconds; 0 when it never came to that."""
     ringing_at: _builtins.float
+    """0: it never rang."""
     answered_at: _builtins.float
+    """0: it was not answered."""
     ended_at: _builtins.float
+    """0: it has not ended."""
     ended_by: _builtins.str
     """pbx, telegram, or gateway."""
     error_id: _builtins.str
     """A row of the error contract, empty when nothing was refused."""
     sip_status: _builtins.int
+    """What the SIP side was answered with."""
     telegram_reason: _builtins.str
+    """Telegram's word for the end."""
     recovered: _builtins.bool
     """Written by the successor of a Worker that was killed in the call: its end is known to some seconds only.
     It never replaces a record that the call's own Worker has finished.
     """
     @_builtins.property
-    def media(self) -> Global___MediaStats: ...
+    def media(self) -> Global___MediaStats:
+        """What was measured of the sound."""
+
     @_builtins.property
-    def steps(self) -> _containers.RepeatedCompositeFieldContainer[Global___CallStep]: ...
+    def steps(self) -> _containers.RepeatedCompositeFieldContainer[Global___CallStep]:
+        """What happened, in order."""
+
     @_builtins.property
     def route_proof(self) -> Global___RouteProof:
         """For the Manager alone: nobody else is shown it. Absent when the call was refused before it was routed."""
@@ -306,6 +335,7 @@ class Destination(_message.Message):
     DIALLED_FIELD_NUMBER: _builtins.int
     NUMBER_FIELD_NUMBER: _builtins.int
     kind: Global___DestinationKind.ValueType
+    """What kind of name the value is."""
     value: _builtins.str
     """Digits, or a username without its @."""
     dialled: _builtins.str
@@ -340,10 +370,15 @@ class Peer(_message.Message):
     USERNAME_FIELD_NUMBER: _builtins.int
     PHONE_FIELD_NUMBER: _builtins.int
     user_id: _builtins.int
+    """Telegram's id of the user."""
     first_name: _builtins.str
+    """At Telegram."""
     last_name: _builtins.str
+    """At Telegram."""
     username: _builtins.str
+    """Without @; empty: none."""
     phone: _builtins.str
+    """Empty: not shown to this account."""
     def __init__(
         self,
         *,

@@ -28,6 +28,7 @@ class InviteRequest(_message.Message):
     kind: _builtins.str
     """worker or storage"""
     comment: _builtins.str
+    """What you will know it by."""
     def __init__(
         self,
         *,
@@ -49,7 +50,9 @@ class InviteResponse(_message.Message):
     INVITATION_FIELD_NUMBER: _builtins.int
     EXPIRES_AT_FIELD_NUMBER: _builtins.int
     invitation: _builtins.str
+    """For TELETRUNK_INVITATION on its machine; shown this once."""
     expires_at: _builtins.float
+    """Unix time in seconds."""
     def __init__(
         self,
         *,
@@ -65,11 +68,129 @@ class InviteResponse(_message.Message):
 Global___InviteResponse: _TypeAlias = InviteResponse  # noqa: Y015
 
 @_typing.final
+class Invitation(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    KIND_FIELD_NUMBER: _builtins.int
+    COMMENT_FIELD_NUMBER: _builtins.int
+    EXPIRES_AT_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """Its id."""
+    kind: _builtins.str
+    """worker or storage"""
+    comment: _builtins.str
+    """What was written down with it."""
+    expires_at: _builtins.float
+    """Unix time in seconds."""
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+        kind: _builtins.str = ...,
+        comment: _builtins.str = ...,
+        expires_at: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["comment", b"comment", "expires_at", b"expires_at", "id", b"id", "kind", b"kind"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Invitation: _TypeAlias = Invitation  # noqa: Y015
+
+@_typing.final
+class ListInvitationsRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LIMIT_FIELD_NUMBER: _builtins.int
+    PAGE_FIELD_NUMBER: _builtins.int
+    limit: _builtins.int
+    """How many at most; 0, or too many: as many as a page may have (500)."""
+    page: _builtins.str
+    """`next` of the page before; empty: the first."""
+    def __init__(
+        self,
+        *,
+        limit: _builtins.int = ...,
+        page: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["limit", b"limit", "page", b"page"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListInvitationsRequest: _TypeAlias = ListInvitationsRequest  # noqa: Y015
+
+@_typing.final
+class ListInvitationsResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    INVITATIONS_FIELD_NUMBER: _builtins.int
+    NEXT_FIELD_NUMBER: _builtins.int
+    next: _builtins.str
+    """What gives the next page; empty: this is the last."""
+    @_builtins.property
+    def invitations(self) -> _containers.RepeatedCompositeFieldContainer[Global___Invitation]:
+        """By id, the last one first."""
+
+    def __init__(
+        self,
+        *,
+        invitations: _abc.Iterable[Global___Invitation] | None = ...,
+        next: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["invitations", b"invitations", "next", b"next"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___ListInvitationsResponse: _TypeAlias = ListInvitationsResponse  # noqa: Y015
+
+@_typing.final
+class RevokeInvitationRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    ID_FIELD_NUMBER: _builtins.int
+    id: _builtins.str
+    """Its id."""
+    def __init__(
+        self,
+        *,
+        id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["id", b"id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RevokeInvitationRequest: _TypeAlias = RevokeInvitationRequest  # noqa: Y015
+
+@_typing.final
+class RevokeInvitationResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RevokeInvitationResponse: _TypeAlias = RevokeInvitationResponse  # noqa: Y015
+
+@_typing.final
 class RevokeRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     SERVICE_ID_FIELD_NUMBER: _builtins.int
     service_id: _builtins.str
+    """A Worker's or Storage's id."""
     def __init__(
         self,
         *,
@@ -109,6 +230,7 @@ class ApproveStorageRequest(_message.Message):
 
     STORAGE_ID_FIELD_NUMBER: _builtins.int
     storage_id: _builtins.str
+    """The Session Storage's id."""
     def __init__(
         self,
         *,
@@ -143,6 +265,7 @@ class RemoveServiceRequest(_message.Message):
 
     SERVICE_ID_FIELD_NUMBER: _builtins.int
     service_id: _builtins.str
+    """A Worker's or Storage's id."""
     def __init__(
         self,
         *,
@@ -184,13 +307,17 @@ class JoinToken(_message.Message):
     EXPIRES_AT_FIELD_NUMBER: _builtins.int
     DECLARED_FIELD_NUMBER: _builtins.int
     id: _builtins.str
+    """Its id."""
     kind: _builtins.str
     """worker or storage"""
     count: _builtins.int
     """How many members may live by it at a time, and how many do."""
     members: _builtins.int
+    """How many do."""
     comment: _builtins.str
+    """For your own memory."""
     created_at: _builtins.float
+    """Unix time in seconds."""
     expires_at: _builtins.float
     """0: it has no end of its own."""
     declared: _builtins.bool
@@ -226,9 +353,11 @@ class AddJoinTokenRequest(_message.Message):
     kind: _builtins.str
     """worker or storage"""
     count: _builtins.int
+    """How many members may live by it at a time."""
     days: _builtins.float
     """0: without an end of its own."""
     comment: _builtins.str
+    """What you will know it by."""
     def __init__(
         self,
         *,
@@ -254,7 +383,9 @@ class AddJoinTokenResponse(_message.Message):
     invitation: _builtins.str
     """As an invitation is given to services."""
     @_builtins.property
-    def token(self) -> Global___JoinToken: ...
+    def token(self) -> Global___JoinToken:
+        """Without its secret."""
+
     def __init__(
         self,
         *,
@@ -325,6 +456,7 @@ class RevokeJoinTokenRequest(_message.Message):
 
     ID_FIELD_NUMBER: _builtins.int
     id: _builtins.str
+    """Its id."""
     def __init__(
         self,
         *,
@@ -362,7 +494,9 @@ class AssignRequest(_message.Message):
     account: _builtins.str
     """An account id, phone or @username."""
     @_builtins.property
-    def worker_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def worker_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """All of them; none: all Workers may use it."""
+
     def __init__(
         self,
         *,
@@ -399,7 +533,9 @@ class DrainRequest(_message.Message):
     WORKER_ID_FIELD_NUMBER: _builtins.int
     ON_FIELD_NUMBER: _builtins.int
     worker_id: _builtins.str
+    """The Worker's id."""
     on: _builtins.bool
+    """Whether it shall take no more calls."""
     def __init__(
         self,
         *,

@@ -40,6 +40,16 @@ class FleetServiceStub:
                 request_serializer=teletrunk_dot_v1_dot_fleet__pb2.InviteRequest.SerializeToString,
                 response_deserializer=teletrunk_dot_v1_dot_fleet__pb2.InviteResponse.FromString,
                 _registered_method=True)
+        self.ListInvitations = channel.unary_unary(
+                '/teletrunk.v1.FleetService/ListInvitations',
+                request_serializer=teletrunk_dot_v1_dot_fleet__pb2.ListInvitationsRequest.SerializeToString,
+                response_deserializer=teletrunk_dot_v1_dot_fleet__pb2.ListInvitationsResponse.FromString,
+                _registered_method=True)
+        self.RevokeInvitation = channel.unary_unary(
+                '/teletrunk.v1.FleetService/RevokeInvitation',
+                request_serializer=teletrunk_dot_v1_dot_fleet__pb2.RevokeInvitationRequest.SerializeToString,
+                response_deserializer=teletrunk_dot_v1_dot_fleet__pb2.RevokeInvitationResponse.FromString,
+                _registered_method=True)
         self.Revoke = channel.unary_unary(
                 '/teletrunk.v1.FleetService/Revoke',
                 request_serializer=teletrunk_dot_v1_dot_fleet__pb2.RevokeRequest.SerializeToString,
@@ -108,6 +118,20 @@ class FleetServiceServicer:
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
+    def ListInvitations(self, request, context):
+        """Invitations that nobody has used yet, without their secrets.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RevokeInvitation(self, request, context):
+        """Takes an invitation back.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
     def Revoke(self, request, context):
         """Ends a service's certificate at once.
         """
@@ -137,13 +161,15 @@ class FleetServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def ListJoinTokens(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Join tokens, and how many live by them.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
 
     def RevokeJoinToken(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Nobody comes by it any more; whoever has come by it stays.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -177,7 +203,8 @@ class FleetServiceServicer:
         raise NotImplementedError('Method not implemented!')
 
     def LiftBan(self, request, context):
-        """Missing associated documentation comment in .proto file."""
+        """Ends a ban at all Workers.
+        """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
         raise NotImplementedError('Method not implemented!')
@@ -189,6 +216,16 @@ def add_FleetServiceServicer_to_server(servicer, server):
                     servicer.Invite,
                     request_deserializer=teletrunk_dot_v1_dot_fleet__pb2.InviteRequest.FromString,
                     response_serializer=teletrunk_dot_v1_dot_fleet__pb2.InviteResponse.SerializeToString,
+            ),
+            'ListInvitations': grpc.unary_unary_rpc_method_handler(
+                    servicer.ListInvitations,
+                    request_deserializer=teletrunk_dot_v1_dot_fleet__pb2.ListInvitationsRequest.FromString,
+                    response_serializer=teletrunk_dot_v1_dot_fleet__pb2.ListInvitationsResponse.SerializeToString,
+            ),
+            'RevokeInvitation': grpc.unary_unary_rpc_method_handler(
+                    servicer.RevokeInvitation,
+                    request_deserializer=teletrunk_dot_v1_dot_fleet__pb2.RevokeInvitationRequest.FromString,
+                    response_serializer=teletrunk_dot_v1_dot_fleet__pb2.RevokeInvitationResponse.SerializeToString,
             ),
             'Revoke': grpc.unary_unary_rpc_method_handler(
                     servicer.Revoke,
@@ -274,6 +311,60 @@ class FleetService:
             '/teletrunk.v1.FleetService/Invite',
             teletrunk_dot_v1_dot_fleet__pb2.InviteRequest.SerializeToString,
             teletrunk_dot_v1_dot_fleet__pb2.InviteResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ListInvitations(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/teletrunk.v1.FleetService/ListInvitations',
+            teletrunk_dot_v1_dot_fleet__pb2.ListInvitationsRequest.SerializeToString,
+            teletrunk_dot_v1_dot_fleet__pb2.ListInvitationsResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RevokeInvitation(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/teletrunk.v1.FleetService/RevokeInvitation',
+            teletrunk_dot_v1_dot_fleet__pb2.RevokeInvitationRequest.SerializeToString,
+            teletrunk_dot_v1_dot_fleet__pb2.RevokeInvitationResponse.FromString,
             options,
             channel_credentials,
             insecure,

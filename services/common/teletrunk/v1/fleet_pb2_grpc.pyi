@@ -35,6 +35,10 @@ class FleetServiceStub:
     def __new__(cls, channel: _aio.Channel) -> FleetServiceAsyncStub: ...
     Invite: _grpc.UnaryUnaryMultiCallable[_fleet_pb2.InviteRequest, _fleet_pb2.InviteResponse]
     """A one-time invitation for a service that does not exist yet."""
+    ListInvitations: _grpc.UnaryUnaryMultiCallable[_fleet_pb2.ListInvitationsRequest, _fleet_pb2.ListInvitationsResponse]
+    """Invitations that nobody has used yet, without their secrets."""
+    RevokeInvitation: _grpc.UnaryUnaryMultiCallable[_fleet_pb2.RevokeInvitationRequest, _fleet_pb2.RevokeInvitationResponse]
+    """Takes an invitation back."""
     Revoke: _grpc.UnaryUnaryMultiCallable[_fleet_pb2.RevokeRequest, _fleet_pb2.RevokeResponse]
     """Ends a service's certificate at once."""
     ApproveStorage: _grpc.UnaryUnaryMultiCallable[_fleet_pb2.ApproveStorageRequest, _fleet_pb2.ApproveStorageResponse]
@@ -44,7 +48,9 @@ class FleetServiceStub:
     AddJoinToken: _grpc.UnaryUnaryMultiCallable[_fleet_pb2.AddJoinTokenRequest, _fleet_pb2.AddJoinTokenResponse]
     """Secrets that services enrol with again and again. The text of one is shown once."""
     ListJoinTokens: _grpc.UnaryUnaryMultiCallable[_fleet_pb2.ListJoinTokensRequest, _fleet_pb2.ListJoinTokensResponse]
+    """Join tokens, and how many live by them."""
     RevokeJoinToken: _grpc.UnaryUnaryMultiCallable[_fleet_pb2.RevokeJoinTokenRequest, _fleet_pb2.RevokeJoinTokenResponse]
+    """Nobody comes by it any more; whoever has come by it stays."""
     Assign: _grpc.UnaryUnaryMultiCallable[_fleet_pb2.AssignRequest, _fleet_pb2.AssignResponse]
     """Says which Workers may use an account; none: all may."""
     Drain: _grpc.UnaryUnaryMultiCallable[_fleet_pb2.DrainRequest, _fleet_pb2.DrainResponse]
@@ -54,6 +60,7 @@ class FleetServiceStub:
     ListBans: _grpc.UnaryUnaryMultiCallable[_fleet_pb2.ListBansRequest, _fleet_pb2.ListBansResponse]
     """Addresses that are turned away at every Worker for a while."""
     LiftBan: _grpc.UnaryUnaryMultiCallable[_fleet_pb2.LiftBanRequest, _fleet_pb2.LiftBanResponse]
+    """Ends a ban at all Workers."""
 
 @_typing.type_check_only
 class FleetServiceAsyncStub(FleetServiceStub):
@@ -62,6 +69,10 @@ class FleetServiceAsyncStub(FleetServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     Invite: _aio.UnaryUnaryMultiCallable[_fleet_pb2.InviteRequest, _fleet_pb2.InviteResponse]  # type: ignore[assignment]
     """A one-time invitation for a service that does not exist yet."""
+    ListInvitations: _aio.UnaryUnaryMultiCallable[_fleet_pb2.ListInvitationsRequest, _fleet_pb2.ListInvitationsResponse]  # type: ignore[assignment]
+    """Invitations that nobody has used yet, without their secrets."""
+    RevokeInvitation: _aio.UnaryUnaryMultiCallable[_fleet_pb2.RevokeInvitationRequest, _fleet_pb2.RevokeInvitationResponse]  # type: ignore[assignment]
+    """Takes an invitation back."""
     Revoke: _aio.UnaryUnaryMultiCallable[_fleet_pb2.RevokeRequest, _fleet_pb2.RevokeResponse]  # type: ignore[assignment]
     """Ends a service's certificate at once."""
     ApproveStorage: _aio.UnaryUnaryMultiCallable[_fleet_pb2.ApproveStorageRequest, _fleet_pb2.ApproveStorageResponse]  # type: ignore[assignment]
@@ -71,7 +82,9 @@ class FleetServiceAsyncStub(FleetServiceStub):
     AddJoinToken: _aio.UnaryUnaryMultiCallable[_fleet_pb2.AddJoinTokenRequest, _fleet_pb2.AddJoinTokenResponse]  # type: ignore[assignment]
     """Secrets that services enrol with again and again. The text of one is shown once."""
     ListJoinTokens: _aio.UnaryUnaryMultiCallable[_fleet_pb2.ListJoinTokensRequest, _fleet_pb2.ListJoinTokensResponse]  # type: ignore[assignment]
+    """Join tokens, and how many live by them."""
     RevokeJoinToken: _aio.UnaryUnaryMultiCallable[_fleet_pb2.RevokeJoinTokenRequest, _fleet_pb2.RevokeJoinTokenResponse]  # type: ignore[assignment]
+    """Nobody comes by it any more; whoever has come by it stays."""
     Assign: _aio.UnaryUnaryMultiCallable[_fleet_pb2.AssignRequest, _fleet_pb2.AssignResponse]  # type: ignore[assignment]
     """Says which Workers may use an account; none: all may."""
     Drain: _aio.UnaryUnaryMultiCallable[_fleet_pb2.DrainRequest, _fleet_pb2.DrainResponse]  # type: ignore[assignment]
@@ -81,6 +94,7 @@ class FleetServiceAsyncStub(FleetServiceStub):
     ListBans: _aio.UnaryUnaryMultiCallable[_fleet_pb2.ListBansRequest, _fleet_pb2.ListBansResponse]  # type: ignore[assignment]
     """Addresses that are turned away at every Worker for a while."""
     LiftBan: _aio.UnaryUnaryMultiCallable[_fleet_pb2.LiftBanRequest, _fleet_pb2.LiftBanResponse]  # type: ignore[assignment]
+    """Ends a ban at all Workers."""
 
 class FleetServiceServicer(metaclass=_abc_1.ABCMeta):
     """How services come to their certificates, and lose them. For the `teletrunk` command on the Manager's machine."""
@@ -92,6 +106,22 @@ class FleetServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_fleet_pb2.InviteResponse, _abc.Awaitable[_fleet_pb2.InviteResponse]]:
         """A one-time invitation for a service that does not exist yet."""
+
+    @_abc_1.abstractmethod
+    def ListInvitations(
+        self,
+        request: _fleet_pb2.ListInvitationsRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_fleet_pb2.ListInvitationsResponse, _abc.Awaitable[_fleet_pb2.ListInvitationsResponse]]:
+        """Invitations that nobody has used yet, without their secrets."""
+
+    @_abc_1.abstractmethod
+    def RevokeInvitation(
+        self,
+        request: _fleet_pb2.RevokeInvitationRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_fleet_pb2.RevokeInvitationResponse, _abc.Awaitable[_fleet_pb2.RevokeInvitationResponse]]:
+        """Takes an invitation back."""
 
     @_abc_1.abstractmethod
     def Revoke(
@@ -130,14 +160,16 @@ class FleetServiceServicer(metaclass=_abc_1.ABCMeta):
         self,
         request: _fleet_pb2.ListJoinTokensRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_fleet_pb2.ListJoinTokensResponse, _abc.Awaitable[_fleet_pb2.ListJoinTokensResponse]]: ...
+    ) -> _typing.Union[_fleet_pb2.ListJoinTokensResponse, _abc.Awaitable[_fleet_pb2.ListJoinTokensResponse]]:
+        """Join tokens, and how many live by them."""
 
     @_abc_1.abstractmethod
     def RevokeJoinToken(
         self,
         request: _fleet_pb2.RevokeJoinTokenRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_fleet_pb2.RevokeJoinTokenResponse, _abc.Awaitable[_fleet_pb2.RevokeJoinTokenResponse]]: ...
+    ) -> _typing.Union[_fleet_pb2.RevokeJoinTokenResponse, _abc.Awaitable[_fleet_pb2.RevokeJoinTokenResponse]]:
+        """Nobody comes by it any more; whoever has come by it stays."""
 
     @_abc_1.abstractmethod
     def Assign(
@@ -176,7 +208,8 @@ class FleetServiceServicer(metaclass=_abc_1.ABCMeta):
         self,
         request: _fleet_pb2.LiftBanRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_fleet_pb2.LiftBanResponse, _abc.Awaitable[_fleet_pb2.LiftBanResponse]]: ...
+    ) -> _typing.Union[_fleet_pb2.LiftBanResponse, _abc.Awaitable[_fleet_pb2.LiftBanResponse]]:
+        """Ends a ban at all Workers."""
 
 def add_FleetServiceServicer_to_server(servicer: FleetServiceServicer, server: _typing.Union[_grpc.Server, _aio.Server]) -> None: ...
 

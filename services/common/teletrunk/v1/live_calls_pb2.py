@@ -25,7 +25,7 @@ _sym_db = _symbol_database.Default()
 from teletrunk.v1 import manager_pb2 as teletrunk_dot_v1_dot_manager__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dteletrunk/v1/live_calls.proto\x12\x0cteletrunk.v1\x1a\x1ateletrunk/v1/manager.proto\"\"\n\x14ListLiveCallsRequest\x12\n\n\x02of\x18\x01 \x01(\t\">\n\x15ListLiveCallsResponse\x12%\n\x05\x63\x61lls\x18\x01 \x03(\x0b\x32\x16.teletrunk.v1.LiveCall\"4\n\x11SendDigitsRequest\x12\x0f\n\x07\x63\x61ll_id\x18\x01 \x01(\t\x12\x0e\n\x06\x64igits\x18\x02 \x01(\t\"\x14\n\x12SendDigitsResponse\" \n\rHangUpRequest\x12\x0f\n\x07\x63\x61ll_id\x18\x01 \x01(\t\"\x10\n\x0eHangUpResponse2\x81\x02\n\x0fLiveCallService\x12X\n\rListLiveCalls\x12\".teletrunk.v1.ListLiveCallsRequest\x1a#.teletrunk.v1.ListLiveCallsResponse\x12O\n\nSendDigits\x12\x1f.teletrunk.v1.SendDigitsRequest\x1a .teletrunk.v1.SendDigitsResponse\x12\x43\n\x06HangUp\x12\x1b.teletrunk.v1.HangUpRequest\x1a\x1c.teletrunk.v1.HangUpResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1dteletrunk/v1/live_calls.proto\x12\x0cteletrunk.v1\x1a\x1ateletrunk/v1/manager.proto\"?\n\x14ListLiveCallsRequest\x12\n\n\x02of\x18\x01 \x01(\t\x12\r\n\x05limit\x18\x02 \x01(\r\x12\x0c\n\x04page\x18\x03 \x01(\t\"L\n\x15ListLiveCallsResponse\x12%\n\x05\x63\x61lls\x18\x01 \x03(\x0b\x32\x16.teletrunk.v1.LiveCall\x12\x0c\n\x04next\x18\x02 \x01(\t\"4\n\x11SendDigitsRequest\x12\x0f\n\x07\x63\x61ll_id\x18\x01 \x01(\t\x12\x0e\n\x06\x64igits\x18\x02 \x01(\t\"\x14\n\x12SendDigitsResponse\" \n\rHangUpRequest\x12\x0f\n\x07\x63\x61ll_id\x18\x01 \x01(\t\"\x10\n\x0eHangUpResponse2\x81\x02\n\x0fLiveCallService\x12X\n\rListLiveCalls\x12\".teletrunk.v1.ListLiveCallsRequest\x1a#.teletrunk.v1.ListLiveCallsResponse\x12O\n\nSendDigits\x12\x1f.teletrunk.v1.SendDigitsRequest\x1a .teletrunk.v1.SendDigitsResponse\x12\x43\n\x06HangUp\x12\x1b.teletrunk.v1.HangUpRequest\x1a\x1c.teletrunk.v1.HangUpResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
@@ -33,17 +33,17 @@ _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'teletrunk.v1.live_calls_pb2
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
   _globals['_LISTLIVECALLSREQUEST']._serialized_start=75
-  _globals['_LISTLIVECALLSREQUEST']._serialized_end=109
-  _globals['_LISTLIVECALLSRESPONSE']._serialized_start=111
-  _globals['_LISTLIVECALLSRESPONSE']._serialized_end=173
-  _globals['_SENDDIGITSREQUEST']._serialized_start=175
-  _globals['_SENDDIGITSREQUEST']._serialized_end=227
-  _globals['_SENDDIGITSRESPONSE']._serialized_start=229
-  _globals['_SENDDIGITSRESPONSE']._serialized_end=249
-  _globals['_HANGUPREQUEST']._serialized_start=251
-  _globals['_HANGUPREQUEST']._serialized_end=283
-  _globals['_HANGUPRESPONSE']._serialized_start=285
-  _globals['_HANGUPRESPONSE']._serialized_end=301
-  _globals['_LIVECALLSERVICE']._serialized_start=304
-  _globals['_LIVECALLSERVICE']._serialized_end=561
+  _globals['_LISTLIVECALLSREQUEST']._serialized_end=138
+  _globals['_LISTLIVECALLSRESPONSE']._serialized_start=140
+  _globals['_LISTLIVECALLSRESPONSE']._serialized_end=216
+  _globals['_SENDDIGITSREQUEST']._serialized_start=218
+  _globals['_SENDDIGITSREQUEST']._serialized_end=270
+  _globals['_SENDDIGITSRESPONSE']._serialized_start=272
+  _globals['_SENDDIGITSRESPONSE']._serialized_end=292
+  _globals['_HANGUPREQUEST']._serialized_start=294
+  _globals['_HANGUPREQUEST']._serialized_end=326
+  _globals['_HANGUPRESPONSE']._serialized_start=328
+  _globals['_HANGUPRESPONSE']._serialized_end=344
+  _globals['_LIVECALLSERVICE']._serialized_start=347
+  _globals['_LIVECALLSERVICE']._serialized_end=604
 # @@protoc_insertion_point(module_scope)

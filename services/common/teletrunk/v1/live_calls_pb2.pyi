@@ -24,16 +24,24 @@ class ListLiveCallsRequest(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     OF_FIELD_NUMBER: _builtins.int
+    LIMIT_FIELD_NUMBER: _builtins.int
+    PAGE_FIELD_NUMBER: _builtins.int
     of: _builtins.str
     """A trunk's id or an account's id; empty: all."""
+    limit: _builtins.int
+    """How many at most; 0, or too many: as many as a page may have (500)."""
+    page: _builtins.str
+    """`next` of the page before; empty: the first."""
     def __init__(
         self,
         *,
         of: _builtins.str = ...,
+        limit: _builtins.int = ...,
+        page: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["of", b"of"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["limit", b"limit", "of", b"of", "page", b"page"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -44,16 +52,22 @@ class ListLiveCallsResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     CALLS_FIELD_NUMBER: _builtins.int
+    NEXT_FIELD_NUMBER: _builtins.int
+    next: _builtins.str
+    """What gives the next page; empty: this is the last."""
     @_builtins.property
-    def calls(self) -> _containers.RepeatedCompositeFieldContainer[_manager_pb2.LiveCall]: ...
+    def calls(self) -> _containers.RepeatedCompositeFieldContainer[_manager_pb2.LiveCall]:
+        """Newest first."""
+
     def __init__(
         self,
         *,
         calls: _abc.Iterable[_manager_pb2.LiveCall] | None = ...,
+        next: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["calls", b"calls"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["calls", b"calls", "next", b"next"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -247,6 +247,7 @@ class Ban(_message.Message):
     UNTIL_FIELD_NUMBER: _builtins.int
     TIMES_FIELD_NUMBER: _builtins.int
     network: _builtins.str
+    """An address, or the /64 of an IPv6 address."""
     until: _builtins.float
     """Unix time in seconds."""
     times: _builtins.int
@@ -282,14 +283,21 @@ class LiveCall(_message.Message):
     ANSWERED_AT_FIELD_NUMBER: _builtins.int
     WORKER_ID_FIELD_NUMBER: _builtins.int
     call_id: _builtins.str
+    """The call's id."""
     account_id: _builtins.str
+    """The account's id."""
     trunk_id: _builtins.str
+    """The trunk's id."""
     direction: _call_pb2.Direction.ValueType
+    """From which side it came."""
     caller: _builtins.str
+    """Who calls."""
     called: _builtins.str
+    """Who is called."""
     invited_at: _builtins.float
     """Unix time in seconds; 0: not answered."""
     answered_at: _builtins.float
+    """0: not answered."""
     worker_id: _builtins.str
     """Not in a heartbeat, whose Worker is known."""
     def __init__(

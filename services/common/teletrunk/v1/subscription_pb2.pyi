@@ -94,13 +94,21 @@ class Subscription(_message.Message):
     VERSION_FIELD_NUMBER: _builtins.int
     LINES_TAKEN_FIELD_NUMBER: _builtins.int
     subscription_id: _builtins.str
+    """Its id."""
     name: _builtins.str
+    """Its name."""
     version: _builtins.int
+    """Another one after each change."""
     lines_taken: _builtins.int
+    """Calls that occupy a line now."""
     @_builtins.property
-    def limits(self) -> Global___Limits: ...
+    def limits(self) -> Global___Limits:
+        """What it allows."""
+
     @_builtins.property
-    def account_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    def account_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """The accounts that it includes."""
+
     def __init__(
         self,
         *,
@@ -126,8 +134,11 @@ class AddSubscriptionRequest(_message.Message):
     NAME_FIELD_NUMBER: _builtins.int
     LIMITS_FIELD_NUMBER: _builtins.int
     name: _builtins.str
+    """What you will know it by."""
     @_builtins.property
-    def limits(self) -> Global___Limits: ...
+    def limits(self) -> Global___Limits:
+        """What is absent is not limited."""
+
     def __init__(
         self,
         *,
@@ -148,7 +159,9 @@ class AddSubscriptionResponse(_message.Message):
 
     SUBSCRIPTION_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def subscription(self) -> Global___Subscription: ...
+    def subscription(self) -> Global___Subscription:
+        """The plan."""
+
     def __init__(
         self,
         *,
@@ -174,7 +187,9 @@ class ChangeSubscriptionRequest(_message.Message):
     version: _builtins.int
     """The version that the change was made from; 0: whichever."""
     @_builtins.property
-    def limits(self) -> Global___Limits: ...
+    def limits(self) -> Global___Limits:
+        """All of them, in place of those before."""
+
     def __init__(
         self,
         *,
@@ -196,7 +211,9 @@ class ChangeSubscriptionResponse(_message.Message):
 
     SUBSCRIPTION_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def subscription(self) -> Global___Subscription: ...
+    def subscription(self) -> Global___Subscription:
+        """As it is now."""
+
     def __init__(
         self,
         *,
@@ -266,6 +283,7 @@ class RemoveSubscriptionRequest(_message.Message):
 
     SUBSCRIPTION_FIELD_NUMBER: _builtins.int
     subscription: _builtins.str
+    """A name or an id."""
     def __init__(
         self,
         *,
@@ -303,6 +321,7 @@ class IncludeAccountRequest(_message.Message):
     account: _builtins.str
     """An account id, phone or @username."""
     subscription: _builtins.str
+    """A name or an id; empty: none."""
     def __init__(
         self,
         *,
@@ -358,7 +377,9 @@ class GetSubscriptionResponse(_message.Message):
 
     SUBSCRIPTION_FIELD_NUMBER: _builtins.int
     @_builtins.property
-    def subscription(self) -> Global___Subscription: ...
+    def subscription(self) -> Global___Subscription:
+        """The plan."""
+
     def __init__(
         self,
         *,

@@ -34,11 +34,15 @@ class SubscriptionServiceStub:
     @_typing.overload
     def __new__(cls, channel: _aio.Channel) -> SubscriptionServiceAsyncStub: ...
     AddSubscription: _grpc.UnaryUnaryMultiCallable[_subscription_pb2.AddSubscriptionRequest, _subscription_pb2.AddSubscriptionResponse]
+    """Makes a plan; what is not given is not limited."""
     ChangeSubscription: _grpc.UnaryUnaryMultiCallable[_subscription_pb2.ChangeSubscriptionRequest, _subscription_pb2.ChangeSubscriptionResponse]
     """Replaces the limits. With a version: only if nobody has changed them since."""
     ListSubscriptions: _grpc.UnaryUnaryMultiCallable[_subscription_pb2.ListSubscriptionsRequest, _subscription_pb2.ListSubscriptionsResponse]
+    """All plans, and how many lines are taken."""
     GetSubscription: _grpc.UnaryUnaryMultiCallable[_subscription_pb2.GetSubscriptionRequest, _subscription_pb2.GetSubscriptionResponse]
+    """One plan."""
     RemoveSubscription: _grpc.UnaryUnaryMultiCallable[_subscription_pb2.RemoveSubscriptionRequest, _subscription_pb2.RemoveSubscriptionResponse]
+    """Ends a plan: its accounts call without limits."""
     IncludeAccount: _grpc.UnaryUnaryMultiCallable[_subscription_pb2.IncludeAccountRequest, _subscription_pb2.IncludeAccountResponse]
     """Puts an account into a plan; with an empty name, out of any."""
 
@@ -48,11 +52,15 @@ class SubscriptionServiceAsyncStub(SubscriptionServiceStub):
 
     def __init__(self, channel: _aio.Channel) -> None: ...
     AddSubscription: _aio.UnaryUnaryMultiCallable[_subscription_pb2.AddSubscriptionRequest, _subscription_pb2.AddSubscriptionResponse]  # type: ignore[assignment]
+    """Makes a plan; what is not given is not limited."""
     ChangeSubscription: _aio.UnaryUnaryMultiCallable[_subscription_pb2.ChangeSubscriptionRequest, _subscription_pb2.ChangeSubscriptionResponse]  # type: ignore[assignment]
     """Replaces the limits. With a version: only if nobody has changed them since."""
     ListSubscriptions: _aio.UnaryUnaryMultiCallable[_subscription_pb2.ListSubscriptionsRequest, _subscription_pb2.ListSubscriptionsResponse]  # type: ignore[assignment]
+    """All plans, and how many lines are taken."""
     GetSubscription: _aio.UnaryUnaryMultiCallable[_subscription_pb2.GetSubscriptionRequest, _subscription_pb2.GetSubscriptionResponse]  # type: ignore[assignment]
+    """One plan."""
     RemoveSubscription: _aio.UnaryUnaryMultiCallable[_subscription_pb2.RemoveSubscriptionRequest, _subscription_pb2.RemoveSubscriptionResponse]  # type: ignore[assignment]
+    """Ends a plan: its accounts call without limits."""
     IncludeAccount: _aio.UnaryUnaryMultiCallable[_subscription_pb2.IncludeAccountRequest, _subscription_pb2.IncludeAccountResponse]  # type: ignore[assignment]
     """Puts an account into a plan; with an empty name, out of any."""
 
@@ -64,7 +72,8 @@ class SubscriptionServiceServicer(metaclass=_abc_1.ABCMeta):
         self,
         request: _subscription_pb2.AddSubscriptionRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_subscription_pb2.AddSubscriptionResponse, _abc.Awaitable[_subscription_pb2.AddSubscriptionResponse]]: ...
+    ) -> _typing.Union[_subscription_pb2.AddSubscriptionResponse, _abc.Awaitable[_subscription_pb2.AddSubscriptionResponse]]:
+        """Makes a plan; what is not given is not limited."""
 
     @_abc_1.abstractmethod
     def ChangeSubscription(
@@ -79,21 +88,24 @@ class SubscriptionServiceServicer(metaclass=_abc_1.ABCMeta):
         self,
         request: _subscription_pb2.ListSubscriptionsRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_subscription_pb2.ListSubscriptionsResponse, _abc.Awaitable[_subscription_pb2.ListSubscriptionsResponse]]: ...
+    ) -> _typing.Union[_subscription_pb2.ListSubscriptionsResponse, _abc.Awaitable[_subscription_pb2.ListSubscriptionsResponse]]:
+        """All plans, and how many lines are taken."""
 
     @_abc_1.abstractmethod
     def GetSubscription(
         self,
         request: _subscription_pb2.GetSubscriptionRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_subscription_pb2.GetSubscriptionResponse, _abc.Awaitable[_subscription_pb2.GetSubscriptionResponse]]: ...
+    ) -> _typing.Union[_subscription_pb2.GetSubscriptionResponse, _abc.Awaitable[_subscription_pb2.GetSubscriptionResponse]]:
+        """One plan."""
 
     @_abc_1.abstractmethod
     def RemoveSubscription(
         self,
         request: _subscription_pb2.RemoveSubscriptionRequest,
         context: _ServicerContext,
-    ) -> _typing.Union[_subscription_pb2.RemoveSubscriptionResponse, _abc.Awaitable[_subscription_pb2.RemoveSubscriptionResponse]]: ...
+    ) -> _typing.Union[_subscription_pb2.RemoveSubscriptionResponse, _abc.Awaitable[_subscription_pb2.RemoveSubscriptionResponse]]:
+        """Ends a plan: its accounts call without limits."""
 
     @_abc_1.abstractmethod
     def IncludeAccount(

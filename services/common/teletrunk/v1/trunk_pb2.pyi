@@ -129,15 +129,19 @@ class TrunkOptions(_message.Message):
     HOLD_FIELD_NUMBER: _builtins.int
     NO_TRANSFERS_FIELD_NUMBER: _builtins.int
     kind: Global___TrunkKind.ValueType
+    """Whether the PBX registers here, we register there, or neither."""
     off: _builtins.bool
     """Switched off: nothing is let in, and nothing rung."""
     number_on_pbx: _builtins.str
     """The user part that the PBX is rung at when a Telegram user just presses call; empty: its contact's own."""
     dtmf: Global___DtmfMethod.ValueType
+    """How digits go between PBX and gateway."""
     ptime_ms: _builtins.int
     """How much sound a packet holds, 10 to 60 milliseconds; 0: what the PBX asks for, else 20."""
     srtp: Global___SrtpPolicy.ValueType
+    """Whether sound is encrypted (SDES)."""
     hold: Global___HoldSound.ValueType
+    """What Telegram hears while the PBX holds."""
     no_transfers: _builtins.bool
     """A REFER of the PBX, that a call goes on with another of its numbers, is refused."""
     @_builtins.property
@@ -220,6 +224,7 @@ class PbxAddress(_message.Message):
     username: _builtins.str
     """Whom we register as; and by what name we answer challenges, when it is another one."""
     auth_username: _builtins.str
+    """Empty: the same."""
     expires: _builtins.int
     """Seconds that a registration shall last; 0: as many as the Worker thinks fit."""
     header: _builtins.str
@@ -257,9 +262,11 @@ class TrunkState(_message.Message):
     WHY_FIELD_NUMBER: _builtins.int
     SINCE_FIELD_NUMBER: _builtins.int
     trunk_id: _builtins.str
+    """Of which trunk."""
     up: _builtins.bool
     """registered, reachable, or why it is neither."""
     why: _builtins.str
+    """In words."""
     since: _builtins.float
     """Unix time in seconds, since when."""
     def __init__(

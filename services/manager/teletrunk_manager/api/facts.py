@@ -39,6 +39,7 @@ CLOSED_SETS: Final[dict[str, tuple[str, ...]]] = {
     f"{_V1}InviteRequest.kind": _KINDS,
     f"{_V1}AddJoinTokenRequest.kind": _KINDS,
     f"{_V1}JoinToken.kind": _KINDS,
+    f"{_V1}Invitation.kind": _KINDS,
     f"{_V1}AttachedService.kind": _KINDS,
     f"{_V1}Change.action": ("insert", "update", "delete"),
 }

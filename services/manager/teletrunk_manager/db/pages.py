@@ -4,14 +4,15 @@ from __future__ import annotations
 
 import base64
 import binascii
-from collections.abc import Sequence
-from typing import Any, Protocol
+from collections.abc import Callable, Sequence
+from typing import Any, Protocol, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession
 
 from teletrunk_manager.mistakes import Mistake
 
+Item = TypeVar("Item")
 PAGE = 500  # rows of one list; a message stays far below gRPC's 4 MiB
 
 
@@ -45,6 +46,13 @@ async def paged(
     if len(rows) <= size:
         return rows, ""
     return rows[:size], _closed(str(getattr(rows[size - 1], key.key)))
+
+
+def page_of(items: Sequence[Item], key: Callable[[Item], str], request: PageRequest) -> tuple[Sequence[Item], str]:
+    """The same of what is in memory, newest first. Raises `Mistake`."""
+    size, last = min(request.limit or PAGE, PAGE), _opened(request.page)
+    left = [item for item in items if not last or key(item) < last]
+    return left[:size], _closed(key(left[size - 1])) if len(left) > size else ""
 
 
 def _closed(key: str) -> str:
