@@ -37,6 +37,7 @@ async def run(dc: str, rsa_key: str, control_port: int) -> None:
     socket = Path(rsa_key).parent / "people.sock"
     socket.unlink(missing_ok=True)
     await asyncio.start_unix_server(Friend(subscribers).obey, socket)
+    print("ready", flush=True)  # whoever has started us tells people the next step now
     await stop.wait()
     socket.unlink(missing_ok=True)
     await subscribers.stop()
