@@ -37,7 +37,6 @@ async def run(dc: str, rsa_key: str, control_port: int) -> None:
     socket = Path(rsa_key).parent / "people.sock"
     socket.unlink(missing_ok=True)
     await asyncio.start_unix_server(Friend(subscribers).obey, socket)
-    print("ready", flush=True)  # whoever has started us tells people the next step now
     await stop.wait()
     socket.unlink(missing_ok=True)
     await subscribers.stop()
@@ -51,7 +50,9 @@ class Friend:
         self._subscribers = subscribers
 
     async def obey(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readline()  # there is nothing else to ask for yet
+        if not await reader.readline():  # there is nothing to ask for yet but a call
+            writer.close()  # somebody who only looks whether we are there
+            return
         call: SubscriberCall | None = None
         try:
             call = await self._called(writer)

@@ -152,19 +152,14 @@ class Stack:
         child = self._child("sandbox", ["-m", "teletrunk_sandbox", "dc", "--host", "127.0.0.1", "--port", "0",
                                         "--control-port", "0", "--state", str(state)])  # fmt: skip
         await child.start(stdout=asyncio.subprocess.PIPE)
-        self._tell("  sandbox: started, a Telegram of its own on this machine")
-        self.sandbox = json.loads(await self._first_line(child, "the sandbox did not start"))
-        self.environment["TELETRUNK_TELEGRAM_SERVER"] = f"{self.sandbox['host']}:{self.sandbox['port']}"
-        self.environment["TELETRUNK_TELEGRAM_RSA_KEY_FILE"] = str(self.sandbox["rsa_key_file"])
-
-    @staticmethod
-    async def _first_line(child: Child, or_else: str) -> bytes:
-        """What a child says once it is ready."""
         assert child.process is not None and child.process.stdout is not None
+        self._tell("  sandbox: started, a Telegram of its own on this machine")
         line = await asyncio.wait_for(child.process.stdout.readline(), _START_DEADLINE_S)
         if not line:
-            raise ConfigurationError(f"{or_else}: {child.last_line()}")
-        return line
+            raise ConfigurationError(f"the sandbox did not start: {child.last_line()}")
+        self.sandbox = json.loads(line)
+        self.environment["TELETRUNK_TELEGRAM_SERVER"] = f"{self.sandbox['host']}:{self.sandbox['port']}"
+        self.environment["TELETRUNK_TELEGRAM_RSA_KEY_FILE"] = str(self.sandbox["rsa_key_file"])
 
     async def start_people(self) -> None:
         """Somebody to sign in as and somebody to call, at the local Telegram. Returns when both are there."""
@@ -172,8 +167,16 @@ class Stack:
         child = self._child("people", ["-m", "teletrunk_sandbox", "people", "--dc", where, "--rsa-key",
                                        str(self.sandbox["rsa_key_file"]), "--control-port",
                                        str(self.sandbox["control_port"])])  # fmt: skip
-        await child.start(stdout=asyncio.subprocess.PIPE)
-        await self._first_line(child, "the sandbox's people did not start")
+        await child.start()
+        deadline = time.monotonic() + _START_DEADLINE_S
+        while time.monotonic() < deadline:
+            with contextlib.suppress(OSError):
+                _, writer = await asyncio.open_unix_connection(self.data / "sandbox" / "people.sock")
+                writer.close()
+                return
+            self._raise_if_ended("people")
+            await asyncio.sleep(0.1)
+        raise ConfigurationError(f"the sandbox's people did not start: see {self.data / 'logs'}")
 
     async def _all_attached(self) -> None:
         deadline = time.monotonic() + _START_DEADLINE_S
