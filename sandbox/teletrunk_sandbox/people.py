@@ -50,7 +50,9 @@ class Friend:
         self._subscribers = subscribers
 
     async def obey(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        await reader.readline()  # there is nothing else to ask for yet
+        if not await reader.readline():  # there is nothing to ask for yet but a call
+            writer.close()  # somebody who only looks whether we are there
+            return
         call: SubscriberCall | None = None
         try:
             call = await self._called(writer)

@@ -67,7 +67,7 @@ async def test_a_codec_mismatch_is_named_by_both_lists_and_one_call_is_spoken_of
         invite = pbx.answer_challenge(first, (await pbx.ask(first)).final, login, password)
         assert (await pbx.ask(invite, 20)).final.code == 488
     lists = "offered G729; this trunk has PCMA, PCMU, G722"
-    await scene.record()
+    assert lists in (await scene.record()).steps[-1].text
     for arguments in ([], ["--call", "last"]):
         (finding,) = [f for f in (await diagnosis(scene, *arguments))["findings"] if f["row"] == "no-common-codec"]
         assert lists in finding["text"]

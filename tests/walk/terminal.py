@@ -26,6 +26,7 @@ class Terminal:
         self._command = command
         self._shown = ""
         self._more = asyncio.Event()
+        self._over = False
         self._pid, self._descriptor = pty.fork()
         if self._pid == 0:
             os.chdir(directory)
@@ -39,6 +40,7 @@ class Terminal:
         except OSError:  # EIO: nobody has the other end any more
             data = b""
         if not data:
+            self._over = True
             asyncio.get_running_loop().remove_reader(self._descriptor)
         self._shown += data.decode(errors="replace")
         self._more.set()
@@ -57,11 +59,12 @@ class Terminal:
         """Reads on until it says this."""
         try:
             async with asyncio.timeout(patience):
-                while (found := re.search(pattern, self.text)) is None:
+                while (found := re.search(pattern, self.text)) is None and not self._over:
                     self._more.clear()
                     await self._more.wait()
         except TimeoutError:
-            raise AssertionError(f"`{self._command}` did not say {pattern!r}, but:\n{self.text}") from None
+            found = None
+        assert found is not None, f"`{self._command}` did not say {pattern!r}, but:\n{self.text}"
         return found
 
     def type(self, line: str) -> None:
@@ -77,10 +80,8 @@ class Terminal:
 
     def _read_the_rest(self) -> None:
         """What it has said in its last moment."""
-        os.set_blocking(self._descriptor, False)
-        while not self._more.is_set():
+        while not self._over:
             self._read()
-        asyncio.get_running_loop().remove_reader(self._descriptor)
 
     async def interrupt(self) -> int:
         """Ctrl-C."""

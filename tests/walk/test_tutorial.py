@@ -84,7 +84,7 @@ class Walk:
     async def _make_trunk(self, command: str) -> None:
         terminal = Terminal(command, self._clone, self._environment)
         assert await terminal.ended() == 0, terminal.text
-        told = dict(re.findall(r"^(server|login|password) +(\S+)", terminal.text, flags=re.MULTILINE))
+        told = dict(re.findall(r"^ *(server|login|password) +(\S+)", terminal.text, flags=re.MULTILINE))
         await self._phone.tell("register", **told)
         assert (await self._phone.wait("registration"))["status"] == 200
         self._registered = True

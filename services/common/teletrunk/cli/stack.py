@@ -162,11 +162,21 @@ class Stack:
         self.environment["TELETRUNK_TELEGRAM_RSA_KEY_FILE"] = str(self.sandbox["rsa_key_file"])
 
     async def start_people(self) -> None:
-        """Somebody to sign in as and somebody to call, at the local Telegram."""
+        """Somebody to sign in as and somebody to call, at the local Telegram. Returns when both are there."""
         where = f"{self.sandbox['host']}:{self.sandbox['port']}"
-        await self._child("people", ["-m", "teletrunk_sandbox", "people", "--dc", where, "--rsa-key",
-                                     str(self.sandbox["rsa_key_file"]), "--control-port",
-                                     str(self.sandbox["control_port"])]).start()  # fmt: skip
+        child = self._child("people", ["-m", "teletrunk_sandbox", "people", "--dc", where, "--rsa-key",
+                                       str(self.sandbox["rsa_key_file"]), "--control-port",
+                                       str(self.sandbox["control_port"])])  # fmt: skip
+        await child.start()
+        deadline = time.monotonic() + _START_DEADLINE_S
+        while time.monotonic() < deadline:
+            with contextlib.suppress(OSError):
+                _, writer = await asyncio.open_unix_connection(self.data / "sandbox" / "people.sock")
+                writer.close()
+                return
+            self._raise_if_ended("people")
+            await asyncio.sleep(0.1)
+        raise ConfigurationError(f"the sandbox's people did not start: see {self.data / 'logs'}")
 
     async def _all_attached(self) -> None:
         deadline = time.monotonic() + _START_DEADLINE_S

@@ -275,7 +275,9 @@ class CallRunner:
         refusal = self._state.refusal
         turned_away = not self.placed.done() and self._state.from_sip
         if turned_away:
-            self.placed.set_exception(refusal or Refusal("telegram-error", "the call has ended"))
+            answer = refusal or Refusal("telegram-error", "the call has ended")
+            self.recorder.step("worker", "pbx", f"{answer.row.sip_status} {answer.phrase}")
+            self.placed.set_exception(answer)
             self.placed.exception()  # nobody may ask: a caller that has gone does not
         record = self.recorder.finish(self._state)
         self._records.report(record)
