@@ -198,12 +198,10 @@ async def holds(bench: Bench) -> str:
 
 async def refers(bench: Bench) -> str:
     """The PBX asks for a transfer; who is called has no time for it."""
-    async with rtp() as sound:
-        pbx = SoundPbx(bench.scene, bench.wire, sound, bench.login, bench.trunk.password)
-        async with pbx.call() as call:
-            answer = (await bench.wire.ask(call.request("REFER", Refer_To=f"<sip:202@{bench.wire.local[0]}>"))).final
-            if answer.code == 202:
-                bench.wire.answer(await bench.wire.next_request("INVITE"), 486, "Busy Here")
+    async with a_call(bench) as call:
+        answer = (await bench.wire.ask(call.request("REFER", Refer_To=f"<sip:202@{bench.wire.local[0]}>"))).final
+        if answer.code == 202:
+            bench.wire.answer(await bench.wire.next_request("INVITE"), 486, "Busy Here")
     return f"{answer.code} {answer.phrase}"
 
 
