@@ -174,6 +174,12 @@ async def test_a_caller_looks_as_the_trunk_says(scene: Scene) -> None:
         assert invite.uri.user == contact
         assert f'"Friend" <sip:%230{number}@' in invite.headers["From"]
 
+        await change(pbx, "--caller-id", "+{phone}", "--caller-id", "anonymous")
+        invite = await rung(pbx)
+        assert invite.headers["From"].startswith('"Anonymous" <sip:anonymous@anonymous.invalid>;tag=')
+        assert invite.headers["Privacy"] == "id" and invite.headers.get("P-Asserted-Identity") is None
+
+        await change(pbx, "--caller-id", "#0{userid}")
         await change(pbx, "--caller-name", "+{phone}", "--caller-name", "@{username} ({name_ascii})")
         invite = await rung(pbx)
         assert f'"@friend (Friend)" <sip:%230{number}@' in invite.headers["P-Asserted-Identity"]
