@@ -342,12 +342,12 @@ async def test_a_change_shows(scene: Scene, sockets: tuple[PbxWire, PbxWire], na
 async def test_a_proxy_and_the_pbx_behind_it_may_both_ask_for_a_password(
     scene: Scene, sockets: tuple[PbxWire, PbxWire]
 ) -> None:
-    """RFC 3665 3.3, of REGISTER and INVITE: each reads the answer to its own challenge, whoever else has one."""
+    """RFC 3665 3.3, of REGISTER and INVITE: each reads the answer to its own challenge, even with one realm of both."""
 
     def asks_twice(asked: Asked, answer: Callable[[], None]) -> None:
         headers = asked.request.headers
         if headers.get("Proxy-Authorization") is None:
-            asked.answer(407, "Proxy Authentication Required", Proxy_Authenticate=CHALLENGE.replace('"pbx"', '"proxy"'))
+            asked.answer(407, "Proxy Authentication Required", Proxy_Authenticate=CHALLENGE.replace("abc123", "def456"))
         elif headers.get("Authorization") is None:
             asked.answer(401, "Unauthorized", WWW_Authenticate=CHALLENGE)
         else:

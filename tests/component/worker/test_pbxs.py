@@ -12,6 +12,7 @@ from sipmessage import AuthChallenge, Message, Request, Response
 from teletrunk.v1 import manager_pb2, trunk_pb2
 
 from tests import sip_wire
+from tests.pbx_wire import said
 
 from .port_world import PATIENCE_S, PortWorld, port_world
 
@@ -50,17 +51,6 @@ class Registrar(asyncio.DatagramProtocol):
             while (request := await self.asked.get()).method != method:
                 pass
         return request
-
-
-def said(request: Request, code: int, phrase: str, **headers: str) -> Response:
-    response = Response(code, phrase)
-    for name in ("Via", "From", "To", "Call-ID", "CSeq"):
-        response.headers.setlist(name, list(request.headers.getlist(name)))
-    response.headers.set("To", f"{request.headers['To']};tag=pbx")
-    for name, value in headers.items():
-        response.headers.set(name.replace("_", "-"), value)
-    response.headers.set("Content-Length", "0")
-    return response
 
 
 def taken(pbx: Registrar) -> list[Request]:

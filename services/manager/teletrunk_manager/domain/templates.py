@@ -20,10 +20,10 @@ from teletrunk.v1 import call_pb2
 MOST_TEMPLATES: Final = 20
 LONGEST_TEMPLATE: Final = 100
 USUAL_IDS: Final = ("+{phone}", "{username}", "0{userid}")
-_NOBODY: Final = "anonymous"
 USUAL_NAMES: Final = ("{name}",)
 ID_TAGS: Final = ("phone", "username", "userid")
 NAME_TAGS: Final = ("name", "name_ascii", *ID_TAGS)
+_NOBODY: Final = "anonymous"
 _TAG = re.compile(r"\{([^{}]*)\}")
 _ID_LITERAL = re.compile(r"[A-Za-z0-9+\-_.*#@]*")
 # A tag's text in what is dialled, and what kind of identifier it is.

@@ -61,16 +61,17 @@ class Credentials:
     """For each realm that has asked: a proxy may, and whom it leads to (RFC 3261 22.3)."""
 
     def __init__(self) -> None:
-        self._challenges: dict[str, Challenge] = {}
+        self._challenges: dict[tuple[str, str], Challenge] = {}  # a proxy may have the realm of its server
 
     def take(self, fresh: Challenge) -> bool:
         """False when it has seen our answer, and will have no other."""
-        known = self._challenges.get(fresh.realm)
+        whose = fresh.header, fresh.realm
+        known = self._challenges.get(whose)
         if known is not None and known.nonce == fresh.nonce and not fresh.stale:
             return False
         if known is None and len(self._challenges) >= _MOST_REALMS:
             del self._challenges[next(iter(self._challenges))]
-        self._challenges[fresh.realm] = fresh
+        self._challenges[whose] = fresh
         return True
 
     def answers(self, method: str, uri: str, account: Account) -> list[tuple[str, str]]:
