@@ -108,6 +108,12 @@ class World:
         )
         return answer
 
+    async def trunk(self, login: str) -> admin_pb2.Trunk:
+        """As it stands now."""
+        answer = await self.admin.GetTrunk(admin_pb2.GetTrunkRequest(trunk=login), timeout=_DEADLINE_S)
+        trunk: admin_pb2.Trunk = answer.trunk
+        return trunk
+
     async def remove_trunk(self, login: str) -> None:
         await self.admin.RemoveTrunk(admin_pb2.RemoveTrunkRequest(trunk=login), timeout=_DEADLINE_S)
 

@@ -25,11 +25,11 @@ from teletrunk.v1 import admin_pb2, trunk_pb2
 
 from tests import sip_wire
 from tests.papers import Papers
-from tests.pbx_wire import Asked, PbxWire, pbx_wire
+from tests.pbx_wire import CHALLENGE, Asked, PbxWire, pbx_wire
 from tests.rtp_wire import rtp
 
 from .conftest import FRIEND, GATEWAY, Scene
-from .sound_pbx import SoundPbx
+from .sound_pbx import Call, SoundPbx
 from .test_hold import hears, hold
 
 pytestmark = [pytest.mark.e2e, pytest.mark.timeout(120)]
@@ -180,24 +180,28 @@ async def is_rung_first(bench: Bench) -> str:
     return first
 
 
-async def holds(bench: Bench) -> str:
-    """The PBX holds a call: what Telegram hears."""
+@contextlib.asynccontextmanager
+async def a_call(bench: Bench) -> AsyncIterator[Call]:
     async with rtp() as sound:
         pbx = SoundPbx(bench.scene, bench.wire, sound, bench.login, bench.trunk.password)
         async with pbx.call(play={"hz": 620}) as call:
-            await hold(call, 2, direction="sendonly")
-            heard = await hears(pbx, 1.0)
+            yield call
+
+
+async def holds(bench: Bench) -> str:
+    """The PBX holds a call: what Telegram hears."""
+    async with a_call(bench) as call:
+        await hold(call, 2, direction="sendonly")
+        heard = await hears(call.pbx, 1.0)
     return "music" if heard["level_dbfs"] > -60 else "silence"
 
 
 async def refers(bench: Bench) -> str:
     """The PBX asks for a transfer; who is called has no time for it."""
-    async with rtp() as sound:
-        pbx = SoundPbx(bench.scene, bench.wire, sound, bench.login, bench.trunk.password)
-        async with pbx.call() as call:
-            answer = (await bench.wire.ask(call.request("REFER", Refer_To=f"<sip:202@{bench.wire.local[0]}>"))).final
-            if answer.code == 202:
-                bench.wire.answer(await bench.wire.next_request("INVITE"), 486, "Busy Here")
+    async with a_call(bench) as call:
+        answer = (await bench.wire.ask(call.request("REFER", Refer_To=f"<sip:202@{bench.wire.local[0]}>"))).final
+        if answer.code == 202:
+            bench.wire.answer(await bench.wire.next_request("INVITE"), 486, "Busy Here")
     return f"{answer.code} {answer.phrase}"
 
 
@@ -332,6 +336,34 @@ async def test_a_change_shows(scene: Scene, sockets: tuple[PbxWire, PbxWire], na
             assert began < _PATIENCE_S, f"{name} shows no {row.sign!r} in: {seen}"
             seen = await row.look(at)
         LOOKS[name] = began
+
+
+@_in_the_world
+async def test_a_proxy_and_the_pbx_behind_it_may_both_ask_for_a_password(
+    scene: Scene, sockets: tuple[PbxWire, PbxWire]
+) -> None:
+    """RFC 3665 3.3, of REGISTER and INVITE: each reads the answer to its own challenge, even with one realm of both."""
+
+    def asks_twice(asked: Asked, answer: Callable[[], None]) -> None:
+        headers = asked.request.headers
+        if headers.get("Proxy-Authorization") is None:
+            asked.answer(407, "Proxy Authentication Required", Proxy_Authenticate=CHALLENGE.replace("abc123", "def456"))
+        elif headers.get("Authorization") is None:
+            asked.answer(401, "Unauthorized", WWW_Authenticate=CHALLENGE)
+        else:
+            answer()
+
+    here, before = sockets[0], dict(sockets[0].answers)
+    here.answers["REGISTER"] = lambda asked: asks_twice(asked, lambda: before["REGISTER"](asked))
+    here.answers["INVITE"] = lambda asked: asks_twice(asked, lambda: asked.answer(486, "Busy Here"))
+    async with bench(scene, sockets, Row(is_asked, {}, "", OUTBOUND, _OUTBOUND)) as at:
+        assert "Proxy-Authorization: Digest" in await is_asked(at)
+        async with asyncio.timeout(_PATIENCE_S):
+            while not (await scene.world.trunk(at.login)).states[0].up:
+                await asyncio.sleep(0.1)
+        await scene.friends.tell("call", phone=FRIEND, to=GATEWAY)
+        assert (await scene.record()).sip_status == 486
+    here.answers.update(before)
 
 
 def test_no_row_is_left_of_a_field_that_is_gone() -> None:

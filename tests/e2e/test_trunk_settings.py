@@ -163,6 +163,7 @@ async def test_a_caller_looks_as_the_trunk_says(scene: Scene) -> None:
         assert contact != "200"
         assert '"Friend" <sip:friend@' in str(invite.headers["From"])
         assert invite.headers["P-Asserted-Identity"].startswith('"Friend" <sip:friend@')
+        assert FRIEND[1:].encode() not in bytes(invite), "a number that Telegram does not tell is told to nobody"
 
         await change(pbx, "--number-on-pbx", "200")
         invite = await rung(pbx)
@@ -173,6 +174,12 @@ async def test_a_caller_looks_as_the_trunk_says(scene: Scene) -> None:
         assert invite.uri.user == contact
         assert f'"Friend" <sip:%230{number}@' in invite.headers["From"]
 
+        await change(pbx, "--caller-id", "+{phone}", "--caller-id", "anonymous")
+        invite = await rung(pbx)
+        assert invite.headers["From"].startswith('"Anonymous" <sip:anonymous@anonymous.invalid>;tag=')
+        assert invite.headers["Privacy"] == "id" and invite.headers.get("P-Asserted-Identity") is None
+
+        await change(pbx, "--caller-id", "#0{userid}")
         await change(pbx, "--caller-name", "+{phone}", "--caller-name", "@{username} ({name_ascii})")
         invite = await rung(pbx)
         assert f'"@friend (Friend)" <sip:%230{number}@' in invite.headers["P-Asserted-Identity"]
@@ -193,6 +200,25 @@ async def test_a_pbx_that_sends_a_call_elsewhere_has_refused_it(scene: Scene, co
         assert (record.sip_status, record.ended_by, record.error_id) == (code, "pbx", "")
         assert f"{code} Not Here" in [step.text for step in record.steps if step.source == "pbx"]
         assert elsewhere.asked.empty()
+
+
+async def test_who_calls_in_private_is_kept_nowhere(scene: Scene) -> None:
+    """RFC 3323, 3325: Telegram hears of the account alone, and no log, record or database of the PBX's caller."""
+    async with sip_wire.udp(scene.edge) as wire:
+        pbx = await with_pbx(scene, wire)
+        first = wire.request(
+            "INVITE", "%40friend", pbx.login, From='"Anonymous" <sip:anonymous@anonymous.invalid>;tag=a',
+            Privacy="id;user", P_Asserted_Identity='"Carol Caller" <sip:+15550177@pbx.example.com>',
+        )  # fmt: skip
+        first.headers.set("Remote-Party-ID", "<sip:+15550177@pbx.example.com>;privacy=full")
+        await scene.friends.tell("behave", phone=FRIEND, on_call="decline")
+        invite = wire.answer_challenge(first, (await wire.ask(first)).final, pbx.login, pbx.password)
+        assert (await wire.ask(invite, 20)).final.code == 486
+        record = await scene.record()
+        assert record.caller == pbx.login
+        kept = [path for path in (scene.world.directory / "data").rglob("*") if path.is_file()]
+        assert [path.name for path in kept if any(mark in path.read_bytes() for mark in (b"15550177", b"Carol"))] == []
+        assert any(record.call_id.encode() in path.read_bytes() for path in kept), "what is kept was looked through"
 
 
 async def test_any_name_makes_headers_that_a_pbx_reads(scene: Scene) -> None:

@@ -120,11 +120,6 @@ class TrunkPeer(Peer):
         super().__init__(site, phone, to)
         self.login = login
 
-    async def trunk(self) -> admin_pb2.Trunk:
-        trunks = (await self.site.world.admin.ListTrunks(admin_pb2.ListTrunksRequest(), timeout=5)).trunks
-        found: admin_pb2.Trunk = next(trunk for trunk in trunks if trunk.login == self.login)
-        return found
-
     async def change(self, **options: Any) -> None:
         wanted = trunk_pb2.TrunkOptions(**options)
         request = admin_pb2.ChangeTrunkRequest(trunk=self.login, options=wanted, changed_options=list(options))
@@ -136,7 +131,7 @@ class TrunkPeer(Peer):
         try:
             async with asyncio.timeout(_UP_S):
                 while True:
-                    states = list((await self.trunk()).states)
+                    states = list((await self.site.world.trunk(self.login)).states)
                     if states and states[0].up is up:
                         return str(states[0].why)
                     await asyncio.sleep(0.1)

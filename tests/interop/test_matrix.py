@@ -69,7 +69,7 @@ def _table(found: Cells) -> Iterator[str]:
 @pytest_asyncio.fixture(scope="module", loop_scope="module", params=WAYS, ids=str)
 async def peer(site: TlsSite, request: pytest.FixtureRequest) -> AsyncIterator[Pbx]:
     way: Way = request.param
-    async with reached(site, way.kind, way.transport, way.policy, _THERE) as found:
+    async with reached(site, way.kind, way.transport, way.policy, there=_THERE) as found:
         yield found
 
 

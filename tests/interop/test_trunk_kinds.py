@@ -55,9 +55,10 @@ async def site(tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[TlsSit
 class Pbx(TrunkPeer):
     """A phone behind it."""
 
-    def __init__(self, site: Site, phone: Actor, process: asterisk.Asterisk, login: str) -> None:
+    def __init__(self, site: Site, phone: Actor, process: asterisk.Asterisk, login: str, codec: str) -> None:
         super().__init__(site, phone, login, to=FRIEND)
         self.process = process
+        self.codec = codec  # the only one of the trunk
 
 
 FORMS = {
@@ -73,13 +74,14 @@ async def reached(
     kind: trunk_pb2.TrunkKind.ValueType,
     transport: str,
     srtp: trunk_pb2.SrtpPolicy.ValueType = trunk_pb2.SRTP_POLICY_UNSPECIFIED,
-    codecs: str = "",
+    codec: str = "PCMA",
+    there: str = "",
 ) -> AsyncIterator[Pbx]:
-    """With the blocks of docs/pbx/asterisk.md, as they stand there but for addresses, and for `codecs` if given."""
+    """With the blocks of docs/pbx/asterisk.md, as they stand there but for addresses, and for the codecs `there`."""
     form, registers = FORMS[kind], kind == trunk_pb2.TRUNK_KIND_UNSPECIFIED
     dialplan = asterisk.documented("extensions.conf", "registers" if registers else "outbound")
     trunk = asterisk.documented("pjsip.conf", form)
-    trunk = asterisk.with_codecs(trunk, codecs) if codecs else trunk
+    trunk = asterisk.with_codecs(trunk, there) if there else trunk
     blocks = {
         "pjsip.conf": {
             "documented": asterisk.with_srtp(trunk) if srtp else trunk,
@@ -93,7 +95,7 @@ async def reached(
     }
     worker = site.tls_port if transport == "tls" else site.world.sip_port
     options = trunk_pb2.TrunkOptions(kind=kind, srtp=srtp)
-    added = await site.trunk(options=options) if registers else None
+    added = await site.trunk(options=options, codecs=[codec]) if registers else None
     login, password = (added.trunk.login, added.password) if added else ("gateway", PASSWORD)
     async with (
         asterisk.running(worker, login, password, asterisk.DOCUMENTED, papers, blocks, transport=transport) as process,
@@ -104,8 +106,9 @@ async def reached(
             port = process.tls_port if transport == "tls" else process.address[1]
             options.pbx.MergeFrom(trunk_pb2.PbxAddress(address=f"127.0.0.1:{port}", transport=transport))
             options.pbx.username = "gateway" if form == "outbound" else ""
-            added = await site.trunk(options=options, pbx_password=PASSWORD if form == "outbound" else "")
-        peer = Pbx(site, phone, process, added.trunk.login)
+            pbx_password = PASSWORD if form == "outbound" else ""
+            added = await site.trunk(options=options, codecs=[codec], pbx_password=pbx_password)
+        peer = Pbx(site, phone, process, added.trunk.login, codec)
         await (process.registered() if registers else peer.until(up=True))
         await phone.tell("register", server=f"127.0.0.1:{process.address[1]}", login="100", password="")
         assert (await phone.wait("registration"))["status"] == 200
@@ -116,15 +119,22 @@ def kind(kind: trunk_pb2.TrunkKind.ValueType, transport: str, **more: Any):  # t
     return staticmethod(functools.partial(reached, kind=kind, transport=transport, **more))
 
 
+class Coded(Brief):
+    """By the trunk's codec: a diagonal of test_matrix.py."""
+
+    async def hung_up(self, peer: Pbx, call: int, by: str) -> None:  # type: ignore[override]
+        assert (await peer.end(call, by)).media.codec.upper().startswith(f"{peer.codec}/")
+
+
 class Secret(Brief):
-    """The same with SRTP, whose keys nobody on the way can read."""
+    """With SRTP, whose keys nobody on the way can read."""
 
     async def hung_up(self, peer: Peer, call: int, by: str) -> None:
         assert (await peer.end(call, by)).media.srtp_suite == "AES_CM_128_HMAC_SHA1_80"
 
 
-class TestOutboundUdp(Brief):
-    registered = kind(trunk_pb2.TRUNK_KIND_OUTBOUND, "udp")
+class TestOutboundUdp(Coded):
+    registered = kind(trunk_pb2.TRUNK_KIND_OUTBOUND, "udp", codec="PCMU")
 
     async def test_the_pbx_reads_who_calls(self, peer: Pbx) -> None:
         await peer.process.command("pjsip set logger on")
@@ -143,8 +153,8 @@ class TestOutboundUdp(Brief):
         await peer.change(number_on_pbx="", caller_ids=[])
 
 
-class TestRegistersTls(Brief):
-    registered = kind(trunk_pb2.TRUNK_KIND_UNSPECIFIED, "tls")
+class TestRegistersTls(Coded):
+    registered = kind(trunk_pb2.TRUNK_KIND_UNSPECIFIED, "tls", codec="G722")
 
 
 class TestOutboundTls(Secret):
@@ -168,12 +178,12 @@ class TestBaresipTls(Secret):
     registered = staticmethod(baresip_over_tls)
 
 
-class TestPeerTcp(Brief):
-    registered = kind(trunk_pb2.TRUNK_KIND_PEER, "tcp")
+class TestPeerTcp(Coded):
+    registered = kind(trunk_pb2.TRUNK_KIND_PEER, "tcp", codec="GSM", there="gsm,alaw")
 
 
-class TestPeerUdp(Brief):
-    registered = kind(trunk_pb2.TRUNK_KIND_PEER, "udp")
+class TestPeerUdp(Coded):
+    registered = kind(trunk_pb2.TRUNK_KIND_PEER, "udp", codec="SPEEX", there="speex16,alaw")
 
 
 class TestPeerTls(Secret):

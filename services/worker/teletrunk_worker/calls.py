@@ -307,7 +307,7 @@ class Calls:
                 number_and_name = trunk.caller_id or route.caller_id, trunk.caller_name or route.caller_name
                 caller = identity.from_header(*number_and_name, self.rim.edge.public)
                 account = self.rim.edge.trunks.find(trunk.trunk_id).account
-                shown = identity.shown(caller, account), ((identity.ASSERTED, caller), *told)
+                shown = identity.shown(caller, account), (*identity.asserted(caller), *told)
                 for binding in self.rim.edge.registrar.reachable(trunk.trunk_id):
                     number += 1
                     uri = binding_uri(binding, trunk.number_on_pbx)

@@ -12,6 +12,7 @@ from sipmessage import AuthChallenge, Message, Request, Response
 from teletrunk.v1 import manager_pb2, trunk_pb2
 
 from tests import sip_wire
+from tests.pbx_wire import said
 
 from .port_world import PATIENCE_S, PortWorld, port_world
 
@@ -24,7 +25,7 @@ class Registrar(asyncio.DatagramProtocol):
 
     def __init__(self) -> None:
         self.asked: asyncio.Queue[Request] = asyncio.Queue()
-        self.answer: Callable[[Request], Response] = self.accept
+        self.answer: Callable[[Request], Response | None] = self.accept
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport
@@ -39,7 +40,8 @@ class Registrar(asyncio.DatagramProtocol):
         message = Message.parse(data)
         if isinstance(message, Request):
             self.asked.put_nowait(message)
-            self.transport.sendto(bytes(self.answer(message)), addr)  # type: ignore[attr-defined]
+            if (answer := self.answer(message)) is not None:
+                self.transport.sendto(bytes(answer), addr)  # type: ignore[attr-defined]
 
     def accept(self, request: Request) -> Response:
         return said(request, 200, "OK", Contact=f"{request.headers.get('Contact') or '<sip:x@y>'};expires=120")
@@ -51,25 +53,14 @@ class Registrar(asyncio.DatagramProtocol):
         return request
 
 
-def said(request: Request, code: int, phrase: str, **headers: str) -> Response:
-    response = Response(code, phrase)
-    for name in ("Via", "From", "To", "Call-ID", "CSeq"):
-        response.headers.setlist(name, list(request.headers.getlist(name)))
-    response.headers.set("To", f"{request.headers['To']};tag=pbx")
-    for name, value in headers.items():
-        response.headers.set(name.replace("_", "-"), value)
-    response.headers.set("Content-Length", "0")
-    return response
-
-
 def taken(pbx: Registrar) -> list[Request]:
     """What it was asked until now."""
     return [pbx.asked.get_nowait() for _ in range(pbx.asked.qsize())]
 
 
 @contextlib.asynccontextmanager
-async def registrar() -> AsyncIterator[Registrar]:
-    _, found = await asyncio.get_running_loop().create_datagram_endpoint(Registrar, local_addr=("127.0.0.1", 0))
+async def registrar(host: str = "127.0.0.1") -> AsyncIterator[Registrar]:
+    _, found = await asyncio.get_running_loop().create_datagram_endpoint(Registrar, local_addr=(host, 0))
     try:
         yield found
     finally:
@@ -188,6 +179,29 @@ async def test_nobody_is_led_to_another_transport_than_the_trunks() -> None:
         follow(world, outbound(pbx.port, transport="udp"))
         assert "by UDP" in (await until(world, up=True)).why
         assert (await other.next()).via[0].transport == "UDP"
+
+
+async def test_a_transport_that_nobody_knows_leads_by_the_usual_one() -> None:
+    async with port_world() as world, registrar() as pbx, registrar() as other:
+        contact = f"<sip:127.0.0.1:{other.port};transport=carrier-pigeon>"
+        pbx.answer = lambda request: said(request, 302, "Moved Temporarily", Contact=contact)
+        follow(world, outbound(pbx.port))
+        assert "by UDP" in (await until(world, up=True)).why
+
+
+async def test_where_a_registrar_has_led_stays_known_while_it_is_asked_again() -> None:
+    """A call that comes from there meanwhile is the trunk's."""
+    async with port_world() as world, registrar() as pbx, registrar("127.0.0.72") as node:
+        pbx.answer = lambda request: said(request, 302, "Moved Temporarily", Contact=f"<sip:127.0.0.72:{node.port}>")
+        node.answer = lambda request: said(request, 200, "OK", Expires="1")
+        follow(world, outbound(pbx.port))
+        await until(world, up=True)
+        assert world.port.pbxs.is_at("office", "127.0.0.72")
+        again = asyncio.Event()
+        pbx.answer = lambda request: again.set()  # it thinks
+        async with asyncio.timeout(2 * PATIENCE_S):
+            await again.wait()
+        assert world.port.pbxs.is_at("office", "127.0.0.72")
 
 
 async def test_a_trunk_that_is_removed_is_taken_back_at_the_pbx() -> None:

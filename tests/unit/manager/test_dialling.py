@@ -155,6 +155,10 @@ def test_the_first_template_whose_tags_are_known_wins() -> None:
     assert caller_name(FRIEND, names) == "+4915112345678 (Zoe O)"
     assert caller_name(hidden, names) == "Zoë"
     assert caller_id(hidden, ["{phone}"]) == "0700", "no template fits: as without any"
+    private = ["+{phone}", "anonymous"]
+    assert (caller_id(FRIEND, private), caller_id(hidden, private)) == ("+4915112345678", "anonymous@anonymous.invalid")
+    assert templates.read_back(private, "anonymous") is None, "that is nobody's"
+    assert templates.read_back(private, "anonymous@anonymous.invalid") is None
 
 
 @given(

@@ -39,7 +39,7 @@ CallerIds = Annotated[
     typer.Option(
         "--caller-id",
         help="The caller's number for the PBX, once for each template, all of them: '+{phone}', '0{userid}', "
-        "'{username}'. The first whose tags are known is taken. '' for the usual.",
+        "'{username}'. The first whose tags are known is taken; 'anonymous' hides who has none. '' for the usual.",
     ),
 ]
 CallerNames = Annotated[

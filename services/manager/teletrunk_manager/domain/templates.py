@@ -14,7 +14,7 @@ from functools import lru_cache
 from typing import Final
 
 from anyascii import anyascii
-from teletrunk.identifiers import Called, parse_called
+from teletrunk.identifiers import ANONYMOUS, Called, parse_called
 from teletrunk.v1 import call_pb2
 
 MOST_TEMPLATES: Final = 20
@@ -23,6 +23,7 @@ USUAL_IDS: Final = ("+{phone}", "{username}", "0{userid}")
 USUAL_NAMES: Final = ("{name}",)
 ID_TAGS: Final = ("phone", "username", "userid")
 NAME_TAGS: Final = ("name", "name_ascii", *ID_TAGS)
+_NOBODY: Final = "anonymous"
 _TAG = re.compile(r"\{([^{}]*)\}")
 _ID_LITERAL = re.compile(r"[A-Za-z0-9+\-_.*#@]*")
 # A tag's text in what is dialled, and what kind of identifier it is.
@@ -74,7 +75,12 @@ def parse(text: str, tags: tuple[str, ...] = NAME_TAGS) -> Template:
 
 
 def parse_id(text: str) -> Template:
-    """A caller ID is the user of a SIP URI, and is dialled. Raises `ValueError`."""
+    """A caller ID is the user of a SIP URI, and is dialled. Raises `ValueError`.
+
+    `anonymous` is none: whoever no template before it fits stays unknown.
+    """
+    if text == _NOBODY:
+        return Template((ANONYMOUS,))
     template = parse(text, ID_TAGS)
     if not all(_ID_LITERAL.fullmatch(literal) for literal in template.literals):
         raise ValueError(f"the caller ID {text}: beside tags use letters, digits and + - _ . * # @")
@@ -108,7 +114,7 @@ def read_back(templates: Sequence[str], dialled: str) -> Called | None:
 
     Digits that one template reads as a phone and another as a user id are either: a `number`.
     """
-    read = [called for text in templates if (called := _read_one(text, dialled)) is not None]
+    read = [called for text in templates if text != _NOBODY and (called := _read_one(text, dialled))]
     if not read:
         return None
     kinds = {called.kind for called in read if called.value == read[0].value}

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
+from teletrunk.identifiers import ANONYMOUS
 from teletrunk.v1 import call_pb2
 
 from teletrunk_worker.sip.proxy import bracketed
@@ -14,7 +15,7 @@ from teletrunk_worker.sip.transport.flow import Address
 from teletrunk_worker.sip.uri import escaped
 
 _LONGEST = 128  # characters of a name: a host cannot send more than some 4,000 bytes
-ASSERTED: Final = "P-Asserted-Identity"  # RFC 3325: a PBX that trusts its trunk goes by it
+_ANONYMOUS: Final = f'"Anonymous" <sip:{ANONYMOUS}>'
 Headers = tuple[tuple[str, str], ...]
 _FIELDS: Final = (
     ("X-TG-Username", "username"),
@@ -26,7 +27,14 @@ _FIELDS: Final = (
 
 def from_header(caller_id: str, name: str, public: Address) -> str:
     """A name-addr whose user is what the trunk's caller is known by."""
+    if caller_id == ANONYMOUS:
+        return _ANONYMOUS
     return f'"{plain(name)}" <sip:{escaped(caller_id)}@{bracketed(public[0])}:{public[1]}>'
+
+
+def asserted(caller: str) -> Headers:
+    """What a PBX that trusts its trunk goes by (RFC 3325); of who stays unknown, that it is meant (RFC 3323)."""
+    return (("Privacy", "id"),) if caller == _ANONYMOUS else (("P-Asserted-Identity", caller),)
 
 
 def headers_of(caller: call_pb2.Peer) -> Headers:

@@ -29,12 +29,11 @@ class Challenges:
             dialog.challenges = 0
         if response.code not in (401, 407):
             return
-        known = dialog.challenge
-        refused = fresh is not None and known is not None and known.nonce == fresh.nonce and not fresh.stale
-        if fresh is None or refused or dialog.challenges >= _MOST or self._account(dialog) is None:
+        able = dialog.challenges < _MOST and self._account(dialog) is not None
+        if fresh is None or not able or not dialog.credentials.take(fresh):
             response.code, response.phrase = 403, f"PBX wants other credentials: {response.code} {response.phrase}"
             return
-        dialog.challenge, dialog.challenges = fresh, dialog.challenges + 1
+        dialog.challenges += 1
         name = "WWW-Authenticate" if response.code == 401 else "Proxy-Authenticate"
         response.headers.set(name, _FOR_HOSTS.format(nonce=dialog.challenges))
 
@@ -44,9 +43,9 @@ class Challenges:
         return dialog.account
 
     def answer(self, request: Request, dialog: Dialog) -> None:
-        """Puts the right answer in place of the host's. The request's target is the one that the PBX will see."""
+        """Puts the right answers in place of the host's. The request's target is the one that the PBX will see."""
         request.headers.remove("Authorization", "Proxy-Authorization")
         account = self._account(dialog)
-        if dialog.challenge is not None and account is not None and request.method != "CANCEL":
-            answer = dialog.challenge.answer(request.method, request.target, account.username, account.password)
-            request.headers.add(dialog.challenge.header, answer)
+        if account is not None and request.method != "CANCEL":
+            for header, answer in dialog.credentials.answers(request.method, request.target, account):
+                request.headers.add(header, answer)

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from teletrunk_worker.sip import proxy
-from teletrunk_worker.sip.digest_client import Account, Challenge
+from teletrunk_worker.sip.digest_client import Account, Credentials
 from teletrunk_worker.sip.message import Request, Response
 from teletrunk_worker.sip.sound import SoundTerms
 from teletrunk_worker.sip.timers import TRANSACTION_S
@@ -40,7 +40,7 @@ class Dialog:
     cancelled: bool = False  # a CANCEL has gone to the peer: a 200 that crosses it is nobody's
     host_gone: bool = False  # the proxy speaks for it from now on
     heard_out: bool = False  # since then the peer has given its final answer
-    challenge: Challenge | None = None  # of the peer, to our requests
+    credentials: Credentials = field(default_factory=Credentials)  # for the peer's challenges to our requests
     challenges: int = 0
     account: Account | None = None  # what we answer them with
     refers: int = 0  # transfers that the peer has asked for: of a second one each NOTIFY says which it is

@@ -12,6 +12,7 @@ from teletrunk_worker.sip.message import Message
 
 _HASHES: Final = {"SHA-512-256": "sha512_256", "SHA-256": "sha256", "MD5": "md5"}  # the best first
 _CHALLENGES: Final = {401: ("WWW-Authenticate", "Authorization"), 407: ("Proxy-Authenticate", "Proxy-Authorization")}
+_MOST_REALMS: Final = 3
 
 
 @dataclass(frozen=True)
@@ -54,6 +55,31 @@ class Challenge:
         plain = {"algorithm": self.algorithm} | ({"qop": self.qop, "nc": nc} if self.qop else {})
         values = [f'{name}="{_escaped(value)}"' for name, value in quoted.items()]
         return "Digest " + ", ".join([*values, *(f"{name}={value}" for name, value in plain.items())])
+
+
+class Credentials:
+    """For each realm that has asked: a proxy may, and whom it leads to (RFC 3261 22.3)."""
+
+    def __init__(self) -> None:
+        self._challenges: dict[tuple[str, str], Challenge] = {}  # a proxy may have the realm of its server
+
+    def take(self, fresh: Challenge) -> bool:
+        """False when it has seen our answer, and will have no other."""
+        whose = fresh.header, fresh.realm
+        known = self._challenges.get(whose)
+        if known is not None and known.nonce == fresh.nonce and not fresh.stale:
+            return False
+        if known is None and len(self._challenges) >= _MOST_REALMS:
+            del self._challenges[next(iter(self._challenges))]
+        self._challenges[whose] = fresh
+        return True
+
+    def answers(self, method: str, uri: str, account: Account) -> list[tuple[str, str]]:
+        """Headers of a request."""
+        return [
+            (challenge.header, challenge.answer(method, uri, account.username, account.password))
+            for challenge in self._challenges.values()
+        ]
 
 
 def challenge_of(response: Message, code: int) -> Challenge | None:

@@ -8,13 +8,13 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from teletrunk_worker.sip import proxy
-from teletrunk_worker.sip.digest_client import Account, Challenge, challenge_of
+from teletrunk_worker.sip.digest_client import Account, Credentials, challenge_of
 from teletrunk_worker.sip.message import Request, Response
 from teletrunk_worker.sip.transaction.client import ClientTransactions
 from teletrunk_worker.sip.transport.flow import Address, Flow
 from teletrunk_worker.sip.uas import SERVER
 
-_MOST_CHALLENGES = 2  # a first one, and one for a nonce that has grown old
+_MOST_CHALLENGES = 3  # of a proxy, of the server behind it, and one for a nonce that has grown old
 ANSWER_S: Final = 8.0  # who is not heard within it is passed over for the next address
 
 
@@ -27,7 +27,7 @@ class Client:
     account: Account | None = None
     call_id: str = field(default_factory=lambda: secrets.token_hex(12))
     sequence: int = 0
-    challenge: Challenge | None = None
+    credentials: Credentials = field(default_factory=Credentials)
 
     async def ask(
         self, method: str, target: str, identity: str, flow: Flow, headers: Iterable[tuple[str, str]] = ()
@@ -42,9 +42,8 @@ class Client:
             fresh = challenge_of(response, response.code)
             if self.account is None or fresh is None:
                 return response
-            if self.challenge is not None and self.challenge.nonce == fresh.nonce and not fresh.stale:
-                return response  # it has seen our answer, and will have no other
-            self.challenge = fresh
+            if not self.credentials.take(fresh):
+                return response
         return response
 
     async def _ask_once(
@@ -60,9 +59,9 @@ class Client:
         request.headers.add("CSeq", f"{self.sequence} {method}")
         for name, value in headers:
             request.headers.add(name, value)
-        if self.challenge is not None and self.account is not None:
-            answer = self.challenge.answer(method, target, self.account.username, self.account.password)
-            request.headers.add(self.challenge.header, answer)
+        if self.account is not None:
+            for name, answer in self.credentials.answers(method, target, self.account):
+                request.headers.add(name, answer)
         request.headers.add("User-Agent", SERVER)
         request.headers.add("Content-Length", "0")
         return await self.transactions.ask(request, flow, ANSWER_S)

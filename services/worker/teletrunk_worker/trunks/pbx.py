@@ -13,7 +13,7 @@ import random
 import secrets
 import time
 from abc import ABC, abstractmethod
-from collections.abc import Awaitable, Callable, Iterable
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
@@ -27,7 +27,7 @@ from teletrunk_worker.sip.registrar import Binding
 from teletrunk_worker.sip.scanner import Malformed
 from teletrunk_worker.sip.transaction.client import ClientTransactions, NoAnswer
 from teletrunk_worker.sip.transport.flow import Address, Flow
-from teletrunk_worker.sip.transport.locate import Place, Resolver
+from teletrunk_worker.sip.transport.locate import PORTS, Place, Resolver
 from teletrunk_worker.sip.uac import Client
 from teletrunk_worker.sip.uri import Uri, parse_name_addr, parse_uri
 from teletrunk_worker.trunks.book import Trunk
@@ -100,6 +100,7 @@ class Pbx(ABC):
         self._news = news
         self._flow: Flow | None = None
         self._known_places: list[Place] = []
+        self._moved_to: list[Place] = []  # where it has sent us last
         self._tries = 0
         self._up_since = 0.0
 
@@ -205,8 +206,9 @@ class Pbx(ABC):
     def _domain(self) -> tuple[str, int | None]:
         return host_and_port(self.options.address)
 
-    def _may_come_from(self, addresses: Iterable[str]) -> None:
-        if (fresh := frozenset(addresses)) != self.addresses:
+    def _note_addresses(self) -> None:
+        fresh = frozenset(place.address[0] for place in (*self._known_places, *self._moved_to))
+        if fresh != self.addresses:
             self.addresses = fresh
             self._news.found(self.trunk, fresh)
 
@@ -219,7 +221,7 @@ class Pbx(ABC):
         except OSError:
             if not self._known_places:
                 raise
-        self._may_come_from(place.address[0] for place in self._known_places)
+        self._note_addresses()
         flow = self._flow
         spoken_to = None if flow is None else (flow.transport, flow.peer)
         places = sorted(self._known_places, key=lambda place: (place.transport, place.address) != spoken_to)
@@ -279,6 +281,7 @@ class OutboundPbx(Pbx):
         places = await self._places(self.options.proxy or self.options.address)
         try:
             place, flow, granted = await self._registered_at(places)
+            self._moved_to = []
         except Moved as moved:
             if not moved.to:
                 raise
@@ -292,10 +295,12 @@ class OutboundPbx(Pbx):
     async def _followed(self, to: Uri) -> list[Place]:
         """Once, and never to another transport than the trunk's: what was secret stays so."""
         self._registrar = f"sip:{bracketed(to.host)}" + (f":{to.port}" if to.port else "")
-        secure = "TLS" if to.scheme == "sips" else (to.parameters.get("transport") or "").upper()
-        places = await self._network.resolver.places(to.host, to.port, self.options.transport.upper() or secure)
-        self._may_come_from([*self.addresses, *(place.address[0] for place in places)])
-        return places[:_MOST_PLACES]
+        said = "TLS" if to.scheme == "sips" else (to.parameters.get("transport") or "").upper()
+        transport = self.options.transport.upper() or (said if said in PORTS else "")
+        places = await self._network.resolver.places(to.host, to.port, transport)
+        self._moved_to = places[:_MOST_PLACES]
+        self._note_addresses()
+        return self._moved_to
 
     async def _register(self, flow: Flow, expires: int) -> int:
         """Seconds that are granted. Raises `NoAnswer`, `Refused`."""
