@@ -159,8 +159,8 @@ _ROWS = (
         detail="this trunk allows none | only to a number of this PBX | only to a number, and not to another call | "
         "why else it cannot be"),
     Row("ended-by-operator", 480, "Ended by an operator", "common", "operator", PRECONDITION,
-        "Somebody who looks after the gateway has ended the call; the phrase says who.",
-        "Ask them why, or call again.", 31, detail="the name of their token"),
+        "Somebody who looks after the gateway has ended the call; its record says who.",
+        "Call again, or ask whoever runs the gateway why.", 31),
     Row("worker-full", 503, "All lines of this Worker are busy", "common", "operator", UNAVAILABLE,
         "The Worker carries as many calls as it is allowed to.",
         "Try again when a call has ended. For more at a time raise TELETRUNK_MAX_CALLS or add a Worker.", 34, 30),

@@ -7,7 +7,7 @@ import ctypes
 import threading
 from typing import Any
 
-_kept: set[int] = set()
+_thread = threading.local()  # a native thread may have the number of one that has ended
 
 
 def keep_thread_state() -> None:
@@ -17,9 +17,8 @@ def keep_thread_state() -> None:
     kernel, which costs more than the callback itself. The extra count on the state is never given back; the
     threads live as long as the process does.
     """
-    thread = threading.get_ident()
-    if thread not in _kept:
-        _kept.add(thread)
+    if not hasattr(_thread, "kept"):
+        _thread.kept = True
         ctypes.pythonapi.PyGILState_Ensure()
 
 

@@ -211,18 +211,19 @@ class Calls:
     def transfer(self, transfer: Transfer) -> None:
         """Of a call that is up, to another number of its PBX. Raises `Refusal`."""
         runner = self._runners.get(transfer.call_id)
-        if runner is None or runner.recorder.record.trunk_id == "":
+        if runner is None:
             raise Refusal("transfer-refused", "the call is not up")
         record = runner.recorder.record
-        bindings = self.rim.edge.registrar.reachable(record.trunk_id)
+        bindings = self.rim.edge.registrar.reachable(transfer.trunk_id)
         near = [binding for binding in bindings if binding.flow.peer[0] == transfer.peer_address]
         if not (binding := next(iter([*near, *bindings]), None)):
             raise Refusal("transfer-refused", "no PBX is registered")
         person = record.called if runner.from_sip else record.caller
         caller, headers = runner.shown_to(transfer.leg) or (identity.from_header(person, "", self.rim.edge.public), ())
         if transfer.referred_by:
-            headers = (*headers, ("Referred-By", transfer.referred_by))
-        target = on.Target(runner.new_leg(), record.trunk_id, binding_uri(binding, transfer.number), caller, headers)
+            others = (header for header in headers if header[0] != "Referred-By")
+            headers = (*others, ("Referred-By", transfer.referred_by))
+        target = on.Target(runner.new_leg(), transfer.trunk_id, binding_uri(binding, transfer.number), caller, headers)
         if not runner.transfer(transfer.leg, target, transfer.subscription):
             raise Refusal("transfer-refused", "the call is not up, or is being transferred")
         runner.recorder.step("pbx", "worker", f"REFER {transfer.number}")
@@ -241,7 +242,8 @@ class Calls:
         if wish.WhichOneof("kind") == "digits":
             runner.put(on.KeysWanted(wish.digits))
         elif wish.WhichOneof("kind") == "hang_up":
-            runner.put(on.HangUp(Refusal("ended-by-operator", wish.hang_up)))
+            runner.recorder.step("manager", "worker", f"hang up, says {wish.hang_up}")
+            runner.put(on.HangUp(Refusal("ended-by-operator")))
 
     def turned_away(self, invite: Invite, refusal: Refusal) -> None:
         self.rim.refused_calls.note(self._recorder(from_sip=True).record, invite, refusal, was_asked=False)

@@ -60,14 +60,27 @@ class DialogStore:
         def live() -> list[str]:
             return [dialog.invite.call_id for dialog in dialogs.open()]
 
+        self._list = path.with_suffix(".json")
         self._journal = LineJournal(path, "dialogs", line, live, MOST_LINES)
 
     def load(self, flow_of: Callable[[str], Flow | None]) -> list[Dialog]:
         """What a predecessor has left. What cannot be read is left to the PBX's own patience."""
-        rows: dict[str, Any] = {}
+        rows: dict[str, Any] = self._of_the_version_before()
         for line in self._journal.read():
             rows.update(_said(line))
         return [dialog for row in rows.values() if row is not None and (dialog := _left(row, flow_of)) is not None]
+
+    def _of_the_version_before(self) -> dict[str, Any]:
+        """It kept them all in one list, which is read once."""
+        try:
+            rows = json.loads(self._list.read_text())
+            self._list.unlink()
+            return {str(number): row for number, row in enumerate(rows)}
+        except FileNotFoundError:
+            return {}
+        except (OSError, ValueError, TypeError) as error:
+            log.warning("dialogs of the version before cannot be read", error=str(error))
+            return {}
 
     def note(self, sip_call_id: str) -> None:
         """The dialog has changed, or nobody will end it any more."""

@@ -91,10 +91,18 @@ class LineJournal:
         afresh = self._lines + len(self._changed) > self._most_lines
         keys = sorted(self._live() if afresh else self._changed)
         self._most_lines = max(self._least_most, 2 * len(keys)) if afresh else self._most_lines
+        lines = [line for key in keys if (line := self._line_of(key))]
         self._changed.clear()
-        lines = [f"{self._line(key)}\n" for key in keys]
         self._lines = len(lines) + (0 if afresh else self._lines)
         return lines, afresh
+
+    def _line_of(self, key: str) -> str:
+        """Empty when it cannot be written down: that is one thing, and the others are."""
+        try:
+            return f"{self._line(key)}\n"
+        except Exception:
+            log.exception("one of these cannot be kept", what=self._what)
+            return ""
 
     def _write(self, lines: list[str], afresh: bool) -> bool:
         """False when the disk has refused."""

@@ -107,7 +107,7 @@ def host_died(state: State, event: on.HostDied) -> Step:
         return state, []
     speak: list[do.Effect] = [do.SpeakForSip(event.leg, died("sip"))]
     rest = state.without(event.leg)
-    if state.winner and event.leg != state.winner:
+    if state.talking and event.leg != state.talking:
         return rest, speak
     ended, actions = fail(rest, died("sip"))
     return ended, speak + actions

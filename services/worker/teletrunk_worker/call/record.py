@@ -11,6 +11,7 @@ from teletrunk.v1 import call_pb2
 from teletrunk_worker.call.state import State
 from teletrunk_worker.legs.wire import Message
 
+_MOST_STEPS = 1_000
 _FIGURES = {field.name for field in call_pb2.MediaStats.DESCRIPTOR.fields}
 
 
@@ -54,8 +55,9 @@ class Recorder:
         self.add_step(call_pb2.CallStep(at=at or self._now(), source=source, target=target, text=text))
 
     def add_step(self, step: call_pb2.CallStep) -> None:
-        """A step that another service saw and sent along."""
-        self.record.steps.append(step)
+        """A step that another service saw and sent along. What a peer brings about without end is not written down."""
+        if len(self.record.steps) < _MOST_STEPS:
+            self.record.steps.append(step)
 
     def routed(self, proof: call_pb2.RouteProof, account_id: str) -> None:
         """The Manager wants its mark back; one of the version before gives none."""

@@ -30,6 +30,7 @@ _TAKE_S = 5.0  # the Storage answers without asking anybody
 _SHOWN = (
     "call_id", "account_id", "trunk_id", "direction", "caller", "called", "invited_at", "answered_at"
 )  # fmt: skip
+_MOST_TRANSFERS = 20  # of one call: a PBX may ask in circles
 _MOST_EARLY = 200  # signalling messages that come before the sound is opened
 
 
@@ -86,7 +87,7 @@ class CallRunner:
 
     def transfer(self, leg: str, target: on.Target, subscription: str) -> bool:
         """Whether it will be tried; told of to the leg by NOTIFY if there is a subscription."""
-        if not may_begin(self._state, leg):
+        if not may_begin(self._state, leg) or self._transfers > _MOST_TRANSFERS:
             return False
         self.put(on.TransferAsked(leg, target, subscription))
         return True
@@ -288,6 +289,7 @@ class CallRunner:
         """Ports whose side the machine counts as closed: they have nothing to say any more."""
         for name in [name for name in self._legs if self._state.leg(name) is None]:
             _release(*self._legs.pop(name))
+            self._shown.pop(name, None)
         if self._state.telegram is Side.CLOSED:
             self._release_signalling()
         if self._media is not None and self._state.media is Side.CLOSED:

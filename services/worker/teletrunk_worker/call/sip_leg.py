@@ -101,6 +101,8 @@ class HostedLeg:
             attach |= {"dtmf": sound.dtmf, "hold": sound.hold}
             self._host.send(attach, self._context.rings.descriptor)
             self._context.rate = self._host.rate
+            if self._target is not None:  # of several that were rung
+                self._context.recorder.record.trunk_id = self._target.trunk_id
 
     def detach(self) -> None:
         self._command("detach")

@@ -256,6 +256,7 @@ class SipHost:
         self._free_ports: list[SoundPort] = []
         self.rate = 8000
         self._rtp_ports = range(0)
+        self._clock_runs = False
 
     def tell(self, **event: object) -> None:
         self._wire.send(event)
@@ -269,6 +270,7 @@ class SipHost:
         settings.uaConfig.userAgent = "Teletrunk"
         settings.medConfig.clockRate = settings.medConfig.sndClockRate = self.rate
         settings.medConfig.audioFramePtime = SIP_FRAME_MS
+        settings.medConfig.sndAutoCloseTime = -1  # its clock runs on: each start of it would be another thread
         settings.medConfig.noVad = True
         settings.medConfig.ecTailLen = 0
         capacity = min(message["max_calls"], settings.uaConfig.maxCalls)
@@ -279,22 +281,19 @@ class SipHost:
         transport.boundAddress, transport.port = "127.0.0.1", 0
         identifier = self._endpoint.transportCreate(pj.PJSIP_TRANSPORT_UDP, transport)
         self._endpoint.libStart()
-        self._endpoint.audDevManager().setNullDev()
         for codec in self._endpoint.codecEnum2():
             self._endpoint.codecSetPriority(codec.codecId, _PRIORITIES.get(codec.codecId, 0))
         port = int(self._endpoint.transportGetInfo(identifier).localName.rsplit(":", 1)[1])
         self._open_account(message)
-        self._stop_clock()
         self._waker.port = port
         self._waker.start()
         self.tell(event="ready", port=port, capacity=capacity, rate=self.rate)
 
-    def _stop_clock(self) -> None:
-        """pjsua stops its clock a second after the last connection of sound has ended, and not before the first."""
-        port = self.free_port()
-        port.startTransmit(port)
-        port.stopTransmit(port)
-        self._free_ports.append(port)
+    def _start_clock(self) -> None:
+        """With the first call: a host that has had none sleeps."""
+        if not self._clock_runs:
+            self._clock_runs = True
+            self._endpoint.audDevManager().setNullDev()
 
     def _open_account(self, message: Message) -> None:
         account = pj.AccountConfig()
@@ -340,6 +339,7 @@ class SipHost:
             self._act(call, message)
 
     def _attach(self, call_id: str, descriptor: int, message: Message) -> None:
+        self._start_clock()
         rings = RingPair(descriptor)
         rings.close()  # the mapping stays
         if call := self.calls.get(call_id):
@@ -370,22 +370,30 @@ class SipHost:
                 _hang_up(call, message.get("status", 0), message.get("phrase", ""), message.get("headers", []))
         except pj.Error as error:
             self.tell(event="trouble", call=call.call_id, text=str(error.reason))
+        except (TypeError, ValueError) as error:  # SWIG takes no text that is not UTF-8
+            self.tell(event="trouble", call=call.call_id, text=type(error).__name__)
 
     def _dial(self, message: Message) -> None:
         assert self._account is not None
+        self._start_clock()
         call = HostCall(self, self._account, message["call"])
         self.calls[call.call_id] = call
         parameter = pj.CallOpParam(True)
         parameter.opt.audioCount, parameter.opt.videoCount = 1, 0
         parameter.txOption.localUri = message["caller"]
-        _add_headers(parameter, [[CALL_HEADER, call.call_id], *message.get("headers", [])])
         try:
+            _add_headers(parameter, [[CALL_HEADER, call.call_id], *message.get("headers", [])])
             call.makeCall(message["uri"], parameter)
             self.shut_out_strangers()
         except pj.Error as error:
-            self.ended_calls.append(self.calls.pop(call.call_id))
-            event = "refused" if error.status == _TOO_MANY else "undialled"
-            self.tell(event=event, call=call.call_id, why=str(error.reason))
+            self._undialled(call, "refused" if error.status == _TOO_MANY else "undialled", str(error.reason))
+        except (TypeError, ValueError) as error:  # SWIG takes no text that is not UTF-8
+            self._undialled(call, "undialled", type(error).__name__)
+
+    def _undialled(self, call: HostCall, event: str, why: str) -> None:
+        if self.calls.pop(call.call_id, None) is not None:  # else pjsua has told its end already
+            self.ended_calls.append(call)
+            self.tell(event=event, call=call.call_id, why=why)
 
     def shut_out_strangers(self) -> None:
         """From the sockets of a call that has just got them."""

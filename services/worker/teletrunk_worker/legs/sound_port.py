@@ -72,8 +72,9 @@ class SoundPort(pj.AudioMediaPort):  # type: ignore[misc]
             return
         address, count = _vector(frame.buf)
         pcm = ctypes.string_at(address, count) if count else b""
-        if self.held and self._music is not None and not any(pcm):  # what the PBX itself plays goes before
-            pcm = self._music.next_block()
+        music = self._music
+        if self.held and music is not None and not any(pcm):  # what the PBX itself plays goes before
+            pcm = music.next_block()
         if pcm:
             rings.to_telegram.write(pcm, time.monotonic())
             self._look_for_digit(pcm)

@@ -249,13 +249,23 @@ class HostPool:
                 message, descriptor = received
                 if descriptor is not None:
                     os.close(descriptor)
-                self._on_event(host, checked_event(message))
+                checked = checked_event(message)
+                try:
+                    self._on_event(host, checked)
+                except Exception:  # of who listens: it costs one call, and the host has others
+                    log.exception("what a host says met an error of ours", kind=self._kind)
+                    self._give_up(host, checked)
         except PeerGone:
             asyncio.get_running_loop().remove_reader(host.wire.socket.fileno())
         except ValueError as error:  # native code that is no longer itself, or somebody else's
             log.error("a host says what makes no sense", kind=self._kind, pid=host.process.pid, why=str(error))
             asyncio.get_running_loop().remove_reader(host.wire.socket.fileno())
             host.kill()
+
+    def _give_up(self, host: Host, message: Message) -> None:
+        if listener := host.listeners.pop(message.get("call", ""), None):
+            host.send({"command": "hangup", "call": message["call"], "status": 500, "phrase": "", "headers": []})
+            listener({"event": DIED})
 
     def _on_event(self, host: Host, message: Message) -> None:
         host.ending = message.get("ending", host.ending)

@@ -27,6 +27,7 @@ _LAST_WORDS_S = 3.0
 _CHANGE_OVER_S = 1.0  # behind one address there may be several Managers, of which one has just ended
 _AGAIN_S = 0.1
 _AT_ONCE = 100  # records that are read from the disk together
+_NEVER = (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.RESOURCE_EXHAUSTED)  # the latter: it is too large
 _GONE = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
 Answer = TypeVar("Answer")
 
@@ -148,22 +149,28 @@ class ManagerLink:
 
     async def _deliver(self) -> None:
         while records := await self._journal.waiting(_AT_ONCE):
+            some_wait = False
             for record in records:
-                if not await self._delivered(record):
+                status = await self._delivered(record)
+                if status in _GONE:
                     return  # the next sign of the Manager's life tries again
+                some_wait |= status is not None  # one that the database chokes on holds up no other
+            if some_wait:
+                return
 
-    async def _delivered(self, record: call_pb2.CallRecord) -> bool:
+    async def _delivered(self, record: call_pb2.CallRecord) -> grpc.StatusCode | None:
+        """Why it waits; None when it has gone."""
         try:
             await self.way.stub.ReportCall(pb.ReportCallRequest(record=record), timeout=rpc.DEADLINE_S)
         except grpc.aio.AioRpcError as error:
-            if error.code() is not grpc.StatusCode.INVALID_ARGUMENT:
+            if error.code() not in _NEVER:
                 log.warning("record waits", call_id=record.call_id, status=error.code().name)
-                return False
+                return error.code()
             log.error("record refused", call_id=record.call_id, details=error.details())
             await self._journal.put_aside(record)
         else:
             await self._journal.delivered(record)
-        return True
+        return None
 
 
 def _refused(error: grpc.aio.AioRpcError) -> NoReturn:

@@ -58,6 +58,7 @@ class Transfer:
 
     call_id: str
     leg: str
+    trunk_id: str  # of the PBX that asks
     number: str
     peer_address: str  # where it asks from
     referred_by: str = ""  # RFC 3892, as it was written

@@ -96,6 +96,7 @@ class FromPeer:
                 self._routes.to_host(response, dialog)
             dialog.note_response(response)
         else:
+            _keep_the_call(response)
             host_limits.fit(response)
             source = dialog.flow.peer[0]
             if objection := host_limits.objection_to(response, source, self._routes.addresses):
@@ -105,6 +106,12 @@ class FromPeer:
             host_limits.answer_for_host(response, dialog.sound)
             self._routes.to_host(response, dialog)
         return dialog if was_pending else None
+
+
+def _keep_the_call(response: Response) -> None:
+    """Who wants to hear no more of a transfer ends that subscription, not the call (RFC 5057); pjsip hangs up."""
+    if response.cseq.method == "NOTIFY" and response.code >= 300 and response.code not in (401, 407):
+        response.code, response.phrase = 200, "OK"
 
 
 def _no_codec(request: Request, dialog: Dialog) -> Objection | None:

@@ -5,6 +5,7 @@ Whoever is named elsewhere than at the PBX is not called: a trunk is no way to m
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Final
 
@@ -19,10 +20,11 @@ from teletrunk_worker.sip.proxy import bracketed
 from teletrunk_worker.sip.registrar import Registrar
 from teletrunk_worker.sip.scanner import Malformed
 from teletrunk_worker.sip.transport.flow import Address, Flow, plain
-from teletrunk_worker.sip.uri import LONGEST_URI, Uri
+from teletrunk_worker.sip.uri import Uri, escaped
 from teletrunk_worker.trunks.book import TrunkBook
 
-_LONGEST_NUMBER: Final = 64
+_LONGEST_NUMBER: Final = 64  # as it is written into a URI
+_REFERRED_BY: Final = re.compile(r"[\x20-\x7e]{1,256}")  # our INVITE has 4,000 bytes for everything
 
 
 class Transfers:
@@ -41,6 +43,7 @@ class Transfers:
             transfer = Transfer(
                 dialog.call_id,
                 dialog.leg,
+                self._registrar.trunk_of(dialog.login),
                 self._number(refer, dialog),
                 flow.peer[0],
                 _referred_by(refer),
@@ -66,7 +69,7 @@ class Transfers:
             raise Refusal("transfer-refused", "only to a number, and not to another call")
         if (uri.parameters.get("method") or "INVITE").upper() != "INVITE":
             raise Refusal("transfer-refused", "only by INVITE")
-        if not uri.user or len(uri.user) > _LONGEST_NUMBER or not uri.user.isprintable():
+        if not uri.user or len(escaped(uri.user)) > _LONGEST_NUMBER or not uri.user.isprintable():
             raise Refusal("transfer-refused", "it names no number")
         if uri.scheme != "tel" and not self._is_there(uri, refer, dialog):
             raise Refusal("transfer-refused", "only to a number of this PBX")
@@ -89,4 +92,4 @@ class Transfers:
 
 def _referred_by(refer: Request) -> str:
     found = refer.addresses("Referred-By")
-    return found[0].text if len(found) == 1 and len(found[0].text) <= LONGEST_URI else ""
+    return found[0].text if len(found) == 1 and _REFERRED_BY.fullmatch(found[0].text) else ""

@@ -17,7 +17,10 @@ ALLOW_IN_CALL: Final = f"{ALLOW}, REFER"
 _SPOKEN = frozenset(ALLOW_IN_CALL.split(", "))
 _KNOWN = _SPOKEN | {"SUBSCRIBE", "NOTIFY", "MESSAGE", "PUBLISH"}  # the rest is answered 405
 _SCHEMES = frozenset({"sip", "sips", "tel"})
-_EXTENSIONS = frozenset({"100rel", "timer"})  # what may be required of us: in a call, what a host understands
+# What may be required of us: in a call, what a host understands, or is done in its place.
+_EXTENSIONS = frozenset({"100rel", "timer", "norefersub"})
+    {"100rel", "timer", "norefersub"}
+)  # what may be required of us: in a call, what a host understands
 _AT_REGISTRAR = _EXTENSIONS | {"path", "outbound"}
 IN_DIALOG: Final = frozenset({"INVITE", "ACK", "BYE", "INFO", "UPDATE", "PRACK", "OPTIONS", "REFER"})
 _DIGITS = frozenset({"application/dtmf-relay", "application/dtmf"})
@@ -42,7 +45,7 @@ def check(message: Message) -> None:
             message.headers.remove(name)  # an answer counts whatever else it says
     registered = isinstance(message, Response) and message.cseq.method == "REGISTER"  # it lists others' contacts, too
     for name in ("Route", "Record-Route", "Path") if registered else ("Contact", "Route", "Record-Route", "Path"):
-        if message.headers.get(name) != "*":
+        if name != "Contact" or message.headers.get(name) != "*":
             message.addresses(name)
     if isinstance(message, Request):
         _ = message.uri

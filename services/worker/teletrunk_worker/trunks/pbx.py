@@ -298,7 +298,7 @@ class OutboundPbx(Pbx):
         said = "TLS" if to.scheme == "sips" else (to.parameters.get("transport") or "").upper()
         transport = self.options.transport.upper() or (said if said in PORTS else "")
         places = await self._network.resolver.places(to.host, to.port, transport)
-        self._moved_to = places[:_MOST_PLACES]
+        self._moved_to = [place for place in places if self._may_be_at(place.address[0])][:_MOST_PLACES]
         self._note_addresses()
         return self._moved_to
 
