@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import select
 from collections.abc import AsyncIterator
+from typing import Any
 
 import psutil
 import pytest
@@ -58,6 +60,17 @@ async def test_who_waits_for_a_place_can_go(pool: HostPool) -> None:
     waiting.cancel()
     second = await pool.place("c3", nobody, besides=[first])
     assert set(second.listeners) == {"c3"}
+
+
+async def test_a_pool_that_closes_reads_no_host_any_more(pool: HostPool) -> None:
+    """Not even one that has something to say at that moment."""
+    host, failed = await pool.place("c1", nobody), list[dict[str, Any]]()
+    asyncio.get_running_loop().set_exception_handler(lambda loop, context: failed.append(context))
+    host.send({"command": "ping"})
+    assert select.select([host.wire.socket], [], [], 5)[0]
+    await asyncio.sleep(0)  # what can be read is found in the turn of the loop that goes on here
+    await pool.close()
+    assert not failed
 
 
 async def test_the_death_of_a_host_is_told_and_its_room_comes_back(pool: HostPool) -> None:

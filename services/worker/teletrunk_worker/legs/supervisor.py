@@ -169,6 +169,7 @@ class HostPool:
     async def close(self) -> None:
         self._closing = True
         for host in self._hosts.values():
+            _stop_reading(host)
             host.wire.close()
         await self._owners.ended(_STOP_DEADLINE_S)
         for host in list(self._hosts.values()):
@@ -210,8 +211,7 @@ class HostPool:
         finally:
             if host.timer is not None:
                 host.timer.cancel()
-            with contextlib.suppress(ValueError, OSError):
-                loop.remove_reader(wire.socket.fileno())
+            _stop_reading(host)
             wire.close()
             self._bury(host)
 
@@ -256,10 +256,10 @@ class HostPool:
                     log.exception("what a host says met an error of ours", kind=self._kind)
                     self._give_up(host, checked)
         except PeerGone:
-            asyncio.get_running_loop().remove_reader(host.wire.socket.fileno())
+            _stop_reading(host)
         except ValueError as error:  # native code that is no longer itself, or somebody else's
             log.error("a host says what makes no sense", kind=self._kind, pid=host.process.pid, why=str(error))
-            asyncio.get_running_loop().remove_reader(host.wire.socket.fileno())
+            _stop_reading(host)
             host.kill()
 
     def _give_up(self, host: Host, message: Message) -> None:
@@ -285,6 +285,12 @@ class HostPool:
             listener(message)
         elif message["event"] == "incoming":  # too late, or by a name that nobody gave: it would ring for ever
             host.send({"command": "hangup", "call": message["call"], "status": 503, "phrase": "", "headers": []})
+
+
+def _stop_reading(host: Host) -> None:
+    """Before its socket is closed: the loop would go on with a number that is another's by then."""
+    with contextlib.suppress(ValueError, OSError):  # it is closed already
+        asyncio.get_running_loop().remove_reader(host.wire.socket.fileno())
 
 
 def _environment() -> dict[str, str]:
