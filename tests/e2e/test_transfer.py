@@ -9,13 +9,16 @@ from typing import TypeVar
 
 import pytest
 from sipmessage import Request, Response
+from teletrunk.v1 import admin_pb2
 from teletrunk_sandbox.actors import Message
 
+from tests import sip_wire
 from tests.rtp_wire import RtpWire, rtp
 from tests.sip_wire import PATIENCE_S, response_to
 
 from .conftest import FRIEND, GATEWAY, Scene
 from .sound_pbx import Call, SoundPbx, sound_pbx
+from .test_hosts import hosts
 
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="module")]
 
@@ -36,6 +39,7 @@ class Heard:
         self.byes: asyncio.Queue[Request] = asyncio.Queue()
         self.notifies: asyncio.Queue[Request] = asyncio.Queue()
         self.cancels: asyncio.Queue[Request] = asyncio.Queue()
+        self.refused = ""  # a method that the PBX knows nothing of
 
     async def listen(self) -> None:
         queues = {"INVITE": self.invites, "BYE": self.byes, "NOTIFY": self.notifies, "CANCEL": self.cancels}
@@ -43,7 +47,9 @@ class Heard:
             request = await self.pbx.wire.requests.get()
             if request.method in queues:
                 queues[request.method].put_nowait(request)
-            if request.method not in ("INVITE", "ACK"):
+            if request.method == self.refused:
+                self.pbx.wire.answer(request, 481, "Subscription does not exist")
+            elif request.method not in ("INVITE", "ACK"):
                 self.pbx.wire.answer(request, 200, "OK")
 
     async def told(self) -> tuple[str, str]:
@@ -158,6 +164,62 @@ async def test_a_transfer_that_fails_leaves_the_call_as_it_was(scene: Scene) -> 
             said = await heard_at_telegram(scene, heard.pbx.rtp)
             assert abs(said["hz"] - 1_000) < 20, said
         assert heard.pbx.record is not None and heard.pbx.record.ended_by == "pbx"
+
+
+async def test_what_pjsua_cannot_take_costs_no_host(scene: Scene) -> None:
+    """Bytes that are no UTF-8, and more of them than a packet holds: in the one call, not in the others of the host."""
+    before = {process.pid for process in hosts(scene)}
+    async with hearing(scene) as heard, heard.pbx.call() as call:
+        for referred_by in ('"B\udcfcro" <sip:201@pbx>', f'"{chr(0x1F600) * 240}" <sip:201@pbx>'):
+            wanted = bytes(call.request("REFER", Refer_To=f"<sip:202@{heard.pbx.wire.local[0]}>"))
+            line = f"Referred-By: {referred_by}\r\n".encode("utf-8", "surrogateescape")
+            heard.pbx.wire.send(wanted.replace(b"Content-Length", line + b"Content-Length"))
+            invite = await soon(heard.invites.get())
+            assert invite.headers.get("Referred-By") is None
+            refusal = bytes(response_to(invite, 486, "Besetzt", heard.pbx.wire))
+            heard.pbx.wire.send(refusal.replace(b"Besetzt", b"Besetzt f\xfcr Sie"))
+            assert (await heard.told())[0] == "SIP/2.0 100 Trying"
+            assert (await heard.told())[0].startswith("SIP/2.0 486 Besetzt f")
+        assert {process.pid for process in hosts(scene)} >= before
+
+
+async def test_who_wants_no_news_of_a_transfer_keeps_the_call(scene: Scene) -> None:
+    async with hearing(scene) as heard:
+        heard.refused = "NOTIFY"
+        async with heard.pbx.call() as call:
+            assert (await refer(call)).code == 202
+            invite = await soon(heard.invites.get())
+            heard.pbx.wire.answer(invite, 486, "Busy Here")
+            while (await heard.told())[1] != "terminated":
+                pass
+            said = await heard_at_telegram(scene, heard.pbx.rtp)
+            assert abs(said["hz"] - 1_000) < 20, said
+            assert heard.byes.empty()
+
+
+async def test_a_transfer_is_rung_at_the_pbx_that_asks_for_it(scene: Scene) -> None:
+    """Of two trunks that rang together, the other one's PBX has nothing to do with it."""
+    async with hearing(scene) as heard, sip_wire.udp(scene.edge) as other:
+        pbx = heard.pbx
+        second = await scene.world.add_trunk(GATEWAY, priority=0)
+        assert (await other.register(second.trunk.login, second.password)).final.code == 200
+        await scene.friends.tell("call", phone=FRIEND, to=GATEWAY)
+        other.answer(await other.next_request("INVITE"), 486, "Busy Here")
+        first = await soon(heard.invites.get())
+        answer = await heard.answer(first, pbx.rtp)
+        await scene.friends.wait("connected", phone=FRIEND)
+        ours = Response(200, "OK")
+        ours.headers.set("To", first.headers["From"])
+        mine = pbx.wire.request("INVITE", "", "pbx", **{"From": answer.headers["To"], "Call-ID": first.call_id})
+        call = Call(pbx, mine, ours)
+        assert (await refer(call)).code == 202
+        pbx.wire.answer(await soon(heard.invites.get()), 486, "Busy Here")
+        assert (await pbx.wire.ask(call.request("BYE"))).final.code == 200
+        await scene.friends.wait("ended", phone=FRIEND, by="peer")
+        record = await scene.record()
+        trunks = (await scene.world.admin.ListTrunks(admin_pb2.ListTrunksRequest(), timeout=5)).trunks
+        assert [trunk.login for trunk in trunks if trunk.trunk_id == record.trunk_id] == [pbx.login]
+    await scene.world.remove_trunk(second.trunk.login)
 
 
 async def test_who_goes_before_a_transfer_fails_has_ended_the_call(scene: Scene) -> None:

@@ -122,6 +122,8 @@ def test_a_transfer_is_tried_once_at_a_time_and_not_forever() -> None:
 
 def test_hosts_that_die_during_a_transfer() -> None:
     asked, _ = play(machine.from_sip(), *UP, REFER, on.Placed("t"))
+    state, done = play(asked, on.Expired("transfer"), on.HostDied("sip", "t"))
+    assert kinds(done)[-1] == "SpeakForSip" and state.phase is Phase.UP, "a leg that nobody wanted any more"
     state, done = play(asked, on.HostDied("sip", "t"))
     assert kinds(done) == ["SpeakForSip", "NotifyTransfer"] and state.phase is Phase.UP
     state, done = play(asked, on.HostDied("sip", CALLER_LEG), on.SipAnswered("t"))

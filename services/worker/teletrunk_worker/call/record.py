@@ -52,7 +52,8 @@ class Recorder:
         return self._ahead + self._clock()
 
     def step(self, source: str, target: str, text: str, at: float = 0.0) -> None:
-        self.add_step(call_pb2.CallStep(at=at or self._now(), source=source, target=target, text=text))
+        written = text.encode("utf-8", "replace").decode()  # peers write what they like
+        self.add_step(call_pb2.CallStep(at=at or self._now(), source=source, target=target, text=written))
 
     def add_step(self, step: call_pb2.CallStep) -> None:
         """A step that another service saw and sent along. What a peer brings about without end is not written down."""
