@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import sqlite3
 from pathlib import Path
 
 import pytest
+from teletrunk_sandbox.demo import to_sip
 from teletrunk_sandbox.world import World
 
 from tests.former_worker import former_worker
@@ -30,9 +33,16 @@ async def test_a_call_through_mutual_tls_and_an_account_for_one_worker_only(tmp_
         assert (await world.subscribers.tell("heard", phone=FRIEND))["hz"] == pytest.approx(440.0, abs=1.0)
         await phone.tell("hangup", call=call)
         await phone.wait("ended", call=call)
-        assert (await world.record()).sip_status == 200
+        first = await world.record()
+        assert first.sip_status == 200
+        back, _ = await to_sip(world, phone, tmp_path, besides=[first.call_id])
 
         await world.command("worker", "assign", GATEWAY, former_worker(tmp_path / "data", "anotherworker"))
         call = (await phone.tell("call", to="@friend"))["call"]
         ended = await phone.wait("ended", call=call)
         assert ended["status"] == 403 and ended["phrase"].startswith("Access to the session is revoked")
+        refused = await world.record(besides=[first.call_id, back.call_id])
+        assert refused.error_id == "session-access-revoked" and not refused.HasField("route_proof")
+        with contextlib.closing(sqlite3.connect(world.directory / "data" / "manager.db")) as database:
+            routed = dict(database.execute("SELECT call_id, routed FROM calls").fetchall())
+        assert routed == {first.call_id: 1, back.call_id: 1, refused.call_id: 0}, "the Manager's mark came back"
