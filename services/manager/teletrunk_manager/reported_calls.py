@@ -15,7 +15,6 @@ import time
 import sqlalchemy as sa
 import structlog
 from sqlalchemy.ext.asyncio import AsyncSession
-from teletrunk.errors import TABLE
 from teletrunk.identity import Identity
 from teletrunk.v1 import call_pb2
 
@@ -99,11 +98,11 @@ class ReportedCalls:
             raise Mistake("the call did not begin when it was routed")
 
     async def _may_be_refused(self, session: AsyncSession, record: call_pb2.CallRecord) -> bool:
-        """False: there are too many already. Raises `Mistake`."""
-        if record.error_id not in TABLE or record.ByteSize() > _LARGEST_REFUSED:
+        """False: not worth a row, as one of too many, or of an account that is other Workers'. Raises `Mistake`."""
+        if not record.error_id or record.ByteSize() > _LARGEST_REFUSED:
             raise Mistake("a call that was not routed needs the row that it was refused with, and a short record")
         if record.error_id != "session-access-revoked" and not await _may_use(session, record):
-            raise Mistake("the account is assigned to other Workers")
+            return False
         return self._refused.allows((record.worker_id, record.trunk_id or record.account_id))
 
 
