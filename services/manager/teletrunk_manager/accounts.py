@@ -16,7 +16,7 @@ from teletrunk.v1 import session_store_pb2 as store
 
 from teletrunk_manager.audiences import Audiences
 from teletrunk_manager.configurations import Configurations
-from teletrunk_manager.db.audit import asker, delete_whole
+from teletrunk_manager.db.audit import NOBODY, WHO, asker, delete_whole
 from teletrunk_manager.db.database import Database
 from teletrunk_manager.db.pages import paged
 from teletrunk_manager.db.tables import Account, Assignment, Share, Subscription, Trunk
@@ -172,13 +172,13 @@ class Accounts:
         ]
 
     async def call_audience(self, name: str) -> call_pb2.CallAudience.ValueType:
-        """Who may call the account, as Telegram said within the last minute.
+        """Who may call the account, as Telegram says now to the command on this machine, and once a minute to others.
 
         Raises `Unknown`, and what the Storage answers.
         """
         async with self._database.transaction(reading=True) as session:
             account = await find_account(session, name)
-        return await self._audiences.of(account)
+        return await self._audiences.of(account, afresh=WHO.get() == NOBODY)
 
     async def retry(self, name: str) -> None:
         """Lets Telegram be asked although it did not want to be. Raises `Unknown`, and what the Storage answers."""

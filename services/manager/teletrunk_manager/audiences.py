@@ -1,4 +1,4 @@
-"""Who may call an account, as Telegram says: asked once a minute, however often people look."""
+"""Who may call an account, as Telegram says: asked once a minute, however often people look from afar."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ class Audiences:
         self._storages = storages
         self._known: OrderedDict[str, _Known] = OrderedDict()  # by session
 
-    async def of(self, account: Account) -> call_pb2.CallAudience.ValueType:
-        """As of the last minute. Raises what the Storage answers, which is not kept."""
+    async def of(self, account: Account, *, afresh: bool) -> call_pb2.CallAudience.ValueType:
+        """As of the last minute, or now. Raises what the Storage answers, which is not kept."""
         known = self._known.setdefault(account.session_id, _Known())
         if len(self._known) > _MOST:
             self._known.popitem(last=False)
         async with known.asking:  # whoever comes meanwhile shares the answer
-            if time.monotonic() >= known.until:
+            if afresh or time.monotonic() >= known.until:
                 known.word, known.until = await self._asked(account), time.monotonic() + _KEPT_S
         return known.word
 
