@@ -58,6 +58,7 @@ async def test_a_token_ends_and_is_seen_used(api: Api) -> None:
     assert answer.json()["detail"] == "the token ann ended at 2025-10-09 08:53 UTC: make another (teletrunk token add)"
     status, problem = await api.ask("POST", "/v1/tokens", body={"name": "old", "role": "viewer", "expires_at": 1.0})
     assert status == 400 and "ended before its first use" in problem["detail"]
+    assert (await api.ask("POST", "/v1/tokens", body={"name": "x", "role": "viewer", "expires_at": 1e300}))[0] == 400
     assert (await api.ask("GET", "/v1/tokens/nobody"))[0] == 404
 
 
