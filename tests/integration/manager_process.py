@@ -109,6 +109,7 @@ class Attachment:
         self._said: asyncio.Queue[pb.AttachRequest | None] = asyncio.Queue()
         # Apart: whoever waits for a pulse must not swallow a configuration that came before it.
         self._pulses: asyncio.Queue[pb.Pulse | None] = asyncio.Queue()
+        self._last, self._unanswered = pb.Heartbeat(), 0
         self._configurations: asyncio.Queue[pb.AttachResponse | None] = asyncio.Queue()
         self._said.put_nowait(hello)
         self.stream = wire.manager.Attach(self._requests())
@@ -130,8 +131,16 @@ class Attachment:
 
     async def beat(self, heartbeat: pb.Heartbeat | None = None) -> None:
         """Sends a heartbeat and waits for its pulse."""
-        self._said.put_nowait(pb.AttachRequest(heartbeat=heartbeat or pb.Heartbeat()))
-        assert await asyncio.wait_for(self._pulses.get(), PATIENCE_S) is not None, "the stream ended"
+        self._last = heartbeat or pb.Heartbeat()
+        self.repeat()
+        while self._unanswered:
+            assert await asyncio.wait_for(self._pulses.get(), PATIENCE_S) is not None, "the stream ended"
+            self._unanswered -= 1
+
+    def repeat(self) -> None:
+        """The last heartbeat once more: a busy machine may need longer than the Manager waits for the next."""
+        self._said.put_nowait(pb.AttachRequest(heartbeat=self._last))
+        self._unanswered += 1
 
     def say(self, request: pb.AttachRequest) -> None:
         """What is answered with nothing."""

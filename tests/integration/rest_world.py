@@ -15,6 +15,8 @@ from teletrunk.v1 import admin_pb2 as admin
 from tests.integration.manager_world import World
 from tests.servers import free_port
 
+_BEAT_S = 3.0  # as services do
+
 
 class Api:
     def __init__(self, world: World, port: int) -> None:
@@ -42,12 +44,21 @@ async def rest_api(data: Path, **settings: str) -> AsyncIterator[Api]:
     api_settings = {"TELETRUNK_API_ADDRESS": f"127.0.0.1:{port}", "TELETRUNK_WEBHOOKS_TO_PRIVATE": "true"}
     world = World(data, **api_settings, **settings)
     await world.start()
+    beating = asyncio.create_task(_beating(world))
     api = Api(world, port)
     await api.token("root", "owner")
     try:
         yield api
     finally:
+        beating.cancel()
         await world.stop()
+
+
+async def _beating(world: World) -> None:
+    while True:
+        await asyncio.sleep(_BEAT_S)
+        world.worker.repeat()
+        world.storage.repeat()
 
 
 class Ear:

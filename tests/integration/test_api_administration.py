@@ -58,6 +58,7 @@ async def test_a_token_ends_and_is_seen_used(api: Api) -> None:
     assert answer.json()["detail"] == "the token ann ended at 2025-10-09 08:53 UTC: make another (teletrunk token add)"
     status, problem = await api.ask("POST", "/v1/tokens", body={"name": "old", "role": "viewer", "expires_at": 1.0})
     assert status == 400 and "ended before its first use" in problem["detail"]
+    assert (await api.ask("POST", "/v1/tokens", body={"name": "x", "role": "viewer", "expires_at": 1e300}))[0] == 400
     assert (await api.ask("GET", "/v1/tokens/nobody"))[0] == 404
 
 
@@ -142,7 +143,11 @@ async def test_every_list_goes_on_where_next_says(api: Api) -> None:
                 assert ("next" in answer.links) is bool(page)
                 path = answer.links["next"]["url"] if page else ""
                 assert not page or path.endswith(f"{route.path}?limit=1&page={page}")
-        assert list(map(key, seen)) == list(map(key, whole[items])), route.path
+        after = (await api.ask("GET", route.path + "?limit=500"))[1]
+        keys, first, last = (list(map(key, each)) for each in (seen, whole[items], after[items]))
+        assert len(keys) == len(set(keys)), route.path
+        assert [each for each in last if each in first] == [each for each in keys if each in first], route.path
+        assert set(first) <= set(keys) <= set(last), "what comes meanwhile may be there, or not"
         assert len(seen) >= (1 if items in ("accounts", "services") else 3)
         assert (await api.ask("GET", f"{route.path}?page=!"))[0] == 400
 
@@ -196,18 +201,14 @@ async def test_what_could_not_be_delivered_is_listed_and_bounded(api: Api) -> No
 
 
 async def test_an_event_is_sent_when_it_is_there_and_not_when_somebody_looks(api: Api) -> None:
+    """By itself the Manager looks every half minute only, which is more than the ear's patience."""
     ear = Ear()
     async with ear.listening() as url:
         await api.ask("POST", "/v1/webhooks", body={"url": url})
-        took = []
-        for number in range(5):
-            await api.world.wire.manager.ReportCall(
-                pb.ReportCallRequest(record=call_pb2.CallRecord(call_id=f"c{number}"))
-            )
-            begun = time.monotonic()
-            await ear.hears(number + 1)
-            took.append(time.monotonic() - begun)
-        assert min(took) < 0.3, f"{took}: a look every second would take half a second"
+        for number in range(3):
+            record = call_pb2.CallRecord(call_id=f"c{number}")
+            await api.world.wire.manager.ReportCall(pb.ReportCallRequest(record=record))
+            assert (await ear.hears(number + 1))["id"] == f"c{number}"
 
 
 async def test_a_new_token_of_an_old_name_inherits_only_when_it_is_told_to(api: Api) -> None:

@@ -186,7 +186,7 @@ async def test_services_join_by_invitation_once_and_are_let_go_by_revocation(sit
     await worker.says("manager link broke")
 
     async def gone() -> bool:
-        return not (await attached(site))[name]
+        return name not in await attached(site)
 
     await until(gone)
     papers = site.channel(site.address, worker.data, Identity("worker", name), Identity("manager", "manager"))

@@ -54,7 +54,7 @@ async def test_services_go_over_to_the_other_manager_with_their_certificates(
         assert code == 0
 
         async def worker_is_gone() -> bool:
-            return not (await attached(b))[worker_id]
+            return worker_id not in await attached(b)
 
         await until(worker_is_gone)
         assert (await attached(b))[storage_id]

@@ -55,6 +55,8 @@ VERDICTS = {
     ("POST", "/v1/services/{service_id}/removal"): Role.owner,
     ("POST", "/v1/storages/{storage_id}/approval"): Role.owner,
     ("POST", "/v1/invitations"): Role.owner,
+    ("GET", "/v1/invitations"): Role.owner,
+    ("DELETE", "/v1/invitations/{id}"): Role.owner,
     ("GET", "/v1/join-tokens"): Role.owner,
     ("POST", "/v1/join-tokens"): Role.owner,
     ("DELETE", "/v1/join-tokens/{id}"): Role.owner,

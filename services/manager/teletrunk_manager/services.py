@@ -22,9 +22,11 @@ class Services:
         self._live = live
 
     async def page(self, request: pb.ListServicesRequest) -> pb.ListServicesResponse:
-        """By id."""
+        """By id, without those whose certificate was revoked."""
+        revoked = sa.select(Member.service_id).where(Member.revoked)
+        query = sa.select(Service).where(Service.service_id.not_in(revoked))
         async with self._database.transaction(reading=True) as session:
-            rows, following = await paged(session, sa.select(Service), Service.service_id, request)
+            rows, following = await paged(session, query, Service.service_id, request)
             return pb.ListServicesResponse(services=await self._messages(session, rows), next=following)
 
     async def one(self, service_id: str) -> pb.AttachedService:

@@ -24,6 +24,7 @@ from teletrunk_manager.domain.logins import is_login
 from teletrunk_manager.mistakes import Mistake, Unknown
 
 _USE_NOTED_S = 60.0  # a use is written down at most so often
+_LAST_YEARS_END = datetime.datetime(9999, 1, 1, tzinfo=datetime.UTC).timestamp()
 _OWN, _ALL = "own", "all"
 
 
@@ -44,6 +45,8 @@ class Tokens:
             raise Mistake(f"{request.name!r} is not a name: use up to 64 letters, digits and . _ + -")
         if request.expires_at and request.expires_at <= time.time():
             raise Mistake("the token would have ended before its first use: give a time to come")
+        if request.expires_at > _LAST_YEARS_END:
+            raise Mistake("no calendar knows when the token would end: give no end, or one before the year 9999")
         secret = f"tt_{secrets.token_urlsafe(32)}"
         row = ApiToken(
             name=request.name,
@@ -69,8 +72,8 @@ class Tokens:
         async with self._database.transaction() as session:
             row = await session.get(ApiToken, name)
             if row is None:
-                created = {"created_at": time.time(), "secret_hash": _hash(secret)}
-                session.add(ApiToken(name=name, role=Role.owner.name, sees_all=True, **created))
+                known = {"name": name, "role": Role.owner.name, "sees_all": True}
+                session.add(ApiToken(**known, secret_hash=_hash(secret), created_at=time.time()))
             elif row.secret_hash != _hash(secret):
                 row.secret_hash = _hash(secret)
 

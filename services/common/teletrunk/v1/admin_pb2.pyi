@@ -1803,8 +1803,9 @@ class RemoveTokenResponse(_message.Message):
     ACCOUNTS_FIELD_NUMBER: _builtins.int
     TRUNKS_FIELD_NUMBER: _builtins.int
     accounts: _builtins.int
-    """What the name leaves behind, and what goes on."""
+    """Accounts that the name leaves behind, and that go on."""
     trunks: _builtins.int
+    """The same of its trunks."""
     def __init__(
         self,
         *,
