@@ -19,8 +19,6 @@ _KNOWN = _SPOKEN | {"SUBSCRIBE", "NOTIFY", "MESSAGE", "PUBLISH"}  # the rest is 
 _SCHEMES = frozenset({"sip", "sips", "tel"})
 # What may be required of us: in a call, what a host understands, or is done in its place.
 _EXTENSIONS = frozenset({"100rel", "timer", "norefersub"})
-    {"100rel", "timer", "norefersub"}
-)  # what may be required of us: in a call, what a host understands
 _AT_REGISTRAR = _EXTENSIONS | {"path", "outbound"}
 IN_DIALOG: Final = frozenset({"INVITE", "ACK", "BYE", "INFO", "UPDATE", "PRACK", "OPTIONS", "REFER"})
 _DIGITS = frozenset({"application/dtmf-relay", "application/dtmf"})
