@@ -1,5 +1,6 @@
 # The habits of this house. `make help` lists them.
-PYTHON ?= $(shell command -v python3.11 || command -v python3.12 || echo python3.11)
+# The first that runs: pyenv has a name for each version that it could have.
+PYTHON ?= $(or $(shell for python in python3.11 python3.12; do $$python -c '' 2>/dev/null && echo $$python && break; done),python3.11)
 VENV ?= .venv
 BIN := $(VENV)/bin
 # Many tests wait for a timer: two workers more than there are cores keep the cores busy. A file's tests stay together.
@@ -28,7 +29,7 @@ NAMES = | sed -un 's/^Collecting \([^ ]*\).*/  \1/p'
 SYMBOLS = -name '*.so' \( -name 'ntgcalls.*' -o -path '*/uvloop/*' -o -path '*/asyncpg/*' -o -path '*/sqlalchemy/*' -o -path '*/greenlet/*' \)
 
 $(VENV)/.runs: pyproject.toml requirements.lock
-	@command -v $(PYTHON) >/dev/null || { echo "Python 3.11 or 3.12 is needed: apt install python3.11 python3.11-venv, or say PYTHON=..."; exit 1; }
+	@$(PYTHON) -c '' 2>/dev/null || { echo "Python 3.11 or 3.12 is needed: apt install python3.11 python3.11-venv, or say PYTHON=..."; exit 1; }
 	@echo "Making $(VENV), once; it takes a minute or two. Installing:"
 	@$(PYTHON) -m venv $(VENV)
 	@bash -o pipefail -c "$(INSTALL) -e '.[manager,worker,session-store,sandbox]' $(NAMES)"

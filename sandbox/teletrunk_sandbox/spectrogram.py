@@ -11,10 +11,11 @@ from pathlib import Path
 
 from teletrunk_sandbox.sound import Samples, fourier, hann
 
+_RATE = 8000  # of what is drawn: up to 4,000 Hz
 _SIZE = 512  # samples of one column
 _COLUMNS_A_SECOND = 50
-_TOP_HZ = 4000
-_FLOOR_DB, _RANGE_DB = 20.0, 105.0
+_HZ = _RATE / _SIZE  # of one line
+_FLOOR_DB, _RANGE_DB = 50.0, 75.0
 _GAP = 6  # lines between two strips
 _BLACK, _GREY, _WHITE = b"\x00\x00\x00", b"\x60\x60\x60", b"\xff\xff\xff"
 
@@ -28,21 +29,24 @@ def draw(path: Path, sounds: Sequence[tuple[Samples, int]]) -> None:
 
 
 def _strip(samples: Samples, rate: int) -> list[bytes]:
-    columns = [
-        _column(samples[start : start + _SIZE], rate)
-        for start in range(0, len(samples) - _SIZE + 1, rate // _COLUMNS_A_SECOND)
-    ] or [[_BLACK]]
+    narrow = _narrowed(samples, rate // _RATE)
+    starts = range(0, len(narrow) - _SIZE + 1, _RATE // _COLUMNS_A_SECOND)
+    columns = [_column(narrow[start : start + _SIZE]) for start in starts] or [[_BLACK]]
     lines = [b"".join(colours) for colours in zip(*columns, strict=True)]
     ticks = (_BLACK if number % _COLUMNS_A_SECOND == 0 else _WHITE for number in range(len(columns)))
     return [*reversed(lines), b"".join(ticks)]
 
 
-def _column(samples: Samples, rate: int) -> list[bytes]:
+def _narrowed(samples: Samples, step: int) -> Samples:
+    """The means of so many samples each: what is above the picture's top is damped, and nobody plays it."""
+    return [sum(samples[start : start + step]) // step for start in range(0, len(samples) - step + 1, step)]
+
+
+def _column(samples: Samples) -> list[bytes]:
     """Colours from 0 Hz upwards."""
-    hz = rate / _SIZE
-    bins = fourier(list(map(mul, samples, hann(_SIZE))))[: int(_TOP_HZ / hz)]
+    bins = fourier(list(map(mul, samples, hann(_SIZE))))[: _SIZE // 2]
     return [
-        _GREY if number and number * hz % 1000 < hz else _colour(20 * math.log10(abs(value) + 1e-9))
+        _GREY if number and number * _HZ % 1000 < _HZ else _colour(20 * math.log10(abs(value) + 1e-9))
         for number, value in enumerate(bins)
     ]
 

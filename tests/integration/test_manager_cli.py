@@ -50,6 +50,8 @@ async def test_the_command_from_sign_in_to_ladder(tmp_path: Path) -> None:
     commands = [
         (["account", "list"], 0, "[red]?[31mLee"),
         (["trunk", "show", "office"], 0, "server: 127.0.0.1:5060, UDP or TCP"),
+        (["trunk", "show", "office"], 0, "office  account +491711234567"),
+        (["trunk", "list"], 0, "office  +491711234567"),
         (["worker", "list", "--json"], 0, '"worker-1"'),
         (["call", "show", "last"], 0, "office -> @bob"),
         (["call", "show", "x"], 1, "teletrunk: there is no call x: teletrunk call list shows them\n"),

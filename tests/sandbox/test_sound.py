@@ -54,8 +54,9 @@ def test_first_and_last_sound_are_found_to_a_hundredth_of_a_second() -> None:
     assert report["hz"] == pytest.approx(440.0, abs=0.05)
 
 
-def test_the_picture_shows_the_tone_at_its_height(tmp_path: Path) -> None:
-    spectrogram.draw(tmp_path / "one.png", [(_tone(2500, 8000, seconds=1.0), 8000)])
+@pytest.mark.parametrize("rate", [8000, 16000, 48000])
+def test_the_picture_shows_the_tone_at_its_height(rate: int, tmp_path: Path) -> None:
+    spectrogram.draw(tmp_path / "one.png", [(_tone(2500, rate, seconds=1.0), rate)])
     picture = (tmp_path / "one.png").read_bytes()
     width, height = struct.unpack(">II", picture[16:24])
     start = picture.index(b"IDAT") + 4

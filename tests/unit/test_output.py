@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
+import re
 import subprocess
 import sys
 from pathlib import Path
 
 import pytest
+from teletrunk.errors import TABLE
 
 from tests.walk.terminal import Terminal
 
@@ -17,12 +19,13 @@ rows = [["worker", "w" * 30, "192.0.2.1:50601", "attached"], ["storage", "s" * 6
 table("services", ["service", "name", "address", "state"], rows)
 table("trunks", ["trunk", "PBX"], [["active", "registered at 192.0.2.1:5060"], ["a", "192.0.2.9:5060: down"]])
 """
+_REFUSALS = f"{sys.executable} -m teletrunk.cli.main explain"
 _RED, _GREEN = "\x1b[31m", "\x1b[32m"
 
 
-async def _shown(**environment: str) -> Terminal:
+async def _shown(command: str = f"{sys.executable} -c '{_PROGRAM}'", **environment: str) -> Terminal:
     kept = {name: value for name, value in os.environ.items() if name not in ("NO_COLOR", "FORCE_COLOR")}
-    terminal = Terminal(f"{sys.executable} -c '{_PROGRAM}'", Path.cwd(), kept | environment)
+    terminal = Terminal(command, Path.cwd(), kept | environment)
     assert await terminal.ended() == 0, terminal.text
     return terminal
 
@@ -46,3 +49,9 @@ def test_what_is_piped_has_neither_colours_nor_folds(width: str) -> None:
         command, capture_output=True, text=True, check=True, env={**os.environ, "COLUMNS": width}
     ).stdout
     assert "\x1b" not in out and "s" * 60 in out
+
+
+async def test_what_people_type_again_is_whole_in_80_columns() -> None:
+    terminal = await _shown(_REFUSALS)
+    assert all(re.search(rf" {row} ", terminal.text) for row in TABLE), terminal.text
+    assert max(map(len, terminal.text.splitlines())) <= 80

@@ -11,6 +11,7 @@ import typer
 
 Json = Annotated[bool, typer.Option("--json", help="One JSON document instead of text.")]
 _PIPED_WIDTH = 200  # nothing is cut off for the programs that read it
+_TYPED_COLUMNS = frozenset({"id", "login", "setting"})  # what people type again stays on one line
 # The states that tables show, by the columns that show them: colours help the eye, and say nothing that no word says.
 _STATE_COLUMNS = frozenset({"state", "session", "PBX"})
 _COLOURS = {
@@ -50,11 +51,12 @@ def table(title: str, columns: list[str], rows: list[list[str]]) -> None:
         return
     from rich import box
     from rich.console import Console
-    from rich.table import Table
+    from rich.table import Column, Table
     from rich.text import Text
 
+    headings = [Column(name, no_wrap=name in _TYPED_COLUMNS, overflow="fold") for name in columns]
     drawn = Table(
-        *columns, box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0)
+        *headings, box=box.SIMPLE_HEAD, pad_edge=False, show_edge=False, padding=(0, 1, 0, 0)
     )  # narrow: terminals have 80 columns
     for row in rows:
         drawn.add_row(*(Text(plain(cell), _colour(column, cell)) for column, cell in zip(columns, row, strict=True)))

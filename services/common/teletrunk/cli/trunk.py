@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Annotated, Any
 
 import typer
@@ -104,8 +104,22 @@ def _all() -> pb.ListTrunksResponse:
 def list_trunks(as_json: Json = False) -> None:
     """All trunks."""
     answer = _all()
-    rows = [[t.trunk_id, t.login, t.account_id, str(t.priority), ",".join(t.codecs), t.comment] for t in answer.trunks]
-    show(answer, as_json, lambda: table("trunks", ["id", "login", "account", "priority", "codecs", "comment"], rows))
+    show(answer, as_json, lambda: _tabulate(answer.trunks))
+
+
+def _tabulate(trunks: Iterable[pb.Trunk]) -> None:
+    whose = _account_names()
+    rows = [
+        [t.trunk_id, t.login, whose.get(t.account_id, t.account_id), str(t.priority), ",".join(t.codecs), t.comment]
+        for t in trunks
+    ]
+    table("trunks", ["id", "login", "account", "priority", "codecs", "comment"], rows)
+
+
+def _account_names() -> dict[str, str]:
+    """By id: what people call an account."""
+    answer = ask(lambda admin: every(admin.ListAccounts, pb.ListAccountsRequest()))
+    return {account.account_id: account.phone or account.username for account in answer.accounts}
 
 
 def _one(name: str) -> pb.Trunk:
@@ -167,8 +181,9 @@ def change(
 
 
 def _told(trunk: pb.Trunk) -> list[str]:
+    account = _account_names().get(trunk.account_id, trunk.account_id)
     return [
-        f"{trunk.login}  account {trunk.account_id}  priority {trunk.priority}  {trunk.comment}".rstrip(),
+        f"{trunk.login}  account {account}  priority {trunk.priority}  {trunk.comment}".rstrip(),
         f"server: {trunk.sip_address or '(no Worker is attached)'}, UDP or TCP",
         f"codecs: {', '.join(trunk.codecs)}",
         f"digest: {'SHA-256' if trunk.sha256_only else 'SHA-256 or MD5'}",
