@@ -122,3 +122,13 @@ async def test_a_person_tries_it_out(tmp_path: Path) -> None:
         up.send_signal(signal.SIGINT)
         assert await asyncio.wait_for(up.wait(), PATIENCE_S) == 0
     assert "Stopping" in await line_with(up, "Stopping")
+
+
+async def test_a_terminal_that_is_closed_leaves_no_service_behind(tmp_path: Path) -> None:
+    up = await Shell(tmp_path).start("up", "--sandbox")
+    await line_with(up, "Next: ")
+    assert _worker_of(tmp_path)
+    up.send_signal(signal.SIGHUP)
+    assert await asyncio.wait_for(up.wait(), PATIENCE_S) == 0
+    with pytest.raises(AssertionError, match="no worker runs"):
+        _worker_of(tmp_path)

@@ -64,7 +64,10 @@ async def _up(stack: Stack) -> None:
     from teletrunk import running
 
     stop = asyncio.Event()
-    for name in (signal.SIGINT, signal.SIGTERM):
+    signals = [signal.SIGINT, signal.SIGTERM]
+    if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:  # as nohup sets it
+        signals.append(signal.SIGHUP)  # the terminal is closed: nobody would find the services again
+    for name in signals:
         asyncio.get_running_loop().add_signal_handler(name, stop.set)
     running.make_directory(stack.data)
     running.hold_alone(stack.data, "stack")  # a second one would take the first one's Manager for its own
