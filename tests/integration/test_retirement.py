@@ -168,7 +168,10 @@ async def test_people_remove_what_is_gone_and_nothing_that_is_needed(world: Worl
     await world.worker.leave()
     status, text = await mistake(remove(world, "worker-1"))
     assert status is NOT_NOW and f"{known.phone}: for this Worker only" in text
+    another = Attachment(world.wire, worker_hello("worker-2"))
+    await another.beat()
     await fleet.Assign(fleet_pb2.AssignRequest(account=known.account_id, worker_ids=["worker-1", "worker-2"]))
+    await another.leave()
     await remove(world, "worker-1")
     assert "worker-1" not in await listed(world)
 
@@ -180,7 +183,7 @@ async def test_people_remove_what_is_gone_and_nothing_that_is_needed(world: Worl
     runs = pb.SessionReport(session_id=known.session_id, state=pb.SESSION_STATE_ACTIVE)
     await other.beat(pb.Heartbeat(sessions=[runs]))  # out of the vault that both have
     await remove(world, "storage-1")
-    assert await listed(world) == {"storage-2"}
+    assert await listed(world) == {"storage-2", "worker-2"}
     await other.leave()
     await asyncio.sleep(0)
     accounts = (await world.wire.admin.ListAccounts(admin_pb2.ListAccountsRequest())).accounts
