@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import ipaddress
 import secrets
 from collections.abc import Callable, Iterable
@@ -211,20 +212,35 @@ async def _require_unclaimed(session: AsyncSession, trunk: Trunk, trusted: Itera
         raise Mistake(
             f"{network} is too large for a trunk that asks for no password: use /24, /48 for IPv6, or smaller"
         )
-    of_others = sa.select(Trunk).where(
-        Trunk.administrator != trunk.administrator, Trunk.options.contains('"TRUNK_KIND_', autoescape=True)
+    of_others = Trunk.administrator != trunk.administrator, Trunk.options.contains('"TRUNK_KIND_', autoescape=True)
+    listed = sa.select(TrustedAddress.trunk_id, TrustedAddress.network).join(
+        Trunk, Trunk.trunk_id == TrustedAddress.trunk_id
     )
     with session.no_autoflush:
-        others = (await session.scalars(of_others)).all()
-        where = await _trusted(session, [other.trunk_id for other in others])
-    for other in others:
-        theirs = Claims.of(trunk_options.read(other.options), where.get(other.trunk_id, ()))
+        others = (await session.execute(sa.select(Trunk.trunk_id, Trunk.login, Trunk.options).where(*of_others))).all()
+        networks = (await session.execute(listed.where(*of_others))).all()
+    # There may be thousands: in a thread, so that no call waits for it.
+    if claimed := await asyncio.to_thread(_claimed_by, mine, others, networks):
+        shared, login = claimed
+        named = "" if asker() else f" (trunk {login})"
+        raise Mistake(
+            f"{shared} is a PBX of another administrator's{named}: let it register, or let both send one header "
+            "with different values (--pbx-header)"
+        )
+
+
+def _claimed_by(
+    mine: Claims, others: Iterable[sa.Row[tuple[str, str, str]]], networks: Iterable[sa.Row[tuple[str, str]]]
+) -> tuple[str, str] | None:
+    """The first claim that another trunk has too, and that trunk's login."""
+    where: dict[str, list[str]] = {}
+    for trunk_id, network in networks:
+        where.setdefault(trunk_id, []).append(network)
+    for trunk_id, login, options in others:
+        theirs = Claims.of(trunk_options.read(options), where.get(trunk_id, ()))
         if theirs is not None and (shared := mine.shared_with(theirs)):
-            named = "" if asker() else f" (trunk {other.login})"
-            raise Mistake(
-                f"{shared} is a PBX of another administrator's{named}: let it register, or let both send one header "
-                "with different values (--pbx-header)"
-            )
+            return shared, login
+    return None
 
 
 async def _trusted(session: AsyncSession, trunk_ids: list[str]) -> dict[str, list[str]]:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+
 import pytest
 from teletrunk.v1 import trunk_pb2 as pb
 from teletrunk_manager.domain.claims import Claims
@@ -62,3 +64,25 @@ def test_what_two_are_known_by(mine: Claims, theirs: Claims, shared: str) -> Non
 )
 def test_what_is_too_large_for_one_administrator(claims: Claims, too_large: str) -> None:
     assert claims.too_large() == too_large
+
+
+def test_many_networks_against_thousands_of_trunks_cost_little() -> None:
+    """By the processor's time: it was seconds when each pair was compared."""
+    others = [peer(f"10.{number // 256}.{number % 256}.1") for number in range(3_000)]
+    mine = peer("192.0.2.1", *(f"172.16.{number}.0/24" for number in range(50)))
+    begun = time.process_time()
+    assert not any(mine.shared_with(other) for other in others)
+    assert time.process_time() - begun < 0.3
+
+
+@pytest.mark.parametrize(
+    ("mine", "theirs", "shared"),
+    [
+        (["10.0.0.0/8", "10.1.0.0/16"], ["10.1.2.0/24"], "10.0.0.0/8"),
+        (["10.1.2.0/24", "10.1.3.0/24"], ["10.1.0.0/16"], "10.1.2.0/24"),
+        (["10.1.3.0/24"], ["10.1.2.0/24", "0.0.0.0/0"], "10.1.3.0/24"),
+        (["2001:db8::/32"], ["32.1.13.184/32"], ""),
+    ],
+)
+def test_networks_within_one_another(mine: list[str], theirs: list[str], shared: str) -> None:
+    assert peer("a.example", *mine).shared_with(peer("b.example", *theirs)) == shared

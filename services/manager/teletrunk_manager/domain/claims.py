@@ -9,11 +9,14 @@ from __future__ import annotations
 import ipaddress
 from collections.abc import Iterable
 from dataclasses import dataclass
+from functools import cached_property, lru_cache
 from typing import Final
 
 from teletrunk.v1 import trunk_pb2 as pb
 
 _LARGEST: Final = {4: 24, 6: 48}  # of the subnets that one administrator may claim
+_Network = ipaddress.IPv4Network | ipaddress.IPv6Network
+_BITS: Final = {4: 32, 6: 128}
 
 
 @dataclass(frozen=True)
@@ -38,12 +41,60 @@ class Claims:
         """What both are known by; empty: nothing, or their headers tell them apart."""
         if _tell_apart(self.header, other.header):
             return ""
-        pairs = [(self.takes, other.takes | other.registers_at), (self.registers_at, other.takes)]
-        return next((mine for ours, theirs in pairs for mine in sorted(ours) if _is_among(mine, theirs)), "")
+        pairs = [(self._taken, other.takes | other.registers_at), (self._registered_at, other.takes)]
+        return next((mine for ours, theirs in pairs if (mine := ours.first_like(theirs))), "")
+
+    @cached_property
+    def _taken(self) -> _Places:
+        return _Places(self.takes)
+
+    @cached_property
+    def _registered_at(self) -> _Places:
+        return _Places(self.registers_at)
 
     def too_large(self) -> str:
         """A subnet that holds more than one administrator's PBXs; empty: none."""
         return next((claim for claim in sorted(self.takes) if _is_too_large(claim)), "")
+
+
+class _Places:
+    """Names, and networks by the bits of their prefixes: to look one up costs the same, however many there are."""
+
+    def __init__(self, claims: Iterable[str]) -> None:
+        self._names: set[str] = set()
+        self._networks: list[tuple[_Network, str]] = []
+        self._exactly: dict[tuple[int, int], dict[int, str]] = {}  # by version and length; then by the bits
+        self._within: dict[tuple[int, int], dict[int, str]] = {}  # the same, of these and of longer prefixes
+        for claim in sorted(claims, reverse=True):  # so that of several the first in order is named
+            if (network := _network(claim)) is None:
+                self._names.add(claim)
+            else:
+                self._networks.append((network, claim))
+                length = network.prefixlen
+                self._exactly.setdefault((network.version, length), {})[_bits(network, length)] = claim
+
+    def first_like(self, claims: Iterable[str]) -> str:
+        return min(filter(None, map(self._like, claims)), default="")
+
+    def _like(self, claim: str) -> str:
+        """The first of these that it is, or that it overlaps with; empty: none."""
+        network = _network(claim)
+        if network is None:
+            return claim if claim in self._names else ""
+        version, own = network.version, network.prefixlen
+        found = [self._holding(version, own).get(_bits(network, own), "")]
+        for (other_version, length), claims in self._exactly.items():
+            if other_version == version and length < own:
+                found.append(claims.get(_bits(network, length), ""))
+        return min(filter(None, found), default="")
+
+    def _holding(self, version: int, length: int) -> dict[int, str]:
+        if (version, length) not in self._within:
+            inner = [(network, claim) for network, claim in self._networks if network.version == version]
+            self._within[version, length] = {
+                _bits(network, length): claim for network, claim in inner if network.prefixlen >= length
+            }
+        return self._within[version, length]
 
 
 def _host(where: str) -> str:
@@ -53,18 +104,17 @@ def _host(where: str) -> str:
     return host.lower().rstrip(".") if network is None else str(network)
 
 
-def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network | None:
+@lru_cache(maxsize=20_000)
+def _network(text: str) -> _Network | None:
     try:
         return ipaddress.ip_network(text)
     except ValueError:
         return None
 
 
-def _is_among(claim: str, others: frozenset[str]) -> bool:
-    mine = _network(claim)
-    if mine is None:
-        return claim in others
-    return any((theirs := _network(other)) is not None and mine.overlaps(theirs) for other in others)
+def _bits(network: _Network, length: int) -> int:
+    """The first ones of a network's address."""
+    return int(network.network_address) >> (_BITS[network.version] - length)
 
 
 def _is_too_large(claim: str) -> bool:
