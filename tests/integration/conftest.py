@@ -6,6 +6,7 @@ from collections.abc import AsyncIterator
 from pathlib import Path
 
 import pytest
+from teletrunk_manager.db.database import Database
 
 from tests.integration.manager_world import World
 
@@ -21,3 +22,17 @@ async def world(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator
         yield world
     finally:
         await world.stop()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+async def database(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Database]:
+    """A new one of each kind, without a process."""
+    url = f"sqlite+aiosqlite:///{tmp_path / 'manager.db'}"
+    if request.param == "postgresql":
+        url = await request.getfixturevalue("postgres").database()
+    database = Database(url)
+    await database.open()
+    try:
+        yield database
+    finally:
+        await database.close()

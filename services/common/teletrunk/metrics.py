@@ -50,6 +50,13 @@ RECORDS_WAITING = Gauge("teletrunk_records_waiting", "Call records on this Worke
 # Manager.
 QUESTIONS = Histogram("teletrunk_question_seconds", "Time to answer a question.", ["method"], buckets=_ANSWER)
 ATTACHED = Gauge("teletrunk_services_attached", "Services attached to any Manager.", ["kind"])
+REFUSED_DROPPED = Counter(
+    "teletrunk_refused_records_dropped",
+    "Records of refused calls that were too many to be kept, by whose limit it was: a trunk's or a Worker's.",
+    ["limit"],
+)
+for _limit in ("trunk", "worker"):
+    REFUSED_DROPPED.labels(_limit)
 SHARED_STATE = Gauge("teletrunk_shared_state_reached", "1 while the shared state (Redis) answers.")
 
 # Session Storage.

@@ -15,12 +15,14 @@ import time
 import sqlalchemy as sa
 import structlog
 from sqlalchemy.ext.asyncio import AsyncSession
+from teletrunk.errors import Refusal
 from teletrunk.identity import Identity
+from teletrunk.metrics import REFUSED_DROPPED
 from teletrunk.v1 import call_pb2
 
-from teletrunk_manager.db.database import Database
+from teletrunk_manager.db.database import Database, is_about_a_value
 from teletrunk_manager.db.grace import in_grace
-from teletrunk_manager.db.tables import Assignment, Call, Trunk
+from teletrunk_manager.db.tables import Account, Assignment, Call, Trunk
 from teletrunk_manager.deliveries import Deliveries
 from teletrunk_manager.domain.pace import Pace
 from teletrunk_manager.fleet import require_own
@@ -30,11 +32,16 @@ from teletrunk_manager.subscriptions import Subscriptions
 
 log = structlog.get_logger()
 
-# Of one trunk at one Worker: as many a minute as a Worker writes down (`refused_calls.py`), and an outage's at once.
-_REFUSED_AT_ONCE, _REFUSED_A_SECOND = 300.0, 0.5
+# Of one trunk at one Worker, by the calls' own times, for after an outage all come at once: as many as a Worker writes
+# down (`refused_calls.py`: 30 in a minute of its own, of which up to eleven touch a span).
+_SPAN_S, _MOST_IN_A_SPAN = 600.0, 330
+# Of one Worker, whatever it names, by our time.
+_REFUSED_AT_ONCE, _REFUSED_A_SECOND = 20_000.0, 5.0
+_DROPS_TOLD_EVERY_S = 60.0
 _HIGHEST_STATUS = 999
 _CALL_ID = re.compile(r"[0-9A-Za-z-]{1,64}")
 _LARGEST_REFUSED = 16_384  # bytes of such a record
+_LONGEST_INDEXED, _LONGEST_INDEXED_BYTES = 255, 600
 _WRONG_CLOCK_S = 86_400.0  # with one that is further off no certificate holds
 _SLACK_S = 30.0  # between two Managers' clocks, and from an INVITE to its routing
 _TO_TELEGRAM = call_pb2.DIRECTION_SIP_TO_TELEGRAM
@@ -48,7 +55,9 @@ class ReportedCalls:
         self._subscriptions = subscriptions
         self._deliveries = deliveries
         self._proofs = proofs
-        self._refused = Pace(_REFUSED_AT_ONCE, _REFUSED_A_SECOND)
+        self._in_span = Pace(_MOST_IN_A_SPAN, 0.0)
+        self._of_worker = Pace(_REFUSED_AT_ONCE, _REFUSED_A_SECOND)
+        self._drops_told = Pace(1, 1 / _DROPS_TOLD_EVERY_S)
 
     async def keep(self, record: call_pb2.CallRecord, identity: Identity | None) -> None:
         """Keeps a record, once. Raises `Mistake` for one that this Worker has no right to."""
@@ -56,6 +65,14 @@ class ReportedCalls:
             raise Mistake("a call's record needs the call's id: up to 64 letters and digits")
         require_own(identity, record.worker_id)
         _make_storable(record)
+        try:
+            await self._keep(record, identity)
+        except Refusal as refusal:
+            if is_about_a_value(refusal.__cause__):  # as often as it is tried: the Worker shall put it aside
+                raise Mistake("the record has a value that cannot be stored") from None
+            raise
+
+    async def _keep(self, record: call_pb2.CallRecord, identity: Identity | None) -> None:
         async with self._database.transaction() as session:
             known = await session.get(Call, record.call_id, with_for_update=True)
             if known is not None and known.worker_id != record.worker_id:
@@ -85,7 +102,7 @@ class ReportedCalls:
             return False
         elif not await in_grace(session):
             raise Mistake("the Manager has not routed this call: its record lacks the Manager's mark")
-        elif not await _may_use(session, record):
+        elif not record.answered_at and not await _may_use(session, record):  # whoever talked was routed before that
             raise Mistake("the account is assigned to other Workers")
         if record.trunk_id and not await _fits(session, record):
             raise Mistake("the trunk is another account's")
@@ -99,11 +116,29 @@ class ReportedCalls:
 
     async def _may_be_refused(self, session: AsyncSession, record: call_pb2.CallRecord) -> bool:
         """False: not worth a row, as one of too many, or of an account that is other Workers'. Raises `Mistake`."""
-        if not record.error_id or record.ByteSize() > _LARGEST_REFUSED:
+        to_telegram = record.direction == _TO_TELEGRAM
+        # Whoever calls from Telegram may give up before the Manager has answered.
+        if (to_telegram and not record.error_id) or record.ByteSize() > _LARGEST_REFUSED:
             raise Mistake("a call that was not routed needs the row that it was refused with, and a short record")
-        if record.error_id != "session-access-revoked" and not await _may_use(session, record):
+        if record.account_id and await session.get(Account, record.account_id) is None:
+            raise Mistake("there is no such account")
+        # A PBX calls where it likes, and the account of its login may be for other Workers.
+        if not to_telegram and record.error_id != "session-access-revoked" and not await _may_use(session, record):
             return False
-        return self._refused.allows((record.worker_id, record.trunk_id or record.account_id))
+        return self._has_room(record)
+
+    def _has_room(self, record: call_pb2.CallRecord) -> bool:
+        whose, span = record.trunk_id or record.account_id, record.invited_at // _SPAN_S
+        if not self._in_span.allows((record.worker_id, whose, span)):
+            limit = "trunk"
+        elif not self._of_worker.allows(record.worker_id):
+            limit = "worker"
+        else:
+            return True
+        REFUSED_DROPPED.labels(limit).inc()
+        if self._drops_told.allows(record.worker_id):
+            log.warning("refused calls are not written down: too many", worker_id=record.worker_id, limit=limit)
+        return False
 
 
 def _make_storable(record: call_pb2.CallRecord) -> None:
@@ -155,6 +190,11 @@ async def _name_trunk(session: AsyncSession, record: call_pb2.CallRecord, *, bel
         record.trunk_id, record.account_id = trunk.trunk_id, trunk.account_id
 
 
+def _indexed(text: str) -> str:
+    """The beginning of what anybody may have dialled: an index of PostgreSQL's takes 2,704 bytes of a row."""
+    return text.encode()[:_LONGEST_INDEXED_BYTES].decode(errors="ignore")[:_LONGEST_INDEXED]
+
+
 def _row(record: call_pb2.CallRecord, *, routed: bool) -> Call:
     return Call(
         call_id=record.call_id,
@@ -162,8 +202,8 @@ def _row(record: call_pb2.CallRecord, *, routed: bool) -> Call:
         trunk_id=record.trunk_id,
         worker_id=record.worker_id,
         to_telegram=record.direction == _TO_TELEGRAM,
-        caller=record.caller,
-        called=record.called,
+        caller=_indexed(record.caller),
+        called=_indexed(record.called),
         invited_at=record.invited_at,
         ringing_at=record.ringing_at,
         answered_at=record.answered_at,

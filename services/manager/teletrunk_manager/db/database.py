@@ -94,19 +94,20 @@ class Database:
         except StaleDataError:
             raise NotNow("somebody else has just changed it: look at it again, then repeat the command") from None
         except (SQLAlchemyError, sqlite3.Error, OSError) as error:
-            self.failing = not _is_about_a_value(error)
+            self.failing = not is_about_a_value(error)
             log.error("database failed", error=line_of(error))
             raise Refusal("database-error") from error
         self.failing = False
 
 
-def _is_about_a_value(error: Exception) -> bool:
-    """Whether it is somebody's value that cannot be stored (SQLSTATE class 22), as a NUL in PostgreSQL's texts.
+def is_about_a_value(error: BaseException | None) -> bool:
+    """Whether it is somebody's value that cannot be stored, as a NUL in PostgreSQL's texts (SQLSTATE class 22), or one
+    that no index has room for (class 54).
 
     Then the database is well: whoever brings such a value must not make the Manager look broken.
     """
     state = getattr(getattr(error, "orig", None), "sqlstate", None)
-    return isinstance(state, str) and state.startswith("22")
+    return isinstance(state, str) and state.startswith(("22", "54"))
 
 
 async def delete_others(session: AsyncSession, rows: sa.Select[Any], name: str, wanted: set[str]) -> set[str]:
