@@ -155,8 +155,7 @@ async def _serve(settings: ManagerSettings, service: Service) -> int | None:
     operations = operations_app(not_ready, live.measure)
     service.on_close("streams", attachments.close)
     service.background("configurations", configurations.keep_sending)
-    if settings.redis_url:  # there may be others
-        service.background("members", fleet.keep_current)
+    service.background("members", lambda: fleet.keep_current(alone=not settings.redis_url))
     service.background("shared state, looking", mirror.keep_looking)
     service.background("shared state, listening", mirror.keep_listening)
     service.background("wishes of other Managers", live_calls.keep_handing_on)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import time
 from typing import Literal
 
@@ -22,6 +23,7 @@ from teletrunk_manager.mistakes import Mistake, Unknown
 log = structlog.get_logger()
 
 _REFRESH_S = 1.0
+_ALONE_S = 10.0
 
 
 class Fleet:
@@ -32,14 +34,20 @@ class Fleet:
         self._live = live
         self._configurations = configurations
         self._members: frozenset[Identity] = frozenset()
+        self._failed = asyncio.Event()  # the last look at the database
 
     def is_current(self, identity: Identity) -> bool:
         return identity == MANAGER or identity in self._members
 
     async def refresh(self) -> None:
         """Reads who belongs to us; those who do not any more lose their streams."""
-        async with self._database.transaction(reading=True) as session:
-            rows = (await session.scalars(sa.select(Member).where(*current()))).all()
+        try:
+            async with self._database.transaction(reading=True) as session:
+                rows = (await session.scalars(sa.select(Member).where(*current()))).all()
+        except Refusal:
+            self._failed.set()
+            raise
+        self._failed.clear()
         members = frozenset(Identity(kind_of(row.kind), row.service_id) for row in rows)
         gone, self._members = self._members - members, members
         for identity in gone:
@@ -47,10 +55,15 @@ class Fleet:
         if gone:
             self._configurations.changed()
 
-    async def keep_current(self) -> None:
-        """Other Managers invite and revoke too. Runs until cancelled."""
+    async def keep_current(self, *, alone: bool) -> None:
+        """Other Managers invite and revoke too; alone, a revocation may have been written down whose refresh failed.
+
+        Runs until cancelled.
+        """
         while True:
-            await asyncio.sleep(_REFRESH_S)
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._failed.wait(), _ALONE_S if alone else _REFRESH_S)
+                await asyncio.sleep(_REFRESH_S)
             try:
                 await self.refresh()
             except Refusal:
