@@ -29,6 +29,8 @@ log = structlog.get_logger()
 _MOST = 1_000  # a crowd that registers and leaves by the thousand is not told one by one
 _MOST_A_SECOND = 2.0  # of one service, in the long run: what a stolen certificate says fills no database
 _AGAIN_S = 1.0
+_DROPS_TOLD_EVERY_S = 60.0
+_AT_ONCE = "at once"
 Facts = dict[str, Any]
 _ACTIVE = pb.SESSION_STATE_ACTIVE
 
@@ -38,6 +40,8 @@ class News:
         self._database = database
         self._deliveries = deliveries
         self._pace = Pace(_MOST, _MOST_A_SECOND)
+        self._pace_of_calls = Pace(_MOST / 2, _MOST_A_SECOND)  # a busy Worker's calls leave room for all else
+        self._drops_told = Pace(1, 1 / _DROPS_TOLD_EVERY_S)
         self._waiting: asyncio.Queue[tuple[str, Facts]] = asyncio.Queue(_MOST)
 
     def tell(self, event: str, facts: Facts) -> None:
@@ -45,13 +49,17 @@ class News:
         try:
             self._waiting.put_nowait((event, {"at": time.time(), **facts}))
         except asyncio.QueueFull:
-            log.warning("a webhook's event is dropped: too many at once", event_name=event)
+            if self._drops_told.allows(_AT_ONCE):
+                log.warning("webhooks' events are dropped: too many at once", event_name=event)
 
     def compare(self, service_id: str, before: pb.Heartbeat, now: pb.Heartbeat) -> None:
         """Tells what a service's heartbeat has that its last one had not."""
         for event, facts in changes(service_id, before, now):
-            if self._pace.allows(service_id):
+            pace = self._pace_of_calls if event.startswith("call.") else self._pace
+            if pace.allows(service_id):
                 self.tell(event, facts)
+            elif self._drops_told.allows(service_id):
+                log.warning("webhooks' events are dropped: too many", event_name=event, service_id=service_id)
 
     async def keep_writing(self) -> None:
         """Runs until cancelled."""
