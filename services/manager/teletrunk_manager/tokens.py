@@ -24,7 +24,7 @@ from teletrunk_manager.domain.logins import is_login
 from teletrunk_manager.mistakes import Mistake, Unknown
 
 _USE_NOTED_S = 60.0  # a use is written down at most so often
-_LAST_YEARS_END = datetime.datetime(9999, 1, 1, tzinfo=datetime.UTC).timestamp()
+_LONGEST_LIFE_S = 10 * 366 * 86_400.0
 _OWN, _ALL = "own", "all"
 
 
@@ -45,8 +45,8 @@ class Tokens:
             raise Mistake(f"{request.name!r} is not a name: use up to 64 letters, digits and . _ + -")
         if request.expires_at and request.expires_at <= time.time():
             raise Mistake("the token would have ended before its first use: give a time to come")
-        if request.expires_at > _LAST_YEARS_END:
-            raise Mistake("no calendar knows when the token would end: give no end, or one before the year 9999")
+        if not request.expires_at <= time.time() + _LONGEST_LIFE_S:  # a NaN neither
+            raise Mistake("the token would live too long: give a time within ten years, or none")
         secret = f"tt_{secrets.token_urlsafe(32)}"
         row = ApiToken(
             name=request.name,
@@ -105,7 +105,7 @@ class Tokens:
             text = f"the token {row.name} ended at {ended:%Y-%m-%d %H:%M} UTC: make another (teletrunk token add)"
             raise Mistake(text, grpc.StatusCode.UNAUTHENTICATED)
         await self._note_use(row)
-        return Holder(row.name, Role[row.role], row.sees_all)
+        return Holder(row.name, Role[row.role], _looks_at_all(row))
 
     async def _note_use(self, row: ApiToken) -> None:
         now = time.time()
@@ -130,6 +130,11 @@ def _sees_all(role: str, scope: str) -> bool:
     return role == Role.owner.name or scope == _ALL
 
 
+def _looks_at_all(row: ApiToken) -> bool:
+    """An older Manager, which knows no scopes, may have made an owner's token beside us."""
+    return row.sees_all or row.role == Role.owner.name
+
+
 async def _left(session: AsyncSession, name: str) -> dict[str, int]:
     """How much is an administrator's of this name."""
     of_name = {
@@ -151,7 +156,7 @@ def _message(row: ApiToken) -> pb.Token:
     return pb.Token(
         name=row.name,
         role=row.role,
-        scope=_ALL if row.sees_all else _OWN,
+        scope=_ALL if _looks_at_all(row) else _OWN,
         created_at=row.created_at,
         last_used_at=row.last_used_at,
         expires_at=row.expires_at,

@@ -71,9 +71,13 @@ def _opened(page: str) -> str:
 
 def _of_type(key: Any, text: str) -> Any:
     try:
-        return key.type.python_type(text)
+        value = key.type.python_type(text)
     except ValueError:
         raise Mistake(_WRONG) from None
+    if isinstance(value, int) and abs(value) > _LARGEST_NUMBER:
+        raise Mistake(_WRONG)
+    return value
 
 
+_LARGEST_NUMBER = 2**63 - 1  # what the databases' columns hold
 _WRONG = "page: give what `next` of the page before says, or nothing"
