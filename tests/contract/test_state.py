@@ -56,7 +56,7 @@ async def test_a_service_is_its_last_holders(state: SharedState) -> None:
 
 
 async def test_what_is_passed_on_reaches_who_listens_then(state: SharedState) -> None:
-    await state.pass_on(b"before")
+    assert await state.pass_on(b"before") == 0
     heard: list[bytes] = []
 
     async def listen() -> None:
@@ -69,6 +69,7 @@ async def test_what_is_passed_on_reaches_who_listens_then(state: SharedState) ->
             await state.pass_on(b"one\0")
             await asyncio.sleep(0.02)
     assert set(heard) == {b"one\0"}
+    assert await state.pass_on(b"one\0") == 1
     listening.cancel()
 
 

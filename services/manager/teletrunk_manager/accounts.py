@@ -23,7 +23,7 @@ from teletrunk_manager.db.tables import Account, Assignment, Share, Subscription
 from teletrunk_manager.domain.pace import Pace
 from teletrunk_manager.domain.phones import e164
 from teletrunk_manager.live import Live
-from teletrunk_manager.mistakes import Mistake, Unknown
+from teletrunk_manager.mistakes import Mistake, NotYours, Unknown
 from teletrunk_manager.qr_codes import qr_code
 from teletrunk_manager.storages import DEADLINE_S, Storages
 
@@ -269,6 +269,6 @@ def visible(account_id: Any) -> sa.ColumnElement[bool]:
 
 
 def require_owner(account: Account) -> None:
-    """Raises `Mistake` when the administrator who asks only has a share of it."""
+    """Raises `NotYours` when the administrator who asks only has a share of it."""
     if asker() not in ("", account.owner):
-        raise Mistake("only its owner can do that")
+        raise NotYours("only its owner can do that")

@@ -18,11 +18,12 @@ from teletrunk_manager.db.audit import WHO, asker
 from teletrunk_manager.db.database import Database
 from teletrunk_manager.db.tables import Account, Trunk
 from teletrunk_manager.live import Attached, Live, Seen
-from teletrunk_manager.mistakes import Mistake, NotNow, Unknown
+from teletrunk_manager.mistakes import Mistake, NotNow, NotYours, Unknown
 from teletrunk_manager.state import OutOfReach, SharedState
 
 log = structlog.get_logger()
 
+_OURSELVES: Final = 1  # each Manager listens to what is passed on
 _DIGITS: Final = re.compile(r"[0-9*#A-D,]{1,32}")
 
 
@@ -34,12 +35,14 @@ class LiveCalls:
 
     async def all(self, of: str = "") -> list[pb.LiveCall]:
         """Those that the asker may see, newest first; `of` an account's or a trunk's id, if given."""
-        theirs = await self._accounts()
+        here = [(worker, call) for worker, call in self._everywhere() if of in ("", call.account_id, call.trunk_id)]
+        theirs = await self._visible({call.account_id for _, call in here})
         found = []
-        for worker, call in self._everywhere():
-            if call.account_id in theirs and of in ("", call.account_id, call.trunk_id):
-                shown = pb.LiveCall(worker_id=worker.service_id)
-                shown.MergeFrom(call)
+        for worker, call in here:
+            if call.account_id in theirs:
+                shown = pb.LiveCall()
+                shown.CopyFrom(call)
+                shown.worker_id = worker.service_id  # and not whom it names
                 found.append(shown)
         return sorted(found, key=lambda call: call.call_id, reverse=True)  # ids sort by time
 
@@ -67,8 +70,10 @@ class LiveCalls:
                     service.outbox.put_nowait(passed.response)
 
     async def _own(self, wanted: str) -> pb.LiveCall:
-        """Raises `Mistake`, `Unknown`. Who shares an account looks at all of its calls, and touches those of trunks
-        of their own."""
+        """Who shares an account looks at all of its calls, and touches those of trunks of their own.
+
+        Raises `Mistake`, `Unknown`, `NotYours`.
+        """
         call = await self._one(wanted)
         if not asker():
             return call
@@ -76,7 +81,7 @@ class LiveCalls:
         theirs = sa.select(Trunk.trunk_id).where(Trunk.trunk_id == call.trunk_id, Trunk.administrator == asker())
         async with self._database.transaction(reading=True) as session:
             if await session.scalar(owned) is None and await session.scalar(theirs) is None:
-                raise Mistake("only the account's owner can do that, or whoever has made the call's trunk")
+                raise NotYours("only the account's owner can do that, or whoever has made the call's trunk")
         return call
 
     async def _one(self, wanted: str) -> pb.LiveCall:
@@ -95,15 +100,21 @@ class LiveCalls:
             return
         passed = live_pb2.PassedOn(service_id=worker_id, response=response)
         try:
-            await self._state.pass_on(passed.SerializeToString())
+            heard = await self._state.pass_on(passed.SerializeToString())
         except OutOfReach:
-            raise NotNow("the call's Worker is attached to another Manager, which cannot be reached now") from None
+            heard = 0
+        if heard <= _OURSELVES:
+            raise NotNow("the call's Worker is attached to another Manager, which cannot be reached now")
 
     def _everywhere(self) -> Iterator[tuple[Seen, pb.LiveCall]]:
         for worker in self._live.of_kind("worker"):
             for call in worker.heartbeat.calls:
                 yield worker, call
 
-    async def _accounts(self) -> frozenset[str]:
+    async def _visible(self, account_ids: set[str]) -> set[str]:
+        """Those of these accounts that the asker may see."""
+        if not account_ids:
+            return set()
+        query = sa.select(Account.account_id).where(Account.account_id.in_(account_ids), visible(Account.account_id))
         async with self._database.transaction(reading=True) as session:
-            return frozenset(await session.scalars(sa.select(Account.account_id).where(visible(Account.account_id))))
+            return set(await session.scalars(query))

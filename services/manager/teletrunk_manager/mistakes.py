@@ -28,6 +28,13 @@ class Unknown(Mistake):
         super().__init__(text, grpc.StatusCode.NOT_FOUND)
 
 
+class NotYours(Mistake):
+    """Somebody else's right."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text, grpc.StatusCode.PERMISSION_DENIED)
+
+
 class NotNow(Mistake):
     """The system is not in a state for it."""
 

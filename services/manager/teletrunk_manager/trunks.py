@@ -6,7 +6,7 @@ import asyncio
 import ipaddress
 import secrets
 from collections.abc import Callable, Iterable
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
@@ -229,9 +229,7 @@ async def _require_unclaimed(session: AsyncSession, trunk: Trunk, trusted: Itera
         )
 
 
-def _claimed_by(
-    mine: Claims, others: Iterable[sa.Row[tuple[str, str, str]]], networks: Iterable[sa.Row[tuple[str, str]]]
-) -> tuple[str, str] | None:
+def _claimed_by(mine: Claims, others: Iterable[Any], networks: Iterable[Any]) -> tuple[str, str] | None:
     """The first claim that another trunk has too, and that trunk's login."""
     where: dict[str, list[str]] = {}
     for trunk_id, network in networks:

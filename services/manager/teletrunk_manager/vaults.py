@@ -38,7 +38,10 @@ async def require_own_vault(session: AsyncSession, storage_id: str, proof: bytes
             f"teletrunk storage approve {storage_id}"
         )
     elif not proof and member.vault_hash and not await in_grace(session):
-        raise NotNow(f"{storage_id} shows no vault: it is of an older version, or was stolen")
+        raise NotNow(
+            f"{storage_id} shows no vault: revoke it if it was stolen; if it is of an older version, "
+            f"teletrunk storage approve {storage_id}"
+        )
 
 
 class Vaults:

@@ -64,8 +64,8 @@ class SharedState(Protocol):
         """One item for each announcement (some may be joined), and one when they may have been missed."""
         ...
 
-    async def pass_on(self, message: bytes) -> None:
-        """To every Manager that listens at the moment; nobody else ever reads it."""
+    async def pass_on(self, message: bytes) -> int:
+        """To every Manager that listens at the moment; nobody else ever reads it. Returns how many these are."""
         ...
 
     def passed_on(self) -> AsyncIterator[bytes]:

@@ -79,9 +79,10 @@ class MemoryState:
         finally:
             self._listeners.discard(listener)
 
-    async def pass_on(self, message: bytes) -> None:
+    async def pass_on(self, message: bytes) -> int:
         for queue in self._queues:
             queue.put_nowait(message)
+        return len(self._queues)
 
     async def passed_on(self) -> AsyncIterator[bytes]:
         queue: asyncio.Queue[bytes] = asyncio.Queue()

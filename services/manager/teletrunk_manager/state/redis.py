@@ -128,8 +128,8 @@ class RedisState:
         async for _ in self._heard(_CHANGED):
             yield  # the first time, as there may have been some before we listened
 
-    async def pass_on(self, message: bytes) -> None:
-        await _asked(self._redis.publish(_PASSED_ON, message))
+    async def pass_on(self, message: bytes) -> int:
+        return int(await _asked(self._redis.publish(_PASSED_ON, message)))
 
     async def passed_on(self) -> AsyncIterator[bytes]:
         async for message in self._heard(_PASSED_ON):
