@@ -52,6 +52,17 @@ async def test_a_code_that_is_scanned_signs_its_scanner_in(store: Storage) -> No
         await wait(store, begun.sign_in_id)
 
 
+async def test_two_who_wait_for_one_code_hear_the_same(store: Storage) -> None:
+    friend = await store.friend("Ann")
+    begun = await begin(store)
+    waiting = [asyncio.create_task(wait(store, begun.sign_in_id)) for _ in range(2)]
+    await begin(store)  # by the time of its answer both wait
+    await scan(friend, begun.code.url)
+    first, second = [answer.signed_in for answer in await asyncio.gather(*waiting)]
+    assert first == second and first.user.phone == friend.phone
+    await store.active(first.session_id)
+
+
 async def test_a_code_is_renewed_before_its_end_and_the_new_one_counts(store: Storage) -> None:
     friend = await store.friend("Ann")
     await store.control.login_token_seconds(5)

@@ -31,7 +31,6 @@ class QrCode:
         self._client = client
         self._shown = ShownCode("", 0.0)
         self._accepted = asyncio.Event()  # until Telegram's next answer says what came of it
-        self._turn = asyncio.Lock()
         client.on_updates = self._on_updates
 
     @property
@@ -42,17 +41,17 @@ class QrCode:
     async def show(self, wait_s: float = 0.0) -> ShownCode | Any:
         """What is to be shown now, or Telegram's authorization once that was scanned; so long it is waited for.
 
+        For one caller at a time.
         Raises `SessionPasswordNeeded` and whatever else Telegram, the link or the library comes up with.
         """
-        async with self._turn:
-            left = self._shown.expires_at - _RENEWED_S - time.time()
-            if left > 0 and not self._accepted.is_set():
-                with contextlib.suppress(TimeoutError):
-                    await asyncio.wait_for(self._accepted.wait(), min(wait_s, left))
-                if wait_s < left and not self._accepted.is_set():
-                    return self._shown
-            async with asyncio.timeout(_DEADLINE_S):
-                return await self._asked()
+        left = self._shown.expires_at - _RENEWED_S - time.time()
+        if left > 0 and not self._accepted.is_set():
+            with contextlib.suppress(TimeoutError):
+                await asyncio.wait_for(self._accepted.wait(), min(wait_s, left))
+            if wait_s < left and not self._accepted.is_set():
+                return self._shown
+        async with asyncio.timeout(_DEADLINE_S):
+            return await self._asked()
 
     async def _asked(self) -> ShownCode | Any:
         query = raw.functions.auth.ExportLoginToken(

@@ -63,6 +63,7 @@ class Attempt:
     by_email: bool = False
     touched: float = field(default_factory=time.monotonic)
     success: Success | None = None
+    turn: asyncio.Lock = field(default_factory=asyncio.Lock)  # of those who wait for one QR code
 
 
 _WORDS = {
@@ -139,7 +140,8 @@ class SignIns:
         if attempt.qr_code is None:
             raise SignInError("this sign-in goes by a code that Telegram has sent: submit that")
         try:
-            return attempt.success or await self._scanned(attempt, attempt.qr_code, wait_s)
+            async with attempt.turn:  # whoever waited before may have been told of the success
+                return attempt.success or await self._scanned(attempt, attempt.qr_code, wait_s)
         except SessionPasswordNeeded:
             attempt.password_hint = await self._hint(attempt)
             return attempt.password_hint
