@@ -13,7 +13,7 @@ from typing import Annotated, Any
 
 import typer
 
-from teletrunk.cli.client import DEADLINE_S, ask, ask_live_calls, every, fail
+from teletrunk.cli.client import DEADLINE_S, ask, ask_live_calls, every, fail, goes_on
 from teletrunk.cli.ladder import ladder
 from teletrunk.cli.output import Json, say, short, show, table
 from teletrunk.v1 import admin_pb2 as pb
@@ -163,9 +163,8 @@ def _exported(since: float, until: float) -> Iterator[dict[str, Any]]:
             row = {name: getattr(record, name) for name in _COLUMNS}
             row["direction"] = "to-telegram" if record.direction == call_pb2.DIRECTION_SIP_TO_TELEGRAM else "to-sip"
             yield row | {name: getattr(record.media, name) for name in _MEDIA}
-        if not answer.next:
+        if not goes_on(request, answer):
             return
-        request.page = answer.next
 
 
 @app.command("show")

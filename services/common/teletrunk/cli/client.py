@@ -20,6 +20,14 @@ from teletrunk.cli.place import Place
 Answer = TypeVar("Answer")
 Admin = Any  # the generated stub's asynchronous form
 _DETAILS = "grpc-status-details-bin"
+_PAGE = 500  # the longest page of a list
+# Of an answer's list: an item's key, and the request's field that takes the last one.
+_BEFORE_NEXT = (
+    ("accounts", "account_id", "after"),
+    ("trunks", "login", "after"),
+    ("bans", "network", "after"),
+    ("calls", "call_id", "older_than"),
+)
 DEADLINE_S = 60.0  # longer than the Manager gives a Storage for a sign-in
 
 
@@ -60,11 +68,30 @@ def ask_subscriptions(work: Callable[[Admin], Awaitable[Answer]]) -> Answer:
 
 async def every(method: Callable[..., Awaitable[Any]], request: Any) -> Any:
     """Page after page of a list, as one answer."""
-    answer = await method(request, timeout=DEADLINE_S)
-    while answer.next:
-        request.page, answer.next = answer.next, ""
-        answer.MergeFrom(await method(request, timeout=DEADLINE_S))
-    return answer
+    whole = page = await method(request, timeout=DEADLINE_S)
+    while goes_on(request, page):
+        page = await method(request, timeout=DEADLINE_S)
+        whole.MergeFrom(page)
+    whole.next = ""
+    return whole
+
+
+def goes_on(request: Any, page: Any) -> bool:
+    """Whether there may be more than this page of a list; then the request asks for the next one.
+
+    A Manager of a version before knows no `next`, and goes on after the last item of a full page.
+    """
+    if page.next:
+        request.page = page.next
+        return True
+    for name, key, field in _BEFORE_NEXT:
+        if field not in request.DESCRIPTOR.fields_by_name or name not in page.DESCRIPTOR.fields_by_name:
+            continue
+        items = getattr(page, name)
+        if not request.page and len(items) >= (request.limit or _PAGE):
+            setattr(request, field, getattr(items[-1], key))
+            return True
+    return False
 
 
 def _ask(stub: Callable[[Any], Any], work: Callable[[Admin], Awaitable[Answer]], correctable: str = "") -> Answer:
