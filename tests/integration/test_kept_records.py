@@ -9,8 +9,9 @@ import pytest
 import sqlalchemy as sa
 from teletrunk.identity import Identity
 from teletrunk.metrics import REFUSED_DROPPED
+from teletrunk.v1 import admin_pb2 as pb
 from teletrunk.v1 import call_pb2
-from teletrunk_manager import reported_calls
+from teletrunk_manager import call_records, reported_calls
 from teletrunk_manager.db.database import Database
 from teletrunk_manager.db.grace import PROOFS
 from teletrunk_manager.db.tables import Account, Assignment, Call, Trunk, Upgrade
@@ -140,3 +141,14 @@ async def test_a_worker_s_refused_calls_are_so_many_whatever_it_names(
         await add_account(records, name := "m" * (number + 1))
         await records.keep(f"c{number}", direction=OUT, caller=f"login-{name}", error_id="worker-full")
     assert len(await records.of(Call.call_id)) == 3
+
+
+async def test_no_mark_is_shown(records: Records) -> None:
+    """As Managers of before have kept it with the record."""
+    kept = call_pb2.CallRecord(call_id="c1", route_proof=call_pb2.RouteProof(mark=b"m"))
+    async with records.database.transaction() as session:
+        session.add(Call(call_id="c1", account_id="", invited_at=1.0, record=kept.SerializeToString()))
+    async with records.database.transaction(reading=True) as session:
+        listed = (await call_records.page(session, pb.ListCallsRequest())).calls
+        shown = [*listed, await call_records.one(session, "c1")]
+    assert [record.HasField("route_proof") for record in shown] == [False, False]

@@ -39,6 +39,8 @@ _KNOWN_S = 1.0
 _CLAIM_S = 30.0  # a Manager that dies with deliveries in its hands leaves them to another after this
 _FIRST_PAUSE_S = 5.0
 _LONGEST_PAUSE_S = 3_600.0
+_SEALED, _SEALED_PAUSE_S = "DATA/secrets/manager.key does not open this webhook", 600.0
+_NEVER_S = 100 * 366 * 86_400.0  # for Managers of before, which do not know what is given up
 _MOST_ATTEMPTS = 30  # a little more than a day
 _AT_ONCE = 20
 _MOST_GIVEN_UP = 100  # of a webhook
@@ -123,12 +125,13 @@ class Deliveries:
         letters = []
         async with self._database.transaction() as session:
             for delivery, webhook in (await session.execute(query)).all():
-                delivery.due_at, delivery.attempts = now + _CLAIM_S, delivery.attempts + 1
                 try:
                     secret = self._seal.open(webhook.sealed_secret, webhook_label(webhook.webhook_id))
-                except SealBroken:
-                    log.error("DATA/secrets/manager.key does not open this webhook", webhook_id=webhook.webhook_id)
+                except SealBroken:  # no attempt: it is not the receiver's fault
+                    log.error(_SEALED, webhook_id=webhook.webhook_id)
+                    delivery.failure, delivery.last_at, delivery.due_at = _SEALED, now, now + _SEALED_PAUSE_S
                     continue
+                delivery.due_at, delivery.attempts = now + _CLAIM_S, delivery.attempts + 1
                 letters.append(
                     Letter(
                         delivery.delivery_id,
@@ -154,6 +157,7 @@ class Deliveries:
             row.failure, row.last_at, row.given_up = outcome.failure, time.time(), gives_up
             row.due_at = row.last_at + min(_FIRST_PAUSE_S * 2 ** (letter.attempts - 1), _LONGEST_PAUSE_S)
             if gives_up:
+                row.due_at = row.last_at + _NEVER_S
                 await session.flush()
                 await session.execute(_too_many_given_up(letter.webhook_id))
         log.warning("webhook not delivered", webhook_id=letter.webhook_id, why=outcome.failure,

@@ -1,4 +1,4 @@
-"""Deletes call records that are older than they shall be kept."""
+"""Deletes call records, and deliveries that were given up, that are older than they shall be kept."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import structlog
 from teletrunk.errors import Refusal
 
 from teletrunk_manager.db.database import Database
-from teletrunk_manager.db.tables import Call
+from teletrunk_manager.db.tables import Call, Delivery
 
 log = structlog.get_logger()
 
@@ -24,7 +24,9 @@ async def retention(database: Database, days: float) -> None:
     """Runs until cancelled; at once over when records are kept for ever (0)."""
     while days:
         try:
-            deleted = await delete_older(database, time.time() - days * _DAY_S)
+            before = time.time() - days * _DAY_S
+            deleted = await delete_older(database, before)
+            await delete_given_up(database, before)
         except Refusal:
             deleted = 0  # the database is away, and has been reported
         if deleted:
@@ -39,3 +41,9 @@ async def delete_older(database: Database, before: float) -> int:
         ids = (await session.scalars(oldest)).all()
         await session.execute(sa.delete(Call).where(Call.call_id.in_(ids)))
     return len(ids)
+
+
+async def delete_given_up(database: Database, before: float) -> None:
+    """There are a hundred of a webhook at most."""
+    async with database.transaction() as session:
+        await session.execute(sa.delete(Delivery).where(Delivery.given_up, Delivery.last_at < before))
