@@ -17,6 +17,7 @@ from teletrunk_manager.trunks import find_trunk
 
 _USUAL = 20
 _SHORTEST_PART = 4  # of an id
+_LONGEST_INDEXED, _LONGEST_INDEXED_BYTES = 255, 600
 
 
 async def page(session: AsyncSession, request: pb.ListCallsRequest) -> pb.ListCallsResponse:
@@ -60,7 +61,12 @@ async def _conditions(session: AsyncSession, request: pb.ListCallsRequest) -> li
 def _forms(number: str) -> list[str]:
     """As it may have been dialled or shown: with and without +, @ and tg#."""
     bare = number.strip().removeprefix("tg#").lstrip("+@")
-    return [bare, f"+{bare}", f"@{bare}", f"tg#{bare}"]
+    return [indexed(form) for form in (bare, f"+{bare}", f"@{bare}", f"tg#{bare}")]
+
+
+def indexed(text: str) -> str:
+    """The beginning of what anybody may have dialled: an index of PostgreSQL's takes 2,704 bytes of a row."""
+    return text.encode()[:_LONGEST_INDEXED_BYTES].decode(errors="ignore")[:_LONGEST_INDEXED]
 
 
 async def one(session: AsyncSession, wanted: str) -> call_pb2.CallRecord:

@@ -20,6 +20,7 @@ from teletrunk.identity import Identity
 from teletrunk.metrics import REFUSED_DROPPED
 from teletrunk.v1 import call_pb2
 
+from teletrunk_manager.call_records import indexed
 from teletrunk_manager.db.database import Database, is_about_a_value
 from teletrunk_manager.db.grace import in_grace
 from teletrunk_manager.db.tables import Account, Assignment, Call, Trunk
@@ -41,7 +42,6 @@ _DROPS_TOLD_EVERY_S = 60.0
 _HIGHEST_STATUS = 999
 _CALL_ID = re.compile(r"[0-9A-Za-z-]{1,64}")
 _LARGEST_REFUSED = 16_384  # bytes of such a record
-_LONGEST_INDEXED, _LONGEST_INDEXED_BYTES = 255, 600
 _WRONG_CLOCK_S = 86_400.0  # with one that is further off no certificate holds
 _SLACK_S = 30.0  # between two Managers' clocks, and from an INVITE to its routing
 _TO_TELEGRAM = call_pb2.DIRECTION_SIP_TO_TELEGRAM
@@ -191,11 +191,6 @@ async def _name_trunk(session: AsyncSession, record: call_pb2.CallRecord, *, bel
         record.trunk_id, record.account_id = trunk.trunk_id, trunk.account_id
 
 
-def _indexed(text: str) -> str:
-    """The beginning of what anybody may have dialled: an index of PostgreSQL's takes 2,704 bytes of a row."""
-    return text.encode()[:_LONGEST_INDEXED_BYTES].decode(errors="ignore")[:_LONGEST_INDEXED]
-
-
 def _row(record: call_pb2.CallRecord, *, routed: bool) -> Call:
     return Call(
         call_id=record.call_id,
@@ -203,8 +198,8 @@ def _row(record: call_pb2.CallRecord, *, routed: bool) -> Call:
         trunk_id=record.trunk_id,
         worker_id=record.worker_id,
         to_telegram=record.direction == _TO_TELEGRAM,
-        caller=_indexed(record.caller),
-        called=_indexed(record.called),
+        caller=indexed(record.caller),
+        called=indexed(record.called),
         invited_at=record.invited_at,
         ringing_at=record.ringing_at,
         answered_at=record.answered_at,
