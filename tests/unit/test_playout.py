@@ -80,7 +80,7 @@ def test_delay_stays_bounded_under_drift() -> None:
             written += 80
         playout.next_block(tick / 50)
         most = max(most, shared.available)
-    assert most <= 8 * 30  # 30 ms, as the next block is due
+    assert most <= 8 * 40  # 40 ms, as the next block is due
 
 
 @pytest.mark.parametrize("burst_ms", [10, 20])
@@ -100,7 +100,7 @@ def test_what_is_read_is_no_older_than_the_clocks_ticks_make_it(burst_ms: int, p
         delays.append(shared.available / 8 + shared.age(now) * 1000)
     assert playout.late == 0
     steady = delays[100:]
-    assert sum(steady) / len(steady) <= burst_ms + 6 + 4, "and what both jitter"
+    assert sum(steady) / len(steady) <= burst_ms + 8 + 4, "and what both jitter"
     assert min(steady) >= 2
 
 

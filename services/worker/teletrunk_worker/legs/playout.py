@@ -14,14 +14,14 @@ from teletrunk_worker.legs.ring import Ring
 from teletrunk_worker.legs.stretch import HALF_TAPS, crossfade, fade_in, fade_out, resample_block
 
 _WINDOW_MS = 400
-_FIRST_MARGIN_MS = 6  # how late the writer (or how early the reader) may be
-_UNDECIDED_MS = 2  # around the margin: where the clocks' ticks lie is measured by ticks that jitter themselves
+_FIRST_MARGIN_MS = 8  # how late the writer (or how early the reader) may be
+_UNDECIDED_MS = 3  # around the margin: where the clocks' ticks lie is measured by ticks that jitter themselves
 _MARGIN_STEP_MS = 10  # a gap has shown that this machine needs more
 _MOST_MARGIN_MS = 50
 _CALM_WINDOWS = 50  # 20 s without a gap: try a smaller margin again
 _JUMP_ABOVE_MS = 30  # a delay this far over target is a stall, not drift; sample by sample it would take half a minute
 _SETTLING_WINDOWS = 2  # nobody has spoken yet: what is wrong is put right by one jump, forward or back
-_TOO_MUCH_MS = 2
+_TOO_MUCH_MS = 4
 # One sample in 100 ms is 0.125 % of pitch, which nobody hears, and ten times what bad clocks need.
 _CORRECTION_EVERY_MS = 100
 
