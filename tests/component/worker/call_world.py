@@ -139,7 +139,11 @@ class Leg(Port):
 
     def connect(self) -> None:
         assert not self.told, "a leg that was told to end has the call"
-        others = [leg for leg in self.world.legs if leg.connected and not (leg.is_over or leg.told or leg.spoken)]
+        others = [
+            leg
+            for leg in self.world.legs
+            if leg.connected and not (leg.is_over or leg.told or leg.spoken or leg.released)
+        ]
         assert not others or others == [self], "two legs have the sound"
         self.connected = True
         self.asked("connect")
