@@ -198,7 +198,7 @@ async def test_whose_session_it_is(api: Api) -> None:
     assert (await api.ask("PUT", shared, who="ann", body={}))[0] == 204
     made = (await api.ask("POST", "/v1/trunks", who="bob", body={"account": "@ann", "login": "bobs"}))[1]
     assert (await api.ask("GET", "/v1/trunks", who="ann"))[1]["trunks"] == [], "each their own"
-    assert (await api.ask("PUT", "/v1/accounts/@ann/owner", who="bob", body={"administrator": "bob"}))[0] == 400
+    assert (await api.ask("PUT", "/v1/accounts/@ann/owner", who="bob", body={"administrator": "bob"}))[0] == 403
     await world.register("bobs", made["password"])
     assert await world.rings(account["session_id"]) == ["bobs"]
     record = call_pb2.CallRecord(call_id="c1", account_id=account["account_id"], invited_at=1.0, worker_id="w")
@@ -206,7 +206,7 @@ async def test_whose_session_it_is(api: Api) -> None:
     for who, calls in (("ann", 1), ("bob", 1), ("carl", 0)):
         assert len((await api.ask("GET", "/v1/calls", who=who))[1]["calls"]) == calls
         assert (await api.ask("GET", "/v1/calls/c1", who=who))[0] == (200 if calls else 404)
-    assert (await api.ask("PUT", "/v1/accounts/@ann/workers", who="bob", body={"worker_ids": ["w9"]}))[0] == 400
+    assert (await api.ask("PUT", "/v1/accounts/@ann/workers", who="bob", body={"worker_ids": ["w9"]}))[0] == 403
     assert (await api.ask("DELETE", shared, who="ann"))[0] == 204
     assert await world.rings(account["session_id"]) == [], "who may not use the account is not rung for it"
     withdrawn = ("session-access-revoked", "its owner has withdrawn it")
