@@ -145,7 +145,7 @@ async def test_a_chart_starts_everything_at_once(tmp_path: Path, exits: contextl
     await cluster.manager.says("join tokens declared")
     worker = await cluster.run(cluster.service("worker", "w1"))
     await worker.says("enrolled")
-    assert [(t["kind"], t["members"], t["declared"]) for t in await cluster.tokens()] == [
+    assert sorted((t["kind"], t["members"], t["declared"]) for t in await cluster.tokens()) == [
         ("storage", 0, True), ("worker", 1, True),
     ]  # fmt: skip
     declared_id = next(token["id"] for token in await cluster.tokens() if token["kind"] == "worker")

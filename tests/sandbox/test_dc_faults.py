@@ -142,7 +142,7 @@ async def test_service_messages(client: Client) -> None:
     assert isinstance(gone, types.DestroySessionNone)
     await client.session.send(types.MsgsStateReq(msg_ids=[1]), wait_response=False)
     config = await client.invoke(functions.help.GetConfig())
-    assert [(option.ip_address, option.id) for option in config.dc_options] == [("127.0.0.1", 2)]
+    assert [(option.ip_address, option.id) for option in config.dc_options] == [("127.0.0.1", 2), ("127.0.0.1", 4)]
     assert config.call_ring_timeout_ms == 90_000
 
 

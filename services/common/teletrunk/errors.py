@@ -158,7 +158,7 @@ _ROWS = (
         "allowed by teletrunk trunk change LOGIN --transfers.", 21,
         detail="this trunk allows none | only to a number of this PBX | only to a number, and not to another call | "
         "why else it cannot be"),
-    Row("ended-by-operator", 480, "Ended by an operator", "common", "operator", PRECONDITION,
+    Row("ended-by-operator", 480, "Ended by an operator", "common", "caller", PRECONDITION,
         "Somebody who looks after the gateway has ended the call; its record says who.",
         "Call again, or ask whoever runs the gateway why.", 31),
     Row("worker-full", 503, "All lines of this Worker are busy", "common", "operator", UNAVAILABLE,

@@ -88,7 +88,8 @@ class LineJournal:
 
     def _next(self) -> tuple[list[str], bool]:
         """The lines to write, and whether they are all that there is."""
-        afresh = self._lines + len(self._changed) > self._most_lines
+        # Also when nothing is left: what has ended is then kept nowhere, whoever it was.
+        afresh = self._lines + len(self._changed) > self._most_lines or not any(True for _ in self._live())
         keys = sorted(self._live() if afresh else self._changed)
         self._most_lines = max(self._least_most, 2 * len(keys)) if afresh else self._most_lines
         lines = [line for key in keys if (line := self._line_of(key))]
