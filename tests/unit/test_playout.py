@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import math
-import random
 from struct import pack, unpack
 
 import pytest
@@ -54,7 +53,7 @@ def play(
 
 
 @pytest.mark.parametrize("ppm", [-100, 100])
-@pytest.mark.parametrize(("write_ms", "read_ms"), [(20, 20), (10, 20)])
+@pytest.mark.parametrize(("write_ms", "read_ms"), [(20, 20), (10, 20), (20, 10)])
 def test_ten_minutes_of_clocks_100_ppm_apart_are_heard_without_a_click(ppm: float, write_ms: int, read_ms: int) -> None:
     heard, playout = play(ppm, 600, write_ms=write_ms, read_ms=read_ms)
     begin = 1000 // read_ms  # past the start-up, in which the reserve is found
@@ -72,36 +71,15 @@ def test_without_correction_the_same_measure_finds_a_click() -> None:
 
 def test_delay_stays_bounded_under_drift() -> None:
     shared = ring()
-    playout = Playout(shared, RATE, 160, 80)
+    playout = Playout(shared, RATE, 80, 160)
     written, most = 0, 0
-    for tick in range(30_000):
-        while written + 80 <= tick * 160 * 1.0001:
-            shared.write(bytes(160), tick / 50)
-            written += 80
-        playout.next_block(tick / 50)
+    for tick in range(60_000):
+        while written + 160 <= tick * 80 * 1.0001:
+            shared.write(bytes(320), tick / 100)
+            written += 160
+        playout.next_block(tick / 100)
         most = max(most, shared.available)
-    assert most <= 8 * 40  # 40 ms, as the next block is due
-
-
-@pytest.mark.parametrize("burst_ms", [10, 20])
-@pytest.mark.parametrize("phase_ms", range(0, 20, 2))
-def test_what_is_read_is_no_older_than_the_clocks_ticks_make_it(burst_ms: int, phase_ms: int) -> None:
-    """The writer jitters by 3 ms, the reader by 1: blocks end at most one burst and the margin behind the writer."""
-    shared, chance = ring(), random.Random(phase_ms)
-    playout = Playout(shared, RATE, 160, 8 * burst_ms)
-    writes = [(n * burst_ms / 1000 + chance.random() * 0.003, n) for n in range(20_000 // burst_ms)]
-    delays = []
-    for tick in range(950):
-        now = (tick * 20 + phase_ms) / 1000 + chance.random() * 0.001
-        while writes[0][0] <= now:
-            at, number = writes.pop(0)
-            shared.write(tone(number * 8 * burst_ms, 8 * burst_ms), at)
-        playout.next_block(now)
-        delays.append(shared.available / 8 + shared.age(now) * 1000)
-    assert playout.late == 0
-    steady = delays[100:]
-    assert sum(steady) / len(steady) <= burst_ms + 8 + 4, "and what both jitter"
-    assert min(steady) >= 2
+    assert most <= 8 * 60  # 60 ms
 
 
 def exchange(shared: Ring, playout: Playout, ticks: range) -> bytes:

@@ -1,11 +1,10 @@
 """Plays a ring at the reader's own pace: start-up delay, drift, stalls, gaps.
 
 The reader asks for one block each tick of its clock; the writer's bursts come by another clock. How full the ring is
-says little: it jumps by a whole burst when the two clocks' ticks pass each other. What counts is the slack: how long
-ago the burst was written that a block ends in. Sound is safe as long as the writer is never later than that, and what
-lies in the ring beyond it is only delay. Slack changes as fast as the clocks drift apart, and else by whole bursts: the
-playout reads as near to the newest burst as the margin allows, and goes back or on by a burst, sample by sample within
-blocks, when the clocks have drifted too close or far enough.
+says little: it jumps by a whole burst when the two clocks' ticks pass each other. What counts is the delay of what is
+read, from its writing to its reading: it changes only as fast as the clocks drift apart. Sound is safe as long as this
+delay exceeds a burst's length by more than the writer is ever late; the playout keeps it there by playing single
+blocks one sample shorter or longer.
 """
 
 from __future__ import annotations
@@ -15,13 +14,13 @@ from teletrunk_worker.legs.stretch import HALF_TAPS, crossfade, fade_in, fade_ou
 
 _WINDOW_MS = 400
 _FIRST_MARGIN_MS = 8  # how late the writer (or how early the reader) may be
-_UNDECIDED_MS = 3  # around the margin: where the clocks' ticks lie is measured by ticks that jitter themselves
 _MARGIN_STEP_MS = 10  # a gap has shown that this machine needs more
 _MOST_MARGIN_MS = 50
 _CALM_WINDOWS = 50  # 20 s without a gap: try a smaller margin again
-_JUMP_ABOVE_MS = 30  # a delay this far over target is a stall, not drift; sample by sample it would take half a minute
+_JUMP_ABOVE_MS = 20  # a delay this far over target is a stall, not drift; sample by sample it would take half a minute
 _SETTLING_WINDOWS = 2  # nobody has spoken yet: what is wrong is put right by one jump, forward or back
-_TOO_MUCH_MS = 4
+_TOO_MUCH_MS = 8
+_TOO_LITTLE_MS = 5
 # One sample in 100 ms is 0.125 % of pitch, which nobody hears, and ten times what bad clocks need.
 _CORRECTION_EVERY_MS = 100
 
@@ -29,7 +28,7 @@ _CORRECTION_EVERY_MS = 100
 class Playout:
     """Reads blocks of `block` samples from `ring`, always exactly one per call of `next_block`.
 
-    `burst` is what the writer writes at once; a block is a whole number of bursts. All three in samples at `rate`.
+    `burst` is what the writer writes at once. All three in samples at `rate`.
     """
 
     def __init__(self, ring: Ring, rate: int, block: int, burst: int) -> None:
@@ -45,7 +44,7 @@ class Playout:
         self._resuming = False
         self._last = self._silence
         self._tail = bytes(HALF_TAPS * 2)
-        self._least_slack = self._least_rest = 1 << 30
+        self._least = 1 << 30
         self._blocks_seen = 0
         self._calm_windows = 0
         self._correction = 0  # samples still to drop (positive) or to insert (negative)
@@ -53,6 +52,10 @@ class Playout:
         self._jump = 0  # samples to skip with the next block; negative: to hear once more
         self._settling = _SETTLING_WINDOWS
         self.late = 0  # blocks that were missing when their time came
+
+    @property
+    def _target(self) -> int:
+        return self._burst + self._margin
 
     def next_block(self, now: float) -> bytes:
         """The next block of sound; silence while there is none. Never blocks, never raises.
@@ -74,10 +77,9 @@ class Playout:
     def _start(self, age: int) -> bool:
         """Waits until the delay is what it should be, so that the first burst does not become the first gap."""
         left = self._ring.available - self._block
-        slack, rest = self._slack(left, age)
-        if left < 0 or slack < self._margin:
+        surplus = left + age - self._target
+        if left < 0 or surplus < 0:
             return False
-        surplus = rest + (slack - self._margin) // self._burst * self._burst
         self._ring.skip(min(surplus, left))  # what piled up while nobody listened is only delay
         self._playing = self._resuming = True
         self._forget_window()
@@ -114,18 +116,17 @@ class Playout:
         return pcm
 
     def _observe(self, age: int) -> None:
-        """Notes the slack of what was just read. A late reader only adds to it, so the least one is the true one."""
-        slack, rest = self._slack(self._ring.available, age)
-        self._least_slack, self._least_rest = min(self._least_slack, slack), min(self._least_rest, rest)
+        """Notes the delay of what was just read. A late reader only adds to it, so the least one is the true one."""
+        self._least = min(self._least, self._ring.available + age)
         self._blocks_seen += 1
         if self._blocks_seen < self._window_blocks:
             return
-        surplus = self._surplus()
+        surplus = self._least - self._target
         self._calm_windows += 1
         if self._calm_windows >= _CALM_WINDOWS and self._margin > _FIRST_MARGIN_MS * self._per_ms:
             self._margin -= _MARGIN_STEP_MS // 2 * self._per_ms
             self._calm_windows = 0
-        wrong = not 0 <= surplus <= _TOO_MUCH_MS * self._per_ms
+        wrong = not -_TOO_LITTLE_MS * self._per_ms <= surplus <= _TOO_MUCH_MS * self._per_ms
         if surplus > _JUMP_ABOVE_MS * self._per_ms or (self._settling and wrong):
             self._jump = surplus
         elif wrong:
@@ -133,17 +134,6 @@ class Playout:
             self._correction = max(-most, min(most, surplus))
         self._settling = max(0, self._settling - 1)
         self._forget_window()
-
-    def _slack(self, left: int, age: int) -> tuple[int, int]:
-        """Of a block that leaves so much unread: since when its end is there, and how much of that burst is left."""
-        return age + left // self._burst * self._burst, left % self._burst
-
-    def _surplus(self) -> int:
-        """How much nearer to the writer it could read; negative: how much farther away it should."""
-        undecided = _UNDECIDED_MS * self._per_ms
-        spare = self._least_slack - self._margin
-        bursts = spare // self._burst if spare < -undecided else max(0, spare - undecided) // self._burst
-        return self._least_rest + bursts * self._burst
 
     def _jumped(self) -> bytes | None:
         """Goes to another place in the ring at once, crossfading over the seam."""
@@ -157,5 +147,5 @@ class Playout:
         return None if after is None else crossfade(before, after)
 
     def _forget_window(self) -> None:
-        self._least_slack = self._least_rest = 1 << 30
+        self._least = 1 << 30
         self._blocks_seen = 0
