@@ -90,6 +90,12 @@ async def refer_once_up(call: Call) -> Response:
     return answer
 
 
+async def rung_with(scene: Scene, login: str) -> bool:
+    """Whether the Manager knows that the trunk is registered."""
+    listed = await scene.world.admin.ListTrunks(admin_pb2.ListTrunksRequest(), timeout=5)
+    return any(trunk.login == login and trunk.registered_at for trunk in listed.trunks)
+
+
 async def heard_at_telegram(scene: Scene, sound: RtpWire) -> Message:
     begun = (await scene.friends.tell("heard", phone=FRIEND, skip_s=0.0))["seconds"]
     await sound.speak(TONE)
@@ -211,6 +217,9 @@ async def test_a_transfer_is_rung_at_the_pbx_that_asks_for_it(scene: Scene) -> N
         pbx = heard.pbx
         second = await scene.world.add_trunk(GATEWAY, priority=0)
         assert (await other.register(second.trunk.login, second.password)).final.code == 200
+        async with asyncio.timeout(PATIENCE_S):
+            while not await rung_with(scene, second.trunk.login):
+                await asyncio.sleep(0.1)
         await scene.friends.tell("call", phone=FRIEND, to=GATEWAY)
         other.answer(await other.next_request("INVITE"), 486, "Busy Here")
         first = await soon(heard.invites.get())

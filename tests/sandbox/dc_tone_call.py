@@ -92,7 +92,10 @@ class Engine:
             wave = AMPLITUDE * np.sin(2 * np.pi * self.tone * (times + number * BLOCK / RATE))
             frame = FrameData(0, VideoRotation.VIDEO_ROTATION_0, 0, 0)
             block = wave.astype("<i2").tobytes()
-            await self.native.do(self.engine.send_external_frame, CALL, StreamDevice.MICROPHONE, block, frame)
+            try:
+                await self.native.do(self.engine.send_external_frame, CALL, StreamDevice.MICROPHONE, block, frame)
+            except ntgcalls.ConnectionNotFound:  # the other one has ended the call
+                return
             await asyncio.sleep(start + (number + 1) * BLOCK / RATE - self.loop.time())
 
     def hears(self) -> dict[str, float]:
