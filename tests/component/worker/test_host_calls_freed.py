@@ -7,7 +7,8 @@ import sys
 
 SCRIPT = """
 import gc, os, weakref
-from teletrunk_worker.legs.sip_host import HostCall, SipHost
+from teletrunk_worker.legs.host_call import HostCall
+from teletrunk_worker.legs.sip_host import SipHost
 from teletrunk_worker.legs.wire import Wire
 ours, theirs = Wire.pair()
 host = SipHost(Wire.inherited(os.dup(theirs.fileno())))

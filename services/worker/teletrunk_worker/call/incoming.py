@@ -163,8 +163,8 @@ def media_opens(state: State, event: on.TelegramReady) -> Step:
 
 
 def winner_over(state: State, event: on.SipEnded) -> Step:
-    return sip_over(state, event) if event.leg == state.winner else sip_let_go(state, event)
+    return sip_over(state, event) if event.leg == state.talking else sip_let_go(state, event)
 
 
 def winner_not_placed(state: State, event: on.NotPlaced) -> Step:
-    return leg_not_placed(state, event) if event.leg == state.winner else sip_let_go(state, event)
+    return leg_not_placed(state, event) if event.leg == state.talking else sip_let_go(state, event)

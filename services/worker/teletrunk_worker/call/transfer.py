@@ -14,7 +14,7 @@ from teletrunk.errors import Refusal
 from teletrunk_worker.call import effects as do
 from teletrunk_worker.call import ends
 from teletrunk_worker.call import events as on
-from teletrunk_worker.call.incoming import late_answer
+from teletrunk_worker.call.incoming import late_answer, winner_not_placed, winner_over
 from teletrunk_worker.call.state import TRANSFER_TIMEOUT_S, Leg, Phase, Stage, State, Step, Transfer
 
 _TIMER = "transfer"
@@ -85,14 +85,14 @@ def over(state: State, event: on.SipEnded) -> Step:
         return _failed(state.without(event.leg), transfer, event.status, event.phrase)
     if transfer is not None and event.leg == transfer.by:
         return _without_asker(state.without(event.leg), transfer)
-    return ends.sip_over(state, event) if event.leg == state.talking else ends.sip_let_go(state, event)
+    return winner_over(state, event)
 
 
 def not_placed(state: State, event: on.NotPlaced) -> Step:
     transfer = state.transfer
     if transfer is not None and event.leg == transfer.leg and state.leg(event.leg) is not None:
         return _failed_here(state.without(event.leg), transfer, event.refusal)
-    return ends.leg_not_placed(state, event) if event.leg == state.talking else ends.sip_let_go(state, event)
+    return winner_not_placed(state, event)
 
 
 def host_died(state: State, event: on.HostDied) -> Step:

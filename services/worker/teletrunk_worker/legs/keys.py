@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Final
 import pjsua2 as pj
 
 if TYPE_CHECKING:
-    from teletrunk_worker.legs.sip_host import HostCall
+    from teletrunk_worker.legs.host_call import HostCall
 
 _KEY_S: Final = 0.3  # from one key to the next: pjmedia plays an event for 200 ms (RFC 4733)
 _PAUSE_S: Final = 0.5

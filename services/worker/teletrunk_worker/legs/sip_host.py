@@ -23,7 +23,6 @@ Commands (control to host)             Events (host to control)
 
 from __future__ import annotations
 
-import contextlib
 import ctypes
 import gc
 import os
@@ -38,11 +37,9 @@ from pathlib import Path
 import pjsua2 as pj
 
 from teletrunk_worker.legs import jail
-from teletrunk_worker.legs.digits import Digits
-from teletrunk_worker.legs.keys import Keys
+from teletrunk_worker.legs.host_call import HostCall, add_headers, hang_up, notify
 from teletrunk_worker.legs.ring import SIP_FRAME_MS, RingPair
-from teletrunk_worker.legs.rtp_peer import RtpPeer, shut_out_everybody
-from teletrunk_worker.legs.silence import Silence
+from teletrunk_worker.legs.rtp_peer import shut_out_everybody
 from teletrunk_worker.legs.sound_port import SoundPort
 from teletrunk_worker.legs.wire import Message, PeerGone, Wire
 
@@ -50,11 +47,9 @@ CALL_HEADER = "X-Teletrunk-Call"
 _PUMP_MS = 200  # commands do not wait for its end: `Waker`
 _SHORT_PUMP_MS = 10
 _STATS_EVERY_S = 1.0
-_MOST_COUNTED = 2**31 - 1  # pjmedia counts further, a record does not
 _TOO_MANY = 70010  # PJ_ETOOMANY
 _KEEP_ALIVE = b"\r\n\r\n"  # RFC 5626 3.5.1: pjsip swallows it
 _CALL_HEADER_PATTERN = re.compile(rf"^{CALL_HEADER}:\s*(\S+)\s*$", re.MULTILINE | re.IGNORECASE)
-_SRTP_SUITE = re.compile(r"SRTP status: Active Crypto-suite: (\w{1,60})")
 # What the edge leaves of an offer decides in the end; of Speex, wide-band comes first.
 _SWITCHED_ON = (
     "PCMA/8000/1", "PCMU/8000/1", "G722/16000/1", "GSM/8000/1", "iLBC/8000/1", "speex/16000/1", "speex/8000/1",
@@ -68,107 +63,6 @@ _pjsua.pjsua_call_get_count.restype = ctypes.c_uint
 def _occupied_places() -> int:
     """Calls that pjsua counts, those too whose hang-up nobody has answered yet: up to 32 s. pjsua2 does not show it."""
     return int(_pjsua.pjsua_call_get_count())
-
-
-class HostCall(pj.Call):  # type: ignore[misc]
-    """One dialog. Kept in the host's table until DISCONNECTED: a collected Call hangs up by itself."""
-
-    def __init__(self, host: SipHost, account: pj.Account, call_id: str, pjsua_id: int = pj.PJSUA_INVALID_ID) -> None:
-        super().__init__(account, pjsua_id)
-        self.host = host
-        self.call_id = call_id
-        self.port = host.free_port()
-        self.stats: Message = {}
-        self.answered = False
-        self.hung_up_by_us = False
-        self.sends = False  # whether the phone has promised sound
-        self.digits = self.port.digits = Digits()
-        self.keys = Keys(self)
-        self.peer = RtpPeer(self)
-        self._stream = 0  # which of the call's media is its sound
-        self._srtp_suite = ""
-        self._silence = Silence(time.monotonic())
-
-    def onDtmfEvent(self, prm: pj.OnDtmfEventParam) -> None:
-        """By the thread of sound for RFC 4733, which tells every packet of an event."""
-        if prm.method == pj.PJSUA_DTMF_METHOD_RFC2833:
-            self.digits.heard("rfc4733", prm.digit, prm.timestamp)
-        elif prm.method == pj.PJSUA_DTMF_METHOD_SIP_INFO:
-            self.digits.heard("info", prm.digit)
-
-    def onCallTransferRequest(self, prm: pj.OnCallTransferRequestParam) -> None:
-        prm.statusCode = pj.PJSIP_SC_DECLINE  # pjsua would call whoever is named
-
-    def onCallReplaceRequest(self, prm: pj.OnCallReplaceRequestParam) -> None:
-        prm.statusCode = pj.PJSIP_SC_DECLINE
-
-    def onCallState(self, prm: pj.OnCallStateParam) -> None:
-        info = self.getInfo()
-        if info.state == pj.PJSIP_INV_STATE_EARLY and info.role == pj.PJSIP_ROLE_UAC:
-            self.host.tell(event="progress", call=self.call_id, status=int(info.lastStatusCode))
-        elif info.state == pj.PJSIP_INV_STATE_CONFIRMED and not self.answered:
-            self.answered = True
-            self._silence = Silence(time.monotonic())  # ringing is not silence
-            self.measure()
-            self.host.tell(event="answered", call=self.call_id, codec=self.stats.get("codec", ""))
-        elif info.state == pj.PJSIP_INV_STATE_DISCONNECTED:
-            self.host.ended(self, int(info.lastStatusCode), str(info.lastReason))
-
-    def onCallMediaState(self, prm: pj.OnCallMediaStateParam) -> None:
-        info = self.getInfo()  # kept: its members are freed with it
-        self.sends = False
-        both = pj.PJMEDIA_DIR_ENCODING_DECODING
-        self.port.held = not any(media.dir == both for media in info.media if media.type == pj.PJMEDIA_TYPE_AUDIO)
-        for index, media in enumerate(info.media):
-            if media.type == pj.PJMEDIA_TYPE_AUDIO and media.status in (
-                pj.PJSUA_CALL_MEDIA_ACTIVE,
-                pj.PJSUA_CALL_MEDIA_REMOTE_HOLD,
-            ):
-                active = media.status == pj.PJSUA_CALL_MEDIA_ACTIVE
-                self.sends = active and bool(media.dir & pj.PJMEDIA_DIR_DECODING)
-                try:
-                    self.peer.negotiated(index)
-                    sound = self.getAudioMedia(index)
-                except pj.Error:  # it is gone again
-                    return
-                self.port.startTransmit(sound)
-                sound.startTransmit(self.port)
-                self._stream = index
-                return
-
-    def watch_peer(self) -> None:
-        with contextlib.suppress(pj.Error):  # the stream is gone
-            self.peer.look()
-
-    @property
-    def silent(self) -> bool:
-        """Whether the phone, which should speak, has not been heard for long."""
-        received = int(self.stats.get("rtp_received", 0))
-        return self._silence.too_long(received, time.monotonic(), promised=self.sends)
-
-    def measure(self) -> None:
-        """Notes the stream's figures while it lives: they are gone once the call is."""
-        try:
-            stream, statistics = self.getStreamInfo(self._stream), self.getStreamStat(self._stream)
-        except pj.Error:
-            return
-        received = statistics.rtcp.rxStat
-        if not self.stats:  # pjsua2 tells it in no other way
-            found = _SRTP_SUITE.search(self.dump(True, ""))
-            self._srtp_suite = found[1] if found else ""
-        self.stats = {
-            "codec": f"{stream.codecName}/{stream.codecClockRate}",
-            "srtp_suite": self._srtp_suite,
-            "rtp_received": min(int(received.pkt), _MOST_COUNTED),
-            "rtp_lost": min(int(received.loss), _MOST_COUNTED),
-            "rtp_jitter_ms": round(received.jitterUsec.mean / 1000, 2),
-            "rtp_sent": min(int(statistics.rtcp.txStat.pkt), _MOST_COUNTED),
-            "rtp_peer": str(stream.remoteRtpAddress),
-            "rtp_silent_s": round(self._silence.seconds(time.monotonic()), 1),
-            "dtmf_digits": self.digits.count,
-            "dtmf_method": self.digits.method,
-            "late_to_sip": self.port.playout.late if self.port.playout else 0,
-        }
 
 
 class HostAccount(pj.Account):  # type: ignore[misc]
@@ -187,34 +81,6 @@ class HostAccount(pj.Account):  # type: ignore[misc]
         self.host.calls[call.call_id] = call
         self.host.shut_out_strangers()
         self.host.tell(event="incoming", call=call.call_id)
-
-
-def _hang_up(call: HostCall, status: int, phrase: str, headers: list[list[str]]) -> None:
-    parameter = pj.CallOpParam()
-    parameter.statusCode = status
-    parameter.reason = phrase
-    _add_headers(parameter, headers)
-    with contextlib.suppress(pj.Error):  # it ended in the same moment
-        call.hangup(parameter)
-
-
-def _notify(call: HostCall, event: str, status: int, phrase: str) -> None:
-    """RFC 3515 2.4.5: how far a transfer is, as the status line of who is called."""
-    parameter = pj.CallSendRequestParam()
-    parameter.method = "NOTIFY"
-    state = "active;expires=60" if status < 200 else "terminated;reason=noresource"
-    parameter.txOption.contentType = "message/sipfrag;version=2.0"
-    parameter.txOption.msgBody = f"SIP/2.0 {status} {phrase}\r\n"
-    _add_headers(parameter, [["Event", event], ["Subscription-State", state]])
-    with contextlib.suppress(pj.Error):  # it ended in the same moment
-        call.sendRequest(parameter)
-
-
-def _add_headers(parameter: pj.CallOpParam | pj.CallSendRequestParam, headers: list[list[str]]) -> None:
-    for name, value in headers:
-        header = pj.SipHeader()
-        header.hName, header.hValue = name, value
-        parameter.txOption.headers.append(header)
 
 
 class Waker(threading.Thread):
@@ -363,11 +229,11 @@ class SipHost:
             elif message["command"] == "press":
                 call.keys.press(message["digits"], message["by"])
             elif message["command"] == "notify":
-                _notify(call, message["event"], message["status"], message["phrase"])
+                notify(call, message["event"], message["status"], message["phrase"])
             elif message["command"] == "hangup":
                 call.hung_up_by_us = True
                 call.measure()
-                _hang_up(call, message.get("status", 0), message.get("phrase", ""), message.get("headers", []))
+                hang_up(call, message.get("status", 0), message.get("phrase", ""), message.get("headers", []))
         except pj.Error as error:
             self.tell(event="trouble", call=call.call_id, text=str(error.reason))
         except (TypeError, ValueError) as error:  # SWIG takes no text that is not UTF-8
@@ -382,7 +248,7 @@ class SipHost:
         parameter.opt.audioCount, parameter.opt.videoCount = 1, 0
         parameter.txOption.localUri = message["caller"]
         try:
-            _add_headers(parameter, [[CALL_HEADER, call.call_id], *message.get("headers", [])])
+            add_headers(parameter, [[CALL_HEADER, call.call_id], *message.get("headers", [])])
             call.makeCall(message["uri"], parameter)
             self.shut_out_strangers()
         except pj.Error as error:
@@ -446,7 +312,7 @@ class SipHost:
     def _tidy(self) -> None:
         uninvited, self.uninvited = self.uninvited, []
         for call in uninvited:
-            _hang_up(call, 403, "Calls come through the edge", [])
+            hang_up(call, 403, "Calls come through the edge", [])
             self.ended_calls.append(call)
         if self._ending != (ending := self._places_of_ended()):
             self._ending = ending
@@ -482,7 +348,7 @@ class SipHost:
         if self._account is None:
             return
         for call in list(self.calls.values()):
-            _hang_up(call, 503, "Worker is restarting", [])
+            hang_up(call, 503, "Worker is restarting", [])
         for _ in range(20):
             self._endpoint.libHandleEvents(_SHORT_PUMP_MS)
 
