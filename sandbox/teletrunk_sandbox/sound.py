@@ -221,10 +221,11 @@ class Recording:
         return None if found is None else self.started_at + found
 
     def report(self, skip_s: float = 0.5) -> dict[str, float | None]:
-        """What was heard, from `skip_s` after the first sound on."""
+        """What was heard, from `skip_s` after the first sound on: nothing, no seconds either, where there is none."""
         samples = self.samples()
         first, last = onset(samples, self.rate), last_sound(samples, self.rate)
-        heard = measure(samples[int(((first or 0.0) + skip_s) * self.rate) :], self.rate)
+        begin = len(samples) if first is None else int((first + skip_s) * self.rate)
+        heard = measure(samples[begin:], self.rate)
         return {
             **vars(heard),
             "onset_at": None if first is None else self.started_at + first,

@@ -96,6 +96,13 @@ async def rung_with(scene: Scene, login: str) -> bool:
     return any(trunk.login == login and trunk.registered_at for trunk in listed.trunks)
 
 
+async def has_sound(phone: RtpWire) -> None:
+    """The gateway's sound has gone over to it."""
+    async with asyncio.timeout(PATIENCE_S):
+        while not phone.heard:
+            await asyncio.sleep(0.02)
+
+
 async def heard_at_telegram(scene: Scene, sound: RtpWire) -> Message:
     begun = (await scene.friends.tell("heard", phone=FRIEND, skip_s=0.0))["seconds"]
     await sound.speak(TONE)
@@ -146,7 +153,7 @@ async def test_a_call_from_telegram_is_passed_on_by_who_has_taken_it(scene: Scen
         # An impatient one: it has gone before anybody has answered.
         assert (await pbx.wire.ask(call.request("BYE"))).final.code == 200
         await heard.answer(invite, second)
-        await asyncio.sleep(1.0)  # the sound's way to the other leg
+        await has_sound(second)
         said = await heard_at_telegram(scene, second)
         assert abs(said["hz"] - 1_000) < 20 and said["level_dbfs"] > -30, said
         back = pbx.wire.in_dialog("BYE", _called(pbx, invite), _caller(invite))

@@ -54,6 +54,15 @@ def test_first_and_last_sound_are_found_to_a_hundredth_of_a_second() -> None:
     assert report["hz"] == pytest.approx(440.0, abs=0.05)
 
 
+def test_before_the_first_sound_no_time_has_passed() -> None:
+    """Whoever listens from here on does not miss what is said next."""
+    recording = sound.Recording(8000)
+    recording.add(bytes(16_000), now=100.0)
+    assert recording.report(0.0)["seconds"] == 0.0
+    recording.add(sound.tone(440, 0, 8000, 8000), now=101.0)
+    assert recording.report(0.0)["seconds"] == pytest.approx(1.0, abs=0.02)
+
+
 @pytest.mark.parametrize("rate", [8000, 16000, 48000])
 def test_the_picture_shows_the_tone_at_its_height(rate: int, tmp_path: Path) -> None:
     spectrogram.draw(tmp_path / "one.png", [(_tone(2500, rate, seconds=1.0), rate)])

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+
 import pytest
 
 from tests import sip_wire
@@ -29,6 +31,28 @@ async def test_several_contacts_are_bound_together_or_not_at_all(world: PortWorl
         ):
             assert (await authenticated(wire, "REGISTER", Contact=contacts)).final.code == status, contacts
             assert bound(world) == {"sip:a@192.0.2.1", "sip:b@192.0.2.2"}, contacts
+
+
+async def test_who_registers_before_the_list_names_the_trunk_stays(world: PortWorld) -> None:
+    """A list that was made before the trunk was added, and arrives after its REGISTER was answered."""
+    async with sip_wire.udp(world.address) as wire:
+        await world.registered(wire)
+        registrar = world.port.registrar
+        registrar.keep_only({"another"})
+        registrar.keep_only({"another"})
+        assert bound(world)
+        registrar.keep_only({"another", "trunk-office"})
+        registrar.keep_only({"another"})
+        assert not bound(world), "it has been removed"
+
+
+async def test_what_a_worker_before_us_knew_is_judged_by_the_first_list(world: PortWorld) -> None:
+    async with sip_wire.udp(world.address) as wire:
+        await world.registered(wire)
+        registrar = world.port.registrar
+        registrar.restore([replace(binding, made_at=0.0) for binding in registrar.all()])
+        registrar.keep_only({"another"})
+        assert not bound(world)
 
 
 async def test_a_star_stands_alone_and_with_expires_0(world: PortWorld) -> None:

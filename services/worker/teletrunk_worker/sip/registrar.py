@@ -24,6 +24,7 @@ LONGEST_S: Final = 3600
 MOST_BINDINGS: Final = 8  # of one trunk
 _DEFAULT_S = 600
 _LONGEST_INSTANCE = 256
+_LISTED_WITHIN_S = 30.0  # the Manager's list comes with each change, and every 10 s without one
 
 
 class IntervalTooBrief(ValueError):
@@ -76,6 +77,7 @@ class Registrar:
         self._by_id: dict[str, Binding] = {}
         self._by_flow: dict[str, set[str]] = {}  # trunks, by the token of a flow
         self._trunk_of: dict[str, str] = {}  # by login: asked for every call
+        self._listed: set[str] = set()  # trunks that there were by the last list
         self.changed: Callable[[str], None] = lambda trunk_id: None
 
     def register(
@@ -207,13 +209,23 @@ class Registrar:
         return self._trunk_of.get(login, "")
 
     def keep_only(self, trunk_ids: set[str]) -> None:
-        """Drops bindings of trunks that do not exist any more."""
-        gone = set(self._of_trunk) - trunk_ids
+        """Drops bindings of trunks that do not exist any more.
+
+        The Manager's answer to a REGISTER may overtake its list of trunks: a trunk that no list has named yet, and
+        that has only just registered, is a new one.
+        """
+        absent = set(self._of_trunk) - trunk_ids
+        gone = {trunk_id for trunk_id in absent if trunk_id in self._listed or not self._is_new(trunk_id)}
+        self._listed = trunk_ids
         if gone:
             self._trunk_of = {login: kept for login, kept in self._trunk_of.items() if kept not in gone}
         for trunk_id in gone:
             self._put(trunk_id, [])
             self.changed(trunk_id)
+
+    def _is_new(self, trunk_id: str) -> bool:
+        since = time.monotonic() - _LISTED_WITHIN_S
+        return any(binding.made_at and binding.made_at > since for binding in self.bindings(trunk_id))
 
     def flow_closed(self, flow: Flow) -> None:
         """Who was bound to it cannot be reached any more, until it comes again."""
