@@ -25,7 +25,7 @@ from teletrunk_sandbox.world import World
 
 from tests import rtp_wire, sip_wire
 
-_GATEWAY, _FRIEND = "+79990000001", "+79990000002"
+_GATEWAY, _FRIEND, _THIRD, _FOURTH = (f"+7999000000{number}" for number in range(1, 5))
 _SPEECH = "The birch canoe slid on the smooth planks. Glue the sheet to the dark blue background. " \
     "It is easy to tell the depth of a well. These days a chicken leg is a rare dish."  # fmt: skip
 _SECONDS = 14.0
@@ -92,6 +92,18 @@ async def call(world: World, speech48: Path) -> AsyncIterator[rtp_wire.RtpWire]:
         await wire.ask(wire.in_dialog("BYE", invite, answer))
 
 
+async def among_friends(world: World, play: Path, target: Path) -> Path:
+    """What one Telegram user hears of another, 8,000 samples a second: all that Telegram's own library costs."""
+    await world.subscribers.tell("behave", phone=_FOURTH, on_call="answer", delay_s=0)
+    await world.subscribers.tell("call", phone=_THIRD, to=_FOURTH, play={"file": str(play), "after_s": 1.0})
+    await world.subscribers.wait("connected", phone=_FOURTH)
+    await asyncio.sleep(_SECONDS + 3.0)
+    saved = target.with_suffix(".48.wav")
+    await world.subscribers.tell("heard", phone=_FOURTH, save=str(saved))
+    await world.subscribers.tell("hangup", phone=_THIRD)
+    return resampled(saved, 8_000, target)
+
+
 async def speak(rtp: rtp_wire.RtpWire, alaw: bytes, loss: float, jitter_ms: float) -> None:
     """In real time; some packets are lost, all are late by up to so much, and none overtakes another."""
     loop, chance = asyncio.get_running_loop(), random.Random(1)
@@ -127,23 +139,33 @@ async def measure(directory: Path, pesq: str, loss: float, jitter_ms: float) -> 
     speech8 = resampled(speech48, 8_000, directory / "speech8.wav")
     alaw = directory / "speech.al"
     run("sox", speech8, "-t", "al", alaw)
-    async with World(directory / "world") as world, call(world, speech48) as rtp:
-        await speak(rtp, _SILENCE * 50 + alaw.read_bytes(), loss, jitter_ms)
-        await asyncio.sleep(2.0)
-        saved = directory / "telegram48.wav"
-        await world.subscribers.tell("heard", phone=_FRIEND, save=str(saved))
-        at_telegram = resampled(saved, 8_000, directory / "telegram8.wav")
-        at_phone = written(rtp, directory / "phone8.wav")
-    chain = through_opus(resampled(through_alaw(speech8, directory / "a8.wav"), 48_000, directory / "a48.wav"),
-                         directory / "ao48.wav")  # fmt: skip
-    other_way = through_alaw(resampled(through_opus(speech48, directory / "o48.wav"), 8_000, directory / "o8.wav"),
-                             directory / "oa8.wav")  # fmt: skip
+    a48 = resampled(through_alaw(speech8, directory / "a8.wav"), 48_000, directory / "a48.wav")
+    async with World(directory / "world") as world:
+        async with call(world, speech48) as rtp:
+            await speak(rtp, _SILENCE * 50 + alaw.read_bytes(), loss, jitter_ms)
+            await asyncio.sleep(2.0)
+            saved = directory / "telegram48.wav"
+            await world.subscribers.tell("heard", phone=_FRIEND, save=str(saved))
+            at_telegram = resampled(saved, 8_000, directory / "telegram8.wav")
+            at_phone = written(rtp, directory / "phone8.wav")
+        for phone in (_THIRD, _FOURTH):
+            await world.subscribers.tell("user", phone=phone, first_name="Friend")
+        friends = await among_friends(world, speech48, directory / "friends8.wav")
+        friends_alaw = await among_friends(world, a48, directory / "friends_a8.wav")
+    chain = resampled(through_opus(a48, directory / "ao48.wav"), 8_000, directory / "ao8.wav")
+    opus = resampled(through_opus(speech48, directory / "o48.wav"), 8_000, directory / "o8.wav")
     return {
         "A-law alone": score(pesq, speech8, directory / "a8.wav"),
-        "codecs alone, to Telegram": score(pesq, speech8, resampled(chain, 8_000, directory / "ao8.wav")),
-        "heard at Telegram": score(pesq, speech8, at_telegram),
-        "codecs alone, to the phone": score(pesq, speech8, other_way),
-        "heard at the phone": score(pesq, speech8, at_phone),
+        "to Telegram: A-law, then Opus, without a network": score(pesq, speech8, chain),
+        "to Telegram: A-law, then a call between two Telegram users": score(pesq, speech8, friends_alaw),
+        "to Telegram: heard through the gateway": score(pesq, speech8, at_telegram),
+        "to the phone: Opus, then A-law, without a network": score(
+            pesq, speech8, through_alaw(opus, directory / "oa8.wav")
+        ),
+        "to the phone: a call between two Telegram users, then A-law": score(
+            pesq, speech8, through_alaw(friends, directory / "friends_oa8.wav")
+        ),
+        "to the phone: heard through the gateway": score(pesq, speech8, at_phone),
     }
 
 
