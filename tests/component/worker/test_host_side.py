@@ -62,48 +62,6 @@ async def test_our_own_header_comes_first_and_no_other_is_believed(world: PortWo
     assert len(data) <= 4_000
 
 
-@pytest.mark.parametrize(
-    "line",
-    [
-        "c=IN IP4 " + "1" * 254,
-        "c=IN IP4 pbx.example.com",
-        "c=IN IP4 1.2.3.4.5",
-        "c=IN IP4 127.0.0.1/127",
-        "c=IN IP6 " + "a" * 300,
-        "c=IN IP4 ::1",
-        "c=IN IP6 127.0.0.1",
-        "c=IN IP4 127.0.0.1 x",
-        "a=rtcp:9 IN IP4 ::1",
-        "c=IN IP4 ",
-        "c=",
-        "a=rtcp:4001 IN IP4 pbx.example.com",
-        "a=rtcp:4001 IN IP4 " + "9" * 260,
-        "a=rtcp:x",
-    ],
-)
-async def test_a_description_whose_addresses_are_none_is_refused(world: PortWorld, line: str) -> None:
-    async with sip_wire.udp(world.address) as wire:
-        invite = await ready(wire, "INVITE")
-        invite.body = invite.body.replace(b"t=0 0", line.encode() + b"\r\nt=0 0")
-        invite.headers.set("Content-Length", str(len(invite.body)))
-        assert (await wire.ask(invite)).status == (488, "Not Acceptable Here")
-    assert world.door.admitted == []
-
-
-LITERAL = ["c=IN IP4 0.0.0.0", "a=rtcp:4001", "a=rtcp:4001 IN IP4 10.0.0.1"]
-
-
-@pytest.mark.parametrize("line", LITERAL)
-async def test_a_description_with_literal_addresses_passes(world: PortWorld, line: str) -> None:
-    async with sip_wire.udp(world.address) as wire:
-        invite = await ready(wire, "INVITE")
-        invite.body += line.encode() + b"\r\n"
-        invite.headers.set("Content-Length", str(len(invite.body)))
-        asking = asyncio.ensure_future(wire.ask(invite))
-        assert (await world.host.next()).body == invite.body
-        asking.cancel()
-
-
 async def established(world: PortWorld, wire: sip_wire.SipWire) -> tuple[Request, Response]:
     """A call from a PBX that its host has answered."""
     invite = await ready(wire, "INVITE")
@@ -138,31 +96,6 @@ async def dialled(world: PortWorld, wire: sip_wire.SipWire, call_id: str = "c1")
 
 
 SDP = b"v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=audio 4000 RTP/AVP 8\r\n"
-
-
-@pytest.mark.parametrize("kind", ["", "a", "/", "multipart/mixed", "multipart/mixed;boundary=x", "application/isup"])
-async def test_a_body_that_is_no_description_is_refused(world: PortWorld, kind: str) -> None:
-    async with sip_wire.udp(world.address) as wire:
-        refused = await wire.ask(await ready(wire, "INVITE", Content_Type=kind))
-        assert refused.status == (415, "Unsupported Media Type") and refused.header("Accept") == ["application/sdp"]
-    assert world.door.admitted == []
-
-
-NO_ADDRESS = [
-    "m=audio 0 RTP/AVP 8",
-    "m=audio 30000 RTP/AVP 8\r\nc=IN IP4 127.0.0.1\r\nm=video 0 RTP/AVP 96",
-    "m=audio 30000 RTP/AVP 8\r\nm=video 0 RTP/AVP 96\r\nc=IN IP4 127.0.0.1",
-    "m=audio 30000 RTP/AVP 8\rc=IN IP4 127.0.0.1\nv=0\nm=video 0 RTP/AVP 96",
-]
-
-
-@pytest.mark.parametrize("media", NO_ADDRESS)
-async def test_a_medium_without_an_address_is_refused_even_one_that_is_off(world: PortWorld, media: str) -> None:
-    async with sip_wire.udp(world.address) as wire:
-        invite = await ready(wire, "INVITE")
-        invite.body = f"v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\n{media}\r\n".encode()
-        invite.headers.set("Content-Length", str(len(invite.body)))
-        assert (await wire.ask(invite)).final.code == 488
 
 
 async def test_a_provisional_answers_description_stays_outside(world: PortWorld) -> None:
@@ -469,46 +402,6 @@ async def test_the_end_of_a_fork_that_lost_ends_nothing_else(world: PortWorld) -
         wire.send(bytes(update))
         got = await world.host.next(lambda message: isinstance(message, Request) and message.method == "UPDATE")
         assert isinstance(got, Request)
-
-
-@pytest.mark.parametrize(
-    ("media", "phrase"),
-    [
-        ("m=audio 4000 RTP/SAVP 8", "No common codec: offered RTP/SAVP; the gateway has RTP/AVP and RTP/SAVP"),
-        ("m=audio 4000 UDP/TLS/RTP/SAVPF 8", "No common codec: offered UDP/TLS/RTP/SAVPF; the gateway has RTP/AVP"),
-        ("m=audio 4000 RTP/AVP 8\r\nc=IN IP6 ::1", "No common codec: offered sound over IPv6; the gateway has IPv4"),
-    ],
-)
-async def test_an_offer_that_no_host_could_take_says_what_is_missing(world: PortWorld, media: str, phrase: str) -> None:
-    async with sip_wire.udp(world.address) as wire:
-        invite = await ready(wire, "INVITE")
-        invite.body = SDP[: SDP.index(b"m=audio")] + media.encode() + b"\r\n"
-        invite.headers.set("Content-Length", str(len(invite.body)))
-        refused = (await wire.ask(invite)).final
-        assert refused.code == 488 and refused.phrase.startswith(phrase)
-        assert refused.headers.getlist("Warning") == ['399 teletrunk "no-common-codec"']
-    assert world.door.admitted == []
-
-
-@pytest.mark.parametrize(
-    "media",
-    [
-        "m=audio 0 RTP/AVP 18",
-        "m=video 4000 RTP/AVP 96",
-        "",
-        "m=audio 4000 RTP/AVP 18 8",
-        "m=audio 4 RTP/SAVP 8\r\nm=audio 4000 RTP/AVP 8",
-        "m=audio 4 RTP/SAVP 8\r\na=crypto:1 AES_CM_128_HMAC_SHA1_80 inline:x\r\nm=audio 4000 RTP/AVP 8",
-    ],
-)
-async def test_an_offer_that_a_host_can_answer_reaches_it(world: PortWorld, media: str) -> None:
-    async with sip_wire.udp(world.address) as wire:
-        invite = await ready(wire, "INVITE")
-        invite.body = SDP[: SDP.index(b"m=audio")] + media.encode() + b"\r\n"
-        invite.headers.set("Content-Length", str(len(invite.body)))
-        asking = asyncio.ensure_future(wire.ask(invite))
-        assert isinstance(await world.host.next(), Request)
-        asking.cancel()
 
 
 async def test_the_inside_port_hears_hosts_only(world: PortWorld) -> None:
