@@ -7,6 +7,7 @@ import contextlib
 import json
 import random
 import secrets
+import time
 from collections.abc import AsyncIterator
 
 import pytest
@@ -147,3 +148,21 @@ async def test_a_pbx_whose_password_was_changed_is_not_rung_any_more(scene: Scen
         assert len((await new.register(pbx.login, said["password"])).header("Contact")) in (1, 2)
         assert (await pbx.register(old)).final.code == 403
         assert len((await new.register(pbx.login, said["password"])).header("Contact")) == 1
+
+
+async def test_people_see_where_a_trunk_is_registered(scene: Scene, pbx: Pbx) -> None:
+    async with sip_wire.udp(pbx.edge, "127.0.12.1") as one, sip_wire.tcp(pbx.edge) as two:
+        assert (await pbx.register(one, expires=600, **{"User-Agent": "Asterisk PBX 22.1"})).status == (200, "OK")
+        assert (await pbx.register(two, **{"User-Agent": "\x1b[2J" + "x" * 3_000})).status == (200, "OK")
+        trunk = json.loads(await scene.world.command("trunk", "show", pbx.login, "--json"))
+        newest, oldest = trunk["bindings"]
+        assert oldest["source_address"] == f"127.0.12.1:{one.local[1]}"
+        assert str(one.local[1]) in oldest["contact"]
+        assert (oldest["transport"], oldest["user_agent"]) == ("udp", "Asterisk PBX 22.1")
+        assert 500 < oldest["expires_at"] - time.time() <= 601
+        assert (newest["transport"], newest["user_agent"]) == ("tcp", "?[2J" + "x" * 60), "cut and cleaned"
+        assert newest["worker_id"] == oldest["worker_id"] == trunk["registered_at"][0]
+        told = await scene.world.command("trunk", "show", pbx.login)
+        assert f"Asterisk PBX 22.1, from 127.0.12.1:{one.local[1]} by udp, until " in told
+        await pbx.register(one, expires=0, Contact="*")
+        assert "registered: nowhere" in await scene.world.command("trunk", "show", pbx.login)

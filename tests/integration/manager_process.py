@@ -148,10 +148,16 @@ class Attachment:
 
     async def config(self, wanted: Callable[[pb.WorkerConfig], bool], within: float = 1.0) -> pb.WorkerConfig:
         """The first configuration that is as wanted."""
+        return (await self.response("worker", lambda response: wanted(response.worker), within)).worker
+
+    async def response(
+        self, kind: str, wanted: Callable[[pb.AttachResponse], bool] = lambda response: True, within: float = PATIENCE_S
+    ) -> pb.AttachResponse:
+        """The first of this kind that is as wanted; what comes before it is dropped."""
         async with asyncio.timeout(within):
             while (response := await self._configurations.get()) is not None:
-                if response.WhichOneof("kind") == "worker" and wanted(response.worker):
-                    return response.worker
+                if response.WhichOneof("kind") == kind and wanted(response):
+                    return response
         raise AssertionError("the stream ended")
 
     async def ended(self, within: float = PATIENCE_S) -> None:

@@ -24,8 +24,8 @@ class Api:
         self.url = f"http://127.0.0.1:{port}"
         self.tokens: dict[str, str] = {}
 
-    async def token(self, name: str, role: str) -> str:
-        request = admin.AddTokenRequest(name=name, role=role)
+    async def token(self, name: str, role: str, scope: str = "") -> str:
+        request = admin.AddTokenRequest(name=name, role=role, scope=scope)
         self.tokens[name] = (await self.world.wire.admin.AddToken(request)).secret
         return self.tokens[name]
 

@@ -12,6 +12,7 @@ from teletrunk_manager.live import Attached, Live, Seen
 from teletrunk_manager.live_calls import LiveCalls
 from teletrunk_manager.mistakes import NotNow
 from teletrunk_manager.state.memory import MemoryState
+from teletrunk_manager.streams import Streams
 
 
 @pytest.fixture
@@ -27,7 +28,7 @@ async def test_a_call_is_its_reporter_s_whomever_it_names(database: Database, ac
     for worker in (thief, victim):
         live.attach(worker)
     thief.heartbeat = pb.Heartbeat(calls=[pb.LiveCall(call_id="c1", account_id=account, worker_id="w2")])
-    calls = LiveCalls(database, live, MemoryState())
+    calls = LiveCalls(database, live, Streams(live, MemoryState()))
     assert [call.worker_id for call in await calls.all()] == ["w1"]
     await calls.hang_up("c1")
     assert victim.outbox.empty() and thief.outbox.get_nowait().wish.call_id == "c1"  # type: ignore[union-attr]
@@ -38,8 +39,9 @@ async def test_a_wish_that_no_manager_hears_is_not_taken(database: Database, acc
     live, state = Live(), MemoryState()
     elsewhere = Seen("w1", "worker", "a", pb.Heartbeat(calls=[pb.LiveCall(call_id="c1", account_id=account)]))
     live.see({"w1": elsewhere.record()}, asyncio.get_running_loop().time())
-    calls = LiveCalls(database, live, state)
-    listening = asyncio.create_task(calls.keep_handing_on())
+    streams = Streams(live, state)
+    calls = LiveCalls(database, live, streams)
+    listening = asyncio.create_task(streams.keep_handing_on())
     try:
         with pytest.raises(NotNow, match="attached to another Manager"):
             await calls.hang_up("c1")

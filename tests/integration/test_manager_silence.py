@@ -10,6 +10,7 @@ from teletrunk.v1 import manager_pb2 as pb
 from teletrunk.v1 import manager_pb2_grpc
 from teletrunk_manager.attachments import Attachments
 from teletrunk_manager.bans import BanList
+from teletrunk_manager.bindings import Bindings
 from teletrunk_manager.configurations import Configurations
 from teletrunk_manager.db.database import Database
 from teletrunk_manager.deliveries import Deliveries
@@ -26,6 +27,7 @@ from teletrunk_manager.reported_calls import ReportedCalls
 from teletrunk_manager.retirement import Retirement
 from teletrunk_manager.state.memory import MemoryState
 from teletrunk_manager.storages import Storages
+from teletrunk_manager.streams import Streams
 from teletrunk_manager.subscriptions import Subscriptions
 from teletrunk_manager.trunks import Trunks
 
@@ -42,12 +44,15 @@ async def test_a_silent_service_is_let_go(tmp_path: Path) -> None:
     news = News(database, deliveries)
     bans = BanList(database, configurations, news)
     storages = Storages(live, rpc.Security(TOKEN))
-    attachments = Attachments(database, live, state, configurations, bans, storages, news, proofs, silence=0.5)
+    bindings = Bindings(live, Streams(live, state))
+    attachments = Attachments(
+        database, live, state, configurations, bans, bindings, storages, news, proofs, silence=0.5
+    )
     fleet = Fleet(database, live, configurations)
     service = ManagerService(
         database,
         live,
-        Trunks(database, live, configurations, seal),
+        Trunks(database, live, configurations, seal, bindings),
         attachments,
         fleet,
         Enrolment(database, fleet, None),

@@ -12,7 +12,7 @@ from pathlib import Path
 import httpx
 import pytest
 from teletrunk.rest import Role
-from teletrunk.v1.manager_pb2 import Heartbeat, LiveCall
+from teletrunk.v1.manager_pb2 import AttachRequest, Binding, BindingsAnswer, Heartbeat, LiveCall
 
 from tests.integration.manager_world import World
 from tests.integration.test_api import Api
@@ -153,6 +153,29 @@ async def test_who_shares_an_account_ends_no_calls_of_others(api: Api) -> None:
         assert (await api.ask("DELETE", f"/v1/live-calls/{call}", who="sharer"))[0] == status
     assert (await api.ask("DELETE", "/v1/live-calls/theirs", who="administrator"))[0] == 204
     assert (await api.ask("DELETE", "/v1/live-calls/theirs", who="owner"))[0] == 204
+
+
+async def test_where_a_trunk_is_registered_is_shown_to_its_administrator(api: Api) -> None:
+    await api.world.add_account()
+    for who in ("administrator", "viewer"):
+        assert (await api.ask("PUT", f"/v1/accounts/@ann/shares/{who}", who="owner", body={}))[0] == 204
+    made = {"account": "@ann", "login": "office"}
+    trunk = (await api.ask("POST", "/v1/trunks", who="administrator", body=made))[1]["trunk"]
+    await api.token("watch", "viewer", scope="all")
+    await api.world.worker.beat(Heartbeat(registered_trunk_ids=[trunk["trunk_id"]], tells_bindings=True))
+
+    async def answer() -> None:
+        while True:
+            question = (await api.world.worker.response("bindings_question")).bindings_question
+            told = BindingsAnswer(question_id=question.question_id, bindings=[Binding(contact="sip:1@192.0.2.7")])
+            api.world.worker.say(AttachRequest(bindings=told))
+
+    answering = asyncio.create_task(answer())
+    for who in ("administrator", "watch", "owner"):
+        status, shown = await api.ask("GET", "/v1/trunks/office", who=who)
+        assert status == 200 and shown["trunk"]["bindings"][0]["contact"] == "sip:1@192.0.2.7", who
+    answering.cancel()
+    assert (await api.ask("GET", "/v1/trunks/office", who="viewer"))[0] == 404, "an account is shared, and not a trunk"
 
 
 async def test_one_administrator_starts_so_many_sign_ins(api: Api) -> None:

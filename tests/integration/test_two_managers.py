@@ -221,3 +221,28 @@ async def test_without_redis_what_needs_no_counting_goes_on(pair: Pair, how: str
                     break
                 await asyncio.sleep(0.1)
     assert (await service.ListSubscriptions(plans.ListSubscriptionsRequest())).subscriptions[0].lines_taken == 1
+
+
+async def test_bindings_are_told_by_a_worker_of_either(pair: Pair) -> None:
+    """Whichever Manager is asked; a Worker of a version before, which tells nothing, is not waited for."""
+    registered = {"registered_trunk_ids": [pair.trunk.trunk.trunk_id]}
+    older = Attachment(pair.wires[1], worker_hello("older"))
+    await older.beat(pb.Heartbeat(**registered))
+    await pair.worker.beat(pb.Heartbeat(**registered, tells_bindings=True))
+
+    async def answer() -> None:
+        while True:
+            question = (await pair.worker.response("bindings_question")).bindings_question
+            binding = pb.Binding(contact=f"sip:{question.trunk_id}@192.0.2.7", worker_id="another")
+            told = pb.BindingsAnswer(question_id=question.question_id, bindings=[binding])
+            pair.worker.say(pb.AttachRequest(bindings=told))
+
+    answering = asyncio.create_task(answer())
+    wanted = pb.Binding(contact=f"sip:{pair.trunk.trunk.trunk_id}@192.0.2.7", worker_id="worker-1")
+    for wire in pair.wires:
+        async with asyncio.timeout(10):  # the Managers tell each other where it is registered
+            office = admin.GetTrunkRequest(trunk="office")
+            while len((trunk := (await wire.admin.GetTrunk(office)).trunk).registered_at) < 2:
+                await asyncio.sleep(0.02)
+        assert list(trunk.bindings) == [wanted]
+    answering.cancel()

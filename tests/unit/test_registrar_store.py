@@ -56,14 +56,14 @@ async def test_contacts_of_any_form_come_back_with_their_path(path: Path) -> Non
     registrar = Registrar()
     store = RegistrarStore(path, registrar)
     registrar.changed = store.note
-    register(registrar, "one", "<sip:one@192.0.2.1>", Path="<sip:proxy.example;lr>")
+    register(registrar, "one", "<sip:one@192.0.2.1>", Path="<sip:proxy.example;lr>", **{"User-Agent": "PBX"})
     register(registrar, "two", '<sip:two@192.0.2.1>;x="a/b"')
     register(registrar, "three", "<sip:three@192.0.2.1>")
     register(registrar, "two", '<sip:two@192.0.2.1>;x="a/b"', expires=0)
     register(registrar, "three", '<sip:other@192.0.2.1>;reg-id=1;+sip.instance="<urn:uuid:1>"')
     await store.close()
     back = restored(path)
-    assert back.all()[0].path == ("<sip:proxy.example;lr>",)
+    assert (back.all()[0].path, back.all()[0].user_agent) == (("<sip:proxy.example;lr>",), "PBX")
     assert back.trunks() == ["trunk-one", "trunk-three"]
     assert [binding.binding_id for binding in back.all()] == [binding.binding_id for binding in registrar.all()]
 

@@ -23,6 +23,7 @@ from teletrunk_manager.attachments import Attachments
 from teletrunk_manager.authentication import Authentication
 from teletrunk_manager.authority import Authority
 from teletrunk_manager.bans import BanList
+from teletrunk_manager.bindings import Bindings
 from teletrunk_manager.config import ManagerSettings
 from teletrunk_manager.configurations import Configurations
 from teletrunk_manager.db.database import Database
@@ -50,6 +51,7 @@ from teletrunk_manager.services import Services
 from teletrunk_manager.state import SharedState
 from teletrunk_manager.state.memory import MemoryState
 from teletrunk_manager.storages import Storages
+from teletrunk_manager.streams import Streams
 from teletrunk_manager.subscription_service import SubscriptionService
 from teletrunk_manager.subscriptions import Subscriptions
 from teletrunk_manager.tokens import Tokens
@@ -83,6 +85,8 @@ async def _serve(settings: ManagerSettings, service: Service) -> int | None:
     key = kept_key(settings)
     seal, proofs = PasswordSeal(key), Proofs(key)
     configurations = Configurations(database, live, state, seal)
+    streams = Streams(live, state)
+    bindings = Bindings(live, streams)
     mirror = Mirror(state, live, configurations)
     deliveries = Deliveries(database, seal, private=settings.webhooks_to_private)
     webhooks, news = Webhooks(database, seal, deliveries), News(database, deliveries)
@@ -103,11 +107,11 @@ async def _serve(settings: ManagerSettings, service: Service) -> int | None:
     administrators, tokens = Administrators(database, configurations), Tokens(database)
     if token := settings.api_token():
         await tokens.keep("installation", token)
-    trunks = Trunks(database, live, configurations, seal)
+    trunks = Trunks(database, live, configurations, seal, bindings)
     await trunks.check_seal()
     storages = Storages(live, security)
     accounts = Accounts(database, live, configurations, storages)
-    attachments = Attachments(database, live, state, configurations, bans, storages, news, proofs)
+    attachments = Attachments(database, live, state, configurations, bans, bindings, storages, news, proofs)
     service.on_close("attachments", attachments.settle)
     authentication = Authentication(database, seal)
     refused = RefusedRegistrations(database)
@@ -126,7 +130,7 @@ async def _serve(settings: ManagerSettings, service: Service) -> int | None:
         fleet, enrolling, Invitations(database), joins, retirement, trunks, bans, Vaults(database)
     )
     plans = SubscriptionService(subscriptions)
-    live_calls = LiveCalls(database, live, state)
+    live_calls = LiveCalls(database, live, streams)
     live_call_service = LiveCallService(live_calls)
     server.add(admin_pb2_grpc.add_AdminServiceServicer_to_server, admin)
     server.add(fleet_pb2_grpc.add_FleetServiceServicer_to_server, fleet_service)
@@ -158,7 +162,7 @@ async def _serve(settings: ManagerSettings, service: Service) -> int | None:
     service.background("members", lambda: fleet.keep_current(alone=not settings.redis_url))
     service.background("shared state, looking", mirror.keep_looking)
     service.background("shared state, listening", mirror.keep_listening)
-    service.background("wishes of other Managers", live_calls.keep_handing_on)
+    service.background("what other Managers pass on", streams.keep_handing_on)
     service.background("retirement", retirement.keep_looking)
     service.background("declared join tokens", lambda: keep_declared(settings.join_file, declared, joins.declare))
     service.background("webhooks", deliveries.keep_telling)

@@ -16,6 +16,7 @@ from teletrunk.identity import Identity
 from teletrunk.v1 import manager_pb2 as pb
 
 from teletrunk_manager.bans import BanList
+from teletrunk_manager.bindings import Bindings
 from teletrunk_manager.configurations import Configurations
 from teletrunk_manager.db.audit import asked_by_service
 from teletrunk_manager.db.database import Database
@@ -41,6 +42,7 @@ class Attachments:
         state: SharedState,
         configurations: Configurations,
         bans: BanList,
+        bindings: Bindings,
         storages: Storages,
         news: News,
         proofs: Proofs,
@@ -52,6 +54,7 @@ class Attachments:
         self._state = state
         self._configurations = configurations
         self._bans = bans
+        self._bindings = bindings
         self._storages = storages
         self._proofs = proofs
         self._silence = silence
@@ -110,6 +113,8 @@ class Attachments:
                 elif kind == "banned" and service.kind == "worker":
                     with contextlib.suppress(Refusal, Mistake):  # it is told again until it is in the configuration
                         await self._bans.add(request.banned, service.service_id)
+                elif kind == "bindings" and service.kind == "worker":
+                    await self._bindings.told(service.service_id, request.bindings)
         finally:
             service.close()
 

@@ -2,36 +2,32 @@
 
 from __future__ import annotations
 
-import contextlib
 import re
 from collections.abc import Iterator
 from typing import Final
 
 import sqlalchemy as sa
 import structlog
-from google.protobuf.message import DecodeError
-from teletrunk.v1 import live_pb2
 from teletrunk.v1 import manager_pb2 as pb
 
 from teletrunk_manager.accounts import visible
 from teletrunk_manager.db.audit import WHO, asker
 from teletrunk_manager.db.database import Database
 from teletrunk_manager.db.tables import Account, Trunk
-from teletrunk_manager.live import Attached, Live, Seen
+from teletrunk_manager.live import Live, Seen
 from teletrunk_manager.mistakes import Mistake, NotNow, NotYours, Unknown
-from teletrunk_manager.state import OutOfReach, SharedState
+from teletrunk_manager.streams import Streams
 
 log = structlog.get_logger()
 
-_OURSELVES: Final = 1  # each Manager listens to what is passed on
 _DIGITS: Final = re.compile(r"[0-9*#A-D,]{1,32}")
 
 
 class LiveCalls:
-    def __init__(self, database: Database, live: Live, state: SharedState) -> None:
+    def __init__(self, database: Database, live: Live, streams: Streams) -> None:
         self._database = database
         self._live = live
-        self._state = state
+        self._streams = streams
 
     async def all(self, of: str = "") -> list[pb.LiveCall]:
         """Those that the asker may see, newest first; `of` an account's or a trunk's id, if given."""
@@ -61,14 +57,6 @@ class LiveCalls:
         log.info("call is ended", call_id=found.call_id, who=WHO.get())
         await self._hand(found.worker_id, pb.CallWish(call_id=found.call_id, hang_up=WHO.get() or "operator"))
 
-    async def keep_handing_on(self) -> None:
-        """What other Managers ask us to hand to services of ours. Runs until cancelled."""
-        async for message in self._state.passed_on():
-            with contextlib.suppress(DecodeError):
-                passed = live_pb2.PassedOn.FromString(message)
-                if isinstance(service := self._live.find(passed.service_id), Attached):
-                    service.outbox.put_nowait(passed.response)
-
     async def _own(self, wanted: str) -> pb.LiveCall:
         """Who shares an account looks at all of its calls, and touches those of trunks of their own.
 
@@ -94,16 +82,7 @@ class LiveCalls:
         return (exact or fit)[0]
 
     async def _hand(self, worker_id: str, wish: pb.CallWish) -> None:
-        response = pb.AttachResponse(wish=wish)
-        if isinstance(worker := self._live.find(worker_id), Attached):
-            worker.outbox.put_nowait(response)
-            return
-        passed = live_pb2.PassedOn(service_id=worker_id, response=response)
-        try:
-            heard = await self._state.pass_on(passed.SerializeToString())
-        except OutOfReach:
-            heard = 0
-        if heard <= _OURSELVES:
+        if not await self._streams.hand(worker_id, pb.AttachResponse(wish=wish)):
             raise NotNow("the call's Worker is attached to another Manager, which cannot be reached now")
 
     def _everywhere(self) -> Iterator[tuple[Seen, pb.LiveCall]]:

@@ -71,4 +71,5 @@ class Services:
             registrations=beat.registrations,
             sessions=len(beat.sessions),
             draining=beat.draining,
+            most_calls=beat.most_calls,
         )

@@ -16,6 +16,7 @@ from teletrunk.config import ConfigurationError
 from teletrunk.v1 import admin_pb2 as pb
 
 from teletrunk_manager.accounts import find_account
+from teletrunk_manager.bindings import Bindings
 from teletrunk_manager.configurations import Configurations
 from teletrunk_manager.db.audit import asker, delete_whole
 from teletrunk_manager.db.database import Database, delete_others
@@ -40,11 +41,14 @@ Explained = TypeVar("Explained")
 
 
 class Trunks:
-    def __init__(self, database: Database, live: Live, configurations: Configurations, seal: PasswordSeal) -> None:
+    def __init__(
+        self, database: Database, live: Live, configurations: Configurations, seal: PasswordSeal, bindings: Bindings
+    ) -> None:
         self._database = database
         self._live = live
         self._configurations = configurations
         self._seal = seal
+        self._bindings = bindings
 
     async def add(self, request: pb.AddTrunkRequest) -> pb.AddTrunkResponse:
         """Raises `Mistake`. The password is in this answer and in no other."""
@@ -122,7 +126,9 @@ class Trunks:
         async with self._database.transaction(reading=True) as session:
             trunk = await find_trunk(session, name)
             refused, trusted = await of_trunks(session, [trunk.trunk_id]), await _trusted(session, [trunk.trunk_id])
-        return self._message(trunk, refused.get(trunk.trunk_id, ()), trusted.get(trunk.trunk_id, ()))
+        message = self._message(trunk, refused.get(trunk.trunk_id, ()), trusted.get(trunk.trunk_id, ()))
+        message.bindings.extend(await self._bindings.of(trunk.trunk_id))
+        return message
 
     async def change(self, request: pb.ChangeTrunkRequest) -> pb.Trunk:
         """Raises `Unknown`, `Mistake`, and `NotNow` when it has been changed since the version that was looked at."""

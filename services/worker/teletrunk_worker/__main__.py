@@ -39,6 +39,7 @@ from teletrunk_worker.server.port import SipPort
 from teletrunk_worker.sip.proxy import bracketed
 from teletrunk_worker.sip.transport.locate import DnsResolver
 from teletrunk_worker.trunks.book import TrunkBook
+from teletrunk_worker.trunks.shown import shown
 
 log = structlog.get_logger()
 
@@ -151,6 +152,8 @@ async def _serve(settings: WorkerSettings, service: Service) -> int | None:
             trunk_states=edge.pbxs.states(),
             draining=service.draining,
             calls=calls.live(),
+            tells_bindings=True,
+            most_calls=settings.max_calls,
         )
 
     bindings.load(edge.flow_of)
@@ -169,6 +172,7 @@ async def _serve(settings: WorkerSettings, service: Service) -> int | None:
     manager.on_config = on_config
     manager.load = load_now
     manager.on_wish = calls.wish
+    manager.bindings_of = lambda trunk_id: shown(edge.registrar, trunk_id)
     manager.new_bans = lambda: [
         pb.Ban(network=network, until=until, times=times) for network, until, times in bans.pending()
     ]

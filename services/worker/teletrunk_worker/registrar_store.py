@@ -81,6 +81,7 @@ def _row(binding: Binding) -> dict[str, object]:
         "sequence": binding.sequence,
         "path": list(binding.path),
         "password_revision": binding.password_revision,
+        "user_agent": binding.user_agent,
     }
 
 
@@ -112,4 +113,5 @@ def _binding(row: dict[str, Any], flow_of: Callable[[str], Flow | None]) -> Bind
         sequence=int(row["sequence"]),
         path=tuple(path),
         password_revision=int(row.get("password_revision", 0)),
+        user_agent=str(row.get("user_agent", "")),
     )

@@ -12,7 +12,7 @@ from teletrunk.cli import trunk_options, trunk_sound
 from teletrunk.cli.client import DEADLINE_S, Yes, ask, ask_fleet, confirm, every, fail
 from teletrunk.cli.output import Json, say, show, table
 from teletrunk.v1 import admin_pb2 as pb
-from teletrunk.v1 import fleet_pb2, trunk_pb2
+from teletrunk.v1 import fleet_pb2, manager_pb2, trunk_pb2
 
 app = typer.Typer(no_args_is_help=True)
 
@@ -123,10 +123,8 @@ def _account_names() -> dict[str, str]:
 
 
 def _one(name: str) -> pb.Trunk:
-    found = next((t for t in _all().trunks if name in (t.trunk_id, t.login)), None)
-    if found is None:
-        fail(f"there is no trunk {name}: teletrunk trunk list shows them")
-    return found
+    trunk: pb.Trunk = ask(lambda admin: admin.GetTrunk(pb.GetTrunkRequest(trunk=name), timeout=DEADLINE_S)).trunk
+    return trunk
 
 
 @app.command()
@@ -190,9 +188,26 @@ def _told(trunk: pb.Trunk) -> list[str]:
         f"may be used from: {', '.join(trunk.trusted_addresses) or 'everywhere'}",
         *trunk_options.told(trunk.options),
         *trunk_sound.told(trunk.options),
+        *_registered(trunk),
         *(_state(state) for state in trunk.states),
         *(_refused(refused) for refused in trunk.refused_registrations),
     ]
+
+
+def _registered(trunk: pb.Trunk) -> list[str]:
+    """Of a trunk whose PBX registers: each binding, and the Workers that have some and did not tell them."""
+    if trunk.options.kind != trunk_pb2.TRUNK_KIND_UNSPECIFIED:
+        return []
+    silent = set(trunk.registered_at) - {binding.worker_id for binding in trunk.bindings}
+    lines = [_binding(binding) for binding in trunk.bindings]
+    return [*lines, *(f"registered at Worker {one}" for one in sorted(silent))] or ["registered: nowhere"]
+
+
+def _binding(binding: manager_pb2.Binding) -> str:
+    until = time.strftime("%H:%M:%S", time.localtime(binding.expires_at))
+    named = f", {binding.user_agent}" if binding.user_agent else ""
+    came = f"from {binding.source_address} by {binding.transport}"
+    return f"registered: {binding.contact}{named}, {came}, until {until}, at Worker {binding.worker_id}"
 
 
 def _state(state: trunk_pb2.TrunkState) -> str:

@@ -116,6 +116,7 @@ class Trunk(_message.Message):
     OPTIONS_FIELD_NUMBER: _builtins.int
     STATES_FIELD_NUMBER: _builtins.int
     HAS_PBX_PASSWORD_FIELD_NUMBER: _builtins.int
+    BINDINGS_FIELD_NUMBER: _builtins.int
     trunk_id: _builtins.str
     """The trunk's id."""
     login: _builtins.str
@@ -158,6 +159,10 @@ class Trunk(_message.Message):
     def states(self) -> _containers.RepeatedCompositeFieldContainer[_trunk_pb2.TrunkState]:
         """Of an outbound or peer trunk, at each Worker that has it."""
 
+    @_builtins.property
+    def bindings(self) -> _containers.RepeatedCompositeFieldContainer[_manager_pb2.Binding]:
+        """Where its PBXs are registered. Asked of the Workers for one trunk; not in lists."""
+
     def __init__(
         self,
         *,
@@ -176,10 +181,11 @@ class Trunk(_message.Message):
         options: _trunk_pb2.TrunkOptions | None = ...,
         states: _abc.Iterable[_trunk_pb2.TrunkState] | None = ...,
         has_pbx_password: _builtins.bool = ...,
+        bindings: _abc.Iterable[_manager_pb2.Binding] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["options", b"options"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "codecs", b"codecs", "comment", b"comment", "has_pbx_password", b"has_pbx_password", "login", b"login", "options", b"options", "priority", b"priority", "refused_registrations", b"refused_registrations", "registered_at", b"registered_at", "sha256_only", b"sha256_only", "sip_address", b"sip_address", "states", b"states", "trunk_id", b"trunk_id", "trusted_addresses", b"trusted_addresses", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "bindings", b"bindings", "codecs", b"codecs", "comment", b"comment", "has_pbx_password", b"has_pbx_password", "login", b"login", "options", b"options", "priority", b"priority", "refused_registrations", b"refused_registrations", "registered_at", b"registered_at", "sha256_only", b"sha256_only", "sip_address", b"sip_address", "states", b"states", "trunk_id", b"trunk_id", "trusted_addresses", b"trusted_addresses", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1122,6 +1128,7 @@ class AttachedService(_message.Message):
     CERTIFIED_UNTIL_FIELD_NUMBER: _builtins.int
     DRAINED_FIELD_NUMBER: _builtins.int
     ACCOUNT_IDS_FIELD_NUMBER: _builtins.int
+    MOST_CALLS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Its id, for ever."""
     name: _builtins.str
@@ -1154,6 +1161,8 @@ class AttachedService(_message.Message):
     """The end of its last certificate."""
     drained: _builtins.bool
     """A Worker that was told to take no more calls."""
+    most_calls: _builtins.int
+    """Calls that a Worker may carry at a time; 0: it has not said."""
     @_builtins.property
     def account_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The accounts that are assigned to this Worker."""
@@ -1178,10 +1187,11 @@ class AttachedService(_message.Message):
         certified_until: _builtins.float = ...,
         drained: _builtins.bool = ...,
         account_ids: _abc.Iterable[_builtins.str] | None = ...,
+        most_calls: _builtins.int = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_ids", b"account_ids", "active_calls", b"active_calls", "address", b"address", "attached", b"attached", "came_by", b"came_by", "certified_until", b"certified_until", "comment", b"comment", "drained", b"drained", "draining", b"draining", "enrolled_at", b"enrolled_at", "id", b"id", "kind", b"kind", "last_seen", b"last_seen", "name", b"name", "registrations", b"registrations", "sessions", b"sessions", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_ids", b"account_ids", "active_calls", b"active_calls", "address", b"address", "attached", b"attached", "came_by", b"came_by", "certified_until", b"certified_until", "comment", b"comment", "drained", b"drained", "draining", b"draining", "enrolled_at", b"enrolled_at", "id", b"id", "kind", b"kind", "last_seen", b"last_seen", "most_calls", b"most_calls", "name", b"name", "registrations", b"registrations", "sessions", b"sessions", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -54,24 +54,31 @@ Global___LiveService: _TypeAlias = LiveService  # noqa: Y015
 
 @_typing.final
 class PassedOn(_message.Message):
-    """What a Manager asks the others to hand to a service, whose stream one of them holds."""
+    """What a Manager passes on to the others."""
 
     DESCRIPTOR: _descriptor.Descriptor
 
     SERVICE_ID_FIELD_NUMBER: _builtins.int
     RESPONSE_FIELD_NUMBER: _builtins.int
+    BINDINGS_FIELD_NUMBER: _builtins.int
     service_id: _builtins.str
+    """For a service, whose stream one of them holds."""
     @_builtins.property
     def response(self) -> _manager_pb2.AttachResponse: ...
+    @_builtins.property
+    def bindings(self) -> _manager_pb2.BindingsAnswer:
+        """What a service has answered: one of them has asked."""
+
     def __init__(
         self,
         *,
         service_id: _builtins.str = ...,
         response: _manager_pb2.AttachResponse | None = ...,
+        bindings: _manager_pb2.BindingsAnswer | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["response", b"response"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["bindings", b"bindings", "response", b"response"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["response", b"response", "service_id", b"service_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bindings", b"bindings", "response", b"response", "service_id", b"service_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

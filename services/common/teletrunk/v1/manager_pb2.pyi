@@ -363,11 +363,17 @@ class Heartbeat(_message.Message):
     REGISTERED_TRUNK_IDS_FIELD_NUMBER: _builtins.int
     DRAINING_FIELD_NUMBER: _builtins.int
     TRUNK_STATES_FIELD_NUMBER: _builtins.int
+    TELLS_BINDINGS_FIELD_NUMBER: _builtins.int
+    MOST_CALLS_FIELD_NUMBER: _builtins.int
     CALLS_FIELD_NUMBER: _builtins.int
     active_calls: _builtins.int
     registrations: _builtins.int
     draining: _builtins.bool
     """A Storage that ends: it waits for the calls of its sessions only. What is new goes to others."""
+    tells_bindings: _builtins.bool
+    """A Worker that answers a `BindingsQuestion`."""
+    most_calls: _builtins.int
+    """Calls that a Worker may carry at a time; 0: not said."""
     @_builtins.property
     def sessions(self) -> _containers.RepeatedCompositeFieldContainer[Global___SessionReport]: ...
     @_builtins.property
@@ -394,11 +400,13 @@ class Heartbeat(_message.Message):
         registered_trunk_ids: _abc.Iterable[_builtins.str] | None = ...,
         draining: _builtins.bool = ...,
         trunk_states: _abc.Iterable[_trunk_pb2.TrunkState] | None = ...,
+        tells_bindings: _builtins.bool = ...,
+        most_calls: _builtins.int = ...,
         calls: _abc.Iterable[Global___LiveCall] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["active_calls", b"active_calls", "calls", b"calls", "draining", b"draining", "lines", b"lines", "registered_trunk_ids", b"registered_trunk_ids", "registrations", b"registrations", "sessions", b"sessions", "trunk_states", b"trunk_states"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["active_calls", b"active_calls", "calls", b"calls", "draining", b"draining", "lines", b"lines", "most_calls", b"most_calls", "registered_trunk_ids", b"registered_trunk_ids", "registrations", b"registrations", "sessions", b"sessions", "tells_bindings", b"tells_bindings", "trunk_states", b"trunk_states"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -412,6 +420,7 @@ class AttachRequest(_message.Message):
     STORAGE_FIELD_NUMBER: _builtins.int
     HEARTBEAT_FIELD_NUMBER: _builtins.int
     BANNED_FIELD_NUMBER: _builtins.int
+    BINDINGS_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def worker(self) -> Global___WorkerHello: ...
     @_builtins.property
@@ -422,6 +431,10 @@ class AttachRequest(_message.Message):
     def banned(self) -> Global___Ban:
         """A Worker's edge has just banned somebody."""
 
+    @_builtins.property
+    def bindings(self) -> Global___BindingsAnswer:
+        """A Worker's answer to a `BindingsQuestion`."""
+
     def __init__(
         self,
         *,
@@ -429,16 +442,106 @@ class AttachRequest(_message.Message):
         storage: Global___StorageHello | None = ...,
         heartbeat: Global___Heartbeat | None = ...,
         banned: Global___Ban | None = ...,
+        bindings: Global___BindingsAnswer | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["banned", b"banned", "heartbeat", b"heartbeat", "kind", b"kind", "storage", b"storage", "worker", b"worker"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["banned", b"banned", "bindings", b"bindings", "heartbeat", b"heartbeat", "kind", b"kind", "storage", b"storage", "worker", b"worker"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["banned", b"banned", "heartbeat", b"heartbeat", "kind", b"kind", "storage", b"storage", "worker", b"worker"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["banned", b"banned", "bindings", b"bindings", "heartbeat", b"heartbeat", "kind", b"kind", "storage", b"storage", "worker", b"worker"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["worker", "storage", "heartbeat", "banned"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["worker", "storage", "heartbeat", "banned", "bindings"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
 Global___AttachRequest: _TypeAlias = AttachRequest  # noqa: Y015
+
+@_typing.final
+class Binding(_message.Message):
+    """Where a PBX that has registered takes calls."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    CONTACT_FIELD_NUMBER: _builtins.int
+    SOURCE_ADDRESS_FIELD_NUMBER: _builtins.int
+    TRANSPORT_FIELD_NUMBER: _builtins.int
+    USER_AGENT_FIELD_NUMBER: _builtins.int
+    EXPIRES_AT_FIELD_NUMBER: _builtins.int
+    WORKER_ID_FIELD_NUMBER: _builtins.int
+    contact: _builtins.str
+    """What it has registered, at most 256 characters: sip:200@192.0.2.10:5060"""
+    source_address: _builtins.str
+    """Where its REGISTER came from, host:port."""
+    transport: _builtins.str
+    """udp, tcp or tls"""
+    user_agent: _builtins.str
+    """What it calls itself, at most 64 characters; empty: nothing."""
+    expires_at: _builtins.float
+    """Unix time in seconds."""
+    worker_id: _builtins.str
+    """The Worker that holds it. Not in a Worker's own answer."""
+    def __init__(
+        self,
+        *,
+        contact: _builtins.str = ...,
+        source_address: _builtins.str = ...,
+        transport: _builtins.str = ...,
+        user_agent: _builtins.str = ...,
+        expires_at: _builtins.float = ...,
+        worker_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["contact", b"contact", "expires_at", b"expires_at", "source_address", b"source_address", "transport", b"transport", "user_agent", b"user_agent", "worker_id", b"worker_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___Binding: _TypeAlias = Binding  # noqa: Y015
+
+@_typing.final
+class BindingsQuestion(_message.Message):
+    """Nobody is told of each REGISTER: a Worker is asked for a trunk's bindings when somebody looks at them."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    QUESTION_ID_FIELD_NUMBER: _builtins.int
+    TRUNK_ID_FIELD_NUMBER: _builtins.int
+    question_id: _builtins.str
+    trunk_id: _builtins.str
+    def __init__(
+        self,
+        *,
+        question_id: _builtins.str = ...,
+        trunk_id: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["question_id", b"question_id", "trunk_id", b"trunk_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BindingsQuestion: _TypeAlias = BindingsQuestion  # noqa: Y015
+
+@_typing.final
+class BindingsAnswer(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    QUESTION_ID_FIELD_NUMBER: _builtins.int
+    BINDINGS_FIELD_NUMBER: _builtins.int
+    question_id: _builtins.str
+    @_builtins.property
+    def bindings(self) -> _containers.RepeatedCompositeFieldContainer[Global___Binding]: ...
+    def __init__(
+        self,
+        *,
+        question_id: _builtins.str = ...,
+        bindings: _abc.Iterable[Global___Binding] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bindings", b"bindings", "question_id", b"question_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___BindingsAnswer: _TypeAlias = BindingsAnswer  # noqa: Y015
 
 @_typing.final
 class SessionAssignment(_message.Message):
@@ -622,6 +725,7 @@ class AttachResponse(_message.Message):
     WORKER_FIELD_NUMBER: _builtins.int
     PULSE_FIELD_NUMBER: _builtins.int
     STORAGE_FIELD_NUMBER: _builtins.int
+    BINDINGS_QUESTION_FIELD_NUMBER: _builtins.int
     WISH_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def worker(self) -> Global___WorkerConfig: ...
@@ -632,6 +736,8 @@ class AttachResponse(_message.Message):
     @_builtins.property
     def storage(self) -> Global___StorageConfig: ...
     @_builtins.property
+    def bindings_question(self) -> Global___BindingsQuestion: ...
+    @_builtins.property
     def wish(self) -> Global___CallWish: ...
     def __init__(
         self,
@@ -639,13 +745,14 @@ class AttachResponse(_message.Message):
         worker: Global___WorkerConfig | None = ...,
         pulse: Global___Pulse | None = ...,
         storage: Global___StorageConfig | None = ...,
+        bindings_question: Global___BindingsQuestion | None = ...,
         wish: Global___CallWish | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "pulse", b"pulse", "storage", b"storage", "wish", b"wish", "worker", b"worker"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["bindings_question", b"bindings_question", "kind", b"kind", "pulse", b"pulse", "storage", b"storage", "wish", b"wish", "worker", b"worker"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["kind", b"kind", "pulse", b"pulse", "storage", b"storage", "wish", b"wish", "worker", b"worker"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bindings_question", b"bindings_question", "kind", b"kind", "pulse", b"pulse", "storage", b"storage", "wish", b"wish", "worker", b"worker"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["worker", "pulse", "storage", "wish"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["worker", "pulse", "storage", "bindings_question", "wish"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 

@@ -40,11 +40,14 @@ class ManagerLink:
         self._hello = hello
         self._journal = journal
         self._spooled = asyncio.Event()
-        self._news = asyncio.Event()
+        self._woken = asyncio.Event()
+        self._has_news = False
+        self._answers: list[pb.BindingsAnswer] = []
         self.on_config: Callable[[pb.WorkerConfig], None] = lambda config: None
         self.on_wish: Callable[[pb.CallWish], None] = lambda wish: None
         self.load: Callable[[], pb.Heartbeat] = pb.Heartbeat
         self.new_bans: Callable[[], list[pb.Ban]] = list
+        self.bindings_of: Callable[[str], list[pb.Binding]] = lambda trunk_id: []
 
     async def stay_attached(self) -> None:
         """Runs until cancelled; reconnects by itself."""
@@ -53,22 +56,40 @@ class ManagerLink:
                 self.on_config(response.worker)
             elif response.WhichOneof("kind") == "wish":
                 self.on_wish(response.wish)
+            elif response.WhichOneof("kind") == "bindings_question":
+                self._answer(response.bindings_question)
             self._spooled.set()  # the Manager is there: records that waited can go
 
     def has_news(self) -> None:
         """The next heartbeat goes out now."""
-        self._news.set()
+        self._has_news = True
+        self._woken.set()
+
+    def _answer(self, question: pb.BindingsQuestion) -> None:
+        bindings = self.bindings_of(question.trunk_id)
+        self._answers.append(pb.BindingsAnswer(question_id=question.question_id, bindings=bindings))
+        self._woken.set()
 
     async def _beats(self) -> AsyncIterator[pb.AttachRequest]:
         yield pb.AttachRequest(worker=self._hello)
         while True:
-            self._news.clear()
+            self._has_news = False
             yield pb.AttachRequest(heartbeat=self.load())
             for ban in self.new_bans():  # told until it comes back with the configuration
                 yield pb.AttachRequest(banned=ban)
-            with contextlib.suppress(TimeoutError):
-                async with asyncio.timeout(_HEARTBEAT_S):
-                    await self._news.wait()
+            next_at = time.monotonic() + _HEARTBEAT_S
+            while not self._has_news and await self._is_woken(next_at):
+                while self._answers:  # each costs no heartbeat
+                    yield pb.AttachRequest(bindings=self._answers.pop(0))
+
+    async def _is_woken(self, next_at: float) -> bool:
+        """False when it is time for the next heartbeat."""
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(next_at - time.monotonic()):
+                await self._woken.wait()
+                self._woken.clear()
+                return True
+        return False
 
     # Questions.
 

@@ -25,6 +25,7 @@ MOST_BINDINGS: Final = 8  # of one trunk
 _DEFAULT_S = 600
 _LONGEST_INSTANCE = 256
 _LISTED_WITHIN_S = 30.0  # the Manager's list comes with each change, and every 10 s without one
+_LONGEST_USER_AGENT = 64
 
 
 class IntervalTooBrief(ValueError):
@@ -51,6 +52,7 @@ class Binding:
     password_revision: int = 0
     made_at: float = 0.0  # monotonic; 0 of one that a Worker before us has made
     of_ours: bool = False  # nobody has registered it: we know the PBX's address
+    user_agent: str = ""  # what the PBX calls itself, cut and cleaned
 
     @property
     def seconds_left(self) -> int:
@@ -101,6 +103,7 @@ class Registrar:
                 sequence=request.cseq.sequence,
                 path=tuple(entry.text for entry in request.addresses("Path")),
                 password_revision=password_revision,
+                user_agent=cleaned(request.headers.get("User-Agent") or "", _LONGEST_USER_AGENT),
             )
             wanted = _applied(request, known, made)
         if wanted != known:
@@ -231,6 +234,11 @@ class Registrar:
         """Who was bound to it cannot be reached any more, until it comes again."""
         for trunk_id in sorted(self._by_flow.get(flow.token, ())):
             self.changed(trunk_id)
+
+
+def cleaned(text: str, longest: int) -> str:
+    """Of what a stranger has written: so much as people are shown, without what would command a terminal."""
+    return "".join(letter if letter.isprintable() else "?" for letter in text[:longest])
 
 
 def _applied(request: Request, known: list[Binding], made: Callable[..., Binding]) -> list[Binding]:
