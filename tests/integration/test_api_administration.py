@@ -253,3 +253,29 @@ async def test_all_that_was_set_is_read_back(api: Api) -> None:
     status, problem = await api.ask("PUT", "/v1/accounts/@ann/workers", body={"worker_ids": ["worker-1", "nobody"]})
     assert (status, problem["detail"]) == (404, "there is no Worker nobody: teletrunk worker list shows them")
     assert (await api.ask("GET", "/v1/accounts/@ann"))[1]["account"]["worker_ids"] == ["worker-1"], "nothing is changed"
+
+
+async def test_a_service_is_called_what_its_owner_calls_it(api: Api) -> None:
+    """Also when it attaches again; until it is forgotten, or is called as its machine is."""
+
+    async def name(service_id: str) -> str:
+        return str((await api.ask("GET", f"/v1/services/{service_id}"))[1]["service"]["name"])
+
+    command = api.world.process.command
+    assert (await api.ask("PUT", "/v1/services/worker-1/name", body={"name": "vienna"}))[0] == 204
+    assert (await command("storage", "rename", "storage-1", "vault two"))[1] == "storage-1 is called vault two.\n"
+    await api.world.restart()
+    assert (await name("worker-1"), await name("storage-1")) == ("vienna", "vault two")
+    assert "vienna  worker worker-1" in (await command("worker", "show", "vienna"))[1]
+    assert (await command("worker", "rename", "worker-1", ""))[0] == 0
+    assert await name("worker-1") == "w"
+    changes = (await api.ask("GET", "/v1/changes?kind=service_names&key=worker-1"))[1]["changes"]
+    assert [(c["who"], c["action"], c["name"]) for c in changes] == [
+        ("command", "delete", "vienna"), ("root", "insert", "vienna"),
+    ]  # fmt: skip
+    for service_id, named, status in (("nobody", "x", 404), ("worker-1", "x" * 65, 400), ("worker-1", "a\nb", 422)):
+        assert (await api.ask("PUT", f"/v1/services/{service_id}/name", body={"name": named}))[0] == status
+    await api.world.storage.leave()
+    assert (await command("storage", "remove", "storage-1", "--yes"))[0] == 0
+    gone = (await api.ask("GET", "/v1/changes?kind=service_names&key=storage-1"))[1]["changes"]
+    assert gone[0]["action"] == "delete", "what is forgotten has no name any more"

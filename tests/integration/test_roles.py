@@ -53,6 +53,7 @@ VERDICTS = {
     ("GET", "/v1/services"): Role.owner,
     ("DELETE", "/v1/services/{service_id}"): Role.owner,
     ("POST", "/v1/services/{service_id}/removal"): Role.owner,
+    ("PUT", "/v1/services/{service_id}/name"): Role.owner,
     ("POST", "/v1/storages/{storage_id}/approval"): Role.owner,
     ("POST", "/v1/invitations"): Role.owner,
     ("GET", "/v1/invitations"): Role.owner,

@@ -107,6 +107,7 @@ ROUTES: Final = (
     Route("Revoke", "DELETE", "/v1/services/{service_id}", _O, fleet_pb2),
     Route("ApproveStorage", "POST", "/v1/storages/{storage_id}/approval", _O, fleet_pb2),
     Route("RemoveService", "POST", "/v1/services/{service_id}/removal", _O, fleet_pb2),
+    Route("RenameService", "PUT", "/v1/services/{service_id}/name", _O, fleet_pb2),
     Route("ListJoinTokens", "GET", "/v1/join-tokens", _O, fleet_pb2),
     Route("AddJoinToken", "POST", "/v1/join-tokens", _O, fleet_pb2),
     Route("RevokeJoinToken", "DELETE", "/v1/join-tokens/{id}", _O, fleet_pb2),

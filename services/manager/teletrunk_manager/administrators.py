@@ -48,8 +48,10 @@ class Administrators:
 
     async def changes(self, request: pb.ListChangesRequest) -> pb.ListChangesResponse:
         query = sa.select(Change)
-        for column, wanted in ((Change.who, request.who), (Change.kind, request.kind), (Change.key, request.key)):
+        for column, wanted in ((Change.who, request.who), (Change.kind, request.kind)):
             query = query.where(column == wanted) if wanted else query
+        if request.key:
+            query = query.where(sa.or_(Change.key == request.key, Change.name == request.key))
         if request.since:
             query = query.where(Change.at >= request.since)
         if request.until:
@@ -64,7 +66,7 @@ class Administrators:
                 newest_first=True,
                 usual=_USUAL_CHANGES,
             )
-        fields = ("number", "at", "who", "action", "kind", "key", "before", "after")
+        fields = ("number", "at", "who", "action", "kind", "key", "name", "before", "after")
         changes = [pb.Change(**{name: getattr(row, name) for name in fields}) for row in rows]
         return pb.ListChangesResponse(changes=changes, next=following)
 

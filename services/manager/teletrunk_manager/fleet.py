@@ -16,7 +16,7 @@ from teletrunk.identity import MANAGER, Identity
 from teletrunk_manager.accounts import find_account, require_owner
 from teletrunk_manager.configurations import Configurations
 from teletrunk_manager.db.database import Database, delete_others
-from teletrunk_manager.db.tables import Assignment, Drain, JoinToken, Member, Service
+from teletrunk_manager.db.tables import Assignment, Drain, JoinToken, Member, Service, ServiceName
 from teletrunk_manager.live import Live
 from teletrunk_manager.mistakes import Mistake, Unknown
 
@@ -24,6 +24,7 @@ log = structlog.get_logger()
 
 _REFRESH_S = 1.0
 _ALONE_S = 10.0
+_LONGEST_NAME = 64
 
 
 class Fleet:
@@ -108,6 +109,22 @@ class Fleet:
             elif not on and drain is not None:
                 await session.delete(drain)
         self._configurations.changed()
+
+    async def rename(self, service_id: str, name: str) -> None:
+        """Empty: as its machine is called. Raises `Unknown`, `Mistake`."""
+        name = name.strip()
+        if len(name) > _LONGEST_NAME or not name.isprintable():
+            raise Mistake(f"a name has up to {_LONGEST_NAME} characters, and no control characters")
+        async with self._database.transaction() as session:
+            if await session.get(Service, service_id) is None:
+                raise Unknown(f"there is no service {service_id}: teletrunk worker list, storage list show them")
+            known = await session.get(ServiceName, service_id)
+            if not name and known is not None:
+                await session.delete(known)
+            elif name and known is not None:
+                known.name = name
+            elif name:
+                session.add(ServiceName(service_id=service_id, name=name))
 
     # For services.
 

@@ -67,6 +67,11 @@ class FleetService(fleet_pb2_grpc.FleetServiceServicer):
         return pb.RemoveServiceResponse()
 
     @explaining
+    async def RenameService(self, request: pb.RenameServiceRequest, context: Any) -> pb.RenameServiceResponse:
+        await self._fleet.rename(request.service_id, request.name)
+        return pb.RenameServiceResponse()
+
+    @explaining
     async def AddJoinToken(self, request: pb.AddJoinTokenRequest, context: Any) -> pb.AddJoinTokenResponse:
         return await self._joins.add(request.kind, request.count, request.days, request.comment)
 

@@ -19,7 +19,7 @@ from teletrunk.identity import Identity
 from teletrunk_manager.configurations import Configurations
 from teletrunk_manager.db.audit import acting
 from teletrunk_manager.db.database import Database
-from teletrunk_manager.db.tables import Account, Assignment, Drain, Member, Service
+from teletrunk_manager.db.tables import Account, Assignment, Drain, Member, Service, ServiceName
 from teletrunk_manager.fleet import Fleet, current
 from teletrunk_manager.live import Live
 from teletrunk_manager.managers import Managers
@@ -153,10 +153,9 @@ class Retirement:
         for assignment in await session.scalars(sa.select(Assignment).where(Assignment.worker_id == service_id)):
             if assignment.account_id not in alone:  # without any it would be everybody's
                 await session.delete(assignment)
-        if (drain := await session.get(Drain, service_id)) is not None:
-            await session.delete(drain)
-        if (service := await session.get(Service, service_id)) is not None:
-            await session.delete(service)
+        for table in (Drain, ServiceName, Service):
+            if (row := await session.get(table, service_id)) is not None:
+                await session.delete(row)
         if (member := await session.get(Member, service_id)) is not None and not member.revoked:
             member.retired_at = time.time()
 

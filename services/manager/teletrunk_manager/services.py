@@ -11,7 +11,7 @@ from teletrunk.v1 import manager_pb2
 
 from teletrunk_manager.db.database import Database
 from teletrunk_manager.db.pages import paged
-from teletrunk_manager.db.tables import Assignment, Drain, Member, Service
+from teletrunk_manager.db.tables import Assignment, Drain, Member, Service, ServiceName
 from teletrunk_manager.live import Live
 from teletrunk_manager.mistakes import Unknown
 
@@ -40,6 +40,8 @@ class Services:
     async def _messages(self, session: AsyncSession, rows: Sequence[Service]) -> list[pb.AttachedService]:
         ids = [row.service_id for row in rows]
         members = {m.service_id: m for m in await session.scalars(sa.select(Member).where(Member.service_id.in_(ids)))}
+        named = sa.select(ServiceName).where(ServiceName.service_id.in_(ids))
+        names = {row.service_id: row.name for row in await session.scalars(named)}
         drained = set(await session.scalars(sa.select(Drain.worker_id).where(Drain.worker_id.in_(ids))))
         assigned: dict[str, list[str]] = {}
         listed = sa.select(Assignment).where(Assignment.worker_id.in_(ids)).order_by(Assignment.account_id)
@@ -48,6 +50,7 @@ class Services:
         messages = []
         for row in rows:
             message = self._message(row)
+            message.name = names.get(row.service_id, row.name)
             message.drained = row.service_id in drained
             message.account_ids.extend(assigned.get(row.service_id, ()))
             if member := members.get(row.service_id):

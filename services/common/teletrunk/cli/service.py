@@ -141,6 +141,27 @@ def drain(
     say(f"{worker} takes calls again." if off else f"{worker} takes no more calls; it leaves when its last has ended.")
 
 
+Name = Annotated[str, typer.Argument(help="What it shall be called; '' for what its machine is called.")]
+
+
+def _rename(service_id: str, name: str) -> None:
+    request = fleet_pb2.RenameServiceRequest(service_id=service_id, name=name)
+    ask_fleet(lambda fleet: fleet.RenameService(request, timeout=DEADLINE_S))
+    say(f"{service_id} is called {name or 'what its machine is called'}.")
+
+
+@worker_app.command("rename")
+def rename_worker(worker: ServiceId, name: Name) -> None:
+    """Calls a Worker something else than its machine is called."""
+    _rename(worker, name)
+
+
+@storage_app.command("rename")
+def rename_storage(storage: ServiceId, name: Name) -> None:
+    """Calls a Session Storage something else than its machine is called."""
+    _rename(storage, name)
+
+
 @worker_app.command("assign")
 def assign(
     account: Annotated[str, typer.Argument(help="An account id, phone or @username.")],

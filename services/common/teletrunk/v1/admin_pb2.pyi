@@ -1132,7 +1132,7 @@ class AttachedService(_message.Message):
     id: _builtins.str
     """Its id, for ever."""
     name: _builtins.str
-    """As its machine is called."""
+    """As people have named it; else as its machine is called."""
     kind: _builtins.str
     """worker or storage."""
     version: _builtins.str
@@ -1491,7 +1491,7 @@ class ListChangesRequest(_message.Message):
     kind: _builtins.str
     """Only changes of this kind of thing, as the list names it: trunks, accounts."""
     key: _builtins.str
-    """Only changes of the thing with this key."""
+    """Only changes of the thing with this key or name."""
     since: _builtins.float
     """Unix times in seconds between which the changes were made; 0: open."""
     until: _builtins.float
@@ -1530,6 +1530,7 @@ class Change(_message.Message):
     KEY_FIELD_NUMBER: _builtins.int
     BEFORE_FIELD_NUMBER: _builtins.int
     AFTER_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
     number: _builtins.int
     """They are counted."""
     at: _builtins.float
@@ -1546,6 +1547,8 @@ class Change(_message.Message):
     """JSON objects of what is different."""
     after: _builtins.str
     """What it is now."""
+    name: _builtins.str
+    """What people called the thing then: a trunk's login, an account's phone; empty: nothing else than its key."""
     def __init__(
         self,
         *,
@@ -1557,10 +1560,11 @@ class Change(_message.Message):
         key: _builtins.str = ...,
         before: _builtins.str = ...,
         after: _builtins.str = ...,
+        name: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "after", b"after", "at", b"at", "before", b"before", "key", b"key", "kind", b"kind", "number", b"number", "who", b"who"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["action", b"action", "after", b"after", "at", b"at", "before", b"before", "key", b"key", "kind", b"kind", "name", b"name", "number", b"number", "who", b"who"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

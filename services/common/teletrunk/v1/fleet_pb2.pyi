@@ -295,6 +295,45 @@ class RemoveServiceResponse(_message.Message):
 Global___RemoveServiceResponse: _TypeAlias = RemoveServiceResponse  # noqa: Y015
 
 @_typing.final
+class RenameServiceRequest(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SERVICE_ID_FIELD_NUMBER: _builtins.int
+    NAME_FIELD_NUMBER: _builtins.int
+    service_id: _builtins.str
+    """A Worker's or Storage's id."""
+    name: _builtins.str
+    """Up to 64 characters; empty: as its machine is called."""
+    def __init__(
+        self,
+        *,
+        service_id: _builtins.str = ...,
+        name: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["name", b"name", "service_id", b"service_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RenameServiceRequest: _TypeAlias = RenameServiceRequest  # noqa: Y015
+
+@_typing.final
+class RenameServiceResponse(_message.Message):
+    DESCRIPTOR: _descriptor.Descriptor
+
+    def __init__(
+        self,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RenameServiceResponse: _TypeAlias = RenameServiceResponse  # noqa: Y015
+
+@_typing.final
 class JoinToken(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 

@@ -65,6 +65,11 @@ class FleetServiceStub:
                 request_serializer=teletrunk_dot_v1_dot_fleet__pb2.RemoveServiceRequest.SerializeToString,
                 response_deserializer=teletrunk_dot_v1_dot_fleet__pb2.RemoveServiceResponse.FromString,
                 _registered_method=True)
+        self.RenameService = channel.unary_unary(
+                '/teletrunk.v1.FleetService/RenameService',
+                request_serializer=teletrunk_dot_v1_dot_fleet__pb2.RenameServiceRequest.SerializeToString,
+                response_deserializer=teletrunk_dot_v1_dot_fleet__pb2.RenameServiceResponse.FromString,
+                _registered_method=True)
         self.AddJoinToken = channel.unary_unary(
                 '/teletrunk.v1.FleetService/AddJoinToken',
                 request_serializer=teletrunk_dot_v1_dot_fleet__pb2.AddJoinTokenRequest.SerializeToString,
@@ -148,6 +153,13 @@ class FleetServiceServicer:
 
     def RemoveService(self, request, context):
         """Forgets a service that is gone for good.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def RenameService(self, request, context):
+        """Calls a Worker or a Session Storage something else than its machine is called.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -241,6 +253,11 @@ def add_FleetServiceServicer_to_server(servicer, server):
                     servicer.RemoveService,
                     request_deserializer=teletrunk_dot_v1_dot_fleet__pb2.RemoveServiceRequest.FromString,
                     response_serializer=teletrunk_dot_v1_dot_fleet__pb2.RemoveServiceResponse.SerializeToString,
+            ),
+            'RenameService': grpc.unary_unary_rpc_method_handler(
+                    servicer.RenameService,
+                    request_deserializer=teletrunk_dot_v1_dot_fleet__pb2.RenameServiceRequest.FromString,
+                    response_serializer=teletrunk_dot_v1_dot_fleet__pb2.RenameServiceResponse.SerializeToString,
             ),
             'AddJoinToken': grpc.unary_unary_rpc_method_handler(
                     servicer.AddJoinToken,
@@ -446,6 +463,33 @@ class FleetService:
             '/teletrunk.v1.FleetService/RemoveService',
             teletrunk_dot_v1_dot_fleet__pb2.RemoveServiceRequest.SerializeToString,
             teletrunk_dot_v1_dot_fleet__pb2.RemoveServiceResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def RenameService(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/teletrunk.v1.FleetService/RenameService',
+            teletrunk_dot_v1_dot_fleet__pb2.RenameServiceRequest.SerializeToString,
+            teletrunk_dot_v1_dot_fleet__pb2.RenameServiceResponse.FromString,
             options,
             channel_credentials,
             insecure,

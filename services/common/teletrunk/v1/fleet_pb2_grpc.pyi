@@ -45,6 +45,8 @@ class FleetServiceStub:
     """Lets a Storage come back with another vault than the one that it had."""
     RemoveService: _grpc.UnaryUnaryMultiCallable[_fleet_pb2.RemoveServiceRequest, _fleet_pb2.RemoveServiceResponse]
     """Forgets a service that is gone for good."""
+    RenameService: _grpc.UnaryUnaryMultiCallable[_fleet_pb2.RenameServiceRequest, _fleet_pb2.RenameServiceResponse]
+    """Calls a Worker or a Session Storage something else than its machine is called."""
     AddJoinToken: _grpc.UnaryUnaryMultiCallable[_fleet_pb2.AddJoinTokenRequest, _fleet_pb2.AddJoinTokenResponse]
     """Secrets that services enrol with again and again. The text of one is shown once."""
     ListJoinTokens: _grpc.UnaryUnaryMultiCallable[_fleet_pb2.ListJoinTokensRequest, _fleet_pb2.ListJoinTokensResponse]
@@ -79,6 +81,8 @@ class FleetServiceAsyncStub(FleetServiceStub):
     """Lets a Storage come back with another vault than the one that it had."""
     RemoveService: _aio.UnaryUnaryMultiCallable[_fleet_pb2.RemoveServiceRequest, _fleet_pb2.RemoveServiceResponse]  # type: ignore[assignment]
     """Forgets a service that is gone for good."""
+    RenameService: _aio.UnaryUnaryMultiCallable[_fleet_pb2.RenameServiceRequest, _fleet_pb2.RenameServiceResponse]  # type: ignore[assignment]
+    """Calls a Worker or a Session Storage something else than its machine is called."""
     AddJoinToken: _aio.UnaryUnaryMultiCallable[_fleet_pb2.AddJoinTokenRequest, _fleet_pb2.AddJoinTokenResponse]  # type: ignore[assignment]
     """Secrets that services enrol with again and again. The text of one is shown once."""
     ListJoinTokens: _aio.UnaryUnaryMultiCallable[_fleet_pb2.ListJoinTokensRequest, _fleet_pb2.ListJoinTokensResponse]  # type: ignore[assignment]
@@ -146,6 +150,14 @@ class FleetServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_fleet_pb2.RemoveServiceResponse, _abc.Awaitable[_fleet_pb2.RemoveServiceResponse]]:
         """Forgets a service that is gone for good."""
+
+    @_abc_1.abstractmethod
+    def RenameService(
+        self,
+        request: _fleet_pb2.RenameServiceRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_fleet_pb2.RenameServiceResponse, _abc.Awaitable[_fleet_pb2.RenameServiceResponse]]:
+        """Calls a Worker or a Session Storage something else than its machine is called."""
 
     @_abc_1.abstractmethod
     def AddJoinToken(

@@ -62,6 +62,7 @@ _AUDITED = (
     tables.Invitation,
     tables.JoinToken,
     tables.Member,
+    tables.ServiceName,
     tables.Share,
     tables.Subscription,
     tables.Trunk,
@@ -85,7 +86,7 @@ def _write_down(session: Session, context: object, instances: object) -> None:
             if isinstance(row, _AUDITED):
                 before, after = _difference(row, action)
                 if before or after:
-                    session.add(_change(row, action, before, after))
+                    session.add(_change(row, action, before, after, _name(session, row)))
 
 
 def _difference(row: object, action: str) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -107,7 +108,30 @@ def _shown(name: str, value: Any) -> Any:
     return "(secret)" if any(word in name for word in _SECRET) else value
 
 
-def _change(row: object, action: str, before: dict[str, Any], after: dict[str, Any]) -> tables.Change:
+def _name(session: Session, row: object) -> str:
+    """What people call the thing, or what it belongs to."""
+    match row:
+        case tables.Account():
+            return row.phone or row.username
+        case tables.Trunk():
+            return row.login
+        case tables.Subscription() | tables.ServiceName():
+            return row.name
+        case tables.Webhook():
+            return row.url
+        case tables.Share() | tables.Assignment():
+            owner: object = session.get(tables.Account, row.account_id)
+        case tables.TrustedAddress():
+            owner = session.get(tables.Trunk, row.trunk_id)
+        case tables.Drain() | tables.Member():
+            id_ = row.worker_id if isinstance(row, tables.Drain) else row.service_id
+            owner = session.get(tables.ServiceName, id_)
+        case _:
+            return ""
+    return _name(session, owner)
+
+
+def _change(row: object, action: str, before: dict[str, Any], after: dict[str, Any], name: str) -> tables.Change:
     mapper = inspect(row).mapper
     key = "/".join(str(getattr(row, column.name)) for column in mapper.primary_key)
     return tables.Change(
@@ -116,6 +140,7 @@ def _change(row: object, action: str, before: dict[str, Any], after: dict[str, A
         action=action,
         kind=mapper.local_table.name,
         key=key,
+        name=name,
         before=json.dumps(before),
         after=json.dumps(after),
     )

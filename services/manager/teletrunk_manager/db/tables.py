@@ -192,6 +192,15 @@ class Drain(Base):
     worker_id: Mapped[str] = mapped_column(String, primary_key=True)
 
 
+class ServiceName(Base):
+    """What people call a service whose machine is called something else."""
+
+    __tablename__ = "service_names"
+
+    service_id: Mapped[str] = mapped_column(String, primary_key=True)
+    name: Mapped[str] = mapped_column(String)
+
+
 class TrustedAddress(Base):
     """An address or subnet that a trunk may be used from. A trunk without any may be used from everywhere."""
 
@@ -281,6 +290,7 @@ class Change(Base):
     action: Mapped[str] = mapped_column(String)  # insert, update, delete
     kind: Mapped[str] = mapped_column(String)  # the table
     key: Mapped[str] = mapped_column(String)
+    name: Mapped[str] = mapped_column(String, default="", server_default="")  # what people called it then
     before: Mapped[str] = mapped_column(String)  # JSON
     after: Mapped[str] = mapped_column(String)
 
