@@ -81,6 +81,14 @@ def _services(seen: Seen) -> Iterator[Finding]:
             for service in there:
                 if not service.attached:
                     yield Finding(row, service.id, f"the Worker {service.name} is away")
+                elif is_full(service):
+                    text = f"the Worker {service.name} is full: it carries {service.active_calls} calls, and no more"
+                    yield Finding("worker-full", service.id, text)
+
+
+def is_full(worker: pb.AttachedService) -> bool:
+    """Whether it turns every call away until one has ended."""
+    return 0 < worker.most_calls <= worker.active_calls
 
 
 def _accounts(seen: Seen) -> Iterator[Finding]:

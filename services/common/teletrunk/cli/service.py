@@ -57,7 +57,8 @@ def _show(kind: str, service_id: str, as_json: bool) -> None:
 
 
 def _told(service: pb.AttachedService) -> list[str]:
-    counts = f"calls: {service.active_calls}, registrations: {service.registrations}"
+    most = f" of {service.most_calls}" if service.most_calls else ""
+    counts = f"calls: {service.active_calls}{most}, registrations: {service.registrations}"
     lines = [
         f"{service.name}  {service.kind} {service.id}  version {service.version}",
         f"address: {service.address}",

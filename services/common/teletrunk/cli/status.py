@@ -9,7 +9,7 @@ from typing import Any
 import typer
 
 from teletrunk.cli.account import named, state_of
-from teletrunk.cli.doctor import Seen, as_rows, findings, look, tell
+from teletrunk.cli.doctor import Seen, as_rows, findings, is_full, look, tell
 from teletrunk.cli.output import Json, say, table
 from teletrunk.v1 import admin_pb2 as pb
 from teletrunk.v1 import trunk_pb2
@@ -94,4 +94,6 @@ def _where(seen: Seen, trunk: pb.Trunk) -> list[str]:
 def state_of_service(service: pb.AttachedService) -> str:
     if not service.attached:
         return f"away for {time.time() - service.last_seen:.0f} s"
-    return "draining" if service.draining or service.drained else "attached"
+    if service.draining or service.drained:
+        return "draining"
+    return "full" if is_full(service) else "attached"
