@@ -3,12 +3,17 @@
 from __future__ import annotations
 
 import json
+import typing
 from pathlib import Path
 
+from teletrunk.cli import changes
 from teletrunk.v1 import call_pb2
 from teletrunk.v1 import manager_pb2 as pb
+from teletrunk_manager.db import audit
+from teletrunk_manager.db.tables import Base
 
 from tests.integration.manager_process import ManagerProcess, Wire
+from tests.integration.manager_world import World
 
 WIDTH = 80
 
@@ -46,8 +51,61 @@ async def test_lists_for_people(tmp_path: Path) -> None:
 
     _, out, _ = await manager.command("changes", "--kind", "subscriptions")
     changed, added = out.splitlines()
-    assert "changed subscription" in changed and "lines 2 -> 3" in changed and "call_seconds 9 -> nothing" in changed
-    assert "added subscription" in added and "name small" in added
+    assert "changed subscription" in changed and "lines 2 -> 3" in changed and "call seconds 9 -> nothing" in changed
+    assert "added subscription small: " in added and "lines 2" in added
     assert (await manager.command("changes", "--who", "nobody"))[1] == "No changes.\n"
     await manager.stop()
     await wire.channel.close()
+
+
+async def test_changes_are_told_as_sentences(tmp_path: Path) -> None:
+    world = World(tmp_path / "data")
+    await world.start()
+    command = world.process.command
+    try:
+        await world.add_account()
+        for typed in (
+            ["trunk", "add", "@ann", "--login", "office", "--comment", "{second floor", "--srtp", "optional"],
+            ["trunk", "change", "office", "--priority", "5", "--srtp", "required", "--comment", "{third floor"],
+            ["trunk", "trust", "office", "192.0.2.0/24"],
+            ["trunk", "reset-password", "office"],
+            ["token", "add", "ann", "--role", "viewer"],
+            ["account", "share", "@ann", "ann"],
+            ["worker", "assign", "@ann", "worker-1"],
+            ["worker", "rename", "worker-1", "vienna"],
+            ["worker", "drain", "worker-1"],
+            ["trunk", "remove", "office", "--yes"],
+        ):
+            assert (await command(*typed))[0] == 0, typed
+        _, out, _ = await command("changes", "--limit", "500")
+        told = [line.split("  ", 1)[1] for line in out.splitlines()]
+        assert told[:9] == [
+            "command removed trunk office",
+            "command let trunk office be used from 192.0.2.0/24 no longer",
+            "command told Worker vienna to take no more calls",
+            "command named service worker-1 vienna",
+            "command assigned account +491711234567 to Worker worker-1",
+            "command shared account +491711234567 with ann",
+            told[6],
+            "command changed trunk office: password is another one",
+            "command let trunk office be used from 192.0.2.0/24",
+        ]
+        assert told[6].startswith("command added token ann: role viewer, created at 20")
+        assert set(told[9].removeprefix("command changed trunk office: ").split(", ")) == {
+            "priority 0 -> 5", "comment {second floor -> {third floor",
+            "srtp SRTP_POLICY_OPTIONAL -> SRTP_POLICY_REQUIRED",
+        }  # fmt: skip
+        assert told[10].startswith("command added trunk office: ") and "(secret)" not in told[10]
+        assert "codecs PCMA,PCMU,G722" in told[10] and told[11].startswith("command added account +491711234567: ")
+
+        of_office = (await command("changes", "--object", "office", "--limit", "2"))[1]
+        assert [line.split("  ", 1)[1] for line in of_office.splitlines()] == told[:2]
+        assert (await command("changes", "--what", "drains"))[1].splitlines() == [out.splitlines()[2]]
+        assert (await command("changes", "--until", "2026-01-01"))[1] == "No changes.\n"
+    finally:
+        await world.stop()
+
+
+def test_everything_that_changes_has_its_word() -> None:
+    tables = {mapper.local_table.name for mapper in Base.registry.mappers if mapper.class_ in audit.AUDITED}
+    assert tables == set(typing.get_args(changes.What))

@@ -1,21 +1,20 @@
-"""teletrunk token ..., webhook ..., changes: who may do what by the REST API, and what was done."""
+"""teletrunk token ..., webhook ...: who may do what by the REST API, and who hears what was done."""
 
 from __future__ import annotations
 
 import datetime
-import json
 import time
 from typing import Annotated
 
 import typer
 
 from teletrunk.cli.client import DEADLINE_S, ask, every
+from teletrunk.cli.moments import DAYS, unix
 from teletrunk.cli.output import Json, say, show, table
 from teletrunk.v1 import admin_pb2 as pb
 
 token_app = typer.Typer(no_args_is_help=True)
 webhook_app = typer.Typer(no_args_is_help=True)
-DAYS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"]
 
 
 @token_app.command("add")
@@ -28,9 +27,8 @@ def add_token(
     as_json: Json = False,
 ) -> None:
     """Makes a key to the REST API. It is shown this once."""
-    until = valid_until.timestamp() if valid_until else 0.0
     scope = "all" if everything else ""
-    request = pb.AddTokenRequest(name=name, role=role, scope=scope, expires_at=until, inherit=inherit)
+    request = pb.AddTokenRequest(name=name, role=role, scope=scope, expires_at=unix(valid_until), inherit=inherit)
     answer = ask(lambda admin: admin.AddToken(request, timeout=DEADLINE_S))
     show(answer, as_json, lambda: say(f"{name} is {role} with the token\n{answer.secret}"))
 
@@ -110,46 +108,3 @@ def remove_webhook(webhook: Annotated[str, typer.Argument(help="Its id.")]) -> N
     """Stops sending; what has not been sent yet is dropped."""
     ask(lambda admin: admin.RemoveWebhook(pb.RemoveWebhookRequest(webhook_id=webhook), timeout=DEADLINE_S))
     say("Removed.")
-
-
-_DID = {"insert": "added", "update": "changed", "delete": "removed"}
-
-
-def changes(
-    limit: Annotated[int, typer.Option(min=1, max=500)] = 50,
-    who: Annotated[str, typer.Option(help="Only what this person changed.")] = "",
-    kind: Annotated[str, typer.Option(help="Only changes of such things: trunks, accounts, subscriptions...")] = "",
-    key: Annotated[str, typer.Option(help="Only changes of the thing with this id.")] = "",
-    since: Annotated[datetime.datetime | None, typer.Option("--from", formats=DAYS)] = None,
-    until: Annotated[datetime.datetime | None, typer.Option(formats=DAYS)] = None,
-    as_json: Json = False,
-) -> None:
-    """What people have changed, newest first: when, who, what, and from what to what."""
-    request = pb.ListChangesRequest(
-        limit=limit,
-        who=who,
-        kind=kind,
-        key=key,
-        since=since.timestamp() if since else 0.0,
-        until=until.timestamp() if until else 0.0,
-    )
-    answer = ask(lambda admin: admin.ListChanges(request, timeout=DEADLINE_S))
-    show(answer, as_json, lambda: say("\n".join(map(sentence, answer.changes)) or "No changes."))
-
-
-def sentence(change: pb.Change) -> str:
-    """One change in one line."""
-    before, after = json.loads(change.before or "{}"), json.loads(change.after or "{}")
-    what = change.kind.replace("_", " ")
-    what = f"{what.removesuffix('ies')}y" if what.endswith("ies") else what.removesuffix("s")
-    if change.action == "update":
-        facts = [f"{name} {_value(before.get(name))} -> {_value(after.get(name))}" for name in after]
-    else:
-        facts = [f"{name} {_value(value)}" for name, value in (after or before).items() if value not in ("", None)]
-    at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(change.at))
-    told = f"{at}  {change.who} {_DID.get(change.action, change.action)} {what} {change.key}"
-    return f"{told}: {', '.join(facts)}" if facts else told
-
-
-def _value(value: object) -> str:
-    return "nothing" if value in ("", None) else str(value)

@@ -3,28 +3,24 @@
 from __future__ import annotations
 
 import csv
-import datetime
 import json
 import sys
 import time
 from collections.abc import Iterator
 from enum import StrEnum
-from typing import Annotated, Any
+from typing import Annotated, Any, Literal
 
 import typer
 
-from teletrunk.cli.client import DEADLINE_S, ask, ask_live_calls, every, fail, goes_on
+from teletrunk.cli.client import DEADLINE_S, ask, ask_live_calls, every, goes_on
 from teletrunk.cli.ladder import ladder
+from teletrunk.cli.moments import From, Until, unix
 from teletrunk.cli.output import Json, say, short, show, table
 from teletrunk.v1 import admin_pb2 as pb
 from teletrunk.v1 import call_pb2
 from teletrunk.v1 import live_calls_pb2 as live_pb
 
 app = typer.Typer(no_args_is_help=True)
-
-
-_DAYS = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"]
-Day = Annotated[datetime.datetime | None, typer.Option(formats=_DAYS)]
 
 
 class Way(StrEnum):
@@ -48,10 +44,8 @@ def list_calls(
     direction: Annotated[Way | None, typer.Option(help="Where the call went.")] = None,
     answered: Annotated[bool | None, typer.Option("--answered/--unanswered")] = None,
     row: Annotated[str, typer.Option(help="The refusal's id, as teletrunk explain shows them.")] = "",
-    since: Annotated[
-        datetime.datetime | None, typer.Option("--from", formats=_DAYS, help="The first day or moment.")
-    ] = None,
-    until: Annotated[datetime.datetime | None, typer.Option(formats=_DAYS, help="Before this day or moment.")] = None,
+    since: From = None,
+    until: Until = None,
     as_json: Json = False,
 ) -> None:
     """The latest calls that fit, newest first. An id may be typed as it is shown."""
@@ -63,8 +57,8 @@ def list_calls(
         direction=_WAYS[direction],
         answered=answered,
         row=row,
-        since=since.timestamp() if since else 0.0,
-        until=until.timestamp() if until else 0.0,
+        since=unix(since),
+        until=unix(until),
     )
     answer = ask(lambda admin: admin.ListCalls(request, timeout=DEADLINE_S))
     ids = short([record.call_id for record in answer.calls])
@@ -135,12 +129,12 @@ _MEDIA = ("codec", "rtp_received", "rtp_lost", "rtp_jitter_ms", "media_connect_m
 
 @app.command()
 def export(
-    since: Day = None, until: Day = None, form: Annotated[str, typer.Option("--format", help="csv or json.")] = "csv"
+    since: From = None,
+    until: Until = None,
+    form: Annotated[Literal["csv", "json"], typer.Option("--format", help="json: an object a line.")] = "csv",
 ) -> None:
     """All records of a time, newest first: CSV, or one JSON object a line."""
-    if form not in ("csv", "json"):
-        fail(f"{form} is no format: use csv or json")
-    rows = _exported(since.timestamp() if since else 0.0, until.timestamp() if until else 0.0)
+    rows = _exported(unix(since), unix(until))
     if form == "json":
         for row in rows:
             sys.stdout.write(json.dumps(row) + "\n")

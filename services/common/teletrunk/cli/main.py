@@ -35,7 +35,7 @@ ENTRIES: Final = (
     Entry("subscription", f"{_CLI}.subscription", "app", "Plans: how much accounts may call.", _OFFICE),
     Entry("token", f"{_CLI}.administration", "token_app", "Keys to the REST API.", _OFFICE),
     Entry("webhook", f"{_CLI}.administration", "webhook_app", "Where events are sent.", _OFFICE),
-    Entry("changes", f"{_CLI}.administration", "changes", "What people have changed.", _OFFICE),
+    Entry("changes", f"{_CLI}.changes", "changes", "What people have changed.", _OFFICE),
     Entry("backup", f"{_CLI}.backup", "backup", "Writes what is kept into one encrypted file.", _OFFICE),
     Entry("restore", f"{_CLI}.backup", "restore", "Brings a backup into an empty place.", _OFFICE),
     Entry("db", f"{_CLI}.running_services", "database_app", "The Manager's database.", _OFFICE),

@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from teletrunk.cli.client import DEADLINE_S, ask, ask_fleet, every, fail
+from teletrunk.cli.moments import told as moment
 from teletrunk.cli.output import Json, say, show, table
 from teletrunk.cli.status import state_of_service
 from teletrunk.v1 import admin_pb2 as pb
@@ -62,7 +63,7 @@ def _told(service: pb.AttachedService) -> list[str]:
     lines = [
         f"{service.name}  {service.kind} {service.id}  version {service.version}",
         f"address: {service.address}",
-        f"state: {state_of_service(service)}, last seen {_moment(service.last_seen)}",
+        f"state: {state_of_service(service)}, last seen {moment(service.last_seen)}",
         counts if service.kind == "worker" else f"sessions: {service.sessions}",
     ]
     if service.kind == "worker":
@@ -70,13 +71,9 @@ def _told(service: pb.AttachedService) -> list[str]:
     if service.drained:
         lines.append(f"told to take no more calls (teletrunk worker drain {service.id} --off)")
     if service.certified_until:
-        lines.append(f"certificate: until {_moment(service.certified_until)}, enrolled {_moment(service.enrolled_at)}")
+        lines.append(f"certificate: until {moment(service.certified_until)}, enrolled {moment(service.enrolled_at)}")
         lines.append(f"came by: {service.came_by or 'an invitation'}{f' ({service.comment})' * bool(service.comment)}")
     return lines
-
-
-def _moment(at: float) -> str:
-    return time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(at))
 
 
 @worker_app.command("show")

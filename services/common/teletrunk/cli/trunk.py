@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Iterable, Mapping
 from typing import Annotated, Any
 
@@ -10,6 +9,7 @@ import typer
 
 from teletrunk.cli import trunk_options, trunk_sound
 from teletrunk.cli.client import DEADLINE_S, Yes, ask, ask_fleet, confirm, every, fail
+from teletrunk.cli.moments import told as moment
 from teletrunk.cli.output import Json, say, show, table
 from teletrunk.v1 import admin_pb2 as pb
 from teletrunk.v1 import fleet_pb2, manager_pb2, trunk_pb2
@@ -204,20 +204,19 @@ def _registered(trunk: pb.Trunk) -> list[str]:
 
 
 def _binding(binding: manager_pb2.Binding) -> str:
-    until = time.strftime("%H:%M:%S", time.localtime(binding.expires_at))
     named = f", {binding.user_agent}" if binding.user_agent else ""
     came = f"from {binding.source_address} by {binding.transport}"
+    until = moment(binding.expires_at)
     return f"registered: {binding.contact}{named}, {came}, until {until}, at Worker {binding.worker_id}"
 
 
 def _state(state: trunk_pb2.TrunkState) -> str:
-    since = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(state.since))
-    return f"{'up' if state.up else 'down'}: {state.why}, since {since}"
+    return f"{'up' if state.up else 'down'}: {state.why}, since {moment(state.since)}"
 
 
 def _refused(refused: pb.RefusedRegistration) -> str:
-    at = time.strftime("%Y-%m-%d %H:%M:%S", time.localtime(refused.last_at))
-    return f"registration refused: {refused.error_id} from {refused.source_address}, {refused.count} times, last {at}"
+    times = f"{refused.count} times, last {moment(refused.last_at)}"
+    return f"registration refused: {refused.error_id} from {refused.source_address}, {times}"
 
 
 @app.command("show")

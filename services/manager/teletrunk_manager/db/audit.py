@@ -53,7 +53,7 @@ def asked_by_service(service_id: str) -> None:
 
 
 _SERVICE = "service/"  # no token's name has a slash
-_AUDITED = (
+AUDITED: Final = (
     tables.Account,
     tables.ApiToken,
     tables.Assignment,
@@ -83,7 +83,7 @@ def _write_down(session: Session, context: object, instances: object) -> None:
         return
     for action, rows in (("insert", session.new), ("update", session.dirty), ("delete", session.deleted)):
         for row in list(rows):
-            if isinstance(row, _AUDITED):
+            if isinstance(row, AUDITED):
                 before, after = _difference(row, action)
                 if before or after:
                     session.add(_change(row, action, before, after, _name(session, row)))
