@@ -86,3 +86,52 @@ def test_it_asks_before_what_cannot_be_undone(arguments: list[str]) -> None:
     status, out, errors = run(*arguments)  # nobody is at the terminal
     assert (status, out, errors.count("\n")) == (1, "", 1)
     assert "say --yes" in errors
+
+
+CHOICES = [
+    ("trunk add @ann --dtmf ", ["any", "rfc4733", "info", "inband"]),
+    ("trunk change office --srtp r", ["required", "required-insecure"]),
+    ("trunk add @ann --hold ", ["silence", "music"]),
+    ("trunk add @ann --kind ", ["registers", "outbound", "peer"]),
+    ("token add ann --role ", ["owner", "administrator", "viewer"]),
+    ("call list --direction ", ["to-telegram", "to-sip"]),
+    ("call export --format ", ["csv", "json"]),
+    ("subscription change small --unlimited call", ["call-seconds"]),
+    ("changes --what tr", ["trunks", "trusted_addresses"]),
+]
+LISTS = [
+    ("trunk add @ann --codecs PCMU,PCM", ["PCMU,PCMA"]),
+    ("trunk change office --transports udp,", ["udp,tcp", "udp,tls"]),
+    ("trunk change office --pbx-transport ", ["udp", "tcp", "tls"]),
+    ("explain worker-f", ["worker-full"]),
+    ("call list --row worker-f", ["worker-full"]),
+]
+
+
+@pytest.mark.parametrize(("typed", "offered"), CHOICES + LISTS, ids=str)
+def test_the_shell_completes_what_is_a_choice(typed: str, offered: list[str], monkeypatch: pytest.MonkeyPatch) -> None:
+    """Without a Manager: nobody is asked."""
+    words = f"teletrunk {typed}".split(" ")
+    monkeypatch.setenv("COMP_WORDS", " ".join(words))
+    monkeypatch.setenv("COMP_CWORD", str(len(words) - 1))
+    monkeypatch.setenv("_TELETRUNK_COMPLETE", "complete_bash")
+    out = CliRunner().invoke(app, [], prog_name="teletrunk").stdout
+    assert out.split() == offered
+
+
+@pytest.mark.parametrize("typed", [typed for typed, _ in CHOICES])
+def test_help_shows_the_choices_and_others_are_refused(typed: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("COLUMNS", "400")
+    *command, option, _ = typed.split(" ")
+    said = run(*command, "--help")[1]
+    status, _, errors = run(*command, option, "nonsense")
+    choices = re.findall(r"'([\w-]+)'", errors.partition("is not one of")[2])
+    assert status == 2 and len(choices) > 1
+    assert set(choices) <= set(re.findall(r"[\w-]+", said))
+
+
+def test_each_option_of_a_trunk_is_added_and_changed_alike() -> None:
+    """But for what names it."""
+    added, changed = (run("trunk", command, "--help")[1] for command in ("add", "change"))
+    options = [set(re.findall(r"(--[a-z0-9-]+)", said.partition("Options")[2])) for said in (added, changed)]
+    assert options[0] - options[1] == {"--login"} and not options[1] - options[0] and len(options[1]) > 30

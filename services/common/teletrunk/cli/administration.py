@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import datetime
 import time
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
 
@@ -16,11 +16,13 @@ from teletrunk.v1 import admin_pb2 as pb
 token_app = typer.Typer(no_args_is_help=True)
 webhook_app = typer.Typer(no_args_is_help=True)
 
+Role = Literal["owner", "administrator", "viewer"]
+
 
 @token_app.command("add")
 def add_token(
     name: Annotated[str, typer.Argument(help="The administrator's name.")],
-    role: Annotated[str, typer.Option(help="owner, administrator or viewer.")] = "administrator",
+    role: Annotated[Role, typer.Option(help="Each may do what those after it may.")] = "administrator",
     everything: Annotated[bool, typer.Option("--all", help="A viewer who sees everything: a dashboard.")] = False,
     valid_until: Annotated[datetime.datetime | None, typer.Option(formats=DAYS, help="Its end.")] = None,
     inherit: Annotated[bool, typer.Option("--inherit", help="It gets what the name has from before.")] = False,

@@ -12,6 +12,7 @@ from typing import Annotated, Any, Literal
 
 import typer
 
+from teletrunk.cli import completion
 from teletrunk.cli.client import DEADLINE_S, ask, ask_live_calls, every, goes_on
 from teletrunk.cli.ladder import ladder
 from teletrunk.cli.moments import From, Until, unix
@@ -43,7 +44,9 @@ def list_calls(
     number: Annotated[str, typer.Option(help="Who called or was called: a number or @username.")] = "",
     direction: Annotated[Way | None, typer.Option(help="Where the call went.")] = None,
     answered: Annotated[bool | None, typer.Option("--answered/--unanswered")] = None,
-    row: Annotated[str, typer.Option(help="The refusal's id, as teletrunk explain shows them.")] = "",
+    row: Annotated[
+        str, typer.Option(help="The refusal's id, as teletrunk explain shows them.", autocompletion=completion.rows)
+    ] = "",
     since: From = None,
     until: Until = None,
     as_json: Json = False,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 from collections.abc import Iterator, Mapping
-from typing import Annotated, Any, Final, Literal
+from typing import Annotated, Any, Final, Literal, get_args
 
 import typer
 
@@ -52,7 +52,10 @@ _NOTHING: Final = ("", None, False, 0, "{}")
 def changes(
     limit: Annotated[int, typer.Option(min=1, max=500, help="How many, the newest.")] = 50,
     who: Annotated[str, typer.Option(help="Only what this person changed: a token's name, or `command`.")] = "",
-    what: Annotated[What | None, typer.Option("--what", "--kind", help="Only changes of such things.")] = None,
+    what: Annotated[
+        What | None,
+        typer.Option("--what", "--kind", metavar="THINGS", help=f"Only changes of {', '.join(get_args(What))}."),
+    ] = None,
     thing: Annotated[
         str, typer.Option("--object", "--key", help="Only changes of this one: a login, phone, name or id.")
     ] = "",

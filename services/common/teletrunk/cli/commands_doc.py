@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import inspect
 from collections.abc import Iterator
-from typing import Any
+from enum import StrEnum
+from typing import Any, Literal, get_args, get_origin
 
 import typer
 
@@ -44,6 +45,21 @@ def _section(path: str, command: Any) -> Iterator[str]:
         names = "`, `".join((*option.opts, *option.secondary_opts))
         if not names.startswith("-"):
             names = str(option.name).upper()
-        yield f"| `{names}` | {(getattr(option, 'help', '') or '').replace('|', '&#124;')} |"
+        yield f"| `{names}` | {_meaning(option).replace('|', '&#124;')} |"
     if examples := EXAMPLES.get(path):
         yield from ("", "```", *examples, "```")
+
+
+def _meaning(option: Any) -> str:
+    """With its choices, unless it names them itself."""
+    listed = () if option.metavar else _choices(option.type_descriptor.annotation)
+    choices = ", ".join(f"`{choice}`" for choice in listed)
+    return " ".join(filter(None, (f"{choices}." if choices else "", getattr(option, "help", "") or "")))
+
+
+def _choices(annotation: Any) -> tuple[str, ...]:
+    if get_origin(annotation) is list:
+        return _choices(*get_args(annotation))
+    if isinstance(annotation, type) and issubclass(annotation, StrEnum):
+        return tuple(annotation)
+    return get_args(annotation) if get_origin(annotation) is Literal else ()

@@ -10,6 +10,7 @@ from typing import Annotated, Any
 
 import typer
 
+from teletrunk.cli import completion
 from teletrunk.cli.client import DEADLINE_S, ask, fail
 from teletrunk.cli.errors_doc import FLOWS, MENDERS, facts, title
 from teletrunk.cli.ladder import header
@@ -21,7 +22,12 @@ from teletrunk.v1 import call_pb2
 
 
 def explain(
-    what: Annotated[str, typer.Argument(help="A row's id, a SIP code, a phrase, or a header as it was seen.")] = "",
+    what: Annotated[
+        str,
+        typer.Argument(
+            help="A row's id, a SIP code, a phrase, or a header as it was seen.", autocompletion=completion.rows
+        ),
+    ] = "",
     call: Annotated[str, typer.Option(help="A call id, its beginning or end, or `last`.")] = "",
     as_json: Json = False,
 ) -> None:

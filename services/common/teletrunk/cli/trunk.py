@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
-from typing import Annotated, Any
+from collections.abc import Iterable
+from typing import Annotated
 
 import typer
 
@@ -11,6 +11,7 @@ from teletrunk.cli import trunk_options, trunk_sound
 from teletrunk.cli.client import DEADLINE_S, Yes, ask, ask_fleet, confirm, every, fail
 from teletrunk.cli.moments import told as moment
 from teletrunk.cli.output import Json, say, show, table
+from teletrunk.cli.shared_options import with_options
 from teletrunk.v1 import admin_pb2 as pb
 from teletrunk.v1 import fleet_pb2, manager_pb2, trunk_pb2
 
@@ -19,59 +20,18 @@ app = typer.Typer(no_args_is_help=True)
 Name = Annotated[str, typer.Argument(help="A trunk's login or id.")]
 
 
-def _options(given: Mapping[str, Any], before: trunk_pb2.PbxAddress) -> tuple[trunk_pb2.TrunkOptions, list[str]]:
-    """What a command's parameters say of options, and their names; of the PBX's address `before` is kept."""
-    options, names = trunk_options.given(given, before)
-    trunk_sound.give(options, names, *(given[name] for name in ("dtmf", "ptime_ms", "srtp", "hold")))
-    return options, names
-
-
 @app.command()
+@with_options(trunk_options.options)
 def add(
     context: typer.Context,
     account: Annotated[str, typer.Argument(help="The Telegram account: id, phone or @username.")],
     login: Annotated[str, typer.Option(help="What the PBX registers as; made from the account if not given.")] = "",
-    priority: Annotated[int, typer.Option(min=0, help="Lower is tried first; equal ones ring together.")] = 0,
-    comment: Annotated[str, typer.Option(help="For your own memory.")] = "",
-    codecs: Annotated[str, typer.Option(help="In order of preference.")] = "PCMA,PCMU,G722",
-    sha256_only: Annotated[bool, typer.Option("--sha256-only", help="Let no PBX in with MD5.")] = False,
-    off: trunk_options.Off = None,
-    transports: trunk_options.Transports = None,
-    number_on_pbx: trunk_options.NumberOnPbx = None,
-    allowed_callers: trunk_options.AllowedCallers = None,
-    blocked_callers: trunk_options.BlockedCallers = None,
-    dial_rules: trunk_options.DialRules = None,
-    caller_ids: trunk_options.CallerIds = None,
-    caller_names: trunk_options.CallerNames = None,
-    kind: trunk_options.Kind = None,
-    pbx: trunk_options.Pbx = None,
-    pbx_transport: trunk_options.PbxTransport = None,
-    pbx_proxy: trunk_options.PbxProxy = None,
-    pbx_user: trunk_options.PbxUser = None,
-    pbx_auth_user: trunk_options.PbxAuthUser = None,
-    pbx_expires: trunk_options.PbxExpires = None,
-    pbx_header: trunk_options.PbxHeader = None,
-    dtmf: trunk_sound.Dtmf = None,
-    ptime_ms: trunk_sound.Ptime = None,
-    srtp: trunk_sound.Srtp = None,
-    hold: trunk_sound.Hold = None,
-    no_transfers: trunk_options.NoTransfers = None,
-    any_certificate: trunk_options.AnyCertificate = None,
-    pbx_password_file: trunk_options.PbxPassword = None,
     as_json: Json = False,
 ) -> None:
     """Makes a trunk and prints what to enter in the PBX. The password is shown this once."""
-    options, _ = _options(context.params, trunk_pb2.PbxAddress())
-    request = pb.AddTrunkRequest(
-        account=account,
-        login=login,
-        priority=priority,
-        comment=comment,
-        codecs=codecs.split(","),
-        sha256_only=sha256_only,
-        options=options,
-        pbx_password=trunk_options.pbx_password(pbx_password_file),
-    )
+    options, _ = trunk_options.given(context.params, trunk_pb2.PbxAddress())
+    of_trunk = trunk_options.of_trunk(context.params)
+    request = pb.AddTrunkRequest(account=account, login=login, options=options, **of_trunk)
     answer = ask(lambda admin: admin.AddTrunk(request, timeout=DEADLINE_S))
     show(answer, as_json, lambda: say("\n".join(_entries(answer))))
 
@@ -128,51 +88,17 @@ def _one(name: str) -> pb.Trunk:
 
 
 @app.command()
-def change(
-    context: typer.Context,
-    trunk: Name,
-    priority: Annotated[int | None, typer.Option(min=0, help="Lower is tried first; equal ones ring together.")] = None,
-    comment: Annotated[str | None, typer.Option(help="For your own memory.")] = None,
-    codecs: Annotated[str | None, typer.Option(help="In order of preference.")] = None,
-    sha256_only: Annotated[bool | None, typer.Option("--sha256-only/--md5", help="Let no PBX in with MD5.")] = None,
-    off: trunk_options.Off = None,
-    transports: trunk_options.Transports = None,
-    number_on_pbx: trunk_options.NumberOnPbx = None,
-    allowed_callers: trunk_options.AllowedCallers = None,
-    blocked_callers: trunk_options.BlockedCallers = None,
-    dial_rules: trunk_options.DialRules = None,
-    caller_ids: trunk_options.CallerIds = None,
-    caller_names: trunk_options.CallerNames = None,
-    kind: trunk_options.Kind = None,
-    pbx: trunk_options.Pbx = None,
-    pbx_transport: trunk_options.PbxTransport = None,
-    pbx_proxy: trunk_options.PbxProxy = None,
-    pbx_user: trunk_options.PbxUser = None,
-    pbx_auth_user: trunk_options.PbxAuthUser = None,
-    pbx_expires: trunk_options.PbxExpires = None,
-    pbx_header: trunk_options.PbxHeader = None,
-    dtmf: trunk_sound.Dtmf = None,
-    ptime_ms: trunk_sound.Ptime = None,
-    srtp: trunk_sound.Srtp = None,
-    hold: trunk_sound.Hold = None,
-    no_transfers: trunk_options.NoTransfers = None,
-    any_certificate: trunk_options.AnyCertificate = None,
-    pbx_password_file: trunk_options.PbxPassword = None,
-    as_json: Json = False,
-) -> None:
+@with_options(trunk_options.options)
+def change(context: typer.Context, trunk: Name, as_json: Json = False) -> None:
     """Changes what is given; the rest, and the password, stay."""
     before = _one(trunk)
-    options, changed = _options(context.params, before.options.pbx)
+    options, changed = trunk_options.given(context.params, before.options.pbx)
     request = pb.ChangeTrunkRequest(
         trunk=trunk,
-        priority=priority,
-        comment=comment,
-        codecs=codecs.split(",") if codecs else [],
-        sha256_only=sha256_only,
         version=before.version,
         options=options,
         changed_options=changed,
-        pbx_password=trunk_options.pbx_password(pbx_password_file),
+        **trunk_options.of_trunk(context.params),
     )
     answer = ask(lambda admin: admin.ChangeTrunk(request, timeout=DEADLINE_S))
     show(answer, as_json, lambda: say("\n".join(_told(answer.trunk))))

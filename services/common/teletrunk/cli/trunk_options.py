@@ -4,78 +4,128 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Annotated, Any, Final
+from typing import Annotated, Any, Final, Literal
 
 import typer
 
+from teletrunk import codecs as known_codecs
+from teletrunk.cli import trunk_sound
 from teletrunk.cli.client import fail
+from teletrunk.cli.completion import one_of, several_of
 from teletrunk.v1 import trunk_pb2 as pb
 
-Off = Annotated[bool | None, typer.Option("--off/--on", help="Switched off: nothing is let in, and nothing rung.")]
-Transports = Annotated[
-    str | None, typer.Option("--transports", help="udp, tcp, tls: what the PBX may come by; all if not given.")
-]
-NumberOnPbx = Annotated[
-    str | None,
-    typer.Option("--number-on-pbx", help="What the PBX is rung at, such as 200; '' for its contact's own user."),
-]
-AllowedCallers = Annotated[
-    str | None,
-    typer.Option("--allowed-callers", help="Only these may call: +PHONE, @USERNAME, user id, by commas; '' for all."),
-]
-BlockedCallers = Annotated[
-    str | None, typer.Option("--blocked-callers", help="These may not, whoever is allowed: '@spammer,+15550100'.")
-]
-DialRules = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--dial-rule",
-        help="In order, once for each; all of them: PATTERN=REPLACEMENT rewrites ('^00=+', '^8(\\d{10})$=+7\\1'), "
-        "PATTERN alone must match ('^\\+'). '' for none.",
-    ),
-]
-CallerIds = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--caller-id",
-        help="The caller's number for the PBX, once for each template, all of them: '+{phone}', '0{userid}', "
-        "'{username}'. The first whose tags are known is taken; 'anonymous' hides who has none. '' for the usual.",
-    ),
-]
-CallerNames = Annotated[
-    list[str] | None,
-    typer.Option(
-        "--caller-name",
-        help="The caller's name for the PBX, likewise: '+{phone} ({name_ascii})', '{name}'. Tags: name, name_ascii, "
-        "phone, username, userid. '' for the usual.",
-    ),
-]
+_TRANSPORTS: Final = ("udp", "tcp", "tls")
+Kind = Literal["registers", "outbound", "peer"]
+_KINDS: Final[Mapping[Kind, pb.TrunkKind.ValueType]] = {
+    "registers": pb.TRUNK_KIND_UNSPECIFIED,
+    "outbound": pb.TRUNK_KIND_OUTBOUND,
+    "peer": pb.TRUNK_KIND_PEER,
+}
 
-NoTransfers = Annotated[
-    bool | None,
-    typer.Option("--no-transfers/--transfers", help="Whether the PBX may pass a call on to another of its numbers."),
-]
-Kind = Annotated[
-    str | None,
-    typer.Option("--kind", help="registers: the PBX registers here; outbound: we register at it; peer: nobody does."),
-]
-Pbx = Annotated[str | None, typer.Option("--pbx", help="Where the PBX of such a trunk is: pbx.example.com:5060.")]
-PbxTransport = Annotated[str | None, typer.Option("--pbx-transport", help="udp, tcp or tls; else as DNS says.")]
-PbxProxy = Annotated[str | None, typer.Option("--pbx-proxy", help="Where registrations are sent, if not to --pbx.")]
-PbxUser = Annotated[str | None, typer.Option("--pbx-user", help="Whom we register as.")]
-PbxAuthUser = Annotated[str | None, typer.Option("--pbx-auth-user", help="The name in our answers, if another one.")]
-PbxExpires = Annotated[int | None, typer.Option("--pbx-expires", help="Seconds that our registration shall last.")]
-PbxHeader = Annotated[
-    str | None, typer.Option("--pbx-header", help='"Name: value" that the calls of this trunk bear, and no others.')
-]
-AnyCertificate = Annotated[
-    bool | None,
-    typer.Option("--any-certificate/--checked-certificate", help="Take one that the PBX has made itself."),
-]
-PbxPassword = Annotated[
-    str | None, typer.Option("--pbx-password-file", help="A file with our password at the PBX; - asks for it.")
-]
-# The commands' parameters: those of the PBX's address, and those that are named as their fields.
+
+def options(
+    priority: Annotated[
+        int | None, typer.Option(min=0, help="Lower is tried first; equal ones ring together. At first 0.")
+    ] = None,
+    comment: Annotated[str | None, typer.Option(help="For your own memory.")] = None,
+    codecs: Annotated[
+        str | None,
+        typer.Option(
+            help=f"In order of preference, of {', '.join(known_codecs.CODECS)}. "
+            f"At first {','.join(known_codecs.USUAL)}.",
+            autocompletion=several_of(known_codecs.CODECS),
+        ),
+    ] = None,
+    sha256_only: Annotated[bool | None, typer.Option("--sha256-only/--md5", help="Let no PBX in with MD5.")] = None,
+    off: Annotated[
+        bool | None, typer.Option("--off/--on", help="Switched off: nothing is let in, and nothing rung.")
+    ] = None,
+    transports: Annotated[
+        str | None,
+        typer.Option(
+            help="udp, tcp, tls: what the PBX may come by; all if not given.", autocompletion=several_of(_TRANSPORTS)
+        ),
+    ] = None,
+    number_on_pbx: Annotated[
+        str | None, typer.Option(help="What the PBX is rung at, such as 200; '' for its contact's own user.")
+    ] = None,
+    allowed_callers: Annotated[
+        str | None, typer.Option(help="Only these may call: +PHONE, @USERNAME, user id, by commas; '' for all.")
+    ] = None,
+    blocked_callers: Annotated[
+        str | None, typer.Option(help="These may not, whoever is allowed: '@spammer,+15550100'.")
+    ] = None,
+    dial_rules: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--dial-rule",
+            help="In order, once for each; all of them: PATTERN=REPLACEMENT rewrites ('^00=+', '^8(\\d{10})$=+7\\1'), "
+            "PATTERN alone must match ('^\\+'). '' for none.",
+        ),
+    ] = None,
+    caller_ids: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--caller-id",
+            help="The caller's number for the PBX, once for each template, all of them: '+{phone}', '0{userid}', "
+            "'{username}'. The first whose tags are known is taken; 'anonymous' hides who has none. '' for the usual.",
+        ),
+    ] = None,
+    caller_names: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--caller-name",
+            help="The caller's name for the PBX, likewise: '+{phone} ({name_ascii})', '{name}'. Tags: name, "
+            "name_ascii, phone, username, userid. '' for the usual.",
+        ),
+    ] = None,
+    kind: Annotated[
+        Kind | None,
+        typer.Option(help="registers: the PBX registers here; outbound: we register at it; peer: nobody does."),
+    ] = None,
+    pbx: Annotated[str | None, typer.Option(help="Where the PBX of such a trunk is: pbx.example.com:5060.")] = None,
+    pbx_transport: Annotated[
+        str | None,
+        typer.Option(help="udp, tcp or tls; '' for what DNS says, else udp.", autocompletion=one_of(_TRANSPORTS)),
+    ] = None,
+    pbx_proxy: Annotated[str | None, typer.Option(help="Where registrations are sent, if not to --pbx.")] = None,
+    pbx_user: Annotated[str | None, typer.Option(help="Whom we register as.")] = None,
+    pbx_auth_user: Annotated[str | None, typer.Option(help="The name in our answers, if another one.")] = None,
+    pbx_expires: Annotated[int | None, typer.Option(help="Seconds that our registration shall last.")] = None,
+    pbx_header: Annotated[
+        str | None, typer.Option(help='"Name: value" that the calls of this trunk bear, and no others.')
+    ] = None,
+    dtmf: Annotated[
+        trunk_sound.Dtmf | None, typer.Option(help="How digits come; any: by RFC 4733 or INFO, whichever comes first.")
+    ] = None,
+    ptime_ms: Annotated[
+        int | None, typer.Option(min=0, max=60, help="Sound in a packet: 10 to 60; 0: as the PBX asks.")
+    ] = None,
+    srtp: Annotated[
+        trunk_sound.Srtp | None, typer.Option(help="required: over TLS only; required-insecure: over anything.")
+    ] = None,
+    hold: Annotated[
+        trunk_sound.Hold | None, typer.Option(help="What Telegram hears of a PBX that holds and sends nothing.")
+    ] = None,
+    no_transfers: Annotated[
+        bool | None,
+        typer.Option(
+            "--no-transfers/--transfers", help="Whether the PBX may pass a call on to another of its numbers."
+        ),
+    ] = None,
+    any_certificate: Annotated[
+        bool | None,
+        typer.Option("--any-certificate/--checked-certificate", help="Take one that the PBX has made itself."),
+    ] = None,
+    pbx_password_file: Annotated[
+        str | None, typer.Option(help="A file with our password at the PBX; - asks for it.")
+    ] = None,
+) -> None:
+    """Of `trunk add` and `trunk change`; what is not given stays as it is."""
+
+
+# The parameters by what they are of: the trunk itself, the PBX's address, and `TrunkOptions` by its fields' names.
+_OF_TRUNK: Final = ("priority", "comment", "sha256_only")
 _PBX_FIELDS: Final = {
     "pbx": "address",
     "pbx_transport": "transport",
@@ -86,28 +136,32 @@ _PBX_FIELDS: Final = {
     "pbx_header": "header",
     "any_certificate": "any_certificate",
 }
-_NAMED_AS_FIELDS: Final = (
+_FIELDS: Final = (
     "off", "transports", "kind", "number_on_pbx", "allowed_callers", "blocked_callers", "dial_rules", "caller_ids",
-    "caller_names", "no_transfers",
+    "caller_names", "no_transfers", "dtmf", "ptime_ms", "srtp", "hold",
 )  # fmt: skip
-_KINDS: dict[str, pb.TrunkKind.ValueType] = {
-    "registers": pb.TRUNK_KIND_UNSPECIFIED,
-    "outbound": pb.TRUNK_KIND_OUTBOUND,
-    "peer": pb.TRUNK_KIND_PEER,
+_WORDS: Final[Mapping[str, Mapping[Any, int]]] = {
+    "kind": _KINDS,
+    "dtmf": trunk_sound.DTMF,
+    "srtp": trunk_sound.SRTP,
+    "hold": trunk_sound.HOLD,
 }
-
-
-def kind_of(text: str) -> pb.TrunkKind.ValueType:
-    if text not in _KINDS:
-        fail(f"there is no kind {text}: there are {', '.join(_KINDS)}")
-    return _KINDS[text]
 
 
 def word_for(kind: pb.TrunkKind.ValueType) -> str:
     return next(word for word, value in _KINDS.items() if value == kind)
 
 
-def pbx_password(file: str | None) -> str:
+def of_trunk(parameters: Mapping[str, Any]) -> dict[str, Any]:
+    """The fields that the requests of both commands have, but for `TrunkOptions`."""
+    return {
+        "codecs": parameters["codecs"].split(",") if parameters["codecs"] else [],
+        "pbx_password": _pbx_password(parameters["pbx_password_file"]),
+        **{name: parameters[name] for name in _OF_TRUNK},
+    }
+
+
+def _pbx_password(file: str | None) -> str:
     """Read from a file, or asked for: on a command line everybody would see it."""
     if file is None:
         return ""
@@ -136,21 +190,21 @@ def given(parameters: Mapping[str, Any], before: pb.PbxAddress) -> tuple[pb.Trun
 
     `before` is the PBX's address until now, of which a part may be given.
     """
-    options, names = pb.TrunkOptions(), []
+    found, names = pb.TrunkOptions(), []
     if (address := _pbx_address(parameters, before)) is not None:
-        options.pbx.CopyFrom(address)
+        found.pbx.CopyFrom(address)
         names.append("pbx")
-    for name in _NAMED_AS_FIELDS:
+    for name in _FIELDS:
         value = parameters[name]
         if value in (None, (), []):  # a list is what was given once for each of its entries
             continue
         names.append(name)
-        if isinstance(value, bool) or not pb.TrunkOptions.DESCRIPTOR.fields_by_name[name].is_repeated:
-            setattr(options, name, kind_of(str(value)) if name == "kind" else value)
-        else:
+        if pb.TrunkOptions.DESCRIPTOR.fields_by_name[name].is_repeated:
             entries = value.split(",") if isinstance(value, str) else value
-            getattr(options, name).extend(entry.strip() for entry in entries if entry.strip())
-    return options, names
+            getattr(found, name).extend(entry.strip() for entry in entries if entry.strip())
+        else:
+            setattr(found, name, _WORDS[name][value] if name in _WORDS else value)
+    return found, names
 
 
 def told(options: pb.TrunkOptions) -> list[str]:
