@@ -117,10 +117,11 @@ soak: setup ## SOAK_S seconds of calls that come and go, nothing may grow or be 
 
 # The versions are requirements.lock's; the hashes are of every file that the index has, for one platform.
 LOCK = $(BIN)/uv pip compile --quiet --no-annotate --no-header --generate-hashes --python-version 3.12 --python-platform x86_64-manylinux_2_28
-locks: setup ## deploy/docker/requirements-*.txt: what goes into the images, with hashes
+locks: setup ## deploy/docker/requirements-*.txt: what goes into the images, with hashes; the client generator's
 	for target in $(TARGETS); do \
 		$(LOCK) pyproject.toml --extra $$target -c requirements.lock -o deploy/docker/requirements-$$target.txt || exit 1; done
 	$(LOCK) deploy/docker/requirements-build.in -o deploy/docker/requirements-build.txt
+	$(LOCK) tests/deploy/client-generator.in -o tests/deploy/client-generator.txt
 
 images: ## the four container images, localhost/teletrunk/{manager,worker,session-store,sandbox}:VERSION, by podman
 	tools/build-images $(VERSION)

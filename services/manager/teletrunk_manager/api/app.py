@@ -50,7 +50,7 @@ class Problem(BaseModel):
 
 
 PROBLEM = "application/problem+json"
-_SCHEMA = {"schema": Problem.model_json_schema()}
+_SCHEMA = {"schema": {"$ref": "#/components/schemas/Problem"}}
 _PROBLEMS: dict[int | str, dict[str, Any]] = {
     status: {"description": HTTPStatus(status).phrase, "content": {PROBLEM: _SCHEMA}}
     for status in (400, 401, 403, 404, 409, 411, 413, 422, 429, 500, 503, 504)
@@ -59,7 +59,7 @@ _PROBLEMS: dict[int | str, dict[str, Any]] = {
 
 def make_app(servicers: Sequence[object], tokens: Tokens, repeating: Repeating) -> FastAPI:
     """`servicers` are the services for people; each route finds the one that has its RPC."""
-    app = FastAPI(title="Teletrunk", version=__version__, docs_url=None, redoc_url=None, openapi_url="/openapi.json")
+    app = _Described(title="Teletrunk", version=__version__, docs_url=None, redoc_url=None, openapi_url="/openapi.json")
     app.add_exception_handler(RequestValidationError, _unreadable)
     app.add_exception_handler(StarletteHTTPException, _http_problem)
     app.add_exception_handler(Refusal, _refused)
@@ -71,6 +71,15 @@ def make_app(servicers: Sequence[object], tokens: Tokens, repeating: Repeating) 
         servicer = next(each for each in servicers if route.rpc in vars(type(each)))
         _add(app, route, getattr(servicer, route.rpc), tokens, repeating)
     return app
+
+
+class _Described(FastAPI):
+    """Its description has the model of problems once: FastAPI would have them as plain JSON."""
+
+    def openapi(self) -> dict[str, Any]:
+        described = super().openapi()
+        described["components"]["schemas"]["Problem"] = Problem.model_json_schema()
+        return described
 
 
 class _Sized:

@@ -52,8 +52,8 @@ def request_model(descriptor: Descriptor, *, query: bool = False, without: tuple
             needed = field.full_name in REQUIRED
             fields[field.name] = (kind, _told(field)) if needed else (kind | None, _told(field, default=None))
     base = _Query if query else _Body
-    has_twin = any(map(is_time, descriptor.fields)) and not descriptor.name.endswith("Request")
-    name = f"{descriptor.name}Given" if has_twin else descriptor.name  # the answer's has more fields
+    # What stands in answers too is another model there: more is required.
+    name = descriptor.name if descriptor.name.endswith("Request") else f"{descriptor.name}Given"
     return create_model(name, __base__=base, __doc__=words().get(descriptor.full_name), **fields)
 
 
