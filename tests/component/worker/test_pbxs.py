@@ -26,6 +26,7 @@ class Registrar(asyncio.DatagramProtocol):
     def __init__(self) -> None:
         self.asked: asyncio.Queue[Request] = asyncio.Queue()
         self.answer: Callable[[Request], Response | None] = self.accept
+        self.on_wire: Callable[[bytes], bytes] = lambda data: data  # what is sent in place of an answer's bytes
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport
@@ -41,7 +42,7 @@ class Registrar(asyncio.DatagramProtocol):
         if isinstance(message, Request):
             self.asked.put_nowait(message)
             if (answer := self.answer(message)) is not None:
-                self.transport.sendto(bytes(answer), addr)  # type: ignore[attr-defined]
+                self.transport.sendto(self.on_wire(bytes(answer)), addr)  # type: ignore[attr-defined]
 
     def accept(self, request: Request) -> Response:
         return said(request, 200, "OK", Contact=f"{request.headers.get('Contact') or '<sip:x@y>'};expires=120")

@@ -243,3 +243,13 @@ async def test_a_peer_that_knows_no_options_keeps_its_binding() -> None:
             await found._without_options(NoAnswer("silent"))
             seen.append((world.port.registrar.bindings("t1"), found.state.since, found.state.up))
         assert seen[0] == seen[1] and len(seen[0][0]) == 1 and not seen[0][2]
+
+
+async def test_a_refusal_in_another_encoding_ends_no_asking() -> None:
+    """Its phrase is told to the Manager as the trunk's state."""
+    async with port_world() as world, registrar() as pbx:
+        pbx.answer = lambda request: said(request, 403, "Besetzt")
+        pbx.on_wire = lambda data: data.replace(b"Besetzt", b"Verboten \xe9")
+        follow(world, outbound(pbx.port))
+        assert (await until(world, up=False)).why == "403 Verboten \ufffd"
+        await recovers(world, pbx)

@@ -172,7 +172,7 @@ def fit(response: Response) -> None:
     """Leaves what the host needs. A provisional answer brings no sound: its description stays here."""
     _keep_needed(response)
     _keep_sip_routes(response)
-    response.phrase = response.phrase[:_LONGEST_PHRASE].encode("utf-8", "replace").decode()  # hosts repeat it to us
+    response.phrase = response.phrase[:_LONGEST_PHRASE]
     if response.code < 200 or media_type(response) != _DESCRIPTION:
         strip_body(response)
     if response.code >= 300:
