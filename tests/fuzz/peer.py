@@ -116,6 +116,8 @@ class Peer(asyncio.DatagramProtocol):
     # The wire.
 
     def send(self, kind: str, mutated: Mutated) -> None:
+        if self._transport.is_closing():
+            return
         self.journal.note_sent(f"{self.name}:{kind}", self.address[0], mutated.data)
         self._transport.sendto(mutated.data, self.server)
 

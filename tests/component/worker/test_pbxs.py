@@ -83,9 +83,9 @@ def peer(port: int, trunk_id: str = "t1", **fields: object) -> manager_pb2.Trunk
 
 
 def follow(world: PortWorld, *trunks: manager_pb2.TrunkSettings) -> None:
-    world.port.trunks.replace(trunks)
-    world.port.registrar.keep(world.port.is_just)
-    world.port.pbxs.follow()
+    changed = world.port.trunks.replace(trunks)
+    world.port.registrar.keep(world.port.is_just, changed)
+    world.port.pbxs.follow(changed)
 
 
 async def until(world: PortWorld, up: bool) -> trunk_pb2.TrunkState:
