@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from collections import Counter, deque
+from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -19,6 +20,7 @@ class Journal:
     answers: Counter[str] = field(default_factory=Counter)
     unanswered: Counter[str] = field(default_factory=Counter)
     breaks: list[str] = field(default_factory=list)
+    on_break: Callable[[], None] = field(default=lambda: None)  # there may be more to be written down
     _last: dict[str, deque[tuple[float, str, str, bytes]]] = field(default_factory=dict)
     _began: float = field(default_factory=time.monotonic)
 
@@ -43,6 +45,7 @@ class Journal:
         """Something that must not happen has happened: how to see it again."""
         at = time.monotonic() - self._began
         self.breaks.append(f"{at:.1f} s: {what}")
+        self.on_break()
         if len(self.breaks) > _MOST_BREAKS:
             return
         file = self.directory / f"break-{len(self.breaks):03}.txt"

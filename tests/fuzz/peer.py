@@ -11,22 +11,23 @@ import itertools
 import random
 import re
 import time
-from collections.abc import Mapping
+from collections.abc import Coroutine, Mapping
 from dataclasses import dataclass
+from typing import Any
 
 from sipmessage import AuthChallenge
 
 from tests import sip_wire
-from tests.fuzz import sdp, templates
+from tests.fuzz import answers, in_dialog, sdp, templates
+from tests.fuzz.called import Called
 from tests.fuzz.journal import Journal
 from tests.fuzz.mutations import Mutated, Mutator
 
 _NEVER_S = 8.0  # no final answer in so long
 _LARGEST = 12_000
 _SOUND_OVER_IPV6 = 0.1  # it is refused
-_PROVISIONALS = ((), ("180 Ringing",), ("183 x",), ("100 Trying", "183 x", "180 y"), ("183 x", "180 y"))
 _ALLOWS = ("INVITE, ACK, CANCEL, BYE", "INVITE, ACK, CANCEL, BYE, UPDATE, PRACK, INFO")
-_FINALS = ("200 OK",) * 6 + ("486 Busy Here", "302 Moved", "401 Unauthorized", "422 x", "491 y")
+_REFUSALS = ("404 x", "408 x", "415 x", "481 x", "488 x", "491 x", "500 x", "503 x", "603 x")
 
 
 @dataclass(frozen=True)
@@ -66,9 +67,17 @@ class Peer(asyncio.DatagramProtocol):
     """One socket and one login."""
 
     def __init__(
-        self, name: str, server: tuple[str, int], login: str, password: str, journal: Journal, seed: int
+        self,
+        name: str,
+        server: tuple[str, int],
+        login: str,
+        password: str,
+        journal: Journal,
+        seed: int,
+        long_s: float = 2.0,
     ) -> None:
-        """`name` is what the journal calls it."""
+        """`name` is what the journal calls it; `long_s` is how long its longest calls last."""
+        self.long_s = long_s
         self.name = name
         self.server = server
         self.login = login
@@ -107,6 +116,8 @@ class Peer(asyncio.DatagramProtocol):
     # The wire.
 
     def send(self, kind: str, mutated: Mutated) -> None:
+        if self._transport.is_closing():
+            return
         self.journal.note_sent(f"{self.name}:{kind}", self.address[0], mutated.data)
         self._transport.sendto(mutated.data, self.server)
 
@@ -123,16 +134,27 @@ class Peer(asyncio.DatagramProtocol):
         elif heard.status:
             self._tidy(heard)
         elif heard.method == "INVITE":
-            task = asyncio.get_running_loop().create_task(self._called(heard))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
-        elif heard.method != "ACK":
-            self.say("200", self.answer(heard, "200 OK"))
+            self._run(self._called(heard))
+        else:
+            self.reply(heard)
+
+    def _run(self, work: Coroutine[Any, Any, None]) -> None:
+        task = asyncio.get_running_loop().create_task(work)
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _called(self, invite: Heard) -> None:
+        call_id = invite.header("Call-ID")
+        queue = self._conversations[call_id] = asyncio.Queue()
+        try:
+            await Called(self, invite).live(queue)
+        finally:
+            self._conversations.pop(call_id, None)
 
     def _tidy(self, heard: Heard) -> None:
         """An answer that nobody waits for any more; a call that came up late is ended."""
         if heard.method == "INVITE" and heard.status >= 200:
-            self.say("ACK", self._ack(heard))
+            self.say("ACK", self.ack(heard))
             if heard.status < 300:
                 self.say("BYE", self.in_dialog("BYE", heard))
 
@@ -168,7 +190,7 @@ class Peer(asyncio.DatagramProtocol):
                **({"Route": routes} if routes else {}), **more},
         )  # fmt: skip
 
-    def _ack(self, answer: Heard, body: bytes = b"") -> bytes:
+    def ack(self, answer: Heard, body: bytes = b"") -> bytes:
         if answer.status < 300:
             return self.in_dialog("ACK", answer, body)
         via = {"Via": answer.header("Via")}
@@ -187,6 +209,17 @@ class Peer(asyncio.DatagramProtocol):
             "Allow": self.rng.choice(_ALLOWS),
         }
         return templates.response(status, headers, body)
+
+    def reply(self, heard: Heard, tag: str = "") -> None:
+        """To what the gateway asks; what is broken is followed by what is right, so that nothing is asked for ever."""
+        if heard.method == "ACK":
+            return
+        body, kinds = self.body() if heard.method in in_dialog.WITH_OFFER else (b"", ())
+        broken = self.rng.choice([0, 0, 1, 1, 2])
+        for _ in range(broken):
+            status = self.rng.choice(("200 OK",) * 6 + _REFUSALS)
+            self.send(status[:3], answers.broken(self.mutator, self.answer(heard, status, body, tag), kinds))
+        self.send("200", Mutated(self.answer(heard, "200 OK", body, tag), kinds, False))
 
     def body(self, broken: float = 0.75) -> tuple[bytes, tuple[str, ...]]:
         """An SDP body, and what is wrong with it. Who signals over IPv6 has sound over IPv4, with few exceptions."""
@@ -277,29 +310,20 @@ class Peer(asyncio.DatagramProtocol):
                 wait = min(left, cancel_at - (time.monotonic() - began)) if not cancelled else left
                 heard = await asyncio.wait_for(queue.get(), max(wait, 0.001))
                 if heard.status == 0:
-                    self._reply(heard)
+                    self.reply(heard)
                 elif heard.method == "INVITE" and heard.status >= 200:
                     if heard.status == 401:
                         self._learn(heard)
-                    self.say("ACK", self._ack(heard, self.body(0.5)[0] if late else b""))
+                    self.say("ACK", self.ack(heard, self.body(0.5)[0] if late else b""))
                     return heard
         return None
 
-    def _reply(self, heard: Heard) -> None:
-        """To what the gateway asks in a dialog; it asks again by itself when an answer left it two codecs."""
-        if heard.method in ("INVITE", "UPDATE"):
-            body, kinds = self.body()
-            self.send("200", Mutated(self.answer(heard, "200 OK", body), kinds, False))
-        elif heard.method != "ACK":
-            self.say("200", self.answer(heard, "200 OK"))
-
     async def _in_dialog(self, queue: asyncio.Queue[Heard], answer: Heard) -> None:
         for _ in range(self.rng.choice([1, 2, 3, 5])):
-            method = self.rng.choice(["INVITE", "INVITE", "UPDATE", "UPDATE", "INFO", "OPTIONS", "PRACK", "MESSAGE"])
-            body, kinds = self.body() if method in ("INVITE", "UPDATE") else (b"Signal=5\r\nDuration=1\r\n", ())
-            request = self.in_dialog(method, answer, body)
-            if method not in ("INVITE", "UPDATE"):
-                request = request.replace(b"application/sdp", b"application/dtmf-relay")
+            method = self.rng.choice(in_dialog.METHODS)
+            body, kinds = self.body() if method in in_dialog.WITH_OFFER else (b"", ())
+            request, more = in_dialog.dressed(self.rng, method, self.in_dialog(method, answer, body), self.here)
+            kinds += more
             mutated = self.mutate(request, kinds)
             self.send(f"re-{method}", mutated)
             if not await self._settled(queue, method) and mutated.answerable:
@@ -312,77 +336,14 @@ class Peer(asyncio.DatagramProtocol):
                 while True:
                     heard = await queue.get()
                     if heard.status == 0:
-                        self._reply(heard)
+                        self.reply(heard)
                         if heard.method == "BYE":
                             return True
                     elif heard.status >= 200 and heard.method == "INVITE":
-                        self.say("ACK", self._ack(heard))
+                        self.say("ACK", self.ack(heard))
                     if heard.status >= 200 and heard.method == method:
                         return True
         return False
-
-    # As the called.
-
-    async def _called(self, invite: Heard) -> None:
-        """Answers with all that a PBX may say, broken; ends the call if it comes up."""
-        call_id, tag = invite.header("Call-ID"), templates.token(self.rng)
-        queue = self._conversations[call_id] = asyncio.Queue()
-        try:
-            for status in self.rng.choice(_PROVISIONALS):
-                body, kinds = self.body() if status[:3] != "100" and self.rng.random() < 0.8 else (b"", ())
-                self.send(status[:3], self.mutate(self.answer(invite, status, body, tag), kinds, 0.4))
-                await asyncio.sleep(self.rng.choice([0.0, 0.0, 0.1]))
-            if self.rng.random() < 0.5:
-                await self._until_cancelled(queue, invite, tag)
-            else:
-                status = self.rng.choice(_FINALS)
-                body, kinds = self.body() if status[0] == "2" else (b"", ())
-                self.send(status[:3], self.mutate(self.answer(invite, status, body, tag), kinds, 0.4))
-                await self._talk(queue, invite, tag)
-        finally:  # whatever was made of it before: the host's place is wanted for the next one
-            self._conversations.pop(call_id, None)
-            self.say("487", self.answer(invite, "487 Request Terminated", tag=tag))
-
-    async def _until_cancelled(self, queue: asyncio.Queue[Heard], invite: Heard, tag: str) -> None:
-        """The 200 and the CANCEL cross."""
-        with contextlib.suppress(TimeoutError):
-            async with asyncio.timeout(_NEVER_S):
-                while (heard := await queue.get()).method != "CANCEL":
-                    pass
-                if self.rng.random() < 0.7:
-                    body, kinds = self.body()
-                    self.send("200", self.mutate(self.answer(invite, "200 OK", body, tag), kinds, 0.2))
-                    self.say("200", self.answer(heard, "200 OK", tag=tag))
-                else:
-                    self.say("200", self.answer(heard, "200 OK", tag=tag))
-                    self.say("487", self.answer(invite, "487 Request Terminated", tag=tag))
-                await self._talk(queue, invite, tag)
-
-    async def _talk(self, queue: asyncio.Queue[Heard], invite: Heard, tag: str) -> None:
-        until = time.monotonic() + self.rng.choice([0.3, 1.0, 2.0])
-        while (left := until - time.monotonic()) > 0:
-            with contextlib.suppress(TimeoutError):
-                heard = await asyncio.wait_for(queue.get(), left)
-                if heard.status == 0 and "tag=" in heard.header("To"):
-                    self._reply(heard)
-                    if heard.method == "ACK" and self.rng.random() < 0.5:
-                        method = self.rng.choice(["INVITE", "UPDATE"])
-                        body, kinds = self.body()
-                        self.send(f"re-{method}", self.mutate(self._back(method, invite, tag, body), kinds))
-                    elif heard.method == "BYE":
-                        return
-                elif heard.status >= 200 and heard.method == "INVITE":
-                    self.say("ACK", self._ack(heard))
-        self.say("BYE", self._back("BYE", invite, tag))
-
-    def _back(self, method: str, invite: Heard, tag: str, body: bytes = b"") -> bytes:
-        """A request in the dialog that the gateway began."""
-        more = {
-            "From": f"{invite.header('To')};tag={tag}",
-            "Call-ID": invite.header("Call-ID"),
-            "Route": ", ".join(invite.all("Record-Route")),
-        }
-        return self.request(method, invite.contact or "sip:x", invite.header("From"), body, **more)
 
 
 def _cancel(invite: bytes) -> bytes:

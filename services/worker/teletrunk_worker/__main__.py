@@ -132,11 +132,11 @@ async def _serve(settings: WorkerSettings, service: Service) -> int | None:
     def on_config(config: pb.WorkerConfig) -> None:
         calls.configure(config)
         storages.configure(config, watch=not service.draining)
-        trunks.replace(config.trunks)
+        changed = trunks.replace(config.trunks)
         edge.registrar.keep_only(set(config.trunk_ids))
-        edge.registrar.keep(edge.is_just)
+        edge.registrar.keep(edge.is_just, changed)
         if settings.allow_outbound:
-            edge.pbxs.follow()
+            edge.pbxs.follow(changed)
         bans.sync_from_manager((ban.network, ban.until, ban.times) for ban in config.bans)
 
     def renewed() -> None:

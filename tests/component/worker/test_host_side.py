@@ -414,3 +414,51 @@ async def test_the_inside_port_hears_hosts_only(world: PortWorld) -> None:
             stranger.sendto(bytes(forged), ("127.0.0.1", world.port.inside_port))
         world.host.send(own)
         assert (await wire.next_request("INVITE")).call_id == "own"
+
+
+async def test_an_answer_without_a_tag_beside_one_with_a_tag_ends_the_call_and_no_host(world: PortWorld) -> None:
+    """pjsip takes it for a fork's, and aborts at one without a tag."""
+    async with sip_wire.udp(world.address) as wire:
+        _, invite = await dialled(world, wire)
+        for code in (183, 180, 200):
+            answer = response_to(invite, code, "OK", wire, SDP if code == 200 else b"")
+            if code != 183:
+                answer.headers.set("To", invite.headers["To"])
+            wire.send(bytes(answer))
+        heard = [await world.host.next(lambda message: isinstance(message, Response)) for _ in range(2)]
+        assert [message.code for message in heard if isinstance(message, Response)] == [183, 500]
+        assert "tag" not in (await wire.next_request("ACK")).headers["To"]
+        await wire.next_request("BYE")
+
+
+async def test_who_answers_within_a_dialog_is_its_peer(world: PortWorld) -> None:
+    async with sip_wire.udp(world.address) as wire:
+        first, invite = await dialled(world, wire)
+        established = response_to(invite, 200, "OK", wire, SDP)
+        wire.send(bytes(established))
+        await world.host.next(lambda message: isinstance(message, Response) and message.code == 200)
+        for number, tag in enumerate((";tag=other", ""), 2):
+            again = world.host.follow_up("INVITE", first, To=established.headers["To"], CSeq=f"{number} INVITE")
+            again.uri = URI.parse(f"sip:{wire.local[0]}:{wire.local[1]}")
+            again.headers.set("Via", again.headers["Via"] + str(number))
+            world.host.send(again)
+            answer = response_to(await wire.next_request("INVITE"), 200, "OK", wire, SDP)
+            answer.headers.set("To", invite.headers["To"] + tag)
+            wire.send(bytes(answer))
+            heard = await world.host.next(lambda message: isinstance(message, Response) and message.code == 200)
+            assert heard.headers["To"] == established.headers["To"]
+
+
+async def test_a_host_is_offered_one_sound_of_many(world: PortWorld) -> None:
+    """pjsua opens sockets for each, and aborts when it has 64."""
+    async with sip_wire.udp(world.address) as wire:
+        invite = await ready(wire, "INVITE")
+        ipv6 = b"m=audio 4000 RTP/AVP 8\r\nc=IN IP6 ::1\r\n"
+        invite.body += ipv6 + b"m=video 4002 RTP/AVP 99\r\n" + b"m=audio 4004 RTP/AVP 8\r\na=ptime:20\r\n" * 16
+        invite.headers.set("Content-Length", str(len(invite.body)))
+        asking = asyncio.ensure_future(wire.ask(invite))
+        heard = await world.host.next()
+        asking.cancel()
+    offered = [line for line in heard.body.split(b"\r\n") if line.startswith(b"m=")]
+    assert len(offered) == 19 and [b" 0 RTP/AVP " in line for line in offered] == [False] + 18 * [True]
+    assert heard.body.count(b"c=IN IP6 ::1") == 1, "pjsua wants an address of each"

@@ -121,3 +121,12 @@ async def test_a_pbx_that_reconnects_in_a_call_is_told_of_its_end(world: PortWor
         bye.uri = sip_wire.Message.parse(b"BYE " + target[1:-1].encode() + b" SIP/2.0\r\n\r\n").uri  # type: ignore[union-attr]
         world.host.send(bye)
         assert (await second.next_request("BYE")).call_id == answer.call_id
+
+
+async def test_a_transfer_to_a_number_of_any_bytes_is_refused(world: PortWorld) -> None:
+    async with sip_wire.udp(world.address) as wire:
+        begun, answer = await called(world, wire)
+        refer = wire.in_dialog("REFER", begun, answer, Refer_To=f"<sip:X@{world.address[0]}>")
+        send = wire.send
+        wire.send = lambda data: send(data.replace(b"<sip:X@", b"<sip:\xe9@"))  # type: ignore[method-assign]
+        assert (await wire.ask(refer)).final.code == 603

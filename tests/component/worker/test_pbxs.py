@@ -26,6 +26,7 @@ class Registrar(asyncio.DatagramProtocol):
     def __init__(self) -> None:
         self.asked: asyncio.Queue[Request] = asyncio.Queue()
         self.answer: Callable[[Request], Response | None] = self.accept
+        self.on_wire: Callable[[bytes], bytes] = lambda data: data  # what is sent in place of an answer's bytes
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
         self.transport = transport
@@ -41,7 +42,7 @@ class Registrar(asyncio.DatagramProtocol):
         if isinstance(message, Request):
             self.asked.put_nowait(message)
             if (answer := self.answer(message)) is not None:
-                self.transport.sendto(bytes(answer), addr)  # type: ignore[attr-defined]
+                self.transport.sendto(self.on_wire(bytes(answer)), addr)  # type: ignore[attr-defined]
 
     def accept(self, request: Request) -> Response:
         return said(request, 200, "OK", Contact=f"{request.headers.get('Contact') or '<sip:x@y>'};expires=120")
@@ -82,9 +83,9 @@ def peer(port: int, trunk_id: str = "t1", **fields: object) -> manager_pb2.Trunk
 
 
 def follow(world: PortWorld, *trunks: manager_pb2.TrunkSettings) -> None:
-    world.port.trunks.replace(trunks)
-    world.port.registrar.keep(world.port.is_just)
-    world.port.pbxs.follow()
+    changed = world.port.trunks.replace(trunks)
+    world.port.registrar.keep(world.port.is_just, changed)
+    world.port.pbxs.follow(changed)
 
 
 async def until(world: PortWorld, up: bool) -> trunk_pb2.TrunkState:

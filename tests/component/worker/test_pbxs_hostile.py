@@ -3,15 +3,9 @@
 from __future__ import annotations
 
 import asyncio
-import contextlib
-import gc
-import sys
-from collections import Counter
-from collections.abc import Iterator
 
 import pytest
 from teletrunk.v1 import manager_pb2
-from teletrunk_worker.sip.message import Request, parse
 from teletrunk_worker.sip.transaction.client import NoAnswer
 from teletrunk_worker.sip.transport.locate import NotFound, Place
 from teletrunk_worker.trunks.pbx import PeerPbx
@@ -151,50 +145,6 @@ async def test_calls_are_known_from_where_the_name_leads_now() -> None:
             assert (await after.ask(after.request("INVITE", "100", "gw"))).final.code == 401
 
 
-class Silence:
-    """A name server that never answers."""
-
-    async def places(self, host: str, port: int | None, transport: str) -> list[Place]:
-        return await asyncio.get_running_loop().create_future()
-
-
-@pytest.mark.parametrize("apart_by", ["address", "header"])
-async def test_whose_a_call_is_costs_the_same_with_one_peer_and_with_ten_thousand(apart_by: str) -> None:
-    costs = []
-    for count in (1, 10_000 if apart_by == "address" else 2_000):
-        async with port_world(resolver=Silence()) as world, sip_wire.udp(world.address, "127.0.0.74") as wire:
-            peers = [peer(5060, f"t{number}") for number in range(count)]
-            for number, trunk in enumerate(peers):
-                if apart_by == "address":
-                    trunk.networks.append(f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}/32")
-                else:
-                    trunk.networks.append("127.0.0.74/32")
-                    trunk.options.pbx.header = f"X-Trunk: {number}"
-            peers[-1].networks.append("127.0.0.74/32")
-            follow(world, *peers)
-            flow = world.port.flow_of(f"u-127.0.0.74-{wire.local[1]}")
-            invite = parse(bytes(wire.request("INVITE", "100", "gw", X_Trunk=f"{count - 1}")))
-            assert flow is not None and isinstance(invite, Request)
-            with counted() as calls:
-                known = world.port.pbxs.whose(invite, flow)
-            assert known is not None and known.trunk.trunk_id == f"t{count - 1}"
-            costs.append(calls.total())
-    assert costs[0] == costs[1]
-
-
-@contextlib.contextmanager
-def counted() -> Iterator[Counter[str]]:
-    """The calls of functions that are made meanwhile, by what they are."""
-    calls: Counter[str] = Counter()
-    gc.disable()  # what it calls is not ours
-    sys.setprofile(lambda frame, event, argument: calls.update([event]))
-    try:
-        yield calls
-    finally:
-        sys.setprofile(None)
-        gc.enable()
-
-
 async def test_who_has_registered_from_there_shows_its_password() -> None:
     """A peer and a PBX that registers may stand behind one address."""
     async with port_world() as world, registrar() as pbx, sip_wire.udp(world.address) as wire:
@@ -243,3 +193,13 @@ async def test_a_peer_that_knows_no_options_keeps_its_binding() -> None:
             await found._without_options(NoAnswer("silent"))
             seen.append((world.port.registrar.bindings("t1"), found.state.since, found.state.up))
         assert seen[0] == seen[1] and len(seen[0][0]) == 1 and not seen[0][2]
+
+
+async def test_a_refusal_in_another_encoding_ends_no_asking() -> None:
+    """Its phrase is told to the Manager as the trunk's state."""
+    async with port_world() as world, registrar() as pbx:
+        pbx.answer = lambda request: said(request, 403, "Besetzt")
+        pbx.on_wire = lambda data: data.replace(b"Besetzt", b"Verboten \xe9")
+        follow(world, outbound(pbx.port))
+        assert (await until(world, up=False)).why == "403 Verboten \ufffd"
+        await recovers(world, pbx)

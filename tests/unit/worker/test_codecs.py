@@ -46,3 +46,14 @@ def test_other_media_and_what_has_none_of_them_stay_as_they_are() -> None:
 def test_it_never_raises_and_doing_it_again_changes_nothing(lines: list[str]) -> None:
     once = restrict("\r\n".join(lines).encode(), SoundTerms(("PCMA", "G722")))
     assert restrict(once, SoundTerms(("PCMA", "G722"))) == once
+
+
+def test_the_first_sound_that_is_wanted_stays_and_all_others_are_off() -> None:
+    video = "m=video 5000 RTP/AVP 97\r\na=rtpmap:97 H264/90000\r\n"
+    other = "m=audio 4002 RTP/AVP 8\r\na=ptime:20\r\n"
+    body = (video + OFFER.replace(HEAD, "") + other).encode()
+    kept = sdp.with_one_sound(HEAD.encode() + body, lambda sound: "G722" in sound.codecs).decode()
+    assert kept == HEAD + "m=video 0 RTP/AVP 97\r\n" + OFFER.replace(HEAD, "") + "m=audio 0 RTP/AVP 8\r\n"
+    first = sdp.with_one_sound(HEAD.encode() + body, lambda sound: False)
+    assert sdp.sounds(first) == sdp.sounds(kept.encode()), "when none is wanted, the first one says why"
+    assert sdp.with_one_sound(video.encode(), lambda sound: True) == video.encode()

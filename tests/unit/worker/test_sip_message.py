@@ -11,7 +11,7 @@ from teletrunk_worker.sip import proxy, sdp, uas
 from teletrunk_worker.sip.auth import credentials_of
 from teletrunk_worker.sip.message import Request, Response, parse
 from teletrunk_worker.sip.scanner import Malformed, parameters, split
-from teletrunk_worker.sip.uri import parse_name_addr, parse_uri
+from teletrunk_worker.sip.uri import escaped, parse_name_addr, parse_uri
 from teletrunk_worker.sip.via import parse_via
 
 MOST_MS = 20.0
@@ -206,3 +206,17 @@ def test_where_a_request_came_from_is_all_that_changes_in_its_via() -> None:
     )
     same = "SIP/2.0/TCP 192.0.2.9;branch=z9hG4bK%2B"
     assert parse_via(same).seen_from("192.0.2.9", 777) == same
+
+
+def test_a_phrase_is_text_whatever_bytes_it_had() -> None:
+    """It goes into logs, records and states, which take no bytes."""
+    broken = b"SIP/2.0 403 Verboten \xe9 \xc3\r\n" + message().partition(b"\r\n")[2]
+    answer = parse(broken)
+    assert isinstance(answer, Response) and answer.phrase == "Verboten \ufffd \ufffd"
+    whole = parse("SIP/2.0 403 Verboten caf\xe9\r\n".encode() + message().partition(b"\r\n")[2])
+    assert isinstance(whole, Response) and whole.phrase == "Verboten caf\xe9"
+
+
+def test_a_user_of_any_bytes_can_be_escaped() -> None:
+    uri = parse_uri(b"sip:\xe9%e9@b".decode("utf-8", "surrogateescape"))
+    assert escaped(uri.user) == "%E9%EF%BF%BD"

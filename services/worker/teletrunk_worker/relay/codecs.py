@@ -60,10 +60,15 @@ def _medium(lines: list[bytes], sound: SoundTerms) -> list[bytes]:
     return [found[1] + b" " + b" ".join(kept), *rest]
 
 
+def lacks(offered: Sequence[str], codecs: Sequence[str]) -> bool:
+    """Whether an offer has none of a trunk's codecs."""
+    return not {name.upper() for name in offered} & set(codecs)
+
+
 def refusal_of(offered: Sequence[str], codecs: Sequence[str]) -> Refusal | None:
     """The row of an offer that has none of a trunk's codecs."""
-    names = [name for name in offered if name.upper() not in _BESIDE]
-    if {name.upper() for name in names} & set(codecs):
+    if not lacks(offered, codecs):
         return None
+    names = [name for name in offered if name.upper() not in _BESIDE]
     said = f"offered {', '.join(names) or 'none'}; this trunk has {', '.join(codecs)}"
     return Refusal("no-common-codec", said)

@@ -90,6 +90,7 @@ class FromPeer:
         was_pending = dialog.pending
         if dialog.from_host or response.cseq.method != "INVITE":
             self._challenges.note(response, dialog)
+        dialog.name_peer_in(response)
         if response.cseq.method == "INVITE" and dialog.from_host:
             if not self._stand_in.keeps(response, dialog):
                 host_limits.answer_for_host(response, dialog.sound)

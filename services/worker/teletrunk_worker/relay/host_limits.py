@@ -88,7 +88,11 @@ def objection_to_offer(request: Request) -> Objection | None:
 
 
 def usable(offered: list[sdp.Sound]) -> list[sdp.Sound]:
-    return [sound for sound in offered if sound.ip_version == 4 and (sound.keyed or sound.profile in _PROFILES)]
+    return [sound for sound in offered if _is_usable(sound)]
+
+
+def _is_usable(sound: sdp.Sound) -> bool:
+    return sound.ip_version == 4 and (sound.keyed or sound.profile in _PROFILES)
 
 
 def offered_codecs(request: Request) -> tuple[str, ...] | None:
@@ -103,8 +107,18 @@ def offered_srtp(request: Request) -> frozenset[bool]:
 
 
 def offer_for_host(request: Request, sound: SoundTerms) -> None:
-    """Leaves in a peer's offer what the trunk has, in its order."""
-    _rewrite(request, lambda body: srtp.for_host(codecs_of.restrict(body, sound), sound), sound)
+    """Leaves in a peer's offer one sound of what the trunk has, in its order.
+
+    pjsua opens sockets for each sound that it is offered, and stops when it can have no more.
+    """
+
+    def change(body: bytes) -> bytes:
+        allowed = srtp.for_host(codecs_of.restrict(body, sound), sound)
+        return sdp.with_one_sound(
+            allowed, lambda one: _is_usable(one) and not codecs_of.lacks(one.codecs, sound.codecs)
+        )
+
+    _rewrite(request, change, sound)
 
 
 def answer_for_host(message: Message, sound: SoundTerms) -> None:
@@ -172,7 +186,7 @@ def fit(response: Response) -> None:
     """Leaves what the host needs. A provisional answer brings no sound: its description stays here."""
     _keep_needed(response)
     _keep_sip_routes(response)
-    response.phrase = response.phrase[:_LONGEST_PHRASE].encode("utf-8", "replace").decode()  # hosts repeat it to us
+    response.phrase = response.phrase[:_LONGEST_PHRASE]
     if response.code < 200 or media_type(response) != _DESCRIPTION:
         strip_body(response)
     if response.code >= 300:

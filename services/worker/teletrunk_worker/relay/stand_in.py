@@ -21,6 +21,7 @@ from teletrunk_worker.sip.transaction.client import ClientTransactions
 _HOSTS_CANCEL_S = 0.5
 _TERMINATED = 'SIP;cause=487;text="Request Terminated"'
 _CANCELLED = host_limits.Objection(487, "Request Terminated")
+_UNTAGGED = host_limits.Objection(500, "Answer has no tag")
 
 
 class StandIn:
@@ -37,12 +38,13 @@ class StandIn:
             self._answer_for_dead_host(response, dialog)
             return True
         host_limits.fit(response)
+        stray = not response.to.tag and bool(dialog.answerers)  # pjsip takes it for a fork's, and aborts
         if not 200 <= response.code < 300:
-            return not host_limits.is_short_enough(response)
+            return not host_limits.is_short_enough(response) or (stray and response.code < 200)
         first, late = dialog.is_first_invites(response), dialog.finished_at and dialog.established is None
         source = dialog.flow.peer[0]
         found = host_limits.objection_to_answer(response, dialog.sound, source, self._routes.addresses)
-        objection = _CANCELLED if first and (dialog.cancelled or late) else found
+        objection = _CANCELLED if first and (dialog.cancelled or late) else _UNTAGGED if stray else found
         if objection is None and response.to.tag not in dialog.declined:
             return False
         repeated = response.to.tag in dialog.declined

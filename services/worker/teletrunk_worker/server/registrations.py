@@ -70,7 +70,7 @@ class Registrations:
         except BadContact as error:
             return refuse(request, Refusal("bad-request", str(error)))
         if not all(self._is_just(binding) for binding in bindings):  # the trunk was changed while we asked
-            self._registrar.keep(self._is_just)
+            self._registrar.keep(self._is_just, [trunk.trunk_id])
             return refuse(request, Refusal("wrong-password"))
         REGISTERS.labels("ok").inc()
         return uas.respond(request, 200, "OK", _headers(request, bindings, keeps_flow=keeps_flow))

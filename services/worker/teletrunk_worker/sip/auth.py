@@ -23,7 +23,7 @@ from typing import Final
 from teletrunk_worker.sip import digest
 from teletrunk_worker.sip.message import Request
 from teletrunk_worker.sip.quirks import only_md5
-from teletrunk_worker.sip.scanner import Malformed
+from teletrunk_worker.sip.scanner import Malformed, readable
 from teletrunk_worker.sip.uri import parse_uri
 
 REALM = "teletrunk"
@@ -79,7 +79,7 @@ def _digest(value: str, method: str) -> Credentials | None:
     given = digest.parameters(value)
     if given is None:
         return None
-    fields = {name: _utf8(text) for name, text in given.items()}
+    fields = {name: readable(text) for name, text in given.items()}
     if len(fields.get("username", "")) > _LONGEST_LOGIN or len(fields.get("nonce", "")) != _NONCE_LENGTH:
         return None  # it answers no challenge of ours, and would only be kept
     return Credentials(
@@ -94,11 +94,6 @@ def _digest(value: str, method: str) -> Credentials | None:
         algorithm=fields.get("algorithm", "MD5"),
         method=method,
     )
-
-
-def _utf8(text: str) -> str:
-    """Bytes that are no UTF-8 cannot be asked about."""
-    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 
 def is_for(credentials: Credentials, request: Request) -> bool:

@@ -69,6 +69,15 @@ class Dialog:
         """Whether this answers the INVITE that made the dialog, and no later one."""
         return response.cseq == self.invite.cseq
 
+    def name_peer_in(self, response: Response) -> None:
+        """Whoever answers an INVITE within the dialog is its peer (RFC 3261 12.2.1.2): no host forks there."""
+        if response.cseq.method != "INVITE" or (self.from_host and self.is_first_invites(response)):
+            return
+        if not self.from_host:
+            response.headers.set("To", self.invite.headers["From"])
+        elif self.established is not None:
+            response.headers.set("To", self.established.headers["To"])
+
     def note_response(self, response: Response) -> None:
         """Watches the answers to the first INVITE."""
         if response.cseq.method != "INVITE":

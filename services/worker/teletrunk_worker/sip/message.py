@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final, TypeVar
 
-from teletrunk_worker.sip.scanner import Malformed, split
+from teletrunk_worker.sip.scanner import Malformed, readable, split
 from teletrunk_worker.sip.uri import NameAddr, Uri, parse_name_addr, parse_uri
 from teletrunk_worker.sip.via import Via, parse_via
 
@@ -269,7 +269,7 @@ def _message(start: str, headers: Headers, body: bytes) -> Request | Response:
         code, _, phrase = rest.partition(" ")
         if not (len(code) == 3 and code.isascii() and code.isdigit() and code[0] in "123456"):
             raise Malformed("no status code")
-        return Response(int(code), phrase, body, headers)
+        return Response(int(code), readable(phrase), body, headers)
     target, _, version = rest.rstrip(" ").rpartition(" ")
     if not _VERSION.fullmatch(version) or not _TOKEN.fullmatch(first):
         raise Malformed("neither request nor response")

@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import secrets
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -198,9 +198,9 @@ class Registrar:
             self._put(known[0].trunk_id, rest)
             self.changed(known[0].trunk_id)
 
-    def keep(self, is_just: Callable[[Binding], bool]) -> None:
-        """Ends the bindings that would not be made any more."""
-        for trunk_id in self.trunks():
+    def keep(self, is_just: Callable[[Binding], bool], trunk_ids: Iterable[str]) -> None:
+        """Ends the bindings of these trunks that would not be made any more."""
+        for trunk_id in trunk_ids:
             known = self.bindings(trunk_id)
             rest = [binding for binding in known if is_just(binding)]
             if len(rest) != len(known):

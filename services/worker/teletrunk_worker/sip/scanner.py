@@ -45,6 +45,11 @@ def split(text: str, separator: str, *, brackets: bool = True) -> list[str]:
         start = end + 1
 
 
+def readable(text: str) -> str:
+    """For whoever takes only text, such as logs and records: bytes that were no UTF-8 are marked as lost."""
+    return text.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
 def unquoted(text: str) -> str:
     """The content of a quoted string; other text as it is."""
     if len(text) >= 2 and text[0] == text[-1] == '"':

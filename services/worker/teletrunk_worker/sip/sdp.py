@@ -27,6 +27,7 @@ _STATIC_CODECS = {
     b"15": "G728",
     b"18": "G729",
 }
+_PORT = re.compile(rb"^(m=[^ ]{1,40}) [^ ]{1,20}")
 _MOST_FORMATS = 32
 Change = Callable[[list[bytes]], list[bytes]]  # of one medium's lines
 
@@ -46,20 +47,45 @@ class Sound:
 
 def sounds(body: bytes) -> list[Sound]:
     """All that is offered, without what is declined (port 0)."""
-    found: list[Sound] = []
-    for_all = 4
-    for lines in media(LINE_END.split(body)):
-        ip_version = next((int(c[1]) for line in lines if (c := _CONNECTION.fullmatch(line))), for_all)
-        parts = lines[0][2:].split() if lines and lines[0].startswith(b"m=") else []
-        if not parts:  # what stands before the first medium
-            for_all = ip_version
-        elif len(parts) > 3 and parts[0].lower() == b"audio" and parts[1].split(b"/")[0] != b"0":
-            names = codec_names(lines)
-            codecs = (names.get(number) for number in parts[3 : 3 + _MOST_FORMATS])
-            profile = parts[2].decode("ascii", "replace").upper()
-            keyed = "SAVP" in profile and any(line[:9].lower() == b"a=crypto:" for line in lines)
-            found.append(Sound(profile, tuple(codec for codec in codecs if codec), ip_version, keyed))
-    return found
+    return [sound for sound in _by_medium(*media(LINE_END.split(body))) if sound is not None]
+
+
+def with_one_sound(body: bytes, wanted: Callable[[Sound], bool]) -> bytes:
+    """All media off (port 0) but the first sound that is wanted; when none is, but the first one.
+
+    Who answers it declines the others, which keep their places (RFC 3264 6).
+    """
+    session, *all_media = media(LINE_END.split(body.rstrip(b"\r\n")))
+    found = _by_medium(session, *all_media)
+    places = [place for place, sound in enumerate(found) if sound is not None]
+    taken = next((place for place in places if (sound := found[place]) and wanted(sound)), next(iter(places), 0))
+    return joined(session, (lines if place == taken else _off(lines) for place, lines in enumerate(all_media)))
+
+
+def _off(lines: list[bytes]) -> list[bytes]:
+    """With the address that a media host wants to see all the same."""
+    return [_PORT.sub(rb"\1 0", lines[0]), *(line for line in lines[1:] if line.startswith(b"c="))]
+
+
+def _by_medium(session: list[bytes], *all_media: list[bytes]) -> list[Sound | None]:
+    for_all = _ip_version(session, 4)
+    return [_sound(lines, _ip_version(lines, for_all)) for lines in all_media]
+
+
+def _ip_version(lines: list[bytes], otherwise: int) -> int:
+    return next((int(c[1]) for line in lines if (c := _CONNECTION.fullmatch(line))), otherwise)
+
+
+def _sound(lines: list[bytes], ip_version: int) -> Sound | None:
+    """What this medium offers, if it is sound and not declined."""
+    parts = lines[0][2:].split()
+    if len(parts) < 4 or parts[0].lower() != b"audio" or parts[1].split(b"/")[0] == b"0":
+        return None
+    names = codec_names(lines)
+    codecs = (names.get(number) for number in parts[3 : 3 + _MOST_FORMATS])
+    profile = parts[2].decode("ascii", "replace").upper()
+    keyed = "SAVP" in profile and any(line[:9].lower() == b"a=crypto:" for line in lines)
+    return Sound(profile, tuple(codec for codec in codecs if codec), ip_version, keyed)
 
 
 def codec_names(lines: list[bytes]) -> dict[bytes, str]:

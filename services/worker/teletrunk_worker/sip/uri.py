@@ -69,7 +69,7 @@ def parse_uri(text: str) -> Uri:
 
 def escaped(user: str) -> str:
     """As the user of a URI: what might be read as anything else there is escaped."""
-    return quote(user, safe="+-_.!~*'()")
+    return quote(user, safe="+-_.!~*'()", errors="surrogateescape")
 
 
 def with_user(uri: Uri, user: str) -> str:

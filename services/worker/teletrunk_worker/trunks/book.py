@@ -131,14 +131,24 @@ class TrunkBook:
 
     def __init__(self) -> None:
         self._trunks: dict[str, Trunk] = {}
+        self._said: dict[str, bytes] = {}  # what each was made of
 
-    def replace(self, trunks: Iterable[pb.TrunkSettings]) -> None:
-        self._trunks = {
-            settings.trunk_id: Trunk.of(settings, self._trunks.get(settings.trunk_id)) for settings in trunks
-        }
+    def replace(self, trunks: Iterable[pb.TrunkSettings]) -> frozenset[str]:
+        """Returns the ids of those that are new, others, or gone: who goes by the book looks at these alone."""
+        said = {settings.trunk_id: settings for settings in trunks}
+        gone = self._said.keys() - said.keys()
+        for trunk_id in gone:
+            del self._trunks[trunk_id], self._said[trunk_id]
+        return frozenset(gone | {trunk_id for trunk_id, settings in said.items() if self._put(settings)})
 
-    def all(self) -> list[Trunk]:
-        return list(self._trunks.values())
+    def _put(self, settings: pb.TrunkSettings) -> bool:
+        """Whether it is new, or another."""
+        trunk_id, text = settings.trunk_id, settings.SerializeToString(deterministic=True)
+        if self._said.get(trunk_id) == text:
+            return False
+        self._said[trunk_id] = text
+        self._trunks[trunk_id] = Trunk.of(settings, self._trunks.get(trunk_id))
+        return True
 
     def find(self, trunk_id: str) -> Trunk:
         return self._trunks.get(trunk_id) or Trunk(trunk_id)

@@ -6,11 +6,9 @@ the address is of then has to show a password, and the log says why: that is see
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-
 import structlog
 
-from teletrunk_worker.trunks.pbx import Pbx, PeerPbx
+from teletrunk_worker.trunks.pbx import Pbx
 
 log = structlog.get_logger()
 
@@ -21,20 +19,9 @@ class Disputes:
     def __init__(self) -> None:
         self._told: set[tuple[str, str]] = set()
 
-    def is_one(self, found: PeerPbx, here: Iterable[Pbx]) -> bool:
-        """Whether a call could as well be another administrator's of those that it may be of by where it comes from.
-
-        A registration of ours is told from others by what the PBX says of it.
-        """
-        rival = next((pbx for pbx in here if not _same_owner(found, pbx)), None)
-        if rival is None:
-            return False
+    def note(self, found: Pbx, rival: Pbx) -> None:
+        """A call that comes from where both may be; a registration of ours is told from others by whom it names."""
         pair = found.trunk.login, rival.trunk.login
         if pair not in self._told and len(self._told) < _MOST_TOLD:
             self._told.add(pair)
             log.warning("two administrators' trunks are known by one address: it is asked for a password", logins=pair)
-        return True
-
-
-def _same_owner(one: Pbx, other: Pbx) -> bool:
-    return one.trunk.administrator == other.trunk.administrator

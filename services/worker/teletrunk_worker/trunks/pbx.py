@@ -84,9 +84,8 @@ class News:
     """Who is told what of a PBX."""
 
     bound: Callable[[Trunk, list[Binding]], None]  # its bindings; none while it is not to be rung
-    found: Callable[[Trunk, frozenset[str]], None]  # the addresses that it may come from
+    moved: Callable[[Trunk], None]  # its state is another one, or the addresses that it may come from are
     reached: Callable[[Trunk, str], None]  # it is there, at this address
-    changed: Callable[[], None]  # its state is another one
 
 
 class Pbx(ABC):
@@ -159,7 +158,7 @@ class Pbx(ABC):
         if (self.state.up, self.state.why) != (up, why):
             self.state = pb.TrunkState(trunk_id=self.trunk.trunk_id, up=up, why=why[:200], since=time.time())
             log.info("trunk is up" if up else "trunk is down", login=self.trunk.login, why=why[:200])
-            self._news.changed()
+            self._news.moved(self.trunk)
 
     def _binding(self, flow: Flow) -> Binding:
         host, port = self._domain()
@@ -210,7 +209,7 @@ class Pbx(ABC):
         fresh = frozenset(place.address[0] for place in (*self._known_places, *self._moved_to))
         if fresh != self.addresses:
             self.addresses = fresh
-            self._news.found(self.trunk, fresh)
+            self._news.moved(self.trunk)
 
     async def _places(self, where: str) -> list[Place]:
         """Where it is now, the one that is spoken to first. A name server that is away makes nobody unknown."""

@@ -1,0 +1,412 @@
+"""A Worker's SIP port, calls and SIP hosts, with nobody behind them: who calls is let in, and Telegram talks at once.
+
+So a second has many calls, and what PBXs answer to ours is tried thousands of times. `python -m tests.fuzz.exchange`
+runs it for TELETRUNK_FUZZ_SECONDS with TELETRUNK_FUZZ_SEED and prints a summary.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import itertools
+import os
+import random
+import sys
+import tempfile
+import time
+import traceback
+from collections import Counter, deque
+from collections.abc import AsyncIterator, Callable, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any, cast
+
+import psutil
+import structlog
+from prometheus_client import REGISTRY
+from teletrunk.service import Service
+from teletrunk.v1 import call_pb2, manager_pb2, trunk_pb2
+from teletrunk.v1 import session_store_pb2 as pb
+from teletrunk_worker.calls import Calls, Rim
+from teletrunk_worker.legs.supervisor import HostPool
+from teletrunk_worker.legs.wire import Message
+from teletrunk_worker.policy.bans import Bans
+from teletrunk_worker.refused_calls import RefusedCalls
+from teletrunk_worker.server import responder
+from teletrunk_worker.server.port import SipPort
+from teletrunk_worker.sip.auth import Credentials
+
+from tests.component.worker.sip_host_world import free_rtp_ports
+from tests.fuzz.journal import Journal
+from tests.fuzz.peer import Heard, Peer
+from tests.fuzz.watch import Pinger, memory
+
+SECONDS = float(os.environ.get("TELETRUNK_FUZZ_SECONDS", "20"))
+SEED = int(os.environ.get("TELETRUNK_FUZZ_SEED", "1"))
+HOSTS, CALLS_A_HOST = 6, 4
+_RTP_PORTS = 32  # of a host
+_MOST_CALLS = 16  # of hostile trunks, at once: the good ones keep their places
+_CALLERS = 4  # of each hostile trunk
+_HOSTILE = (("v4", "127.0.1.1", "127.0.0.1"), ("v6", "::1", "::1"))  # with the gateway's address for each
+_GOOD = ("127.0.0.77", "127.0.0.1")
+_LONG_S = 60.0  # some calls last until session timers are refreshed
+_SETTLED_S = 60.0
+_WARM_S = 5.0
+_STUCK_S = 5.0  # the attackers are in the same loop
+_KEPT = 40  # of what a host was sent
+_DTMF = (trunk_pb2.DTMF_METHOD_INFO, trunk_pb2.DTMF_METHOD_RFC4733)
+
+
+class PhoneCall:
+    """A phone call at Telegram that is answered, and that Telegram hangs up in the end."""
+
+    def __init__(self, lasts_s: float) -> None:
+        self._lasts_s = lasts_s
+        self._said: asyncio.Queue[pb.CallResponse] = asyncio.Queue()
+
+    def ask(self, **kind: object) -> None:
+        match next(iter(kind)):
+            case "start":
+                self._say(pb.CallResponse(requested=pb.CallRequested(phone_call_id=1)))
+                self._say(pb.CallResponse(ringing=pb.CallRinging()))
+                self._is_up()
+            case "take":
+                self._say(pb.CallResponse(requested=pb.CallRequested(phone_call_id=1)))
+            case "accept":
+                self._is_up()
+            case "discard":
+                self._say(_hung_up())
+
+    def _is_up(self) -> None:
+        self._say(pb.CallResponse(ready=pb.CallReady(key=b"k" * 256)))
+        asyncio.get_running_loop().call_later(self._lasts_s, self._say, _hung_up())
+
+    def _say(self, response: pb.CallResponse) -> None:
+        self._said.put_nowait(response)
+
+    async def events(self) -> AsyncIterator[pb.CallResponse]:
+        while True:
+            yield (response := await self._said.get())
+            if response.WhichOneof("kind") == "discarded":
+                return
+
+    def close(self) -> None: ...
+
+
+def _hung_up() -> pb.CallResponse:
+    return pb.CallResponse(discarded=pb.CallDiscarded(reason=pb.DISCARD_REASON_HANGUP))
+
+
+@dataclass
+class Telegram:
+    """Manager, Storage and Telegram hosts, as far as calls use them: they say yes."""
+
+    rng: random.Random
+    lasts: dict[str, float] = field(default_factory=dict)  # by session: no longer than this
+    sessions: dict[str, manager_pb2.SessionAssignment] = field(default_factory=dict)
+    listeners: dict[str, Callable[[Message], None]] = field(default_factory=dict)
+    records: Counter[str] = field(default_factory=Counter)
+    port: int = 0
+    rate: int = 8000
+
+    # The Manager.
+
+    async def register(self, credentials: Credentials, source: str) -> manager_pb2.RegisterResponse:
+        manager_pb2.RegisterRequest(digest=manager_pb2.Digest(**vars(credentials)), source_address=source)
+        return manager_pb2.RegisterResponse(trunk_id=credentials.username, login=credentials.username)
+
+    async def route_call(
+        self, call_id: str, credentials: Credentials, source: str, called: str, *, registered: bool, trunk_id: str = ""
+    ) -> manager_pb2.RouteCallResponse:
+        manager_pb2.RouteCallRequest(digest=manager_pb2.Digest(**vars(credentials)), called=called)
+        session = self.sessions[credentials.username]
+        return manager_pb2.RouteCallResponse(trunk_id=session.session_id, account_id="a", session=session)
+
+    async def route_incoming(
+        self, call_id: str, session_id: str, caller: call_pb2.Peer
+    ) -> manager_pb2.RouteIncomingResponse:
+        tier = manager_pb2.IncomingTier(targets=[manager_pb2.IncomingTarget(trunk_id=session_id, login=session_id)])
+        return manager_pb2.RouteIncomingResponse(account_id="a", tiers=[tier] * 2, caller_id="+1", caller_name="A")
+
+    def note(self, record: call_pb2.CallRecord) -> None:
+        record.SerializeToString()
+
+    def report(self, record: call_pb2.CallRecord) -> None:
+        record.SerializeToString()
+        self.records[f"{record.ended_by} {record.error_id or record.sip_status}"] += 1
+
+    # The Storage.
+
+    def call(self, session: manager_pb2.SessionAssignment) -> PhoneCall:
+        longest = self.lasts.get(session.session_id, 0.0)
+        return PhoneCall(longest or self.rng.choice([0.2, 1.0, 3.0, _LONG_S]))
+
+    async def send_message(self, session_id: str, user_id: int, text: str) -> None: ...
+
+    # The Telegram hosts, of which there is one.
+
+    async def place(
+        self, call: str, listener: Callable[[Message], None], besides: Sequence[object] = (), *, wide: bool = False
+    ) -> Telegram:
+        self.listeners[call] = listener
+        return self
+
+    def release(self, host: object, call: str) -> None:
+        self.listeners.pop(call, None)
+
+    def send(self, message: Message, descriptor: int | None = None) -> None:
+        say = {"open": {"event": "connected", "connect_ms": 1.0}, "close": {"event": "closed", "stats": {}}}
+        if (event := say.get(message["command"])) and (listener := self.listeners.get(message["call"])):
+            asyncio.get_running_loop().call_soon(listener, {**event, "call": message["call"]})
+
+
+class HostTape:
+    """What each SIP host was sent last, by its port: of one that died, written to a file."""
+
+    def __init__(self, port: SipPort, hosts: HostPool, directory: Path) -> None:
+        self._last: dict[int, deque[bytes]] = {}
+        self._hosts = hosts
+        self._directory = directory
+        inside = port._inside
+        self._send = inside.send
+        inside.send = self._note_and_send  # type: ignore[method-assign]
+
+    def _note_and_send(self, data: bytes, peer: tuple[str, int]) -> bool:
+        self._last.setdefault(peer[1], deque(maxlen=_KEPT)).append(data)
+        return self._send(data, peer)
+
+    def write(self) -> None:
+        for gone in [port for port in self._last if not self._hosts.has_port(port)]:
+            lines = [repr(data) for data in self._last.pop(gone)]
+            file = self._directory / f"host-{gone}.txt"
+            if not file.exists():  # else it is what was sent to nobody
+                file.write_text("\n".join(lines) + "\n")
+
+
+class GoodPeer(Peer):
+    """Answers as it should, and wants its calls to stay up."""
+
+    up = 0
+    ended: Callable[[str], None]
+
+    async def _called(self, invite: Heard) -> None:
+        body, _ = self.body(0.0)
+        body = body.replace(b"sendrecv", b"recvonly")  # it has no sound, and is not missed for that
+        self.say("200", self.answer(invite, "200 OK", body, tag="good"))
+        self.up += 1
+
+    def reply(self, heard: Heard, tag: str = "") -> None:
+        if heard.method == "BYE":
+            self.ended(f"a good call ended: {heard.header('Reason')}")
+        if heard.method != "ACK":
+            self.say("200", self.answer(heard, "200 OK"))
+
+
+@dataclass
+class Exchange:
+    port: SipPort
+    calls: Calls
+    telegram: Telegram
+    journal: Journal
+    hostile: list[Peer]
+    good: GoodPeer
+    ours: set[int] = field(default_factory=set)
+    memory: list[dict[str, float]] = field(default_factory=list)
+
+    def measure(self) -> None:
+        self.memory.append(memory(psutil.Process()))
+
+    def rings(self, session: str, number: int) -> None:
+        caller = call_pb2.Peer(user_id=number, first_name='Ä "<\\ \u202e', phone="1")
+        self.calls.on_incoming(pb.IncomingCall(session_id=session, phone_call_id=number, caller=caller))
+
+    async def good_calls(self, count: int) -> None:
+        for number in range(count):
+            self.rings(self.good.login, number)
+            async with asyncio.timeout(20):
+                while self.good.up <= number:
+                    await asyncio.sleep(0.05)
+
+    async def settle(self) -> int:
+        until = time.monotonic() + _SETTLED_S
+        while self.calls.count > self.good.up and time.monotonic() < until:
+            await asyncio.sleep(0.2)
+        return self.calls.count
+
+
+@contextlib.asynccontextmanager
+async def exchange(directory: Path, seed: int) -> AsyncIterator[Exchange]:
+    journal, rng = Journal(directory, seed), random.Random(seed)
+    loop = asyncio.get_running_loop()
+    loop.set_exception_handler(
+        lambda _, context: journal.broken(f"loop: {context.get('exception') or context['message']}")
+    )
+    before = structlog.get_config()
+    structlog.configure(processors=[_watching(journal)], wrapper_class=structlog.make_filtering_bound_logger(30))
+    responder._FIRST_OF_S = 0.0  # each of them is told whole
+    telegram = Telegram(rng)
+    anything = cast(Any, telegram)
+    try:
+        async with contextlib.AsyncExitStack() as stack:
+            calls = Calls(Service("worker"), HOSTS * CALLS_A_HOST)
+            port = SipPort(calls, "::", 0, ("127.0.0.1", "::1"), bans=Bans(()))
+            await port.start()
+            stack.push_async_callback(port.close)
+            hosts = HostPool("sip", "teletrunk_worker.legs.sip_host", CALLS_A_HOST, HOSTS * CALLS_A_HOST)
+            journal.on_break = HostTape(port, hosts, directory).write
+            first = free_rtp_ports(HOSTS * _RTP_PORTS)
+            calls.rim = Rim(
+                "w", port, hosts, anything, anything, anything, RefusedCalls(lambda *_: True, telegram.report), 8.0
+            )
+            stack.push_async_callback(hosts.close)
+            stack.push_async_callback(calls.close)
+            await hosts.start(lambda index, wide: _settings(port, first + index * _RTP_PORTS, wide=wide))
+            port.is_host = hosts.has_port
+            calls.configure(manager_pb2.WorkerConfig())
+            peers = []
+            places = [*_HOSTILE, ("good", *_GOOD)]
+            trunks = []
+            for number, (name, host, at) in enumerate(places):
+                telegram.sessions[name] = manager_pb2.SessionAssignment(session_id=name, storage_address="x")
+                options = trunk_pb2.TrunkOptions(dtmf=_DTMF[number % 2])
+                trunks.append(manager_pb2.TrunkSettings(trunk_id=name, login=name, options=options))
+                kind = GoodPeer if name == "good" else Peer
+                peer = kind(name, (at, port.port), name, "x", journal, seed * 10 + number, _LONG_S)
+                await peer.open(host)
+                stack.callback(peer.close)
+                if (status := await peer.register()) != 200:
+                    raise RuntimeError(f"{name} is not registered: {status}")
+                peers.append(peer)
+            port.trunks.replace(trunks)
+            telegram.lasts["good"] = 24 * 3_600.0
+            *hostile, good = peers
+            assert isinstance(good, GoodPeer)
+            good.ended = journal.broken
+            ground = Exchange(port, calls, telegram, journal, hostile, good)
+            await ground.good_calls(2)
+            yield ground
+    finally:
+        structlog.configure(**before)
+        loop.set_exception_handler(None)
+
+
+def _settings(port: SipPort, rtp_port: int, *, wide: bool) -> Message:
+    return {
+        "command": "configure", "rate": 16_000 if wide else 8_000, "max_calls": CALLS_A_HOST,
+        "edge_port": port.inside_port, "public_address": "127.0.0.1", "public_port": port.port,
+        "media_address": "127.0.0.1", "rtp_address": "", "rtp_port": rtp_port, "rtp_ports": _RTP_PORTS,
+    }  # fmt: skip
+
+
+def _watching(journal: Journal) -> Callable[..., None]:
+    """A log in which whatever is an error of ours is a break."""
+
+    def watch(_: object, level: str, event: dict[str, Any]) -> None:
+        if level in ("error", "critical", "exception") or event.get("exc_info"):
+            journal.broken(f"log: {event} {_place_of(event.get('exc_info'))}")
+        raise structlog.DropEvent
+
+    return watch
+
+
+def _place_of(error: object) -> str:
+    """Where an exception was raised."""
+    error = sys.exception() if error is True else error
+    frames = traceback.extract_tb(error.__traceback__) if isinstance(error, BaseException) else []
+    return " < ".join(f"{frame.filename.rpartition('/')[2]}:{frame.lineno}" for frame in reversed(frames[-5:]))
+
+
+async def attack(ground: Exchange, seconds: float, seed: int) -> Pinger:
+    """For so long. What broke is in the journal."""
+    journal, loop = ground.journal, asyncio.get_running_loop()
+    mistakes = _mistakes()
+    pinger = Pinger(
+        ("127.0.0.1", ground.port.port),
+        lambda took: (
+            None if took < _STUCK_S else cast(None, loop.call_soon_threadsafe(journal.broken, "the port is stuck"))
+        ),
+    )
+    works = [_ring(ground, random.Random(seed)), _wish(ground, random.Random(seed + 1)), _measure(ground, seconds)]
+    works += [_call(peer) for peer in ground.hostile for _ in range(_CALLERS)]
+    tasks = [loop.create_task(work) for work in works]
+    pinger.start()
+    try:
+        done, _ = await asyncio.wait(tasks, timeout=seconds, return_when=asyncio.FIRST_COMPLETED)
+        for task in done:
+            task.result()
+    finally:
+        for task in tasks:
+            task.cancel()
+        await asyncio.wait(tasks, timeout=10)
+        await asyncio.to_thread(pinger.stop)
+    if (more := _mistakes() - mistakes) > 0:
+        journal.broken(f"{more:.0f} messages met an error of ours")
+    return pinger
+
+
+def _mistakes() -> float:
+    return REGISTRY.get_sample_value("teletrunk_sip_errors_total") or 0.0
+
+
+async def _call(peer: Peer) -> None:
+    while True:
+        await peer.call("100")
+        await asyncio.sleep(0.05)
+
+
+async def _ring(ground: Exchange, rng: random.Random) -> None:
+    """Telegram calls the hostile trunks, as often as there is room."""
+    for number in itertools.count(100):
+        while ground.calls.count >= _MOST_CALLS:
+            await asyncio.sleep(0.02)
+        ground.rings(rng.choice(ground.hostile).login, number)
+        await asyncio.sleep(0.05)
+
+
+async def _wish(ground: Exchange, rng: random.Random) -> None:
+    """Keys are pressed at Telegram."""
+    while True:
+        await asyncio.sleep(0.2)
+        for live in ground.calls.live():
+            if rng.random() < 0.1:
+                ground.calls.wish(manager_pb2.CallWish(call_id=live.call_id, digits=rng.choice(["1", "#,2", "ABCD"])))
+
+
+async def _measure(ground: Exchange, seconds: float) -> None:
+    """Once it is warm, and then in each third."""
+    await asyncio.sleep(min(_WARM_S, seconds / 3))
+    while True:
+        ground.measure()
+        await asyncio.sleep(seconds / 3)
+
+
+def summary(ground: Exchange, pinger: Pinger, left: int) -> str:
+    journal = ground.journal
+    rows = [
+        f"seed {journal.seed}: {sum(journal.sent.values())} messages",
+        "sent       " + ", ".join(f"{kind} {count}" for kind, count in sorted(journal.sent.items())),
+        "heard      " + ", ".join(f"{kind} {count}" for kind, count in sorted(journal.answers.items())),
+        "unanswered " + ", ".join(f"{kind} {count}" for kind, count in journal.unanswered.most_common(12)),
+        "records    " + ", ".join(f"{kind} {count}" for kind, count in ground.telegram.records.most_common(16)),
+        f"OPTIONS    {pinger.answered} answered, the slowest after {pinger.slowest:.3f} s",
+        *(f"memory MB  {sample}" for sample in ground.memory),
+        f"calls left {left}, good ones {ground.good.up}",
+        f"breaks     {len(journal.breaks)}",
+        *(f"           {what[:300]}" for what in journal.breaks[:20]),
+    ]
+    return "\n".join(rows)
+
+
+async def main() -> int:
+    directory = Path(os.environ.get("TELETRUNK_FUZZ_DIRECTORY") or tempfile.mkdtemp(prefix="teletrunk-fuzz-"))
+    directory.mkdir(parents=True, exist_ok=True)
+    async with exchange(directory, SEED) as ground:
+        pinger = await attack(ground, SECONDS, SEED)
+        left = await ground.settle()
+        ground.measure()
+        print(summary(ground, pinger, left))
+        return 1 if ground.journal.breaks else 0
+
+
+if __name__ == "__main__":
+    sys.exit(asyncio.run(main()))
