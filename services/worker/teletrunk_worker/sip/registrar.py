@@ -24,7 +24,6 @@ LONGEST_S: Final = 3600
 MOST_BINDINGS: Final = 8  # of one trunk
 _DEFAULT_S = 600
 _LONGEST_INSTANCE = 256
-_LISTED_WITHIN_S = 30.0  # the Manager's list comes with each change, and every 10 s without one
 _LONGEST_USER_AGENT = 64
 
 
@@ -214,11 +213,11 @@ class Registrar:
     def keep_only(self, trunk_ids: set[str]) -> None:
         """Drops bindings of trunks that do not exist any more.
 
-        The Manager's answer to a REGISTER may overtake its list of trunks: a trunk that no list has named yet, and
-        that has only just registered, is a new one.
+        The Manager's answer to a REGISTER may overtake its list of trunks: one that has registered here, and that no
+        list has named yet, is a new one.
         """
         absent = set(self._of_trunk) - trunk_ids
-        gone = {trunk_id for trunk_id in absent if trunk_id in self._listed or not self._is_new(trunk_id)}
+        gone = {trunk_id for trunk_id in absent if trunk_id in self._listed or self._is_inherited(trunk_id)}
         self._listed = trunk_ids
         if gone:
             self._trunk_of = {login: kept for login, kept in self._trunk_of.items() if kept not in gone}
@@ -226,9 +225,8 @@ class Registrar:
             self._put(trunk_id, [])
             self.changed(trunk_id)
 
-    def _is_new(self, trunk_id: str) -> bool:
-        since = time.monotonic() - _LISTED_WITHIN_S
-        return any(binding.made_at and binding.made_at > since for binding in self.bindings(trunk_id))
+    def _is_inherited(self, trunk_id: str) -> bool:
+        return not any(binding.made_at for binding in self.bindings(trunk_id))
 
     def flow_closed(self, flow: Flow) -> None:
         """Who was bound to it cannot be reached any more, until it comes again."""
