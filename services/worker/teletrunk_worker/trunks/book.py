@@ -133,13 +133,14 @@ class TrunkBook:
         self._trunks: dict[str, Trunk] = {}
         self._said: dict[str, bytes] = {}  # what each was made of
 
-    def replace(self, trunks: Iterable[pb.TrunkSettings]) -> frozenset[str]:
-        """Returns the ids of those that are new, others, or gone: who goes by the book looks at these alone."""
+    def replace(self, trunks: Iterable[pb.TrunkSettings]) -> list[str]:
+        """Returns the ids of those that are gone, and, in their order, new or others: who goes by the book looks at
+        these alone."""
         said = {settings.trunk_id: settings for settings in trunks}
         gone = self._said.keys() - said.keys()
         for trunk_id in gone:
             del self._trunks[trunk_id], self._said[trunk_id]
-        return frozenset(gone | {trunk_id for trunk_id, settings in said.items() if self._put(settings)})
+        return [*sorted(gone), *(trunk_id for trunk_id, settings in said.items() if self._put(settings))]
 
     def _put(self, settings: pb.TrunkSettings) -> bool:
         """Whether it is new, or another."""

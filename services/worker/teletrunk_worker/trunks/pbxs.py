@@ -42,7 +42,7 @@ class Pbxs:
     def follow(self, changed: Iterable[str]) -> None:
         """The book has changed: these trunks are new, others, or gone."""
         ended, self._ended = self._ended, set()
-        for trunk_id in {*changed, *ended}:
+        for trunk_id in dict.fromkeys((*changed, *ended)):
             self._look_at(trunk_id)
 
     def _look_at(self, trunk_id: str) -> None:
