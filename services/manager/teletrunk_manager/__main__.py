@@ -12,7 +12,7 @@ from cryptography.hazmat.primitives.asymmetric import ec
 from teletrunk import rpc, running
 from teletrunk.config import load
 from teletrunk.identity import MANAGER, Papers, signing_request
-from teletrunk.operations import operations_app, serve_http
+from teletrunk.operations import serve_operations
 from teletrunk.service import Service
 from teletrunk.v1 import admin_pb2_grpc, fleet_pb2_grpc, live_calls_pb2_grpc, manager_pb2_grpc, subscription_pb2_grpc
 
@@ -152,7 +152,6 @@ async def _serve(settings: ManagerSettings, service: Service) -> int | None:
     def not_ready() -> str:
         return service.not_ready() or ("the database cannot be used" if database.failing else "")
 
-    operations = operations_app(not_ready, live.measure)
     service.on_close("streams", attachments.close)
     service.background("configurations", configurations.keep_sending)
     service.background("members", lambda: fleet.keep_current(alone=not settings.redis_url))
@@ -167,16 +166,20 @@ async def _serve(settings: ManagerSettings, service: Service) -> int | None:
     service.background("retention", lambda: retention(database, settings.records_days))
     service.background(
         "metrics",
-        lambda: serve_http(settings.manager_metrics_address, "TELETRUNK_MANAGER_METRICS_ADDRESS", operations),
+        lambda: serve_operations(
+            settings.manager_metrics_address, "TELETRUNK_MANAGER_METRICS_ADDRESS", not_ready, live.measure
+        ),
     )
-    if settings.api_address:
+    if api_address := settings.api_address:
         # Imported where it is wanted only: FastAPI and what it makes of the protos take 20 MB.
+        from teletrunk.http_server import serve_http
+
         from teletrunk_manager.api.app import make_app
         from teletrunk_manager.api.repeating import Repeating
 
         api = make_app((admin, fleet_service, plans, live_call_service), tokens, Repeating(database, seal))
         service.background(
-            "API", lambda: serve_http(settings.api_address, "TELETRUNK_API_ADDRESS", api, **settings.api_tls())
+            "API", lambda: serve_http(api_address, "TELETRUNK_API_ADDRESS", api, **settings.api_tls())
         )
     return await service.until_stopped(lambda: asyncio.sleep(settings.drain_seconds))
 

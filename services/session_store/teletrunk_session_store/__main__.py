@@ -14,7 +14,7 @@ from teletrunk import __version__, rpc, running
 from teletrunk.config import kept_secret, load
 from teletrunk.enrolment import Membership
 from teletrunk.identity import Identity
-from teletrunk.operations import operations_app, serve_http
+from teletrunk.operations import serve_operations
 from teletrunk.service import Service
 from teletrunk.v1 import manager_pb2 as pb
 from teletrunk.v1 import session_store_pb2_grpc
@@ -90,12 +90,13 @@ async def _serve(settings: StorageSettings, service: Service) -> int | None:
     def not_ready() -> str:
         return service.not_ready() or ("the vault does not answer" if sessions.blind else "")
 
-    operations = operations_app(not_ready, sessions.measure)
     service.background("Manager link", manager.stay_attached)
     service.background("the vault's other Storages", sessions.follow)
     service.background(
         "metrics",
-        lambda: serve_http(settings.storage_metrics_address, "TELETRUNK_STORAGE_METRICS_ADDRESS", operations),
+        lambda: serve_operations(
+            settings.storage_metrics_address, "TELETRUNK_STORAGE_METRICS_ADDRESS", not_ready, sessions.measure
+        ),
     )
     if security.papers is not None:
         service.background("certificate", lambda: membership.keep(manager.way, manager.way.redial))
