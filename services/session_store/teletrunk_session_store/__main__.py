@@ -12,8 +12,8 @@ import socket
 import structlog
 from teletrunk import __version__, rpc, running
 from teletrunk.config import kept_secret, load
-from teletrunk.enrolment import Membership
 from teletrunk.identity import Identity
+from teletrunk.membership import membership_of
 from teletrunk.operations import serve_operations
 from teletrunk.service import Service
 from teletrunk.v1 import manager_pb2 as pb
@@ -57,7 +57,7 @@ async def _serve(settings: StorageSettings, service: Service) -> int | None:
         log.info("vault moved under another key", rows=moved)
     clients = Clients(settings)
     storage_id = kept_secret(settings.data, "storage.id", lambda: secrets.token_hex(8).encode()).decode()
-    membership = Membership(settings, Identity("storage", storage_id))
+    membership = membership_of(settings, Identity("storage", storage_id))
     security = await membership.security()
     sessions = Sessions(storage_id, vault, clients)
     service.on_close("sessions", sessions.stop)

@@ -16,9 +16,9 @@ import time
 import structlog
 from teletrunk import __version__, metrics, running
 from teletrunk.config import ConfigurationError, kept_secret, load
-from teletrunk.enrolment import Membership
 from teletrunk.errors import Refusal
 from teletrunk.identity import Identity
+from teletrunk.membership import membership_of
 from teletrunk.operations import serve_operations
 from teletrunk.service import Service
 from teletrunk.v1 import manager_pb2 as pb
@@ -60,7 +60,7 @@ async def serve(settings: WorkerSettings) -> int | None:
 
 async def _serve(settings: WorkerSettings, service: Service) -> int | None:
     worker_id = kept_secret(settings.data, "worker.id", lambda: secrets.token_hex(8).encode()).decode()
-    membership = Membership(settings, Identity("worker", worker_id))
+    membership = membership_of(settings, Identity("worker", worker_id))
     security = await membership.security()
     calls = Calls(service, settings.max_calls, allow_registration=settings.allow_registration)
     bans = Bans(settings.trusted_networks)
