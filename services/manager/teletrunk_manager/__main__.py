@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import teletrunk.plain_structlog  # noqa: F401
+import teletrunk.lean_libraries  # noqa: F401
 
 # isort: split
 import asyncio

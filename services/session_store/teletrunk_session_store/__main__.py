@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import teletrunk.plain_structlog  # noqa: F401
+import teletrunk.lean_libraries  # noqa: F401
 
 # isort: split
 import asyncio
@@ -10,7 +10,7 @@ import secrets
 import socket
 
 import structlog
-from teletrunk import __version__, rpc, running
+from teletrunk import __version__, lazy_packages, rpc, running
 from teletrunk.config import kept_secret, load
 from teletrunk.identity import Identity
 from teletrunk.membership import membership_of
@@ -37,6 +37,7 @@ async def _serve(settings: StorageSettings, service: Service) -> int | None:
     from teletrunk_session_store.telegram import lazy_schema
 
     lazy_schema.install()
+    lazy_packages.install("sqlalchemy.ext.asyncio")  # without its sessions, and so without the ORM: 6 MB
 
     from teletrunk_session_store.grants import RIGHTS, Grants
     from teletrunk_session_store.manager_link import ManagerLink
