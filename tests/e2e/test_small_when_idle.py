@@ -31,7 +31,7 @@ _PEOPLE = ("rich", "typer", "httpx")
 _CERTIFICATES = ("cryptography.x509", "teletrunk.papers", "teletrunk_manager.authority")
 _UNUSED = {
     "teletrunk_manager": (*_SERVED, *_PEOPLE, *_CERTIFICATES, "asyncpg", "redis"),
-    "teletrunk_session_store": (*_SERVED, *_PEOPLE, "teletrunk.papers", "asyncpg", "sqlalchemy.orm"),
+    "teletrunk_session_store": (*_SERVED, *_PEOPLE, *_CERTIFICATES, "asyncpg", "sqlalchemy.orm"),
     "teletrunk_worker": (*_SERVED, *_PEOPLE, "cryptography", "dns.resolver", "teletrunk.papers", "sqlalchemy"),
 }
 _MOST_OF_KURIGRAM = 800  # modules, of 5,000

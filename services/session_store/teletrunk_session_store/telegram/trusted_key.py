@@ -7,7 +7,6 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
 from cryptography.hazmat.primitives.serialization import load_pem_public_key
-from cryptography.x509 import load_pem_x509_certificate
 from pyrogram.crypto import rsa
 from pyrogram.raw.core.primitives import Bytes
 from teletrunk.config import ConfigurationError
@@ -15,10 +14,8 @@ from teletrunk.config import ConfigurationError
 
 def trust_only(path: Path) -> None:
     """Replaces Telegram's keys: a client that strays to the real network then fails at the handshake."""
-    text = path.read_bytes()
     try:
-        named = b"BEGIN CERTIFICATE" in text
-        key = load_pem_x509_certificate(text).public_key() if named else load_pem_public_key(text)
+        key = _public_key(path.read_bytes())
     except ValueError:
         raise ConfigurationError(f"TELETRUNK_TELEGRAM_RSA_KEY_FILE: {path} is no PEM public key") from None
     if not isinstance(key, RSAPublicKey):
@@ -30,3 +27,12 @@ def trust_only(path: Path) -> None:
     fingerprint = int.from_bytes(hashlib.sha1(encoded).digest()[-8:], "little", signed=True)  # noqa: S324  by protocol
     rsa.server_public_keys.clear()
     rsa.server_public_keys[fingerprint] = rsa.PublicKey(numbers.n, numbers.e)
+
+
+def _public_key(text: bytes) -> object:
+    """Of a certificate, too. Raises ValueError."""
+    if b"BEGIN CERTIFICATE" not in text:
+        return load_pem_public_key(text)
+    from cryptography.x509 import load_pem_x509_certificate  # 1 MB
+
+    return load_pem_x509_certificate(text).public_key()
