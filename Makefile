@@ -6,8 +6,8 @@ BIN := $(VENV)/bin
 # Many tests wait for a timer: two workers more than there are cores keep the cores busy. A file's tests stay together.
 JOBS ?= $(shell expr $$(nproc) + 1)
 SOAK_S ?= 3600
-CHART_TESTS := tests/deploy/test_chart.py tests/deploy/test_chart_pods.py tests/deploy/test_chart_values.py \
-	tests/deploy/test_monitoring.py
+CHART_TESTS := tests/deploy/test_chart.py tests/deploy/test_chart_backup.py tests/deploy/test_chart_pods.py \
+	tests/deploy/test_chart_values.py tests/deploy/test_monitoring.py
 PACKAGES := services/common/teletrunk services/manager/teletrunk_manager services/worker/teletrunk_worker \
 	services/session_store/teletrunk_session_store sandbox/teletrunk_sandbox
 

@@ -18,8 +18,9 @@ from typing import Any
 import ntgcalls as ntg
 from pyrogram import Client, raw
 from pyrogram.handlers import RawUpdateHandler
+from teletrunk.inline_loop import InlineLoop
 from teletrunk.native_engine import NativeEngine
-from teletrunk.native_thread import InlineLoop, keep_thread_state
+from teletrunk.native_thread import keep_thread_state
 
 from teletrunk_sandbox.actors import Message, emit
 from teletrunk_sandbox.client import connect_factory, trust

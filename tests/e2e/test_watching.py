@@ -116,6 +116,7 @@ async def test_every_service_is_live_and_a_worker_without_a_manager_is_not_ready
     for service in SERVICES:
         assert (await watched.get(service, "/live")).status_code == 200
         assert (await watched.get(service, "/ready")).status_code == 200
+        assert await watched.value(service, "process_resident_memory_bytes ") > 0
     async with watched.gateway.without("manager"):
         async with watched.gateway.without("worker"):
             pass

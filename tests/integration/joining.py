@@ -14,7 +14,8 @@ from typing import Any
 import grpc
 from cryptography.hazmat.primitives.asymmetric import ec
 from teletrunk import rpc
-from teletrunk.identity import Identity, signing_request
+from teletrunk.identity import Identity
+from teletrunk.papers import signing_request
 from teletrunk.v1 import fleet_pb2, fleet_pb2_grpc
 
 from tests.integration.test_fleet import Process, Site, command, service_id

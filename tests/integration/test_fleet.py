@@ -18,7 +18,8 @@ import grpc
 import pytest
 import pytest_asyncio
 from teletrunk import rpc
-from teletrunk.identity import Identity, Papers
+from teletrunk.identity import Identity
+from teletrunk.papers import Papers
 from teletrunk.v1 import (
     admin_pb2,
     admin_pb2_grpc,

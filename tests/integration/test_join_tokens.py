@@ -11,7 +11,8 @@ from pathlib import Path
 import grpc
 import pytest
 import pytest_asyncio
-from teletrunk.identity import Identity, Papers
+from teletrunk.identity import Identity
+from teletrunk.papers import Papers
 from teletrunk_manager.authority import Authority
 
 from tests.integration.joining import Cluster, declared, ended, read, secret

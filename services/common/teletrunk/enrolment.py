@@ -17,8 +17,9 @@ from cryptography import x509
 
 from teletrunk import rpc
 from teletrunk.config import ConfigurationError, ServiceSettings
-from teletrunk.identity import Identity, Papers
+from teletrunk.identity import Identity
 from teletrunk.manager_way import ManagerWay
+from teletrunk.papers import Papers
 from teletrunk.security import Security
 from teletrunk.ticket import NotYet, Ticket, ticket_of
 from teletrunk.v1 import fleet_pb2, fleet_pb2_grpc
@@ -35,7 +36,7 @@ _AFRESH_S = 15.0  # between attempts of a service that was refused: the front do
 _FINAL = (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.ALREADY_EXISTS, grpc.StatusCode.PERMISSION_DENIED)
 
 
-class Membership:
+class Enrolled:
     """A service's papers, and its way to them."""
 
     def __init__(self, settings: ServiceSettings, identity: Identity) -> None:

@@ -10,7 +10,7 @@ from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any, Final
 
-from teletrunk.native_thread import InlineLoop
+from teletrunk.inline_loop import InlineLoop
 
 DEADLINE_S: Final = 5.0
 # A signalling message is worked on by the engine's threads after the call with it has returned. A call that is

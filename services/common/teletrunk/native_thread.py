@@ -1,11 +1,9 @@
-"""Python beside native media threads: callbacks from them, and calls into them without asyncio."""
+"""Python beside native media threads: callbacks from them."""
 
 from __future__ import annotations
 
-import asyncio
 import ctypes
 import threading
-from typing import Any
 
 _thread = threading.local()  # a native thread may have the number of one that has ended
 
@@ -20,19 +18,3 @@ def keep_thread_state() -> None:
     if not hasattr(_thread, "kept"):
         _thread.kept = True
         ctypes.pythonapi.PyGILState_Ensure()
-
-
-class InlineLoop(asyncio.AbstractEventLoop):
-    """Set as a plain thread's loop, it lets that thread call ntgcalls in place.
-
-    ntgcalls hands each call to the executor of the thread's loop; this one runs it at once.
-    """
-
-    def run_in_executor(self, executor: Any, func: Any, *args: Any) -> Any:  # type: ignore[override]
-        return func(*args)
-
-    def is_running(self) -> bool:
-        return False
-
-    def close(self) -> None:
-        return None

@@ -9,12 +9,15 @@ from __future__ import annotations
 import hmac
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import grpc
 
 from teletrunk.channel import TOKEN_KEY
-from teletrunk.identity import Identity, Papers
+from teletrunk.identity import Identity
+
+if TYPE_CHECKING:
+    from teletrunk.papers import Papers
 
 _FREE = "/grpc.health.v1.Health/Check"  # not Watch: it would hold a place for ever
 

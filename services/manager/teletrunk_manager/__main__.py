@@ -2,17 +2,15 @@
 
 from __future__ import annotations
 
-import teletrunk.plain_structlog  # noqa: F401
+import teletrunk.lean_libraries  # noqa: F401
 
 # isort: split
 import asyncio
 
 import structlog
-from cryptography.hazmat.primitives.asymmetric import ec
 from teletrunk import rpc, running
 from teletrunk.config import load
-from teletrunk.identity import MANAGER, Papers, signing_request
-from teletrunk.operations import operations_app, serve_http
+from teletrunk.operations import serve_operations
 from teletrunk.service import Service
 from teletrunk.v1 import admin_pb2_grpc, fleet_pb2_grpc, live_calls_pb2_grpc, manager_pb2_grpc, subscription_pb2_grpc
 
@@ -21,14 +19,13 @@ from teletrunk_manager.admin_service import AdminService
 from teletrunk_manager.administrators import Administrators
 from teletrunk_manager.attachments import Attachments
 from teletrunk_manager.authentication import Authentication
-from teletrunk_manager.authority import Authority
 from teletrunk_manager.bans import BanList
 from teletrunk_manager.bindings import Bindings
 from teletrunk_manager.config import ManagerSettings
 from teletrunk_manager.configurations import Configurations
 from teletrunk_manager.db.database import Database
 from teletrunk_manager.deliveries import Deliveries
-from teletrunk_manager.enrolment import Enrolment, Gatehouse
+from teletrunk_manager.enrolment import Enrolment
 from teletrunk_manager.fleet import Fleet
 from teletrunk_manager.fleet_service import EnrolmentService, FleetService
 from teletrunk_manager.invitations import Invitations
@@ -94,8 +91,13 @@ async def _serve(settings: ManagerSettings, service: Service) -> int | None:
     subscriptions = Subscriptions(database, state, proofs)
     subscriptions.on_limit = lambda facts: news.tell("plan.limit", facts)
     managers = Managers(database)
-    gatehouse = _gatehouse(settings, managers)
-    security = rpc.Security(settings.token(), _papers(settings, gatehouse))
+    gatehouse, papers = None, None
+    if settings.tls:
+        from teletrunk_manager.own_papers import gatehouse_of, papers_of  # all about certificates: 2 MB
+
+        gatehouse = gatehouse_of(settings, managers)
+        papers = papers_of(settings, gatehouse)
+    security = rpc.Security(settings.token(), papers)
     fleet = Fleet(database, live, configurations)
     await fleet.refresh()
     enrolling = Enrolment(database, fleet, gatehouse)
@@ -137,16 +139,14 @@ async def _serve(settings: ManagerSettings, service: Service) -> int | None:
     server.add(subscription_pb2_grpc.add_SubscriptionServiceServicer_to_server, plans)
     server.add(live_calls_pb2_grpc.add_LiveCallServiceServicer_to_server, live_call_service)
     service.on_close("gRPC", server.stop)
-    if gatehouse is not None and (papers := security.papers) is not None:
+    if gatehouse is not None and papers is not None:
         server.listen_here(settings.socket)
         enrolment = rpc.Server(settings.enrolment, security, front_door=True)
         enrolment.add(fleet_pb2_grpc.add_EnrolmentServiceServicer_to_server, EnrolmentService(enrolling))
         service.on_close("enrolment", enrolment.stop)
         await enrolment.start()
         gatehouse.enrolment_address = gatehouse.enrolment_address or f"{_host(settings.enrolment)}:{enrolment.port}"
-        service.background(
-            "certificate", lambda: papers.keep_fresh(lambda request: _signed(gatehouse, request), lambda: None)
-        )
+        service.background("certificate", lambda: papers.keep_fresh(gatehouse.sign_own, lambda: None))
     await server.start()
     if gatehouse is not None:
         managers.own = settings.public_manager_address or f"{_host(settings.manager_address)}:{server.port}"
@@ -156,7 +156,6 @@ async def _serve(settings: ManagerSettings, service: Service) -> int | None:
     def not_ready() -> str:
         return service.not_ready() or ("the database cannot be used" if database.failing else "")
 
-    operations = operations_app(not_ready, live.measure)
     service.on_close("streams", attachments.close)
     service.background("configurations", configurations.keep_sending)
     service.background("members", lambda: fleet.keep_current(alone=not settings.redis_url))
@@ -171,17 +170,19 @@ async def _serve(settings: ManagerSettings, service: Service) -> int | None:
     service.background("retention", lambda: retention(database, settings.records_days))
     service.background(
         "metrics",
-        lambda: serve_http(settings.manager_metrics_address, "TELETRUNK_MANAGER_METRICS_ADDRESS", operations),
+        lambda: serve_operations(
+            settings.manager_metrics_address, "TELETRUNK_MANAGER_METRICS_ADDRESS", not_ready, live.measure
+        ),
     )
-    if settings.api_address:
+    if api_address := settings.api_address:
         # Imported where it is wanted only: FastAPI and what it makes of the protos take 20 MB.
+        from teletrunk.http_server import serve_http
+
         from teletrunk_manager.api.app import make_app
         from teletrunk_manager.api.repeating import Repeating
 
         api = make_app((admin, fleet_service, plans, live_call_service), tokens, Repeating(database, seal))
-        service.background(
-            "API", lambda: serve_http(settings.api_address, "TELETRUNK_API_ADDRESS", api, **settings.api_tls())
-        )
+        service.background("API", lambda: serve_http(api_address, "TELETRUNK_API_ADDRESS", api, **settings.api_tls()))
     return await service.until_stopped(lambda: asyncio.sleep(settings.drain_seconds))
 
 
@@ -195,31 +196,6 @@ def _state(settings: ManagerSettings) -> SharedState:
 
 def _host(address: str) -> str:
     return address.rpartition(":")[0]
-
-
-def _gatehouse(settings: ManagerSettings, managers: Managers) -> Gatehouse | None:
-    if not settings.tls:
-        return None
-    authority = Authority.open(settings.authority_directory, settings.certificate_days)
-    reached = settings.public_manager_address or settings.manager_address
-    port = settings.enrolment.rpartition(":")[2]
-    address = f"{_host(reached)}:{port}" if port != "0" else ""
-    return Gatehouse(authority, address, managers, settings.service_accounts)
-
-
-def _papers(settings: ManagerSettings, gatehouse: Gatehouse | None) -> Papers | None:
-    """The Manager certifies itself afresh at each start."""
-    if gatehouse is None:
-        return None
-    papers = Papers(settings.data / "identity" / "manager", MANAGER)
-    key = ec.generate_private_key(ec.SECP256R1())
-    certificate = gatehouse.authority.sign(signing_request(MANAGER, key), MANAGER)
-    papers.store(key, certificate, gatehouse.authority.pem)
-    return papers
-
-
-async def _signed(gatehouse: Gatehouse, request: bytes) -> tuple[bytes, bytes]:
-    return gatehouse.authority.sign(request, MANAGER), gatehouse.authority.pem
 
 
 def main() -> None:

@@ -13,9 +13,8 @@ import json
 import math
 import secrets
 import time
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
-import httpx
 import sqlalchemy as sa
 import structlog
 from sqlalchemy import event as of_database
@@ -29,6 +28,9 @@ from teletrunk_manager.db.tables import Delivery, Webhook
 from teletrunk_manager.letters import Letter, Outcome, post
 from teletrunk_manager.mistakes import NotNow
 from teletrunk_manager.passwords import PasswordSeal, SealBroken, webhook_label
+
+if TYPE_CHECKING:
+    import httpx
 
 log = structlog.get_logger()
 
@@ -85,12 +87,16 @@ class Deliveries:
 
     async def keep_telling(self) -> None:
         """Runs until cancelled."""
-        async with httpx.AsyncClient(follow_redirects=False) as client:
+        client: httpx.AsyncClient | None = None
+        async with contextlib.AsyncExitStack() as opened:
             while True:
                 self._put_in.clear()
                 try:
                     letters = await self._claimed()
-                    await asyncio.gather(*(self._tell(client, letter) for letter in letters))
+                    if client is None and (letters or await self.has_webhooks()):
+                        client = await opened.enter_async_context(_client())
+                    if client is not None:
+                        await asyncio.gather(*(self._tell(client, letter) for letter in letters))
                     pause = 0.0 if letters else await self._pause()
                 except (Refusal, NotNow):
                     pause = _AGAIN_S  # the database is away, and has been reported; or a row went while it was held
@@ -102,7 +108,7 @@ class Deliveries:
         """Once, beside all that waits. Raises `SealBroken`."""
         secret = self._seal.open(webhook.sealed_secret, webhook_label(webhook.webhook_id))
         letter = Letter(secrets.token_hex(8), webhook.webhook_id, webhook.url, secret, json.dumps(event), 1)
-        async with httpx.AsyncClient(follow_redirects=False) as client:
+        async with _client() as client:
             return await post(client, letter, private=self._private)
 
     async def _pause(self) -> float:
@@ -162,6 +168,12 @@ class Deliveries:
                 await session.execute(_too_many_given_up(letter.webhook_id))
         log.warning("webhook not delivered", webhook_id=letter.webhook_id, why=outcome.failure,
                     attempts=letter.attempts, gives_up=gives_up)  # fmt: skip
+
+
+def _client() -> httpx.AsyncClient:
+    import httpx  # 5 MB that a Manager without webhooks does without
+
+    return httpx.AsyncClient(follow_redirects=False)
 
 
 def _too_many_given_up(webhook_id: str) -> sa.Delete:

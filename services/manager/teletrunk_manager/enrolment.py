@@ -11,17 +11,17 @@ import json
 import secrets
 import time
 from dataclasses import dataclass, field
+from typing import TYPE_CHECKING
 
 import grpc
 import sqlalchemy as sa
 import structlog
 from sqlalchemy.ext.asyncio import AsyncSession
-from teletrunk.identity import Identity
+from teletrunk.identity import MANAGER, Identity
 from teletrunk.rpc import is_wildcard
 from teletrunk.v1 import fleet_pb2 as pb
 from teletrunk.v1 import manager_pb2
 
-from teletrunk_manager.authority import Authority, Certified
 from teletrunk_manager.db.audit import acting
 from teletrunk_manager.db.database import Database
 from teletrunk_manager.db.tables import Invitation, JoinToken, Member
@@ -30,6 +30,9 @@ from teletrunk_manager.fleet import Fleet, kind_of
 from teletrunk_manager.managers import Managers
 from teletrunk_manager.mistakes import Mistake, NotNow
 from teletrunk_manager.service_accounts import ServiceAccounts
+
+if TYPE_CHECKING:
+    from teletrunk_manager.authority import Authority, Certified
 
 log = structlog.get_logger()
 
@@ -48,6 +51,10 @@ class Gatehouse:
     enrolment_address: str
     managers: Managers
     accounts: ServiceAccounts = field(default_factory=ServiceAccounts)
+
+    async def sign_own(self, signing_request: bytes) -> tuple[bytes, bytes]:
+        """The Manager's own certificate, and the authority's."""
+        return self.authority.sign(signing_request, MANAGER), self.authority.pem
 
 
 class Enrolment:

@@ -7,10 +7,12 @@ import hashlib
 import hmac
 import time
 from dataclasses import dataclass, field
-
-import httpx
+from typing import TYPE_CHECKING
 
 from teletrunk_manager.webhook_addresses import NotPublic, recipient
+
+if TYPE_CHECKING:
+    import httpx
 
 _ANSWER_S = 5.0
 

@@ -11,14 +11,16 @@ import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import grpc
-import httpx
 import structlog
 
 from teletrunk_manager.domain.admission import Admission
 from teletrunk_manager.mistakes import Mistake
+
+if TYPE_CHECKING:
+    import httpx
 
 log = structlog.get_logger()
 
@@ -38,6 +40,8 @@ class Cluster:
 
     async def review(self, token: str) -> Mapping[str, Any]:
         """The status of a TokenReview. Raises `Mistake` with UNAVAILABLE: the service shall come again."""
+        import httpx  # 5 MB that a Manager outside a cluster does without
+
         question = {
             "apiVersion": "authentication.k8s.io/v1",
             "kind": "TokenReview",
@@ -60,6 +64,8 @@ class Cluster:
         raise Mistake(text, grpc.StatusCode.UNAVAILABLE)
 
     async def _post(self, question: Mapping[str, Any]) -> httpx.Response:
+        import httpx
+
         # Read each time: the kubelet renews both.
         own = (self.credentials / "token").read_text().strip()
         context = ssl.create_default_context(cafile=str(self.credentials / "ca.crt"))

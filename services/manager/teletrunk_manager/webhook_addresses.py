@@ -6,8 +6,10 @@ import asyncio
 import ipaddress
 import socket
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-import httpx
+if TYPE_CHECKING:
+    import httpx
 
 _LOOK_UP_S = 3.0
 
@@ -27,6 +29,8 @@ class Recipient:
 
 async def recipient(text: str, *, private: bool) -> Recipient:
     """Raises `NotPublic` unless `private` ones are allowed, and OSError for a host that has no address."""
+    import httpx  # loaded already by who sends
+
     url = httpx.URL(text)
     loop = asyncio.get_running_loop()
     async with asyncio.timeout(_LOOK_UP_S):

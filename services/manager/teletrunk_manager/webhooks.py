@@ -6,7 +6,6 @@ import json
 import secrets
 import time
 
-import httpx
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession
 from teletrunk.v1 import admin_pb2 as pb
@@ -112,6 +111,8 @@ def _failure(row: Delivery) -> pb.WebhookFailure:
 
 def _can_be_sent_to(url: str) -> bool:
     """As the one who sends understands it."""
+    import httpx  # not before there is a webhook: see `deliveries`
+
     try:
         parsed = httpx.URL(url)
     except (httpx.InvalidURL, ValueError, TypeError):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import teletrunk.plain_structlog  # noqa: F401
+import teletrunk.lean_libraries  # noqa: F401
 
 # isort: split
 import asyncio
@@ -10,11 +10,11 @@ import secrets
 import socket
 
 import structlog
-from teletrunk import __version__, rpc, running
+from teletrunk import __version__, lazy_packages, rpc, running
 from teletrunk.config import kept_secret, load
-from teletrunk.enrolment import Membership
 from teletrunk.identity import Identity
-from teletrunk.operations import operations_app, serve_http
+from teletrunk.membership import membership_of
+from teletrunk.operations import serve_operations
 from teletrunk.service import Service
 from teletrunk.v1 import manager_pb2 as pb
 from teletrunk.v1 import session_store_pb2_grpc
@@ -37,6 +37,7 @@ async def _serve(settings: StorageSettings, service: Service) -> int | None:
     from teletrunk_session_store.telegram import lazy_schema
 
     lazy_schema.install()
+    lazy_packages.install("sqlalchemy.ext.asyncio")  # without its sessions, and so without the ORM: 6 MB
 
     from teletrunk_session_store.grants import RIGHTS, Grants
     from teletrunk_session_store.manager_link import ManagerLink
@@ -57,7 +58,7 @@ async def _serve(settings: StorageSettings, service: Service) -> int | None:
         log.info("vault moved under another key", rows=moved)
     clients = Clients(settings)
     storage_id = kept_secret(settings.data, "storage.id", lambda: secrets.token_hex(8).encode()).decode()
-    membership = Membership(settings, Identity("storage", storage_id))
+    membership = membership_of(settings, Identity("storage", storage_id))
     security = await membership.security()
     sessions = Sessions(storage_id, vault, clients)
     service.on_close("sessions", sessions.stop)
@@ -90,12 +91,13 @@ async def _serve(settings: StorageSettings, service: Service) -> int | None:
     def not_ready() -> str:
         return service.not_ready() or ("the vault does not answer" if sessions.blind else "")
 
-    operations = operations_app(not_ready, sessions.measure)
     service.background("Manager link", manager.stay_attached)
     service.background("the vault's other Storages", sessions.follow)
     service.background(
         "metrics",
-        lambda: serve_http(settings.storage_metrics_address, "TELETRUNK_STORAGE_METRICS_ADDRESS", operations),
+        lambda: serve_operations(
+            settings.storage_metrics_address, "TELETRUNK_STORAGE_METRICS_ADDRESS", not_ready, sessions.measure
+        ),
     )
     if security.papers is not None:
         service.background("certificate", lambda: membership.keep(manager.way, manager.way.redial))

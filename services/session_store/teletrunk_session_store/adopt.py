@@ -20,7 +20,8 @@ from teletrunk.backup.witness import MANAGER, STORAGE, Witness, is_loopback, mac
 from teletrunk.config import ConfigurationError, load
 from teletrunk.database import make_engine, sqlite_file
 from teletrunk.identity import MANAGER as IDENTITY_OF_MANAGER
-from teletrunk.identity import Identity, Papers
+from teletrunk.identity import Identity
+from teletrunk.papers import Papers
 
 from teletrunk_session_store.config import StorageSettings
 from teletrunk_session_store.vault import adoption

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import teletrunk.plain_structlog  # noqa: F401
+import teletrunk.lean_libraries  # noqa: F401
 
 # isort: split
 import asyncio
@@ -16,10 +16,10 @@ import time
 import structlog
 from teletrunk import __version__, metrics, running
 from teletrunk.config import ConfigurationError, kept_secret, load
-from teletrunk.enrolment import Membership
 from teletrunk.errors import Refusal
 from teletrunk.identity import Identity
-from teletrunk.operations import operations_app, serve_http
+from teletrunk.membership import membership_of
+from teletrunk.operations import serve_operations
 from teletrunk.service import Service
 from teletrunk.v1 import manager_pb2 as pb
 
@@ -61,7 +61,7 @@ async def serve(settings: WorkerSettings) -> int | None:
 
 async def _serve(settings: WorkerSettings, service: Service) -> int | None:
     worker_id = kept_secret(settings.data, "worker.id", lambda: secrets.token_hex(8).encode()).decode()
-    membership = Membership(settings, Identity("worker", worker_id))
+    membership = membership_of(settings, Identity("worker", worker_id))
     security = await membership.security()
     calls = Calls(service, settings.max_calls, allow_registration=settings.allow_registration)
     bans = Bans(settings.trusted_networks)
@@ -230,7 +230,9 @@ async def _serve(settings: WorkerSettings, service: Service) -> int | None:
             except (OSError, ssl.SSLError) as error:
                 log.error("the new certificate for SIP over TLS cannot be used", error=str(error))
 
-    operations = operations_app(lambda: service.not_ready() or calls.not_ready(), measure)
+    def not_ready() -> str:
+        return service.not_ready() or calls.not_ready()
+
     service.on_close("calls", last_words)
     service.background("Manager link", manager.stay_attached)
     service.background("records", manager.deliver_records)
@@ -240,7 +242,9 @@ async def _serve(settings: WorkerSettings, service: Service) -> int | None:
         service.background("leaving when drained", leave_when_drained)
     service.background(
         "metrics",
-        lambda: serve_http(settings.worker_metrics_address, "TELETRUNK_WORKER_METRICS_ADDRESS", operations),
+        lambda: serve_operations(
+            settings.worker_metrics_address, "TELETRUNK_WORKER_METRICS_ADDRESS", not_ready, measure
+        ),
     )
     if settings.sip_tls_certificate is not None:
         service.background("SIP certificate", take_new_certificates)

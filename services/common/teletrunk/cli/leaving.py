@@ -35,7 +35,7 @@ def _leave(kind: Literal["worker", "storage"]) -> None:
 
     from teletrunk import running
     from teletrunk.config import ServiceSettings, load
-    from teletrunk.enrolment import Membership
+    from teletrunk.enrolment import Enrolled
     from teletrunk.identity import Identity
     from teletrunk.manager_way import ManagerWay
     from teletrunk.security import Security
@@ -45,7 +45,7 @@ def _leave(kind: Literal["worker", "storage"]) -> None:
     if not name.exists():
         fail(f"{settings.data} is not the data directory of a {kind}: set TELETRUNK_DATA")
     running.hold_alone(settings.data, "worker" if kind == "worker" else "session-store")  # or it would come back
-    membership = Membership(settings, Identity(kind, name.read_text()))
+    membership = Enrolled(settings, Identity(kind, name.read_text()))
     if not membership.papers.valid:
         fail(f"this {kind} has no certificate: teletrunk {kind} remove {name.read_text()} on the Manager's machine")
 

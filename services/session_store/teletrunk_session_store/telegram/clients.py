@@ -4,22 +4,15 @@ from __future__ import annotations
 
 import asyncio
 import base64
-import hashlib
 import math
 import struct
 import time
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from cryptography.hazmat.primitives.asymmetric.rsa import RSAPublicKey
-from cryptography.hazmat.primitives.serialization import load_pem_public_key
-from cryptography.x509 import load_pem_x509_certificate
 from pyrogram.connection import Connection
 from pyrogram.connection.proxy import normalize_proxy
-from pyrogram.crypto import rsa
-from pyrogram.raw.core.primitives import Bytes
 from pyrogram.storage.storage import Storage as StoredSession
 from teletrunk import __version__
 from teletrunk.config import ConfigurationError
@@ -44,7 +37,9 @@ class Clients:
         self._proxy = _proxy(settings)
         self._clock_ahead = 0.0
         if settings.telegram_server and settings.telegram_rsa_key_file:
-            _trust_only(settings.telegram_rsa_key_file)
+            from teletrunk_session_store.telegram.trusted_key import trust_only
+
+            trust_only(settings.telegram_rsa_key_file)
 
     def learn(self, error: BadMessage) -> None:
         """Telegram refused a client's messages for their time: the next clients go by Telegram's clock.
@@ -129,22 +124,3 @@ def _parsed(proxy: str) -> Any:
     user, password = (unquote(part) if part else None for part in (parts.username, parts.password))
     place = {"scheme": parts.scheme, "hostname": parts.hostname, "port": parts.port}
     return normalize_proxy({**place, "username": user, "password": password})
-
-
-def _trust_only(path: Path) -> None:
-    """Replaces Telegram's keys: a client that strays to the real network then fails at the handshake."""
-    text = path.read_bytes()
-    try:
-        named = b"BEGIN CERTIFICATE" in text
-        key = load_pem_x509_certificate(text).public_key() if named else load_pem_public_key(text)
-    except ValueError:
-        raise ConfigurationError(f"TELETRUNK_TELEGRAM_RSA_KEY_FILE: {path} is no PEM public key") from None
-    if not isinstance(key, RSAPublicKey):
-        raise ConfigurationError(f"TELETRUNK_TELEGRAM_RSA_KEY_FILE: {path} holds no RSA key")
-    numbers = key.public_numbers()
-    encoded = b"".join(
-        bytes(Bytes(value.to_bytes((value.bit_length() + 7) // 8, "big"))) for value in (numbers.n, numbers.e)
-    )
-    fingerprint = int.from_bytes(hashlib.sha1(encoded).digest()[-8:], "little", signed=True)  # noqa: S324  by protocol
-    rsa.server_public_keys.clear()
-    rsa.server_public_keys[fingerprint] = rsa.PublicKey(numbers.n, numbers.e)

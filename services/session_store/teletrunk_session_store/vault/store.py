@@ -8,11 +8,11 @@ import secrets
 import time
 from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import sqlalchemy as sa
 import structlog
-from sqlalchemy.dialects import postgresql, sqlite
+from sqlalchemy.dialects import sqlite
 from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection
 from teletrunk.backup.witness import Witness
@@ -34,6 +34,9 @@ from teletrunk_session_store.vault.tables import (
     SCHEMA,
     SESSIONS,
 )
+
+if TYPE_CHECKING:
+    from sqlalchemy.dialects import postgresql
 
 log = structlog.get_logger()
 
@@ -294,8 +297,11 @@ class Vault:
 
     def _insert(self, table: sa.Table, values: dict[str, Any]) -> postgresql.Insert | sqlite.Insert:
         """One that can say what becomes of a row that there is already."""
-        insert = postgresql.insert if self._engine.dialect.name == "postgresql" else sqlite.insert
-        return insert(table).values(**values)
+        if self._engine.dialect.name == "postgresql":
+            from sqlalchemy.dialects import postgresql  # loaded already, as the engine's own; 1.5 MB that SQLite saves
+
+            return postgresql.insert(table).values(**values)
+        return sqlite.insert(table).values(**values)
 
     async def find_peer(self, session_id: str, user_id: int) -> KnownPeer | None:
         return await self._find_peer(PEERS.c.session_id == session_id, PEERS.c.user_id == user_id)

@@ -12,9 +12,8 @@ import resource
 import socket
 import sys
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Final
+from typing import Final, NamedTuple
 
 import teletrunk
 from teletrunk.privileges import forbid_privileges
@@ -28,8 +27,7 @@ _LIBRARIES: Final = ("/lib", "/lib64", "/usr/lib", "/usr/lib64", "/etc/ld.so.cac
                      "/usr/share/zoneinfo", "/sys/devices/system/cpu", "/proc/cpuinfo")  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Jail:
+class Jail(NamedTuple):
     """What a kind of host needs."""
 
     memory: int  # bytes that it may write to, the stacks of its threads among them

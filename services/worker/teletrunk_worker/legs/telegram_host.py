@@ -28,8 +28,9 @@ from typing import Any
 
 import ntgcalls as ntg
 from teletrunk.background import BackgroundTasks
+from teletrunk.inline_loop import InlineLoop
 from teletrunk.native_engine import NativeEngine
-from teletrunk.native_thread import InlineLoop, keep_thread_state
+from teletrunk.native_thread import keep_thread_state
 
 from teletrunk_worker.legs import jail
 from teletrunk_worker.legs.playout import Playout

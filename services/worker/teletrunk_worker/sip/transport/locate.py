@@ -8,19 +8,17 @@ import random
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
-
-import dns.asyncresolver
-import dns.exception
-import dns.nameserver
-import dns.resolver
+from typing import TYPE_CHECKING, Any, Final, Protocol
 
 from teletrunk_worker.sip.transport.flow import Address, plain
+
+if TYPE_CHECKING:
+    from teletrunk_worker.sip.transport.dns_records import DnsRecords
 
 PORTS: Final = {"UDP": 5060, "TCP": 5060, "TLS": 5061}
 _SERVICES: Final = {"SIP+D2U": "UDP", "SIP+D2T": "TCP", "SIPS+D2T": "TLS"}
 _SRV: Final = {"UDP": "_sip._udp", "TCP": "_sip._tcp", "TLS": "_sips._tcp"}
-_LOOK_UP_S = 4.0
+LOOK_UP_S: Final = 4.0
 _MOST_ADDRESSES = 16
 _MOST_SERVICES = 8
 
@@ -49,7 +47,7 @@ class DnsResolver:
 
     def __init__(self, servers: Sequence[Address] = ()) -> None:
         self._servers = servers
-        self._dns: dns.asyncresolver.Resolver | None = None
+        self._dns: DnsRecords | None = None
 
     async def places(self, host: str, port: int | None, transport: str) -> list[Place]:
         """`transport` is UDP, TCP or TLS; empty: as the domain says, UDP when it does not."""
@@ -87,11 +85,11 @@ class DnsResolver:
         return [(str(record.target).rstrip("."), int(record.port)) for record in records[:_MOST_SERVICES]]
 
     async def _records(self, name: str, kind: str) -> list[Any]:
-        try:
-            answer = await self._resolver.resolve(name, kind, lifetime=_LOOK_UP_S, search=False)
-        except (dns.exception.DNSException, OSError):  # none, or nobody answers: addresses are asked for all the same
-            return []
-        return list(answer)
+        if self._dns is None:
+            from teletrunk_worker.sip.transport.dns_records import DnsRecords
+
+            self._dns = DnsRecords(self._servers)
+        return await self._dns.of(name, kind)
 
     async def _addresses_or_none(self, host: str) -> list[str]:
         try:
@@ -107,22 +105,10 @@ class DnsResolver:
             raise NotFound(f"{host} has no address")
         return found
 
-    @property
-    def _resolver(self) -> dns.asyncresolver.Resolver:
-        """Made when it is first needed: a machine without a resolver may use addresses."""
-        if self._dns is None:
-            try:
-                self._dns = dns.asyncresolver.Resolver(configure=not self._servers)
-            except dns.resolver.NoResolverConfiguration as error:
-                raise OSError(str(error)) from None
-            if self._servers:
-                self._dns.nameservers = [dns.nameserver.Do53Nameserver(host, port) for host, port in self._servers]
-        return self._dns
-
 
 async def _by_the_machine(host: str) -> list[str]:
     try:
-        async with asyncio.timeout(_LOOK_UP_S):
+        async with asyncio.timeout(LOOK_UP_S):
             found = await asyncio.get_running_loop().getaddrinfo(host, None, type=socket.SOCK_DGRAM)
     except (OSError, TimeoutError, UnicodeError):
         raise NotFound(f"{host} has no address") from None
