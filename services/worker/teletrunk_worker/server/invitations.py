@@ -19,7 +19,7 @@ from teletrunk_worker.sip.message import Request, Response
 from teletrunk_worker.sip.sound import SoundTerms
 from teletrunk_worker.sip.transaction.server import ServerTransaction, ServerTransactions
 from teletrunk_worker.sip.transport.flow import Flow
-from teletrunk_worker.trunks.pbxs import Known
+from teletrunk_worker.trunks.origins import Known
 
 
 @dataclass(frozen=True)

@@ -8,14 +8,14 @@ import random
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any, Final, Protocol
+from typing import Any, Final, Protocol, cast
 
 import dns.asyncresolver
 import dns.exception
 import dns.nameserver
 import dns.resolver
 
-from teletrunk_worker.sip.transport.flow import Address, plain
+from teletrunk_worker.sip.transport.flow import Address, SocketAddress, peer_of, plain
 
 PORTS: Final = {"UDP": 5060, "TCP": 5060, "TLS": 5061}
 _SERVICES: Final = {"SIP+D2U": "UDP", "SIP+D2T": "TCP", "SIPS+D2T": "TLS"}
@@ -126,4 +126,4 @@ async def _by_the_machine(host: str) -> list[str]:
             found = await asyncio.get_running_loop().getaddrinfo(host, None, type=socket.SOCK_DGRAM)
     except (OSError, TimeoutError, UnicodeError):
         raise NotFound(f"{host} has no address") from None
-    return list(dict.fromkeys(plain(str(address[0])) for *_, address in found))
+    return list(dict.fromkeys(peer_of(cast(SocketAddress, address))[0] for *_, address in found))
