@@ -41,9 +41,10 @@ from tests.fuzz.journal import Journal
 from tests.fuzz.peer import Heard, Peer
 from tests.fuzz.watch import Pinger, memory
 
-SECONDS = float(os.environ.get("TELETRUNK_FUZZ_SECONDS", "20"))
+SECONDS = float(os.environ.get("TELETRUNK_FUZZ_SECONDS", "12"))
 SEED = int(os.environ.get("TELETRUNK_FUZZ_SEED", "1"))
 HOSTS, CALLS_A_HOST = 6, 4
+GOOD_CALLS = 2
 _RTP_PORTS = 32  # of a host
 _MOST_CALLS = 16  # of hostile trunks, at once: the good ones keep their places
 _CALLERS = 4  # of each hostile trunk
@@ -283,7 +284,7 @@ async def exchange(directory: Path, seed: int) -> AsyncIterator[Exchange]:
             assert isinstance(good, GoodPeer)
             good.ended = journal.broken
             ground = Exchange(port, calls, telegram, journal, hostile, good)
-            await ground.good_calls(2)
+            await ground.good_calls(GOOD_CALLS)
             yield ground
     finally:
         structlog.configure(**before)

@@ -19,7 +19,7 @@ from teletrunk_worker.sip.message import Request, Response
 from teletrunk_worker.sip.proxy import bracketed
 from teletrunk_worker.sip.registrar import Registrar
 from teletrunk_worker.sip.scanner import Malformed
-from teletrunk_worker.sip.transport.flow import Address, Flow, plain
+from teletrunk_worker.sip.transport.flow import Address, Flow, plain, without_zone
 from teletrunk_worker.sip.uri import Uri, escaped
 from teletrunk_worker.trunks.book import TrunkBook
 
@@ -87,7 +87,7 @@ class Transfers:
             *(binding.flow.peer[0] for binding in bindings),
             *(contact.uri.host for contact in refer.contacts),
         }
-        return plain(uri.host).lower() in {plain(name).lower() for name in names}
+        return plain(uri.host).lower() in {plain(without_zone(name)).lower() for name in names}
 
 
 def _referred_by(refer: Request) -> str:

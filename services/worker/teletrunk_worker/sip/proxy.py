@@ -8,7 +8,7 @@ from collections.abc import Sequence
 
 from teletrunk_worker.sip.message import Request, Response
 from teletrunk_worker.sip.scanner import Malformed
-from teletrunk_worker.sip.transport.flow import Address, plain
+from teletrunk_worker.sip.transport.flow import Address, plain, without_zone
 from teletrunk_worker.sip.uri import NameAddr
 from teletrunk_worker.sip.via import Via, parse_via
 
@@ -18,7 +18,7 @@ _MOST_HOPS = 255  # RFC 3261 20.22
 def note_source(request: Request, host: str, port: int) -> None:
     """Writes where the request really came from into its top Via (RFC 3261 18.2.1, RFC 3581)."""
     _, *rest = request.vias
-    request.headers.setlist("Via", [request.via.seen_from(host, port), *rest])
+    request.headers.setlist("Via", [request.via.seen_from(without_zone(host), port), *rest])
 
 
 def derived_branch(message: Request | Response) -> str:

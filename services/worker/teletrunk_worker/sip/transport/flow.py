@@ -10,6 +10,7 @@ from collections.abc import Callable
 from typing import Final, Protocol
 
 Address = tuple[str, int]
+SocketAddress = tuple[str, int] | tuple[str, int, int, int]  # of IPv4; of IPv6, with flow label and zone
 IPV6_PREFIX: Final = 64  # what one customer of a provider usually has
 _MAPPED = bytes(10) + b"\xff\xff"  # RFC 4291 2.5.5.2
 
@@ -65,13 +66,27 @@ def plain(host: str) -> str:
     return socket.inet_ntop(socket.AF_INET6, packed)
 
 
+def peer_of(address: SocketAddress) -> Address:
+    """Whom a socket names. A link-local address has its zone (RFC 4007 11), the number of the interface behind which
+    it is: loops of asyncio's and uvloop's write it in different places."""
+    host, port, *more = address
+    host = plain(host.partition("%")[0])
+    zone = more[1] if len(more) > 1 else 0
+    return f"{host}%{zone}" if zone else host, port
+
+
+def without_zone(host: str) -> str:
+    """As messages say it: a zone means nothing to others (RFC 6874 1)."""
+    return host.partition("%")[0]
+
+
 def network_of(address: str) -> str:
     """What one stranger is known by: an IPv4 address, or the /64 of an IPv6 one, which has addresses without end."""
     address = plain(address)
     if ":" not in address:
         return address
     try:
-        packed = socket.inet_pton(socket.AF_INET6, address.partition("%")[0])
+        packed = socket.inet_pton(socket.AF_INET6, without_zone(address))
     except (OSError, ValueError):
         return address
     prefix = packed[: IPV6_PREFIX // 8]

@@ -8,9 +8,9 @@ import random
 import socket
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, Protocol, cast
 
-from teletrunk_worker.sip.transport.flow import Address, plain
+from teletrunk_worker.sip.transport.flow import Address, SocketAddress, peer_of, plain
 
 if TYPE_CHECKING:
     from teletrunk_worker.sip.transport.dns_records import DnsRecords
@@ -112,4 +112,4 @@ async def _by_the_machine(host: str) -> list[str]:
             found = await asyncio.get_running_loop().getaddrinfo(host, None, type=socket.SOCK_DGRAM)
     except (OSError, TimeoutError, UnicodeError):
         raise NotFound(f"{host} has no address") from None
-    return list(dict.fromkeys(plain(str(address[0])) for *_, address in found))
+    return list(dict.fromkeys(peer_of(cast(SocketAddress, address))[0] for *_, address in found))

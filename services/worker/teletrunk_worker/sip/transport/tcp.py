@@ -18,7 +18,7 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from teletrunk_worker.sip.message import LARGEST_MESSAGE
-from teletrunk_worker.sip.transport.flow import KEEP_ALIVE, Address, Receiver, network_of, plain
+from teletrunk_worker.sip.transport.flow import KEEP_ALIVE, Address, Receiver, network_of, peer_of
 from teletrunk_worker.sip.transport.sockets import bound
 
 MOST_CONNECTIONS: Final = 1_000
@@ -49,8 +49,7 @@ class TcpFlow:
         self._proved = proved
         self._writer = writer
         self._opened_at = self.heard_at = time.monotonic()
-        peer = writer.get_extra_info("peername")
-        self.peer: Address = (plain(peer[0]), peer[1])
+        self.peer: Address = peer_of(writer.get_extra_info("peername"))
         self.network = network_of(self.peer[0])
 
     @property

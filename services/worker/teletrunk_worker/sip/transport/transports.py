@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ipaddress
+
 from teletrunk_worker.sip.transport.flow import Address, Flow, Receiver
 from teletrunk_worker.sip.transport.locate import PORTS, Place
 from teletrunk_worker.sip.transport.tcp import Closed, TcpListener
@@ -39,6 +41,8 @@ class Transports:
 
     async def flow_to(self, place: Place, *, any_certificate: bool = False) -> Flow:
         """A way to a server. Raises OSError: nobody is there, or it is not who it should be."""
+        if _lacks_zone(place.address[0]):
+            raise OSError(f"{place.address[0]} is link-local and names no interface: use another address")
         if place.transport == "UDP":
             if ":" in place.address[0] and not self._udp.is_ipv6:
                 raise OSError(f"{place.address[0]} is IPv6, and this Worker's SIP address is not")
@@ -53,3 +57,7 @@ class Transports:
         self._udp.close()
         await self._tcp.close()
         await self._tls.close()
+
+
+def _lacks_zone(host: str) -> bool:
+    return "%" not in host and ":" in host and ipaddress.IPv6Address(host).is_link_local

@@ -7,7 +7,15 @@ import socket
 from dataclasses import dataclass
 from typing import cast
 
-from teletrunk_worker.sip.transport.flow import KEEP_ALIVE, Address, Flow, Receiver, plain
+from teletrunk_worker.sip.transport.flow import (
+    KEEP_ALIVE,
+    Address,
+    Flow,
+    Receiver,
+    SocketAddress,
+    peer_of,
+    without_zone,
+)
 from teletrunk_worker.sip.transport.sockets import bound
 from teletrunk_worker.sip.via import Via
 
@@ -75,8 +83,8 @@ class UdpEndpoint(asyncio.DatagramProtocol):
         # The kernel gives what it may: a burst waits there while we are busy.
         transport.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, _RECEIVE_BUFFER)
 
-    def datagram_received(self, data: bytes, addr: Address) -> None:
-        self._receive(data, UdpFlow(self, (plain(addr[0]), addr[1])))
+    def datagram_received(self, data: bytes, addr: SocketAddress) -> None:
+        self._receive(data, UdpFlow(self, peer_of(addr)))
 
     def flow(self, peer: Address) -> UdpFlow:
         return UdpFlow(self, peer)
@@ -90,11 +98,17 @@ class UdpEndpoint(asyncio.DatagramProtocol):
     def send(self, data: bytes, peer: Address) -> bool:
         if self._transport is None or self._transport.is_closing():
             return False
-        self._transport.sendto(data, (f"::ffff:{peer[0]}", peer[1]) if self._mapped(peer[0]) else peer)
+        self._transport.sendto(data, self._socket_address(peer))
         return True
 
-    def _mapped(self, host: str) -> bool:
-        return self.is_ipv6 and ":" not in host
+    def _socket_address(self, peer: Address) -> SocketAddress:
+        host, port = peer
+        if not self.is_ipv6:
+            return peer
+        if ":" not in host:
+            return f"::ffff:{host}", port
+        zone = host.partition("%")[2]
+        return (without_zone(host), port, 0, int(zone)) if zone.isdecimal() else peer
 
     def close(self) -> None:
         if self._transport is not None:
