@@ -14,10 +14,13 @@ from sipmessage import Request
 from teletrunk_sandbox.world import World
 
 from tests import sip_wire
+from tests.e2e.test_doctor import diagnosis
 
 from .gateway import FRIEND, PROMPT_S, Answer, Gateway, Report
 
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="module")]
+
+HEARTBEATS_S = 20.0  # one takes three seconds
 
 
 @pytest_asyncio.fixture(scope="module", loop_scope="module")
@@ -74,14 +77,30 @@ async def test_no_common_codec(gateway: Gateway, report: Report) -> None:
 
 
 async def test_worker_full(gateway: Gateway, report: Report) -> None:
+    """And the doctor names it: it is neither away nor restarting."""
     await gateway.world.subscribers.tell("behave", phone=FRIEND, on_call="ring")
     first = await challenged(gateway)
     ringing = asyncio.ensure_future(gateway.wire.ask(first))
     await asyncio.sleep(0)  # it is on the wire, before the next one
     report.carries(await gateway.invite(), "worker-full", within=PROMPT_S)
+    async with asyncio.timeout(HEARTBEATS_S):
+        while not (wrong := await wrong_now(gateway)):
+            await asyncio.sleep(0.2)
+    assert wrong.keys() == {"worker-full"} and wrong["worker-full"].endswith(" is full: it carries 1 of 1 calls")
+    assert " full " in await gateway.world.command("worker", "list")
     gateway.wire.cancel(first)
     assert (await ringing).final.code == 487
     await gateway.world.subscribers.tell("behave", phone=FRIEND, on_call="decline")
+    async with asyncio.timeout(HEARTBEATS_S):
+        while await wrong_now(gateway):
+            await asyncio.sleep(0.2)
+
+
+async def wrong_now(gateway: Gateway) -> dict[str, str]:
+    """By row: what the doctor finds wrong at the moment. It says of each what to do."""
+    found = [finding for finding in (await diagnosis(gateway.world))["findings"] if not finding["past"]]
+    assert all(finding["remedy"] for finding in found)
+    return {finding["row"]: finding["text"] for finding in found}
 
 
 async def test_media_failed(gateway: Gateway, report: Report) -> None:

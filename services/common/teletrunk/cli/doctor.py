@@ -82,8 +82,8 @@ def _services(seen: Seen) -> Iterator[Finding]:
                 if not service.attached:
                     yield Finding(row, service.id, f"the Worker {service.name} is away")
                 elif is_full(service):
-                    text = f"the Worker {service.name} is full: it carries {service.active_calls} calls, and no more"
-                    yield Finding("worker-full", service.id, text)
+                    carried = f"it carries {service.active_calls} of {service.most_calls} calls"
+                    yield Finding("worker-full", service.id, f"the Worker {service.name} is full: {carried}")
 
 
 def is_full(worker: pb.AttachedService) -> bool:

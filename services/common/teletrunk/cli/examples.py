@@ -34,8 +34,9 @@ EXAMPLES: Final[dict[str, tuple[str, ...]]] = {
     ),
     "token add": ("teletrunk token add dashboard --role viewer",),
     "webhook add": ("teletrunk webhook add https://example.org/calls",),
-    "changes": ("teletrunk changes --who anna", "teletrunk changes --kind trunks --from 2026-11-01"),
+    "changes": ("teletrunk changes --who anna", "teletrunk changes --what trunks --object office --from 2026-11-01"),
     "worker invite": ("teletrunk worker invite --comment office",),
     "worker revoke": ("teletrunk worker revoke WORKER_ID",),
+    "worker rename": ("teletrunk worker rename WORKER_ID vienna",),
     "sandbox call": ("teletrunk sandbox call",),
 }
