@@ -96,6 +96,20 @@ async def test_a_journal_that_has_grown_is_written_afresh(path: Path, monkeypatc
     assert len(path.read_text().splitlines()) <= 20 and logins(path) == {"one"}
 
 
+@pytest.mark.asyncio
+async def test_a_journal_that_has_grown_in_bytes_is_written_afresh(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Long lines fill a disk with few of them; the process after this one would read them all, too."""
+    monkeypatch.setattr(line_journal, "_MOST_BYTES", 10_000)
+    registrar = Registrar()
+    store = RegistrarStore(path, registrar)
+    for number in range(60):
+        register(registrar, "one", f"<sip:{'x' * 900}{number}@192.0.2.1>")
+        store.note("trunk-one")
+        await store.close()
+        assert path.stat().st_size < 35_000, "twice what is live, and one more line"
+    assert logins(path) == {"one"}
+
+
 def row(login: str, **values: Any) -> dict[str, Any]:
     return {"binding": f"b-{login}", "trunk": login, "login": login, "contact": "<sip:a@192.0.2.1>", "call_id": "1",
             "flow": "u-192.0.2.1-5060", "until": time.time() + 300, "sequence": 1, "path": [], **values}  # fmt: skip

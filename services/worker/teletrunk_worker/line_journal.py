@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import os
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from pathlib import Path
 
 import structlog
@@ -16,6 +16,8 @@ log = structlog.get_logger()
 
 _AGAIN_S = 5.0  # after a write that failed
 _GATHERING_S = 0.2  # a thousand changes in a second are not a thousand writes
+_MOST_BYTES = 16_000_000
+_LONGEST_LINE = 1_000_000  # none of ours is longer
 
 
 class LineJournal:
@@ -31,7 +33,7 @@ class LineJournal:
     ) -> None:
         """`line` says how the thing of a key stands, `live` are the keys of all that there is.
 
-        `what` the log calls them; beyond `most_lines` the file is written afresh.
+        `what` the log calls them; beyond `most_lines`, or 16 MB, the file is written afresh.
         """
         self._path = path
         self._what = what
@@ -41,19 +43,21 @@ class LineJournal:
         self._changed: set[str] = set()
         self._due: asyncio.TimerHandle | None = None
         self._writing: asyncio.Future[bool] | None = None
-        self._lines = 0
+        self._lines = self._bytes = 0
+        self._most_bytes = _MOST_BYTES
 
-    def read(self) -> list[str]:
-        """What a process before this one has left, the oldest line first."""
+    def read(self) -> Iterator[str]:
+        """What a process before this one has left, the oldest line first, a line at a time: most are of the past."""
         try:
-            lines = self._path.read_text(errors="replace").splitlines()
+            with self._path.open(errors="replace") as file:
+                while line := file.readline(_LONGEST_LINE):
+                    self._lines += 1
+                    self._bytes += len(line)
+                    yield line.rstrip("\n")
         except FileNotFoundError:
-            return []
+            return
         except OSError as error:
             log.warning(f"{self._what} of the process before cannot be read", error=str(error))
-            return []
-        self._lines = len(lines)
-        return lines
 
     def note(self, key: str) -> None:
         """It has changed: that will be written very soon."""
@@ -89,12 +93,18 @@ class LineJournal:
     def _next(self) -> tuple[list[str], bool]:
         """The lines to write, and whether they are all that there is."""
         # Also when nothing is left: what has ended is then kept nowhere, whoever it was.
-        afresh = self._lines + len(self._changed) > self._most_lines or not any(True for _ in self._live())
+        full = self._lines + len(self._changed) > self._most_lines or self._bytes > self._most_bytes
+        afresh = full or not any(True for _ in self._live())
         keys = sorted(self._live() if afresh else self._changed)
-        self._most_lines = max(self._least_most, 2 * len(keys)) if afresh else self._most_lines
         lines = [line for key in keys if (line := self._line_of(key))]
+        if afresh:
+            self._lines = self._bytes = 0
+        self._lines += len(lines)
+        self._bytes += sum(map(len, lines))
+        if afresh:
+            self._most_lines = max(self._least_most, 2 * len(lines))
+            self._most_bytes = max(_MOST_BYTES, 2 * self._bytes)
         self._changed.clear()
-        self._lines = len(lines) + (0 if afresh else self._lines)
         return lines, afresh
 
     def _line_of(self, key: str) -> str:

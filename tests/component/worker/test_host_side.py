@@ -9,11 +9,12 @@ import pytest
 from sipmessage import URI, Message, Request, Response
 from teletrunk.errors import Refusal
 from teletrunk_worker.relay.routes import CALL_HEADER
+from teletrunk_worker.sip.transaction import server as transactions
 
 from tests import sip_wire
 from tests.sip_wire import response_to
 
-from .port_world import PortWorld, ready
+from .port_world import PortWorld, authenticated, ready
 
 
 @pytest.mark.parametrize("transport", [sip_wire.udp, sip_wire.tcp])
@@ -236,6 +237,32 @@ async def test_requests_of_a_dialog_that_a_host_cannot_take_are_refused_and_the_
         for method in ("INVITE", "UPDATE", "INFO", "OPTIONS"):
             assert (await wire.ask(wire.in_dialog(method, invite, answer))).final.code == 481
         assert world.host.received.empty(), "nothing of a call that is over reaches its host"
+
+
+async def test_requests_of_one_dialog_take_no_places_from_others(
+    world: PortWorld, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """What is answered from the request alone takes none at all; a BYE goes through whatever was before it."""
+    monkeypatch.setattr(transactions, "MOST_OF_DIALOG", 3)
+    async with sip_wire.udp(world.address) as wire:
+        invite, answer = await established(world, wire)
+        before = len(world.port._transactions)
+        for _ in range(5):
+            assert (await wire.ask(wire.in_dialog("OPTIONS", invite, answer))).final.code == 200
+            assert (await wire.ask(wire.in_dialog("PUBLISH", invite, answer))).final.code == 405
+        assert len(world.port._transactions) == before
+        waiting = [asyncio.ensure_future(wire.ask(wire.in_dialog("UPDATE", invite, answer))) for _ in range(3)]
+        for _ in waiting:
+            await world.host.next()
+        refused = (await wire.ask(wire.in_dialog("UPDATE", invite, answer))).final
+        assert (refused.code, refused.headers["Retry-After"]) == (503, "5")
+        assert (await authenticated(wire, "REGISTER")).final.code == 200, "the share is the dialog's"
+        bye = asyncio.ensure_future(wire.ask(wire.in_dialog("BYE", invite, answer)))
+        heard = await world.host.next(lambda message: isinstance(message, Request) and message.method == "BYE")
+        assert isinstance(heard, Request)
+        world.host.send(response_to(heard, 200, "OK", wire))
+        assert (await bye).final.code == 200
+        await asyncio.gather(*waiting)
 
 
 # In place of a host.

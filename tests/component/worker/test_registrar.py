@@ -28,6 +28,7 @@ async def test_several_contacts_are_bound_together_or_not_at_all(world: PortWorl
             ("<sip:c@192.0.2.3>, <sips:d@192.0.2.4>", 400),
             ("<sip:c@192.0.2.3>, *", 400),
             (", ".join(f"<sip:c{n}@192.0.2.3>" for n in range(9)), 400),
+            (f"<sip:{'c' * 1_100}@192.0.2.3>", 400),
         ):
             assert (await authenticated(wire, "REGISTER", Contact=contacts)).final.code == status, contacts
             assert bound(world) == {"sip:a@192.0.2.1", "sip:b@192.0.2.2"}, contacts
@@ -53,6 +54,13 @@ async def test_what_a_worker_before_us_knew_is_judged_by_the_first_list(world: P
         registrar.restore([replace(binding, made_at=0.0) for binding in registrar.all()])
         registrar.keep_only({"another"})
         assert not bound(world)
+
+
+async def test_a_path_is_kept_for_each_contact_and_is_short(world: PortWorld) -> None:
+    async with sip_wire.udp(world.address) as wire:
+        refused = (await authenticated(wire, "REGISTER", Path=f"<sip:{'p' * 2_100}@192.0.2.9;lr>")).final
+        assert (refused.code, refused.phrase) == (400, "Bad Request: the Path is too long") and not bound(world)
+        assert (await authenticated(wire, "REGISTER", Path=f"<sip:{'p' * 1_900}@192.0.2.9;lr>")).final.code == 200
 
 
 async def test_a_star_stands_alone_and_with_expires_0(world: PortWorld) -> None:

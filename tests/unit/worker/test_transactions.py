@@ -41,10 +41,10 @@ class Line:
         return [round(at - began, 3) for at, data in self.sent if data.startswith(what)]
 
 
-def request(method: str, branch: str = "z9hG4bK1") -> Request:
+def request(method: str, branch: str = "z9hG4bK1", to_tag: str = "") -> Request:
     text = (
         f"{method} sip:a@192.0.2.9 SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.1;branch={branch}\r\nMax-Forwards: 70\r\n"
-        f"From: <sip:b@c>;tag=1\r\nTo: <sip:a@b>\r\nCall-ID: x\r\nCSeq: 1 {method}\r\n\r\n"
+        f"From: <sip:b@c>;tag=1\r\nTo: <sip:a@b>{to_tag}\r\nCall-ID: x\r\nCSeq: 1 {method}\r\n\r\n"
     )
     parsed = parse(text.encode())
     assert isinstance(parsed, Request)
@@ -131,6 +131,26 @@ def test_a_transaction_is_forgotten_after_64_t1_and_there_are_only_so_many(monke
             assert (created is None) == (number >= 10)
         await asyncio.sleep(33.0)
         assert transactions.create(request("BYE", "z9hG4bKnew"), line) is not None and len(transactions) == 1
+
+    simulated(life())
+
+
+def test_an_address_and_a_dialog_have_shares_of_the_places(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(server, "MOST_OF_ADDRESS", 5)
+    monkeypatch.setattr(server, "MOST_OF_DIALOG", 2)
+
+    async def life() -> None:
+        transactions, one, two = ServerTransactions(), Line(), Line(peer=("192.0.2.2", 5060))
+        outside = [transactions.create(request("REGISTER", f"z9hG4bK{n}"), one) for n in range(3)]
+        within = [transactions.create(request("INFO", f"z9hG4bK{n}", to_tag=";tag=2"), one) for n in range(3)]
+        assert all(outside) and [made is not None for made in within] == [True, True, False]
+        assert transactions.create(request("REGISTER", "z9hG4bKlast"), one) is None
+        assert transactions.create(request("REGISTER", "z9hG4bKlast"), two) is not None
+        again = transactions.create(request("REGISTER", "z9hG4bKlast"), two)
+        assert again is not None and len(transactions) == 6
+        await asyncio.sleep(33.0)
+        assert all(transactions.create(request("REGISTER", f"z9hG4bKnew{n}"), one) for n in range(5))
+        assert len(transactions) == 5
 
     simulated(life())
 

@@ -9,7 +9,7 @@ from collections.abc import Callable
 
 from teletrunk.errors import Refusal
 
-from teletrunk_worker.policy.admission import Admission
+from teletrunk_worker.policy.admission import BUSY_S, Admission
 from teletrunk_worker.policy.refusals import refuse
 from teletrunk_worker.relay.from_peer import FromPeer
 from teletrunk_worker.relay.routes import Routes
@@ -46,7 +46,7 @@ class InDialog:
             self._from_peer.in_dialog(request, way_back, dialog)
         elif self._routes.is_way_of(flow, dialog):
             self._move(dialog, flow)
-            self._admit(request, way_back, dialog, self._transactions.create(request, way_back))
+            self._admit(request, way_back, dialog)
         else:
             self._ask_who(request, way_back, flow, dialog)
 
@@ -55,18 +55,27 @@ class InDialog:
         flow.prove(dialog.login)
         dialog.move(flow)
 
-    def _admit(self, request: Request, way_back: Flow, dialog: Dialog, transaction: ServerTransaction | None) -> None:
-        """Without a transaction, when there are too many, it is relayed all the same: a call must be able to end."""
+    def _admit(
+        self, request: Request, way_back: Flow, dialog: Dialog, transaction: ServerTransaction | None = None
+    ) -> None:
         answer = uas.answer_in_dialog(request)
         if dialog.finished_at and request.method != "BYE":
             answer = uas.no_such_dialog(request)
-        if answer is None:  # a REFER is for no host: it would call whoever is named
-            takes = self._transfers.answer if request.method == "REFER" else self._from_peer.in_dialog
-            answer = takes(request, way_back, dialog)
+        if answer is None:  # else it is made of the request alone, as often as it comes
+            transaction = transaction or self._transactions.create(request, way_back)
+            answer = self._taken(request, way_back, dialog, is_kept=transaction is not None)
         if answer is not None:
             self._responder.answer(request, way_back, answer)
         elif transaction is not None:
             transaction.otherwise(HOST_ANSWERS_S, _in_place_of_host(request, dialog))
+
+    def _taken(self, request: Request, way_back: Flow, dialog: Dialog, *, is_kept: bool) -> Response | None:
+        """A BYE without a transaction, when there are too many, is relayed all the same: a call must be able to end."""
+        if not is_kept and request.method != "BYE":
+            return refuse(request, Refusal("manager-unreachable", "too many requests at once", BUSY_S))
+        if request.method == "REFER":  # for no host: it would call whoever is named
+            return self._transfers.answer(request, way_back, dialog)
+        return self._from_peer.in_dialog(request, way_back, dialog)
 
     def _ask_who(self, request: Request, way_back: Flow, flow: Flow, dialog: Dialog) -> None:
         given = self._admission.credentials(request, flow)

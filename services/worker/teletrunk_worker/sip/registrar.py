@@ -24,6 +24,8 @@ LONGEST_S: Final = 3600
 MOST_BINDINGS: Final = 8  # of one trunk
 _DEFAULT_S = 600
 _LONGEST_INSTANCE = 256
+_LONGEST_CONTACT = 1_024  # all that is said of one, with its parameters
+_LONGEST_PATH = 2_048  # it is kept for each contact
 _LONGEST_USER_AGENT = 64
 
 
@@ -89,6 +91,9 @@ class Registrar:
         Raises `IntervalTooBrief`, `BadContact`, `Malformed`; then nothing has changed (RFC 3261 10.3, step 7).
         """
         known = self.bindings(trunk_id)
+        path = tuple(entry.text for entry in request.addresses("Path"))
+        if sum(map(len, path)) > _LONGEST_PATH:
+            raise BadContact("the Path is too long")
         if any(value.strip() == "*" for value in request.headers.getlist("Contact")):
             _require_removal_of_all(request)
             wanted = [binding for binding in known if _is_newer(binding, request)]
@@ -100,7 +105,7 @@ class Registrar:
                 flow=flow,
                 call_id=request.call_id,
                 sequence=request.cseq.sequence,
-                path=tuple(entry.text for entry in request.addresses("Path")),
+                path=path,
                 password_revision=password_revision,
                 user_agent=cleaned(request.headers.get("User-Agent") or "", _LONGEST_USER_AGENT),
             )
@@ -281,6 +286,8 @@ def _contacts(request: Request) -> list[tuple[NameAddr, int]]:
         raise BadContact("only sip: contacts can be called")
     if any(len(contact.parameters.get("+sip.instance") or "") > _LONGEST_INSTANCE for contact in contacts):
         raise BadContact("+sip.instance is too long")
+    if any(len(contact.text) > _LONGEST_CONTACT for contact in contacts):
+        raise BadContact("a contact is too long")
     granted = [(contact, _expires(contact, _DEFAULT_S if asked is None else asked)) for contact in contacts]
     if any(0 < seconds < SHORTEST_S for _, seconds in granted):
         raise IntervalTooBrief

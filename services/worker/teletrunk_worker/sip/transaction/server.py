@@ -2,20 +2,24 @@
 
 A request that comes again gets the same answer without anybody being asked twice. A final answer to an INVITE is
 repeated until its ACK comes (timers G and H). Strangers have no transaction: what they hear is made of their request
-alone (stateless, RFC 3261 8.2.7), so that they cannot fill anything.
+alone (stateless, RFC 3261 8.2.7), so that they cannot fill anything. Nobody else fills it for all: an address has a
+share of the places, and a dialog a small one.
 """
 
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import Callable
 from typing import Final
 
 from teletrunk_worker.sip.message import Request, Response
 from teletrunk_worker.sip.timers import T1_S, T2_S, TRANSACTION_S
-from teletrunk_worker.sip.transport.flow import Flow
+from teletrunk_worker.sip.transport.flow import Flow, network_of
 
 MOST_TRANSACTIONS: Final = 20_000
+MOST_OF_ADDRESS: Final = MOST_TRANSACTIONS // 2  # 300 calls a second of one PBX
+MOST_OF_DIALOG: Final = 500  # a key by INFO each 70 ms
 
 Key = tuple[str, str, str]
 
@@ -29,6 +33,7 @@ class ServerTransaction:
         self._answer: bytes | None = None
         self._timer: asyncio.TimerHandle | None = None
         self._interval = T1_S
+        self.holders = _holders(request, flow)
         self.born = _now()
         self.ended = False  # by a final answer of our own: its ACK is for us
 
@@ -91,6 +96,7 @@ class ServerTransactions:
 
     def __init__(self) -> None:
         self._all: dict[Key, ServerTransaction] = {}  # the oldest first
+        self._held: Counter[str] = Counter()  # by whom
 
     def __len__(self) -> int:
         return len(self._all)
@@ -103,27 +109,50 @@ class ServerTransactions:
         return self._all.get(_key(response, response.cseq.method))
 
     def create(self, request: Request, flow: Flow) -> ServerTransaction | None:
-        """None when there are too many of them."""
+        """None when there are too many of them: in all, of this address, or of this dialog."""
         self._forget_old()
-        if len(self._all) >= MOST_TRANSACTIONS:
+        if len(self._all) >= MOST_TRANSACTIONS or self._share_is_used(request, flow):
             return None
-        transaction = self._all[_key(request, request.method)] = ServerTransaction(request, flow)
+        key = _key(request, request.method)
+        if (same := self._all.pop(key, None)) is not None:
+            self._let_go(same)
+        transaction = self._all[key] = ServerTransaction(request, flow)
+        self._held.update(transaction.holders)
         return transaction
 
     def close(self) -> None:
         for transaction in self._all.values():
             transaction.acknowledged()
         self._all.clear()
+        self._held.clear()
+
+    def _share_is_used(self, request: Request, flow: Flow) -> bool:
+        address, *dialog = _holders(request, flow)
+        of_dialog = any(self._held[one] >= MOST_OF_DIALOG for one in dialog)
+        return of_dialog or self._held[address] >= MOST_OF_ADDRESS
+
+    def _let_go(self, transaction: ServerTransaction) -> None:
+        self._held.subtract(transaction.holders)
+        for holder in transaction.holders:
+            if not self._held[holder]:
+                del self._held[holder]
 
     def _forget_old(self) -> None:
         limit = _now() - TRANSACTION_S
         while self._all and (transaction := self._all[key := next(iter(self._all))]).born <= limit:
             transaction.acknowledged()
+            self._let_go(transaction)
             del self._all[key]
 
 
 def _now() -> float:
     return asyncio.get_running_loop().time()
+
+
+def _holders(request: Request, flow: Flow) -> tuple[str, ...]:
+    """An address, and of what has a To tag a dialog."""
+    address = network_of(flow.peer[0])
+    return (address, f"dialog {request.call_id}") if request.to.tag else (address,)
 
 
 def _key(message: Request | Response, method: str) -> Key:
