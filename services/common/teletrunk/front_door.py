@@ -112,11 +112,15 @@ class FrontDoor(grpc.aio.ServerInterceptor):
 
 def source(peer: str) -> str:
     """The address in what gRPC calls a peer: `ipv4:192.0.2.1:5050`, `ipv6:%5B2001:db8::1%5D:5050`."""
-    host = unquote(peer.partition(":")[2]).rpartition(":")[0].strip("[]")
+    return network_of(unquote(peer.partition(":")[2]).rpartition(":")[0].strip("[]")) or peer
+
+
+def network_of(host: str) -> str:
+    """What one caller is known by: an IPv4 address, or the /64 of an IPv6 one; empty of what is no address."""
     try:
         address = ipaddress.ip_address(host.partition("%")[0])
     except ValueError:
-        return peer
+        return ""
     if isinstance(address, ipaddress.IPv6Address):
         return str(address.ipv4_mapped or ipaddress.ip_network((address, _IPV6_PREFIX), strict=False))
     return str(address)

@@ -20,6 +20,7 @@ from starlette.responses import PlainTextResponse, Response
 from starlette.routing import Route
 
 from teletrunk.config import ConfigurationError
+from teletrunk.http_connection import HttpConnection
 
 _OF_THE_PROCESS = (GC_COLLECTOR, PLATFORM_COLLECTOR, PROCESS_COLLECTOR)  # whoever names them has them among the metrics
 
@@ -54,7 +55,8 @@ async def serve_http(address: str, name: str, app: Any, **tls: Any) -> None:
     host, _, port = address.rpartition(":")
     config = uvicorn.Config(
         app, host.strip("[]"), int(port), log_config=None, access_log=False, server_header=False, lifespan="off",
-        timeout_keep_alive=20, limit_concurrency=500, h11_max_incomplete_event_size=64 * 1024, **tls,
+        http=HttpConnection, timeout_keep_alive=20, limit_concurrency=500, h11_max_incomplete_event_size=64 * 1024,
+        **tls,
     )  # fmt: skip
     server = _Server(config)
     try:

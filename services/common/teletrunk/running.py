@@ -7,6 +7,7 @@ import fcntl
 import os
 import resource
 import sys
+import threading
 from collections.abc import Callable, Coroutine
 from importlib import metadata
 from pathlib import Path
@@ -23,6 +24,7 @@ PROCESSOR = Path("/proc/cpuinfo")
 # The exit code of a Worker that left because it was drained. Whatever starts services again leaves it alone:
 # systemd by RestartPreventExitStatus=3, `teletrunk up` by itself. 0 is the end by SIGTERM, 2 a start that was refused.
 DRAINED: Final = 3
+LAST_S: Final = 10.0  # for the loop's own end, once the service has ended in order
 UNFINISHED: Final = "restore.unfinished"  # a file that is there while a restore is at work
 HALF_RESTORED: Final = "holds half of a restored installation: remove it, empty its databases, and restore again"
 Settings = TypeVar("Settings", bound=ServiceSettings)
@@ -48,13 +50,25 @@ def run(
         configure_logging(service, settings.log_format, settings.log_level)
         configure_tracing(service)
         make_directory(settings.data)
-        sys.exit(uvloop.run(serve(settings)))
+        sys.exit(uvloop.run(_to_the_end(serve(settings))))
     except ConfigurationError as error:
         sys.exit(_line(service, str(error)))
     except PermissionError as error:
         sys.exit(_line(service, f"{error.filename}: permission denied"))
     except KeyboardInterrupt:
         sys.exit(130)
+
+
+async def _to_the_end(serving: Coroutine[Any, Any, int | None]) -> int | None:
+    """Cancelled tasks that wait for what will not come, a database's thread that has ended, hold no process up."""
+    code: int | None = 1
+    try:
+        code = await serving
+    finally:
+        last = threading.Timer(LAST_S, os._exit, [code or 0])
+        last.daemon = True
+        last.start()
+    return code
 
 
 def make_directory(data: Path) -> None:

@@ -6,10 +6,12 @@ each service is who its certificate says, and may call only what its kind may.
 
 from __future__ import annotations
 
+import contextlib
 import hmac
+from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import grpc
 
@@ -19,6 +21,7 @@ from teletrunk.identity import Identity
 if TYPE_CHECKING:
     from teletrunk.papers import Papers
 
+MOST_OF_SERVICE: Final = 1_024  # calls of one service at a time: a quarter of what a port takes
 _FREE = "/grpc.health.v1.Health/Check"  # not Watch: it would hold a place for ever
 
 # Method prefix to the kinds that may call it; the longest prefix counts. What none names is for the machine itself.
@@ -55,12 +58,31 @@ class Gate(grpc.aio.ServerInterceptor):
         self._token = token.encode()
         self._rights = rights
         self._is_current = is_current
+        self._inside: Counter[Identity] = Counter()
 
     async def intercept_service(self, continuation: Any, details: Any) -> Any:
         handler = await continuation(details)
         if handler is None or details.method == _FREE:
             return handler
-        return _guarded(handler, details.method, self._check)
+        return _guarded(handler, details.method, self._inside_of)
+
+    @contextlib.asynccontextmanager
+    async def _inside_of(self, method: str, context: Any) -> AsyncIterator[None]:
+        """Nobody fills a port for all others, over however many connections."""
+        await self._check(method, context)
+        identity = identity_of(context)
+        if identity is None:  # of this machine
+            yield
+            return
+        if self._inside[identity] >= MOST_OF_SERVICE:
+            await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "this service has too many calls at a time")
+        self._inside[identity] += 1
+        try:
+            yield
+        finally:
+            self._inside[identity] -= 1
+            if not self._inside[identity]:
+                del self._inside[identity]
 
     async def _check(self, method: str, context: Any) -> None:
         if not is_encrypted(context):
@@ -79,22 +101,24 @@ class Gate(grpc.aio.ServerInterceptor):
         return self._rights[max(matching, key=len)] if matching else frozenset()
 
 
-def _guarded(handler: Any, method: str, check: Callable[[str, Any], Any]) -> Any:
-    """The same handler with the check before it: only there the caller's certificate is known."""
+def _guarded(
+    handler: Any, method: str, admitted: Callable[[str, Any], contextlib.AbstractAsyncContextManager[None]]
+) -> Any:
+    """The same handler behind the gate: only there the caller's certificate is known."""
     if handler.response_streaming:
         stream = handler.stream_stream or handler.unary_stream
 
         async def streaming(request: Any, context: Any) -> AsyncIterator[Any]:
-            await check(method, context)
-            async for response in stream(request, context):
-                yield response
+            async with admitted(method, context):
+                async for response in stream(request, context):
+                    yield response
 
         kind = "stream_stream" if handler.request_streaming else "unary_stream"
         return handler._replace(**{kind: streaming})
     single = handler.stream_unary or handler.unary_unary
 
     async def answering(request: Any, context: Any) -> Any:
-        await check(method, context)
-        return await single(request, context)
+        async with admitted(method, context):
+            return await single(request, context)
 
     return handler._replace(**{"stream_unary" if handler.request_streaming else "unary_unary": answering})

@@ -56,7 +56,10 @@ class SessionStoreService(session_store_pb2_grpc.SessionStoreServiceServicer):
 
     async def Call(self, requests: AsyncIterator[pb.CallRequest], context: Any) -> AsyncIterator[pb.CallResponse]:
         """The stream is the call: when it breaks, for whatever reason, the call is hung up."""
-        first = await anext(aiter(requests), None)
+        first: pb.CallRequest | None = None
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(rpc.DEADLINE_S):  # a stream that says nothing holds a place
+                first = await anext(aiter(requests), None)
         if first is None:
             return
         begin = first.start if first.WhichOneof("kind") == "start" else first.take

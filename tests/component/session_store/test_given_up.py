@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import AsyncIterator
 from pathlib import Path
 
+import grpc
 import pytest
 from pyrogram import raw
+from teletrunk import rpc
 
-from .storage import MISSED, Storage, pb, phone_call, storage
+from .storage import MISSED, PATIENCE_S, Storage, pb, phone_call, storage
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 REQUEST_CALL, RESOLVE = "phone.requestCall", "contacts.resolvePhone"
@@ -190,3 +193,15 @@ async def test_what_a_request_left_is_forgotten_once_telegram_has_said_no(store:
     async with asyncio.timeout(SOON_S):
         while [row for row in store.rows("live_calls") if row[0] == session_id]:
             await asyncio.sleep(0.02)
+
+
+async def test_a_stream_that_begins_no_call_is_ended(store: Storage) -> None:
+    """Places are few: who holds one says at once what for."""
+
+    async def nothing() -> AsyncIterator[pb.CallRequest]:
+        await asyncio.Event().wait()
+        yield pb.CallRequest()
+
+    stream = store.stub.Call(nothing())
+    async with asyncio.timeout(rpc.DEADLINE_S + PATIENCE_S):
+        assert await stream.read() is grpc.aio.EOF

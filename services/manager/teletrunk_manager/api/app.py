@@ -22,6 +22,7 @@ from teletrunk.rest import ROUTES, Route
 from teletrunk.wrong_value import in_words
 
 from teletrunk_manager.api.asking import STATUS, Aborted, LocalContext
+from teletrunk_manager.api.at_once import AtOnce
 from teletrunk_manager.api.models import TEXT, answer_model, request_model
 from teletrunk_manager.api.page import page_of
 from teletrunk_manager.api.repeating import Answer, Repeating
@@ -67,9 +68,10 @@ def make_app(servicers: Sequence[object], tokens: Tokens, repeating: Repeating) 
     app.add_middleware(_Sized)
     app.add_api_route("/docs", lambda: HTMLResponse(page_of(app.openapi())), methods=["GET"], include_in_schema=False)
     app.add_api_route("/health", _health, methods=["GET", "HEAD"], include_in_schema=False)
+    at_once = AtOnce()
     for route in ROUTES:
         servicer = next(each for each in servicers if route.rpc in vars(type(each)))
-        _add(app, route, getattr(servicer, route.rpc), tokens, repeating)
+        _add(app, route, getattr(servicer, route.rpc), tokens, repeating, at_once)
     return app
 
 
@@ -98,7 +100,7 @@ class _Sized:
             await self._app(scope, receive, send)
 
 
-def _add(app: FastAPI, route: Route, method: Any, tokens: Tokens, repeating: Repeating) -> None:
+def _add(app: FastAPI, route: Route, method: Any, tokens: Tokens, repeating: Repeating, at_once: AtOnce) -> None:
     guard = Guard(route, tokens)
     in_path = route.fields_in_path
     is_list = "next" in route.response.DESCRIPTOR.fields_by_name
@@ -109,7 +111,10 @@ def _add(app: FastAPI, route: Route, method: Any, tokens: Tokens, repeating: Rep
         asked_by(who.name, for_all=who.sees_all)
         try:
             request = json_format.ParseDict(fields, route.request())
-            answer = await method(request, LocalContext())
+            with at_once.place(who.name) as has_place:
+                if not has_place:
+                    return 429, _told(429, "too many requests of yours are being answered: wait for some")
+                answer = await method(request, LocalContext())
         except json_format.ParseError as error:
             return 422, _told(422, str(error))
         except Aborted as problem:

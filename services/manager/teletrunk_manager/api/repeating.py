@@ -36,8 +36,8 @@ class Repeating:
         except BaseException:
             await self._forget(key)
             raise
-        if status >= 500:
-            await self._forget(key)  # it may be tried again
+        if status >= 400:
+            await self._forget(key)  # nothing was done: it may be tried again
         else:
             await self._keep(key, status, body)
         return status, body

@@ -11,6 +11,7 @@ from typing import NoReturn, TypeVar
 import grpc
 import structlog
 from teletrunk import rpc
+from teletrunk.channel import LARGEST_MESSAGE
 from teletrunk.errors import Refusal
 from teletrunk.manager_way import ManagerWay
 from teletrunk.v1 import call_pb2
@@ -27,7 +28,6 @@ _LAST_WORDS_S = 3.0
 _CHANGE_OVER_S = 1.0  # behind one address there may be several Managers, of which one has just ended
 _AGAIN_S = 0.1
 _AT_ONCE = 100  # records that are read from the disk together
-_NEVER = (grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.RESOURCE_EXHAUSTED)  # the latter: it is too large
 _GONE = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
 Answer = TypeVar("Answer")
 
@@ -184,7 +184,7 @@ class ManagerLink:
         try:
             await self.way.stub.ReportCall(pb.ReportCallRequest(record=record), timeout=rpc.DEADLINE_S)
         except grpc.aio.AioRpcError as error:
-            if error.code() not in _NEVER:
+            if not _is_for_ever(error.code(), record):
                 log.warning("record waits", call_id=record.call_id, status=error.code().name)
                 return error.code()
             log.error("record refused", call_id=record.call_id, details=error.details())
@@ -192,6 +192,12 @@ class ManagerLink:
         else:
             await self._journal.delivered(record)
         return None
+
+
+def _is_for_ever(status: grpc.StatusCode, record: call_pb2.CallRecord) -> bool:
+    """gRPC has one status for a message that is too large, and for a port that has no room now."""
+    too_large = record.ByteSize() > LARGEST_MESSAGE[1] // 2
+    return status is grpc.StatusCode.INVALID_ARGUMENT or (status is grpc.StatusCode.RESOURCE_EXHAUSTED and too_large)
 
 
 def _refused(error: grpc.aio.AioRpcError) -> NoReturn:
