@@ -27,6 +27,15 @@ async def test_a_message_that_a_host_cannot_take_is_refused(world: PortWorld, tr
     assert world.door.admitted == [] and world.host.received.empty()
 
 
+@pytest.mark.parametrize("name", ["From", "Contact"])
+async def test_a_message_that_pjsip_would_write_longer_is_measured_so(world: PortWorld, name: str) -> None:
+    """Its BYE would be cut, and reach nobody."""
+    async with sip_wire.udp(world.address) as wire:
+        asked = await wire.ask(await ready(wire, "INVITE", **{name: f"<sip:{'#' * 1_300}@192.0.2.1>;tag=1"}))
+        assert asked.final.code == 513
+    assert world.door.admitted == []
+
+
 async def test_a_host_gets_what_it_can_read_and_nothing_else(world: PortWorld) -> None:
     useless = {
         "Expires": "300", "Retry-After": "abc", "Event": "", "Accept": ",,,", "Replaces": "a;to-tag=b;from-tag=c",
