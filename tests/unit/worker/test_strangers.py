@@ -40,7 +40,7 @@ def test_all_strangers_together_have_a_budget_and_known_peers_one_of_their_own()
     some = Strangers(known, clock)
     read = sum(some.may_speak(f"10.{a}.{b}.1") for a in range(40) for b in range(250))
     assert read == strangers.ALL_MESSAGES_A_SECOND
-    assert all(some.may_speak("198.51.100.1") for _ in range(4_000))
+    assert all(some.may_speak("198.51.100.1") for _ in range(1_900))
     assert some.may_speak("192.0.2.9", "TCP"), "who cannot be spoofed is not kept out by what may be"
     clock.now += 0.5
     again = sum(some.may_speak(f"10.{a}.{b}.2") for a in range(40) for b in range(250))

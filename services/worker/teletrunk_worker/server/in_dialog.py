@@ -61,8 +61,10 @@ class InDialog:
         answer = uas.answer_in_dialog(request)
         if dialog.finished_at and request.method != "BYE":
             answer = uas.no_such_dialog(request)
-        if answer is None:  # else it is made of the request alone, as often as it comes
+        # An answer that is made of the request alone is made as often as it comes; to an INVITE's, an ACK comes.
+        if answer is None or request.method == "INVITE":
             transaction = transaction or self._transactions.create(request, way_back)
+        if answer is None:
             answer = self._taken(request, way_back, dialog, is_kept=transaction is not None)
         if answer is not None:
             self._responder.answer(request, way_back, answer)

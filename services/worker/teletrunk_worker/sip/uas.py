@@ -8,7 +8,7 @@ from typing import Final
 
 from teletrunk_worker.sip.message import LARGEST_MESSAGE, VERSION, Message, Request, Response
 from teletrunk_worker.sip.scanner import Malformed, TooLarge
-from teletrunk_worker.sip.uri import LONGEST_URI
+from teletrunk_worker.sip.uri import is_too_long
 from teletrunk_worker.sip.via import parse_via
 
 SERVER: Final = "Teletrunk"
@@ -134,7 +134,7 @@ def unreadable(request: Request) -> Response | None:
     """The answer to a request that cannot be read for a reason which has a status of its own; None for 400."""
     if request.version != VERSION:
         return respond(request, 505, "Version Not Supported")
-    if len(request.target) > LONGEST_URI:
+    if is_too_long(request.target):
         return respond(request, 414, "Request-URI Too Long")
     return None
 

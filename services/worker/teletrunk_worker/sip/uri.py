@@ -20,6 +20,11 @@ _AFTER_HOST = re.compile(r"[;?]")
 _NAME_ADDR = re.compile(r'\s*+("(?:[^"\\]++|\\.)*+"|[^"<]*+)\s*+<([^>]*+)>', re.DOTALL)
 
 
+def is_too_long(text: str) -> bool:
+    """Also as pjsip writes it, in what comes back from a host: `%23` for each `#`."""
+    return len(text) + 2 * text.count("#") > LONGEST_URI
+
+
 @dataclass(frozen=True)
 class Uri:
     """`text` is what was written. `user` is unescaped; `host` is empty for other schemes than SIP's."""
@@ -45,7 +50,7 @@ class Uri:
 
 def parse_uri(text: str) -> Uri:
     """Raises `Malformed`."""
-    if len(text) > LONGEST_URI:
+    if is_too_long(text):
         raise Malformed("URI is too long")
     scheme = _SCHEME.match(text)
     if scheme is None or _UNUSABLE.search(text):
