@@ -24,7 +24,7 @@ from tests.fuzz import answers, templates
 from tests.fuzz.mutations import Mutator
 from tests.fuzz.peer import Heard
 
-SECONDS = float(os.environ.get("TELETRUNK_FUZZ_SECONDS", "4"))
+SECONDS = float(os.environ.get("TELETRUNK_FUZZ_SECONDS", "3"))
 SEED = int(os.environ.get("TELETRUNK_FUZZ_SEED", "1"))
 TRUNKS = 60  # each asks anew in each round
 ROUND_S = 0.7
