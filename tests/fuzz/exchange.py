@@ -53,6 +53,7 @@ _GOOD = ("good", "127.0.0.77", "127.0.0.1")
 _LONG_S = min(60.0, SECONDS / 3)  # some calls last until session timers are refreshed
 _FOR_EVER_S = 24 * 3_600.0
 _FIRST_ANSWER_S = 8.0
+_REGISTER_EVERY_S = 200.0
 _SETTLED_S = 60.0
 _WARM_S = 5.0
 _KEPT = 40  # of what a host was sent
@@ -238,6 +239,7 @@ async def attack(ground: Exchange, seconds: float, seed: int) -> Pinger:
     mistakes = _mistakes()
     pinger = Pinger(("127.0.0.1", ground.port.port), lambda took: None)  # the attackers are in the same loop
     works = [_ring(ground, random.Random(seed)), _wish(ground, random.Random(seed + 1)), _measure(ground, seconds)]
+    works.append(_stay_registered(ground))
     works += [_call(peer) for peer in ground.hostile for _ in range(_CALLERS)]
     tasks = [loop.create_task(work) for work in works]
     pinger.start()
@@ -272,6 +274,13 @@ async def _ring(ground: Exchange, rng: random.Random) -> None:
             await asyncio.sleep(0.02)
         ground.rings(rng.choice(ground.hostile).login, number)
         await asyncio.sleep(0.05)
+
+
+async def _stay_registered(ground: Exchange) -> None:
+    while True:
+        await asyncio.sleep(_REGISTER_EVERY_S)
+        for peer in (*ground.hostile, ground.good):
+            await peer.register()
 
 
 async def _wish(ground: Exchange, rng: random.Random) -> None:

@@ -483,3 +483,48 @@ async def test_who_answers_within_a_dialog_is_its_peer(world: PortWorld) -> None
             wire.send(bytes(answer))
             heard = await world.host.next(lambda message: isinstance(message, Response) and message.code == 200)
             assert heard.headers["To"] == established.headers["To"]
+
+
+async def test_a_bye_before_the_answer_is_a_refusal(world: PortWorld) -> None:
+    """RFC 3261 15 forbids it: pjsua takes the answer that follows for one to whatever call has the place, and aborts."""
+    async with sip_wire.udp(world.address) as wire:
+        _, invite = await dialled(world, wire)
+        ringing = response_to(invite, 180, "Ringing", wire)
+        wire.send(bytes(ringing))
+        await world.host.next(lambda message: isinstance(message, Response) and message.code == 180)
+        bye = wire.request(
+            "BYE", "", "x", From=ringing.headers["To"], To=invite.headers["From"], Call_ID=invite.call_id
+        )
+        assert (await wire.ask(bye)).final.code == 200
+        heard = await world.host.next()
+        assert isinstance(heard, Response) and heard.code == 487
+        refusal = response_to(invite, 487, "Request Terminated", wire)
+        wire.send(bytes(refusal))
+        assert (await wire.next_request("ACK")).cseq.sequence == invite.cseq.sequence
+        assert world.host.received.empty()
+
+
+@pytest.mark.parametrize("who", ["the peer", "the host"])
+async def test_a_host_hears_the_end_of_its_question_before_the_dialogs(world: PortWorld, who: str) -> None:
+    async with sip_wire.udp(world.address) as wire:
+        first, invite = await dialled(world, wire)
+        established = response_to(invite, 200, "OK", wire, SDP)
+        wire.send(bytes(established))
+        await world.host.next(lambda message: isinstance(message, Response) and message.code == 200)
+        names = {"To": established.headers["To"], "Via": first.headers["Via"] + "2"}
+        again = world.host.follow_up("INVITE", first, CSeq="2 INVITE", **names)
+        again.uri = URI.parse(f"sip:{wire.local[0]}:{wire.local[1]}")
+        again.headers.set("Via", names["Via"])
+        world.host.send(again)
+        await wire.next_request("INVITE")
+        if who == "the peer":
+            bye = wire.request(
+                "BYE", "", "x", From=established.headers["To"], To=invite.headers["From"], Call_ID=invite.call_id
+            )
+        else:
+            bye = world.host.follow_up("BYE", first, CSeq="3 BYE", To=established.headers["To"])
+            bye.uri = again.uri
+        (wire if who == "the peer" else world.host).send(bye if who == "the host" else bytes(bye))  # type: ignore[arg-type]
+        heard = await world.host.next()
+        assert isinstance(heard, Response) and (heard.code, str(heard.cseq)) == (491, "2 INVITE")
+        assert heard.headers.getlist("Via") == [names["Via"]]
