@@ -27,7 +27,7 @@ from tests.fuzz.peer import Peer
 from tests.fuzz.strangers import Strangers
 from tests.fuzz.watch import LogWatch, Pinger, memory
 
-SECONDS = float(os.environ.get("TELETRUNK_FUZZ_SECONDS", "20"))
+SECONDS = float(os.environ.get("TELETRUNK_FUZZ_SECONDS", "15"))
 SEED = int(os.environ.get("TELETRUNK_FUZZ_SEED", "1"))
 RATE = float(os.environ.get("TELETRUNK_FUZZ_RATE", "150"))  # strangers' messages a second
 CALLERS = 4  # calls at once that the hostile trunk makes

@@ -15,11 +15,11 @@ import sys
 import tempfile
 import time
 import traceback
-from collections import Counter, deque
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections import deque
+from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, TypeVar, cast
 
 import psutil
 import structlog
@@ -34,14 +34,14 @@ from teletrunk_worker.policy.bans import Bans
 from teletrunk_worker.refused_calls import RefusedCalls
 from teletrunk_worker.server import responder
 from teletrunk_worker.server.port import SipPort
-from teletrunk_worker.sip.auth import Credentials
 
 from tests.component.worker.sip_host_world import free_rtp_ports
 from tests.fuzz.journal import Journal
+from tests.fuzz.open_line import Telegram
 from tests.fuzz.peer import Heard, Peer
 from tests.fuzz.watch import Pinger, memory
 
-SECONDS = float(os.environ.get("TELETRUNK_FUZZ_SECONDS", "12"))
+SECONDS = float(os.environ.get("TELETRUNK_FUZZ_SECONDS", "10"))
 SEED = int(os.environ.get("TELETRUNK_FUZZ_SEED", "1"))
 HOSTS, CALLS_A_HOST = 6, 4
 GOOD_CALLS = 2
@@ -49,116 +49,16 @@ _RTP_PORTS = 32  # of a host
 _MOST_CALLS = 16  # of hostile trunks, at once: the good ones keep their places
 _CALLERS = 4  # of each hostile trunk
 _HOSTILE = (("v4", "127.0.1.1", "127.0.0.1"), ("v6", "::1", "::1"))  # with the gateway's address for each
-_GOOD = ("127.0.0.77", "127.0.0.1")
-_LONG_S = 60.0  # some calls last until session timers are refreshed
+_GOOD = ("good", "127.0.0.77", "127.0.0.1")
+_LONG_S = min(60.0, SECONDS / 3)  # some calls last until session timers are refreshed
+_FOR_EVER_S = 24 * 3_600.0
+_FIRST_ANSWER_S = 8.0
+_REGISTER_EVERY_S = 200.0
 _SETTLED_S = 60.0
 _WARM_S = 5.0
-_STUCK_S = 5.0  # the attackers are in the same loop
 _KEPT = 40  # of what a host was sent
+Place = tuple[str, str, str]
 _DTMF = (trunk_pb2.DTMF_METHOD_INFO, trunk_pb2.DTMF_METHOD_RFC4733)
-
-
-class PhoneCall:
-    """A phone call at Telegram that is answered, and that Telegram hangs up in the end."""
-
-    def __init__(self, lasts_s: float) -> None:
-        self._lasts_s = lasts_s
-        self._said: asyncio.Queue[pb.CallResponse] = asyncio.Queue()
-
-    def ask(self, **kind: object) -> None:
-        match next(iter(kind)):
-            case "start":
-                self._say(pb.CallResponse(requested=pb.CallRequested(phone_call_id=1)))
-                self._say(pb.CallResponse(ringing=pb.CallRinging()))
-                self._is_up()
-            case "take":
-                self._say(pb.CallResponse(requested=pb.CallRequested(phone_call_id=1)))
-            case "accept":
-                self._is_up()
-            case "discard":
-                self._say(_hung_up())
-
-    def _is_up(self) -> None:
-        self._say(pb.CallResponse(ready=pb.CallReady(key=b"k" * 256)))
-        asyncio.get_running_loop().call_later(self._lasts_s, self._say, _hung_up())
-
-    def _say(self, response: pb.CallResponse) -> None:
-        self._said.put_nowait(response)
-
-    async def events(self) -> AsyncIterator[pb.CallResponse]:
-        while True:
-            yield (response := await self._said.get())
-            if response.WhichOneof("kind") == "discarded":
-                return
-
-    def close(self) -> None: ...
-
-
-def _hung_up() -> pb.CallResponse:
-    return pb.CallResponse(discarded=pb.CallDiscarded(reason=pb.DISCARD_REASON_HANGUP))
-
-
-@dataclass
-class Telegram:
-    """Manager, Storage and Telegram hosts, as far as calls use them: they say yes."""
-
-    rng: random.Random
-    lasts: dict[str, float] = field(default_factory=dict)  # by session: no longer than this
-    sessions: dict[str, manager_pb2.SessionAssignment] = field(default_factory=dict)
-    listeners: dict[str, Callable[[Message], None]] = field(default_factory=dict)
-    records: Counter[str] = field(default_factory=Counter)
-    port: int = 0
-    rate: int = 8000
-
-    # The Manager.
-
-    async def register(self, credentials: Credentials, source: str) -> manager_pb2.RegisterResponse:
-        manager_pb2.RegisterRequest(digest=manager_pb2.Digest(**vars(credentials)), source_address=source)
-        return manager_pb2.RegisterResponse(trunk_id=credentials.username, login=credentials.username)
-
-    async def route_call(
-        self, call_id: str, credentials: Credentials, source: str, called: str, *, registered: bool, trunk_id: str = ""
-    ) -> manager_pb2.RouteCallResponse:
-        manager_pb2.RouteCallRequest(digest=manager_pb2.Digest(**vars(credentials)), called=called)
-        session = self.sessions[credentials.username]
-        return manager_pb2.RouteCallResponse(trunk_id=session.session_id, account_id="a", session=session)
-
-    async def route_incoming(
-        self, call_id: str, session_id: str, caller: call_pb2.Peer
-    ) -> manager_pb2.RouteIncomingResponse:
-        tier = manager_pb2.IncomingTier(targets=[manager_pb2.IncomingTarget(trunk_id=session_id, login=session_id)])
-        return manager_pb2.RouteIncomingResponse(account_id="a", tiers=[tier] * 2, caller_id="+1", caller_name="A")
-
-    def note(self, record: call_pb2.CallRecord) -> None:
-        record.SerializeToString()
-
-    def report(self, record: call_pb2.CallRecord) -> None:
-        record.SerializeToString()
-        self.records[f"{record.ended_by} {record.error_id or record.sip_status}"] += 1
-
-    # The Storage.
-
-    def call(self, session: manager_pb2.SessionAssignment) -> PhoneCall:
-        longest = self.lasts.get(session.session_id, 0.0)
-        return PhoneCall(longest or self.rng.choice([0.2, 1.0, 3.0, _LONG_S]))
-
-    async def send_message(self, session_id: str, user_id: int, text: str) -> None: ...
-
-    # The Telegram hosts, of which there is one.
-
-    async def place(
-        self, call: str, listener: Callable[[Message], None], besides: Sequence[object] = (), *, wide: bool = False
-    ) -> Telegram:
-        self.listeners[call] = listener
-        return self
-
-    def release(self, host: object, call: str) -> None:
-        self.listeners.pop(call, None)
-
-    def send(self, message: Message, descriptor: int | None = None) -> None:
-        say = {"open": {"event": "connected", "connect_ms": 1.0}, "close": {"event": "closed", "stats": {}}}
-        if (event := say.get(message["command"])) and (listener := self.listeners.get(message["call"])):
-            asyncio.get_running_loop().call_soon(listener, {**event, "call": message["call"]})
 
 
 class HostTape:
@@ -203,6 +103,9 @@ class GoodPeer(Peer):
             self.say("200", self.answer(heard, "200 OK"))
 
 
+APeer = TypeVar("APeer", bound=Peer)
+
+
 @dataclass
 class Exchange:
     port: SipPort
@@ -211,7 +114,6 @@ class Exchange:
     journal: Journal
     hostile: list[Peer]
     good: GoodPeer
-    ours: set[int] = field(default_factory=set)
     memory: list[dict[str, float]] = field(default_factory=list)
 
     def measure(self) -> None:
@@ -237,58 +139,72 @@ class Exchange:
 
 @contextlib.asynccontextmanager
 async def exchange(directory: Path, seed: int) -> AsyncIterator[Exchange]:
-    journal, rng = Journal(directory, seed), random.Random(seed)
-    loop = asyncio.get_running_loop()
+    journal, telegram = Journal(directory, seed), Telegram(random.Random(seed), _LONG_S)
+    async with contextlib.AsyncExitStack() as stack:
+        stack.enter_context(_told_of_every_mistake(journal))
+        port, calls = await _worker(stack, telegram, journal)
+        hostile = [await _peer(stack, Peer, place, port, journal) for place in _HOSTILE]
+        good = await _peer(stack, GoodPeer, _GOOD, port, journal)
+        good.ended = journal.broken
+        places = (*_HOSTILE, _GOOD)
+        for name, _, _ in places:
+            telegram.sessions[name] = manager_pb2.SessionAssignment(session_id=name, storage_address="x")
+        telegram.lasts[good.login] = _FOR_EVER_S
+        port.trunks.replace(_trunk(name, _DTMF[number % 2]) for number, (name, _, _) in enumerate(places))
+        ground = Exchange(port, calls, telegram, journal, hostile, good)
+        await ground.good_calls(GOOD_CALLS)
+        yield ground
+
+
+@contextlib.contextmanager
+def _told_of_every_mistake(journal: Journal) -> Iterator[None]:
+    loop, config, pause = asyncio.get_running_loop(), structlog.get_config(), responder._FIRST_OF_S
     loop.set_exception_handler(
         lambda _, context: journal.broken(f"loop: {context.get('exception') or context['message']}")
     )
-    before = structlog.get_config()
     structlog.configure(processors=[_watching(journal)], wrapper_class=structlog.make_filtering_bound_logger(30))
-    responder._FIRST_OF_S = 0.0  # each of them is told whole
-    telegram = Telegram(rng)
-    anything = cast(Any, telegram)
+    responder._FIRST_OF_S = 0.0
     try:
-        async with contextlib.AsyncExitStack() as stack:
-            calls = Calls(Service("worker"), HOSTS * CALLS_A_HOST)
-            port = SipPort(calls, "::", 0, ("127.0.0.1", "::1"), bans=Bans(()))
-            await port.start()
-            stack.push_async_callback(port.close)
-            hosts = HostPool("sip", "teletrunk_worker.legs.sip_host", CALLS_A_HOST, HOSTS * CALLS_A_HOST)
-            journal.on_break = HostTape(port, hosts, directory).write
-            first = free_rtp_ports(HOSTS * _RTP_PORTS)
-            calls.rim = Rim(
-                "w", port, hosts, anything, anything, anything, RefusedCalls(lambda *_: True, telegram.report), 8.0
-            )
-            stack.push_async_callback(hosts.close)
-            stack.push_async_callback(calls.close)
-            await hosts.start(lambda index, wide: _settings(port, first + index * _RTP_PORTS, wide=wide))
-            port.is_host = hosts.has_port
-            calls.configure(manager_pb2.WorkerConfig())
-            peers = []
-            places = [*_HOSTILE, ("good", *_GOOD)]
-            trunks = []
-            for number, (name, host, at) in enumerate(places):
-                telegram.sessions[name] = manager_pb2.SessionAssignment(session_id=name, storage_address="x")
-                options = trunk_pb2.TrunkOptions(dtmf=_DTMF[number % 2])
-                trunks.append(manager_pb2.TrunkSettings(trunk_id=name, login=name, options=options))
-                kind = GoodPeer if name == "good" else Peer
-                peer = kind(name, (at, port.port), name, "x", journal, seed * 10 + number, _LONG_S)
-                await peer.open(host)
-                stack.callback(peer.close)
-                if (status := await peer.register()) != 200:
-                    raise RuntimeError(f"{name} is not registered: {status}")
-                peers.append(peer)
-            port.trunks.replace(trunks)
-            telegram.lasts["good"] = 24 * 3_600.0
-            *hostile, good = peers
-            assert isinstance(good, GoodPeer)
-            good.ended = journal.broken
-            ground = Exchange(port, calls, telegram, journal, hostile, good)
-            await ground.good_calls(GOOD_CALLS)
-            yield ground
+        yield
     finally:
-        structlog.configure(**before)
+        responder._FIRST_OF_S = pause
+        structlog.configure(**config)
         loop.set_exception_handler(None)
+
+
+async def _worker(stack: contextlib.AsyncExitStack, telegram: Telegram, journal: Journal) -> tuple[SipPort, Calls]:
+    anything = cast(Any, telegram)
+    calls = Calls(Service("worker"), HOSTS * CALLS_A_HOST)
+    port = SipPort(calls, "::", 0, ("127.0.0.1", "::1"), bans=Bans(()))
+    await port.start()
+    stack.push_async_callback(port.close)
+    hosts = HostPool("sip", "teletrunk_worker.legs.sip_host", CALLS_A_HOST, HOSTS * CALLS_A_HOST)
+    stack.push_async_callback(hosts.close)
+    refused = RefusedCalls(lambda *_: True, telegram.report)
+    calls.rim = Rim("w", port, hosts, anything, anything, anything, refused, _FIRST_ANSWER_S)
+    stack.push_async_callback(calls.close)
+    first = free_rtp_ports(HOSTS * _RTP_PORTS)
+    await hosts.start(lambda index, wide: _settings(port, first + index * _RTP_PORTS, wide=wide))
+    port.is_host = hosts.has_port
+    journal.on_break = HostTape(port, hosts, journal.directory).write
+    calls.configure(manager_pb2.WorkerConfig())
+    return port, calls
+
+
+async def _peer(
+    stack: contextlib.AsyncExitStack, kind: type[APeer], place: Place, port: SipPort, journal: Journal
+) -> APeer:
+    name, host, at = place
+    peer = kind(name, (at, port.port), name, "x", journal, journal.seed * 10 + len(host), _LONG_S)
+    await peer.open(host)
+    stack.callback(peer.close)
+    if (status := await peer.register()) != 200:
+        raise RuntimeError(f"{name} is not registered: {status}")
+    return peer
+
+
+def _trunk(name: str, dtmf: trunk_pb2.DtmfMethod.ValueType) -> manager_pb2.TrunkSettings:
+    return manager_pb2.TrunkSettings(trunk_id=name, login=name, options=trunk_pb2.TrunkOptions(dtmf=dtmf))
 
 
 def _settings(port: SipPort, rtp_port: int, *, wide: bool) -> Message:
@@ -299,7 +215,7 @@ def _settings(port: SipPort, rtp_port: int, *, wide: bool) -> Message:
     }  # fmt: skip
 
 
-def _watching(journal: Journal) -> Callable[..., None]:
+def _watching(journal: Journal) -> Callable[..., Any]:
     """A log in which whatever is an error of ours is a break."""
 
     def watch(_: object, level: str, event: dict[str, Any]) -> None:
@@ -321,13 +237,9 @@ async def attack(ground: Exchange, seconds: float, seed: int) -> Pinger:
     """For so long. What broke is in the journal."""
     journal, loop = ground.journal, asyncio.get_running_loop()
     mistakes = _mistakes()
-    pinger = Pinger(
-        ("127.0.0.1", ground.port.port),
-        lambda took: (
-            None if took < _STUCK_S else cast(None, loop.call_soon_threadsafe(journal.broken, "the port is stuck"))
-        ),
-    )
+    pinger = Pinger(("127.0.0.1", ground.port.port), lambda took: None)  # the attackers are in the same loop
     works = [_ring(ground, random.Random(seed)), _wish(ground, random.Random(seed + 1)), _measure(ground, seconds)]
+    works.append(_stay_registered(ground))
     works += [_call(peer) for peer in ground.hostile for _ in range(_CALLERS)]
     tasks = [loop.create_task(work) for work in works]
     pinger.start()
@@ -362,6 +274,13 @@ async def _ring(ground: Exchange, rng: random.Random) -> None:
             await asyncio.sleep(0.02)
         ground.rings(rng.choice(ground.hostile).login, number)
         await asyncio.sleep(0.05)
+
+
+async def _stay_registered(ground: Exchange) -> None:
+    while True:
+        await asyncio.sleep(_REGISTER_EVERY_S)
+        for peer in (*ground.hostile, ground.good):
+            await peer.register()
 
 
 async def _wish(ground: Exchange, rng: random.Random) -> None:

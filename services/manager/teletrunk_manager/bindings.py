@@ -27,7 +27,7 @@ class Bindings:
         workers = [
             worker
             for worker in self._live.of_kind("worker")
-            if worker.heartbeat.tells_bindings and trunk_id in worker.heartbeat.registered_trunk_ids
+            if worker.heartbeat.tells_bindings and worker.is_registered(trunk_id)
         ]
         answers = await asyncio.gather(*(self._asked(worker, trunk_id) for worker in workers))
         return [binding for answer in answers for binding in answer]

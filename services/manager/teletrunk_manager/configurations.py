@@ -216,4 +216,5 @@ class Current:
 
 
 def _has_up(worker: Seen, trunk_id: str) -> bool:
-    return any(state.trunk_id == trunk_id and state.up for state in worker.heartbeat.trunk_states)
+    state = worker.state_of(trunk_id)
+    return state is not None and state.up

@@ -15,12 +15,27 @@ from teletrunk.metrics import ATTACHED
 from teletrunk.session_proof import is_proven
 from teletrunk.v1 import live_pb2
 from teletrunk.v1 import manager_pb2 as pb
+from teletrunk.v1.trunk_pb2 import TrunkState
 
 from teletrunk_manager.state import SERVICE_S
 
 log = structlog.get_logger()
 
 Kind = Literal["worker", "storage"]
+
+
+@dataclass(frozen=True)
+class _Trunks:
+    """What a heartbeat says of trunks, by their ids."""
+
+    said: pb.Heartbeat
+    registered: frozenset[str]
+    states: Mapping[str, TrunkState]
+
+    @classmethod
+    def of(cls, said: pb.Heartbeat) -> _Trunks:
+        states = {state.trunk_id: state for state in said.trunk_states}
+        return cls(said, frozenset(said.registered_trunk_ids), states)
 
 
 @dataclass(eq=False)
@@ -32,6 +47,22 @@ class Seen:
     address: str
     heartbeat: pb.Heartbeat = field(default_factory=pb.Heartbeat)
     seen_at: float = field(default_factory=time.time)
+    _trunks: _Trunks | None = field(default=None, init=False)
+
+    def is_registered(self, trunk_id: str) -> bool:
+        """Whether that trunk's PBX is at this Worker."""
+        return trunk_id in self._trunks_now.registered
+
+    def state_of(self, trunk_id: str) -> TrunkState | None:
+        """How this Worker stands with a trunk whose PBX does not register."""
+        return self._trunks_now.states.get(trunk_id)
+
+    @property
+    def _trunks_now(self) -> _Trunks:
+        """All trunks are asked about when they are listed: each answer must not look at all that was said."""
+        if self._trunks is None or self._trunks.said is not self.heartbeat:
+            self._trunks = _Trunks.of(self.heartbeat)
+        return self._trunks
 
     @property
     def draining(self) -> bool:

@@ -200,12 +200,12 @@ class Trunks:
             sha256_only=trunk.sha256_only,
             version=trunk.version,
             sip_address=workers[0].address if workers else "",
-            registered_at=[w.service_id for w in workers if trunk.trunk_id in w.heartbeat.registered_trunk_ids],
+            registered_at=[w.service_id for w in workers if w.is_registered(trunk.trunk_id)],
             refused_registrations=refused,
             trusted_addresses=trusted,
             options=trunk_options.read(trunk.options),
             has_pbx_password=bool(trunk.sealed_pbx_password),
-            states=[state for w in workers for state in w.heartbeat.trunk_states if state.trunk_id == trunk.trunk_id],
+            states=[state for w in workers if (state := w.state_of(trunk.trunk_id)) is not None],
         )
 
 

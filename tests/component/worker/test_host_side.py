@@ -487,16 +487,46 @@ async def test_who_answers_within_a_dialog_is_its_peer(world: PortWorld) -> None
             assert heard.headers["To"] == established.headers["To"]
 
 
-async def test_a_host_is_offered_one_sound_of_many(world: PortWorld) -> None:
-    """pjsua opens sockets for each, and aborts when it has 64."""
+async def test_a_bye_before_the_answer_is_a_refusal(world: PortWorld) -> None:
+    """RFC 3261 15 forbids it: pjsua takes the answer that follows for one to whatever call has the place, and aborts."""
     async with sip_wire.udp(world.address) as wire:
-        invite = await ready(wire, "INVITE")
-        ipv6 = b"m=audio 4000 RTP/AVP 8\r\nc=IN IP6 ::1\r\n"
-        invite.body += ipv6 + b"m=video 4002 RTP/AVP 99\r\n" + b"m=audio 4004 RTP/AVP 8\r\na=ptime:20\r\n" * 16
-        invite.headers.set("Content-Length", str(len(invite.body)))
-        asking = asyncio.ensure_future(wire.ask(invite))
+        _, invite = await dialled(world, wire)
+        ringing = response_to(invite, 180, "Ringing", wire)
+        wire.send(bytes(ringing))
+        await world.host.next(lambda message: isinstance(message, Response) and message.code == 180)
+        bye = wire.request(
+            "BYE", "", "x", From=ringing.headers["To"], To=invite.headers["From"], Call_ID=invite.call_id
+        )
+        assert (await wire.ask(bye)).final.code == 200
         heard = await world.host.next()
-        asking.cancel()
-    offered = [line for line in heard.body.split(b"\r\n") if line.startswith(b"m=")]
-    assert len(offered) == 19 and [b" 0 RTP/AVP " in line for line in offered] == [False] + 18 * [True]
-    assert heard.body.count(b"c=IN IP6 ::1") == 1, "pjsua wants an address of each"
+        assert isinstance(heard, Response) and heard.code == 487
+        refusal = response_to(invite, 487, "Request Terminated", wire)
+        wire.send(bytes(refusal))
+        assert (await wire.next_request("ACK")).cseq.sequence == invite.cseq.sequence
+        assert world.host.received.empty()
+
+
+@pytest.mark.parametrize("who", ["the peer", "the host"])
+async def test_a_host_hears_the_end_of_its_question_before_the_dialogs(world: PortWorld, who: str) -> None:
+    async with sip_wire.udp(world.address) as wire:
+        first, invite = await dialled(world, wire)
+        established = response_to(invite, 200, "OK", wire, SDP)
+        wire.send(bytes(established))
+        await world.host.next(lambda message: isinstance(message, Response) and message.code == 200)
+        names = {"To": established.headers["To"], "Via": first.headers["Via"] + "2"}
+        again = world.host.follow_up("INVITE", first, CSeq="2 INVITE", **names)
+        again.uri = URI.parse(f"sip:{wire.local[0]}:{wire.local[1]}")
+        again.headers.set("Via", names["Via"])
+        world.host.send(again)
+        await wire.next_request("INVITE")
+        if who == "the peer":
+            bye = wire.request(
+                "BYE", "", "x", From=established.headers["To"], To=invite.headers["From"], Call_ID=invite.call_id
+            )
+        else:
+            bye = world.host.follow_up("BYE", first, CSeq="3 BYE", To=established.headers["To"])
+            bye.uri = again.uri
+        (wire if who == "the peer" else world.host).send(bye if who == "the host" else bytes(bye))  # type: ignore[arg-type]
+        heard = await world.host.next()
+        assert isinstance(heard, Response) and (heard.code, str(heard.cseq)) == (491, "2 INVITE")
+        assert heard.headers.getlist("Via") == [names["Via"]]

@@ -5,9 +5,10 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from sipmessage import Request
+from sipmessage import Request, Response
 
 from tests import sip_wire
+from tests.sip_wire import response_to
 
 from .port_world import PortWorld, ready
 
@@ -119,3 +120,37 @@ async def test_an_offer_that_a_host_can_answer_reaches_it(world: PortWorld, medi
         asking = asyncio.ensure_future(wire.ask(invite))
         assert isinstance(await world.host.next(), Request)
         asking.cancel()
+
+
+async def test_a_host_is_offered_one_sound_of_many(world: PortWorld) -> None:
+    """pjsua opens sockets for each, and aborts when it has 64."""
+    async with sip_wire.udp(world.address) as wire:
+        invite = await ready(wire, "INVITE")
+        ipv6 = b"m=audio 4000 RTP/AVP 8\r\nc=IN IP6 ::1\r\n"
+        invite.body += ipv6 + b"m=video 4002 RTP/AVP 99\r\n" + b"m=audio 4004 RTP/AVP 8\r\na=ptime:20\r\n" * 16
+        invite.headers.set("Content-Length", str(len(invite.body)))
+        asking = asyncio.ensure_future(wire.ask(invite))
+        heard = await world.host.next()
+        asking.cancel()
+    offered = [line for line in heard.body.split(b"\r\n") if line.startswith(b"m=")]
+    assert len(offered) == 19 and [b" 0 RTP/AVP " in line for line in offered] == [False] + 18 * [True]
+    assert heard.body.count(b"c=IN IP6 ::1") == 1, "pjsua wants an address of each"
+
+
+async def test_a_host_reads_no_line_that_it_has_no_use_for(world: PortWorld) -> None:
+    """pjmedia takes all up to the next colon for an empty b=, and aborts at what it then has not seen."""
+    useless = b"b=\r\ni=x\r\nk=prompt\r\nz=0 0\r\n\xff=\xff\r\njunk\r\n"
+    async with sip_wire.udp(world.address) as wire:
+        invite = await ready(wire, "INVITE")
+        described = invite.body
+        invite.body = described.replace(b"c=IN", useless + b"c=IN", 1) + useless
+        invite.headers.set("Content-Length", str(len(invite.body)))
+        asking = asyncio.ensure_future(wire.ask(invite))
+        heard = await world.host.next()
+        asking.cancel()
+        assert heard.body == described
+        world.host.send(world.host.invite(await world.registered(wire), "c1"))
+        rung = await wire.next_request("INVITE")
+        wire.send(bytes(response_to(rung, 200, "OK", wire, SDP.replace(b"t=0 0", useless + b"t=0 0"))))
+        answer = await world.host.next(lambda message: isinstance(message, Response) and message.code == 200)
+        assert answer.body == SDP

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import socket
 from collections.abc import AsyncIterator
 
+import pytest
 import pytest_asyncio
+from teletrunk_worker.legs import silenced_socket
 
 from .sip_host_world import RtpSocket, SipHostWorld, sip_host_world
 
@@ -14,6 +17,7 @@ PEER, ELSEWHERE, STRANGER = "127.0.30.1", "127.0.30.2", "127.0.30.3"
 QUIET, LOUD = 0xC5, 0xAA  # A-law codes: what the peer says, and what a stranger shouts
 SHOUTED = 20_000  # nothing that the peer says is as loud
 TALK_S = 3.0
+SILENCED_S = 1.5  # by then too much has been sent to who says nothing
 
 
 @pytest_asyncio.fixture
@@ -105,3 +109,32 @@ async def test_who_signals_from_where_it_listens_need_not_speak(world: SipHostWo
         await world.call((PEER, listener.port), PEER)
         await asyncio.sleep(TALK_S)
         assert listener.received() > TALK_S / 0.02 * 0.8
+
+
+@pytest.mark.parametrize("count", [0, 1, 100, 400])  # 400 are more than a datagram holds
+def test_what_was_not_to_be_sent_is_forgotten(count: int) -> None:
+    with socket.socket(type=socket.SOCK_DGRAM) as own, socket.socket(type=socket.SOCK_DGRAM) as peer:
+        for end in (own, peer):
+            end.bind((PEER, 0))
+            end.setblocking(False)
+        silenced_socket.silence(own.fileno())
+        for _ in range(count):
+            with contextlib.suppress(OSError):
+                own.sendto(bytes(172), peer.getsockname())
+        assert own.getsockname()[0] == PEER, "pjmedia asks for it"
+        peer.sendto(b"heard", own.getsockname())
+        assert own.recv(9) == b"heard"
+        silenced_socket.give_back(own.fileno())
+        silenced_socket.give_back(own.fileno())  # twice is once
+        own.sendto(b"first", peer.getsockname())
+        assert peer.recv(65_536) == b"first"
+
+
+async def test_who_was_silent_may_describe_itself_again(world: SipHostWorld) -> None:
+    """A media server that has said nothing for a second, and then the call is held, or goes on elsewhere."""
+    with contextlib.closing(RtpSocket(PEER)) as peer, contextlib.closing(RtpSocket(ELSEWHERE)) as other:
+        await world.call((PEER, peer.port), STRANGER)
+        for end in (other, peer, other):
+            await asyncio.sleep(SILENCED_S)
+            await world.again((ELSEWHERE if end is other else PEER, end.port))
+        assert await other.talk(world.rtp_port, QUIET, 1.0) > 0

@@ -17,8 +17,7 @@ from collections.abc import Iterable
 
 import pjsua2 as pj
 
-from teletrunk_worker.legs import socket_filter
-from teletrunk_worker.legs.silenced_socket import SilencedSocket
+from teletrunk_worker.legs import silenced_socket, socket_filter
 
 Source = tuple[str, int]
 _UNHEARD_PACKETS = 40
@@ -40,7 +39,7 @@ class RtpPeer:
         self._seen: Source | None = None
         self._looks = 0
         self._received = 0
-        self._silenced: SilencedSocket | None = None
+        self._silenced: int | None = None  # a descriptor
         self._sent = self._sent_before = 0  # while nothing came: by this stream, and by those before it
 
     def negotiated(self, index: int) -> None:
@@ -69,14 +68,11 @@ class RtpPeer:
         """
         if self._named is None or self._pinned is not None:
             return
-        if self._silenced is not None:
-            if self._silenced.has_received():
-                self.close()
-            return
         if (received := self._count()) != self._received:
             self._received = received
+            self.close()  # who speaks is spoken to
             self._hear(_source(self._call.getMedTransportInfo(self._index).srcRtpName))
-        elif not received and self._named[0] != self._signalling:
+        elif not received and self._silenced is None and self._named[0] != self._signalling:
             self._sent = int(self._call.getStreamStat(self._index).rtcp.txStat.pkt)
             if self._sent_before + self._sent >= _UNHEARD_PACKETS:
                 self._silence()
@@ -84,7 +80,7 @@ class RtpPeer:
     def close(self) -> None:
         """Leaves the sockets to pjmedia."""
         if self._silenced is not None:
-            self._silenced.give_back()
+            silenced_socket.give_back(self._silenced)
             self._silenced = None
 
     def _hear(self, source: Source | None) -> None:
@@ -98,7 +94,8 @@ class RtpPeer:
 
     def _silence(self) -> None:
         for descriptor in socket_filter.udp_sockets(range(self.own_port, self.own_port + 1)).values():
-            self._silenced = SilencedSocket(descriptor)
+            silenced_socket.silence(descriptor)
+            self._silenced = descriptor
 
     def _count(self) -> int:
         return int(self._call.getStreamStat(self._index).rtcp.rxStat.pkt)

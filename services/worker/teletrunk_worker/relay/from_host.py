@@ -71,11 +71,13 @@ class FromHost:
         if dialog is None:
             return None if request.method == "ACK" else uas.respond(request, 481, "Dialog is not known")
         if request.method == "BYE" and dialog.is_established_with(request.to.tag):
+            self._routes.end_of_asking(dialog)
             dialog.finish()
         proxy.drop_own_routes(request, self._routes.own)
         proxy.hop(request)
-        if request.method in ("INVITE", "UPDATE"):
+        if request.method in host_limits.WITH_OFFER:
             host_limits.offer_for_peer(request, dialog.sound)
+            dialog.asking = request
         self._challenges.answer(request, dialog)
         sent = self._routes.to_peer(request, self._routes.flow_to(dialog), proxy.derived_branch(request))
         return None if sent or request.method == "ACK" else uas.respond(request, 480, "Connection is gone")

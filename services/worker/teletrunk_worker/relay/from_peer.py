@@ -46,6 +46,12 @@ class FromPeer:
         if dialog.host_gone and request.method in ("BYE", "CANCEL"):
             dialog.finish()
             return uas.respond(request, 200, "OK")
+        if request.method == "BYE" and dialog.from_host and dialog.pending:
+            # RFC 3261 15 forbids it: for pjsua the call is over then, and its INVITE's answer another call's.
+            self._stand_in.release(dialog)
+            return uas.respond(request, 200, "OK")
+        if request.method == "BYE":
+            self._routes.end_of_asking(dialog)
         forwarded = request.copy()
         forwarded.headers.remove(CALL_HEADER, "Authorization", "Proxy-Authorization")
         if request.method not in host_limits.WITH_BODY:
@@ -91,6 +97,8 @@ class FromPeer:
         if dialog.from_host or response.cseq.method != "INVITE":
             self._challenges.note(response, dialog)
         dialog.name_peer_in(response)
+        if response.code >= 200 and dialog.asking is not None and response.cseq == dialog.asking.cseq:
+            dialog.asking = None
         if response.cseq.method == "INVITE" and dialog.from_host:
             if not self._stand_in.keeps(response, dialog):
                 host_limits.answer_for_host(response, dialog.sound)

@@ -113,7 +113,7 @@ def offer_for_host(request: Request, sound: SoundTerms) -> None:
     """
 
     def change(body: bytes) -> bytes:
-        allowed = srtp.for_host(codecs_of.restrict(body, sound), sound)
+        allowed = srtp.for_host(codecs_of.restrict(sdp.needed(body), sound), sound)
         return sdp.with_one_sound(
             allowed, lambda one: _is_usable(one) and not codecs_of.lacks(one.codecs, sound.codecs)
         )
@@ -122,7 +122,7 @@ def offer_for_host(request: Request, sound: SoundTerms) -> None:
 
 
 def answer_for_host(message: Message, sound: SoundTerms) -> None:
-    _rewrite(message, lambda body: srtp.answer_for_host(body, sound), sound)
+    _rewrite(message, lambda body: srtp.answer_for_host(sdp.needed(body), sound), sound)
 
 
 def offer_for_peer(message: Message, sound: SoundTerms) -> None:

@@ -75,6 +75,11 @@ class Routes:
         if len(data := bytes(message)) <= host_limits.LARGEST_MESSAGE:
             self._inside.send(data, (_LOOPBACK, dialog.host_port))
 
+    def end_of_asking(self, dialog: Dialog) -> None:
+        """Before the dialog ends: what the host has asked in it is answered."""
+        if (answer := dialog.end_of_asking()) is not None:
+            self.to_host(answer, dialog)
+
     def via_for_host(self, request: Request, flow: Flow) -> None:
         """Our hop on the way to a host. It names the flow that the answer goes back on."""
         proxy.hop(request)

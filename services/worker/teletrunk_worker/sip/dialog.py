@@ -43,6 +43,7 @@ class Dialog:
     credentials: Credentials = field(default_factory=Credentials)  # for the peer's challenges to our requests
     challenges: int = 0
     account: Account | None = None  # what we answer them with
+    asking: Request | None = None  # the host's INVITE or UPDATE within the dialog that nobody has answered yet
     refers: int = 0  # transfers that the peer has asked for: of a second one each NOTIFY says which it is
     elsewhere: bool = False  # another phone has the call: this one shall not list it as missed
     # The To tags of those who have answered: one, or one for each phone that a PBX rings.
@@ -121,13 +122,15 @@ class Dialog:
 
     def refusal_for_host(self, status: int, phrase: str) -> Response:
         """The final answer to the host's INVITE, in the peer's place."""
-        response = Response(status, phrase)
-        response.headers.setlist("Via", self.invite.vias[1:])  # ours is on top
-        for name in ("From", "To", "Call-ID", "CSeq"):
-            response.headers.set(name, self.invite.headers[name])
+        response = _in_place_of_peer(self.invite, status, phrase)
         response.headers.set("To", f"{response.headers['To']};tag=ended")
-        response.headers.set("Content-Length", "0")
         return response
+
+    def end_of_asking(self) -> Response | None:
+        """What the host hears of its question before the dialog ends: pjsua would take a later answer for one to
+        whatever call has its place by then, and abort."""
+        asking, self.asking = self.asking, None
+        return None if asking is None else _in_place_of_peer(asking, 491, "Request Pending")
 
     # Requests that the host would send.
 
@@ -188,6 +191,16 @@ class Dialog:
         request.headers.add("Max-Forwards", "70")
         request.headers.add("Content-Length", "0")
         return request
+
+
+def _in_place_of_peer(request: Request, status: int, phrase: str) -> Response:
+    """Of a request as we have sent it on."""
+    response = Response(status, phrase)
+    response.headers.setlist("Via", request.vias[1:])  # ours is on top
+    for name in ("From", "To", "Call-ID", "CSeq"):
+        response.headers.set(name, request.headers[name])
+    response.headers.set("Content-Length", "0")
+    return response
 
 
 class Dialogs:

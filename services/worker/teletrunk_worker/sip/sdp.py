@@ -27,6 +27,7 @@ _STATIC_CODECS = {
     b"15": "G728",
     b"18": "G729",
 }
+_NEEDED = re.compile(rb"[vosctma]=")
 _PORT = re.compile(rb"^(m=[^ ]{1,40}) [^ ]{1,20}")
 _MOST_FORMATS = 32
 Change = Callable[[list[bytes]], list[bytes]]  # of one medium's lines
@@ -103,6 +104,13 @@ def media(lines: list[bytes]) -> list[list[bytes]]:
 def joined(session: list[bytes], media: Iterable[list[bytes]]) -> bytes:
     """The description of these lines."""
     return b"\r\n".join(chain(session, *media)) + b"\r\n"
+
+
+def needed(body: bytes) -> bytes:
+    """Only the lines that a media host has a use for: pjmedia reads on behind the end of others, such as an empty b=,
+    and aborts at what it then has not seen."""
+    kept = [line for line in LINE_END.split(body) if _NEEDED.match(line)]
+    return b"\r\n".join(kept) + b"\r\n" if kept else body
 
 
 def objection(body: bytes) -> str:
