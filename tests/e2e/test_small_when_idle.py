@@ -42,6 +42,7 @@ _UNUSED = {
 _MOST_OF_KURIGRAM = 800  # modules, of 5,000
 _OF_CALLS = re.compile(r"^teletrunk|^dns|^phonenumbers|^sqlalchemy|^pyrogram\.raw\.\w+\.(phone|update_phone)")
 _OF_PARTS = {
+    "teletrunk_manager.__main__": ("phonenumbers", "alembic"),
     "teletrunk_worker.legs.sip_host": ("asyncio", "ssl", "logging", "dataclasses", "pydantic", "grpc", "structlog"),
     "teletrunk_worker.legs.telegram_host": ("ssl", "pydantic", "grpc", "structlog", "pjsua2"),
     "teletrunk_session_store.vault.store": ("sqlalchemy.dialects.postgresql", "alembic"),
