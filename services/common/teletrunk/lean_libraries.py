@@ -6,14 +6,10 @@ no service's log has.
 
 from __future__ import annotations
 
-import sys
-
 from teletrunk import lazy_packages
+from teletrunk.absent import absent
 
 lazy_packages.install("prometheus_client")
 
-if "rich" not in sys.modules:
-    sys.modules["rich"] = None  # type: ignore[assignment]  # as if it were not installed
+with absent("rich"):
     import structlog  # noqa: F401
-
-    del sys.modules["rich"]

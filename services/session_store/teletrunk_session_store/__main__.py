@@ -50,6 +50,7 @@ async def _serve(settings: StorageSettings, service: Service) -> int | None:
     from teletrunk_session_store.vault.seal import Seal
     from teletrunk_session_store.vault.store import Vault
 
+    lazy_schema.load_calls()
     library_tasks.watch(asyncio.get_running_loop())
     vault = Vault(settings.database_url(), Seal(settings.key(), settings.other_keys()))
     service.on_close("vault", vault.close)

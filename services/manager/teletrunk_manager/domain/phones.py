@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import re
 
-import phonenumbers
-
 # Telegram's own numbers, which no country has: anonymous ones (+888) and those of its test servers (+99966).
 _TELEGRAM_OWN = re.compile(r"\+(888[0-9]{8}|99966[0-9]{5})")
 
@@ -15,6 +13,8 @@ def e164(text: str) -> str | None:
     compact = "+" + re.sub(r"[\s().-]", "", text).removeprefix("+")
     if text.strip().startswith("+") and _TELEGRAM_OWN.fullmatch(compact):
         return compact
+    import phonenumbers  # 1 MB; no call asks for it, only people who name an account
+
     try:
         number = phonenumbers.parse(text)
     except phonenumbers.NumberParseException:

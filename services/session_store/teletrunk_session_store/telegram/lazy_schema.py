@@ -19,6 +19,38 @@ from teletrunk import lazy_packages
 
 _RAW = "pyrogram.raw"
 _LISTS = (f"{_RAW}.base", f"{_RAW}.functions", f"{_RAW}.types", "pyrogram.enums", "pyrogram.types")
+# Together a tenth of a megabyte.
+_OF_CALLS = (
+    "functions.contacts.ResolvePhone",
+    "functions.contacts.ResolveUsername",
+    "functions.messages.GetDhConfig",
+    "functions.phone.AcceptCall",
+    "functions.phone.ConfirmCall",
+    "functions.phone.DiscardCall",
+    "functions.phone.ReceivedCall",
+    "functions.phone.RequestCall",
+    "functions.phone.SendSignalingData",
+    "types.DataJSON",
+    "types.InputPhoneCall",
+    "types.InputUser",
+    "types.MessageActionPhoneCall",
+    "types.MessageService",
+    "types.PeerUser",
+    "types.PhoneCall",
+    "types.PhoneCallAccepted",
+    "types.PhoneCallDiscarded",
+    "types.PhoneCallProtocol",
+    "types.PhoneCallRequested",
+    "types.PhoneCallWaiting",
+    "types.PhoneConnection",
+    "types.PhoneConnectionWebrtc",
+    "types.UpdatePhoneCall",
+    "types.UpdatePhoneCallSignalingData",
+    "types.UpdateShort",
+    "types.contacts.ResolvedPeer",
+    "types.messages.DhConfig",
+    "types.phone.PhoneCall",
+)
 
 
 def install() -> None:
@@ -27,6 +59,13 @@ def install() -> None:
         raise RuntimeError("kurigram is imported already")
     lazy_packages.install(*_LISTS)
     sys.meta_path.insert(0, _Finder())
+
+
+def load_calls() -> None:
+    """What nearly every call names, at the start: the first call would wait for it."""
+    for name in _OF_CALLS:
+        package, _, found = name.rpartition(".")
+        getattr(importlib.import_module(f"{_RAW}.{package}"), found)
 
 
 class _Finder(MetaPathFinder):

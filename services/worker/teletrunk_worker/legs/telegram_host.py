@@ -15,6 +15,9 @@ Commands (control to host)             Events (host to control)
 
 from __future__ import annotations
 
+import teletrunk_worker.legs.plain_asyncio  # noqa: F401
+
+# isort: split
 import asyncio
 import base64
 import contextlib
