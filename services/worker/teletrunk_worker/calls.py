@@ -291,7 +291,14 @@ class Calls:
         for step in route.steps:
             runner.recorder.add_step(step)
         runner.line = _line(route)
+        for login in self._unregistered(route):
+            runner.recorder.step("worker", "worker", f"{login} is not rung: no PBX is registered with it here")
         runner.put(on.Routed(self._targets(route, incoming.caller), route.longest_seconds))
+
+    def _unregistered(self, route: manager_pb2.RouteIncomingResponse) -> list[str]:
+        """The logins of trunks that the call is meant for and that have no binding."""
+        meant = (trunk for tier in route.tiers for trunk in tier.targets)
+        return [trunk.login for trunk in meant if not self.rim.edge.registrar.reachable(trunk.trunk_id)]
 
     def _targets(
         self, route: manager_pb2.RouteIncomingResponse, peer: call_pb2.Peer
@@ -313,7 +320,7 @@ class Calls:
                 for binding in self.rim.edge.registrar.reachable(trunk.trunk_id):
                     number += 1
                     uri = binding_uri(binding, trunk.number_on_pbx)
-                    targets.append(on.Target(f"t{number}", trunk.trunk_id, uri, *shown))
+                    targets.append(on.Target(f"t{number}", trunk.trunk_id, uri, *shown, trunk.login))
             tiers.append(tuple(targets))
         return tuple(tiers)
 

@@ -11,10 +11,12 @@ from typing import Annotated, Any
 
 import typer
 
-from teletrunk.cli import kept_keys
+from teletrunk import causes
+from teletrunk.cli import kept_keys, outcomes
 from teletrunk.cli.client import DEADLINE_S, ask, ask_fleet, ask_subscriptions, every, fail
 from teletrunk.cli.failed import Forbidden
 from teletrunk.cli.output import Json, say
+from teletrunk.cli.pbx_words import answer_of
 from teletrunk.config import ServiceSettings, load
 from teletrunk.errors import TABLE
 from teletrunk.v1 import admin_pb2 as pb
@@ -55,7 +57,7 @@ class Finding:
 
     @property
     def remedy(self) -> str:
-        return self.own_remedy or (TABLE[self.row].remedy if self.row else "")
+        return self.own_remedy or (causes.told(self.row, self.text).remedy if self.row else "")
 
 
 def findings(seen: Seen, now: float) -> Iterator[Finding]:
@@ -173,18 +175,27 @@ def _calls(seen: Seen, now: float) -> Iterator[Finding]:
         ago = round(now - records[0].ended_at)
         text = f"{len(records)} of the last {len(seen.calls)} calls ended with it, the last {ago} s ago"
         text = "the call ended with it" if len(seen.calls) == 1 else text
-        yield Finding(row, f"call {records[0].call_id}", f"{text}{_detail(records[0])}", past=True)
+        said = outcomes.detail_of(records[0])
+        yield Finding(row, f"call {records[0].call_id}", f"{text}{f': {said}' if said else ''}", past=True)
+    yield from _refused_by_pbx(seen)
     for record in seen.calls:
         if record.answered_at and record.ended_at - record.answered_at > _TALKED_S and (text := _one_way(record)):
             yield Finding("", f"call {record.call_id}", f"one-way audio: {text}", past=True)
             return
 
 
-def _detail(record: call_pb2.CallRecord) -> str:
-    """What the answer said beyond its row's own phrase: both lists of codecs, for one."""
-    plain = f"{record.sip_status} {TABLE[record.error_id].phrase}: "
-    said = next((step.text for step in reversed(record.steps) if step.text.startswith(plain)), "")
-    return f": {said.removeprefix(plain)}" if said else ""
+def _refused_by_pbx(seen: Seen) -> Iterator[Finding]:
+    """What PBXs have answered to calls from Telegram: each code once. One call that is asked about may be as usual."""
+    answered: dict[int, list[call_pb2.CallRecord]] = {}
+    for record in seen.calls:
+        answer = outcomes.pbx_answer(record)
+        if answer is not None and (len(seen.calls) == 1 or not answer.usual):
+            answered.setdefault(record.sip_status, []).append(record)
+    for code, records in answered.items():
+        answer, said = answer_of(code), outcomes.pbx_said(records[0])
+        times = "" if len(seen.calls) == 1 else f" {len(records)} of the last {len(seen.calls)} calls"
+        text = f"the PBX has answered{times} with {said}: {answer.means}"
+        yield Finding("", f"call {records[0].call_id}", text, answer.remedy, past=True)
 
 
 def _one_way(record: call_pb2.CallRecord) -> str:
@@ -278,12 +289,19 @@ def look(*, audiences: bool) -> Seen:
 
 
 async def _with_details(service: Any, calls: list[call_pb2.CallRecord]) -> list[call_pb2.CallRecord]:
-    """The latest call of each row whose phrase goes on is asked for whole: a list's records have no steps."""
-    latest = {record.error_id: record.call_id for record in reversed(calls)}
-    wanted = [call_id for row, call_id in latest.items() if row in TABLE and TABLE[row].detail]
+    """The latest call of each row whose phrase goes on, and of each answer of a PBX, is asked for whole: a list's
+    records have no steps."""
+    latest = {(record.error_id, record.sip_status): record for record in reversed(calls)}
+    wanted = [record.call_id for record in latest.values() if _goes_on(record)]
     asked = (service.GetCall(pb.GetCallRequest(call_id=call_id), timeout=DEADLINE_S) for call_id in wanted)
     found = {answer.record.call_id: answer.record for answer in await asyncio.gather(*asked)}
     return [found.get(record.call_id, record) for record in calls]
+
+
+def _goes_on(record: call_pb2.CallRecord) -> bool:
+    if record.error_id in TABLE:
+        return bool(TABLE[record.error_id].detail or causes.of_row(record.error_id))
+    return outcomes.pbx_answer(record) is not None
 
 
 def _of_call(call: str) -> Seen:
