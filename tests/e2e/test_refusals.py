@@ -85,6 +85,19 @@ async def test_refused_registrations_are_shown_with_their_trunk(scene: Scene) ->
     await scene.world.remove_trunk(login)
 
 
+async def test_what_a_worker_refuses_by_itself_is_shown_there_too(scene: Scene) -> None:
+    trunk = await scene.world.add_trunk(GATEWAY)
+    login = trunk.trunk.login
+    await scene.world.command("trunk", "change", login, "--transports", "tcp")
+    async with sip_wire.udp(scene.edge, "127.0.0.74") as wire, asyncio.timeout(30):
+        while (await wire.register(login, trunk.password)).final.code == 200:
+            await asyncio.sleep(0.1)
+        while "ip-not-allowed from 127.0.0.74" not in (said := await scene.world.command("trunk", "show", login)):
+            await asyncio.sleep(0.2)
+    assert "(UDP is not a transport of this trunk: use TCP)" in said
+    await scene.world.remove_trunk(login)
+
+
 async def test_first_contact_is_challenged_with_the_stronger_algorithm_first(scene: Scene) -> None:
     async with sip_wire.udp(scene.edge) as wire:
         exchange = await wire.ask(wire.request("REGISTER", "", "anyone"))

@@ -124,12 +124,19 @@ class Calls:
     # The SIP port's questions.
 
     async def register(self, credentials: Credentials, source_address: str) -> Registered:
-        if self._service.draining:
-            raise Refusal("worker-off", "it takes no more calls")
-        if not self._allow_registration:
-            raise Refusal("registration-type-not-allowed")
+        if (refusal := self._takes_no_registration()) is not None:
+            self.registration_refused(credentials, source_address, refusal)
+            raise refusal
         answer = await self.rim.manager.register(credentials, source_address)
         return Registered(answer.trunk_id, answer.login, answer.password_revision)
+
+    def _takes_no_registration(self) -> Refusal | None:
+        if self._service.draining:
+            return Refusal("worker-off", "it takes no more calls")
+        return None if self._allow_registration else Refusal("registration-type-not-allowed")
+
+    def registration_refused(self, credentials: Credentials, source_address: str, refusal: Refusal) -> None:
+        self.rim.manager.refused_registrations.note(credentials.username, source_address, refusal)
 
     async def admit(self, invite: Invite) -> Admitted:
         """Routes a call from a PBX and gives it a SIP host. Raises `Refusal`; a record tells of that, too."""

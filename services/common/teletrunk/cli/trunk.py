@@ -142,7 +142,8 @@ def _state(state: trunk_pb2.TrunkState) -> str:
 
 def _refused(refused: pb.RefusedRegistration) -> str:
     times = f"{refused.count} times, last {moment(refused.last_at)}"
-    return f"registration refused: {refused.error_id} from {refused.source_address}, {times}"
+    why = f" ({refused.detail})" if refused.detail else ""
+    return f"registration refused: {refused.error_id} from {refused.source_address}, {times}{why}"
 
 
 @app.command("show")
