@@ -154,6 +154,7 @@ async def _serve(settings: WorkerSettings, service: Service) -> int | None:
             calls=calls.live(),
             tells_bindings=True,
             most_calls=settings.max_calls,
+            sip_tls_address=f"{bracketed(address)}:{edge.tls_port}" if edge.tls_port else "",
         )
 
     bindings.load(edge.flow_of)

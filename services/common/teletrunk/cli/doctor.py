@@ -194,6 +194,8 @@ def _refused_registrations(trunk: pb.Trunk, now: float) -> Iterator[Finding]:
 
 
 def _trunk(trunk: pb.Trunk, now: float) -> Iterator[Finding]:
+    for warning in trunk.warnings:
+        yield Finding("", trunk.login, warning)
     if trunk.options.off:
         text = f"is switched off: teletrunk trunk change {trunk.login} --on"
         yield Finding("", trunk.login, text, past=True)  # somebody has wanted it
