@@ -67,6 +67,7 @@ RIGHTS = {_OF_SERVICES: frozenset({"worker"})} | {
 
 
 async def serve(settings: ManagerSettings) -> int | None:
+    settings.check()
     async with Service("manager") as service:
         return await _serve(settings, service)
     return None  # a signal came while it was starting
