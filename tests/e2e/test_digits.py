@@ -81,6 +81,13 @@ async def test_by_info_in_both_forms_and_what_is_no_digit_is_refused(scene: Scen
         assert digits(pbx.record) == "19*#AD5#7*"
 
 
+async def test_a_digit_of_a_call_s_last_moment_is_counted(scene: Scene) -> None:
+    async with sound_pbx(scene) as pbx:
+        async with pbx.call() as call:
+            assert (await info(call, b"Signal=5\r\nDuration=100\r\n", "application/dtmf-relay")).code == 200
+        assert digits(pbx.record) == "5"
+
+
 async def test_a_pbx_that_sends_a_digit_by_two_methods_has_pressed_it_once(scene: Scene) -> None:
     async with sound_pbx(scene) as pbx:
         for option, wanted in (("any", "12"), ("rfc4733", "12"), ("info", "34")):

@@ -52,9 +52,14 @@ async def test_a_call_from_telegram_to_a_trunk_whose_keys_could_be_read_says_so(
         await scene.friends.tell("call", phone=FRIEND, to=GATEWAY)
         message = await scene.friends.wait("message", deadline=20, phone=FRIEND, from_user_id=scene.account.user_id)
         record = await scene.record()
-        assert message["text"].startswith(f"488 {_READ}"), message["text"]
+        assert message["text"].startswith("488 No common codec\nCall again later."), message["text"]
+        assert "teletrunk" not in message["text"] and "SRTP" not in message["text"], "the caller may be anybody"
         assert (record.sip_status, record.error_id) == (488, "no-common-codec")
         assert pbx.wire.requests.empty()
+        login = pbx.login
+        assert f"{login} is not rung: 488 {_READ}" in "\n".join(step.text for step in record.steps)
+        said = await scene.world.command("explain", "--call", "last")
+        assert "--srtp required-insecure" in said and "--codecs" not in said
 
 
 async def test_keys_that_are_none_cost_no_host_its_life(scene: Scene) -> None:

@@ -53,7 +53,7 @@ async def test_an_answer_that_telegram_does_not_take(scene: Scene, pbx: sip_wire
     pbx.answer(bye, 200, "OK")
     assert reasons(bye) == ['SIP;cause=500;text="Telegram error: CALL_OCCUPY_FAILED"']
     message = await scene.friends.wait("message", phone=FRIEND)
-    assert message["text"].startswith("500 Telegram error: CALL_OCCUPY_FAILED\n")
+    assert message["text"].startswith("500 Telegram error\n")
     await scene.friends.wait("ended", phone=FRIEND, by="peer")
     record = await scene.record()
     assert (record.ended_by, record.error_id) == ("gateway", "telegram-error")
@@ -85,7 +85,7 @@ async def test_a_host_that_dies_while_the_pbx_rings(scene: Scene, pbx: sip_wire.
     pbx.answer(cancel, 200, "OK")
     pbx.answer(invite, 487, "Request Terminated")
     message = await scene.friends.wait("message", phone=FRIEND)
-    assert message["text"].startswith("500 Media failed: SIP host died")
+    assert message["text"].startswith("500 Media failed\n")
     await scene.friends.wait("ended", phone=FRIEND, by="peer")
     record = await scene.record()
     assert (record.ended_by, record.error_id, record.sip_status) == ("gateway", "media-failed", 500)

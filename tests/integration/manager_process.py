@@ -170,8 +170,8 @@ class Attachment:
         await self.ended()
 
 
-def worker_hello(worker_id: str = "worker-1") -> pb.AttachRequest:
-    hello = pb.WorkerHello(worker_id=worker_id, name="w", version="1", sip_address="127.0.0.1:5060", max_calls=4)
+def worker_hello(worker_id: str = "worker-1", sip_address: str = "127.0.0.1:5060") -> pb.AttachRequest:
+    hello = pb.WorkerHello(worker_id=worker_id, name="w", version="1", sip_address=sip_address, max_calls=4)
     return pb.AttachRequest(worker=hello)
 
 

@@ -13,9 +13,35 @@ from teletrunk.v1 import manager_pb2 as pb
 
 from tests.integration.manager_process import ManagerProcess, Wire
 
+TO_SIP = call_pb2.DIRECTION_TELEGRAM_TO_SIP
 RECORDS = (
     call_pb2.CallRecord(call_id="a1", caller="office", called="@bob", sip_status=480, error_id="no-confirmed-contact"),
     call_pb2.CallRecord(call_id="b2", caller="office", called="@bob", sip_status=486, ended_by="telegram"),
+    call_pb2.CallRecord(
+        call_id="d4",
+        caller="friend",
+        direction=TO_SIP,
+        sip_status=404,
+        ended_by="pbx",
+        steps=[call_pb2.CallStep(source="pbx", target="worker", text="404 Not Found")],
+    ),
+    call_pb2.CallRecord(call_id="e5", caller="friend", direction=TO_SIP, sip_status=486, ended_by="pbx"),
+    call_pb2.CallRecord(
+        call_id="f6",
+        caller="office",
+        called="@bob",
+        sip_status=488,
+        error_id="no-common-codec",
+        steps=[call_pb2.CallStep(text="488 No common codec: offered SRTP (RTP/SAVP); this trunk has it off")],
+    ),
+    call_pb2.CallRecord(
+        call_id="g7",
+        caller="office",
+        called="@bob",
+        sip_status=403,
+        error_id="ip-not-allowed",
+        steps=[call_pb2.CallStep(text="403 IP address is not allowed: UDP is not a transport of this trunk: use TLS")],
+    ),
     call_pb2.CallRecord(call_id="c3", caller="office", called="@bob", sip_status=499, error_id="of-a-later-version"),
 )
 
@@ -51,6 +77,28 @@ async def test_a_call_that_was_not_refused_says_so(manager: ManagerProcess) -> N
     assert "ended by telegram  SIP 486" in out and "did not refuse this call" in out
     status, out, errors = await manager.command("explain", "--call", "b2", "--json")
     assert (status, json.loads(out)["refusals"]) == (0, [])
+
+
+async def test_the_remedy_is_that_of_the_cause(manager: ManagerProcess) -> None:
+    """A row may have several: what follows its phrase says which."""
+    for call, words, others in (
+        ("f6", "--srtp optional", "--codecs"),
+        ("g7", "--transports", "trusted addresses"),
+    ):
+        for command in (("explain", "--call"), ("doctor", "--call")):
+            _, out, errors = await manager.command(*command, call)
+            assert not errors and words in out and others not in out, out
+
+
+async def test_what_the_pbx_has_answered_is_explained(manager: ManagerProcess) -> None:
+    _, out, _ = await manager.command("explain", "--call", "d4")
+    assert "The PBX answered: 404 Not Found" in out and "no such extension" in out and "--number-on-pbx" in out
+    assert "The PBX answered: 486" in (await manager.command("explain", "--call", "e5"))[1]
+    told = json.loads((await manager.command("explain", "--call", "d4", "--json"))[1])
+    assert "no such extension" in told["pbx_answer"]["means"] and told["refusals"] == []
+    assert "404 Not Found" in (await manager.command("doctor", "--call", "d4"))[1]
+    everything = (await manager.command("doctor"))[1]
+    assert "404 Not Found: At the PBX there is no such extension" in everything and "486" not in everything
 
 
 async def test_what_cannot_be_explained_is_one_line(manager: ManagerProcess) -> None:

@@ -46,7 +46,17 @@ async def test_a_silent_service_is_let_go(tmp_path: Path) -> None:
     storages = Storages(live, rpc.Security(TOKEN))
     bindings = Bindings(live, Streams(live, state))
     attachments = Attachments(
-        database, live, state, configurations, bans, bindings, storages, news, proofs, silence=0.5
+        database,
+        live,
+        state,
+        configurations,
+        bans,
+        bindings,
+        storages,
+        news,
+        proofs,
+        RefusedRegistrations(database),
+        silence=0.5,
     )
     fleet = Fleet(database, live, configurations)
     service = ManagerService(

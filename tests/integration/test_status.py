@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+from collections.abc import Callable
+from typing import Any
 
+from teletrunk.v1 import admin_pb2 as admin
+from teletrunk.v1 import fleet_pb2, fleet_pb2_grpc
 from teletrunk.v1 import manager_pb2 as pb
 
+from tests.integration.manager_process import PATIENCE_S, refusal
 from tests.integration.manager_world import World
 
 
@@ -36,3 +42,58 @@ async def test_a_manager_that_does_not_answer_is_one_line(world: World) -> None:
     status, out, errors = await world.process.command("status")
     assert (status, out, errors.count("\n")) == (1, "", 1)
     await world.process.start()
+
+
+async def test_a_refused_registration_is_what_the_doctor_says_first(world: World) -> None:
+    """Each with its cause's own words; and who comes by a login that nobody has."""
+    await world.add_account()
+    trunk = await world.add_trunk("office")
+    await world.add_trunk("strict")
+    await world.wire.admin.ChangeTrunk(admin.ChangeTrunkRequest(trunk="strict", sha256_only=True))
+    for login, password, row in (
+        ("office", "wrong", "wrong-password"), ("strict", "wrong", "unauthorized"), ("offise", "x", "login-not-found"),
+    ):  # fmt: skip
+        assert (await refusal(world.register(login, password, "MD5")))[0] == row
+    at_edge = pb.RefusedAtEdge(login="office", source_address="192.0.2.9", error_id="ip-not-allowed", count=3,
+                               detail="UDP is not a transport of this trunk: use TLS")  # fmt: skip
+    world.worker.say(pb.AttachRequest(refused=at_edge))
+    await asyncio.sleep(0)
+    async with asyncio.timeout(PATIENCE_S):
+        while "ip-not-allowed" not in (shown := (await world.process.command("trunk", "show", "office"))[1]):
+            await asyncio.sleep(0.2)
+    assert "ip-not-allowed from 192.0.2.9, 3 times" in shown and "(UDP is not a transport of this trunk" in shown
+
+    lines = (await world.process.command("doctor", "--trunk", "office"))[1].splitlines()
+    first = [line for line in lines if not line.startswith(" ")][:3]
+    assert {line.partition(":")[0] for line in first[:2]} == {"ip-not-allowed", "wrong-password"}
+    assert first[2].startswith("not-registered: office") and not any("strict" in line for line in lines)
+    assert any("--transports" in line for line in lines) and any("reset-password" in line for line in lines)
+    assert any("offise" in line for line in lines), "it may be the PBX of this trunk"
+    said = (await world.process.command("doctor", "--trunk", "strict"))[1]
+    assert said.startswith("unauthorized: strict") and "RFC 8760" in said and "offise" not in said
+    status = (await world.process.command("status"))[1]
+    assert "wrong-password: office: its registration from" in status
+    everything = (await world.process.command("doctor"))[1]
+    assert "login-not-found: logins: somebody wants to register with logins that no trunk has, 1 times: offise" in (
+        everything
+    )
+
+    assert await world.register("office", trunk.password)
+    await world.worker.beat(pb.Heartbeat(registered_trunk_ids=[trunk.trunk.trunk_id]))
+    assert "wrong-password" not in (await world.process.command("doctor", "--trunk", "office"))[1], "it is in now"
+
+
+async def test_logins_that_scanners_try_take_little_room(world: World) -> None:
+    for number in range(100):
+        await refusal(world.register(f"login{number}", "x"))
+    answer = await _bans(world, lambda answer: len(answer.unknown_logins) > 0)
+    assert len(answer.unknown_logins) <= 20
+    assert answer.unknown_logins[0].login == "login99"
+
+
+async def _bans(world: World, wanted: Callable[[fleet_pb2.ListBansResponse], bool]) -> fleet_pb2.ListBansResponse:
+    fleet: Any = fleet_pb2_grpc.FleetServiceStub(world.wire.channel)
+    async with asyncio.timeout(PATIENCE_S):
+        while not wanted(answer := await fleet.ListBans(fleet_pb2.ListBansRequest())):
+            await asyncio.sleep(0.2)
+    return answer  # type: ignore[no-any-return]

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import socket
+import subprocess
+import sys
 from pathlib import Path
 from typing import Any
 
@@ -107,3 +109,34 @@ def test_it_makes_nothing(tmp_path: Path) -> None:
     check()
     assert not (tmp_path / "data").exists()
     assert load(ServiceSettings).data == tmp_path / "data"
+
+
+_NO_FILE = "/nowhere/certificate.pem"
+
+
+@pytest.mark.parametrize(
+    ("service", "settings"),
+    [
+        ("worker", {"RTP_PORTS": "20000-20031", "MAX_CALLS": "20"}),
+        ("worker", {"SIP_TLS_ADDRESS": "127.0.0.1:0"}),
+        ("worker", {"SIP_TLS_ADDRESS": "127.0.0.1:0", "SIP_TLS_CERTIFICATE": _NO_FILE}),
+        ("manager", {"API_ADDRESS": "0.0.0.0:0"}),
+        ("manager", {"API_ADDRESS": "0.0.0.0:0", "API_CERTIFICATE": _NO_FILE, "API_KEY": _NO_FILE}),
+        ("manager", {"MANAGER_ADDRESS": "0.0.0.0:0"}),
+        ("session_store", {"STORAGE_ADDRESS": "0.0.0.0:0", "TELEGRAM_API_ID": "1", "TELEGRAM_API_HASH": "ab" * 16}),
+    ],
+)
+def test_what_a_service_would_refuse_is_wrong_before(
+    service: str, settings: dict[str, str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """By the service's own words, for there is one rule."""
+    if service == "session_store":
+        monkeypatch.delenv("TELETRUNK_TELEGRAM_SERVER")
+    for name, value in settings.items():
+        monkeypatch.setenv(f"TELETRUNK_{name}", value)
+    status, _, wrong = check()
+    command = [sys.executable, "-m", f"teletrunk_{service}"]
+    said = subprocess.run(command, capture_output=True, text=True, timeout=60, check=False)
+    line = said.stderr.strip().splitlines()[-1]
+    assert (status, said.returncode) == (1, 2), line
+    assert any(line.endswith(text) for text in wrong), (line, wrong)

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+from teletrunk.causes import CAUSES, Cause
 from teletrunk.cli import metrics_doc
 from teletrunk.cli.errors_doc import document
 from teletrunk.cli.explain import find
@@ -87,6 +88,26 @@ def test_a_code_with_the_standard_s_own_phrase_lists_its_rows(printed: str, code
 
 def test_the_rows_behind_a_saying_exist() -> None:
     assert {row for saying in SAYINGS for row in saying.rows} <= set(TABLE)
+
+
+@pytest.mark.parametrize("cause", CAUSES, ids=lambda cause: cause.sign)
+def test_a_cause_belongs_to_a_row_and_is_a_sentence(cause: Cause) -> None:
+    assert cause.row in TABLE
+    for text in (cause.essence, cause.remedy):
+        assert text.endswith(".") and "\n" not in text
+
+
+def test_what_follows_a_phrase_says_which_cause_it_was() -> None:
+    said = run("488 No common codec: offered SRTP (RTP/SAVP); this trunk has it off")[1]
+    assert "--srtp optional" in said and "--codecs" not in said
+    assert "--codecs" in run("488 No common codec: offered G729; this trunk has PCMA")[1]
+
+
+def test_a_telegram_caller_is_told_nothing_of_what_others_have_to_mend() -> None:
+    for row in TABLE.values():
+        said = Refusal(row.id, "a DETAIL").for_caller()
+        assert said.startswith(f"{row.sip_status} {row.phrase}\n") and "DETAIL" not in said
+        assert "teletrunk" not in said and "TELETRUNK" not in said
 
 
 def run(*arguments: str) -> tuple[int, str, str]:

@@ -31,7 +31,7 @@ class Row:
     mender: Mender
     grpc_status: grpc.StatusCode
     essence: str  # what it means, in one sentence
-    remedy: str  # what to do; a Telegram caller reads it too, in the chat
+    remedy: str  # what to do
     q850: int = 0  # a cause number of ITU-T Q.850, where one fits
     retry_after: int = 0  # seconds; 0: no Retry-After
     counts_to_ban: bool = False
@@ -170,6 +170,7 @@ _ROWS = (
         detail="SIP host | Telegram host, and what happened to it"),
 )  # fmt: skip
 
+_FOR_STRANGERS: Final = "Call again later. If it stays so, tell whoever has this account."
 TABLE: Final[dict[str, Row]] = {row.id: row for row in _ROWS}
 
 
@@ -193,6 +194,12 @@ class Refusal(Exception):
         if self.row.id == "flood-wait":
             detail = f": retry after {self.retry_after}"
         return " ".join(f"{self.row.phrase}{detail}".split())[:200]
+
+    def for_caller(self) -> str:
+        """What a Telegram caller reads in the chat, who may be anybody: nothing of what others have to mend."""
+        row = self.row
+        is_theirs = row.flow == "telegram-to-sip" or row.mender == "caller"
+        return f"{row.sip_status} {row.phrase}\n{row.remedy if is_theirs else _FOR_STRANGERS}"
 
     def sip_headers(self) -> list[tuple[str, str]]:
         """Reason (RFC 3326), Warning and Retry-After, in the order in which they are sent."""

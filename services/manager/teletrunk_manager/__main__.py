@@ -67,6 +67,7 @@ RIGHTS = {_OF_SERVICES: frozenset({"worker"})} | {
 
 
 async def serve(settings: ManagerSettings) -> int | None:
+    settings.check()
     async with Service("manager") as service:
         return await _serve(settings, service)
     return None  # a signal came while it was starting
@@ -113,11 +114,11 @@ async def _serve(settings: ManagerSettings, service: Service) -> int | None:
     await trunks.check_seal()
     storages = Storages(live, security)
     accounts = Accounts(database, live, configurations, storages)
-    attachments = Attachments(database, live, state, configurations, bans, bindings, storages, news, proofs)
-    service.on_close("attachments", attachments.settle)
-    authentication = Authentication(database, seal)
     refused = RefusedRegistrations(database)
     service.on_close("refused registrations", refused.write)
+    attachments = Attachments(database, live, state, configurations, bans, bindings, storages, news, proofs, refused)
+    service.on_close("attachments", attachments.settle)
+    authentication = Authentication(database, seal)
     reported = ReportedCalls(database, subscriptions, deliveries, proofs)
     questions = ManagerService(
         database, live, authentication, attachments, fleet, enrolling, retirement, subscriptions, proofs, reported,

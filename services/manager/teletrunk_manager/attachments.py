@@ -25,6 +25,7 @@ from teletrunk_manager.live import Attached, Live
 from teletrunk_manager.mistakes import Mistake
 from teletrunk_manager.news import News
 from teletrunk_manager.proofs import Proofs
+from teletrunk_manager.refused_registrations import RefusedRegistrations
 from teletrunk_manager.state import OutOfReach, SharedState
 from teletrunk_manager.storages import Storages
 from teletrunk_manager.vaults import require_own_vault
@@ -46,6 +47,7 @@ class Attachments:
         storages: Storages,
         news: News,
         proofs: Proofs,
+        refused_registrations: RefusedRegistrations,
         silence: float = _SILENCE_S,
     ) -> None:
         self._news = news
@@ -57,6 +59,7 @@ class Attachments:
         self._bindings = bindings
         self._storages = storages
         self._proofs = proofs
+        self._refused_registrations = refused_registrations
         self._silence = silence
         self._ending = False
         self._readers = BackgroundTasks()
@@ -113,6 +116,8 @@ class Attachments:
                 elif kind == "banned" and service.kind == "worker":
                     with contextlib.suppress(Refusal, Mistake):  # it is told again until it is in the configuration
                         await self._bans.add(request.banned, service.service_id)
+                elif kind == "refused" and service.kind == "worker":
+                    self._refused_registrations.note_many(service.service_id, request.refused)
                 elif kind == "bindings" and service.kind == "worker":
                     await self._bindings.told(service.service_id, request.bindings)
         finally:

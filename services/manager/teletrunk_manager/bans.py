@@ -17,6 +17,7 @@ from teletrunk_manager.db.pages import paged
 from teletrunk_manager.db.tables import BannedAddress
 from teletrunk_manager.mistakes import Mistake, Unknown
 from teletrunk_manager.news import News
+from teletrunk_manager.refused_registrations import unknown_logins
 
 log = structlog.get_logger()
 
@@ -66,12 +67,13 @@ class BanList:
         return len(self._said[worker_id]) < _MOST_A_WORKER
 
     async def page(self, request: fleet_pb2.ListBansRequest) -> fleet_pb2.ListBansResponse:
-        """Those in force, by network."""
+        """Those in force, by network, and who wanted to come in by a login that nobody has."""
         query = sa.select(BannedAddress).where(BannedAddress.until > time.time())
         async with self._database.transaction(reading=True) as session:
             rows, following = await paged(session, query, BannedAddress.network, request, after=request.after)
+            unknown = [] if request.after or request.page else await unknown_logins(session)
         bans = [pb.Ban(network=row.network, until=row.until, times=row.times) for row in rows]
-        return fleet_pb2.ListBansResponse(bans=bans, next=following)
+        return fleet_pb2.ListBansResponse(bans=bans, next=following, unknown_logins=unknown)
 
     async def lift(self, address: str) -> None:
         """Raises `Mistake`, and `Unknown` when the address is not banned."""

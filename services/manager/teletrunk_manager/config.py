@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ssl
 from pathlib import Path
 
 from pydantic import Field, SecretStr, field_validator
@@ -76,6 +77,13 @@ class ManagerSettings(ServiceSettings):
     def _address(cls, value: str | None) -> str | None:
         return None if value is None else checked_address(value)
 
+    def check(self) -> None:
+        """Raises `ConfigurationError` for what one setting alone cannot show."""
+        if not self.tls:
+            require_loopback(self.manager_address)
+        self.api_tls()
+        self.api_token()
+
     def api_token(self) -> str | None:
         """Raises `ConfigurationError`."""
         if self.api_token_file is None:
@@ -115,6 +123,11 @@ class ManagerSettings(ServiceSettings):
         if self.api_address is None:
             return {}
         if self.api_certificate and self.api_key:
+            try:
+                ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER).load_cert_chain(self.api_certificate, self.api_key)
+            except OSError as error:  # ssl.SSLError is one, too
+                files = f"{self.api_certificate}, {self.api_key}"
+                raise ConfigurationError(f"TELETRUNK_API_CERTIFICATE: {files}: {error.strerror or error}") from None
             return {"ssl_certfile": str(self.api_certificate), "ssl_keyfile": str(self.api_key)}
         require_loopback(self.api_address, "TELETRUNK_API_CERTIFICATE and TELETRUNK_API_KEY")
         return {}

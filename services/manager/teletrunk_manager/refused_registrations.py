@@ -1,7 +1,8 @@
 """Which registrations of a trunk were refused, from where and why: what a PBX's administrator asks first.
 
 Counted in memory and written every few seconds, so that a PBX that tries for ever, or somebody who guesses, costs the
-database nothing. One row for each reason and address; the latest twenty of a trunk are kept.
+database nothing. One row for each reason and address; the latest twenty of a trunk are kept, and the latest twenty of
+logins that nobody has.
 """
 
 from __future__ import annotations
@@ -14,17 +15,20 @@ from typing import Final
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession
-from teletrunk.errors import Refusal
+from teletrunk.errors import TABLE, Refusal
 from teletrunk.v1 import admin_pb2 as pb
+from teletrunk.v1 import fleet_pb2, manager_pb2
 
 from teletrunk_manager.db.database import Database
-from teletrunk_manager.db.tables import RefusedRegistration, Trunk
+from teletrunk_manager.db.tables import RefusedRegistration, Trunk, UnknownLogin
 
 MOST_OF_A_TRUNK: Final = 20
+MOST_UNKNOWN: Final = 20
 WRITE_EVERY_S: Final = 2.0
 _MOST_WAITING = 1_000
-# Rows that name no trunk, or nobody's fault but ours.
-_NOT_KEPT = frozenset({"unauthorized", "login-not-found", "database-error"})
+_LONGEST_LOGIN, _LONGEST_DETAIL = 64, 200
+_NOT_KEPT = frozenset({"database-error"})  # nobody's fault but ours
+_NO_TRUNK = "login-not-found"
 
 
 @dataclass
@@ -33,22 +37,54 @@ class _Noted:
     count: int
     first_at: float
     last_at: float
+    detail: str = ""
+
+
+@dataclass(frozen=True)
+class _Tried:
+    source: str
+    count: int
+    last_at: float
 
 
 class RefusedRegistrations:
     def __init__(self, database: Database) -> None:
         self._database = database
         self._waiting: dict[tuple[str, str, str], _Noted] = {}  # by login, row and source
+        self._unknown: dict[str, _Tried] = {}  # by login
 
     def note(self, login: str, source: str, worker_id: str, refusal: Refusal) -> None:
-        """Costs nothing now. Beyond a thousand kinds between two writes, new ones are left out."""
-        key, now = (login, refusal.row.id, source), time.time()
-        if refusal.row.id in _NOT_KEPT:
+        """Costs nothing now."""
+        self.note_many(
+            worker_id,
+            manager_pb2.RefusedAtEdge(
+                login=login, source_address=source, error_id=refusal.row.id, detail=refusal.detail, count=1
+            ),
+        )
+
+    def note_many(self, worker_id: str, refused: manager_pb2.RefusedAtEdge) -> None:
+        """The same of what a Worker has refused. Beyond a thousand kinds between two writes, new ones are left out."""
+        if refused.error_id == _NO_TRUNK:
+            self._note_unknown(refused)
             return
-        if known := self._waiting.get(key):
-            known.count, known.last_at, known.worker_id = known.count + 1, now, worker_id
-        elif len(self._waiting) < _MOST_WAITING:
-            self._waiting[key] = _Noted(worker_id, 1, now, now)
+        if refused.error_id in _NOT_KEPT or refused.error_id not in TABLE:
+            return
+        key, now = (refused.login, refused.error_id, refused.source_address), time.time()
+        if (known := self._waiting.get(key)) is None:
+            if len(self._waiting) >= _MOST_WAITING:
+                return
+            known = self._waiting[key] = _Noted(worker_id, 0, now, now)
+        known.count, known.last_at, known.worker_id = known.count + max(1, refused.count), now, worker_id
+        known.detail = refused.detail[:_LONGEST_DETAIL]
+
+    def _note_unknown(self, refused: manager_pb2.RefusedAtEdge) -> None:
+        """Those that came last between two writes: scanners try thousands."""
+        login = "".join(c if c.isprintable() else "?" for c in refused.login[:_LONGEST_LOGIN])
+        before = self._unknown.pop(login, None)
+        count = max(1, refused.count) + (before.count if before else 0)
+        self._unknown[login] = _Tried(refused.source_address, count, time.time())
+        if len(self._unknown) > MOST_UNKNOWN:
+            del self._unknown[next(iter(self._unknown))]
 
     async def keep_writing(self) -> None:
         """Runs until cancelled."""
@@ -58,7 +94,8 @@ class RefusedRegistrations:
 
     async def write(self) -> None:
         noted, self._waiting = self._waiting, {}
-        if not noted:
+        unknown, self._unknown = self._unknown, {}
+        if not (noted or unknown):
             return
         try:
             async with self._database.transaction() as session:
@@ -69,6 +106,7 @@ class RefusedRegistrations:
                     if login in trunks:
                         await _add(session, trunks[login], row, source, what)
                 await _forget_old(session, trunks.values())
+                await _add_unknown(session, unknown)
         except Refusal:
             pass  # the database is away, which has been reported: these are lost, and the next ones are not
 
@@ -86,9 +124,19 @@ async def of_trunks(session: AsyncSession, trunk_ids: Iterable[str]) -> dict[str
                 count=row.count,
                 first_at=row.first_at,
                 last_at=row.last_at,
+                detail=row.detail,
             )
         )
     return found
+
+
+async def unknown_logins(session: AsyncSession) -> list[fleet_pb2.UnknownLogin]:
+    """The latest first."""
+    query = sa.select(UnknownLogin).order_by(UnknownLogin.last_at.desc()).limit(MOST_UNKNOWN)
+    return [
+        fleet_pb2.UnknownLogin(login=row.login, source_address=row.source, count=row.count, last_at=row.last_at)
+        for row in await session.scalars(query)
+    ]
 
 
 async def _add(session: AsyncSession, trunk_id: str, error_id: str, source: str, what: _Noted) -> None:
@@ -96,6 +144,7 @@ async def _add(session: AsyncSession, trunk_id: str, error_id: str, source: str,
     table = RefusedRegistration
     is_it = sa.and_(table.trunk_id == trunk_id, table.error_id == error_id, table.source == source)
     values = {"count": table.count + what.count, "last_at": what.last_at, "worker_id": what.worker_id}
+    values |= {"detail": what.detail}
     known = await session.scalar(sa.select(table.count).where(is_it))
     if known is not None:
         await session.execute(sa.update(table).where(is_it).values(values))
@@ -109,8 +158,23 @@ async def _add(session: AsyncSession, trunk_id: str, error_id: str, source: str,
             count=what.count,
             first_at=what.first_at,
             last_at=what.last_at,
+            detail=what.detail,
         )
     )
+
+
+async def _add_unknown(session: AsyncSession, tried: dict[str, _Tried]) -> None:
+    table = UnknownLogin
+    for login, what in tried.items():
+        count = await session.scalar(sa.select(table.count).where(table.login == login))
+        values = {"source": what.source, "count": what.count + (count or 0), "last_at": what.last_at}
+        if count is None:
+            await session.execute(sa.insert(table).values(login=login, **values))
+        else:
+            await session.execute(sa.update(table).where(table.login == login).values(values))
+    if tried:
+        kept = (await session.scalars(sa.select(table.login).order_by(table.last_at.desc()).limit(MOST_UNKNOWN))).all()
+        await session.execute(sa.delete(table).where(table.login.not_in(kept)))
 
 
 async def _forget_old(session: AsyncSession, trunk_ids: Iterable[str]) -> None:

@@ -75,4 +75,5 @@ class Services:
             sessions=len(beat.sessions),
             draining=beat.draining,
             most_calls=beat.most_calls,
+            sip_tls_address=beat.sip_tls_address,
         )

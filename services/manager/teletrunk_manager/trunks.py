@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import ipaddress
 import secrets
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Sequence
 from typing import Any, TypeVar
 
 import sqlalchemy as sa
@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from teletrunk import codecs
 from teletrunk.config import ConfigurationError
 from teletrunk.v1 import admin_pb2 as pb
+from teletrunk.v1.trunk_pb2 import TrunkOptions
 
 from teletrunk_manager.accounts import find_account
 from teletrunk_manager.bindings import Bindings
@@ -21,11 +22,12 @@ from teletrunk_manager.configurations import Configurations
 from teletrunk_manager.db.audit import asker, delete_whole
 from teletrunk_manager.db.database import Database, delete_others
 from teletrunk_manager.db.pages import paged
-from teletrunk_manager.db.tables import Trunk, TrustedAddress
+from teletrunk_manager.db.tables import Assignment, Trunk, TrustedAddress
 from teletrunk_manager.domain import trunk_options
 from teletrunk_manager.domain.claims import Claims
+from teletrunk_manager.domain.entries import Entrance, entries
 from teletrunk_manager.domain.logins import is_login, login_for
-from teletrunk_manager.live import Live
+from teletrunk_manager.live import Live, Seen
 from teletrunk_manager.mistakes import Mistake, NotNow, Unknown
 from teletrunk_manager.passwords import PasswordSeal, SealBroken, make_password, pbx_label, trunk_label
 from teletrunk_manager.refused_registrations import of_trunks
@@ -56,6 +58,7 @@ class Trunks:
         _check(request)
         options = _explained(lambda: trunk_options.checked(request.options))
         _explained(lambda: trunk_options.require_whole(options, bool(request.pbx_password)))
+        _explained(lambda: trunk_options.require_possible(options))
         if request.login and not is_login(request.login):
             raise Mistake(f"{request.login!r} is not a login: use up to 64 letters, digits and . _ + -")
         password, trunk_id = make_password(), secrets.token_hex(6)
@@ -81,8 +84,9 @@ class Trunks:
                 await session.flush()
             except IntegrityError:
                 raise Mistake(f"the login {trunk.login} is taken: choose another with --login") from None
+            (made,) = await self._messages(session, [trunk])
         self._configurations.changed()
-        return pb.AddTrunkResponse(trunk=self._message(trunk), password=password)
+        return pb.AddTrunkResponse(trunk=made, password=password)
 
     def _sealed(self, pbx_password: str, trunk_id: str) -> bytes:
         """Raises `Mistake`."""
@@ -114,19 +118,14 @@ class Trunks:
             query = query.where(Trunk.administrator == asker())
         async with self._database.transaction(reading=True) as session:
             trunks, following = await paged(session, query, Trunk.login, request, after=request.after)
-            ids = [trunk.trunk_id for trunk in trunks]
-            refused, trusted = await of_trunks(session, ids), await _trusted(session, ids)
-        listed = [
-            self._message(trunk, refused.get(trunk.trunk_id, ()), trusted.get(trunk.trunk_id, ())) for trunk in trunks
-        ]
+            listed = await self._messages(session, trunks)
         return pb.ListTrunksResponse(trunks=listed, next=following)
 
     async def one(self, name: str) -> pb.Trunk:
         """Raises `Unknown`."""
         async with self._database.transaction(reading=True) as session:
             trunk = await find_trunk(session, name)
-            refused, trusted = await of_trunks(session, [trunk.trunk_id]), await _trusted(session, [trunk.trunk_id])
-        message = self._message(trunk, refused.get(trunk.trunk_id, ()), trusted.get(trunk.trunk_id, ()))
+            (message,) = await self._messages(session, [trunk])
         message.bindings.extend(await self._bindings.of(trunk.trunk_id))
         return message
 
@@ -136,7 +135,6 @@ class Trunks:
         chosen = _codecs(request.codecs)
         async with self._database.transaction() as session:
             trunk = await find_trunk(session, request.trunk)
-            trusted = await _trusted(session, [trunk.trunk_id])
             if request.version and request.version != trunk.version:
                 raise NotNow(f"{trunk.login} has been changed meanwhile: look at it again")
             for name in ("priority", "comment", "sha256_only"):
@@ -148,14 +146,18 @@ class Trunks:
             options = _explained(lambda: trunk_options.changed(before, request.options, request.changed_options))
             has_password = bool(request.pbx_password or trunk.sealed_pbx_password)
             _explained(lambda: trunk_options.require_whole(options, has_password))
+            if {"kind", "pbx", "srtp", "transports"} & set(request.changed_options):
+                _explained(lambda: trunk_options.require_possible(options))
             trunk.options = trunk_options.written(options)
             if request.pbx_password:
                 trunk.sealed_pbx_password = self._sealed(request.pbx_password, trunk.trunk_id)
             if {"kind", "pbx"} & set(request.changed_options):
+                trusted = await _trusted(session, [trunk.trunk_id])
                 await _require_unclaimed(session, trunk, trusted.get(trunk.trunk_id, ()))
             await session.flush()
+            (changed,) = await self._messages(session, [trunk])
         self._configurations.changed()
-        return self._message(trunk, trusted=trusted.get(trunk.trunk_id, ()))
+        return changed
 
     async def reset_password(self, name: str) -> str:
         """Raises `Unknown`. The old password is worth nothing from now on."""
@@ -186,27 +188,50 @@ class Trunks:
             session.add_all(TrustedAddress(trunk_id=trunk.trunk_id, network=network) for network in sorted(missing))
         self._configurations.changed()
 
-    def _message(
-        self, trunk: Trunk, refused: Iterable[pb.RefusedRegistration] = (), trusted: Iterable[str] = ()
-    ) -> pb.Trunk:
-        workers = self._live.of_kind("worker")
-        return pb.Trunk(
-            trunk_id=trunk.trunk_id,
-            login=trunk.login,
-            account_id=trunk.account_id,
-            priority=trunk.priority,
-            comment=trunk.comment,
-            codecs=trunk.codecs.split(","),
-            sha256_only=trunk.sha256_only,
-            version=trunk.version,
-            sip_address=workers[0].address if workers else "",
-            registered_at=[w.service_id for w in workers if w.is_registered(trunk.trunk_id)],
-            refused_registrations=refused,
-            trusted_addresses=trusted,
-            options=trunk_options.read(trunk.options),
-            has_pbx_password=bool(trunk.sealed_pbx_password),
-            states=[state for w in workers if (state := w.state_of(trunk.trunk_id)) is not None],
-        )
+    async def _messages(self, session: AsyncSession, trunks: Sequence[Trunk]) -> list[pb.Trunk]:
+        """As people see them."""
+        ids = [trunk.trunk_id for trunk in trunks]
+        refused, trusted = await of_trunks(session, ids), await _trusted(session, ids)
+        assigned = await _assigned(session, {trunk.account_id for trunk in trunks})
+        workers = sorted(self._live.of_kind("worker"), key=lambda worker: worker.draining)
+        messages = []
+        for trunk in trunks:
+            may = assigned.get(trunk.account_id)
+            options = trunk_options.read(trunk.options)
+            theirs = (worker for worker in workers if may is None or worker.service_id in may)
+            enters = entries(options, (Entrance(w.address, w.heartbeat.sip_tls_address) for w in theirs))
+            message = _message(trunk, options, workers)
+            message.sip_address, message.sip_tls_address = enters.address, enters.tls
+            message.warnings.extend(enters.warnings)
+            message.refused_registrations.extend(refused.get(trunk.trunk_id, ()))
+            message.trusted_addresses.extend(trusted.get(trunk.trunk_id, ()))
+            messages.append(message)
+        return messages
+
+
+def _message(trunk: Trunk, options: TrunkOptions, workers: list[Seen]) -> pb.Trunk:
+    return pb.Trunk(
+        trunk_id=trunk.trunk_id,
+        login=trunk.login,
+        account_id=trunk.account_id,
+        priority=trunk.priority,
+        comment=trunk.comment,
+        codecs=trunk.codecs.split(","),
+        sha256_only=trunk.sha256_only,
+        version=trunk.version,
+        registered_at=[w.service_id for w in workers if w.is_registered(trunk.trunk_id)],
+        options=options,
+        has_pbx_password=bool(trunk.sealed_pbx_password),
+        states=[state for w in workers if (state := w.state_of(trunk.trunk_id)) is not None],
+    )
+
+
+async def _assigned(session: AsyncSession, account_ids: Iterable[str]) -> dict[str, set[str]]:
+    """The Workers of those accounts that are not for all."""
+    found: dict[str, set[str]] = {}
+    for row in await session.scalars(sa.select(Assignment).where(Assignment.account_id.in_(list(account_ids)))):
+        found.setdefault(row.account_id, set()).add(row.worker_id)
+    return found
 
 
 async def _require_unclaimed(session: AsyncSession, trunk: Trunk, trusted: Iterable[str]) -> None:

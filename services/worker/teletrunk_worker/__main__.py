@@ -24,7 +24,7 @@ from teletrunk.service import Service
 from teletrunk.v1 import manager_pb2 as pb
 
 from teletrunk_worker.calls import Calls, Rim
-from teletrunk_worker.config import WorkerSettings
+from teletrunk_worker.config import CALLS_A_SIP_HOST, WorkerSettings
 from teletrunk_worker.dialog_store import DialogStore
 from teletrunk_worker.legs.supervisor import HostPool
 from teletrunk_worker.legs.wire import Message
@@ -44,7 +44,6 @@ from teletrunk_worker.trunks.shown import shown
 log = structlog.get_logger()
 
 _WIDE_RATE = 16_000  # of hosts for calls with 7 kHz of sound
-_CALLS_A_SIP_HOST = 4  # what the stock pjsua2 wheel is compiled for
 _CALLS_A_TELEGRAM_HOST = 20
 _CERTIFICATE_LOOK_S = 10.0
 _LEFT_DIALOGS_S = 300.0
@@ -52,7 +51,7 @@ _LEFT_DIALOGS_S = 300.0
 
 async def serve(settings: WorkerSettings) -> int | None:
     """Returns the exit code of a Worker that was drained, if it was."""
-    settings.rtp_slices(_sip_hosts(settings))
+    settings.check()
     running.hold_alone(settings.data, "worker")
     async with Service("worker") as service:
         return await _serve(settings, service)
@@ -102,7 +101,7 @@ async def _serve(settings: WorkerSettings, service: Service) -> int | None:
     storages = StorageLinks(security)
     service.on_close("Storages", storages.close)
     bindings = RegistrarStore(settings.data / "bindings.jsonl", edge.registrar)
-    sip_hosts = HostPool("sip", "teletrunk_worker.legs.sip_host", _CALLS_A_SIP_HOST, settings.max_calls)
+    sip_hosts = HostPool("sip", "teletrunk_worker.legs.sip_host", CALLS_A_SIP_HOST, settings.max_calls)
     telegram_hosts = HostPool(
         "telegram", "teletrunk_worker.legs.telegram_host", _CALLS_A_TELEGRAM_HOST, settings.max_calls
     )
@@ -113,13 +112,13 @@ async def _serve(settings: WorkerSettings, service: Service) -> int | None:
         worker_id, edge, sip_hosts, telegram_hosts, manager, storages, refused_calls, settings.first_answer_seconds
     )
 
-    rtp_ports = settings.rtp_slices(_sip_hosts(settings))
+    rtp_ports = settings.rtp_slices()
 
     def configure_sip_host(index: int, wide: bool) -> Message:
         return {
             "command": "configure",
             "rate": _WIDE_RATE if wide else settings.sample_rate,
-            "max_calls": _CALLS_A_SIP_HOST,
+            "max_calls": CALLS_A_SIP_HOST,
             "edge_port": edge.inside_port,
             "public_address": address,
             "public_port": edge.port,
@@ -154,6 +153,7 @@ async def _serve(settings: WorkerSettings, service: Service) -> int | None:
             calls=calls.live(),
             tells_bindings=True,
             most_calls=settings.max_calls,
+            sip_tls_address=f"{bracketed(address)}:{edge.tls_port}" if edge.tls_port else "",
         )
 
     bindings.load(edge.flow_of)
@@ -251,10 +251,6 @@ async def _serve(settings: WorkerSettings, service: Service) -> int | None:
     if security.papers is not None:
         service.background("certificate", lambda: membership.keep(manager.way, renewed))
     return await service.until_stopped(drain)
-
-
-def _sip_hosts(settings: WorkerSettings) -> int:
-    return -(-settings.max_calls // _CALLS_A_SIP_HOST)
 
 
 async def _listen(edge: SipPort, settings: WorkerSettings) -> None:

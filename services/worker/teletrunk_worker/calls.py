@@ -124,12 +124,19 @@ class Calls:
     # The SIP port's questions.
 
     async def register(self, credentials: Credentials, source_address: str) -> Registered:
-        if self._service.draining:
-            raise Refusal("worker-off", "it takes no more calls")
-        if not self._allow_registration:
-            raise Refusal("registration-type-not-allowed")
+        if (refusal := self._takes_no_registration()) is not None:
+            self.registration_refused(credentials, source_address, refusal)
+            raise refusal
         answer = await self.rim.manager.register(credentials, source_address)
         return Registered(answer.trunk_id, answer.login, answer.password_revision)
+
+    def _takes_no_registration(self) -> Refusal | None:
+        if self._service.draining:
+            return Refusal("worker-off", "it takes no more calls")
+        return None if self._allow_registration else Refusal("registration-type-not-allowed")
+
+    def registration_refused(self, credentials: Credentials, source_address: str, refusal: Refusal) -> None:
+        self.rim.manager.refused_registrations.note(credentials.username, source_address, refusal)
 
     async def admit(self, invite: Invite) -> Admitted:
         """Routes a call from a PBX and gives it a SIP host. Raises `Refusal`; a record tells of that, too."""
@@ -291,7 +298,14 @@ class Calls:
         for step in route.steps:
             runner.recorder.add_step(step)
         runner.line = _line(route)
+        for login in self._unregistered(route):
+            runner.recorder.step("worker", "worker", f"{login} is not rung: no PBX is registered with it here")
         runner.put(on.Routed(self._targets(route, incoming.caller), route.longest_seconds))
+
+    def _unregistered(self, route: manager_pb2.RouteIncomingResponse) -> list[str]:
+        """The logins of trunks that the call is meant for and that have no binding."""
+        meant = (trunk for tier in route.tiers for trunk in tier.targets)
+        return [trunk.login for trunk in meant if not self.rim.edge.registrar.reachable(trunk.trunk_id)]
 
     def _targets(
         self, route: manager_pb2.RouteIncomingResponse, peer: call_pb2.Peer
@@ -313,7 +327,7 @@ class Calls:
                 for binding in self.rim.edge.registrar.reachable(trunk.trunk_id):
                     number += 1
                     uri = binding_uri(binding, trunk.number_on_pbx)
-                    targets.append(on.Target(f"t{number}", trunk.trunk_id, uri, *shown))
+                    targets.append(on.Target(f"t{number}", trunk.trunk_id, uri, *shown, trunk.login))
             tiers.append(tuple(targets))
         return tuple(tiers)
 

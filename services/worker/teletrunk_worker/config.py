@@ -15,6 +15,7 @@ from teletrunk_worker.policy.bans import Network
 from teletrunk_worker.sip.auth import ALGORITHMS
 from teletrunk_worker.sip.transport.tls import VERSIONS, Certificates, TlsFiles
 
+CALLS_A_SIP_HOST = 4  # what the stock pjsua2 wheel is compiled for
 _PORTS_A_HOST = 32  # four calls need sixteen; the rest lets used ports rest
 
 
@@ -191,8 +192,14 @@ class WorkerSettings(ServiceSettings):
         host = self.listen[0]
         return "" if host == "0.0.0.0" or ":" in host else host  # noqa: S104
 
-    def rtp_slices(self, hosts: int) -> list[range]:
+    def check(self) -> None:
+        """Raises `ConfigurationError` for what one setting alone cannot show."""
+        self.rtp_slices()
+        self.certificates()
+
+    def rtp_slices(self) -> list[range]:
         """The ports of each SIP host, in no order that anybody could guess. Raises `ConfigurationError`."""
+        hosts = -(-self.max_calls // CALLS_A_SIP_HOST)
         first, last = (int(part) for part in self.rtp_ports.split("-"))
         slices = [
             range(start, start + _PORTS_A_HOST) for start in range(first, last - _PORTS_A_HOST + 2, _PORTS_A_HOST)

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import difflib
+import ipaddress
 import json
 import time
 from collections.abc import Iterator
@@ -11,10 +13,12 @@ from typing import Annotated, Any
 
 import typer
 
-from teletrunk.cli import kept_keys
+from teletrunk import causes
+from teletrunk.cli import kept_keys, outcomes
 from teletrunk.cli.client import DEADLINE_S, ask, ask_fleet, ask_subscriptions, every, fail
 from teletrunk.cli.failed import Forbidden
 from teletrunk.cli.output import Json, say
+from teletrunk.cli.pbx_words import answer_of
 from teletrunk.config import ServiceSettings, load
 from teletrunk.errors import TABLE
 from teletrunk.v1 import admin_pb2 as pb
@@ -23,6 +27,8 @@ from teletrunk.v1 import call_pb2, fleet_pb2, manager_pb2, subscription_pb2, tru
 _LATE_CALLS = 50
 _ASKED_ACCOUNTS = 20  # each is a question to Telegram
 _TALKED_S = 3.0
+_LATELY_S = 3_600.0
+_MOST_NAMED = 5
 _CALLED_BY_FEW: dict[int, str] = {
     call_pb2.CALL_AUDIENCE_CONTACTS: "only its contacts",
     call_pb2.CALL_AUDIENCE_NOBODY: "nobody, or only single users,",
@@ -38,6 +44,7 @@ class Seen:
     services: list[pb.AttachedService] = field(default_factory=list)
     calls: list[call_pb2.CallRecord] = field(default_factory=list)  # newest first
     bans: list[manager_pb2.Ban] = field(default_factory=list)
+    unknown_logins: list[fleet_pb2.UnknownLogin] = field(default_factory=list)  # the latest first
     plans: list[subscription_pb2.Subscription] = field(default_factory=list)
     audiences: dict[str, int] = field(default_factory=dict)  # by account id: who may call it, as far as Telegram said
     whole: bool = True  # services, bans and plans too, which are shown to owners only
@@ -55,20 +62,24 @@ class Finding:
 
     @property
     def remedy(self) -> str:
-        return self.own_remedy or (TABLE[self.row].remedy if self.row else "")
+        return self.own_remedy or (causes.told(self.row, self.text).remedy if self.row else "")
 
 
 def findings(seen: Seen, now: float) -> Iterator[Finding]:
     """Everything that is wrong, the causes of much before the causes of little."""
     if seen.whole:
         yield from _services(seen)
-        yield from _bans(seen, now)
         yield from _plans(seen, now)
     yield from _accounts(seen)
     for account in seen.accounts:
         yield from _account(seen, account)
     for trunk in seen.trunks:
-        yield from _trunk(trunk)
+        yield from _trunk(trunk, now)
+    for account in seen.accounts:
+        yield from _audience(seen, account)
+    if seen.whole:  # what comes of wrong passwords, after them
+        yield from _bans(seen, now)
+        yield from _unknown_logins(seen, now)
     yield from _calls(seen, now)
 
 
@@ -106,6 +117,17 @@ def _bans(seen: Seen, now: float) -> Iterator[Finding]:
         yield Finding("", ban.network, text, remedy)
 
 
+def _unknown_logins(seen: Seen, now: float) -> Iterator[Finding]:
+    """In one line: scanners try whatever there is, and among these may be one that somebody has mistyped."""
+    lately = [each for each in seen.unknown_logins if now - each.last_at < _LATELY_S]
+    if lately:
+        named = ", ".join(f"{each.login} from {each.source_address}" for each in lately[:_MOST_NAMED])
+        others = f" and {len(lately) - _MOST_NAMED} others" if len(lately) > _MOST_NAMED else ""
+        times = sum(each.count for each in lately)
+        text = f"somebody wants to register with logins that no trunk has, {times} times: {named}{others}"
+        yield Finding("login-not-found", "logins", text, past=True)
+
+
 def _plans(seen: Seen, now: float) -> Iterator[Finding]:
     for plan in seen.plans:
         limits = plan.limits
@@ -134,6 +156,10 @@ def _account(seen: Seen, account: pb.Account) -> Iterator[Finding]:
         text = "its Session Storage is not attached" if away else "its Session Storage does not have its session"
         text = text if seen.whole else "its Session Storage is away, or does not have its session"
         yield Finding("storage-off" if away else "no-active-session", name, text)
+
+
+def _audience(seen: Seen, account: pb.Account) -> Iterator[Finding]:
+    name = account.phone or account.username or account.account_id
     if few := _CALLED_BY_FEW.get(seen.audiences.get(account.account_id, 0)):
         text = (
             f"incoming calls: {few} may call it. In a Telegram app of this account set "
@@ -153,13 +179,30 @@ def _pbx(trunk: pb.Trunk) -> Iterator[Finding]:
             yield Finding("pbx-unreachable", trunk.login, f"its PBX at {where}: {state.why}")
 
 
-def _trunk(trunk: pb.Trunk) -> Iterator[Finding]:
+def _refused_registrations(trunk: pb.Trunk, now: float) -> Iterator[Finding]:
+    """Why a PBX that wants to register does not come to it: each reason once, the latest first."""
+    told: set[str] = set()
+    for refused in trunk.refused_registrations:
+        if refused.error_id in TABLE and refused.error_id not in told:
+            told.add(refused.error_id)
+            row = TABLE[refused.error_id]
+            said = f"{row.sip_status} {row.phrase}{f': {refused.detail}' if refused.detail else ''}"
+            ago = f"{refused.count} times, the last {round(now - refused.last_at)} s ago"
+            yield Finding(
+                row.id, trunk.login, f"its registration from {refused.source_address} is refused with {said}, {ago}"
+            )
+
+
+def _trunk(trunk: pb.Trunk, now: float) -> Iterator[Finding]:
+    for warning in trunk.warnings:
+        yield Finding("", trunk.login, warning)
     if trunk.options.off:
         text = f"is switched off: teletrunk trunk change {trunk.login} --on"
         yield Finding("", trunk.login, text, past=True)  # somebody has wanted it
     elif trunk.options.kind != trunk_pb2.TRUNK_KIND_UNSPECIFIED:
         yield from _pbx(trunk)
     elif not trunk.registered_at:
+        yield from _refused_registrations(trunk, now)
         yield Finding("not-registered", trunk.login, "no PBX is registered with it: no call comes in or goes out")
 
 
@@ -173,18 +216,27 @@ def _calls(seen: Seen, now: float) -> Iterator[Finding]:
         ago = round(now - records[0].ended_at)
         text = f"{len(records)} of the last {len(seen.calls)} calls ended with it, the last {ago} s ago"
         text = "the call ended with it" if len(seen.calls) == 1 else text
-        yield Finding(row, f"call {records[0].call_id}", f"{text}{_detail(records[0])}", past=True)
+        said = outcomes.detail_of(records[0])
+        yield Finding(row, f"call {records[0].call_id}", f"{text}{f': {said}' if said else ''}", past=True)
+    yield from _refused_by_pbx(seen)
     for record in seen.calls:
         if record.answered_at and record.ended_at - record.answered_at > _TALKED_S and (text := _one_way(record)):
             yield Finding("", f"call {record.call_id}", f"one-way audio: {text}", past=True)
             return
 
 
-def _detail(record: call_pb2.CallRecord) -> str:
-    """What the answer said beyond its row's own phrase: both lists of codecs, for one."""
-    plain = f"{record.sip_status} {TABLE[record.error_id].phrase}: "
-    said = next((step.text for step in reversed(record.steps) if step.text.startswith(plain)), "")
-    return f": {said.removeprefix(plain)}" if said else ""
+def _refused_by_pbx(seen: Seen) -> Iterator[Finding]:
+    """What PBXs have answered to calls from Telegram: each code once. One call that is asked about may be as usual."""
+    answered: dict[int, list[call_pb2.CallRecord]] = {}
+    for record in seen.calls:
+        answer = outcomes.pbx_answer(record)
+        if answer is not None and (len(seen.calls) == 1 or not answer.usual):
+            answered.setdefault(record.sip_status, []).append(record)
+    for code, records in answered.items():
+        answer, said = answer_of(code), outcomes.pbx_said(records[0])
+        times = "" if len(seen.calls) == 1 else f" {len(records)} of the last {len(seen.calls)} calls"
+        text = f"the PBX has answered{times} with {said}: {answer.means}"
+        yield Finding("", f"call {records[0].call_id}", text, answer.remedy, past=True)
 
 
 def _one_way(record: call_pb2.CallRecord) -> str:
@@ -227,6 +279,8 @@ def _only(seen: Seen, account: str, trunk: str) -> Seen:
         if not seen.trunks:
             fail(f"there is no trunk {trunk}: teletrunk trunk list shows them")
         account = seen.trunks[0].account_id
+        seen.calls = [record for record in seen.calls if _is_of(record, seen.trunks[0])]
+        _only_who_may_be(seen, seen.trunks[0])
     if account:
         name = account.removeprefix("@").lower()
         seen.accounts = [a for a in seen.accounts if name in (a.account_id, a.phone.lower(), a.username.lower())]
@@ -234,9 +288,30 @@ def _only(seen: Seen, account: str, trunk: str) -> Seen:
             fail(f"there is no account {account}: teletrunk account list shows them")
         ids = {each.account_id for each in seen.accounts}
         seen.trunks = [each for each in seen.trunks if each.account_id in ids]
+        seen.unknown_logins = [] if not trunk else seen.unknown_logins
         seen.calls = [record for record in seen.calls if record.account_id in ids]
         seen.plans = [plan for plan in seen.plans if ids & set(plan.account_ids)]
     return seen
+
+
+def _is_of(record: call_pb2.CallRecord, trunk: pb.Trunk) -> bool:
+    """One that was refused before it was routed has no trunk yet, and its login."""
+    return record.trunk_id == trunk.trunk_id or (not record.trunk_id and record.caller == trunk.login)
+
+
+def _only_who_may_be(seen: Seen, trunk: pb.Trunk) -> None:
+    """Of those that are turned away: who may be the trunk's PBX, by its address or by a login like the trunk's."""
+    sources = {refused.source_address for refused in trunk.refused_registrations}
+    seen.bans = [ban for ban in seen.bans if any(_is_in(source, ban.network) for source in sources)]
+    like = set(difflib.get_close_matches(trunk.login, {each.login for each in seen.unknown_logins}))
+    seen.unknown_logins = [each for each in seen.unknown_logins if each.login in like]
+
+
+def _is_in(address: str, network: str) -> bool:
+    try:
+        return ipaddress.ip_address(address) in ipaddress.ip_network(network)
+    except ValueError:
+        return False
 
 
 def look(*, audiences: bool) -> Seen:
@@ -274,16 +349,24 @@ def look(*, audiences: bool) -> Seen:
     request = subscription_pb2.ListSubscriptionsRequest()
     plans = ask_subscriptions(lambda service: every(service.ListSubscriptions, request))
     seen.bans, seen.plans = list(bans.bans), list(plans.subscriptions)
+    seen.unknown_logins = list(bans.unknown_logins)
     return seen
 
 
 async def _with_details(service: Any, calls: list[call_pb2.CallRecord]) -> list[call_pb2.CallRecord]:
-    """The latest call of each row whose phrase goes on is asked for whole: a list's records have no steps."""
-    latest = {record.error_id: record.call_id for record in reversed(calls)}
-    wanted = [call_id for row, call_id in latest.items() if row in TABLE and TABLE[row].detail]
+    """The latest call of each row whose phrase goes on, and of each answer of a PBX, is asked for whole: a list's
+    records have no steps."""
+    latest = {(record.error_id, record.sip_status): record for record in reversed(calls)}
+    wanted = [record.call_id for record in latest.values() if _goes_on(record)]
     asked = (service.GetCall(pb.GetCallRequest(call_id=call_id), timeout=DEADLINE_S) for call_id in wanted)
     found = {answer.record.call_id: answer.record for answer in await asyncio.gather(*asked)}
     return [found.get(record.call_id, record) for record in calls]
+
+
+def _goes_on(record: call_pb2.CallRecord) -> bool:
+    if record.error_id in TABLE:
+        return bool(TABLE[record.error_id].detail or causes.of_row(record.error_id))
+    return outcomes.pbx_answer(record) is not None
 
 
 def _of_call(call: str) -> Seen:

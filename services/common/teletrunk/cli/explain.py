@@ -10,7 +10,8 @@ from typing import Annotated, Any
 
 import typer
 
-from teletrunk.cli import completion
+from teletrunk import causes
+from teletrunk.cli import completion, outcomes
 from teletrunk.cli.client import DEADLINE_S, ask, fail
 from teletrunk.cli.errors_doc import FLOWS, MENDERS, facts, title
 from teletrunk.cli.ladder import header
@@ -40,7 +41,7 @@ def explain(
         rows, said = find(what), sayings(_plain(what))
         if not rows and not said:
             fail(f"no refusal of Teletrunk fits {what!r}: teletrunk explain shows all; other codes are the peer's own")
-        _show(rows, as_json, said)
+        _show([causes.told(row.id, _plain(what)) for row in rows], as_json, said)
     elif as_json:
         _show(list(TABLE.values()), as_json)
     else:
@@ -72,13 +73,16 @@ def _explain_call(call: str, as_json: bool) -> None:
     record = ask(lambda admin: admin.GetCall(pb.GetCallRequest(call_id=call), timeout=DEADLINE_S)).record
     if record.error_id and record.error_id not in TABLE:
         fail(f"call {record.call_id} ended with {record.error_id}, which this version does not know")
-    rows = [TABLE[record.error_id]] if record.error_id else []
+    rows = [outcomes.row_of(record)] if record.error_id else []
+    answer = outcomes.pbx_answer(record)
     if as_json:
-        _print(rows, call=_summary(record))
+        _print(rows, call=_summary(record), pbx_answer=dataclasses.asdict(answer) if answer else None)
         return
     say("\n".join(header(record)[:2]))
     if rows:
         _show(rows, as_json)
+    elif answer is not None:
+        say(f"The PBX answered: {outcomes.pbx_said(record)}\n  {answer.means}\n  What to do: {answer.remedy}")
     else:
         say("The gateway did not refuse this call: it ended as the PBX or the Telegram user wished.")
 

@@ -76,6 +76,46 @@ _STANDARD: Final = {status.phrase.lower() for status in HTTPStatus} | {
     "server internal error", "server time-out", "temporarily unavailable", "not acceptable here", "busy here",
     "request-uri too long", "version not supported", "message too large", "loop detected", "bad event",
 }  # fmt: skip
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What a PBX answers to a call from Telegram that it does not take. `usual`: nothing is wrong with the trunk."""
+
+    codes: tuple[int, ...]  # empty: any other
+    means: str
+    remedy: str
+    usual: bool = False
+
+
+ANSWERS: Final = (
+    Answer((404, 410, 484, 604), "At the PBX there is no such extension or number where the trunk's calls arrive.",
+           "See that the PBX has what it is rung at, in the trunk's context (in FreePBX: an inbound route), or ring "
+           "another: teletrunk trunk change LOGIN --number-on-pbx NUMBER."),
+    Answer((488, 606, 406, 415), "The PBX takes none of the trunk's codecs, or disagrees about SRTP.",
+           "Compare the PBX's codecs and encryption with `teletrunk trunk show LOGIN`; PCMA or PCMU on both sides, "
+           "without SRTP, always works."),
+    Answer((401, 403, 407), "The PBX does not let the trunk's calls in.",
+           "Let it know calls from the Worker's address by that address (Asterisk: identify, FreePBX: Match (Permit)); "
+           "for an outbound trunk compare --pbx-user and --pbx-password-file with the PBX's."),
+    Answer((486, 600), "The extension at the PBX is busy.", "Nothing is wrong with the trunk: call again later.",
+           usual=True),
+    Answer((603,), "Somebody at the PBX has declined the call.", "Nothing is wrong with the trunk.", usual=True),
+    Answer((480, 408, 487), "Nobody at the PBX answered, or the extension is not there at the moment.",
+           "Call again later; if it stays so, see that the extension behind the trunk is registered at the PBX.",
+           usual=True),
+    Answer((500, 501, 502, 503, 504), "The PBX could not put the call through, for a trouble of its own.",
+           "Look at the PBX's log at the time of the call."),
+    Answer((), "The PBX did not take the call; the code and the words are its own.",
+           "Look at the PBX's log at the time of the call."),
+)  # fmt: skip
+
+
+def answer_of(code: int) -> Answer:
+    """What the PBX meant by it."""
+    return next(answer for answer in ANSWERS if code in answer.codes or not answer.codes)
+
+
 _CODE = re.compile(r"(?:^|[\s'\"(:=])([3-6]\d\d)(?![\w.:-])")
 
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, Final
 
 from teletrunk import running
+from teletrunk.channel import require_loopback
 from teletrunk.sources import ConfigurationError, variable_of
 
 _PATIENCE_S = 3.0
@@ -31,13 +32,36 @@ def conditions(loaded: dict[str, Any]) -> Iterator[Condition]:
     yield _machine()
     for name, settings in loaded.items():
         yield from _ports(name, settings)
+    for name in ("manager", "worker"):
+        if settings := loaded.get(name):
+            yield _fits_together(f"the settings of the {name.title()} fit together", settings)
     if manager := loaded.get("manager"):
         yield _database("the Manager's database", manager.url())
         yield _file("the key that seals trunks' passwords", manager.key_path)
     if storage := loaded.get("session-store"):
+        yield _reached_safely(storage, tls=manager is not None and manager.tls)
         yield _database("the vault", storage.database_url())
         yield _vault_key(storage)
         yield _telegram(storage)
+
+
+def _fits_together(what: str, settings: Any) -> Condition:
+    try:
+        settings.check()
+    except ConfigurationError as error:
+        return False, str(error)
+    return True, what
+
+
+def _reached_safely(storage: Any, *, tls: bool) -> Condition:
+    """Without certificates, its own or those that it is about to get, it speaks plain text, on this machine only."""
+    kept = (storage.data / "identity" / "storage" / "service.pem").exists()
+    if not (tls or kept or storage.invitation or storage.join_token_file):
+        try:
+            require_loopback(storage.storage_address)
+        except ConfigurationError as error:
+            return False, str(error)
+    return True, "the Session Storage is reached as it may be"
 
 
 def _machine() -> Condition:

@@ -76,7 +76,8 @@ async def _up(stack: Stack) -> None:
     try:
         for attached in await stack.attached():
             if attached.kind == "worker":
-                _say(f"PBXs register at {attached.address} (SIP over UDP or TCP)")
+                tls = f" and at {attached.sip_tls_address} (over TLS)" if attached.sip_tls_address else ""
+                _say(f"PBXs register at {attached.address} (SIP over UDP or TCP){tls}")
         _say(f"Data and logs are in {stack.data}")
         phone = "+PHONE"
         if stack.sandbox:

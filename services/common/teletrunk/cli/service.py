@@ -62,7 +62,8 @@ def _told(service: pb.AttachedService) -> list[str]:
     counts = f"calls: {service.active_calls}{most}, registrations: {service.registrations}"
     lines = [
         f"{service.name}  {service.kind} {service.id}  version {service.version}",
-        f"address: {service.address}",
+        f"address: {service.address}{' by UDP or TCP' if service.kind == 'worker' else ''}",
+        *([f"address: {service.sip_tls_address} by TLS"] if service.sip_tls_address else []),
         f"state: {state_of_service(service)}, last seen {moment(service.last_seen)}",
         counts if service.kind == "worker" else f"sessions: {service.sessions}",
     ]

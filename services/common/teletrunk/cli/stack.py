@@ -24,6 +24,7 @@ _START_DEADLINE_S = 40.0
 _STOP_DEADLINE_S = 8.0
 _SHORT_LIFE_S = 10.0
 _LOOK_S = 0.5
+_FIRST_BEAT_S = 3.0
 
 
 class Child:
@@ -202,8 +203,17 @@ class Stack:
         return {"manager"} | {name for name, kind in _KINDS.items() if kind in kinds}
 
     async def attached(self) -> list[admin_pb2.AttachedService]:
-        """The Workers and Storages that the Manager sees now; none while it does not answer."""
-        return [service for service in await self._listed() or () if service.attached]
+        """The Workers and Storages that the Manager sees now; none while it does not answer.
+
+        What a Worker says of itself comes with its first heartbeat, which is waited for.
+        """
+        deadline = time.monotonic() + _FIRST_BEAT_S
+        while True:
+            there = [service for service in await self._listed() or () if service.attached]
+            silent = any(service.kind == "worker" and not service.most_calls for service in there)
+            if not silent or time.monotonic() > deadline:
+                return there
+            await asyncio.sleep(0.1)
 
     async def _listed(self) -> list[admin_pb2.AttachedService] | None:
         settings = self.settings()

@@ -38,7 +38,14 @@ def _calls_up(seen: Seen) -> int:
 def _facts(seen: Seen) -> dict[str, Any]:
     return {
         "services": [
-            {"id": s.id, "name": s.name, "kind": s.kind, "address": s.address, "state": state_of_service(s)}
+            {
+                "id": s.id,
+                "name": s.name,
+                "kind": s.kind,
+                "address": s.address,
+                "tls_address": s.sip_tls_address,
+                "state": state_of_service(s),
+            }
             for s in seen.services
         ],
         "accounts": [
@@ -65,7 +72,7 @@ def _draw(seen: Seen) -> None:
         table(
             "services",
             ["service", "name", "address", "state"],
-            [[s.kind, s.name, s.address, state_of_service(s)] for s in seen.services],
+            [row for service in seen.services for row in _rows(service)],
         )
     table("accounts", ["account", "session", "trunks"], [[named(a), state_of(a), str(a.trunks)] for a in seen.accounts])
     phones = {account.account_id: account.phone or account.username for account in seen.accounts}
@@ -73,6 +80,12 @@ def _draw(seen: Seen) -> None:
     table("trunks", ["trunk", "account", "PBX"], rows)
     if seen.whole:
         say(f"Calls up: {_calls_up(seen)}")
+
+
+def _rows(service: pb.AttachedService) -> list[list[str]]:
+    """Where it takes SIP over TLS stands below it."""
+    rows = [[service.kind, service.name, service.address, state_of_service(service)]]
+    return rows + [["", "", service.sip_tls_address, "by TLS"]] * bool(service.sip_tls_address)
 
 
 def _stands(seen: Seen, trunk: pb.Trunk) -> str:

@@ -43,16 +43,31 @@ def _entries(answer: pb.AddTrunkResponse) -> list[str]:
             f"Made {answer.trunk.login}: {trunk_options.word_for(answer.trunk.options.kind)}.",
             f"  the PBX sees us come from  {answer.trunk.sip_address or '(no Worker is attached yet)'}",
             f"  codecs                     {', '.join(answer.trunk.codecs)}",
+            *_warnings(answer.trunk),
             f"How it stands: teletrunk trunk show {answer.trunk.login}",
         ]
+    servers = [f"  server    {where}\n  transport {by}" for where, by in _servers(answer.trunk)]
     return [
         "Enter in the PBX, as a trunk that registers:",
-        f"  server    {answer.trunk.sip_address or '(no Worker is attached yet)'}",
-        "  transport UDP or TCP",
+        "\n  or\n".join(servers) or "  server    (no Worker that takes it is attached yet)",
         f"  login     {answer.trunk.login}",
         f"  password  {answer.password}",
         f"  codecs    {', '.join(answer.trunk.codecs)}",
+        *_warnings(answer.trunk),
     ]
+
+
+def _servers(trunk: pb.Trunk) -> list[tuple[str, str]]:
+    """Where its PBX registers: an address, and by what."""
+    plain = [
+        word.upper() for word in ("udp", "tcp") if not trunk.options.transports or word in trunk.options.transports
+    ]
+    places = [(trunk.sip_address, " or ".join(plain)), (trunk.sip_tls_address, "TLS")]
+    return [(where, by) for where, by in places if where and by]
+
+
+def _warnings(trunk: pb.Trunk) -> list[str]:
+    return [f"Warning: {warning}" for warning in trunk.warnings]
 
 
 def _all() -> pb.ListTrunksResponse:
@@ -91,6 +106,8 @@ def _one(name: str) -> pb.Trunk:
 @with_options(trunk_options.options)
 def change(context: typer.Context, trunk: Name, as_json: Json = False) -> None:
     """Changes what is given; the rest, and the password, stay."""
+    if not trunk_options.some_given(context.params):
+        fail("nothing is to be changed: teletrunk trunk change --help shows what can be")
     before = _one(trunk)
     options, changed = trunk_options.given(context.params, before.options.pbx)
     request = pb.ChangeTrunkRequest(
@@ -108,15 +125,29 @@ def _told(trunk: pb.Trunk) -> list[str]:
     account = _account_names().get(trunk.account_id, trunk.account_id)
     return [
         f"{trunk.login}  account {account}  priority {trunk.priority}  {trunk.comment}".rstrip(),
-        f"server: {trunk.sip_address or '(no Worker is attached)'}, UDP or TCP",
+        *_ways_in(trunk),
         f"codecs: {', '.join(trunk.codecs)}",
-        f"digest: {'SHA-256' if trunk.sha256_only else 'SHA-256 or MD5'}",
-        f"may be used from: {', '.join(trunk.trusted_addresses) or 'everywhere'}",
         *trunk_options.told(trunk.options),
         *trunk_sound.told(trunk.options),
         *_registered(trunk),
         *(_state(state) for state in trunk.states),
         *(_refused(refused) for refused in trunk.refused_registrations),
+        *_warnings(trunk),
+    ]
+
+
+def _ways_in(trunk: pb.Trunk) -> list[str]:
+    """How a PBX comes in: it registers, or is known by its address."""
+    if trunk.options.kind != trunk_pb2.TRUNK_KIND_UNSPECIFIED:
+        lines = [f"the PBX sees us come from: {trunk.sip_address or '(no Worker is attached)'}"]
+        return lines + [f"also let in from: {', '.join(trunk.trusted_addresses)}"] * bool(trunk.trusted_addresses)
+    return [
+        *(
+            [f"server: {where}, {by}" for where, by in _servers(trunk)]
+            or ["server: (no Worker that takes it is attached)"]
+        ),
+        f"digest: {'SHA-256' if trunk.sha256_only else 'SHA-256 or MD5'}",
+        f"may be used from: {', '.join(trunk.trusted_addresses) or 'everywhere'}",
     ]
 
 
@@ -142,7 +173,8 @@ def _state(state: trunk_pb2.TrunkState) -> str:
 
 def _refused(refused: pb.RefusedRegistration) -> str:
     times = f"{refused.count} times, last {moment(refused.last_at)}"
-    return f"registration refused: {refused.error_id} from {refused.source_address}, {times}"
+    why = f" ({refused.detail})" if refused.detail else ""
+    return f"registration refused: {refused.error_id} from {refused.source_address}, {times}{why}"
 
 
 @app.command("show")

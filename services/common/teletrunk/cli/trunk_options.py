@@ -2,6 +2,7 @@ r"""A trunk's options on the command line: one option of `trunk add` and `trunk 
 
 from __future__ import annotations
 
+import inspect
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Annotated, Any, Final, Literal
@@ -32,7 +33,7 @@ def options(
         str | None,
         typer.Option(
             help=f"In order of preference, of {', '.join(known_codecs.CODECS)}. "
-            f"At first {','.join(known_codecs.USUAL)}.",
+            f"At first, and for '', {','.join(known_codecs.USUAL)}.",
             autocompletion=several_of(known_codecs.CODECS),
         ),
     ] = None,
@@ -154,11 +155,18 @@ def word_for(kind: pb.TrunkKind.ValueType) -> str:
 
 def of_trunk(parameters: Mapping[str, Any]) -> dict[str, Any]:
     """The fields that the requests of both commands have, but for `TrunkOptions`."""
+    codecs: str | None = parameters["codecs"]
     return {
-        "codecs": parameters["codecs"].split(",") if parameters["codecs"] else [],
+        "codecs": [] if codecs is None else codecs.split(",") if codecs else list(known_codecs.USUAL),
         "pbx_password": _pbx_password(parameters["pbx_password_file"]),
         **{name: parameters[name] for name in _OF_TRUNK},
     }
+
+
+def some_given(parameters: Mapping[str, Any]) -> bool:
+    """Whether a command has any of the options of this page."""
+    names = inspect.signature(options).parameters
+    return any(parameters[name] not in (None, (), []) for name in names)
 
 
 def _pbx_password(file: str | None) -> str:

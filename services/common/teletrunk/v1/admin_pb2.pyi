@@ -117,6 +117,8 @@ class Trunk(_message.Message):
     STATES_FIELD_NUMBER: _builtins.int
     HAS_PBX_PASSWORD_FIELD_NUMBER: _builtins.int
     BINDINGS_FIELD_NUMBER: _builtins.int
+    SIP_TLS_ADDRESS_FIELD_NUMBER: _builtins.int
+    WARNINGS_FIELD_NUMBER: _builtins.int
     trunk_id: _builtins.str
     """The trunk's id."""
     login: _builtins.str
@@ -128,13 +130,17 @@ class Trunk(_message.Message):
     comment: _builtins.str
     """For your own memory."""
     sip_address: _builtins.str
-    """Where PBXs enter it: host:port of the Worker's SIP."""
+    """What its PBX enters for UDP and TCP, or sees us come from: host:port of a Worker's SIP. Empty: the trunk allows
+    neither, or no Worker is attached.
+    """
     sha256_only: _builtins.bool
     """No MD5: a PBX that does not know SHA-256 (RFC 8760) is not let in."""
     version: _builtins.int
     """Another one after each change."""
     has_pbx_password: _builtins.bool
     """Whether it knows a password to show to its PBX."""
+    sip_tls_address: _builtins.str
+    """What its PBX enters for TLS. Empty: the trunk does not allow it, or no Worker that is attached takes it."""
     @_builtins.property
     def codecs(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """In the order in which they are preferred."""
@@ -163,6 +169,10 @@ class Trunk(_message.Message):
     def bindings(self) -> _containers.RepeatedCompositeFieldContainer[_manager_pb2.Binding]:
         """Where its PBXs are registered. Asked of the Workers for one trunk; not in lists."""
 
+    @_builtins.property
+    def warnings(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Why it cannot work as it is set, in words."""
+
     def __init__(
         self,
         *,
@@ -182,10 +192,12 @@ class Trunk(_message.Message):
         states: _abc.Iterable[_trunk_pb2.TrunkState] | None = ...,
         has_pbx_password: _builtins.bool = ...,
         bindings: _abc.Iterable[_manager_pb2.Binding] | None = ...,
+        sip_tls_address: _builtins.str = ...,
+        warnings: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["options", b"options"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "bindings", b"bindings", "codecs", b"codecs", "comment", b"comment", "has_pbx_password", b"has_pbx_password", "login", b"login", "options", b"options", "priority", b"priority", "refused_registrations", b"refused_registrations", "registered_at", b"registered_at", "sha256_only", b"sha256_only", "sip_address", b"sip_address", "states", b"states", "trunk_id", b"trunk_id", "trusted_addresses", b"trusted_addresses", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "bindings", b"bindings", "codecs", b"codecs", "comment", b"comment", "has_pbx_password", b"has_pbx_password", "login", b"login", "options", b"options", "priority", b"priority", "refused_registrations", b"refused_registrations", "registered_at", b"registered_at", "sha256_only", b"sha256_only", "sip_address", b"sip_address", "sip_tls_address", b"sip_tls_address", "states", b"states", "trunk_id", b"trunk_id", "trusted_addresses", b"trusted_addresses", "version", b"version", "warnings", b"warnings"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -203,6 +215,7 @@ class RefusedRegistration(_message.Message):
     COUNT_FIELD_NUMBER: _builtins.int
     FIRST_AT_FIELD_NUMBER: _builtins.int
     LAST_AT_FIELD_NUMBER: _builtins.int
+    DETAIL_FIELD_NUMBER: _builtins.int
     error_id: _builtins.str
     """A row of the error contract."""
     source_address: _builtins.str
@@ -215,6 +228,8 @@ class RefusedRegistration(_message.Message):
     """Unix times in seconds."""
     last_at: _builtins.float
     """The last time."""
+    detail: _builtins.str
+    """What followed the row's phrase the last time."""
     def __init__(
         self,
         *,
@@ -224,10 +239,11 @@ class RefusedRegistration(_message.Message):
         count: _builtins.int = ...,
         first_at: _builtins.float = ...,
         last_at: _builtins.float = ...,
+        detail: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "error_id", b"error_id", "first_at", b"first_at", "last_at", b"last_at", "source_address", b"source_address", "worker_id", b"worker_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "detail", b"detail", "error_id", b"error_id", "first_at", b"first_at", "last_at", b"last_at", "source_address", b"source_address", "worker_id", b"worker_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -1129,6 +1145,7 @@ class AttachedService(_message.Message):
     DRAINED_FIELD_NUMBER: _builtins.int
     ACCOUNT_IDS_FIELD_NUMBER: _builtins.int
     MOST_CALLS_FIELD_NUMBER: _builtins.int
+    SIP_TLS_ADDRESS_FIELD_NUMBER: _builtins.int
     id: _builtins.str
     """Its id, for ever."""
     name: _builtins.str
@@ -1163,6 +1180,8 @@ class AttachedService(_message.Message):
     """A Worker that was told to take no more calls."""
     most_calls: _builtins.int
     """Calls that a Worker may carry at a time; 0: it has not said."""
+    sip_tls_address: _builtins.str
+    """Where PBXs reach a Worker by TLS; empty: it takes none."""
     @_builtins.property
     def account_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """The accounts that are assigned to this Worker."""
@@ -1188,10 +1207,11 @@ class AttachedService(_message.Message):
         drained: _builtins.bool = ...,
         account_ids: _abc.Iterable[_builtins.str] | None = ...,
         most_calls: _builtins.int = ...,
+        sip_tls_address: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_ids", b"account_ids", "active_calls", b"active_calls", "address", b"address", "attached", b"attached", "came_by", b"came_by", "certified_until", b"certified_until", "comment", b"comment", "drained", b"drained", "draining", b"draining", "enrolled_at", b"enrolled_at", "id", b"id", "kind", b"kind", "last_seen", b"last_seen", "most_calls", b"most_calls", "name", b"name", "registrations", b"registrations", "sessions", b"sessions", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_ids", b"account_ids", "active_calls", b"active_calls", "address", b"address", "attached", b"attached", "came_by", b"came_by", "certified_until", b"certified_until", "comment", b"comment", "drained", b"drained", "draining", b"draining", "enrolled_at", b"enrolled_at", "id", b"id", "kind", b"kind", "last_seen", b"last_seen", "most_calls", b"most_calls", "name", b"name", "registrations", b"registrations", "sessions", b"sessions", "sip_tls_address", b"sip_tls_address", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -733,26 +733,66 @@ class ListBansRequest(_message.Message):
 Global___ListBansRequest: _TypeAlias = ListBansRequest  # noqa: Y015
 
 @_typing.final
+class UnknownLogin(_message.Message):
+    """A login that no trunk has, with which somebody wanted to register."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LOGIN_FIELD_NUMBER: _builtins.int
+    SOURCE_ADDRESS_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    LAST_AT_FIELD_NUMBER: _builtins.int
+    login: _builtins.str
+    """At most 64 characters, the unprintable ones replaced."""
+    source_address: _builtins.str
+    """Where it came from last."""
+    count: _builtins.int
+    """How often."""
+    last_at: _builtins.float
+    """Unix time in seconds."""
+    def __init__(
+        self,
+        *,
+        login: _builtins.str = ...,
+        source_address: _builtins.str = ...,
+        count: _builtins.int = ...,
+        last_at: _builtins.float = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "last_at", b"last_at", "login", b"login", "source_address", b"source_address"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___UnknownLogin: _TypeAlias = UnknownLogin  # noqa: Y015
+
+@_typing.final
 class ListBansResponse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     BANS_FIELD_NUMBER: _builtins.int
     NEXT_FIELD_NUMBER: _builtins.int
+    UNKNOWN_LOGINS_FIELD_NUMBER: _builtins.int
     next: _builtins.str
     """What gives the next page; empty: this is the last."""
     @_builtins.property
     def bans(self) -> _containers.RepeatedCompositeFieldContainer[_manager_pb2.Ban]:
         """By network."""
 
+    @_builtins.property
+    def unknown_logins(self) -> _containers.RepeatedCompositeFieldContainer[Global___UnknownLogin]:
+        """The latest twenty, the latest first; with the first page."""
+
     def __init__(
         self,
         *,
         bans: _abc.Iterable[_manager_pb2.Ban] | None = ...,
         next: _builtins.str = ...,
+        unknown_logins: _abc.Iterable[Global___UnknownLogin] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bans", b"bans", "next", b"next"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bans", b"bans", "next", b"next", "unknown_logins", b"unknown_logins"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

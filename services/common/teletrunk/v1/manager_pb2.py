@@ -26,15 +26,15 @@ from teletrunk.v1 import call_pb2 as teletrunk_dot_v1_dot_call__pb2
 from teletrunk.v1 import trunk_pb2 as teletrunk_dot_v1_dot_trunk__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ateletrunk/v1/manager.proto\x12\x0cteletrunk.v1\x1a\x17teletrunk/v1/call.proto\x1a\x18teletrunk/v1/trunk.proto\"\x0e\n\x0cLeaveRequest\"\x0f\n\rLeaveResponse\"\'\n\x0cRenewRequest\x12\x17\n\x0fsigning_request\x18\x01 \x01(\x0c\"7\n\rRenewResponse\x12\x13\n\x0b\x63\x65rtificate\x18\x01 \x01(\x0c\x12\x11\n\tauthority\x18\x02 \x01(\x0c\"g\n\x0bWorkerHello\x12\x11\n\tworker_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12\x13\n\x0bsip_address\x18\x04 \x01(\t\x12\x11\n\tmax_calls\x18\x05 \x01(\r\"g\n\x0cStorageHello\x12\x12\n\nstorage_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x04 \x01(\t\x12\x13\n\x0bvault_proof\x18\x05 \x01(\x0c\"~\n\rSessionReport\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12)\n\x05state\x18\x02 \x01(\x0e\x32\x1a.teletrunk.v1.SessionState\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x0f\n\x07user_id\x18\x04 \x01(\x03\x12\r\n\x05proof\x18\x05 \x01(\x0c\"?\n\x04Line\x12\x17\n\x0fsubscription_id\x18\x01 \x01(\t\x12\x0f\n\x07\x63\x61ll_id\x18\x02 \x01(\t\x12\r\n\x05proof\x18\x03 \x01(\x0c\"4\n\x03\x42\x61n\x12\x0f\n\x07network\x18\x01 \x01(\t\x12\r\n\x05until\x18\x02 \x01(\x01\x12\r\n\x05times\x18\x03 \x01(\r\"\xc9\x01\n\x08LiveCall\x12\x0f\n\x07\x63\x61ll_id\x18\x01 \x01(\t\x12\x12\n\naccount_id\x18\x02 \x01(\t\x12\x10\n\x08trunk_id\x18\x03 \x01(\t\x12*\n\tdirection\x18\x04 \x01(\x0e\x32\x17.teletrunk.v1.Direction\x12\x0e\n\x06\x63\x61ller\x18\x05 \x01(\t\x12\x0e\n\x06\x63\x61lled\x18\x06 \x01(\t\x12\x12\n\ninvited_at\x18\x07 \x01(\x01\x12\x13\n\x0b\x61nswered_at\x18\x08 \x01(\x01\x12\x11\n\tworker_id\x18\t \x01(\t\"H\n\x08\x43\x61llWish\x12\x0f\n\x07\x63\x61ll_id\x18\x01 \x01(\t\x12\x10\n\x06\x64igits\x18\x02 \x01(\tH\x00\x12\x11\n\x07hang_up\x18\x03 \x01(\tH\x00\x42\x06\n\x04kind\"\xbd\x02\n\tHeartbeat\x12\x14\n\x0c\x61\x63tive_calls\x18\x01 \x01(\r\x12\x15\n\rregistrations\x18\x02 \x01(\r\x12-\n\x08sessions\x18\x03 \x03(\x0b\x32\x1b.teletrunk.v1.SessionReport\x12!\n\x05lines\x18\x04 \x03(\x0b\x32\x12.teletrunk.v1.Line\x12\x1c\n\x14registered_trunk_ids\x18\x05 \x03(\t\x12\x10\n\x08\x64raining\x18\x06 \x01(\x08\x12.\n\x0ctrunk_states\x18\x07 \x03(\x0b\x32\x18.teletrunk.v1.TrunkState\x12\x16\n\x0etells_bindings\x18\x08 \x01(\x08\x12\x12\n\nmost_calls\x18\t \x01(\r\x12%\n\x05\x63\x61lls\x18\x14 \x03(\x0b\x32\x16.teletrunk.v1.LiveCall\"\xf8\x01\n\rAttachRequest\x12+\n\x06worker\x18\x01 \x01(\x0b\x32\x19.teletrunk.v1.WorkerHelloH\x00\x12-\n\x07storage\x18\x02 \x01(\x0b\x32\x1a.teletrunk.v1.StorageHelloH\x00\x12,\n\theartbeat\x18\x03 \x01(\x0b\x32\x17.teletrunk.v1.HeartbeatH\x00\x12#\n\x06\x62\x61nned\x18\x04 \x01(\x0b\x32\x11.teletrunk.v1.BanH\x00\x12\x30\n\x08\x62indings\x18\x05 \x01(\x0b\x32\x1c.teletrunk.v1.BindingsAnswerH\x00\x42\x06\n\x04kind\"\x80\x01\n\x07\x42inding\x12\x0f\n\x07\x63ontact\x18\x01 \x01(\t\x12\x16\n\x0esource_address\x18\x02 \x01(\t\x12\x11\n\ttransport\x18\x03 \x01(\t\x12\x12\n\nuser_agent\x18\x04 \x01(\t\x12\x12\n\nexpires_at\x18\x05 \x01(\x01\x12\x11\n\tworker_id\x18\x06 \x01(\t\"9\n\x10\x42indingsQuestion\x12\x13\n\x0bquestion_id\x18\x01 \x01(\t\x12\x10\n\x08trunk_id\x18\x02 \x01(\t\"N\n\x0e\x42indingsAnswer\x12\x13\n\x0bquestion_id\x18\x01 \x01(\t\x12\'\n\x08\x62indings\x18\x02 \x03(\x0b\x32\x15.teletrunk.v1.Binding\"{\n\x11SessionAssignment\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x12\n\naccount_id\x18\x02 \x01(\t\x12\x12\n\nstorage_id\x18\x03 \x01(\t\x12\x17\n\x0fstorage_address\x18\x04 \x01(\t\x12\x11\n\telsewhere\x18\x05 \x01(\x08\"\xb4\x01\n\x0cWorkerConfig\x12\x31\n\x08sessions\x18\x01 \x03(\x0b\x32\x1f.teletrunk.v1.SessionAssignment\x12\x11\n\ttrunk_ids\x18\x02 \x03(\t\x12\x10\n\x08\x64raining\x18\x03 \x01(\x08\x12\x1f\n\x04\x62\x61ns\x18\x04 \x03(\x0b\x32\x11.teletrunk.v1.Ban\x12+\n\x06trunks\x18\x05 \x03(\x0b\x32\x1b.teletrunk.v1.TrunkSettings\"\xda\x01\n\rTrunkSettings\x12\x10\n\x08trunk_id\x18\x01 \x01(\t\x12\x0e\n\x06\x63odecs\x18\x02 \x03(\t\x12\x19\n\x11password_revision\x18\x03 \x01(\x04\x12\x10\n\x08networks\x18\x04 \x03(\t\x12+\n\x07options\x18\x05 \x01(\x0b\x32\x1a.teletrunk.v1.TrunkOptions\x12\x14\n\x0cpbx_password\x18\x06 \x01(\t\x12\x11\n\tregisters\x18\x07 \x01(\x08\x12\r\n\x05login\x18\x08 \x01(\t\x12\x15\n\radministrator\x18\t \x01(\t\"5\n\x0bWorkerGrant\x12\x11\n\tworker_id\x18\x01 \x01(\t\x12\x13\n\x0bsession_ids\x18\x02 \x03(\t\":\n\rStorageConfig\x12)\n\x06grants\x18\x01 \x03(\x0b\x32\x19.teletrunk.v1.WorkerGrant\"\x81\x02\n\x0e\x41ttachResponse\x12,\n\x06worker\x18\x01 \x01(\x0b\x32\x1a.teletrunk.v1.WorkerConfigH\x00\x12$\n\x05pulse\x18\x02 \x01(\x0b\x32\x13.teletrunk.v1.PulseH\x00\x12.\n\x07storage\x18\x03 \x01(\x0b\x32\x1b.teletrunk.v1.StorageConfigH\x00\x12;\n\x11\x62indings_question\x18\x04 \x01(\x0b\x32\x1e.teletrunk.v1.BindingsQuestionH\x00\x12&\n\x04wish\x18\x14 \x01(\x0b\x32\x16.teletrunk.v1.CallWishH\x00\x42\x06\n\x04kind\"\x07\n\x05Pulse\"\xa3\x01\n\x06\x44igest\x12\x10\n\x08username\x18\x01 \x01(\t\x12\r\n\x05realm\x18\x02 \x01(\t\x12\r\n\x05nonce\x18\x03 \x01(\t\x12\x0b\n\x03uri\x18\x04 \x01(\t\x12\x0b\n\x03qop\x18\x05 \x01(\t\x12\n\n\x02nc\x18\x06 \x01(\t\x12\x0e\n\x06\x63nonce\x18\x07 \x01(\t\x12\x10\n\x08response\x18\x08 \x01(\t\x12\x11\n\talgorithm\x18\t \x01(\t\x12\x0e\n\x06method\x18\n \x01(\t\"b\n\x0fRegisterRequest\x12\x11\n\tworker_id\x18\x01 \x01(\t\x12$\n\x06\x64igest\x18\x02 \x01(\x0b\x32\x14.teletrunk.v1.Digest\x12\x16\n\x0esource_address\x18\x03 \x01(\t\"N\n\x10RegisterResponse\x12\x10\n\x08trunk_id\x18\x01 \x01(\t\x12\r\n\x05login\x18\x02 \x01(\t\x12\x19\n\x11password_revision\x18\x03 \x01(\x04\"\xaa\x01\n\x10RouteCallRequest\x12\x0f\n\x07\x63\x61ll_id\x18\x01 \x01(\t\x12\x11\n\tworker_id\x18\x02 \x01(\t\x12$\n\x06\x64igest\x18\x03 \x01(\x0b\x32\x14.teletrunk.v1.Digest\x12\x16\n\x0esource_address\x18\x04 \x01(\t\x12\x0e\n\x06\x63\x61lled\x18\x05 \x01(\t\x12\x12\n\nregistered\x18\x06 \x01(\x08\x12\x10\n\x08trunk_id\x18\x07 \x01(\t\"\xb6\x02\n\x11RouteCallResponse\x12\x10\n\x08trunk_id\x18\x01 \x01(\t\x12\x12\n\naccount_id\x18\x02 \x01(\t\x12\x30\n\x07session\x18\x03 \x01(\x0b\x32\x1f.teletrunk.v1.SessionAssignment\x12\x0e\n\x06\x63odecs\x18\x04 \x03(\t\x12%\n\x05steps\x18\x05 \x03(\x0b\x32\x16.teletrunk.v1.CallStep\x12 \n\x04line\x18\x06 \x01(\x0b\x32\x12.teletrunk.v1.Line\x12\x17\n\x0flongest_seconds\x18\x07 \x01(\r\x12.\n\x0b\x64\x65stination\x18\x08 \x01(\x0b\x32\x19.teletrunk.v1.Destination\x12\'\n\x05proof\x18\t \x01(\x0b\x32\x18.teletrunk.v1.RouteProof\"r\n\x14RouteIncomingRequest\x12\x0f\n\x07\x63\x61ll_id\x18\x01 \x01(\t\x12\x11\n\tworker_id\x18\x02 \x01(\t\x12\x12\n\nsession_id\x18\x03 \x01(\t\x12\"\n\x06\x63\x61ller\x18\x04 \x01(\x0b\x32\x12.teletrunk.v1.Peer\"\x80\x01\n\x0eIncomingTarget\x12\x10\n\x08trunk_id\x18\x01 \x01(\t\x12\r\n\x05login\x18\x02 \x01(\t\x12\x0e\n\x06\x63odecs\x18\x03 \x03(\t\x12\x11\n\tcaller_id\x18\x04 \x01(\t\x12\x13\n\x0b\x63\x61ller_name\x18\x05 \x01(\t\x12\x15\n\rnumber_on_pbx\x18\x06 \x01(\t\"=\n\x0cIncomingTier\x12-\n\x07targets\x18\x01 \x03(\x0b\x32\x1c.teletrunk.v1.IncomingTarget\"\x89\x02\n\x15RouteIncomingResponse\x12\x12\n\naccount_id\x18\x01 \x01(\t\x12)\n\x05tiers\x18\x02 \x03(\x0b\x32\x1a.teletrunk.v1.IncomingTier\x12\x11\n\tcaller_id\x18\x03 \x01(\t\x12\x13\n\x0b\x63\x61ller_name\x18\x04 \x01(\t\x12%\n\x05steps\x18\x05 \x03(\x0b\x32\x16.teletrunk.v1.CallStep\x12 \n\x04line\x18\x06 \x01(\x0b\x32\x12.teletrunk.v1.Line\x12\x17\n\x0flongest_seconds\x18\x07 \x01(\r\x12\'\n\x05proof\x18\x08 \x01(\x0b\x32\x18.teletrunk.v1.RouteProof\"=\n\x11ReportCallRequest\x12(\n\x06record\x18\x01 \x01(\x0b\x32\x18.teletrunk.v1.CallRecord\"\x14\n\x12ReportCallResponse*\x85\x01\n\x0cSessionState\x12\x1d\n\x19SESSION_STATE_UNSPECIFIED\x10\x00\x12\x1c\n\x18SESSION_STATE_CONNECTING\x10\x01\x12\x18\n\x14SESSION_STATE_ACTIVE\x10\x02\x12\x1e\n\x1aSESSION_STATE_UNAUTHORIZED\x10\x03\x32\xa1\x04\n\x0eManagerService\x12G\n\x06\x41ttach\x12\x1b.teletrunk.v1.AttachRequest\x1a\x1c.teletrunk.v1.AttachResponse(\x01\x30\x01\x12I\n\x08Register\x12\x1d.teletrunk.v1.RegisterRequest\x1a\x1e.teletrunk.v1.RegisterResponse\x12L\n\tRouteCall\x12\x1e.teletrunk.v1.RouteCallRequest\x1a\x1f.teletrunk.v1.RouteCallResponse\x12X\n\rRouteIncoming\x12\".teletrunk.v1.RouteIncomingRequest\x1a#.teletrunk.v1.RouteIncomingResponse\x12O\n\nReportCall\x12\x1f.teletrunk.v1.ReportCallRequest\x1a .teletrunk.v1.ReportCallResponse\x12@\n\x05Renew\x12\x1a.teletrunk.v1.RenewRequest\x1a\x1b.teletrunk.v1.RenewResponse\x12@\n\x05Leave\x12\x1a.teletrunk.v1.LeaveRequest\x1a\x1b.teletrunk.v1.LeaveResponseb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x1ateletrunk/v1/manager.proto\x12\x0cteletrunk.v1\x1a\x17teletrunk/v1/call.proto\x1a\x18teletrunk/v1/trunk.proto\"\x0e\n\x0cLeaveRequest\"\x0f\n\rLeaveResponse\"\'\n\x0cRenewRequest\x12\x17\n\x0fsigning_request\x18\x01 \x01(\x0c\"7\n\rRenewResponse\x12\x13\n\x0b\x63\x65rtificate\x18\x01 \x01(\x0c\x12\x11\n\tauthority\x18\x02 \x01(\x0c\"g\n\x0bWorkerHello\x12\x11\n\tworker_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12\x13\n\x0bsip_address\x18\x04 \x01(\t\x12\x11\n\tmax_calls\x18\x05 \x01(\r\"g\n\x0cStorageHello\x12\x12\n\nstorage_id\x18\x01 \x01(\t\x12\x0c\n\x04name\x18\x02 \x01(\t\x12\x0f\n\x07version\x18\x03 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x04 \x01(\t\x12\x13\n\x0bvault_proof\x18\x05 \x01(\x0c\"~\n\rSessionReport\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12)\n\x05state\x18\x02 \x01(\x0e\x32\x1a.teletrunk.v1.SessionState\x12\x0e\n\x06reason\x18\x03 \x01(\t\x12\x0f\n\x07user_id\x18\x04 \x01(\x03\x12\r\n\x05proof\x18\x05 \x01(\x0c\"?\n\x04Line\x12\x17\n\x0fsubscription_id\x18\x01 \x01(\t\x12\x0f\n\x07\x63\x61ll_id\x18\x02 \x01(\t\x12\r\n\x05proof\x18\x03 \x01(\x0c\"4\n\x03\x42\x61n\x12\x0f\n\x07network\x18\x01 \x01(\t\x12\r\n\x05until\x18\x02 \x01(\x01\x12\r\n\x05times\x18\x03 \x01(\r\"\xc9\x01\n\x08LiveCall\x12\x0f\n\x07\x63\x61ll_id\x18\x01 \x01(\t\x12\x12\n\naccount_id\x18\x02 \x01(\t\x12\x10\n\x08trunk_id\x18\x03 \x01(\t\x12*\n\tdirection\x18\x04 \x01(\x0e\x32\x17.teletrunk.v1.Direction\x12\x0e\n\x06\x63\x61ller\x18\x05 \x01(\t\x12\x0e\n\x06\x63\x61lled\x18\x06 \x01(\t\x12\x12\n\ninvited_at\x18\x07 \x01(\x01\x12\x13\n\x0b\x61nswered_at\x18\x08 \x01(\x01\x12\x11\n\tworker_id\x18\t \x01(\t\"H\n\x08\x43\x61llWish\x12\x0f\n\x07\x63\x61ll_id\x18\x01 \x01(\t\x12\x10\n\x06\x64igits\x18\x02 \x01(\tH\x00\x12\x11\n\x07hang_up\x18\x03 \x01(\tH\x00\x42\x06\n\x04kind\"\xd6\x02\n\tHeartbeat\x12\x14\n\x0c\x61\x63tive_calls\x18\x01 \x01(\r\x12\x15\n\rregistrations\x18\x02 \x01(\r\x12-\n\x08sessions\x18\x03 \x03(\x0b\x32\x1b.teletrunk.v1.SessionReport\x12!\n\x05lines\x18\x04 \x03(\x0b\x32\x12.teletrunk.v1.Line\x12\x1c\n\x14registered_trunk_ids\x18\x05 \x03(\t\x12\x10\n\x08\x64raining\x18\x06 \x01(\x08\x12.\n\x0ctrunk_states\x18\x07 \x03(\x0b\x32\x18.teletrunk.v1.TrunkState\x12\x16\n\x0etells_bindings\x18\x08 \x01(\x08\x12\x12\n\nmost_calls\x18\t \x01(\r\x12\x17\n\x0fsip_tls_address\x18\n \x01(\t\x12%\n\x05\x63\x61lls\x18\x14 \x03(\x0b\x32\x16.teletrunk.v1.LiveCall\"\xa8\x02\n\rAttachRequest\x12+\n\x06worker\x18\x01 \x01(\x0b\x32\x19.teletrunk.v1.WorkerHelloH\x00\x12-\n\x07storage\x18\x02 \x01(\x0b\x32\x1a.teletrunk.v1.StorageHelloH\x00\x12,\n\theartbeat\x18\x03 \x01(\x0b\x32\x17.teletrunk.v1.HeartbeatH\x00\x12#\n\x06\x62\x61nned\x18\x04 \x01(\x0b\x32\x11.teletrunk.v1.BanH\x00\x12\x30\n\x08\x62indings\x18\x05 \x01(\x0b\x32\x1c.teletrunk.v1.BindingsAnswerH\x00\x12.\n\x07refused\x18\x06 \x01(\x0b\x32\x1b.teletrunk.v1.RefusedAtEdgeH\x00\x42\x06\n\x04kind\"g\n\rRefusedAtEdge\x12\r\n\x05login\x18\x01 \x01(\t\x12\x16\n\x0esource_address\x18\x02 \x01(\t\x12\x10\n\x08\x65rror_id\x18\x03 \x01(\t\x12\x0e\n\x06\x64\x65tail\x18\x04 \x01(\t\x12\r\n\x05\x63ount\x18\x05 \x01(\r\"\x80\x01\n\x07\x42inding\x12\x0f\n\x07\x63ontact\x18\x01 \x01(\t\x12\x16\n\x0esource_address\x18\x02 \x01(\t\x12\x11\n\ttransport\x18\x03 \x01(\t\x12\x12\n\nuser_agent\x18\x04 \x01(\t\x12\x12\n\nexpires_at\x18\x05 \x01(\x01\x12\x11\n\tworker_id\x18\x06 \x01(\t\"9\n\x10\x42indingsQuestion\x12\x13\n\x0bquestion_id\x18\x01 \x01(\t\x12\x10\n\x08trunk_id\x18\x02 \x01(\t\"N\n\x0e\x42indingsAnswer\x12\x13\n\x0bquestion_id\x18\x01 \x01(\t\x12\'\n\x08\x62indings\x18\x02 \x03(\x0b\x32\x15.teletrunk.v1.Binding\"{\n\x11SessionAssignment\x12\x12\n\nsession_id\x18\x01 \x01(\t\x12\x12\n\naccount_id\x18\x02 \x01(\t\x12\x12\n\nstorage_id\x18\x03 \x01(\t\x12\x17\n\x0fstorage_address\x18\x04 \x01(\t\x12\x11\n\telsewhere\x18\x05 \x01(\x08\"\xb4\x01\n\x0cWorkerConfig\x12\x31\n\x08sessions\x18\x01 \x03(\x0b\x32\x1f.teletrunk.v1.SessionAssignment\x12\x11\n\ttrunk_ids\x18\x02 \x03(\t\x12\x10\n\x08\x64raining\x18\x03 \x01(\x08\x12\x1f\n\x04\x62\x61ns\x18\x04 \x03(\x0b\x32\x11.teletrunk.v1.Ban\x12+\n\x06trunks\x18\x05 \x03(\x0b\x32\x1b.teletrunk.v1.TrunkSettings\"\xda\x01\n\rTrunkSettings\x12\x10\n\x08trunk_id\x18\x01 \x01(\t\x12\x0e\n\x06\x63odecs\x18\x02 \x03(\t\x12\x19\n\x11password_revision\x18\x03 \x01(\x04\x12\x10\n\x08networks\x18\x04 \x03(\t\x12+\n\x07options\x18\x05 \x01(\x0b\x32\x1a.teletrunk.v1.TrunkOptions\x12\x14\n\x0cpbx_password\x18\x06 \x01(\t\x12\x11\n\tregisters\x18\x07 \x01(\x08\x12\r\n\x05login\x18\x08 \x01(\t\x12\x15\n\radministrator\x18\t \x01(\t\"5\n\x0bWorkerGrant\x12\x11\n\tworker_id\x18\x01 \x01(\t\x12\x13\n\x0bsession_ids\x18\x02 \x03(\t\":\n\rStorageConfig\x12)\n\x06grants\x18\x01 \x03(\x0b\x32\x19.teletrunk.v1.WorkerGrant\"\x81\x02\n\x0e\x41ttachResponse\x12,\n\x06worker\x18\x01 \x01(\x0b\x32\x1a.teletrunk.v1.WorkerConfigH\x00\x12$\n\x05pulse\x18\x02 \x01(\x0b\x32\x13.teletrunk.v1.PulseH\x00\x12.\n\x07storage\x18\x03 \x01(\x0b\x32\x1b.teletrunk.v1.StorageConfigH\x00\x12;\n\x11\x62indings_question\x18\x04 \x01(\x0b\x32\x1e.teletrunk.v1.BindingsQuestionH\x00\x12&\n\x04wish\x18\x14 \x01(\x0b\x32\x16.teletrunk.v1.CallWishH\x00\x42\x06\n\x04kind\"\x07\n\x05Pulse\"\xa3\x01\n\x06\x44igest\x12\x10\n\x08username\x18\x01 \x01(\t\x12\r\n\x05realm\x18\x02 \x01(\t\x12\r\n\x05nonce\x18\x03 \x01(\t\x12\x0b\n\x03uri\x18\x04 \x01(\t\x12\x0b\n\x03qop\x18\x05 \x01(\t\x12\n\n\x02nc\x18\x06 \x01(\t\x12\x0e\n\x06\x63nonce\x18\x07 \x01(\t\x12\x10\n\x08response\x18\x08 \x01(\t\x12\x11\n\talgorithm\x18\t \x01(\t\x12\x0e\n\x06method\x18\n \x01(\t\"b\n\x0fRegisterRequest\x12\x11\n\tworker_id\x18\x01 \x01(\t\x12$\n\x06\x64igest\x18\x02 \x01(\x0b\x32\x14.teletrunk.v1.Digest\x12\x16\n\x0esource_address\x18\x03 \x01(\t\"N\n\x10RegisterResponse\x12\x10\n\x08trunk_id\x18\x01 \x01(\t\x12\r\n\x05login\x18\x02 \x01(\t\x12\x19\n\x11password_revision\x18\x03 \x01(\x04\"\xaa\x01\n\x10RouteCallRequest\x12\x0f\n\x07\x63\x61ll_id\x18\x01 \x01(\t\x12\x11\n\tworker_id\x18\x02 \x01(\t\x12$\n\x06\x64igest\x18\x03 \x01(\x0b\x32\x14.teletrunk.v1.Digest\x12\x16\n\x0esource_address\x18\x04 \x01(\t\x12\x0e\n\x06\x63\x61lled\x18\x05 \x01(\t\x12\x12\n\nregistered\x18\x06 \x01(\x08\x12\x10\n\x08trunk_id\x18\x07 \x01(\t\"\xb6\x02\n\x11RouteCallResponse\x12\x10\n\x08trunk_id\x18\x01 \x01(\t\x12\x12\n\naccount_id\x18\x02 \x01(\t\x12\x30\n\x07session\x18\x03 \x01(\x0b\x32\x1f.teletrunk.v1.SessionAssignment\x12\x0e\n\x06\x63odecs\x18\x04 \x03(\t\x12%\n\x05steps\x18\x05 \x03(\x0b\x32\x16.teletrunk.v1.CallStep\x12 \n\x04line\x18\x06 \x01(\x0b\x32\x12.teletrunk.v1.Line\x12\x17\n\x0flongest_seconds\x18\x07 \x01(\r\x12.\n\x0b\x64\x65stination\x18\x08 \x01(\x0b\x32\x19.teletrunk.v1.Destination\x12\'\n\x05proof\x18\t \x01(\x0b\x32\x18.teletrunk.v1.RouteProof\"r\n\x14RouteIncomingRequest\x12\x0f\n\x07\x63\x61ll_id\x18\x01 \x01(\t\x12\x11\n\tworker_id\x18\x02 \x01(\t\x12\x12\n\nsession_id\x18\x03 \x01(\t\x12\"\n\x06\x63\x61ller\x18\x04 \x01(\x0b\x32\x12.teletrunk.v1.Peer\"\x80\x01\n\x0eIncomingTarget\x12\x10\n\x08trunk_id\x18\x01 \x01(\t\x12\r\n\x05login\x18\x02 \x01(\t\x12\x0e\n\x06\x63odecs\x18\x03 \x03(\t\x12\x11\n\tcaller_id\x18\x04 \x01(\t\x12\x13\n\x0b\x63\x61ller_name\x18\x05 \x01(\t\x12\x15\n\rnumber_on_pbx\x18\x06 \x01(\t\"=\n\x0cIncomingTier\x12-\n\x07targets\x18\x01 \x03(\x0b\x32\x1c.teletrunk.v1.IncomingTarget\"\x89\x02\n\x15RouteIncomingResponse\x12\x12\n\naccount_id\x18\x01 \x01(\t\x12)\n\x05tiers\x18\x02 \x03(\x0b\x32\x1a.teletrunk.v1.IncomingTier\x12\x11\n\tcaller_id\x18\x03 \x01(\t\x12\x13\n\x0b\x63\x61ller_name\x18\x04 \x01(\t\x12%\n\x05steps\x18\x05 \x03(\x0b\x32\x16.teletrunk.v1.CallStep\x12 \n\x04line\x18\x06 \x01(\x0b\x32\x12.teletrunk.v1.Line\x12\x17\n\x0flongest_seconds\x18\x07 \x01(\r\x12\'\n\x05proof\x18\x08 \x01(\x0b\x32\x18.teletrunk.v1.RouteProof\"=\n\x11ReportCallRequest\x12(\n\x06record\x18\x01 \x01(\x0b\x32\x18.teletrunk.v1.CallRecord\"\x14\n\x12ReportCallResponse*\x85\x01\n\x0cSessionState\x12\x1d\n\x19SESSION_STATE_UNSPECIFIED\x10\x00\x12\x1c\n\x18SESSION_STATE_CONNECTING\x10\x01\x12\x18\n\x14SESSION_STATE_ACTIVE\x10\x02\x12\x1e\n\x1aSESSION_STATE_UNAUTHORIZED\x10\x03\x32\xa1\x04\n\x0eManagerService\x12G\n\x06\x41ttach\x12\x1b.teletrunk.v1.AttachRequest\x1a\x1c.teletrunk.v1.AttachResponse(\x01\x30\x01\x12I\n\x08Register\x12\x1d.teletrunk.v1.RegisterRequest\x1a\x1e.teletrunk.v1.RegisterResponse\x12L\n\tRouteCall\x12\x1e.teletrunk.v1.RouteCallRequest\x1a\x1f.teletrunk.v1.RouteCallResponse\x12X\n\rRouteIncoming\x12\".teletrunk.v1.RouteIncomingRequest\x1a#.teletrunk.v1.RouteIncomingResponse\x12O\n\nReportCall\x12\x1f.teletrunk.v1.ReportCallRequest\x1a .teletrunk.v1.ReportCallResponse\x12@\n\x05Renew\x12\x1a.teletrunk.v1.RenewRequest\x1a\x1b.teletrunk.v1.RenewResponse\x12@\n\x05Leave\x12\x1a.teletrunk.v1.LeaveRequest\x1a\x1b.teletrunk.v1.LeaveResponseb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'teletrunk.v1.manager_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_SESSIONSTATE']._serialized_start=4211
-  _globals['_SESSIONSTATE']._serialized_end=4344
+  _globals['_SESSIONSTATE']._serialized_start=4389
+  _globals['_SESSIONSTATE']._serialized_end=4522
   _globals['_LEAVEREQUEST']._serialized_start=95
   _globals['_LEAVEREQUEST']._serialized_end=109
   _globals['_LEAVERESPONSE']._serialized_start=111
@@ -58,51 +58,53 @@ if not _descriptor._USE_C_DESCRIPTORS:
   _globals['_CALLWISH']._serialized_start=887
   _globals['_CALLWISH']._serialized_end=959
   _globals['_HEARTBEAT']._serialized_start=962
-  _globals['_HEARTBEAT']._serialized_end=1279
-  _globals['_ATTACHREQUEST']._serialized_start=1282
-  _globals['_ATTACHREQUEST']._serialized_end=1530
-  _globals['_BINDING']._serialized_start=1533
-  _globals['_BINDING']._serialized_end=1661
-  _globals['_BINDINGSQUESTION']._serialized_start=1663
-  _globals['_BINDINGSQUESTION']._serialized_end=1720
-  _globals['_BINDINGSANSWER']._serialized_start=1722
-  _globals['_BINDINGSANSWER']._serialized_end=1800
-  _globals['_SESSIONASSIGNMENT']._serialized_start=1802
-  _globals['_SESSIONASSIGNMENT']._serialized_end=1925
-  _globals['_WORKERCONFIG']._serialized_start=1928
-  _globals['_WORKERCONFIG']._serialized_end=2108
-  _globals['_TRUNKSETTINGS']._serialized_start=2111
-  _globals['_TRUNKSETTINGS']._serialized_end=2329
-  _globals['_WORKERGRANT']._serialized_start=2331
-  _globals['_WORKERGRANT']._serialized_end=2384
-  _globals['_STORAGECONFIG']._serialized_start=2386
-  _globals['_STORAGECONFIG']._serialized_end=2444
-  _globals['_ATTACHRESPONSE']._serialized_start=2447
-  _globals['_ATTACHRESPONSE']._serialized_end=2704
-  _globals['_PULSE']._serialized_start=2706
-  _globals['_PULSE']._serialized_end=2713
-  _globals['_DIGEST']._serialized_start=2716
-  _globals['_DIGEST']._serialized_end=2879
-  _globals['_REGISTERREQUEST']._serialized_start=2881
-  _globals['_REGISTERREQUEST']._serialized_end=2979
-  _globals['_REGISTERRESPONSE']._serialized_start=2981
-  _globals['_REGISTERRESPONSE']._serialized_end=3059
-  _globals['_ROUTECALLREQUEST']._serialized_start=3062
-  _globals['_ROUTECALLREQUEST']._serialized_end=3232
-  _globals['_ROUTECALLRESPONSE']._serialized_start=3235
-  _globals['_ROUTECALLRESPONSE']._serialized_end=3545
-  _globals['_ROUTEINCOMINGREQUEST']._serialized_start=3547
-  _globals['_ROUTEINCOMINGREQUEST']._serialized_end=3661
-  _globals['_INCOMINGTARGET']._serialized_start=3664
-  _globals['_INCOMINGTARGET']._serialized_end=3792
-  _globals['_INCOMINGTIER']._serialized_start=3794
-  _globals['_INCOMINGTIER']._serialized_end=3855
-  _globals['_ROUTEINCOMINGRESPONSE']._serialized_start=3858
-  _globals['_ROUTEINCOMINGRESPONSE']._serialized_end=4123
-  _globals['_REPORTCALLREQUEST']._serialized_start=4125
-  _globals['_REPORTCALLREQUEST']._serialized_end=4186
-  _globals['_REPORTCALLRESPONSE']._serialized_start=4188
-  _globals['_REPORTCALLRESPONSE']._serialized_end=4208
-  _globals['_MANAGERSERVICE']._serialized_start=4347
-  _globals['_MANAGERSERVICE']._serialized_end=4892
+  _globals['_HEARTBEAT']._serialized_end=1304
+  _globals['_ATTACHREQUEST']._serialized_start=1307
+  _globals['_ATTACHREQUEST']._serialized_end=1603
+  _globals['_REFUSEDATEDGE']._serialized_start=1605
+  _globals['_REFUSEDATEDGE']._serialized_end=1708
+  _globals['_BINDING']._serialized_start=1711
+  _globals['_BINDING']._serialized_end=1839
+  _globals['_BINDINGSQUESTION']._serialized_start=1841
+  _globals['_BINDINGSQUESTION']._serialized_end=1898
+  _globals['_BINDINGSANSWER']._serialized_start=1900
+  _globals['_BINDINGSANSWER']._serialized_end=1978
+  _globals['_SESSIONASSIGNMENT']._serialized_start=1980
+  _globals['_SESSIONASSIGNMENT']._serialized_end=2103
+  _globals['_WORKERCONFIG']._serialized_start=2106
+  _globals['_WORKERCONFIG']._serialized_end=2286
+  _globals['_TRUNKSETTINGS']._serialized_start=2289
+  _globals['_TRUNKSETTINGS']._serialized_end=2507
+  _globals['_WORKERGRANT']._serialized_start=2509
+  _globals['_WORKERGRANT']._serialized_end=2562
+  _globals['_STORAGECONFIG']._serialized_start=2564
+  _globals['_STORAGECONFIG']._serialized_end=2622
+  _globals['_ATTACHRESPONSE']._serialized_start=2625
+  _globals['_ATTACHRESPONSE']._serialized_end=2882
+  _globals['_PULSE']._serialized_start=2884
+  _globals['_PULSE']._serialized_end=2891
+  _globals['_DIGEST']._serialized_start=2894
+  _globals['_DIGEST']._serialized_end=3057
+  _globals['_REGISTERREQUEST']._serialized_start=3059
+  _globals['_REGISTERREQUEST']._serialized_end=3157
+  _globals['_REGISTERRESPONSE']._serialized_start=3159
+  _globals['_REGISTERRESPONSE']._serialized_end=3237
+  _globals['_ROUTECALLREQUEST']._serialized_start=3240
+  _globals['_ROUTECALLREQUEST']._serialized_end=3410
+  _globals['_ROUTECALLRESPONSE']._serialized_start=3413
+  _globals['_ROUTECALLRESPONSE']._serialized_end=3723
+  _globals['_ROUTEINCOMINGREQUEST']._serialized_start=3725
+  _globals['_ROUTEINCOMINGREQUEST']._serialized_end=3839
+  _globals['_INCOMINGTARGET']._serialized_start=3842
+  _globals['_INCOMINGTARGET']._serialized_end=3970
+  _globals['_INCOMINGTIER']._serialized_start=3972
+  _globals['_INCOMINGTIER']._serialized_end=4033
+  _globals['_ROUTEINCOMINGRESPONSE']._serialized_start=4036
+  _globals['_ROUTEINCOMINGRESPONSE']._serialized_end=4301
+  _globals['_REPORTCALLREQUEST']._serialized_start=4303
+  _globals['_REPORTCALLREQUEST']._serialized_end=4364
+  _globals['_REPORTCALLRESPONSE']._serialized_start=4366
+  _globals['_REPORTCALLRESPONSE']._serialized_end=4386
+  _globals['_MANAGERSERVICE']._serialized_start=4525
+  _globals['_MANAGERSERVICE']._serialized_end=5070
 # @@protoc_insertion_point(module_scope)

@@ -365,6 +365,7 @@ class Heartbeat(_message.Message):
     TRUNK_STATES_FIELD_NUMBER: _builtins.int
     TELLS_BINDINGS_FIELD_NUMBER: _builtins.int
     MOST_CALLS_FIELD_NUMBER: _builtins.int
+    SIP_TLS_ADDRESS_FIELD_NUMBER: _builtins.int
     CALLS_FIELD_NUMBER: _builtins.int
     active_calls: _builtins.int
     registrations: _builtins.int
@@ -374,6 +375,8 @@ class Heartbeat(_message.Message):
     """A Worker that answers a `BindingsQuestion`."""
     most_calls: _builtins.int
     """Calls that a Worker may carry at a time; 0: not said."""
+    sip_tls_address: _builtins.str
+    """host:port of a Worker's SIP over TLS; empty: it takes none."""
     @_builtins.property
     def sessions(self) -> _containers.RepeatedCompositeFieldContainer[Global___SessionReport]: ...
     @_builtins.property
@@ -402,11 +405,12 @@ class Heartbeat(_message.Message):
         trunk_states: _abc.Iterable[_trunk_pb2.TrunkState] | None = ...,
         tells_bindings: _builtins.bool = ...,
         most_calls: _builtins.int = ...,
+        sip_tls_address: _builtins.str = ...,
         calls: _abc.Iterable[Global___LiveCall] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["active_calls", b"active_calls", "calls", b"calls", "draining", b"draining", "lines", b"lines", "most_calls", b"most_calls", "registered_trunk_ids", b"registered_trunk_ids", "registrations", b"registrations", "sessions", b"sessions", "tells_bindings", b"tells_bindings", "trunk_states", b"trunk_states"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["active_calls", b"active_calls", "calls", b"calls", "draining", b"draining", "lines", b"lines", "most_calls", b"most_calls", "registered_trunk_ids", b"registered_trunk_ids", "registrations", b"registrations", "sessions", b"sessions", "sip_tls_address", b"sip_tls_address", "tells_bindings", b"tells_bindings", "trunk_states", b"trunk_states"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -421,6 +425,7 @@ class AttachRequest(_message.Message):
     HEARTBEAT_FIELD_NUMBER: _builtins.int
     BANNED_FIELD_NUMBER: _builtins.int
     BINDINGS_FIELD_NUMBER: _builtins.int
+    REFUSED_FIELD_NUMBER: _builtins.int
     @_builtins.property
     def worker(self) -> Global___WorkerHello: ...
     @_builtins.property
@@ -435,6 +440,10 @@ class AttachRequest(_message.Message):
     def bindings(self) -> Global___BindingsAnswer:
         """A Worker's answer to a `BindingsQuestion`."""
 
+    @_builtins.property
+    def refused(self) -> Global___RefusedAtEdge:
+        """A Worker has refused registrations without asking the Manager."""
+
     def __init__(
         self,
         *,
@@ -443,16 +452,51 @@ class AttachRequest(_message.Message):
         heartbeat: Global___Heartbeat | None = ...,
         banned: Global___Ban | None = ...,
         bindings: Global___BindingsAnswer | None = ...,
+        refused: Global___RefusedAtEdge | None = ...,
     ) -> None: ...
-    _HasFieldArgType: _TypeAlias = _typing.Literal["banned", b"banned", "bindings", b"bindings", "heartbeat", b"heartbeat", "kind", b"kind", "storage", b"storage", "worker", b"worker"]  # noqa: Y015
+    _HasFieldArgType: _TypeAlias = _typing.Literal["banned", b"banned", "bindings", b"bindings", "heartbeat", b"heartbeat", "kind", b"kind", "refused", b"refused", "storage", b"storage", "worker", b"worker"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["banned", b"banned", "bindings", b"bindings", "heartbeat", b"heartbeat", "kind", b"kind", "storage", b"storage", "worker", b"worker"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["banned", b"banned", "bindings", b"bindings", "heartbeat", b"heartbeat", "kind", b"kind", "refused", b"refused", "storage", b"storage", "worker", b"worker"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
-    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["worker", "storage", "heartbeat", "banned", "bindings"]  # noqa: Y015
+    _WhichOneofReturnType_kind: _TypeAlias = _typing.Literal["worker", "storage", "heartbeat", "banned", "bindings", "refused"]  # noqa: Y015
     _WhichOneofArgType_kind: _TypeAlias = _typing.Literal["kind", b"kind"]  # noqa: Y015
     def WhichOneof(self, oneof_group: _WhichOneofArgType_kind) -> _WhichOneofReturnType_kind | None: ...
 
 Global___AttachRequest: _TypeAlias = AttachRequest  # noqa: Y015
+
+@_typing.final
+class RefusedAtEdge(_message.Message):
+    """Registrations with one login from one address, refused for one reason since it was last told."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    LOGIN_FIELD_NUMBER: _builtins.int
+    SOURCE_ADDRESS_FIELD_NUMBER: _builtins.int
+    ERROR_ID_FIELD_NUMBER: _builtins.int
+    DETAIL_FIELD_NUMBER: _builtins.int
+    COUNT_FIELD_NUMBER: _builtins.int
+    login: _builtins.str
+    source_address: _builtins.str
+    error_id: _builtins.str
+    """A row of the error contract, and what followed its phrase."""
+    detail: _builtins.str
+    count: _builtins.int
+    def __init__(
+        self,
+        *,
+        login: _builtins.str = ...,
+        source_address: _builtins.str = ...,
+        error_id: _builtins.str = ...,
+        detail: _builtins.str = ...,
+        count: _builtins.int = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "detail", b"detail", "error_id", b"error_id", "login", b"login", "source_address", b"source_address"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___RefusedAtEdge: _TypeAlias = RefusedAtEdge  # noqa: Y015
 
 @_typing.final
 class Binding(_message.Message):

@@ -222,6 +222,19 @@ class RefusedRegistration(Base):
     count: Mapped[int]
     first_at: Mapped[float]
     last_at: Mapped[float]
+    # What followed the row's phrase the last time. An older Manager says nothing of it.
+    detail: Mapped[str] = mapped_column(String, server_default="", default="")
+
+
+class UnknownLogin(Base):
+    """A login that no trunk has, with which somebody wanted to register lately."""
+
+    __tablename__ = "unknown_logins"
+
+    login: Mapped[str] = mapped_column(String, primary_key=True)
+    source: Mapped[str]
+    count: Mapped[int]
+    last_at: Mapped[float]
 
 
 class Assignment(Base):

@@ -124,6 +124,17 @@ def require_whole(options: pb.TrunkOptions, pbx_password: bool) -> None:
         raise ValueError("to register at a PBX we need a user and a password of it: --pbx-user and --pbx-password-file")
 
 
+def require_possible(options: pb.TrunkOptions) -> None:
+    """No two of them shut out every call. Raises `ValueError`."""
+    if options.srtp != pb.SRTP_POLICY_REQUIRED:
+        return
+    both = "which goes over TLS only (its keys stand in the signalling): allow tls, or --srtp required-insecure"
+    if options.transports and "tls" not in options.transports:
+        raise ValueError(f"the trunk allows {', '.join(options.transports).upper()} and requires SRTP, {both}")
+    if options.kind != pb.TRUNK_KIND_UNSPECIFIED and options.pbx.transport in ("udp", "tcp"):
+        raise ValueError(f"its PBX is reached by {options.pbx.transport.upper()} and SRTP is required, {both}")
+
+
 def _number_on_pbx(options: pb.TrunkOptions) -> None:
     number = options.number_on_pbx.strip()
     if not _NUMBER.fullmatch(number):

@@ -16,6 +16,7 @@ class Target:
     uri: str
     caller: str = ""  # what its From says
     headers: tuple[tuple[str, str], ...] = ()
+    login: str = ""  # the trunk's, for the ladder
 
 
 @dataclass(frozen=True)

@@ -244,6 +244,9 @@ class HostedLeg:
             self._placing = self._context.tasks.run(self._place())
 
     def _not_placed(self, refusal: Refusal) -> None:
+        if self._target is not None:
+            why = f"{self._target.login or 'the trunk'} is not rung: {refusal.row.sip_status} {refusal.phrase}"
+            self._context.recorder.step("worker", "worker", why)
         self._let_go()
         self._put(on.NotPlaced(self._name, refusal))
 

@@ -77,9 +77,8 @@ class WorkerPorts:
         self._around.tasks.run(self._tell_caller(refusal))
 
     async def _tell_caller(self, refusal: Refusal) -> None:
-        text = f"{refusal.row.sip_status} {refusal.phrase}\n{refusal.row.remedy}"
         try:
-            await self._around.storages.send_message(self._session.session_id, self._caller_id, text)
+            await self._around.storages.send_message(self._session.session_id, self._caller_id, refusal.for_caller())
         except Refusal as failed:
             log.warning("caller could not be told", row=refusal.row.id, why=failed.row.id)
 

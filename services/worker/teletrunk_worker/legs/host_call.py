@@ -117,10 +117,13 @@ class HostCall(pj.Call):  # type: ignore[misc]
             "rtp_sent": min(int(statistics.rtcp.txStat.pkt), _MOST_COUNTED),
             "rtp_peer": str(stream.remoteRtpAddress),
             "rtp_silent_s": round(self._silence.seconds(time.monotonic()), 1),
-            "dtmf_digits": self.digits.count,
-            "dtmf_method": self.digits.method,
             "late_to_sip": self.port.playout.late if self.port.playout else 0,
         }
+
+    @property
+    def last_stats(self) -> Message:
+        """With the digits that came after the last measurement."""
+        return {**self.stats, "dtmf_digits": self.digits.count, "dtmf_method": self.digits.method}
 
 
 def hang_up(call: HostCall, status: int, phrase: str, headers: list[list[str]]) -> None:

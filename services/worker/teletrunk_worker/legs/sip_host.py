@@ -282,7 +282,7 @@ class SipHost:
             status=status,
             phrase=phrase,
             by_us=call.hung_up_by_us,
-            stats=call.stats,
+            stats=call.last_stats,
             ending=self._ending,
         )
 

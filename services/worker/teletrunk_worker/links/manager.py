@@ -18,6 +18,7 @@ from teletrunk.v1 import call_pb2
 from teletrunk.v1 import manager_pb2 as pb
 
 from teletrunk_worker.links.journal import Journal
+from teletrunk_worker.refused_registrations import RefusedRegistrations
 from teletrunk_worker.sip.auth import Credentials
 
 log = structlog.get_logger()
@@ -47,6 +48,7 @@ class ManagerLink:
         self.on_wish: Callable[[pb.CallWish], None] = lambda wish: None
         self.load: Callable[[], pb.Heartbeat] = pb.Heartbeat
         self.new_bans: Callable[[], list[pb.Ban]] = list
+        self.refused_registrations = RefusedRegistrations()
         self.bindings_of: Callable[[str], list[pb.Binding]] = lambda trunk_id: []
 
     async def stay_attached(self) -> None:
@@ -77,6 +79,8 @@ class ManagerLink:
             yield pb.AttachRequest(heartbeat=self.load())
             for ban in self.new_bans():  # told until it comes back with the configuration
                 yield pb.AttachRequest(banned=ban)
+            for refused in self.refused_registrations.taken():
+                yield pb.AttachRequest(refused=refused)
             next_at = time.monotonic() + _HEARTBEAT_S
             while not self._has_news and await self._is_woken(next_at):
                 while self._answers:  # each costs no heartbeat

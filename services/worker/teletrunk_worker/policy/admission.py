@@ -97,6 +97,10 @@ class Gatekeeper(Protocol):
         """A call was refused without the gatekeeper's being asked."""
         ...
 
+    def registration_refused(self, credentials: Credentials, source_address: str, refusal: Refusal) -> None:
+        """A registration was refused without the gatekeeper's doing."""
+        ...
+
     def heard(self, call_id: str, leg: str) -> None:
         """The leg's peer has answered something, if only 100."""
         ...
@@ -198,6 +202,11 @@ class Admission:
         """An INVITE with a digest was refused for what it is, whoever sends it."""
         REFUSALS.labels(refusal.row.id).inc()
         self._gatekeeper.turned_away(Invite(credentials, flow.peer[0], called), refusal)
+
+    def registration_refused(self, credentials: Credentials, flow: Flow, refusal: Refusal) -> None:
+        """Of a PBX whose password is right."""
+        REFUSALS.labels(refusal.row.id).inc()
+        self._gatekeeper.registration_refused(credentials, flow.peer[0], refusal)
 
     async def _asked(self, question: Coroutine[Any, Any, Answer], credentials: Credentials, flow: Flow) -> Answer:
         began = time.monotonic()

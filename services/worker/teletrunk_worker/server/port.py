@@ -125,6 +125,11 @@ class SipPort:
             self.registrar.flow_closed(flow)
 
     @property
+    def tls_port(self) -> int:
+        """0: nobody can come by TLS."""
+        return self._transports.tls_port
+
+    @property
     def public(self) -> Address:
         """Host and port that PBXs know this port by."""
         return self._public_addresses[0], self.port

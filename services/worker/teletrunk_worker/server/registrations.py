@@ -56,8 +56,11 @@ class Registrations:
         trunk = self._trunks.find(registered.trunk_id)
         if trunk.takes(flow.transport):
             transaction.answer(self._bind(request, flow, registered))
-        else:
-            transaction.answer(refuse(request, Refusal("ip-not-allowed", trunk.objection_to(flow.transport))))
+            return
+        objection = Refusal("ip-not-allowed", trunk.objection_to(flow.transport))
+        REGISTERS.labels(objection.row.id).inc()
+        self._admission.registration_refused(credentials, flow, objection)
+        transaction.answer(refuse(request, objection))
 
     def _bind(self, request: Request, flow: Flow, trunk: Registered) -> Response:
         try:
