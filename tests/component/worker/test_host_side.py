@@ -488,7 +488,7 @@ async def test_who_answers_within_a_dialog_is_its_peer(world: PortWorld) -> None
 
 
 async def test_a_bye_before_the_answer_is_a_refusal(world: PortWorld) -> None:
-    """RFC 3261 15 forbids it: pjsua takes the answer that follows for one to whatever call has the place, and aborts."""
+    """RFC 3261 15 forbids it: pjsua takes the answer that follows for one to whatever call has the place, and dies."""
     async with sip_wire.udp(world.address) as wire:
         _, invite = await dialled(world, wire)
         ringing = response_to(invite, 180, "Ringing", wire)
