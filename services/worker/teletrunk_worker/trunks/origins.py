@@ -9,7 +9,7 @@ import ipaddress
 from dataclasses import dataclass
 
 from teletrunk_worker.sip.message import Request
-from teletrunk_worker.sip.transport.flow import Flow
+from teletrunk_worker.sip.transport.flow import Flow, without_zone
 from teletrunk_worker.trunks.book import Trunk
 from teletrunk_worker.trunks.disputes import Disputes
 from teletrunk_worker.trunks.pbx import OutboundPbx, Pbx, PeerPbx
@@ -43,18 +43,18 @@ class Origins:
 
         It comes from where it is, or from where the trunk's list of addresses says that it may come.
         """
-        trunk, pbx_of = pbx.trunk, pbx.options
-        networks = [*(ipaddress.ip_network(plain.partition("%")[0]) for plain in pbx.addresses), *trunk.networks]
+        trunk, options = pbx.trunk, pbx.options
+        networks = [*(ipaddress.ip_network(without_zone(address)) for address in pbx.addresses), *trunk.networks]
         self._pbxs[trunk.trunk_id] = pbx
         if isinstance(pbx, OutboundPbx):
             self._by_token[pbx.token] = pbx
             self._all.put(trunk.trunk_id, networks, owner=trunk.administrator)
             up = networks if pbx.state.up else ()
             self._up.put(trunk.trunk_id, up)
-            self._up_by_user.put(trunk.trunk_id, up, f"{_USER}: {pbx_of.username}")
+            self._up_by_user.put(trunk.trunk_id, up, f"{_USER}: {options.username}")
         else:
-            self._all.put(trunk.trunk_id, networks, pbx_of.header, trunk.administrator)
-            self._peers.put(trunk.trunk_id, networks, pbx_of.header)
+            self._all.put(trunk.trunk_id, networks, options.header, trunk.administrator)
+            self._peers.put(trunk.trunk_id, networks, options.header)
 
     def forget(self, pbx: Pbx) -> None:
         del self._pbxs[pbx.trunk.trunk_id]

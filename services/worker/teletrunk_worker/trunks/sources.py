@@ -49,7 +49,7 @@ class Sources:
         keys, _ = self._keys.get(trunk_id, (frozenset[_Key](), ""))
         return not {prefix for prefix, _ in keys}.isdisjoint(self._prefixes_of(address))
 
-    def at(self, address: str, header: Header = _no_header) -> set[str]:
+    def at(self, address: str, header: Header) -> set[str]:
         """The ids of those that a call from this address may be of; `header` gives its values of a header."""
         return set().union(*(trunks for of_owner in self._found(address, header) for trunks in of_owner.values()))
 
