@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import sqlite3
+import ssl
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from teletrunk_sandbox.demo import to_sip
 from teletrunk_sandbox.world import World
 
 from tests.former_worker import former_worker
+from tests.papers import Papers
 
 from .conftest import FRIEND, GATEWAY
 
@@ -19,9 +21,14 @@ pytestmark = pytest.mark.e2e
 
 
 async def test_a_call_through_mutual_tls_and_an_account_for_one_worker_only(tmp_path: Path) -> None:
-    async with World(tmp_path, TELETRUNK_TLS="true") as world:
+    certificate = str(Papers.made(tmp_path / "papers").file("worker", "127.0.0.1"))
+    sip = {"TELETRUNK_SIP_TLS_ADDRESS": "127.0.0.1:0", "TELETRUNK_SIP_TLS_CERTIFICATE": certificate}
+    async with World(tmp_path, TELETRUNK_TLS="true", **sip) as world:
         account = await world.add_account(GATEWAY, "gateway")
         trunk = await world.add_trunk(GATEWAY)
+        host, _, port = trunk.trunk.sip_tls_address.rpartition(":")
+        shown = ssl.get_server_certificate((host, int(port)), timeout=5)
+        assert shown.strip() in Path(certificate).read_text(), "what the trunk's card says is where SIP is taken by TLS"
         await world.active(account.account_id)
         await world.subscribers.tell("user", phone=FRIEND, first_name="Friend", username="friend")
         await world.subscribers.tell("behave", phone=FRIEND, on_call="answer", play={"hz": 620.0})

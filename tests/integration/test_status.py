@@ -7,6 +7,7 @@ import json
 from collections.abc import Callable
 from typing import Any
 
+import pytest
 from teletrunk.v1 import admin_pb2 as admin
 from teletrunk.v1 import fleet_pb2, fleet_pb2_grpc
 from teletrunk.v1 import manager_pb2 as pb
@@ -31,10 +32,30 @@ async def test_one_screen_of_everything(world: World) -> None:
     assert (status, told["wrong"], told["calls_up"]) == (0, [], 2)
     (shown,) = told["trunks"]
     assert (shown["login"], shown["account_id"]) == ("office", account.account_id)
-    assert (shown["registered_at"], shown["pbx"]) == (["127.0.0.1:5060"], "registered at 127.0.0.1:5060")
+    assert (shown["registered_at"], shown["pbx"]) == (["127.0.0.1:5060"], "registered at Worker 127.0.0.1:5060")
     assert {service["kind"]: service["state"] for service in told["services"]} == {
         "worker": "attached", "storage": "attached",
     }  # fmt: skip
+
+
+@pytest.mark.parametrize("world", ["sqlite"], indirect=True)
+async def test_where_a_pbx_is_and_that_the_only_worker_leaves(world: World) -> None:
+    await world.add_account()
+    trunk = (await world.add_trunk("office")).trunk
+    here = pb.Heartbeat(registered_trunk_ids=[trunk.trunk_id], tells_bindings=True)
+    await world.worker.beat(here)
+    asked = asyncio.ensure_future(world.process.command("status"))
+    question = (await world.worker.response("bindings_question")).bindings_question
+    bindings = [pb.Binding(contact="sip:a@10.0.0.5", source_address="192.0.2.10:49152", transport="udp")]
+    answer = pb.BindingsAnswer(question_id=question.question_id, bindings=bindings)
+    world.worker.say(pb.AttachRequest(bindings=answer))
+    status, out, _ = await asked
+    assert status == 0 and "192.0.2.10:49152 by UDP" in out
+
+    await world.worker.beat(pb.Heartbeat(registered_trunk_ids=[trunk.trunk_id], draining=True))
+    status, out, _ = await world.process.command("status")
+    assert status == 1 and "worker-restarting: worker: the only worker that is attached, w, takes no more calls" in out
+    assert "worker drain WORKER --off" in out and "Nothing is wrong" not in out
 
 
 async def test_a_manager_that_does_not_answer_is_one_line(world: World) -> None:
@@ -44,6 +65,7 @@ async def test_a_manager_that_does_not_answer_is_one_line(world: World) -> None:
     await world.process.start()
 
 
+@pytest.mark.parametrize("world", ["sqlite"], indirect=True)
 async def test_a_refused_registration_is_what_the_doctor_says_first(world: World) -> None:
     """Each with its cause's own words; and who comes by a login that nobody has."""
     await world.add_account()

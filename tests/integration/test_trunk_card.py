@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 
 import grpc
+import pytest
 from teletrunk.v1 import admin_pb2 as admin
 from teletrunk.v1 import fleet_pb2, fleet_pb2_grpc, trunk_pb2
 from teletrunk.v1 import manager_pb2 as pb
@@ -12,6 +13,7 @@ from teletrunk.v1 import manager_pb2 as pb
 from tests.integration.manager_process import Attachment, mistake, worker_hello
 from tests.integration.manager_world import World
 
+pytestmark = pytest.mark.parametrize("world", ["sqlite"], indirect=True)  # its words are the same with each database
 TLS = "127.0.0.1:5061"
 
 

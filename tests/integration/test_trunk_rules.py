@@ -94,6 +94,9 @@ async def test_a_number_is_tested_without_a_call(world: World) -> None:
         "number-not-allowed",
         "403 Number is not allowed: dial rule 2 does not match",
     )
+    await change(world, "office", caller_ids=["anonymous"])
+    answer = await test(admin.TestNumberRequest(trunk="office", number="004915112345678"))
+    assert answer.caller_name == "Anonymous", "as in the INVITE"
     unknown = await mistake(test(admin.TestNumberRequest(trunk="x", number="1")))
     assert unknown == (grpc.StatusCode.NOT_FOUND, "there is no trunk x: teletrunk trunk list shows them")
 

@@ -8,7 +8,7 @@ import pytest
 from teletrunk.cli.doctor import Seen, findings
 from teletrunk.errors import TABLE
 from teletrunk.v1 import admin_pb2 as pb
-from teletrunk.v1 import call_pb2, manager_pb2, subscription_pb2
+from teletrunk.v1 import call_pb2, manager_pb2, subscription_pb2, trunk_pb2
 
 NOW = 1_000.0
 
@@ -129,6 +129,24 @@ def test_a_codec_mismatch_names_both_lists() -> None:
     ]
     (found,) = findings(seen, NOW)
     assert found.text.endswith("offered G729, GSM; this trunk has PCMA") and found.past
+
+
+@pytest.mark.parametrize(
+    ("why", "option"),
+    [
+        ("403 Forbidden", "--pbx-user"),
+        ("401 Unauthorized", "--pbx-user"),
+        ("pbx.example.com has no address", "TELETRUNK_DNS_SERVERS"),
+        ("no answer", "--pbx HOST:PORT"),
+    ],
+)
+def test_a_pbx_that_does_not_have_us_is_no_caller_s_trouble(why: str, option: str) -> None:
+    seen = healthy()
+    options, state = seen.trunks[0].options, trunk_pb2.TrunkState(why=why)
+    options.kind, options.pbx.address = trunk_pb2.TRUNK_KIND_OUTBOUND, "pbx.example.com"
+    seen.trunks[0].states.append(state)
+    (found,) = findings(seen, NOW)
+    assert why in found.text and option in found.remedy and "Call later" not in found.remedy
 
 
 def test_a_full_worker_is_not_said_to_be_restarting() -> None:

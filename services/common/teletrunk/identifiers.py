@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Final, Literal
 
 ANONYMOUS: Final = "anonymous@anonymous.invalid"  # RFC 3323 4.1.1.3: a caller ID that is nobody's
+ANONYMOUS_NAME: Final = "Anonymous"
 _USERNAME = re.compile(r"^[A-Za-z][A-Za-z0-9_]{3,31}$")
 _LONGEST_USER_ID = 1 << 53
 # What E.164 allows; Telegram itself says whether such a number exists.

@@ -7,7 +7,7 @@ import difflib
 import ipaddress
 import json
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Annotated, Any
 
@@ -26,6 +26,7 @@ from teletrunk.v1 import call_pb2, fleet_pb2, manager_pb2, subscription_pb2, tru
 
 _LATE_CALLS = 50
 _ASKED_ACCOUNTS = 20  # each is a question to Telegram
+_ASKED_TRUNKS = 20  # each is a question to Workers
 _TALKED_S = 3.0
 _LATELY_S = 3_600.0
 _MOST_NAMED = 5
@@ -88,6 +89,10 @@ def _services(seen: Seen) -> Iterator[Finding]:
         there = [service for service in seen.services if service.kind == kind]
         if not any(service.attached for service in there):
             yield Finding(row, kind, f"no {kind} is attached to the Manager")
+        elif all(is_leaving(service) for service in there if service.attached):
+            names = ", ".join(service.name for service in there if service.attached)
+            row = "worker-restarting" if kind == "worker" else "storage-off"
+            yield Finding(row, kind, f"the only {kind} that is attached, {names}, takes no more calls: it is drained")
         elif kind == "worker":
             for service in there:
                 if not service.attached:
@@ -95,6 +100,11 @@ def _services(seen: Seen) -> Iterator[Finding]:
                 elif is_full(service):
                     carried = f"it carries {service.active_calls} of {service.most_calls} calls"
                     yield Finding("worker-full", service.id, f"the Worker {service.name} is full: {carried}")
+
+
+def is_leaving(service: pb.AttachedService) -> bool:
+    """Whether it waits for its last calls, and takes no new ones."""
+    return service.draining or service.drained
 
 
 def is_full(worker: pb.AttachedService) -> bool:
@@ -314,8 +324,9 @@ def _is_in(address: str, network: str) -> bool:
         return False
 
 
-def look(*, audiences: bool) -> Seen:
-    """What the Manager knows; with `audiences` also what Telegram says of the accounts, which takes longer."""
+def look(*, audiences: bool = False, bindings: bool = False) -> Seen:
+    """What the Manager knows; with `audiences` also what Telegram says of the accounts, which takes longer, and with
+    `bindings` what the Workers say of where PBXs are, for the first trunks that are registered."""
 
     async def admin(service: Any) -> Seen:
         accounts, trunks, calls = await asyncio.gather(
@@ -333,6 +344,8 @@ def look(*, audiences: bool) -> Seen:
             for a, answer in zip(active, answers, strict=True)
             if not isinstance(answer, BaseException)
         }
+        if bindings:
+            await _ask_for_bindings(service, trunks.trunks)
         whole_calls = await _with_details(service, list(calls.calls))
         seen = Seen(list(accounts.accounts), list(trunks.trunks), calls=whole_calls, audiences=said)
         try:
@@ -351,6 +364,14 @@ def look(*, audiences: bool) -> Seen:
     seen.bans, seen.plans = list(bans.bans), list(plans.subscriptions)
     seen.unknown_logins = list(bans.unknown_logins)
     return seen
+
+
+async def _ask_for_bindings(service: Any, trunks: Iterable[pb.Trunk]) -> None:
+    registered = [trunk for trunk in trunks if trunk.registered_at][:_ASKED_TRUNKS]
+    asked = (service.GetTrunk(pb.GetTrunkRequest(trunk=trunk.trunk_id), timeout=DEADLINE_S) for trunk in registered)
+    for trunk, answer in zip(registered, await asyncio.gather(*asked, return_exceptions=True), strict=True):
+        if not isinstance(answer, BaseException):  # else it is shown by its Workers
+            trunk.bindings.extend(answer.trunk.bindings)
 
 
 async def _with_details(service: Any, calls: list[call_pb2.CallRecord]) -> list[call_pb2.CallRecord]:

@@ -9,7 +9,7 @@ from typing import Any
 import typer
 
 from teletrunk.cli.account import named, state_of
-from teletrunk.cli.doctor import Seen, as_rows, findings, is_full, look, tell
+from teletrunk.cli.doctor import Seen, as_rows, findings, is_full, is_leaving, look, tell
 from teletrunk.cli.output import Json, say, table
 from teletrunk.v1 import admin_pb2 as pb
 from teletrunk.v1 import trunk_pb2
@@ -20,7 +20,7 @@ def status(as_json: Json = False) -> None:
 
     Exit code 1 when something is.
     """
-    seen = look(audiences=False)
+    seen = look(bindings=True)
     wrong = [finding for finding in findings(seen, time.time()) if not finding.past]
     if as_json:
         typer.echo(json.dumps({**_facts(seen), "wrong": as_rows(wrong)}))
@@ -89,12 +89,14 @@ def _rows(service: pb.AttachedService) -> list[list[str]]:
 
 
 def _stands(seen: Seen, trunk: pb.Trunk) -> str:
-    """Where its PBX is registered, or how one that does not register is reached."""
+    """Where its PBX is, or at which Worker it is registered when that is not known."""
     if trunk.options.off:
         return "switched off"
     if trunk.options.kind == trunk_pb2.TRUNK_KIND_UNSPECIFIED:
+        if trunk.bindings:
+            return ", ".join(f"{each.source_address} by {each.transport.upper()}" for each in trunk.bindings)
         where = _where(seen, trunk)
-        return f"registered at {', '.join(where)}" if where else "not registered"
+        return f"registered at Worker {', '.join(where)}" if where else "not registered"
     return f"{trunk.options.pbx.address}: {'up' if any(state.up for state in trunk.states) else 'down'}"
 
 
@@ -107,6 +109,6 @@ def _where(seen: Seen, trunk: pb.Trunk) -> list[str]:
 def state_of_service(service: pb.AttachedService) -> str:
     if not service.attached:
         return f"away for {time.time() - service.last_seen:.0f} s"
-    if service.draining or service.drained:
+    if is_leaving(service):
         return "draining"
     return "full" if is_full(service) else "attached"

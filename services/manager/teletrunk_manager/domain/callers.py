@@ -6,6 +6,7 @@ import re
 from collections.abc import Sequence
 from typing import Final
 
+from teletrunk.identifiers import ANONYMOUS, ANONYMOUS_NAME
 from teletrunk.v1 import call_pb2
 from teletrunk.v1.trunk_pb2 import TrunkOptions
 
@@ -28,7 +29,10 @@ def caller_id(peer: call_pb2.Peer, lines: Sequence[str] = ()) -> str:
 
 
 def caller_name(peer: call_pb2.Peer, lines: Sequence[str] = (), number: str = "") -> str:
-    """Likewise; a user without a name is shown by the caller ID, `number` if it is known already."""
+    """Likewise; a user without a name is shown by the caller ID, `number` if it is known already. Who is to stay
+    unknown has no name."""
+    if number == ANONYMOUS:
+        return ANONYMOUS_NAME
     known = templates.tags_of(peer)
     for each in (lines, templates.USUAL_NAMES):
         if (text := templates.first_filled([templates.parse(line) for line in each], known)) is not None:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from teletrunk.identifiers import ANONYMOUS
+from teletrunk.identifiers import ANONYMOUS, ANONYMOUS_NAME
 from teletrunk.v1 import call_pb2
 
 from teletrunk_worker.sip.proxy import bracketed
@@ -15,7 +15,7 @@ from teletrunk_worker.sip.transport.flow import Address
 from teletrunk_worker.sip.uri import escaped
 
 _LONGEST = 128  # characters of a name: a host cannot send more than some 4,000 bytes
-_ANONYMOUS: Final = f'"Anonymous" <sip:{ANONYMOUS}>'
+_ANONYMOUS: Final = f'"{ANONYMOUS_NAME}" <sip:{ANONYMOUS}>'
 Headers = tuple[tuple[str, str], ...]
 _FIELDS: Final = (
     ("X-TG-Username", "username"),
