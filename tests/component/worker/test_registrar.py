@@ -57,10 +57,11 @@ async def test_what_a_worker_before_us_knew_is_judged_by_the_first_list(world: P
 
 
 async def test_a_path_is_kept_for_each_contact_and_is_short(world: PortWorld) -> None:
+    proxies = [f"<sip:{'p' * 900}@192.0.2.{number};lr>" for number in (8, 9, 10)]
     async with sip_wire.udp(world.address) as wire:
-        refused = (await authenticated(wire, "REGISTER", Path=f"<sip:{'p' * 2_100}@192.0.2.9;lr>")).final
+        refused = (await authenticated(wire, "REGISTER", Path=",".join(proxies))).final
         assert (refused.code, refused.phrase) == (400, "Bad Request: the Path is too long") and not bound(world)
-        assert (await authenticated(wire, "REGISTER", Path=f"<sip:{'p' * 1_900}@192.0.2.9;lr>")).final.code == 200
+        assert (await authenticated(wire, "REGISTER", Path=",".join(proxies[:2]))).final.code == 200
 
 
 async def test_a_star_stands_alone_and_with_expires_0(world: PortWorld) -> None:
