@@ -123,6 +123,7 @@ def url(secrets: dict[str, dict[str, bytes]], name: str) -> str:
     return secrets["teletrunk-database"][f"{name}-url"].decode()
 
 
+@pytest.mark.timeout(400)  # the command eight times
 async def test_a_backup_of_the_services_pods_is_restored_before_any_runs(tmp_path: Path) -> None:
     Authority.open(tmp_path / "authority", 1)
     (tmp_path / "passphrase").write_text(f"{PASSPHRASE}\n")
