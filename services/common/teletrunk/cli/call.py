@@ -14,7 +14,7 @@ import typer
 
 from teletrunk.cli import completion
 from teletrunk.cli.client import DEADLINE_S, ask, ask_live_calls, every, goes_on
-from teletrunk.cli.ladder import ladder
+from teletrunk.cli.ladder import called_by, ladder
 from teletrunk.cli.moments import From, Until, unix
 from teletrunk.cli.output import Json, say, short, show, table
 from teletrunk.v1 import admin_pb2 as pb
@@ -47,6 +47,7 @@ def list_calls(
     row: Annotated[
         str, typer.Option(help="The refusal's id, as teletrunk explain shows them.", autocompletion=completion.rows)
     ] = "",
+    sip_call_id: Annotated[str, typer.Option(help="The Call-ID that the PBX's log has.")] = "",
     since: From = None,
     until: Until = None,
     as_json: Json = False,
@@ -60,6 +61,7 @@ def list_calls(
         direction=_WAYS[direction],
         answered=answered,
         row=row,
+        sip_call_id=sip_call_id,
         since=unix(since),
         until=unix(until),
     )
@@ -76,7 +78,7 @@ def _row(record: call_pb2.CallRecord, short_id: str) -> list[str]:
         short_id,
         time.strftime("%m-%d %H:%M:%S", time.localtime(record.invited_at)),
         record.caller if to_telegram else f"tg {record.caller}",
-        f"tg {record.called}" if to_telegram else record.called,
+        f"tg {record.called}" if to_telegram else called_by(record),
         talked,
         record.error_id or f"by {record.ended_by or '?'}",
     ]

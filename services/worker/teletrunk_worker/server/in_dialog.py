@@ -5,13 +5,20 @@ They come from where the dialog's peer is known to be; from anywhere else they n
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from typing import Final
 
 from teletrunk.errors import Refusal
 
+<<<<<<< HEAD
 from teletrunk_worker.policy.admission import BUSY_S, Admission
+=======
+from teletrunk_worker.policy.admission import Admission, Gatekeeper
+>>>>>>> 09a4292 (A call is found by its SIP Call-IDs, in the record, the list and the logs of all three services; each leg's steps say at which trunk and contact, and refused transfers and holds are noted)
 from teletrunk_worker.policy.refusals import refuse
 from teletrunk_worker.relay.from_peer import FromPeer
+from teletrunk_worker.relay.host_limits import WITH_OFFER
 from teletrunk_worker.relay.routes import Routes
 from teletrunk_worker.server.responder import Responder
 from teletrunk_worker.server.transfers import Transfers
@@ -21,6 +28,7 @@ from teletrunk_worker.sip.message import Request, Response
 from teletrunk_worker.sip.transaction.server import ServerTransaction, ServerTransactions
 from teletrunk_worker.sip.transport.flow import Flow
 
+_HOLDS: Final = re.compile(rb"^(?:a=(?:sendonly|inactive)|c=IN IP4 0\.0\.0\.0)\s*$", re.MULTILINE)
 HOST_ANSWERS_S = 5.0  # nobody has to decide anything
 
 
@@ -33,7 +41,9 @@ class InDialog:
         transactions: ServerTransactions,
         responder: Responder,
         transfers: Transfers,
+        gatekeeper: Gatekeeper,
     ) -> None:
+        self._gatekeeper = gatekeeper
         self._transfers = transfers
         self._admission = admission
         self._routes = routes
@@ -61,11 +71,20 @@ class InDialog:
         answer = uas.answer_in_dialog(request)
         if dialog.finished_at and request.method != "BYE":
             answer = uas.no_such_dialog(request)
+<<<<<<< HEAD
         # An answer that is made of the request alone is made as often as it comes; to an INVITE's, an ACK comes.
         if answer is None or request.method == "INVITE":
             transaction = transaction or self._transactions.create(request, way_back)
         if answer is None:
             answer = self._taken(request, way_back, dialog, is_kept=transaction is not None)
+=======
+        if answer is None:  # a REFER is for no host: it would call whoever is named
+            takes = self._transfers.answer if request.method == "REFER" else self._from_peer.in_dialog
+            answer = takes(request, way_back, dialog)
+            if request.method in WITH_OFFER and request.body:
+                asked = f"{request.method}, {'holds' if _HOLDS.search(request.body) else 'talks'}"
+                self._gatekeeper.told(dialog.call_id, dialog.leg, asked, _status_line(answer))
+>>>>>>> 09a4292 (A call is found by its SIP Call-IDs, in the record, the list and the logs of all three services; each leg's steps say at which trunk and contact, and refused transfers and holds are noted)
         if answer is not None:
             self._responder.answer(request, way_back, answer)
         elif transaction is not None:
@@ -99,6 +118,10 @@ class InDialog:
             self._admit(request, way_back, dialog, transaction)
 
         self._responder.run(ask(), request, way_back)
+
+
+def _status_line(answer: Response | None) -> str:
+    return "" if answer is None else f"{answer.code} {answer.phrase}"
 
 
 def _in_place_of_host(request: Request, dialog: Dialog) -> Callable[[], Response]:
