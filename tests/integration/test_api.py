@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import base64
 import csv
+import datetime
 import io
 import json
 import os
@@ -331,6 +332,8 @@ async def test_every_change_is_written_down(api: Api) -> None:
 async def test_calls_are_exported_and_paged(api: Api) -> None:
     for number in range(5):
         record = call_pb2.CallRecord(call_id=f"c{number}", invited_at=100.0 + number, caller="=1+1", sip_status=200)
+        record.trunk_id = "gone"
+        record.sip_legs.add(name="a", sip_call_id=f"{number}@pbx", login="office", trunk_id="gone")
         await api.world.wire.manager.ReportCall(pb.ReportCallRequest(record=record))
     page = (await api.ask("GET", "/v1/calls?limit=2&older_than=c3"))[1]["calls"]
     assert [call["call_id"] for call in page] == ["c2", "c1"]
@@ -340,6 +343,14 @@ async def test_calls_are_exported_and_paged(api: Api) -> None:
     rows = list(csv.DictReader(io.StringIO(out)))
     assert (status, [row["call_id"] for row in rows]) == (0, ["c4", "c3", "c2", "c1", "c0"])
     assert rows[0]["caller"] == "'=1+1", "no formula for a spreadsheet"
+    began = datetime.datetime.fromisoformat(rows[0]["invited_at"])
+    assert (began.timestamp(), began.utcoffset() is None) == (104.0, False), "a moment that a person can read"
+    assert rows[0]["answered_at"] == rows[0]["ended_at"] == "", "not 1970"
+    assert (rows[0]["sip_call_id"], rows[0]["trunk"]) == ("4@pbx", "office")
+    status, out, _ = await api.world.process.command("call", "list", "--sip-call-id", "3@pbx", "--json")
+    assert [call["call_id"] for call in json.loads(out)["calls"]] == ["c3"]
+    found = (await api.ask("GET", "/v1/calls?sip_call_id=2@pbx"))[1]["calls"]
+    assert [call["call_id"] for call in found] == ["c2"]
     _, out, _ = await api.world.process.command("call", "export", "--format", "json", "--until", "1970-01-02")
     assert json.loads(out.splitlines()[0])["caller"] == "=1+1"
 

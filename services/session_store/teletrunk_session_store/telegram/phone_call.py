@@ -137,6 +137,8 @@ class PhoneCall:
         """Raises `Refusal`."""
         callee = await peers.resolve(self._session, self._vault, called)
         self._log.info("callee resolved", user_id=callee.user_id)
+        if callee.user_id == self._session.user_id:
+            raise Refusal("user-not-found", "that is the account itself")
         random_id = self._session.open_calls.note_request(callee.user_id)  # while the keys are made
         try:
             self._exchange = await self._make_exchange(patience=0)
