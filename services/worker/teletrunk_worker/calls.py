@@ -332,12 +332,7 @@ class Calls:
                 shown = identity.shown(caller, account), (*identity.asserted(caller), *told)
                 for binding in self.rim.edge.registrar.reachable(trunk.trunk_id):
                     number += 1
-<<<<<<< HEAD
-                    uri = binding_uri(binding, trunk.number_on_pbx)
-                    targets.append(on.Target(f"t{number}", trunk.trunk_id, uri, *shown, trunk.login))
-=======
                     targets.append(_target(f"t{number}", binding, trunk.number_on_pbx, *shown))
->>>>>>> 09a4292 (A call is found by its SIP Call-IDs, in the record, the list and the logs of all three services; each leg's steps say at which trunk and contact, and refused transfers and holds are noted)
             tiers.append(tuple(targets))
         return tuple(tiers)
 

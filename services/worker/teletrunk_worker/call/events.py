@@ -16,12 +16,8 @@ class Target:
     uri: str
     caller: str = ""  # what its From says
     headers: tuple[tuple[str, str], ...] = ()
-<<<<<<< HEAD
-    login: str = ""  # the trunk's, for the ladder
-=======
     login: str = ""  # the trunk's
     peer: str = ""  # the binding's address, host:port
->>>>>>> 09a4292 (A call is found by its SIP Call-IDs, in the record, the list and the logs of all three services; each leg's steps say at which trunk and contact, and refused transfers and holds are noted)
 
 
 @dataclass(frozen=True)

@@ -99,13 +99,12 @@ class Gatekeeper(Protocol):
         """A call was refused without the gatekeeper's being asked."""
         ...
 
-<<<<<<< HEAD
     def registration_refused(self, credentials: Credentials, source_address: str, refusal: Refusal) -> None:
         """A registration was refused without the gatekeeper's doing."""
-=======
+        ...
+
     def told(self, call_id: str, leg: str, text: str, answer: str = "") -> None:
         """What the leg's peer has asked for within its dialog, and what it was answered by us."""
->>>>>>> 09a4292 (A call is found by its SIP Call-IDs, in the record, the list and the logs of all three services; each leg's steps say at which trunk and contact, and refused transfers and holds are noted)
         ...
 
     def heard(self, call_id: str, leg: str) -> None:

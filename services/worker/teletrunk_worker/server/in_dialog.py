@@ -11,11 +11,7 @@ from typing import Final
 
 from teletrunk.errors import Refusal
 
-<<<<<<< HEAD
-from teletrunk_worker.policy.admission import BUSY_S, Admission
-=======
-from teletrunk_worker.policy.admission import Admission, Gatekeeper
->>>>>>> 09a4292 (A call is found by its SIP Call-IDs, in the record, the list and the logs of all three services; each leg's steps say at which trunk and contact, and refused transfers and holds are noted)
+from teletrunk_worker.policy.admission import BUSY_S, Admission, Gatekeeper
 from teletrunk_worker.policy.refusals import refuse
 from teletrunk_worker.relay.from_peer import FromPeer
 from teletrunk_worker.relay.host_limits import WITH_OFFER
@@ -71,20 +67,11 @@ class InDialog:
         answer = uas.answer_in_dialog(request)
         if dialog.finished_at and request.method != "BYE":
             answer = uas.no_such_dialog(request)
-<<<<<<< HEAD
         # An answer that is made of the request alone is made as often as it comes; to an INVITE's, an ACK comes.
         if answer is None or request.method == "INVITE":
             transaction = transaction or self._transactions.create(request, way_back)
         if answer is None:
             answer = self._taken(request, way_back, dialog, is_kept=transaction is not None)
-=======
-        if answer is None:  # a REFER is for no host: it would call whoever is named
-            takes = self._transfers.answer if request.method == "REFER" else self._from_peer.in_dialog
-            answer = takes(request, way_back, dialog)
-            if request.method in WITH_OFFER and request.body:
-                asked = f"{request.method}, {'holds' if _HOLDS.search(request.body) else 'talks'}"
-                self._gatekeeper.told(dialog.call_id, dialog.leg, asked, _status_line(answer))
->>>>>>> 09a4292 (A call is found by its SIP Call-IDs, in the record, the list and the logs of all three services; each leg's steps say at which trunk and contact, and refused transfers and holds are noted)
         if answer is not None:
             self._responder.answer(request, way_back, answer)
         elif transaction is not None:
@@ -96,7 +83,11 @@ class InDialog:
             return refuse(request, Refusal("manager-unreachable", "too many requests at once", BUSY_S))
         if request.method == "REFER":  # for no host: it would call whoever is named
             return self._transfers.answer(request, way_back, dialog)
-        return self._from_peer.in_dialog(request, way_back, dialog)
+        answer = self._from_peer.in_dialog(request, way_back, dialog)
+        if request.method in WITH_OFFER and request.body:
+            asked = f"{request.method}, {'holds' if _HOLDS.search(request.body) else 'talks'}"
+            self._gatekeeper.told(dialog.call_id, dialog.leg, asked, _status_line(answer))
+        return answer
 
     def _ask_who(self, request: Request, way_back: Flow, flow: Flow, dialog: Dialog) -> None:
         given = self._admission.credentials(request, flow)
