@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncIterator, Awaitable
-from typing import TypeVar
+import json
+from collections.abc import AsyncIterator, Awaitable, Iterator
+from typing import Any, TypeVar
 
 import pytest
 from sipmessage import Request, Response
 from teletrunk.v1 import admin_pb2
+from teletrunk.v1.call_pb2 import CallRecord
 from teletrunk_sandbox.actors import Message
 
 from tests import sip_wire
@@ -24,6 +26,7 @@ pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="module")]
 
 TONE = bytes([0x34, 0x21, 0x34, 0xD5, 0xB4, 0xA1, 0xB4, 0xD5]) * 2_000  # 2 s of 1 kHz in A-law
 T = TypeVar("T")
+SERVICES = ("manager", "session-store", "worker")
 
 
 async def soon(awaited: Awaitable[T]) -> T:
@@ -133,6 +136,29 @@ async def test_a_call_goes_on_with_another_number_of_the_pbx(scene: Scene) -> No
         record = heard.pbx.record
         assert record is not None and (record.ended_by, record.sip_status, record.error_id) == ("telegram", 200, "")
         assert "REFER 202" in [step.text for step in record.steps]
+        await is_found_by_what_the_pbx_knows(scene, record, call.invite.call_id, invite.call_id)
+
+
+async def is_found_by_what_the_pbx_knows(scene: Scene, record: CallRecord, caller: str, rung: str) -> None:
+    assert [(leg.name, leg.sip_call_id) for leg in record.sip_legs] == [("a", caller), ("x1", rung)]
+    assert all(leg.login == record.caller and leg.peer.startswith("127.0.0.1:") for leg in record.sip_legs)
+    for sip_call_id in (caller, rung):
+        request = admin_pb2.ListCallsRequest(sip_call_id=sip_call_id)
+        found = (await scene.world.admin.ListCalls(request, timeout=5)).calls
+        assert [call.call_id for call in found] == [record.call_id]
+    assert {step.leg for step in record.steps if "pbx" in (step.source, step.target)} == {"", "x1"}
+    told = {service: list(lines_of(scene, service, record.call_id)) for service in SERVICES}
+    assert told["worker"][0]["sip_call_id"] == caller and told["worker"][0]["account_id"] == record.account_id
+    events = {service: [line["event"] for line in lines] for service, lines in told.items()}
+    assert events["worker"] == ["call begins", "call rings", "call answered", "leg dialled", "call ended"]
+    assert events["manager"] == ["call routed"]
+    assert events["session-store"] == ["callee resolved", "call requested", "call ready", "call discarded"]
+
+
+def lines_of(scene: Scene, service: str, call_id: str) -> Iterator[dict[str, Any]]:
+    for line in (scene.world.directory / "data" / "logs" / f"{service}.log").read_text().splitlines():
+        if call_id in line:
+            yield json.loads(line)
 
 
 async def test_a_call_from_telegram_is_passed_on_by_who_has_taken_it(scene: Scene) -> None:
@@ -319,4 +345,11 @@ async def test_what_is_no_blind_transfer_within_the_pbx_is_refused(scene: Scene)
             refused = await refer(call)
             assert (refused.code, refused.phrase) == (603, "Transfer is refused: this trunk allows none")
             await heard.pbx.change("--transfers")
+            for holds in (True, False):
+                offer = heard.pbx.rtp.offer().replace(b"a=sendrecv", b"")
+                assert (await call.offer_again(offer + b"a=sendonly\r\n" * holds)).code == 200
             assert heard.invites.empty() and heard.notifies.empty()
+        assert heard.pbx.record is not None
+        said = [step.text for step in heard.pbx.record.steps]
+        assert "603 Transfer is refused: this trunk allows none" in said
+        assert [text for text in said if text.startswith("INVITE, ")] == ["INVITE, holds", "INVITE, talks"]

@@ -5,9 +5,11 @@ from __future__ import annotations
 import asyncio
 import base64
 import csv
+import datetime
 import io
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -124,7 +126,7 @@ async def test_problems_are_those_of_rfc_9457(api: Api) -> None:
     async with httpx.AsyncClient(base_url=api.url, headers={"Authorization": f"Bearer {api.tokens['root']}"}) as client:
         answer = await client.get("/v1/trunks/nowhere")
         assert (answer.status_code, answer.headers["content-type"]) == (404, "application/problem+json")
-        text = "there is no trunk nowhere: teletrunk trunk list shows them"
+        text = "there is no trunk nowhere: GET /v1/trunks shows them"
         assert answer.json() == {
             "type": "about:blank", "title": "Not Found", "status": 404, "detail": text, "error_id": "", "error": text,
         }  # fmt: skip
@@ -150,6 +152,73 @@ async def test_each_thing_can_be_asked_for_by_itself(api: Api) -> None:
     assert (await api.ask("GET", "/v1/services/nobody"))[0] == (await api.ask("GET", "/v1/trunks/x"))[0] == 404
     assert (await api.ask("GET", "/v1/accounts/@ann", who="bob"))[0] == 404, "not theirs"
     assert (await api.ask("GET", "/v1/trunks/office", who="bob"))[0] == 404
+
+
+async def test_a_patch_changes_what_it_names(api: Api) -> None:
+    await api.world.add_account()
+    assert (await api.ask("POST", "/v1/trunks", body={"account": "@ann", "login": "office"}))[0] == 201
+
+    async def patched(**body: Any) -> dict[str, Any]:
+        status, answer = await api.ask("PATCH", "/v1/trunks/office", body=body)
+        assert status == 200, answer
+        return dict(answer["trunk"])
+
+    assert (await patched(options={"dtmf": "DTMF_METHOD_INFO"}))["options"]["dtmf"] == "DTMF_METHOD_INFO"
+    pbx = {"address": "pbx.example", "transport": "tcp"}
+    trunk = await patched(options={"pbx": pbx, "ptime_ms": 30}, comment="desk", priority=3)
+    assert trunk["options"]["pbx"]["address"] == "pbx.example" and trunk["options"]["dtmf"] == "DTMF_METHOD_INFO"
+    trunk = await patched(options={"pbx": {"transport": "udp"}})
+    assert (trunk["options"]["pbx"]["address"], trunk["options"]["pbx"]["transport"]) == ("pbx.example", "udp")
+    trunk = await patched(options={"ptime_ms": None}, comment=None)
+    assert (trunk["options"]["ptime_ms"], trunk["comment"], trunk["priority"]) == (0, "", 3)
+    told = {"dtmf": "DTMF_METHOD_INBAND", "hold": "HOLD_SOUND_MUSIC"}
+    trunk = await patched(options=told, changed_options=["hold"])  # as before: who names them means those alone
+    assert (trunk["options"]["dtmf"], trunk["options"]["hold"]) == ("DTMF_METHOD_INFO", "HOLD_SOUND_MUSIC")
+    for body in ({"codecs": []}, {"pbx_password": None}, {"options": None}):
+        status, problem = await api.ask("PATCH", "/v1/trunks/office", body=body)
+        assert (status, "cannot be taken away" in problem["detail"]) == (400, True), "and not as if it had been done"
+
+
+async def test_what_a_path_allows_is_told(api: Api) -> None:
+    root = {"Authorization": f"Bearer {api.tokens['root']}"}
+    async with httpx.AsyncClient(base_url=api.url, headers=root) as client:
+        for verb, path, allowed in (
+            ("PUT", "/v1/trunks/office", "DELETE, GET, HEAD, PATCH"),
+            ("DELETE", "/v1/trunks", "GET, HEAD, POST"),
+            ("POST", "/health", "GET, HEAD"),
+        ):
+            answer = await client.request(verb, path)
+            assert (answer.status_code, answer.headers["Allow"]) == (405, allowed)
+        head = await client.head("/v1/trunks")
+        assert (head.status_code, head.content) == (200, b"")
+        assert (await client.get("/")).headers["Location"] == "docs"
+        broken = await client.post(
+            "/v1/trunks", content=b'{"account": "@ann"', headers={"Content-Type": "application/json"}
+        )
+        assert broken.json()["detail"].startswith("body: must be JSON (")
+        await api.world.add_account()
+        assert (await client.post("/v1/trunks", json={"account": "@ann", "login": "office"})).status_code == 201
+        assert (await client.post("/v1/trunks/office/password")).status_code == 200, "nothing has to be said"
+        assert (await client.post("/v1/trunks")).json()["detail"] == "body: is missing"
+        page = (await client.get("/docs")).text
+        for name in set(re.findall(r'href="#(type-[^"]+)"', page)):
+            assert f'id="{name}"' in page, "what is named is shown"
+        assert "SRTP_POLICY_REQUIRED_INSECURE" in page
+
+
+async def test_who_asks_by_rest_is_told_of_rest(api: Api) -> None:
+    await api.world.add_account()
+    body = {"account": "@ann", "login": "office"}
+    assert (await api.ask("POST", "/v1/trunks", body=body))[0] == 201
+    status, problem = await api.ask("POST", "/v1/trunks", body=body)
+    assert (status, problem["detail"]) == (409, "the login office is taken: choose another as login")
+    told = (await api.ask("GET", "/v1/trunks/none"))[1]["detail"]
+    assert told == "there is no trunk none: GET /v1/trunks shows them"
+    async with httpx.AsyncClient(base_url=api.url, headers={"User-Agent": "teletrunk/1"}) as client:
+        told = (await client.get("/v1/trunks")).json()["detail"]
+        unknown = (await client.get("/v1/trunks", headers={"Authorization": "Bearer tt_x"})).json()["detail"]
+    assert told == "give a token: Authorization: Bearer tt_... (teletrunk token add)"
+    assert unknown.startswith("this token is not known, or was removed: ")
 
 
 async def test_the_description_has_the_protos_words(api: Api) -> None:
@@ -263,6 +332,8 @@ async def test_every_change_is_written_down(api: Api) -> None:
 async def test_calls_are_exported_and_paged(api: Api) -> None:
     for number in range(5):
         record = call_pb2.CallRecord(call_id=f"c{number}", invited_at=100.0 + number, caller="=1+1", sip_status=200)
+        record.trunk_id = "gone"
+        record.sip_legs.add(name="a", sip_call_id=f"{number}@pbx", login="office", trunk_id="gone")
         await api.world.wire.manager.ReportCall(pb.ReportCallRequest(record=record))
     page = (await api.ask("GET", "/v1/calls?limit=2&older_than=c3"))[1]["calls"]
     assert [call["call_id"] for call in page] == ["c2", "c1"]
@@ -272,6 +343,14 @@ async def test_calls_are_exported_and_paged(api: Api) -> None:
     rows = list(csv.DictReader(io.StringIO(out)))
     assert (status, [row["call_id"] for row in rows]) == (0, ["c4", "c3", "c2", "c1", "c0"])
     assert rows[0]["caller"] == "'=1+1", "no formula for a spreadsheet"
+    began = datetime.datetime.fromisoformat(rows[0]["invited_at"])
+    assert (began.timestamp(), began.utcoffset() is None) == (104.0, False), "a moment that a person can read"
+    assert rows[0]["answered_at"] == rows[0]["ended_at"] == "", "not 1970"
+    assert (rows[0]["sip_call_id"], rows[0]["trunk"]) == ("4@pbx", "office")
+    status, out, _ = await api.world.process.command("call", "list", "--sip-call-id", "3@pbx", "--json")
+    assert [call["call_id"] for call in json.loads(out)["calls"]] == ["c3"]
+    found = (await api.ask("GET", "/v1/calls?sip_call_id=2@pbx"))[1]["calls"]
+    assert [call["call_id"] for call in found] == ["c2"]
     _, out, _ = await api.world.process.command("call", "export", "--format", "json", "--until", "1970-01-02")
     assert json.loads(out.splitlines()[0])["caller"] == "=1+1"
 

@@ -161,6 +161,7 @@ async def furnish(place: Place, accounts: int = 3) -> None:
 @pytest.fixture
 def passphrase(tmp_path: Path) -> list[str]:
     file = tmp_path / "passphrase"
+    file.touch(0o600)
     file.write_text(f"{PASSPHRASE}\n")
     return ["--passphrase-file", str(file)]
 
@@ -208,6 +209,7 @@ async def whole(tmp_path_factory: pytest.TempPathFactory) -> bytes:
     old = Place(directory / "old")
     await furnish(old)
     (old.data / "records" / "big.json").write_bytes(os.urandom(200_000))
+    (directory / "passphrase").touch(0o600)
     (directory / "passphrase").write_text(PASSPHRASE)
     arguments = ["--passphrase-file", str(directory / "passphrase")]
     code, said = await old.run("backup", str(directory / "backup"), *arguments)
@@ -252,6 +254,7 @@ async def test_a_backup_that_is_not_whole_is_refused_before_anything_is_written(
 
 async def test_a_wrong_passphrase_and_other_files_are_refused(made: Path, place: Databases, tmp_path: Path) -> None:
     new, wrong = await place("new", "sqlite"), tmp_path / "wrong"
+    wrong.touch(0o600)
     for text, file, expected in (
         ("not the passphrase", made, "the passphrase is wrong, or the file is damaged"),
         ("short", made, "12 characters or more"),

@@ -128,6 +128,12 @@ def test_the_command_for_people_and_for_programs() -> None:
     assert all(row_id in run()[1] for row_id in TABLE)
 
 
+def test_what_was_seen_is_explained_as_it_is_typed() -> None:
+    assert run("403", "Forbidden") == run("403 Forbidden")
+    assert run("488", "Not", "Acceptable", "Here")[0] == 0
+    assert run("Q.850;cause=88")[1].startswith("488 No common codec"), "a header that we send"
+
+
 @pytest.mark.parametrize("arguments", [["299"], ["nonsense"], ["404", "--call", "last"]])
 def test_what_cannot_be_explained_is_one_line(arguments: list[str]) -> None:
     status, out, errors = run(*arguments)

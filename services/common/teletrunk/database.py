@@ -9,7 +9,7 @@ from typing import Any, Final
 
 from sqlalchemy import event, text
 from sqlalchemy.engine import make_url
-from sqlalchemy.exc import DBAPIError, DisconnectionError, SQLAlchemyError
+from sqlalchemy.exc import DBAPIError, DisconnectionError, NoSuchModuleError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
 
 from teletrunk.config import ConfigurationError
@@ -45,6 +45,8 @@ def make_engine(url: str, *, migrating: bool = False) -> AsyncEngine:
 
 def line_of(error: BaseException) -> str:
     """What went wrong, without the statement, its values and SQLAlchemy's link."""
+    if isinstance(error, NoSuchModuleError):
+        return "no such kind of database: write postgresql+asyncpg://... or sqlite+aiosqlite:///FILE"
     cause = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
     return (str(cause).splitlines() or [type(cause).__name__])[0]
 

@@ -115,7 +115,8 @@ _ROWS = (
     Row("session-disconnected", 503, "Telegram session is disconnected", "sip-to-telegram", "account-owner",
         UNAVAILABLE,
         "The account is known, but its connection to Telegram is down or no longer signed in.",
-        "Wait half a minute: it connects by itself. If teletrunk account list shows it signed out, sign in again.",
+        "Wait half a minute: it connects by itself. If teletrunk account list shows it signed out, sign in again; if "
+        "restored or copied, run teletrunk storage adopt: it never connects before.",
         38, 30, detail="Telegram's name of the reason, or how far the clock is wrong"),
     Row("storage-unreachable", 503, "Session storage is unreachable", "sip-to-telegram", "operator", UNAVAILABLE,
         "The Worker has no link to the Session Storage that holds the account's session.",

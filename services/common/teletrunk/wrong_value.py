@@ -33,6 +33,7 @@ _WORDS: Final[dict[str, Callable[[Mapping[str, Any]], str]]] = {
     "string_too_long": lambda c: f"must have {c['max_length']} characters or fewer",
     "string_too_short": lambda c: f"must have {c['min_length']} characters or more",
     "too_long": lambda c: f"must have {c['max_length']} items or fewer",
+    "literal_error": lambda c: f"must be one of {str(c['expected']).replace(' or ', ', ')}",
     "enum": lambda c: f"must be one of {str(c['expected']).replace(' or ', ', ')}",
     "string_pattern_mismatch": lambda c: _of_pattern(str(c["pattern"])),
 }

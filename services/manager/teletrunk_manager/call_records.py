@@ -11,7 +11,7 @@ from teletrunk.v1 import call_pb2
 
 from teletrunk_manager.accounts import find_account, visible
 from teletrunk_manager.db.pages import paged
-from teletrunk_manager.db.tables import Call
+from teletrunk_manager.db.tables import Call, SipCallId
 from teletrunk_manager.mistakes import Mistake, Unknown
 from teletrunk_manager.trunks import find_trunk
 
@@ -47,6 +47,9 @@ async def _conditions(session: AsyncSession, request: pb.ListCallsRequest) -> li
     if request.number:
         forms = _forms(request.number)
         wanted.append(sa.or_(Call.caller.in_(forms), Call.called.in_(forms)))
+    if request.sip_call_id:
+        legs = sa.select(SipCallId.call_id).where(SipCallId.sip_call_id == request.sip_call_id.strip())
+        wanted.append(Call.call_id.in_(legs))
     if request.direction:
         wanted.append(Call.to_telegram == (request.direction == call_pb2.DIRECTION_SIP_TO_TELEGRAM))
     if request.HasField("answered"):

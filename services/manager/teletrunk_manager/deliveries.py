@@ -22,7 +22,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from teletrunk.errors import Refusal
 from teletrunk.v1 import call_pb2
 
-from teletrunk_manager.api.shown import shown
+from teletrunk_manager.api.shown import shown, with_times
 from teletrunk_manager.db.database import Database
 from teletrunk_manager.db.tables import Delivery, Webhook
 from teletrunk_manager.letters import Letter, Outcome, post
@@ -78,7 +78,7 @@ class Deliveries:
 
     async def spread(self, session: AsyncSession, event: dict[str, Any]) -> None:
         """Writes an event down for every webhook; it is sent as soon as that is committed."""
-        body, now = json.dumps(event), time.time()
+        body, now = json.dumps(with_times(event)), time.time()
         webhooks = (await session.scalars(sa.select(Webhook.webhook_id))).all()
         for webhook_id in webhooks:
             session.add(Delivery(delivery_id=secrets.token_hex(8), webhook_id=webhook_id, body=body, due_at=now))
@@ -107,7 +107,7 @@ class Deliveries:
     async def send_now(self, webhook: Webhook, event: dict[str, Any]) -> Outcome:
         """Once, beside all that waits. Raises `SealBroken`."""
         secret = self._seal.open(webhook.sealed_secret, webhook_label(webhook.webhook_id))
-        letter = Letter(secrets.token_hex(8), webhook.webhook_id, webhook.url, secret, json.dumps(event), 1)
+        letter = Letter(secrets.token_hex(8), webhook.webhook_id, webhook.url, secret, json.dumps(with_times(event)), 1)
         async with _client() as client:
             return await post(client, letter, private=self._private)
 

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable
 from typing import Any
 
 import sqlalchemy as sa
+import structlog
 from teletrunk import rpc
 from teletrunk.errors import Refusal
 from teletrunk.security import identity_of
@@ -34,6 +35,10 @@ from teletrunk_manager.reported_calls import ReportedCalls
 from teletrunk_manager.retirement import Retirement
 from teletrunk_manager.subscriptions import Subscriptions
 
+log = structlog.get_logger()
+
+_MOST_LOGGED = 20  # trunks of a call
+
 
 def traced(method: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
     """Decorates a method whose request has a call's id: its time is part of the call's trace."""
@@ -41,7 +46,11 @@ def traced(method: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any
     @functools.wraps(method)
     async def answer(self: Any, request: Any, context: Any) -> Any:
         with call_span(method.__name__, request.call_id):
-            return await method(self, request, context)
+            try:
+                return await method(self, request, context)
+            except Refusal as refusal:
+                log.info("call refused", call_id=request.call_id, worker_id=request.worker_id, row=refusal.row.id)
+                raise
 
     return answer
 
@@ -116,6 +125,8 @@ class ManagerService(manager_pb2_grpc.ManagerServiceServicer):
         if not request.registered:
             raise Refusal("not-registered")
         permit = await self._subscriptions.permit(pbx.subscription_id, request.call_id, request.worker_id)
+        log.info("call routed", call_id=request.call_id, trunk_id=pbx.trunk_id, account_id=pbx.account_id,
+                 worker_id=request.worker_id)  # fmt: skip
         return pb.RouteCallResponse(
             trunk_id=pbx.trunk_id,
             account_id=pbx.account_id,
@@ -168,6 +179,8 @@ class ManagerService(manager_pb2_grpc.ManagerServiceServicer):
         order = tiers(ringing)
         await self._fleet.require_assigned(account.account_id, request.worker_id)
         permit = await self._subscriptions.permit(account.subscription_id, request.call_id, request.worker_id)
+        log.info("call routed", call_id=request.call_id, account_id=account.account_id, worker_id=request.worker_id,
+                 trunks=[trunk.trunk_id for tier in order for trunk in tier][:_MOST_LOGGED])  # fmt: skip
         text = f"route: account {account.phone or account.username}, {sum(map(len, order))} trunk(s)"
         return pb.RouteIncomingResponse(
             account_id=account.account_id,

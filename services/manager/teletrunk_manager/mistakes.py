@@ -28,6 +28,13 @@ class Unknown(Mistake):
         super().__init__(text, grpc.StatusCode.NOT_FOUND)
 
 
+class Taken(Mistake):
+    """Another has that name."""
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text, grpc.StatusCode.ALREADY_EXISTS)
+
+
 class NotYours(Mistake):
     """Somebody else's right."""
 

@@ -23,7 +23,7 @@ from teletrunk.v1 import call_pb2
 from teletrunk_manager.call_records import indexed
 from teletrunk_manager.db.database import Database, is_about_a_value
 from teletrunk_manager.db.grace import in_grace
-from teletrunk_manager.db.tables import Account, Assignment, Call, Trunk
+from teletrunk_manager.db.tables import Account, Assignment, Call, SipCallId, Trunk
 from teletrunk_manager.deliveries import Deliveries
 from teletrunk_manager.domain.pace import Pace
 from teletrunk_manager.fleet import require_own
@@ -43,6 +43,8 @@ _HIGHEST_STATUS = 999
 _CALL_ID = re.compile(r"[0-9A-Za-z-]{1,64}")
 _LARGEST_REFUSED = 16_384  # bytes of such a record
 _WRONG_CLOCK_S = 86_400.0  # with one that is further off no certificate holds
+_MOST_LEGS = 64
+_LONGEST_CALL_ID = 128
 _SLACK_S = 30.0  # between two Managers' clocks, and from an INVITE to its routing
 _TO_TELEGRAM = call_pb2.DIRECTION_SIP_TO_TELEGRAM
 
@@ -86,6 +88,7 @@ class ReportedCalls:
             # A finished one is never replaced.
             if known is None or call_pb2.CallRecord.FromString(known.record).recovered:
                 await session.merge(_row(record, routed=routed))
+                await _name_legs(session, record)
             if known is None:
                 await self._deliveries.note(session, record)
         if routed:
@@ -151,6 +154,10 @@ def _make_storable(record: call_pb2.CallRecord) -> None:
             setattr(record, field.name, value.replace("\0", "\N{REPLACEMENT CHARACTER}"))
     if record.sip_status > _HIGHEST_STATUS:
         raise Mistake("the record's SIP status is none")
+    if len(record.sip_legs) > _MOST_LEGS:
+        raise Mistake("the record has too many legs")
+    for leg in record.sip_legs:
+        leg.sip_call_id = leg.sip_call_id.replace("\0", "?")[:_LONGEST_CALL_ID]
 
 
 def _require_order(record: call_pb2.CallRecord, now: float) -> None:
@@ -189,6 +196,14 @@ async def _name_trunk(session: AsyncSession, record: call_pb2.CallRecord, *, bel
     trunk = await session.scalar(sa.select(Trunk).where(Trunk.login == record.caller))
     if trunk is not None:
         record.trunk_id, record.account_id = trunk.trunk_id, trunk.account_id
+
+
+async def _name_legs(session: AsyncSession, record: call_pb2.CallRecord) -> None:
+    """What was known of a call whose Worker was killed is part of what its own Worker says."""
+    await session.flush()
+    known = set(await session.scalars(sa.select(SipCallId.sip_call_id).where(SipCallId.call_id == record.call_id)))
+    wanted = {leg.sip_call_id for leg in record.sip_legs if leg.sip_call_id}
+    session.add_all(SipCallId(sip_call_id=each, call_id=record.call_id) for each in wanted - known)
 
 
 def _row(record: call_pb2.CallRecord, *, routed: bool) -> Call:

@@ -22,7 +22,7 @@ from teletrunk_manager.db.database import Database
 from teletrunk_manager.db.pages import paged
 from teletrunk_manager.db.tables import Account, Call, Subscription
 from teletrunk_manager.domain.plans import Plan, Usage, longest_call, objection
-from teletrunk_manager.mistakes import Mistake, NotNow, Unknown
+from teletrunk_manager.mistakes import Mistake, NotNow, Taken, Unknown
 from teletrunk_manager.proofs import Proofs
 from teletrunk_manager.state import OutOfReach, SharedState
 
@@ -124,7 +124,7 @@ class Subscriptions:
             try:
                 await session.flush()
             except IntegrityError:
-                raise Mistake(f"there is a subscription {name} already: choose another name, or change it") from None
+                raise Taken(f"there is a subscription {name} already: choose another name, or change it") from None
         return await self._message(row, [])
 
     async def change(self, request: pb.ChangeSubscriptionRequest) -> pb.Subscription:

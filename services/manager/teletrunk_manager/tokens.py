@@ -21,7 +21,7 @@ from teletrunk_manager.db.database import Database
 from teletrunk_manager.db.pages import paged
 from teletrunk_manager.db.tables import Account, ApiToken, Share, Trunk
 from teletrunk_manager.domain.logins import is_login
-from teletrunk_manager.mistakes import Mistake, Unknown
+from teletrunk_manager.mistakes import Mistake, Taken, Unknown
 
 _USE_NOTED_S = 60.0  # a use is written down at most so often
 _LONGEST_LIFE_S = 10 * 366 * 86_400.0
@@ -59,7 +59,7 @@ class Tokens:
         )
         async with self._database.transaction() as session:
             if await session.get(ApiToken, request.name):
-                raise Mistake(f"there is a token {request.name} already: remove it first, or choose another name")
+                raise Taken(f"there is a token {request.name} already: remove it first, or choose another name")
             if not request.inherit and any((await _left(session, request.name)).values()):
                 text = "has accounts, trunks or shares from before: --inherit gives them to this token"
                 raise Mistake(f"{request.name} {text}")

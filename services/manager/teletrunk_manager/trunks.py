@@ -28,7 +28,7 @@ from teletrunk_manager.domain.claims import Claims
 from teletrunk_manager.domain.entries import Entrance, entries
 from teletrunk_manager.domain.logins import is_login, login_for
 from teletrunk_manager.live import Live, Seen
-from teletrunk_manager.mistakes import Mistake, NotNow, Unknown
+from teletrunk_manager.mistakes import Mistake, NotNow, Taken, Unknown
 from teletrunk_manager.passwords import PasswordSeal, SealBroken, make_password, pbx_label, trunk_label
 from teletrunk_manager.refused_registrations import of_trunks
 
@@ -83,7 +83,7 @@ class Trunks:
             try:
                 await session.flush()
             except IntegrityError:
-                raise Mistake(f"the login {trunk.login} is taken: choose another with --login") from None
+                raise Taken(f"the login {trunk.login} is taken: choose another with --login") from None
             (made,) = await self._messages(session, [trunk])
         self._configurations.changed()
         return pb.AddTrunkResponse(trunk=made, password=password)
@@ -146,12 +146,13 @@ class Trunks:
             options = _explained(lambda: trunk_options.changed(before, request.options, request.changed_options))
             has_password = bool(request.pbx_password or trunk.sealed_pbx_password)
             _explained(lambda: trunk_options.require_whole(options, has_password))
-            if {"kind", "pbx", "srtp", "transports"} & set(request.changed_options):
+            changed_options = {path.partition(".")[0] for path in request.changed_options}
+            if {"kind", "pbx", "srtp", "transports"} & changed_options:
                 _explained(lambda: trunk_options.require_possible(options))
             trunk.options = trunk_options.written(options)
             if request.pbx_password:
                 trunk.sealed_pbx_password = self._sealed(request.pbx_password, trunk.trunk_id)
-            if {"kind", "pbx"} & set(request.changed_options):
+            if {"kind", "pbx"} & changed_options:
                 trusted = await _trusted(session, [trunk.trunk_id])
                 await _require_unclaimed(session, trunk, trusted.get(trunk.trunk_id, ()))
             await session.flush()

@@ -18,7 +18,7 @@ from teletrunk.v1 import session_store_pb2 as pb
 
 from teletrunk_worker.call import events as on
 from teletrunk_worker.call import identity, machine
-from teletrunk_worker.call.record import Recorder
+from teletrunk_worker.call.record import Recorder, caller_leg
 from teletrunk_worker.call.runner import CallRunner
 from teletrunk_worker.call.surroundings import Surroundings
 from teletrunk_worker.call.worker_ports import WorkerPorts
@@ -32,6 +32,8 @@ from teletrunk_worker.relay import codecs, srtp
 from teletrunk_worker.relay.routes import binding_uri
 from teletrunk_worker.server.port import SipPort
 from teletrunk_worker.sip.auth import Credentials
+from teletrunk_worker.sip.registrar import Binding
+from teletrunk_worker.sip.transport.flow import address_of
 from teletrunk_worker.trunks.book import Trunk
 
 log = structlog.get_logger()
@@ -230,10 +232,10 @@ class Calls:
         if transfer.referred_by:
             others = (header for header in headers if header[0] != "Referred-By")
             headers = (*others, ("Referred-By", transfer.referred_by))
-        target = on.Target(runner.new_leg(), transfer.trunk_id, binding_uri(binding, transfer.number), caller, headers)
+        target = _target(runner.new_leg(), binding, transfer.number, caller, headers)
         if not runner.transfer(transfer.leg, target, transfer.subscription):
             raise Refusal("transfer-refused", "the call is not up, or is being transferred")
-        runner.recorder.step("pbx", "worker", f"REFER {transfer.number}")
+        runner.told(transfer.leg, f"REFER {transfer.number}")
 
     # What people ask of calls, by way of the Manager.
 
@@ -254,6 +256,10 @@ class Calls:
 
     def turned_away(self, invite: Invite, refusal: Refusal) -> None:
         self.rim.refused_calls.note(self._recorder(from_sip=True).record, invite, refusal, was_asked=False)
+
+    def told(self, call_id: str, leg: str, text: str, answer: str = "") -> None:
+        if runner := self._runners.get(call_id):
+            runner.told(leg, text, answer)
 
     def heard(self, call_id: str, leg: str) -> None:
         if runner := self._runners.get(call_id):
@@ -326,8 +332,7 @@ class Calls:
                 shown = identity.shown(caller, account), (*identity.asserted(caller), *told)
                 for binding in self.rim.edge.registrar.reachable(trunk.trunk_id):
                     number += 1
-                    uri = binding_uri(binding, trunk.number_on_pbx)
-                    targets.append(on.Target(f"t{number}", trunk.trunk_id, uri, *shown, trunk.login))
+                    targets.append(_target(f"t{number}", binding, trunk.number_on_pbx, *shown))
             tiers.append(tuple(targets))
         return tuple(tiers)
 
@@ -352,6 +357,7 @@ class Calls:
         self._runners[runner.call_id] = runner
         self._empty.clear()
         self._tasks.run(self._run(runner))
+        runner.say_begun()
         self.rim.manager.note(runner.recorder.record)
 
     async def _run(self, runner: CallRunner) -> None:
@@ -381,9 +387,15 @@ def _describe(recorder: Recorder, invite: Invite, route: manager_pb2.RouteCallRe
     recorder.routed(route.proof, route.account_id)
     record.trunk_id, record.storage_id = route.trunk_id, route.session.storage_id
     record.caller, record.called = invite.credentials.username, invite.called
+    recorder.leg(caller_leg(invite, route.trunk_id))
     recorder.step("pbx", "worker", f"INVITE {invite.called}", at=record.invited_at)
     for step in route.steps:
         recorder.add_step(step)
+
+
+def _target(leg: str, binding: Binding, number: str, caller: str, headers: tuple[tuple[str, str], ...]) -> on.Target:
+    uri = binding_uri(binding, number)
+    return on.Target(leg, binding.trunk_id, uri, caller, headers, binding.login, address_of(binding.flow))
 
 
 def _line(route: manager_pb2.RouteCallResponse | manager_pb2.RouteIncomingResponse) -> manager_pb2.Line | None:

@@ -11,10 +11,14 @@ from collections import OrderedDict
 from collections.abc import Callable
 from typing import Final
 
+import structlog
 from teletrunk.errors import Refusal
 from teletrunk.v1 import call_pb2
 
+from teletrunk_worker.call.record import caller_leg
 from teletrunk_worker.policy.admission import Invite
+
+log = structlog.get_logger()
 
 MOST_A_MINUTE: Final = 30  # of one login
 _MINUTE_S = 60.0
@@ -42,6 +46,7 @@ class RefusedCalls:
             return
         called = invite.called.encode("utf-8", "replace").decode()  # bytes that are no UTF-8 cannot be stored
         record.caller, record.called = login, called
+        record.sip_legs.append(caller_leg(invite))
         record.ended_at, record.ended_by = time.time(), "gateway"
         record.error_id, record.sip_status = refusal.row.id, refusal.row.sip_status
         answer = f"{refusal.row.sip_status} {refusal.phrase}"
@@ -49,6 +54,10 @@ class RefusedCalls:
         said = call_pb2.CallStep(at=record.ended_at, source="worker", target="pbx", text=answer)
         record.steps.extend([asked, said])
         self._report(record)
+        log.info(
+            "call refused", call_id=record.call_id, row=refusal.row.id, caller=login, called=called,
+            sip_call_id=record.sip_legs[0].sip_call_id, peer=invite.peer,
+        )  # fmt: skip
 
     def _has_room(self, login: str) -> bool:
         now = time.monotonic()

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+
 from teletrunk.cli.ladder import ladder
 from teletrunk.v1 import call_pb2
 
@@ -35,6 +37,7 @@ RECORD = call_pb2.CallRecord(
 def test_every_step_is_an_arrow_in_the_order_of_time() -> None:
     lines = ladder(RECORD)
     assert lines[0] == "call c1  SIP to Telegram  office -> @bob"
+    assert re.fullmatch(r"began (1970|1969)-[\d-]+ [\d:+-]+", lines.pop(1))
     assert lines[1] == "ended by pbx  SIP 200  rang after 0.50 s, answered after 2.00 s, talked 10.0 s"
     assert lines[2] == "PCMA  RTP received 500, lost 0, jitter 1.2 ms  late blocks: 0 to Telegram, 0 to SIP"
     assert lines[3] == "Telegram's sound connected in 310 ms"
@@ -60,8 +63,31 @@ def test_a_refused_call_without_steps_has_its_header() -> None:
     )
     lines = ladder(record)
     assert lines[0] == "call c2  Telegram to SIP  +4917 -> (the trunks)"
-    assert lines[1] == "ended by gateway  SIP 480  pbx-unreachable  not answered"
-    assert len(lines) == 4
+    assert lines[2] == "ended by gateway  SIP 480  pbx-unreachable  not answered"
+    assert len(lines) == 5
+
+
+def test_steps_of_legs_that_were_rung_say_at_which_trunk_and_contact() -> None:
+    rung = [("t1", "office", "192.0.2.7:5060"), ("t2", "home", "[2001:db8::1]:5060")]
+    record = call_pb2.CallRecord(
+        direction=call_pb2.DIRECTION_TELEGRAM_TO_SIP,
+        caller="friend",
+        sip_legs=[
+            call_pb2.SipLeg(name=name, sip_call_id=f"id-{name}", trunk_id=login, login=login, peer=peer)
+            for name, login, peer in rung
+        ],
+        steps=[
+            call_pb2.CallStep(at=1, source="pbx", target="worker", text="404 Not Found", leg="t2"),
+            call_pb2.CallStep(at=2, source="worker", target="pbx", text="BYE", leg="t1"),
+        ],
+    )
+    lines = ladder(record)
+    assert lines[0].endswith("friend -> office, home")
+    assert "SIP leg t1  office at 192.0.2.7:5060  Call-ID id-t1" in lines
+    assert lines[-2].endswith("404 Not Found  [t2 home at [2001:db8::1]:5060]")
+    assert lines[-1].endswith("BYE  [t1 office at 192.0.2.7:5060]")
+    record.answered_at, record.trunk_id = 3.0, "home"
+    assert ladder(record)[0].endswith("friend -> home"), "the one that has answered"
 
 
 def test_an_arrow_can_span_columns_and_a_stranger_is_the_worker() -> None:

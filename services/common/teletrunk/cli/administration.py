@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import datetime
 import time
 from typing import Annotated, Literal
 
 import typer
 
 from teletrunk.cli.client import DEADLINE_S, ask, every
-from teletrunk.cli.moments import DAYS, unix
+from teletrunk.cli.moments import End, unix
 from teletrunk.cli.output import Json, say, show, table
 from teletrunk.v1 import admin_pb2 as pb
 
@@ -24,7 +23,7 @@ def add_token(
     name: Annotated[str, typer.Argument(help="The administrator's name.")],
     role: Annotated[Role, typer.Option(help="Each may do what those after it may.")] = "administrator",
     everything: Annotated[bool, typer.Option("--all", help="A viewer who sees everything: a dashboard.")] = False,
-    valid_until: Annotated[datetime.datetime | None, typer.Option(formats=DAYS, help="Its end.")] = None,
+    valid_until: End = None,
     inherit: Annotated[bool, typer.Option("--inherit", help="It gets what the name has from before.")] = False,
     as_json: Json = False,
 ) -> None:
@@ -67,7 +66,11 @@ def remove_token(name: Annotated[str, typer.Argument(help="The administrator's n
 def add_webhook(
     url: Annotated[str, typer.Argument(help="http:// or https:// address.")], as_json: Json = False
 ) -> None:
-    """Sends each call's record to an address when the call has ended. The secret that signs it is shown this once."""
+    """Sends events to an address. The secret that signs them is shown this once.
+
+    Events: calls that begin, are answered and end (with the record), registrations and sessions that are lost or back,
+    services that go and come, bans, limits of plans.
+    """
     answer = ask(lambda admin: admin.AddWebhook(pb.AddWebhookRequest(url=url), timeout=DEADLINE_S))
     text = f"{answer.webhook.webhook_id} sends to {url}\nsecret  {answer.secret}"
     show(answer, as_json, lambda: say(text))

@@ -111,7 +111,13 @@ def _passphrase(file: Path | None, *, confirm: bool) -> str:
     from teletrunk.backup.sealed_file import checked_passphrase, passphrase_in
 
     if file is not None:
+        if file.exists() and file.stat().st_mode & 0o004:
+            typer.echo(f"teletrunk: {file} can be read by everybody: chmod 600 {file}", err=True)
         return passphrase_in(file)
+    if not sys.stdin.isatty():  # one that is piped in is its first line
+        if not (line := sys.stdin.readline().rstrip("\n")):
+            raise ConfigurationError("nobody can be asked for the passphrase here: give --passphrase-file")
+        return checked_passphrase(line)
     return checked_passphrase(typer.prompt("Passphrase", hide_input=True, confirmation_prompt=confirm))
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import datetime
 import json
 import sys
 import time
@@ -14,7 +15,7 @@ import typer
 
 from teletrunk.cli import completion
 from teletrunk.cli.client import DEADLINE_S, ask, ask_live_calls, every, goes_on
-from teletrunk.cli.ladder import ladder
+from teletrunk.cli.ladder import called_by, ladder
 from teletrunk.cli.moments import From, Until, unix
 from teletrunk.cli.output import Json, say, short, show, table
 from teletrunk.v1 import admin_pb2 as pb
@@ -47,6 +48,7 @@ def list_calls(
     row: Annotated[
         str, typer.Option(help="The refusal's id, as teletrunk explain shows them.", autocompletion=completion.rows)
     ] = "",
+    sip_call_id: Annotated[str, typer.Option(help="The Call-ID that the PBX's log has.")] = "",
     since: From = None,
     until: Until = None,
     as_json: Json = False,
@@ -60,6 +62,7 @@ def list_calls(
         direction=_WAYS[direction],
         answered=answered,
         row=row,
+        sip_call_id=sip_call_id,
         since=unix(since),
         until=unix(until),
     )
@@ -76,7 +79,7 @@ def _row(record: call_pb2.CallRecord, short_id: str) -> list[str]:
         short_id,
         time.strftime("%m-%d %H:%M:%S", time.localtime(record.invited_at)),
         record.caller if to_telegram else f"tg {record.caller}",
-        f"tg {record.called}" if to_telegram else record.called,
+        f"tg {record.called}" if to_telegram else called_by(record),
         talked,
         record.error_id or f"by {record.ended_by or '?'}",
     ]
@@ -123,9 +126,11 @@ def hang_up(call: LiveCall) -> None:
 
 
 _PAGE = 500
+_TIMES = ("invited_at", "ringing_at", "answered_at", "ended_at")
 _COLUMNS = (
-    "call_id", "direction", "account_id", "trunk_id", "worker_id", "caller", "called", "invited_at", "ringing_at",
-    "answered_at", "ended_at", "ended_by", "error_id", "sip_status", "telegram_reason",
+    "call_id", "direction", "account_id", "account", "trunk_id", "trunk", "worker_id",
+    "caller", "called", "invited_at", "ringing_at",
+    "answered_at", "ended_at", "ended_by", "error_id", "sip_status", "telegram_reason", "sip_call_id",
 )  # fmt: skip
 _MEDIA = ("codec", "rtp_received", "rtp_lost", "rtp_jitter_ms", "media_connect_ms", "late_to_telegram", "late_to_sip")
 
@@ -136,7 +141,7 @@ def export(
     until: Until = None,
     form: Annotated[Literal["csv", "json"], typer.Option("--format", help="json: an object a line.")] = "csv",
 ) -> None:
-    """All records of a time, newest first: CSV, or one JSON object a line."""
+    """All records of a time, newest first: CSV for people, or one JSON object a line for programs (Unix times)."""
     rows = _exported(unix(since), unix(until))
     if form == "json":
         for row in rows:
@@ -144,7 +149,17 @@ def export(
         return
     writer = csv.DictWriter(sys.stdout, [*_COLUMNS, *_MEDIA])
     writer.writeheader()
-    writer.writerows({name: _harmless(value) for name, value in row.items()} for row in rows)
+    writer.writerows({name: _harmless(value) for name, value in _for_people(row).items()} for row in rows)
+
+
+def _for_people(row: dict[str, Any]) -> dict[str, Any]:
+    """Times by RFC 3339, empty for what never came; a call from Telegram is for a trunk."""
+    times = {name: _rfc3339(row[name]) if row[name] else "" for name in _TIMES}
+    return row | times | {"called": row["called"] or row["trunk"]}
+
+
+def _rfc3339(at: float) -> str:
+    return datetime.datetime.fromtimestamp(at).astimezone().isoformat(timespec="milliseconds")
 
 
 def _harmless(value: Any) -> Any:
@@ -154,10 +169,18 @@ def _harmless(value: Any) -> Any:
 
 def _exported(since: float, until: float) -> Iterator[dict[str, Any]]:
     request = pb.ListCallsRequest(limit=_PAGE, since=since, until=until)
+    accounts = ask(lambda admin: every(admin.ListAccounts, pb.ListAccountsRequest())).accounts
+    trunks = ask(lambda admin: every(admin.ListTrunks, pb.ListTrunksRequest())).trunks
+    names = {account.account_id: account.phone or account.username for account in accounts}
+    logins = {trunk.trunk_id: trunk.login for trunk in trunks}
     while True:
         answer = ask(lambda admin: admin.ListCalls(request, timeout=DEADLINE_S))
         for record in answer.calls:
-            row = {name: getattr(record, name) for name in _COLUMNS}
+            row = {name: getattr(record, name, "") for name in _COLUMNS}
+            row["account"] = names.get(record.account_id, "")
+            told = {leg.trunk_id: leg.login for leg in record.sip_legs}
+            row["trunk"] = logins.get(record.trunk_id) or told.get(record.trunk_id, "")
+            row["sip_call_id"] = next((leg.sip_call_id for leg in record.sip_legs), "")
             row["direction"] = "to-telegram" if record.direction == call_pb2.DIRECTION_SIP_TO_TELEGRAM else "to-sip"
             yield row | {name: getattr(record.media, name) for name in _MEDIA}
         if not goes_on(request, answer):

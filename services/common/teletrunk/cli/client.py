@@ -152,4 +152,10 @@ def confirm(question: str, yes: bool) -> None:
     typer.confirm(question, abort=True)
 
 
+def confirm_at_terminal(question: str, yes: bool) -> None:
+    """Asks whoever can be asked; scripts have never been."""
+    if not yes and sys.stdin.isatty():
+        typer.confirm(question, abort=True)
+
+
 Yes = Annotated[bool, typer.Option("--yes", help="Do not ask.")]

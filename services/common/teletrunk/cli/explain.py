@@ -21,27 +21,31 @@ from teletrunk.errors import TABLE, Row
 from teletrunk.v1 import admin_pb2 as pb
 from teletrunk.v1 import call_pb2
 
+_Q850 = re.compile(r"\bq\.850\s*;\s*cause=(\d{1,3})\b")
+
 
 def explain(
     what: Annotated[
-        str,
+        list[str] | None,
         typer.Argument(
-            help="A row's id, a SIP code, a phrase, or a header as it was seen.", autocompletion=completion.rows
+            help="A row's id, a SIP code, a phrase, or a header as it was seen; quotes are not needed.",
+            autocompletion=completion.rows,
         ),
-    ] = "",
+    ] = None,
     call: Annotated[str, typer.Option(help="A call id, its beginning or end, or `last`.")] = "",
     as_json: Json = False,
 ) -> None:
     """What a refusal means, and what to do. Without anything: all of them."""
-    if what and call:
+    asked = " ".join(what or ())
+    if asked and call:
         fail("give either what to explain, or --call")
     if call:
         _explain_call(call, as_json)
-    elif what:
-        rows, said = find(what), sayings(_plain(what))
+    elif asked:
+        rows, said = find(asked), sayings(_plain(asked))
         if not rows and not said:
-            fail(f"no refusal of Teletrunk fits {what!r}: teletrunk explain shows all; other codes are the peer's own")
-        _show([causes.told(row.id, _plain(what)) for row in rows], as_json, said)
+            fail(f"no refusal of Teletrunk fits {asked!r}: teletrunk explain shows all; other codes are the peer's own")
+        _show([causes.told(row.id, _plain(asked)) for row in rows], as_json, said)
     elif as_json:
         _show(list(TABLE.values()), as_json)
     else:
@@ -56,6 +60,8 @@ def find(what: str) -> list[Row]:
     named = [row for row in TABLE.values() if text == row.id or f'"{row.id}"' in text]
     if named:
         return named
+    if cause := _Q850.search(text):  # what we send in a Reason header (RFC 3326)
+        return [row for row in TABLE.values() if row.q850 == int(cause[1])]
     code = re.match(r"(?:sip/2\.0 )?(\d{3})\b ?", text)
     rows = [row for row in TABLE.values() if code is None or row.sip_status == int(code[1])]
     phrase = text[code.end() :] if code else text

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from datetime import UTC, datetime
+
 from teletrunk.v1 import call_pb2
 
 _PARTIES = {"pbx": "PBX", "worker": "Worker", "manager": "Manager", "storage": "Storage", "telegram": "Telegram"}
@@ -20,7 +23,30 @@ def ladder(record: call_pb2.CallRecord) -> list[str]:
     start = steps[0].at if steps else record.invited_at
     titles = "".join(title.ljust(_WIDTH) for title in _PARTIES.values()).rstrip()
     lines = [*header(record), "", " " * _TIME + titles]
-    return lines + [f"{(step.at - start) * 1000:8.0f} ms {_rungs(step)}  {step.text}".rstrip() for step in steps]
+    where = {leg.name: _where(leg) for leg in record.sip_legs}
+    return lines + [
+        f"{(step.at - start) * 1000:8.0f} ms {_rungs(step)}  {step.text}{_of_leg(step, where)}".rstrip()
+        for step in steps
+    ]
+
+
+def _of_leg(step: call_pb2.CallStep, where: Mapping[str, str]) -> str:
+    """Which of several PBXs: the caller's is alone."""
+    return f"  [{step.leg} {where.get(step.leg, '')}".rstrip() + "]" if step.leg else ""
+
+
+def _where(leg: call_pb2.SipLeg) -> str:
+    return f"{leg.login or leg.trunk_id} at {leg.peer}" if leg.peer else leg.login or leg.trunk_id
+
+
+def called_by(record: call_pb2.CallRecord) -> str:
+    """Whom the call was for: of one from Telegram the trunk that has answered, else all that were rung."""
+    if record.called or record.direction == call_pb2.DIRECTION_SIP_TO_TELEGRAM:
+        return record.called
+    logins = {leg.trunk_id: leg.login for leg in record.sip_legs if leg.login}
+    if record.answered_at and record.trunk_id in logins:
+        return logins[record.trunk_id]
+    return ", ".join(logins.values())
 
 
 def header(record: call_pb2.CallRecord) -> list[str]:
@@ -28,9 +54,11 @@ def header(record: call_pb2.CallRecord) -> list[str]:
     to_telegram = record.direction == call_pb2.DIRECTION_SIP_TO_TELEGRAM
     way = "SIP to Telegram" if to_telegram else "Telegram to SIP"
     lines = [
-        f"call {record.call_id}  {way}  {record.caller or '?'} -> {record.called or '(the trunks)'}",
+        f"call {record.call_id}  {way}  {record.caller or '?'} -> {called_by(record) or '(the trunks)'}",
+        f"began {_moment(record.invited_at)}",
         "  ".join(part for part in (_result(record), _durations(record)) if part),
     ]
+    lines += [f"SIP leg {leg.name}  {_where(leg)}  Call-ID {leg.sip_call_id or '?'}" for leg in record.sip_legs]
     media = record.media
     if media.codec:
         srtp = f" SRTP {media.srtp_suite}" if media.srtp_suite else ""
@@ -42,6 +70,10 @@ def header(record: call_pb2.CallRecord) -> list[str]:
         version = f" (version {media.telegram_library_version})" if media.telegram_library_version else ""
         lines.append(f"Telegram's sound connected in {media.media_connect_ms:.0f} ms{version}")
     return lines
+
+
+def _moment(at: float) -> str:
+    return datetime.fromtimestamp(at, UTC).astimezone().isoformat(sep=" ", timespec="seconds")
 
 
 def _result(record: call_pb2.CallRecord) -> str:

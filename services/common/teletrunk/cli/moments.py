@@ -8,16 +8,27 @@ from typing import Annotated, Final
 
 import typer
 
-DAYS: Final = ["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"]
 _SHOWN: Final = "2026-11-01 or 2026-11-01T08:30:00"
+
+
+def typed(text: str) -> datetime.datetime:
+    """A day, or a moment of one, by this machine's clock."""
+    try:
+        return datetime.datetime.fromisoformat(text)
+    except ValueError:
+        raise typer.BadParameter(f"{text!r} is no day or moment: write {_SHOWN}") from None
+
+
 From = Annotated[
     datetime.datetime | None,
-    typer.Option("--from", "--since", formats=DAYS, metavar="DAY", help=f"The first day or moment: {_SHOWN}."),
+    typer.Option("--from", "--since", parser=typed, metavar="DAY", help=f"The first day or moment: {_SHOWN}."),
 ]
 Until = Annotated[
     datetime.datetime | None,
-    typer.Option("--until", formats=DAYS, metavar="DAY", help="Before this day or moment."),
+    typer.Option("--until", parser=typed, metavar="DAY", help="Before this day or moment."),
 ]
+
+End = Annotated[datetime.datetime | None, typer.Option(parser=typed, metavar="DAY", help=f"Its end: {_SHOWN}.")]
 
 
 def unix(moment: datetime.datetime | None) -> float:

@@ -39,6 +39,11 @@ def say(text: str) -> None:
     typer.echo("\n".join(plain(line) for line in text.split("\n")))
 
 
+def counted(number: float, thing: str) -> str:
+    """`1 day`, `30 days`."""
+    return f"{number:g} {thing}{'' if number == 1 else 's'}"
+
+
 def plain(text: str) -> str:
     """Without control characters: a name that Telegram's users choose must not command the terminal."""
     return "".join(letter if letter.isprintable() else "?" for letter in text)

@@ -10,6 +10,7 @@ from urllib.parse import quote
 import httpx
 from google.protobuf import json_format
 
+from teletrunk import __version__
 from teletrunk.cli.failed import Failed, Forbidden
 from teletrunk.cli.place import Place
 from teletrunk.errors import TABLE
@@ -44,10 +45,21 @@ class RestStub:
         try:
             answer = await self._client.request(route.verb, path, timeout=timeout, **sent)
         except httpx.HTTPError as error:
-            raise Failed(f"the Manager at {self._client.base_url} does not answer: {type(error).__name__}") from None
+            raise Failed(f"the Manager at {self._client.base_url} does not answer: {_why(error)}") from None
         if answer.is_success:
             return json_format.Parse(answer.text or "{}", route.response(), ignore_unknown_fields=True)
         raise (Forbidden if answer.status_code == _FORBIDDEN else Failed)(_explained(answer))
+
+
+def _why(error: httpx.HTTPError) -> str:
+    """In a person's words; the library has an error for each way in which nothing comes."""
+    match error:
+        case httpx.TimeoutException():
+            return "it took too long"
+        case httpx.ConnectError():
+            return str(error).removeprefix("All connection attempts failed") or "nobody listens there"
+        case _:
+            return str(error) or "the connection broke"
 
 
 def _explained(answer: httpx.Response) -> str:
@@ -64,8 +76,10 @@ async def remote_work(place: Place, work: Callable[[Any], Awaitable[Answer]]) ->
     if not place.api_token:
         raise Failed("TELETRUNK_API_URL is set: set TELETRUNK_API_TOKEN too (teletrunk token add on the Manager)")
     url = httpx.URL(place.api_url)
+    if url.scheme not in ("http", "https") or not url.host:
+        raise Failed(f"TELETRUNK_API_URL: {place.api_url} is no address of a Manager: write https://HOST:PORT")
     if url.scheme != "https" and url.host not in ("localhost", "127.0.0.1", "::1"):
         raise Failed("TELETRUNK_API_URL: the token would cross the network in plain text: write https://...")
-    headers = {"Authorization": f"Bearer {place.api_token}"}
+    headers = {"Authorization": f"Bearer {place.api_token}", "User-Agent": f"teletrunk/{__version__}"}
     async with httpx.AsyncClient(base_url=place.api_url, headers=headers) as client:
         return await work(RestStub(client))

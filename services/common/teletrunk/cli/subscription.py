@@ -8,8 +8,9 @@ from typing import Annotated
 
 import typer
 
-from teletrunk.cli.client import DEADLINE_S, ask_subscriptions, every, fail
-from teletrunk.cli.output import Json, say, show, table
+from teletrunk.cli.client import DEADLINE_S, Yes, ask_subscriptions, confirm_at_terminal, every, fail
+from teletrunk.cli.moments import End
+from teletrunk.cli.output import Json, counted, say, show, table
 from teletrunk.v1 import subscription_pb2 as pb
 
 app = typer.Typer(no_args_is_help=True)
@@ -17,7 +18,6 @@ app = typer.Typer(no_args_is_help=True)
 _DAY_S = 86_400
 Name = Annotated[str, typer.Argument(help="The subscription's name or id.")]
 Lines = Annotated[int | None, typer.Option(min=0, help="Calls at the same time.")]
-Until = Annotated[datetime.datetime | None, typer.Option(formats=["%Y-%m-%d", "%Y-%m-%dT%H:%M:%S"], help="Its end.")]
 Total = Annotated[int | None, typer.Option(min=0, help="Seconds of talk within the window.")]
 Failed = Annotated[int | None, typer.Option(min=0, help="Calls without an answer within the window.")]
 Window = Annotated[float | None, typer.Option(min=0.0001, help="Days that the two above look back; 30 if not given.")]
@@ -54,7 +54,7 @@ def _limits(
 def add(
     name: Annotated[str, typer.Argument(help="What you will know it by.")],
     lines: Lines = None,
-    valid_until: Until = None,
+    valid_until: End = None,
     total_seconds: Total = None,
     failed_calls: Failed = None,
     window_days: Window = None,
@@ -65,14 +65,20 @@ def add(
     limits = _limits(lines, valid_until, total_seconds, failed_calls, window_days, call_seconds)
     request = pb.AddSubscriptionRequest(name=name, limits=limits)
     answer = ask_subscriptions(lambda service: service.AddSubscription(request, timeout=DEADLINE_S))
-    show(answer, as_json, lambda: say(f"{name}: {_told(limits)}. Next: teletrunk subscription include {name} ACCOUNT"))
+    show(
+        answer,
+        as_json,
+        lambda: say(
+            f"{name}: {_told(answer.subscription.limits)}. Next: teletrunk subscription include {name} ACCOUNT"
+        ),
+    )
 
 
 @app.command()
 def change(
     subscription: Name,
     lines: Lines = None,
-    valid_until: Until = None,
+    valid_until: End = None,
     total_seconds: Total = None,
     failed_calls: Failed = None,
     window_days: Window = None,
@@ -91,7 +97,7 @@ def change(
         limits.ClearField(limit.value.replace("-", "_"))  # type: ignore[arg-type]  # they are its fields' names
     request = pb.ChangeSubscriptionRequest(subscription=subscription, limits=limits, version=found.version)
     answer = ask_subscriptions(lambda service: service.ChangeSubscription(request, timeout=DEADLINE_S))
-    show(answer, as_json, lambda: say(f"{subscription}: {_told(limits)}."))
+    show(answer, as_json, lambda: say(f"{subscription}: {_told(answer.subscription.limits)}."))
 
 
 def _all() -> pb.ListSubscriptionsResponse:
@@ -144,8 +150,11 @@ def exclude(account: Annotated[str, typer.Argument(help="An account id, phone or
 
 
 @app.command()
-def remove(subscription: Name, as_json: Json = False) -> None:
+def remove(subscription: Name, yes: Yes = False, as_json: Json = False) -> None:
     """Removes a plan; its accounts call without limits then."""
+    found = _one(subscription)
+    accounts = counted(len(found.account_ids), "account")
+    confirm_at_terminal(f"{found.name} has {accounts}, which will call without limits. Remove it?", yes)
     request = pb.RemoveSubscriptionRequest(subscription=subscription)
     answer = ask_subscriptions(lambda service: service.RemoveSubscription(request, timeout=DEADLINE_S))
     show(answer, as_json, lambda: say("Removed."))
@@ -154,14 +163,14 @@ def remove(subscription: Name, as_json: Json = False) -> None:
 def _told(limits: pb.Limits) -> str:
     told = []
     if limits.HasField("lines"):
-        told.append(f"{limits.lines} lines")
+        told.append(counted(limits.lines, "line"))
     if limits.HasField("valid_until"):
         told.append(f"until {datetime.datetime.fromtimestamp(limits.valid_until):%Y-%m-%d %H:%M}")
-    days = f"{limits.window_seconds / _DAY_S:g} days"
+    days = counted(limits.window_seconds / _DAY_S, "day")
     if limits.HasField("total_seconds"):
         told.append(f"{limits.total_seconds} s of talk in {days}")
     if limits.HasField("failed_calls"):
-        told.append(f"{limits.failed_calls} failed calls in {days}")
+        told.append(f"{counted(limits.failed_calls, 'failed call')} in {days}")
     if limits.HasField("call_seconds"):
         told.append(f"{limits.call_seconds} s a call")
     return ", ".join(told) or "no limits"

@@ -8,9 +8,9 @@ from typing import Annotated
 import typer
 
 from teletrunk.cli import trunk_options, trunk_sound
-from teletrunk.cli.client import DEADLINE_S, Yes, ask, ask_fleet, confirm, every, fail
+from teletrunk.cli.client import DEADLINE_S, Yes, ask, ask_fleet, confirm, confirm_at_terminal, every, fail
 from teletrunk.cli.moments import told as moment
-from teletrunk.cli.output import Json, say, show, table
+from teletrunk.cli.output import Json, counted, say, show, table
 from teletrunk.cli.shared_options import with_options
 from teletrunk.v1 import admin_pb2 as pb
 from teletrunk.v1 import fleet_pb2, manager_pb2, trunk_pb2
@@ -172,7 +172,7 @@ def _state(state: trunk_pb2.TrunkState) -> str:
 
 
 def _refused(refused: pb.RefusedRegistration) -> str:
-    times = f"{refused.count} times, last {moment(refused.last_at)}"
+    times = f"{counted(refused.count, 'time')}, last {moment(refused.last_at)}"
     why = f" ({refused.detail})" if refused.detail else ""
     return f"registration refused: {refused.error_id} from {refused.source_address}, {times}{why}"
 
@@ -231,8 +231,10 @@ def trust(
 
 
 @app.command("reset-password")
-def reset_password(trunk: Name, as_json: Json = False) -> None:
+def reset_password(trunk: Name, yes: Yes = False, as_json: Json = False) -> None:
     """Makes a new password and prints it this once."""
+    login = _one(trunk).login
+    confirm_at_terminal(f"The PBX that uses {login} is let in no more until it has the new password. Go on?", yes)
     request = pb.ResetTrunkPasswordRequest(trunk=trunk)
     answer = ask(lambda admin: admin.ResetTrunkPassword(request, timeout=DEADLINE_S))
     show(answer, as_json, lambda: say(f"password  {answer.password}"))
@@ -241,6 +243,6 @@ def reset_password(trunk: Name, as_json: Json = False) -> None:
 @app.command()
 def remove(trunk: Name, yes: Yes = False, as_json: Json = False) -> None:
     """Removes a trunk; its PBX is no longer let in."""
-    confirm(f"The PBX that uses {trunk} is let in no more, and its password is gone. Remove it?", yes)
+    confirm(f"The PBX that uses {_one(trunk).login} is let in no more, and its password is gone. Remove it?", yes)
     answer = ask(lambda admin: admin.RemoveTrunk(pb.RemoveTrunkRequest(trunk=trunk), timeout=DEADLINE_S))
     show(answer, as_json, lambda: say("Removed."))

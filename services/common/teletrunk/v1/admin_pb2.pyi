@@ -1258,6 +1258,7 @@ class ListCallsRequest(_message.Message):
     ANSWERED_FIELD_NUMBER: _builtins.int
     ROW_FIELD_NUMBER: _builtins.int
     PAGE_FIELD_NUMBER: _builtins.int
+    SIP_CALL_ID_FIELD_NUMBER: _builtins.int
     limit: _builtins.int
     """How many at most; 0: 20, and never more than 500."""
     older_than: _builtins.str
@@ -1280,6 +1281,8 @@ class ListCallsRequest(_message.Message):
     """Only calls that ended with this row of the error contract."""
     page: _builtins.str
     """`next` of the page before; empty: the first."""
+    sip_call_id: _builtins.str
+    """Only calls with a leg of this SIP Call-ID, as the PBX's log has it."""
     def __init__(
         self,
         *,
@@ -1294,10 +1297,11 @@ class ListCallsRequest(_message.Message):
         answered: _builtins.bool | None = ...,
         row: _builtins.str = ...,
         page: _builtins.str = ...,
+        sip_call_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["_answered", b"_answered", "answered", b"answered"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["_answered", b"_answered", "account", b"account", "answered", b"answered", "direction", b"direction", "limit", b"limit", "number", b"number", "older_than", b"older_than", "page", b"page", "row", b"row", "since", b"since", "trunk", b"trunk", "until", b"until"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["_answered", b"_answered", "account", b"account", "answered", b"answered", "direction", b"direction", "limit", b"limit", "number", b"number", "older_than", b"older_than", "page", b"page", "row", b"row", "since", b"since", "sip_call_id", b"sip_call_id", "trunk", b"trunk", "until", b"until"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     _WhichOneofReturnType__answered: _TypeAlias = _typing.Literal["answered"]  # noqa: Y015
     _WhichOneofArgType__answered: _TypeAlias = _typing.Literal["_answered", b"_answered"]  # noqa: Y015

@@ -90,6 +90,7 @@ class CallStep(_message.Message):
     SOURCE_FIELD_NUMBER: _builtins.int
     TARGET_FIELD_NUMBER: _builtins.int
     TEXT_FIELD_NUMBER: _builtins.int
+    LEG_FIELD_NUMBER: _builtins.int
     at: _builtins.float
     """Unix time in seconds."""
     source: _builtins.str
@@ -98,6 +99,8 @@ class CallStep(_message.Message):
     """Who was told."""
     text: _builtins.str
     """What."""
+    leg: _builtins.str
+    """The SIP leg that it belongs to, as the record's `sip_legs` name it; empty: the caller's, or none."""
     def __init__(
         self,
         *,
@@ -105,14 +108,53 @@ class CallStep(_message.Message):
         source: _builtins.str = ...,
         target: _builtins.str = ...,
         text: _builtins.str = ...,
+        leg: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "source", b"source", "target", b"target", "text", b"text"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["at", b"at", "leg", b"leg", "source", b"source", "target", b"target", "text", b"text"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
 Global___CallStep: _TypeAlias = CallStep  # noqa: Y015
+
+@_typing.final
+class SipLeg(_message.Message):
+    """A SIP dialog of a call: the caller's, or one that was rung."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    NAME_FIELD_NUMBER: _builtins.int
+    SIP_CALL_ID_FIELD_NUMBER: _builtins.int
+    TRUNK_ID_FIELD_NUMBER: _builtins.int
+    LOGIN_FIELD_NUMBER: _builtins.int
+    PEER_FIELD_NUMBER: _builtins.int
+    name: _builtins.str
+    """a: the caller's; t1, t2...: they were rung; x1, x2...: the call was transferred to them."""
+    sip_call_id: _builtins.str
+    """Its Call-ID, by which the PBX's own logs name it; cut and cleaned."""
+    trunk_id: _builtins.str
+    """The trunk's id."""
+    login: _builtins.str
+    """The trunk's login."""
+    peer: _builtins.str
+    """The PBX's address, host:port."""
+    def __init__(
+        self,
+        *,
+        name: _builtins.str = ...,
+        sip_call_id: _builtins.str = ...,
+        trunk_id: _builtins.str = ...,
+        login: _builtins.str = ...,
+        peer: _builtins.str = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["login", b"login", "name", b"name", "peer", b"peer", "sip_call_id", b"sip_call_id", "trunk_id", b"trunk_id"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SipLeg: _TypeAlias = SipLeg  # noqa: Y015
 
 @_typing.final
 class MediaStats(_message.Message):
@@ -244,6 +286,7 @@ class CallRecord(_message.Message):
     STEPS_FIELD_NUMBER: _builtins.int
     RECOVERED_FIELD_NUMBER: _builtins.int
     ROUTE_PROOF_FIELD_NUMBER: _builtins.int
+    SIP_LEGS_FIELD_NUMBER: _builtins.int
     call_id: _builtins.str
     """The call's id."""
     direction: Global___Direction.ValueType
@@ -292,6 +335,10 @@ class CallRecord(_message.Message):
     def route_proof(self) -> Global___RouteProof:
         """For the Manager alone: nobody else is shown it. Absent when the call was refused before it was routed."""
 
+    @_builtins.property
+    def sip_legs(self) -> _containers.RepeatedCompositeFieldContainer[Global___SipLeg]:
+        """In the order in which they began; the first sixty-four."""
+
     def __init__(
         self,
         *,
@@ -315,10 +362,11 @@ class CallRecord(_message.Message):
         steps: _abc.Iterable[Global___CallStep] | None = ...,
         recovered: _builtins.bool = ...,
         route_proof: Global___RouteProof | None = ...,
+        sip_legs: _abc.Iterable[Global___SipLeg] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["media", b"media", "route_proof", b"route_proof"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "answered_at", b"answered_at", "call_id", b"call_id", "called", b"called", "caller", b"caller", "direction", b"direction", "ended_at", b"ended_at", "ended_by", b"ended_by", "error_id", b"error_id", "invited_at", b"invited_at", "media", b"media", "recovered", b"recovered", "ringing_at", b"ringing_at", "route_proof", b"route_proof", "sip_status", b"sip_status", "steps", b"steps", "storage_id", b"storage_id", "telegram_reason", b"telegram_reason", "trunk_id", b"trunk_id", "worker_id", b"worker_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "answered_at", b"answered_at", "call_id", b"call_id", "called", b"called", "caller", b"caller", "direction", b"direction", "ended_at", b"ended_at", "ended_by", b"ended_by", "error_id", b"error_id", "invited_at", b"invited_at", "media", b"media", "recovered", b"recovered", "ringing_at", b"ringing_at", "route_proof", b"route_proof", "sip_legs", b"sip_legs", "sip_status", b"sip_status", "steps", b"steps", "storage_id", b"storage_id", "telegram_reason", b"telegram_reason", "trunk_id", b"trunk_id", "worker_id", b"worker_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI, Header, HTTPException, Query, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import HTMLResponse, PlainTextResponse, Response
+from fastapi.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from google.protobuf import json_format
 from pydantic import BaseModel, Field
@@ -23,10 +23,12 @@ from teletrunk.wrong_value import in_words
 
 from teletrunk_manager.api.asking import STATUS, Aborted, LocalContext
 from teletrunk_manager.api.at_once import AtOnce
+from teletrunk_manager.api.merging import merging
 from teletrunk_manager.api.models import TEXT, answer_model, request_model
 from teletrunk_manager.api.page import page_of
 from teletrunk_manager.api.repeating import Answer, Repeating
 from teletrunk_manager.api.shown import shown
+from teletrunk_manager.api.wording import for_programs, is_command
 from teletrunk_manager.api.words import words
 from teletrunk_manager.db.audit import asked_by
 from teletrunk_manager.mistakes import Mistake
@@ -66,9 +68,11 @@ def make_app(servicers: Sequence[object], tokens: Tokens, repeating: Repeating) 
     app.add_exception_handler(Refusal, _refused)
     app.add_exception_handler(Mistake, _mistaken)
     app.add_middleware(_Sized)
+    app.add_api_route("/", _entrance, methods=["GET", "HEAD"], include_in_schema=False)
     app.add_api_route("/docs", lambda: HTMLResponse(page_of(app.openapi())), methods=["GET"], include_in_schema=False)
     app.add_api_route("/health", _health, methods=["GET", "HEAD"], include_in_schema=False)
     at_once = AtOnce()
+    app.state.verbs = _verbs()
     for route in ROUTES:
         servicer = next(each for each in servicers if route.rpc in vars(type(each)))
         _add(app, route, getattr(servicer, route.rpc), tokens, repeating, at_once)
@@ -107,7 +111,7 @@ def _add(app: FastAPI, route: Route, method: Any, tokens: Tokens, repeating: Rep
     in_query = route.verb in ("GET", "DELETE")
     body_model = request_model(route.request.DESCRIPTOR, query=in_query, without=in_path)
 
-    async def answered(who: Holder, fields: dict[str, Any]) -> Answer:
+    async def answered(who: Holder, fields: dict[str, Any], told: Callable[[str], str]) -> Answer:
         asked_by(who.name, for_all=who.sees_all)
         try:
             request = json_format.ParseDict(fields, route.request())
@@ -118,24 +122,29 @@ def _add(app: FastAPI, route: Route, method: Any, tokens: Tokens, repeating: Rep
         except json_format.ParseError as error:
             return 422, _told(422, str(error))
         except Aborted as problem:
-            return problem.status, _told(problem.status, problem.text, problem.error_id)
+            return problem.status, _told(problem.status, told(problem.text), problem.error_id)
         return route.status, json.dumps(shown(answer)) if route.status != 204 else ""
 
     async def with_query(request: Request, who: Holder, query: Any) -> Response:
         fields = {**query.model_dump(mode="json", exclude_none=True), **_checked(request.path_params)}
-        status, text = await answered(who, fields)
+        status, text = await answered(who, fields, _teller(request))
         answer = _response(status, text)
         if is_list and status == 200 and (following := json.loads(text)["next"]):
             answer.headers["Link"] = f'<{request.url.include_query_params(page=following)}>; rel="next"'
         return answer
 
     async def with_body(request: Request, who: Holder, body: Any, idempotency_key: Any = None) -> Response:
-        fields = {**body.model_dump(mode="json", exclude_none=True), **_checked(request.path_params)}
+        told = _teller(request)
+        if route.verb == "PATCH":
+            given = merging(body, route.request.DESCRIPTOR)
+        else:
+            given = body.model_dump(mode="json", exclude_none=True)
+        fields = {**given, **_checked(request.path_params)}
         if idempotency_key is None:
-            return _response(*await answered(who, fields))
-        told = json.dumps([route.rpc, fields], sort_keys=True)
+            return _response(*await answered(who, fields, told))
+        asked = json.dumps([route.rpc, fields], sort_keys=True)
         key = f"{who.name}/{idempotency_key}"
-        return _response(*await repeating.once(key, told, lambda: answered(who, fields)))
+        return _response(*await repeating.once(key, asked, lambda: answered(who, fields, told)))
 
     endpoint: Any
     if in_query:
@@ -144,8 +153,12 @@ def _add(app: FastAPI, route: Route, method: Any, tokens: Tokens, repeating: Rep
     else:
         endpoint = with_body
         endpoint.__annotations__["body"] = body_model
+        if not any(field.is_required() for field in body_model.model_fields.values()):
+            endpoint.__defaults__ = (body_model(), None)  # nothing has to be said
         endpoint.__annotations__["idempotency_key"] = Annotated[str | None, Header(pattern=_KEY)]
     endpoint.__annotations__ |= {"request": Request, "who": Annotated[Holder, Depends(guard)]}
+    if route.verb == "GET":  # what is there can be asked for without being sent (RFC 9110 9.3.2)
+        app.add_api_route(route.path, endpoint, methods=["HEAD"], include_in_schema=False)
     app.add_api_route(
         route.path,
         endpoint,
@@ -159,6 +172,11 @@ def _add(app: FastAPI, route: Route, method: Any, tokens: Tokens, repeating: Rep
         summary=re.sub(r"(?<=[a-z])(?=[A-Z])", " ", route.rpc).capitalize(),
         description=f"{_words_of(route)}Role: {route.role.name}.",
     )
+
+
+def _teller(request: Request) -> Callable[[str], str]:
+    """What makes of a line that says what to do one for whoever asks."""
+    return str if is_command(request.headers.get("user-agent", "")) else for_programs
 
 
 def _success(route: Route) -> dict[str, Any]:
@@ -196,7 +214,8 @@ class Guard:
     async def __call__(self, credentials: Annotated[HTTPAuthorizationCredentials | None, Depends(_BEARER)]) -> Holder:
         holder = await self._tokens.holder(credentials.credentials) if credentials else None
         if holder is None:
-            raise HTTPException(401, "give a token: Authorization: Bearer tt_... (teletrunk token add)", _WANTS_TOKEN)
+            given = "this token is not known, or was removed" if credentials else "give a token"
+            raise HTTPException(401, f"{given}: Authorization: Bearer tt_... (teletrunk token add)", _WANTS_TOKEN)
         if holder.role < self._needed and not (holder.sees_all and self._only_looks):
             raise HTTPException(403, f"{holder.name} is {holder.role.name}, and this is for {self._needed.name}s")
         return holder
@@ -220,6 +239,21 @@ def _problem(status: int, text: str, error_id: str = "", headers: Mapping[str, s
     return Response(_told(status, text, error_id), status, headers, media_type=PROBLEM)
 
 
+async def _entrance(request: Request) -> Response:
+    """Whoever types the address alone is shown where to go."""
+    return RedirectResponse("docs")
+
+
+def _verbs() -> list[tuple[re.Pattern[str], str]]:
+    """Each path as a pattern, and a verb of it."""
+    return [(re.compile(re.sub(r"{\w+}", "[^/]+", route.path)), route.verb) for route in ROUTES]
+
+
+def _allowed(request: Request) -> list[str]:
+    found = {verb for path, verb in request.app.state.verbs if path.fullmatch(request.url.path)} or {"GET"}
+    return sorted(found | ({"HEAD"} if "GET" in found else set()))
+
+
 async def _health(request: Request) -> Response:
     """That somebody listens here; whether the Manager can serve is /ready's at its metrics address."""
     return PlainTextResponse("up\n")
@@ -233,13 +267,19 @@ def _says_less(error: Mapping[str, Any]) -> bool:
 async def _unreadable(request: Request, error: Exception) -> Response:
     assert isinstance(error, RequestValidationError)
     first = min(error.errors(), key=_says_less)
+    if first["type"] == "json_invalid":  # its place is a number of characters
+        why = str((first.get("ctx") or {}).get("error", "it ends too early")).lower()
+        return _problem(422, f"body: must be JSON ({why}, at character {first['loc'][-1]})")
     where = ".".join(str(part) for part in first["loc"])
     return _problem(422, f"{where}: {in_words(first)}")
 
 
 async def _http_problem(request: Request, error: Exception) -> Response:
     assert isinstance(error, StarletteHTTPException)
-    return _problem(error.status_code, str(error.detail), headers=error.headers)
+    headers = dict(error.headers or {})
+    if error.status_code == 405:  # Starlette names those of the first route that has this path
+        headers["Allow"] = ", ".join(_allowed(request))
+    return _problem(error.status_code, str(error.detail), headers=headers)
 
 
 async def _refused(request: Request, error: Exception) -> Response:
@@ -250,4 +290,4 @@ async def _refused(request: Request, error: Exception) -> Response:
 async def _mistaken(request: Request, error: Exception) -> Response:
     assert isinstance(error, Mistake)
     status = STATUS.get(error.code, 500)
-    return _problem(status, str(error), headers=_WANTS_TOKEN if status == 401 else None)
+    return _problem(status, _teller(request)(str(error)), headers=_WANTS_TOKEN if status == 401 else None)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
 from html import escape
 from itertools import groupby
@@ -24,13 +25,40 @@ _INTRODUCTION = (
 )
 
 
+def _named(schema: Any) -> Iterator[str]:
+    """The models that it speaks of."""
+    if isinstance(schema, dict):
+        if "$ref" in schema:
+            yield str(schema["$ref"].rpartition("/")[2])
+        for each in schema.values():
+            yield from _named(each)
+    elif isinstance(schema, list):
+        for each in schema:
+            yield from _named(each)
+
+
+def _types(document: Document) -> str:
+    """Every model that a field above is said to be: its fields, or the words that it may have."""
+    schemas = document["components"]["schemas"]
+    told = []
+    for name, schema in sorted(schemas.items()):
+        words = "".join(f"<li><code>{escape(str(word))}</code>" for word in schema.get("enum", ()) if word)
+        fields = _table("Fields", _fields(document, schema))
+        told.append(
+            f'<details id="type-{escape(name)}"><summary><code>{escape(name)}</code></summary>'
+            f"<p>{escape(schema.get('description', ''))}</p><ul>{words}</ul>{fields}"
+            "</details>"
+        )
+    return f"<h2 id=types>Types</h2>{''.join(told)}"
+
+
 def page_of(document: Document) -> str:
     """The whole page."""
     title = f"{escape(document['info']['title'])} {escape(document['info']['version'])}"
     return (
         f'<!doctype html><html lang="en"><meta charset="utf-8"><title>{title}: REST API</title>'
         f'<meta name="viewport" content="width=device-width"><style>{_STYLE}</style>'
-        f"<h1>{title}: REST API</h1><p>{_INTRODUCTION}</p>{''.join(_sections(document))}</html>"
+        f"<h1>{title}: REST API</h1><p>{_INTRODUCTION}</p>{''.join(_sections(document))}{_types(document)}</html>"
     )
 
 
@@ -82,11 +110,19 @@ def _table(title: str, fields: list[Field]) -> str:
     if not fields:
         return ""
     rows = "".join(
-        f"<tr><td><code>{escape(name)}</code></td><td>{escape(_kind(schema))}</td>"
+        f"<tr><td><code>{escape(name)}</code></td><td>{_linked(schema)}</td>"
         f"<td>{'required. ' if required else ''}{escape(told)}</td></tr>"
         for name, schema, told, required in fields
     )
     return f"<table><tr><th colspan=3>{title}</th></tr>{rows}</table>"
+
+
+def _linked(schema: Document) -> str:
+    """Its kind, with each model's name leading to what it is."""
+    text = escape(_kind(schema))
+    for name in dict.fromkeys(_named(schema)):
+        text = re.sub(rf"\b{re.escape(name)}\b", f'<a href="#type-{name}">{name}</a>', text)
+    return text
 
 
 def _kind(schema: Document) -> str:

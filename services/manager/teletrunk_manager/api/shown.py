@@ -20,6 +20,16 @@ def shown(message: Message) -> dict[str, Any]:
     return _with_times(message.DESCRIPTOR, fields)
 
 
+def with_times(event: dict[str, Any]) -> dict[str, Any]:
+    """An event's facts in the same manner; its messages have been `shown`."""
+    told: dict[str, Any] = {}
+    for name, value in event.items():
+        told[name] = value
+        if isinstance(value, float) and _TIME.search(name):
+            told[f"{name}_rfc3339"] = _rfc3339(value)
+    return told
+
+
 def is_time(field: FieldDescriptor) -> bool:
     """A Unix time in seconds, as all that are named so and are doubles."""
     return field.type == FieldDescriptor.TYPE_DOUBLE and bool(_TIME.search(field.name))

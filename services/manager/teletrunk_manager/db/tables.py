@@ -122,6 +122,15 @@ class Call(Base):
     record: Mapped[bytes] = mapped_column(LargeBinary)
 
 
+class SipCallId(Base):
+    """By what PBXs know a call: the Call-ID of each of its legs."""
+
+    __tablename__ = "sip_call_ids"
+
+    sip_call_id: Mapped[str] = mapped_column(String, primary_key=True)
+    call_id: Mapped[str] = mapped_column(ForeignKey("calls.call_id", ondelete="CASCADE"), primary_key=True, index=True)
+
+
 class Invitation(Base):
     __tablename__ = "invitations"
     __table_args__ = (CheckConstraint("kind IN ('worker', 'storage')", name="kind"),)

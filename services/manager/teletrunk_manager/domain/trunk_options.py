@@ -49,15 +49,25 @@ def read_for_workers(text: str) -> pb.TrunkOptions:
     return options
 
 
+_OF_PBX: Final = frozenset(field.name for field in pb.PbxAddress.DESCRIPTOR.fields)
+
+
 def changed(before: pb.TrunkOptions, given: pb.TrunkOptions, names: Iterable[str]) -> pb.TrunkOptions:
-    """`before` with those of `given` that are named. Raises `ValueError` with what to do."""
+    """`before` with those of `given` that are named: `pbx` as a whole, or `pbx.address` alone.
+
+    Raises `ValueError` with what to do.
+    """
     after = pb.TrunkOptions()
     after.CopyFrom(before)
-    for name in names:
-        if name not in _RULES:
-            raise ValueError(f"there is no trunk option {name}: there are {', '.join(sorted(_RULES))}")
-        after.ClearField(name)  # type: ignore[arg-type]  # a name out of the message's own
-        after.MergeFrom(_only(given, name))
+    for path in names:
+        name, _, within = path.partition(".")
+        if name not in _RULES or (within and (name != "pbx" or within not in _OF_PBX)):
+            raise ValueError(f"there is no trunk option {path}: there are {', '.join(sorted(_RULES))}")
+        if within:
+            setattr(after.pbx, within, getattr(given.pbx, within))
+        else:
+            after.ClearField(name)  # type: ignore[arg-type]  # a name out of the message's own
+            after.MergeFrom(_only(given, name))
         _RULES[name](after)
     return after
 

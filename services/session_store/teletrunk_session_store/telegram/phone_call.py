@@ -49,7 +49,7 @@ class PhoneCall:
         self._session = session
         self._vault = vault
         self._versions = library_versions
-        self._call_id = call_id
+        self._log = log.bind(call_id=call_id, session_id=session.session_id)
         self._peer: Any = None  # inputPhoneCall
         self._exchange: Exchange | None = None
         self._committed: bytes | None = None  # the caller's g_a_hash, when we are called
@@ -100,7 +100,7 @@ class PhoneCall:
             await asyncio.wait({working})
             failure = end if isinstance(end, Refusal) else self._failure_of(working)
             if failure is not None:
-                log.info("call refused", call_id=self._call_id, row=failure.row.id, detail=failure.detail)
+                self._log.info("call refused", row=failure.row.id, detail=failure.detail)
                 self.outbox.put_nowait(failure)
             await self._discard(end if isinstance(end, pb.DiscardCall) else pb.DiscardCall())
         finally:
@@ -120,7 +120,7 @@ class PhoneCall:
                 return Refusal("telegram-error", str(error))
             case _:
                 expected = isinstance(error, FAILURES)
-                log.error("call failed", call_id=self._call_id, error=repr(error), exc_info=None if expected else error)
+                self._log.error("call failed", error=repr(error), exc_info=None if expected else error)
                 return Refusal("storage-unreachable")
 
     async def _work(self, begin: pb.StartCall | pb.TakeCall) -> None:
@@ -136,6 +136,9 @@ class PhoneCall:
     async def _start(self, called: Called | None) -> None:
         """Raises `Refusal`."""
         callee = await peers.resolve(self._session, self._vault, called)
+        self._log.info("callee resolved", user_id=callee.user_id)
+        if callee.user_id == self._session.user_id:
+            raise Refusal("user-not-found", "that is the account itself")
         random_id = self._session.open_calls.note_request(callee.user_id)  # while the keys are made
         try:
             self._exchange = await self._make_exchange(patience=0)
@@ -182,6 +185,7 @@ class PhoneCall:
     def _attach(self, call: Any, random_id: int | None = None) -> None:
         self._peer = raw.types.InputPhoneCall(id=call.id, access_hash=call.access_hash)
         self._session.calls.attach(call.id, self)
+        self._log.info("call requested" if random_id is not None else "call taken", phone_call_id=call.id)
         self._session.open_calls.note(call.id, call.access_hash, random_id)
 
     def _begun(self, call: Any, other: KnownPeer) -> None:
@@ -249,6 +253,7 @@ class PhoneCall:
     def _ready(self, call: Any, agreed: Agreed, *, outgoing: bool) -> None:
         if call.key_fingerprint != agreed.fingerprint:
             raise ExchangeFailed("key fingerprints differ")
+        self._log.info("call ready", outgoing=outgoing)
         self._say(
             ready=pb.CallReady(
                 key=agreed.key,
@@ -287,7 +292,7 @@ class PhoneCall:
         try:
             await self._session.invoke(raw.functions.phone.SendSignalingData(peer=self._peer, data=data))
         except Refusal as refusal:
-            log.info("signalling not sent", call_id=self._call_id, why=refusal.phrase)
+            self._log.info("signalling not sent", why=refusal.phrase)
 
     # The end.
 
@@ -298,6 +303,7 @@ class PhoneCall:
         reason = wish.reason or pb.DISCARD_REASON_DISCONNECT
         if self._peer is not None:
             self._step("storage", "telegram", f"phone.discardCall {_name(reason)}")
+            self._log.info("call discarded", reason=_name(reason), by="worker")
             await self._session.open_calls.discard(self._peer, _REASONS[reason](), wish.duration)
         self._say(discarded=pb.CallDiscarded(reason=reason, by_peer=False))
 
@@ -307,6 +313,7 @@ class PhoneCall:
             (key for key, kind in _REASONS.items() if isinstance(call.reason, kind)), pb.DISCARD_REASON_HANGUP
         )
         self._step("telegram", "storage", f"phoneCallDiscarded {_name(reason)}")
+        self._log.info("call discarded", reason=_name(reason), by="telegram")
         self._say(discarded=pb.CallDiscarded(reason=reason, by_peer=True))
         await self._session.open_calls.is_over(call.id)
 

@@ -16,7 +16,8 @@ class Target:
     uri: str
     caller: str = ""  # what its From says
     headers: tuple[tuple[str, str], ...] = ()
-    login: str = ""  # the trunk's, for the ladder
+    login: str = ""  # the trunk's
+    peer: str = ""  # the binding's address, host:port
 
 
 @dataclass(frozen=True)

@@ -8,19 +8,25 @@ from collections.abc import Callable
 from teletrunk import metrics
 from teletrunk.v1 import call_pb2
 
-from teletrunk_worker.call.state import State
+from teletrunk_worker.call.state import CALLER_LEG, State
 from teletrunk_worker.legs.wire import Message
+from teletrunk_worker.policy.admission import Invite
 
 _MOST_STEPS = 1_000
+_MOST_LEGS = 64
+_LONGEST_CALL_ID = 128
 _FIGURES = {field.name for field in call_pb2.MediaStats.DESCRIPTOR.fields}
+
+
+def direction_of(record: call_pb2.CallRecord) -> str:
+    return "to-telegram" if record.direction == call_pb2.DIRECTION_SIP_TO_TELEGRAM else "to-sip"
 
 
 def count(record: call_pb2.CallRecord, *, refusal_counted: bool = False) -> None:
     """A call that has ended, as metrics see it."""
     if record.error_id and not refusal_counted:
         metrics.REFUSALS.labels(record.error_id).inc()
-    to_telegram = record.direction == call_pb2.DIRECTION_SIP_TO_TELEGRAM
-    direction = "to-telegram" if to_telegram else "to-sip"
+    direction = direction_of(record)
     metrics.CALLS_ENDED.labels(direction, record.ended_by, "yes" if record.answered_at else "no").inc()
     if record.ringing_at:
         metrics.SETUP_SECONDS.labels(direction).observe(max(0.0, record.ringing_at - record.invited_at))
@@ -29,6 +35,22 @@ def count(record: call_pb2.CallRecord, *, refusal_counted: bool = False) -> None
     metrics.LATE_BLOCKS.labels("telegram").inc(record.media.late_to_telegram)
     metrics.LATE_BLOCKS.labels("sip").inc(record.media.late_to_sip)
     metrics.RTP_LOST.inc(record.media.rtp_lost)
+
+
+def clean_call_id(written: str) -> str:
+    """A Call-ID as it is kept and looked for: peers write what they like."""
+    return "".join(c if "!" <= c <= "~" else "?" for c in written[:_LONGEST_CALL_ID])
+
+
+def caller_leg(invite: Invite, trunk_id: str = "") -> call_pb2.SipLeg:
+    """`trunk_id` as the Manager has found it; empty when it was not asked."""
+    return call_pb2.SipLeg(
+        name=CALLER_LEG,
+        sip_call_id=clean_call_id(invite.sip_call_id),
+        trunk_id=trunk_id,
+        login=invite.credentials.username.encode("utf-8", "replace").decode(),
+        peer=invite.peer,
+    )
 
 
 class Recorder:
@@ -51,14 +73,18 @@ class Recorder:
     def _now(self) -> float:
         return self._ahead + self._clock()
 
-    def step(self, source: str, target: str, text: str, at: float = 0.0) -> None:
+    def step(self, source: str, target: str, text: str, at: float = 0.0, leg: str = "") -> None:
         written = text.encode("utf-8", "replace").decode()  # peers write what they like
-        self.add_step(call_pb2.CallStep(at=at or self._now(), source=source, target=target, text=written))
+        self.add_step(call_pb2.CallStep(at=at or self._now(), source=source, target=target, text=written, leg=leg))
 
     def add_step(self, step: call_pb2.CallStep) -> None:
         """A step that another service saw and sent along. What a peer brings about without end is not written down."""
         if len(self.record.steps) < _MOST_STEPS:
             self.record.steps.append(step)
+
+    def leg(self, leg: call_pb2.SipLeg) -> None:
+        if len(self.record.sip_legs) < _MOST_LEGS:
+            self.record.sip_legs.append(leg)
 
     def routed(self, proof: call_pb2.RouteProof, account_id: str) -> None:
         """The Manager wants its mark back; one of the version before gives none."""

@@ -7,6 +7,7 @@ here but the inbox: ports take effects, and put events in later.
 from __future__ import annotations
 
 import asyncio
+import re
 from dataclasses import replace
 
 import structlog
@@ -20,7 +21,7 @@ from teletrunk_worker.call import events as on
 from teletrunk_worker.call import machine
 from teletrunk_worker.call.inbox import Inbox, Source, Timers
 from teletrunk_worker.call.ports import Media, Ports, Records, Signalling, SipLeg
-from teletrunk_worker.call.record import Recorder, count
+from teletrunk_worker.call.record import Recorder, count, direction_of
 from teletrunk_worker.call.state import Phase, Side, State
 from teletrunk_worker.call.transfer import may_begin
 
@@ -31,6 +32,7 @@ _SHOWN = (
     "call_id", "account_id", "trunk_id", "direction", "caller", "called", "invited_at", "answered_at"
 )  # fmt: skip
 _MOST_TRANSFERS = 20  # of one call: a PBX may ask in circles
+_MOST_TOLD = 100  # requests within dialogs that are written down
 _MOST_EARLY = 200  # signalling messages that come before the sound is opened
 
 
@@ -54,6 +56,7 @@ class CallRunner:
         self._shown: dict[str, tuple[str, tuple[tuple[str, str], ...]]] = {}
         self._early_signals: list[bytes] = []
         self._transfers = 0
+        self._told = 0
         self._reported = False
         self._log = log.bind(call_id=call_id)
 
@@ -61,6 +64,16 @@ class CallRunner:
         self._inbox.put(event)
 
     # What the edge sees.
+
+    def told(self, leg: str, text: str, answer: str = "") -> None:
+        """What a leg's PBX has asked for within its dialog; so often, for it may ask without end."""
+        self._told += 1
+        if self._told > _MOST_TOLD:
+            return
+        name = "" if leg == machine.CALLER_LEG else leg
+        self.recorder.step("pbx", "worker", text, leg=name)
+        if answer:
+            self.recorder.step("worker", "pbx", answer, leg=name)
 
     def heard(self, leg: str) -> None:
         if found := self._legs.get(leg):
@@ -155,12 +168,25 @@ class CallRunner:
         """The machine's next state; what it wants done is returned."""
         before = self._state.phase
         self._state, effects = machine.step(self._state, event)
-        self._log.info("event", event_name=type(event).__name__, phase=self._state.phase.value)
+        self._log.debug(_in_words(event), phase=self._state.phase.value)
         if isinstance(event, on.Placed) and not self.placed.done():
             self.placed.set_result(event.port)
         if before is not self._state.phase:
             self._note_phase()
         return effects
+
+    def say_begun(self) -> None:
+        """To the log: whose call it is, as far as it is known, and by what its PBX knows it."""
+        record = self.recorder.record
+        told = {"direction": direction_of(record), "caller": record.caller, "called": record.called} | self._whose
+        for leg in record.sip_legs:  # the caller's: no other has begun
+            told |= {"sip_call_id": leg.sip_call_id, "peer": leg.peer}
+        self._log.info("call begins", **told)
+
+    @property
+    def _whose(self) -> dict[str, str]:
+        record = self.recorder.record
+        return {"trunk_id": record.trunk_id, "account_id": record.account_id}
 
     def _cut_short(self, refusal: Refusal) -> None:
         """Tells everything to end and waits for nothing: the edge speaks for hosts, the Storage for us."""
@@ -258,9 +284,11 @@ class CallRunner:
     def _note_phase(self) -> None:
         if self._state.phase is Phase.RINGING:
             self.recorder.ringing()
+            self._log.info("call rings")
             trace.get_current_span().add_event("ringing")
         elif self._state.phase is Phase.UP:
             self.recorder.answered()
+            self._log.info("call answered")
             leg, _ = self._legs[machine.CALLER_LEG if self._state.from_sip else self._state.winner]
             self.recorder.media({"dtmf_offered": leg.offers_digits()})
             trace.get_current_span().add_event("answered")
@@ -283,7 +311,10 @@ class CallRunner:
         record = self.recorder.finish(self._state)
         self._records.report(record)
         count(record, refusal_counted=turned_away)
-        self._log.info("call ended", by=self._state.ended_by, sip_status=record.sip_status)
+        self._log.info(
+            "call ended", **self._whose, by=record.ended_by, row=record.error_id, sip_status=record.sip_status,
+            talked_s=self.recorder.talk_seconds,
+        )  # fmt: skip
 
     def _release_what_is_over(self) -> None:
         """Ports whose side the machine counts as closed: they have nothing to say any more."""
@@ -312,6 +343,10 @@ class CallRunner:
                 except Exception:  # of one; the others are to be released all the same
                     self._log.exception("a port of the call could not be released")
         self._ports.release()
+
+
+def _in_words(event: on.Event) -> str:
+    return re.sub(r"(?<=[a-z])(?=[A-Z])", " ", type(event).__name__).lower()
 
 
 def _release(port: SipLeg | Signalling | Media, source: Source) -> None:

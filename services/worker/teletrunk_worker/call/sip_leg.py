@@ -6,11 +6,13 @@ from typing import Any
 
 import structlog
 from teletrunk.errors import Refusal
+from teletrunk.v1 import call_pb2
 
 from teletrunk_worker.call import effects as do
 from teletrunk_worker.call import events as on
 from teletrunk_worker.call import reasons
 from teletrunk_worker.call.inbox import Put
+from teletrunk_worker.call.record import clean_call_id
 from teletrunk_worker.call.surroundings import NARROW_RATE, CallContext, Host, Hosts, SipEdge
 from teletrunk_worker.legs.supervisor import DIED
 from teletrunk_worker.legs.wire import Message
@@ -52,6 +54,11 @@ class HostedLeg:
         self._elsewhere = False
         self._digits = 0
         self._placing = context.tasks.run(self._place())
+
+    @property
+    def _rung(self) -> str:
+        """Its name in the record's steps: there is one caller, and there may be many that were rung."""
+        return "" if self._target is None else self._name
 
     @property
     def _sound(self) -> SoundTerms:
@@ -186,6 +193,8 @@ class HostedLeg:
                 self._begun = True
                 self.connect()
                 self._put(on.Begun())
+            case "dialled" if self._target is not None:
+                self._dialled(self._target, message["sip_call_id"])
             case "progress" if message["status"] >= 180:
                 self._heard = True
                 self._step_in(f"{message['status']} Ringing")
@@ -209,6 +218,20 @@ class HostedLeg:
             case _ if message["event"] == DIED:
                 self._host, self._over = None, True
                 self._put(on.HostDied("sip", self._name))
+
+    def _dialled(self, target: on.Target, sip_call_id: str) -> None:
+        leg = call_pb2.SipLeg(
+            name=self._name,
+            sip_call_id=clean_call_id(sip_call_id),
+            trunk_id=target.trunk_id,
+            login=target.login,
+            peer=target.peer,
+        )
+        self._context.recorder.leg(leg)
+        log.info(
+            "leg dialled", call_id=self._context.call_id, leg=leg.name, sip_call_id=leg.sip_call_id,
+            trunk_id=leg.trunk_id, login=leg.login, peer=leg.peer,
+        )  # fmt: skip
 
     def _answered(self, message: Message) -> None:
         self._heard = self._up = True
@@ -266,7 +289,7 @@ class HostedLeg:
             self._host.send({"command": command, "call": self._id, **fields})
 
     def _step_in(self, text: str) -> None:
-        self._context.recorder.step("pbx", "worker", text)
+        self._context.recorder.step("pbx", "worker", text, leg=self._rung)
 
     def _step_out(self, text: str) -> None:
-        self._context.recorder.step("worker", "pbx", text)
+        self._context.recorder.step("worker", "pbx", text, leg=self._rung)

@@ -56,7 +56,9 @@ class HostCall(pj.Call):  # type: ignore[misc]
 
     def onCallState(self, prm: pj.OnCallStateParam) -> None:
         info = self.getInfo()
-        if info.state == pj.PJSIP_INV_STATE_EARLY and info.role == pj.PJSIP_ROLE_UAC:
+        if info.state == pj.PJSIP_INV_STATE_CALLING:
+            self.host.tell(event="dialled", call=self.call_id, sip_call_id=str(info.callIdString))
+        elif info.state == pj.PJSIP_INV_STATE_EARLY and info.role == pj.PJSIP_ROLE_UAC:
             self.host.tell(event="progress", call=self.call_id, status=int(info.lastStatusCode))
         elif info.state == pj.PJSIP_INV_STATE_CONFIRMED and not self.answered:
             self.answered = True

@@ -17,6 +17,7 @@ EVENTS: Final[dict[str, dict[str, _Field]]] = {
     "pong": {},
     "ending": {"places": int},
     "incoming": {"call": str},
+    "dialled": {"call": str, "sip_call_id": str},
     "progress": {"call": str, "status": int},
     "answered": {"call": str, "codec": str},
     "ended": {"call": str, "status": int, "phrase": str, "by_us": bool, "stats": dict, "ending": int},

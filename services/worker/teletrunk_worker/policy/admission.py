@@ -24,7 +24,7 @@ from teletrunk_worker.policy.strangers import Strangers
 from teletrunk_worker.sip import auth, uas
 from teletrunk_worker.sip.auth import Credentials, Freshness, Nonces
 from teletrunk_worker.sip.message import Request, Response
-from teletrunk_worker.sip.transport.flow import Flow
+from teletrunk_worker.sip.transport.flow import Flow, address_of
 
 log = structlog.get_logger()
 
@@ -50,6 +50,8 @@ class Invite:
     transport: str = "UDP"
     srtp: frozenset[bool] = frozenset({False})  # whether sound is offered with it, without it, or both
     trunk_id: str = ""  # in place of credentials: the PBX is known by where it is
+    sip_call_id: str = ""
+    peer: str = ""  # host:port
 
 
 @dataclass(frozen=True)
@@ -99,6 +101,10 @@ class Gatekeeper(Protocol):
 
     def registration_refused(self, credentials: Credentials, source_address: str, refusal: Refusal) -> None:
         """A registration was refused without the gatekeeper's doing."""
+        ...
+
+    def told(self, call_id: str, leg: str, text: str, answer: str = "") -> None:
+        """What the leg's peer has asked for within its dialog, and what it was answered by us."""
         ...
 
     def heard(self, call_id: str, leg: str) -> None:
@@ -193,15 +199,21 @@ class Admission:
         offered: tuple[str, ...] | None,
         srtp: frozenset[bool],
         trunk_id: str = "",
+        sip_call_id: str = "",
     ) -> Admitted:
         """Raises `Refusal`. With a `trunk_id` the credentials bear its login, and prove nothing."""
-        invite = Invite(credentials, flow.peer[0], called, offered, flow.transport, srtp, trunk_id)
+        invite = Invite(
+            credentials, flow.peer[0], called, offered, flow.transport, srtp, trunk_id, sip_call_id, address_of(flow)
+        )
         return await self._asked(self._gatekeeper.admit(invite), credentials, flow)
 
-    def turned_away(self, credentials: Credentials, called: str, flow: Flow, refusal: Refusal) -> None:
+    def turned_away(
+        self, credentials: Credentials, called: str, flow: Flow, refusal: Refusal, sip_call_id: str
+    ) -> None:
         """An INVITE with a digest was refused for what it is, whoever sends it."""
         REFUSALS.labels(refusal.row.id).inc()
-        self._gatekeeper.turned_away(Invite(credentials, flow.peer[0], called), refusal)
+        invite = Invite(credentials, flow.peer[0], called, sip_call_id=sip_call_id, peer=address_of(flow))
+        self._gatekeeper.turned_away(invite, refusal)
 
     def registration_refused(self, credentials: Credentials, flow: Flow, refusal: Refusal) -> None:
         """Of a PBX whose password is right."""

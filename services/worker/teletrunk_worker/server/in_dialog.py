@@ -5,13 +5,16 @@ They come from where the dialog's peer is known to be; from anywhere else they n
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
+from typing import Final
 
 from teletrunk.errors import Refusal
 
-from teletrunk_worker.policy.admission import BUSY_S, Admission
+from teletrunk_worker.policy.admission import BUSY_S, Admission, Gatekeeper
 from teletrunk_worker.policy.refusals import refuse
 from teletrunk_worker.relay.from_peer import FromPeer
+from teletrunk_worker.relay.host_limits import WITH_OFFER
 from teletrunk_worker.relay.routes import Routes
 from teletrunk_worker.server.responder import Responder
 from teletrunk_worker.server.transfers import Transfers
@@ -21,6 +24,7 @@ from teletrunk_worker.sip.message import Request, Response
 from teletrunk_worker.sip.transaction.server import ServerTransaction, ServerTransactions
 from teletrunk_worker.sip.transport.flow import Flow
 
+_HOLDS: Final = re.compile(rb"^(?:a=(?:sendonly|inactive)|c=IN IP4 0\.0\.0\.0)\s*$", re.MULTILINE)
 HOST_ANSWERS_S = 5.0  # nobody has to decide anything
 
 
@@ -33,7 +37,9 @@ class InDialog:
         transactions: ServerTransactions,
         responder: Responder,
         transfers: Transfers,
+        gatekeeper: Gatekeeper,
     ) -> None:
+        self._gatekeeper = gatekeeper
         self._transfers = transfers
         self._admission = admission
         self._routes = routes
@@ -77,7 +83,11 @@ class InDialog:
             return refuse(request, Refusal("manager-unreachable", "too many requests at once", BUSY_S))
         if request.method == "REFER":  # for no host: it would call whoever is named
             return self._transfers.answer(request, way_back, dialog)
-        return self._from_peer.in_dialog(request, way_back, dialog)
+        answer = self._from_peer.in_dialog(request, way_back, dialog)
+        if request.method in WITH_OFFER and request.body:
+            asked = f"{request.method}, {'holds' if _HOLDS.search(request.body) else 'talks'}"
+            self._gatekeeper.told(dialog.call_id, dialog.leg, asked, _status_line(answer))
+        return answer
 
     def _ask_who(self, request: Request, way_back: Flow, flow: Flow, dialog: Dialog) -> None:
         given = self._admission.credentials(request, flow)
@@ -99,6 +109,10 @@ class InDialog:
             self._admit(request, way_back, dialog, transaction)
 
         self._responder.run(ask(), request, way_back)
+
+
+def _status_line(answer: Response | None) -> str:
+    return "" if answer is None else f"{answer.code} {answer.phrase}"
 
 
 def _in_place_of_host(request: Request, dialog: Dialog) -> Callable[[], Response]:

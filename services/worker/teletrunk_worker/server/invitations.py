@@ -75,7 +75,7 @@ class Invitations:
         if objection is None:
             return None
         if objection.refusal is not None:
-            self._admission.turned_away(asked.credentials, asked.called, flow, objection.refusal)
+            self._admission.turned_away(asked.credentials, asked.called, flow, objection.refusal, request.call_id)
         return objection.answer(request)
 
     def begin(self, request: Request, way_back: Flow, flow: Flow, transaction: ServerTransaction, asked: Asked) -> None:
@@ -95,7 +95,7 @@ class Invitations:
             offered = host_limits.offered_codecs(request)
             keyed = host_limits.offered_srtp(request)
             admitted = await self._admission.admit(
-                asked.credentials, asked.called, flow, offered, keyed, asked.trunk_id
+                asked.credentials, asked.called, flow, offered, keyed, asked.trunk_id, request.call_id
             )
         except Refusal as refusal:
             transaction.answer(self._admission.answer(request, refusal, flow))

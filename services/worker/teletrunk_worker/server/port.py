@@ -103,7 +103,13 @@ class SipPort:
         )
         transfers = Transfers(self._gatekeeper, self.registrar, self.trunks, self.face)
         self._in_dialog = InDialog(
-            self.admission, routes, self._from_peer, self._transactions, self._responder, transfers
+            self.admission,
+            routes,
+            self._from_peer,
+            self._transactions,
+            self._responder,
+            transfers,
+            self._gatekeeper,
         )
 
     def is_just(self, binding: Binding) -> bool:

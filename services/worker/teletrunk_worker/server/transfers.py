@@ -38,20 +38,26 @@ class Transfers:
 
     def answer(self, refer: Request, flow: Flow, dialog: Dialog) -> Response:
         """202 when it is tried. Raises `Malformed`."""
-        silent = (refer.headers.get("Refer-Sub") or "").strip().lower() == "false"  # RFC 4488
         try:
-            transfer = Transfer(
-                dialog.call_id,
-                dialog.leg,
-                self._registrar.trunk_of(dialog.login),
-                self._number(refer, dialog),
-                flow.peer[0],
-                _referred_by(refer),
-                "" if silent else f"refer;id={refer.cseq.sequence}" if dialog.refers else "refer",
-            )
-            self._gatekeeper.transfer(transfer)
+            return self._answer(refer, flow, dialog)
         except Refusal as refusal:
-            return refuse(refer, refusal)
+            answer = refuse(refer, refusal)
+            self._gatekeeper.told(dialog.call_id, dialog.leg, "REFER", f"{answer.code} {answer.phrase}")
+            return answer
+
+    def _answer(self, refer: Request, flow: Flow, dialog: Dialog) -> Response:
+        """Raises `Refusal`, `Malformed`."""
+        silent = (refer.headers.get("Refer-Sub") or "").strip().lower() == "false"  # RFC 4488
+        transfer = Transfer(
+            dialog.call_id,
+            dialog.leg,
+            self._registrar.trunk_of(dialog.login),
+            self._number(refer, dialog),
+            flow.peer[0],
+            _referred_by(refer),
+            "" if silent else f"refer;id={refer.cseq.sequence}" if dialog.refers else "refer",
+        )
+        self._gatekeeper.transfer(transfer)
         dialog.refers += 1
         host, port = self._face(flow)
         headers = [("Contact", f"<sip:{bracketed(host)}:{port}>")]

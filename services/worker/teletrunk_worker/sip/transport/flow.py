@@ -53,6 +53,12 @@ KEEP_ALIVE: Final = b"\r\n\r\n"
 Receiver = Callable[[bytes, Flow], None]
 
 
+def address_of(flow: Flow) -> str:
+    """Where its peer is, host:port."""
+    host, port = flow.peer
+    return f"[{host}]:{port}" if ":" in host else f"{host}:{port}"
+
+
 def plain(host: str) -> str:
     """The one name that an address is known by: an IPv4 address as such, also where an IPv6 socket saw it."""
     if ":" not in host:
