@@ -13,6 +13,7 @@ from teletrunk_manager.live import Live, Seen
 from teletrunk_manager.streams import Streams
 
 _ANSWER_S: Final = 2.0
+_MOST_BYTES: Final = 16_000  # eight bindings of a Worker that keeps to what it may say
 
 
 class Bindings:
@@ -34,6 +35,8 @@ class Bindings:
 
     async def told(self, worker_id: str, answer: pb.BindingsAnswer) -> None:
         """A Worker of ours has answered, us or another Manager."""
+        if answer.ByteSize() > _MOST_BYTES:
+            return
         for binding in answer.bindings:
             binding.worker_id = worker_id  # and not whom it names
         if answer.question_id in self._waiting:
