@@ -3,17 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import socket
 
 import pytest
 from sipmessage import URI, Message, Request, Response
-from teletrunk.errors import Refusal
 from teletrunk_worker.relay.routes import CALL_HEADER
 from teletrunk_worker.sip.transaction import server as transactions
 
 from tests import sip_wire
 from tests.sip_wire import response_to
 
+from .host_dialogs import SDP, dialled, established
 from .port_world import PortWorld, authenticated, ready
 
 
@@ -74,16 +73,6 @@ async def test_our_own_header_comes_first_and_no_other_is_believed(world: PortWo
     assert len(data) <= 4_000
 
 
-async def established(world: PortWorld, wire: sip_wire.SipWire) -> tuple[Request, Response]:
-    """A call from a PBX that its host has answered."""
-    invite = await ready(wire, "INVITE")
-    asking = asyncio.ensure_future(wire.ask(invite))
-    at_host = await world.host.next()
-    assert isinstance(at_host, Request)
-    world.host.send(response_to(at_host, 200, "OK", wire, SDP))
-    return invite, (await asking).final
-
-
 @pytest.mark.parametrize("number", ["200", "#31#200", "office", "+4930*1"])
 async def test_a_number_on_the_pbx_is_rung_at_its_contact(world: PortWorld, number: str) -> None:
     """Also one that is the contact's own login; its CANCEL goes there, too."""
@@ -98,16 +87,6 @@ async def test_a_number_on_the_pbx_is_rung_at_its_contact(world: PortWorld, numb
         await world.host.next(lambda message: isinstance(message, Response) and message.code == 180)
         world.host.send(world.host.follow_up("CANCEL", invite))
         assert str((await wire.next_request("CANCEL")).uri) == str(heard.uri)
-
-
-async def dialled(world: PortWorld, wire: sip_wire.SipWire, call_id: str = "c1") -> tuple[Request, Request]:
-    """A host's INVITE, as the host sent it and as the PBX has it."""
-    invite = world.host.invite(await world.registered(wire), call_id)
-    world.host.send(invite)
-    return invite, await wire.next_request("INVITE")
-
-
-SDP = b"v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=audio 4000 RTP/AVP 8\r\n"
 
 
 async def test_a_provisional_answers_description_stays_outside(world: PortWorld) -> None:
@@ -274,259 +253,3 @@ async def test_requests_of_one_dialog_take_no_places_from_others(
         world.host.send(response_to(heard, 200, "OK", wire))
         assert (await bye).final.code == 200
         await asyncio.gather(*waiting)
-
-
-# In place of a host.
-
-
-async def test_what_the_edge_says_for_a_dead_host_is_repeated_until_it_is_heard(world: PortWorld) -> None:
-    async with sip_wire.udp(world.address) as wire:
-        _, invite = await dialled(world, wire)
-        wire.send(bytes(response_to(invite, 200, "OK", wire, SDP)))
-        await world.host.next(lambda message: isinstance(message, Response) and message.code == 200)
-        world.port.speak_for_dead_host("c1", "t1", Refusal("telegram-error", "media process failed"))
-        first = await wire.next_request("BYE")
-        assert bytes(await wire.next_request("BYE")) == bytes(first)
-        wire.answer(first, 200, "OK")
-        await asyncio.sleep(2.5)  # longer than the next repetition would take
-        assert wire.requests.empty()
-
-
-async def test_a_cancel_for_a_dead_host_waits_for_a_provisional_response_to(world: PortWorld) -> None:
-    async with sip_wire.udp(world.address) as wire:
-        _, invite = await dialled(world, wire)
-        world.port.speak_for_dead_host("c1", "t1", Refusal("telegram-error", "media process failed"))
-        wire.send(bytes(response_to(invite, 180, "Ringing", wire)))
-        cancel = await wire.next_request("CANCEL")
-        wire.answer(cancel, 200, "OK")
-        wire.send(bytes(response_to(invite, 487, "Request Terminated", wire)))
-        ack = await wire.next_request("ACK")
-        assert ack.headers["Via"] == invite.headers["Via"]
-
-
-async def test_an_invite_that_nobody_answers_keeps_no_dialog(world: PortWorld) -> None:
-    async with sip_wire.udp(world.address) as wire:
-        binding = await world.registered(wire)
-        for number in range(1_001):
-            world.host.send(world.host.invite(binding, f"u{number}"))
-            await wire.next_request("INVITE")
-            world.port.leg_is_over(f"u{number}", "t1")
-        assert len(world.port.dialogs) == 0
-
-
-async def test_a_place_that_nobody_answers_for_is_given_back_at_once(world: PortWorld) -> None:
-    def final(message: Message) -> bool:
-        return isinstance(message, Response) and message.code >= 200 and message.cseq.method == "INVITE"
-
-    async with sip_wire.udp(world.address) as wire:
-        silent, at_silent = await dialled(world, wire, "silent")
-        world.port.leg_is_over("silent", "t1")
-        told = await world.host.next(final)
-        assert isinstance(told, Response) and told.code == 487 and told.headers["Via"] == silent.headers["Via"]
-        world.host.send(world.host.follow_up("ACK", silent, To=told.headers["To"]))
-        wire.send(bytes(response_to(at_silent, 180, "Ringing", wire)))  # it was there after all
-        cancel = await wire.next_request("CANCEL")
-        wire.answer(cancel, 200, "OK")
-        wire.send(bytes(response_to(at_silent, 200, "OK", wire, SDP)))
-        assert (await wire.next_request("ACK")).call_id == "silent"
-        wire.answer(await wire.next_request("BYE"), 200, "OK")
-        ringing, at_ringing = await dialled(world, wire, "ringing")
-        wire.send(bytes(response_to(at_ringing, 180, "Ringing", wire)))
-        await world.host.next(lambda message: isinstance(message, Response) and message.code == 180)
-        world.host.send(world.host.follow_up("CANCEL", ringing))
-        wire.answer(await wire.next_request("CANCEL"), 200, "OK")
-        world.port.leg_is_over("ringing", "t1")  # and the INVITE itself stays unanswered
-        told = await world.host.next(final)
-        assert isinstance(told, Response) and told.code == 487 and told.call_id == "ringing"
-        wire.send(bytes(response_to(at_ringing, 487, "Request Terminated", wire)))
-        assert (await wire.next_request("ACK")).headers["Via"] == at_ringing.headers["Via"]
-        assert wire.requests.empty() and len(world.port.dialogs) == 0
-
-
-# What a PBX may do that few do.
-
-
-async def test_a_body_that_nobody_asked_for_keeps_no_bye_and_no_cancel_from_the_host(world: PortWorld) -> None:
-    async with sip_wire.udp(world.address) as wire:
-        invite = await ready(wire, "INVITE")
-        asking = asyncio.ensure_future(wire.ask(invite))
-        await world.host.next()
-        cancel = wire.request("CANCEL", "", "x", **{n.replace("-", "_"): invite.headers[n] for n in ("Via", "Call-ID")})
-        cancel.headers.set("CSeq", f"{invite.cseq.sequence} CANCEL")
-        cancel.headers.set("Content-Type", "application/isup")
-        cancel.body = b"xx"
-        cancel.headers.set("Content-Length", "2")
-        wire.send(bytes(cancel))
-        heard = await world.host.next()
-        assert isinstance(heard, Request) and (heard.method, heard.body) == ("CANCEL", b"")
-        asking.cancel()
-        begun, answer = await established(world, wire)
-        bye = wire.in_dialog("BYE", begun, answer, Content_Type="application/vq-rtcpxr")
-        bye.body = b"x" * 5_000
-        bye.headers.set("Content-Length", str(len(bye.body)))
-        wire.send(bytes(bye))
-        heard = await world.host.next()
-        assert isinstance(heard, Request) and (heard.method, heard.body) == ("BYE", b"")
-
-
-async def test_a_refusal_for_a_dead_host_is_repeated_until_it_is_acknowledged(world: PortWorld) -> None:
-    async with sip_wire.udp(world.address) as wire:
-        answers: asyncio.Queue[bytes] = asyncio.Queue()
-        invite = await ready(wire, "INVITE")
-        wire.received = answers.put_nowait  # type: ignore[method-assign,assignment]
-        wire.send(bytes(invite))
-        await world.host.next()
-        world.port._transactions._all.clear()  # it has rung for more than half a minute
-        world.port.speak_for_dead_host("call1", "a", Refusal("telegram-error", "media process failed"))
-        finals = []
-        async with asyncio.timeout(5):
-            while len(finals) < 3:
-                if (data := await answers.get()).startswith(b"SIP/2.0 500"):
-                    finals.append(data)
-        assert len(set(finals)) == 1
-
-
-@pytest.mark.parametrize(("code", "name"), [(180, "Reason"), (486, "Reason"), (486, ""), (200, "Supported")])
-async def test_no_answer_that_is_too_long_reaches_a_host(world: PortWorld, code: int, name: str) -> None:
-    async with sip_wire.udp(world.address) as wire:
-        _, invite = await dialled(world, wire)
-        answer = response_to(invite, code, "x" * (1 if name else 5_000), wire, SDP if code == 200 else b"")
-        if name:
-            answer.headers.set(name, "a" * 5_000)
-        wire.send(bytes(answer))
-        data = await asyncio.wait_for(world.host.received.get(), 5)
-        assert len(data) <= 4_000 and data.startswith(f"SIP/2.0 {code}".encode())
-
-
-async def test_an_answer_counts_whatever_else_it_says(world: PortWorld) -> None:
-    async with sip_wire.udp(world.address) as wire:
-        _, invite = await dialled(world, wire)
-        answer = response_to(invite, 486, "Busy Here", wire)
-        for name, value in {
-            "Expires": "soon",
-            "Session-Expires": "abc",
-            "WWW-Authenticate": "NTLM",
-            "Retry-After": "x",
-        }.items():
-            answer.headers.set(name, value)
-        wire.send(bytes(answer))
-        heard = await world.host.next(lambda message: isinstance(message, Response))
-        assert isinstance(heard, Response) and heard.code == 486 and heard.headers.get("WWW-Authenticate") is None
-
-
-async def test_a_host_asks_for_no_reliable_provisional_answers(world: PortWorld) -> None:
-    async with sip_wire.udp(world.address) as wire:
-        invite = world.host.invite(await world.registered(wire), "c1")
-        invite.headers.set("Supported", "replaces, 100rel, timer, norefersub")
-        world.host.send(invite)
-        assert (await wire.next_request("INVITE")).headers.getlist("Supported") == ["timer, norefersub"]
-
-
-async def test_the_end_of_a_fork_that_lost_ends_nothing_else(world: PortWorld) -> None:
-    async with sip_wire.udp(world.address) as wire:
-        invite, heard = await dialled(world, wire)
-        winner = response_to(heard, 200, "OK", wire, SDP)
-        loser = response_to(heard, 200, "OK", wire, SDP)
-        loser.headers.set("To", loser.headers["To"].replace(";tag=pbx", ";tag=fork"))
-        for answer in (winner, loser):
-            wire.send(bytes(answer))
-            await world.host.next(lambda message: isinstance(message, Response) and message.code == 200)
-        bye = world.host.follow_up("BYE", invite, To=loser.headers["To"], CSeq="2 BYE")
-        world.host.send(bye)
-        await wire.next_request("BYE")
-        update = wire.request(
-            "UPDATE", "", "x", From=winner.headers["To"], To=heard.headers["From"], Call_ID=heard.call_id
-        )
-        wire.send(bytes(update))
-        got = await world.host.next(lambda message: isinstance(message, Request) and message.method == "UPDATE")
-        assert isinstance(got, Request)
-
-
-async def test_the_inside_port_hears_hosts_only(world: PortWorld) -> None:
-    """Any program on the machine reaches it."""
-    world.port.is_host = lambda port: port == world.host.port
-    async with sip_wire.udp(world.address) as wire:
-        binding = await world.registered(wire)
-        own, forged = world.host.invite(binding, "own"), world.host.invite(binding, "forged")
-        with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as stranger:
-            stranger.sendto(bytes(forged), ("127.0.0.1", world.port.inside_port))
-        world.host.send(own)
-        assert (await wire.next_request("INVITE")).call_id == "own"
-
-
-async def test_an_answer_without_a_tag_beside_one_with_a_tag_ends_the_call_and_no_host(world: PortWorld) -> None:
-    """pjsip takes it for a fork's, and aborts at one without a tag."""
-    async with sip_wire.udp(world.address) as wire:
-        _, invite = await dialled(world, wire)
-        for code in (183, 180, 200):
-            answer = response_to(invite, code, "OK", wire, SDP if code == 200 else b"")
-            if code != 183:
-                answer.headers.set("To", invite.headers["To"])
-            wire.send(bytes(answer))
-        heard = [await world.host.next(lambda message: isinstance(message, Response)) for _ in range(2)]
-        assert [message.code for message in heard if isinstance(message, Response)] == [183, 500]
-        assert "tag" not in (await wire.next_request("ACK")).headers["To"]
-        await wire.next_request("BYE")
-
-
-async def test_who_answers_within_a_dialog_is_its_peer(world: PortWorld) -> None:
-    async with sip_wire.udp(world.address) as wire:
-        first, invite = await dialled(world, wire)
-        established = response_to(invite, 200, "OK", wire, SDP)
-        wire.send(bytes(established))
-        await world.host.next(lambda message: isinstance(message, Response) and message.code == 200)
-        for number, tag in enumerate((";tag=other", ""), 2):
-            again = world.host.follow_up("INVITE", first, To=established.headers["To"], CSeq=f"{number} INVITE")
-            again.uri = URI.parse(f"sip:{wire.local[0]}:{wire.local[1]}")
-            again.headers.set("Via", again.headers["Via"] + str(number))
-            world.host.send(again)
-            answer = response_to(await wire.next_request("INVITE"), 200, "OK", wire, SDP)
-            answer.headers.set("To", invite.headers["To"] + tag)
-            wire.send(bytes(answer))
-            heard = await world.host.next(lambda message: isinstance(message, Response) and message.code == 200)
-            assert heard.headers["To"] == established.headers["To"]
-
-
-async def test_a_bye_before_the_answer_is_a_refusal(world: PortWorld) -> None:
-    """RFC 3261 15 forbids it: pjsua takes the answer that follows for one to whatever call has the place, and dies."""
-    async with sip_wire.udp(world.address) as wire:
-        _, invite = await dialled(world, wire)
-        ringing = response_to(invite, 180, "Ringing", wire)
-        wire.send(bytes(ringing))
-        await world.host.next(lambda message: isinstance(message, Response) and message.code == 180)
-        bye = wire.request(
-            "BYE", "", "x", From=ringing.headers["To"], To=invite.headers["From"], Call_ID=invite.call_id
-        )
-        assert (await wire.ask(bye)).final.code == 200
-        heard = await world.host.next()
-        assert isinstance(heard, Response) and heard.code == 487
-        refusal = response_to(invite, 487, "Request Terminated", wire)
-        wire.send(bytes(refusal))
-        assert (await wire.next_request("ACK")).cseq.sequence == invite.cseq.sequence
-        assert world.host.received.empty()
-
-
-@pytest.mark.parametrize("who", ["the peer", "the host"])
-async def test_a_host_hears_the_end_of_its_question_before_the_dialogs(world: PortWorld, who: str) -> None:
-    async with sip_wire.udp(world.address) as wire:
-        first, invite = await dialled(world, wire)
-        established = response_to(invite, 200, "OK", wire, SDP)
-        wire.send(bytes(established))
-        await world.host.next(lambda message: isinstance(message, Response) and message.code == 200)
-        names = {"To": established.headers["To"], "Via": first.headers["Via"] + "2"}
-        again = world.host.follow_up("INVITE", first, CSeq="2 INVITE", **names)
-        again.uri = URI.parse(f"sip:{wire.local[0]}:{wire.local[1]}")
-        again.headers.set("Via", names["Via"])
-        world.host.send(again)
-        await wire.next_request("INVITE")
-        if who == "the peer":
-            bye = wire.request(
-                "BYE", "", "x", From=established.headers["To"], To=invite.headers["From"], Call_ID=invite.call_id
-            )
-        else:
-            bye = world.host.follow_up("BYE", first, CSeq="3 BYE", To=established.headers["To"])
-            bye.uri = again.uri
-        (wire if who == "the peer" else world.host).send(bye if who == "the host" else bytes(bye))  # type: ignore[arg-type]
-        heard = await world.host.next()
-        assert isinstance(heard, Response) and (heard.code, str(heard.cseq)) == (491, "2 INVITE")
-        assert heard.headers.getlist("Via") == [names["Via"]]

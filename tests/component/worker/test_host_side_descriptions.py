@@ -10,9 +10,8 @@ from sipmessage import Request, Response
 from tests import sip_wire
 from tests.sip_wire import response_to
 
+from .host_dialogs import SDP
 from .port_world import PortWorld, ready
-
-SDP = b"v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=audio 4000 RTP/AVP 8\r\n"
 
 
 @pytest.mark.parametrize(

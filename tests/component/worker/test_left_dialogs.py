@@ -17,8 +17,8 @@ from teletrunk_worker.sip.dialog import Dialogs
 from tests import sip_wire
 from tests.sip_wire import response_to
 
+from .host_dialogs import SDP, dialled, established
 from .port_world import PortWorld, port_world, ready
-from .test_host_side import SDP, dialled, established
 
 RESTARTING = Refusal("worker-restarting")
 REASON = 'SIP;cause=503;text="Worker is restarting"'
