@@ -83,7 +83,7 @@ chaos: setup ## ten thousand lives of a call with ports that misbehave; twenty r
 	TELETRUNK_CHAOS_ROUNDS=20 $(BIN)/python -m pytest -q -s -p no:cacheprovider tests/chaos
 
 fuzz: setup ## half an hour of broken requests and answers beside good calls; TELETRUNK_FUZZ_SEED, _SECONDS (of each third), _RATE
-	TELETRUNK_FUZZ_SECONDS=$${TELETRUNK_FUZZ_SECONDS:-600} $(BIN)/python -m pytest -q -s -p no:cacheprovider tests/fuzz/test_fuzz.py tests/fuzz/test_exchange.py tests/fuzz/test_registrar_answers.py
+	TELETRUNK_FUZZ_PROMPT_S=0.5 TELETRUNK_FUZZ_SECONDS=$${TELETRUNK_FUZZ_SECONDS:-600} $(BIN)/python -m pytest -q -s -p no:cacheprovider tests/fuzz/test_fuzz.py tests/fuzz/test_exchange.py tests/fuzz/test_registrar_answers.py
 
 errors-doc: setup ## docs/errors.md and docs/metrics.md from their tables
 	$(BIN)/teletrunk errors-doc

@@ -26,8 +26,8 @@ async def test_calls_of_another_trunk_stay_up_and_the_port_answers(tmp_path: Pat
         print("\n" + summary(ground, pinger, left))
         assert not ground.journal.breaks
         for (here, there), (ours, theirs) in zip(heard, TONES, strict=True):
-            assert here == pytest.approx(theirs, abs=1.0)
-            assert there == pytest.approx(ours, abs=1.0)
+            assert here == pytest.approx(theirs, abs=5.0)
+            assert there == pytest.approx(ours, abs=5.0)
         assert pinger.answered
         assert pinger.slowest < PROMPT_S
         assert left == len(TONES), "calls that nobody ended"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import socket
 import threading
@@ -16,7 +17,9 @@ import psutil
 
 from tests.fuzz import templates
 
-PROMPT_S = 0.5
+PROMPT_S = float(
+    os.environ.get("TELETRUNK_FUZZ_PROMPT_S", "2.0")
+)  # beside other tests; `make fuzz` has the machine alone
 _EVERY_S = 0.5
 _PATIENCE_S = 10.0
 
