@@ -324,15 +324,18 @@ def _is_in(address: str, network: str) -> bool:
         return False
 
 
-def look(*, audiences: bool = False, bindings: bool = False) -> Seen:
-    """What the Manager knows; with `audiences` also what Telegram says of the accounts, which takes longer, and with
-    `bindings` what the Workers say of where PBXs are, for the first trunks that are registered."""
+def look(*, trunk: str = "", audiences: bool = False, bindings: bool = False) -> Seen:
+    """What the Manager knows, the latest calls of all trunks or of one.
+
+    With `audiences` also what Telegram says of the accounts, which takes longer, and with `bindings` what the Workers
+    say of where PBXs are, for the first trunks that are registered.
+    """
 
     async def admin(service: Any) -> Seen:
         accounts, trunks, calls = await asyncio.gather(
             every(service.ListAccounts, pb.ListAccountsRequest()),
             every(service.ListTrunks, pb.ListTrunksRequest()),
-            service.ListCalls(pb.ListCallsRequest(limit=_LATE_CALLS), timeout=DEADLINE_S),
+            _latest_calls(service, trunk),
         )
         active = [a for a in accounts.accounts if a.state == manager_pb2.SESSION_STATE_ACTIVE][:_ASKED_ACCOUNTS]
         active = active if audiences else []
@@ -346,7 +349,7 @@ def look(*, audiences: bool = False, bindings: bool = False) -> Seen:
         }
         if bindings:
             await _ask_for_bindings(service, trunks.trunks)
-        whole_calls = await _with_details(service, list(calls.calls))
+        whole_calls = await _with_details(service, calls)
         seen = Seen(list(accounts.accounts), list(trunks.trunks), calls=whole_calls, audiences=said)
         try:
             answer = await every(service.ListServices, pb.ListServicesRequest())
@@ -364,6 +367,16 @@ def look(*, audiences: bool = False, bindings: bool = False) -> Seen:
     seen.bans, seen.plans = list(bans.bans), list(plans.subscriptions)
     seen.unknown_logins = list(bans.unknown_logins)
     return seen
+
+
+async def _latest_calls(service: Any, trunk: str) -> list[call_pb2.CallRecord]:
+    """Of a trunk also those that were refused before they were routed: they have its login only."""
+    requests = [pb.ListCallsRequest(limit=_LATE_CALLS, trunk=trunk)]
+    if trunk:
+        requests.append(pb.ListCallsRequest(limit=_LATE_CALLS, number=trunk))
+    asked = (service.ListCalls(request, timeout=DEADLINE_S) for request in requests)
+    found = {record.call_id: record for answer in await asyncio.gather(*asked) for record in answer.calls}
+    return [found[call_id] for call_id in sorted(found, reverse=True)][:_LATE_CALLS]
 
 
 async def _ask_for_bindings(service: Any, trunks: Iterable[pb.Trunk]) -> None:
@@ -401,7 +414,7 @@ def doctor(
     as_json: Json = False,
 ) -> None:
     """Looks at everything that can stand in a call's way, and says what to do. Exit code 1 when something does now."""
-    seen = _of_call(call) if call else _only(look(audiences=True), account, trunk)
+    seen = _of_call(call) if call else _only(look(trunk=trunk, audiences=True), account, trunk)
     found = list(_calls(seen, time.time()) if call else findings(seen, time.time()))
     warnings = [] if call else kept_keys.warnings(load(ServiceSettings).data)
     dtmf = next((digits(record) for record in seen.calls if record.answered_at), "")
