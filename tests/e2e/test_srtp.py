@@ -49,6 +49,7 @@ async def test_a_call_from_telegram_to_a_trunk_whose_keys_could_be_read_says_so(
     """The PBX hears nothing of it: it is not the one to blame."""
     async with sound_pbx(scene) as pbx:
         await pbx.change("--srtp", "required")
+        silent = (await scene.world.add_trunk(GATEWAY)).trunk.login
         await scene.friends.tell("call", phone=FRIEND, to=GATEWAY)
         message = await scene.friends.wait("message", deadline=20, phone=FRIEND, from_user_id=scene.account.user_id)
         record = await scene.record()
@@ -56,8 +57,10 @@ async def test_a_call_from_telegram_to_a_trunk_whose_keys_could_be_read_says_so(
         assert "teletrunk" not in message["text"] and "SRTP" not in message["text"], "the caller may be anybody"
         assert (record.sip_status, record.error_id) == (488, "no-common-codec")
         assert pbx.wire.requests.empty()
-        login = pbx.login
-        assert f"{login} is not rung: 488 {_READ}" in "\n".join(step.text for step in record.steps)
+        ladder = "\n".join(step.text for step in record.steps)
+        assert f"{pbx.login} is not rung: 488 {_READ}" in ladder
+        assert f"{silent} is not rung: no PBX is registered with it here" in ladder
+        await scene.world.remove_trunk(silent)
         said = await scene.world.command("explain", "--call", "last")
         assert "--srtp required-insecure" in said and "--codecs" not in said
 

@@ -12,6 +12,7 @@ from teletrunk.v1 import call_pb2
 from teletrunk.v1 import manager_pb2 as pb
 
 from tests.integration.manager_process import ManagerProcess, Wire
+from tests.integration.manager_world import World
 
 TO_SIP = call_pb2.DIRECTION_TELEGRAM_TO_SIP
 RECORDS = (
@@ -99,6 +100,26 @@ async def test_what_the_pbx_has_answered_is_explained(manager: ManagerProcess) -
     assert "404 Not Found" in (await manager.command("doctor", "--call", "d4"))[1]
     everything = (await manager.command("doctor"))[1]
     assert "404 Not Found: At the PBX there is no such extension" in everything and "486" not in everything
+
+
+async def test_the_doctor_of_a_trunk_speaks_of_its_calls_alone(tmp_path: Path) -> None:
+    """Also of those that were refused before anybody knew whose they are: by their login."""
+    world = World(tmp_path / "data")
+    await world.start()
+    await world.add_account()
+    trunks = {login: (await world.add_trunk(login)).trunk for login in ("office", "other")}
+    for number, (trunk, caller, row) in enumerate(
+        ((trunks["office"].trunk_id, "office", "user-not-found"), ("", "office", "not-registered"),
+         (trunks["other"].trunk_id, "other", "privacy-restricted"), ("", "other", "no-active-session"))
+    ):  # fmt: skip
+        record = call_pb2.CallRecord(call_id=f"c{number}", trunk_id=trunk, account_id=trunks["office"].account_id,
+                                     direction=call_pb2.DIRECTION_SIP_TO_TELEGRAM, caller=caller, error_id=row,
+                                     sip_status=404)  # fmt: skip
+        await world.wire.manager.ReportCall(pb.ReportCallRequest(record=record))
+    said = (await world.process.command("doctor", "--trunk", "office"))[1]
+    assert "user-not-found: call c0" in said and "not-registered: call c1" in said
+    assert "privacy-restricted" not in said and "no-active-session" not in said
+    await world.stop()
 
 
 async def test_what_cannot_be_explained_is_one_line(manager: ManagerProcess) -> None:

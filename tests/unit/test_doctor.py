@@ -5,7 +5,8 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import pytest
-from teletrunk.cli.doctor import Seen, findings
+from teletrunk.cli.doctor import findings
+from teletrunk.cli.seen import Seen
 from teletrunk.errors import TABLE
 from teletrunk.v1 import admin_pb2 as pb
 from teletrunk.v1 import call_pb2, manager_pb2, subscription_pb2, trunk_pb2

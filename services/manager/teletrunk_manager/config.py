@@ -9,6 +9,7 @@ from pydantic import Field, SecretStr, field_validator
 from teletrunk.config import ConfigurationError, ServiceSettings, checked_address
 from teletrunk.rpc import require_loopback
 
+from teletrunk_manager.join_file import read
 from teletrunk_manager.service_accounts import Cluster, ServiceAccounts, kinds_of
 
 _SHORTEST_TOKEN = 32
@@ -83,6 +84,8 @@ class ManagerSettings(ServiceSettings):
             require_loopback(self.manager_address)
         self.api_tls()
         self.api_token()
+        if self.join_file:
+            read(self.join_file)
 
     def api_token(self) -> str | None:
         """Raises `ConfigurationError`."""

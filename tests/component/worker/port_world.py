@@ -29,6 +29,7 @@ class Door:
         self.open = asyncio.Event()
         self.open.set()
         self.failure: Exception | None = None
+        self.told: list[tuple[str, str, str]] = []  # registrations that were refused without asking
         self._calls = 0
 
     async def register(self, credentials: Credentials, source_address: str) -> Registered:
@@ -48,7 +49,8 @@ class Door:
 
     def turned_away(self, invite: Invite, refusal: Refusal) -> None: ...
 
-    def registration_refused(self, credentials: Credentials, source_address: str, refusal: Refusal) -> None: ...
+    def registration_refused(self, credentials: Credentials, source_address: str, refusal: Refusal) -> None:
+        self.told.append((credentials.username, source_address, refusal.phrase))
 
     def told(self, call_id: str, leg: str, text: str, answer: str = "") -> None: ...
 

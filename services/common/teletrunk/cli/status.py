@@ -9,8 +9,9 @@ from typing import Any
 import typer
 
 from teletrunk.cli.account import named, state_of
-from teletrunk.cli.doctor import Seen, as_rows, findings, is_full, is_leaving, look, tell
+from teletrunk.cli.doctor import as_rows, findings, is_full, is_leaving, tell
 from teletrunk.cli.output import Json, say, table
+from teletrunk.cli.seen import Seen, look
 from teletrunk.v1 import admin_pb2 as pb
 from teletrunk.v1 import trunk_pb2
 

@@ -146,7 +146,7 @@ class Admission:
         if (left := self.bans.seconds_left(address)) and not self._is_spared(given, address):
             # Told, not dropped: a PBX behind the same address shows its administrator what is wrong.
             banned = Refusal("ip-not-allowed", f"banned for {left} s after too many failures", left)
-            return refuse(request, banned)
+            return self._refuse_unasked(request, given, address, banned)
         freshness = Freshness.FOREIGN if given is None else self.nonces.check(given, address)
         if given is None or freshness is not Freshness.FRESH:
             only = "MD5" if self.known.answers_md5(address) else ""
@@ -155,11 +155,17 @@ class Admission:
         if why := auth.objection(given, request):
             return refuse(request, Refusal("bad-request", why))
         if refusal := self._resting(given.username, address):
-            return refuse(request, refusal)
+            return self._refuse_unasked(request, given, address, refusal)
         self.nonces.remember(given, address)  # not before: what is worth nothing shall not fill this
         if refusal := self._too_many(given.username):
             return refuse(request, refusal)
         return given
+
+    def _refuse_unasked(self, request: Request, given: Credentials | None, address: str, refusal: Refusal) -> Response:
+        """Whose login it is learns of it: the password may be right."""
+        if given is not None and request.method == "REGISTER":
+            self._gatekeeper.registration_refused(given, address, refusal)
+        return refuse(request, refusal)
 
     def _is_spared(self, given: Credentials | None, address: str) -> bool:
         """A ban does not hit the trunks that are at home behind the same address, but for those guessed at."""
