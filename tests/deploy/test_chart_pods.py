@@ -29,11 +29,6 @@ MODELS: dict[str, type[BaseSettings]] = {
     "worker": WorkerSettings,
     "call": CommandSettings,
 }
-# Read by what comes with the branch `fleet`; empty this set when it has been merged.
-COMING = {
-    "TELETRUNK_RETIRE_HOURS", "TELETRUNK_JOIN_FILE", "TELETRUNK_JOIN_SERVICE_ACCOUNTS", "TELETRUNK_JOIN_TOKEN_FILE",
-    "TELETRUNK_AUTHORITY_FILE",
-}  # fmt: skip
 
 
 @pytest.fixture(scope="module", params=CI)
