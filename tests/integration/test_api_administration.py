@@ -127,7 +127,7 @@ async def test_every_list_goes_on_where_next_says(api: Api) -> None:
     lists = [route for route in ROUTES if route.rpc.startswith("List")]
     assert len(lists) == 13
     for route in lists:
-        (items,) = [f.name for f in route.response.DESCRIPTOR.fields if f.is_repeated]
+        items = next(f.name for f in route.response.DESCRIPTOR.fields if f.is_repeated)
         whole = (await api.ask("GET", route.path + "?limit=500"))[1]
         assert whole["next"] == "", route.path
         seen: list[Any] = []
