@@ -11,7 +11,7 @@ from teletrunk.v1 import call_pb2
 
 from teletrunk_manager.accounts import find_account, visible
 from teletrunk_manager.db.pages import paged
-from teletrunk_manager.db.tables import Call, SipCallId
+from teletrunk_manager.db.tables import Account, Call, Change, SipCallId
 from teletrunk_manager.mistakes import Mistake, Unknown
 from teletrunk_manager.trunks import find_trunk
 
@@ -41,7 +41,7 @@ async def _conditions(session: AsyncSession, request: pb.ListCallsRequest) -> li
     if request.until:
         wanted.append(Call.invited_at < request.until)
     if request.account:
-        wanted.append(Call.account_id == (await find_account(session, request.account)).account_id)
+        wanted.append(Call.account_id.in_(await _accounts(session, request.account)))
     if request.trunk:
         wanted.append(Call.trunk_id == (await find_trunk(session, request.trunk)).trunk_id)
     if request.number:
@@ -59,6 +59,21 @@ async def _conditions(session: AsyncSession, request: pb.ListCallsRequest) -> li
             raise Mistake(f"{request.row} is no row of the error contract: teletrunk explain shows them")
         wanted.append(Call.error_id == request.row)
     return wanted
+
+
+async def _accounts(session: AsyncSession, text: str) -> list[str]:
+    """The account of that name, or those that had it when they were removed: their calls are still there.
+
+    Raises `Unknown`.
+    """
+    try:
+        return [(await find_account(session, text)).account_id]
+    except Unknown:
+        removed = sa.select(Change.key).where(Change.kind == Account.__tablename__, Change.action == "delete")
+        named = sa.or_(Change.key == text, Change.name.in_([*_forms(text), text]))
+        if found := (await session.scalars(removed.where(named))).all():
+            return list(found)
+        raise
 
 
 def _forms(number: str) -> list[str]:
