@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import load_only
@@ -17,6 +19,7 @@ from teletrunk_manager.trunks import find_trunk
 
 _USUAL = 20
 _SHORTEST_PART = 4  # of an id
+LONGEST_SIP_CALL_ID: Final = 128  # as Workers cut it
 _LONGEST_INDEXED, _LONGEST_INDEXED_BYTES = 255, 600
 
 
@@ -48,7 +51,9 @@ async def _conditions(session: AsyncSession, request: pb.ListCallsRequest) -> li
         forms = _forms(request.number)
         wanted.append(sa.or_(Call.caller.in_(forms), Call.called.in_(forms)))
     if request.sip_call_id:
-        legs = sa.select(SipCallId.call_id).where(SipCallId.sip_call_id == request.sip_call_id.strip())
+        legs = sa.select(SipCallId.call_id).where(
+            SipCallId.sip_call_id == request.sip_call_id.strip()[:LONGEST_SIP_CALL_ID]
+        )
         wanted.append(Call.call_id.in_(legs))
     if request.direction:
         wanted.append(Call.to_telegram == (request.direction == call_pb2.DIRECTION_SIP_TO_TELEGRAM))
