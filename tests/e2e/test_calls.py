@@ -67,6 +67,15 @@ async def test_telegram_calls_the_phone(scene: Scene) -> None:
     assert (await scene.record()).ended_by == "pbx"
 
 
+async def test_an_account_cannot_call_itself(scene: Scene) -> None:
+    call = int((await scene.phone.tell("call", to="@gateway"))["call"])
+    ended = await scene.phone.wait("ended", call=call)
+    assert ended["status"] == 404, ended
+    record = await scene.record()
+    assert (record.error_id, record.sip_status) == ("user-not-found", 404)
+    assert [leg.name for leg in record.sip_legs] == ["a"] and record.sip_legs[0].sip_call_id
+
+
 async def test_declined_is_486(scene: Scene) -> None:
     call = await place_call(scene, on_call="decline")
     ended = await scene.phone.wait("ended", call=call)

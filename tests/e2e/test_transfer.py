@@ -269,6 +269,10 @@ async def test_a_transfer_is_rung_at_the_pbx_that_asks_for_it(scene: Scene) -> N
         record = await scene.record()
         trunks = (await scene.world.admin.ListTrunks(admin_pb2.ListTrunksRequest(), timeout=5)).trunks
         assert [trunk.login for trunk in trunks if trunk.trunk_id == record.trunk_id] == [pbx.login]
+        logins = {leg.name: leg.login for leg in record.sip_legs if leg.name.startswith("t")}
+        assert set(logins.values()) == {pbx.login, second.trunk.login}
+        busy = [logins.get(step.leg) for step in record.steps if step.text == "486 Busy Here" and step.source == "pbx"]
+        assert busy[0] == second.trunk.login, "who of those that were rung has said what"
     await scene.world.remove_trunk(second.trunk.login)
 
 

@@ -122,6 +122,7 @@ async def test_a_person_tries_it_out(tmp_path: Path) -> None:
         up.send_signal(signal.SIGINT)
         assert await asyncio.wait_for(up.wait(), PATIENCE_S) == 0
     assert "Stopping" in await line_with(up, "Stopping")
+    assert "stopped" in await line_with(up, "  sandbox: stopped")
 
 
 async def test_a_terminal_that_is_closed_leaves_no_service_behind(tmp_path: Path) -> None:

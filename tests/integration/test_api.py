@@ -174,6 +174,16 @@ async def test_a_patch_changes_what_it_names(api: Api) -> None:
     told = {"dtmf": "DTMF_METHOD_INBAND", "hold": "HOLD_SOUND_MUSIC"}
     trunk = await patched(options=told, changed_options=["hold"])  # as before: who names them means those alone
     assert (trunk["options"]["dtmf"], trunk["options"]["hold"]) == ("DTMF_METHOD_INFO", "HOLD_SOUND_MUSIC")
+    told = {"srtp": "required-insecure", "dtmf": "any"}  # the command's words
+    trunk = await patched(options=told)
+    assert (trunk["options"]["srtp"], trunk["options"]["dtmf"]) == (
+        "SRTP_POLICY_REQUIRED_INSECURE",
+        "DTMF_METHOD_UNSPECIFIED",
+    )
+    assert (await api.ask("GET", "/v1/calls?direction=to-sip"))[0] == 200
+    status, problem = await api.ask("PATCH", "/v1/trunks/office", body={"options": {"srtp": "sometimes"}})
+    assert (status, "must be one of" in problem["detail"]) == (422, True)
+    assert (await patched(version=None, priority=0))["priority"] == 0
     for body in ({"codecs": []}, {"pbx_password": None}, {"options": None}):
         status, problem = await api.ask("PATCH", "/v1/trunks/office", body=body)
         assert (status, "cannot be taken away" in problem["detail"]) == (400, True), "and not as if it had been done"
@@ -351,8 +361,15 @@ async def test_calls_are_exported_and_paged(api: Api) -> None:
     assert [call["call_id"] for call in json.loads(out)["calls"]] == ["c3"]
     found = (await api.ask("GET", "/v1/calls?sip_call_id=2@pbx"))[1]["calls"]
     assert [call["call_id"] for call in found] == ["c2"]
+    account = await api.world.add_account()
+    record = call_pb2.CallRecord(call_id="d1", invited_at=200.0, account_id=account.account_id)
+    await api.world.wire.manager.ReportCall(pb.ReportCallRequest(record=record))
+    assert (await api.ask("DELETE", f"/v1/accounts/{account.account_id}"))[0] in (200, 204)
+    status, answer = await api.ask("GET", f"/v1/calls?account=%2B{account.phone.lstrip('+')}")
+    assert (status, [call["call_id"] for call in answer["calls"]]) == (200, ["d1"]), "of an account that was removed"
+    assert (await api.ask("GET", "/v1/calls?account=%2B4915999"))[0] == 404
     _, out, _ = await api.world.process.command("call", "export", "--format", "json", "--until", "1970-01-02")
-    assert json.loads(out.splitlines()[0])["caller"] == "=1+1"
+    assert json.loads(out.splitlines()[1])["caller"] == "=1+1"
 
 
 async def test_lists_come_in_pages(api: Api) -> None:

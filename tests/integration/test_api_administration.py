@@ -55,7 +55,7 @@ async def test_a_token_ends_and_is_seen_used(api: Api) -> None:
     async with httpx.AsyncClient(base_url=api.url, headers={"Authorization": f"Bearer {made['secret']}"}) as client:
         answer = await client.get("/v1/trunks")
     assert (answer.status_code, answer.headers["www-authenticate"]) == (401, "Bearer")
-    assert answer.json()["detail"] == "the token ann ended at 2025-10-09 08:53 UTC: make another (teletrunk token add)"
+    assert answer.json()["detail"] == "the token ann ended at 2025-10-09 08:53 UTC: make another (POST /v1/tokens)"
     status, problem = await api.ask("POST", "/v1/tokens", body={"name": "old", "role": "viewer", "expires_at": 1.0})
     assert status == 400 and "ended before its first use" in problem["detail"]
     assert (await api.ask("POST", "/v1/tokens", body={"name": "x", "role": "viewer", "expires_at": 1e300}))[0] == 400
@@ -127,7 +127,7 @@ async def test_every_list_goes_on_where_next_says(api: Api) -> None:
     lists = [route for route in ROUTES if route.rpc.startswith("List")]
     assert len(lists) == 13
     for route in lists:
-        items = next(f.name for f in route.response.DESCRIPTOR.fields if f.is_repeated)
+        items = next(f.name for f in route.response.DESCRIPTOR.fields if f.is_repeated)  # more may stand beside them
         whole = (await api.ask("GET", route.path + "?limit=500"))[1]
         assert whole["next"] == "", route.path
         seen: list[Any] = []
@@ -251,7 +251,7 @@ async def test_all_that_was_set_is_read_back(api: Api) -> None:
     assert "sessions: 1" in told
     assert (await command("storage", "show", "worker-1"))[0] == 1
     status, problem = await api.ask("PUT", "/v1/accounts/@ann/workers", body={"worker_ids": ["worker-1", "nobody"]})
-    assert (status, problem["detail"]) == (404, "there is no Worker nobody: teletrunk worker list shows them")
+    assert (status, problem["detail"]) == (404, "there is no Worker nobody: GET /v1/services shows them")
     assert (await api.ask("GET", "/v1/accounts/@ann"))[1]["account"]["worker_ids"] == ["worker-1"], "nothing is changed"
 
 

@@ -30,6 +30,7 @@ from tests.integration.manager_world import World
 from tests.servers import Postgres
 
 INVALID, MISSING = grpc.StatusCode.INVALID_ARGUMENT, grpc.StatusCode.NOT_FOUND
+TAKEN = grpc.StatusCode.ALREADY_EXISTS
 PRECONDITION = grpc.StatusCode.FAILED_PRECONDITION
 
 
@@ -187,7 +188,7 @@ async def test_trunks_and_mistakes_with_them(world: World) -> None:
     add = world.wire.admin.AddTrunk
     for wrong, code, said in (
         (admin.AddTrunkRequest(account="nobody"), MISSING, "there is no account nobody"),
-        (admin.AddTrunkRequest(account="@ann", login="ann"), INVALID, "the login ann is taken"),
+        (admin.AddTrunkRequest(account="@ann", login="ann"), TAKEN, "the login ann is taken"),
         (admin.AddTrunkRequest(account="@ann", login="a b"), INVALID, "'a b' is not a login"),
         (admin.AddTrunkRequest(account="@ann", codecs=["OPUS"]), INVALID, "the Workers' SIP library has no OPUS"),
         (admin.AddTrunkRequest(account="@ann", priority=9999), INVALID, "the priority 9999 is too high"),

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import load_only
@@ -11,12 +13,13 @@ from teletrunk.v1 import call_pb2
 
 from teletrunk_manager.accounts import find_account, visible
 from teletrunk_manager.db.pages import paged
-from teletrunk_manager.db.tables import Call, SipCallId
+from teletrunk_manager.db.tables import Account, Call, Change, SipCallId
 from teletrunk_manager.mistakes import Mistake, Unknown
 from teletrunk_manager.trunks import find_trunk
 
 _USUAL = 20
 _SHORTEST_PART = 4  # of an id
+LONGEST_SIP_CALL_ID: Final = 128  # as Workers cut it
 _LONGEST_INDEXED, _LONGEST_INDEXED_BYTES = 255, 600
 
 
@@ -41,14 +44,16 @@ async def _conditions(session: AsyncSession, request: pb.ListCallsRequest) -> li
     if request.until:
         wanted.append(Call.invited_at < request.until)
     if request.account:
-        wanted.append(Call.account_id == (await find_account(session, request.account)).account_id)
+        wanted.append(Call.account_id.in_(await _accounts(session, request.account)))
     if request.trunk:
         wanted.append(Call.trunk_id == (await find_trunk(session, request.trunk)).trunk_id)
     if request.number:
         forms = _forms(request.number)
         wanted.append(sa.or_(Call.caller.in_(forms), Call.called.in_(forms)))
     if request.sip_call_id:
-        legs = sa.select(SipCallId.call_id).where(SipCallId.sip_call_id == request.sip_call_id.strip())
+        legs = sa.select(SipCallId.call_id).where(
+            SipCallId.sip_call_id == request.sip_call_id.strip()[:LONGEST_SIP_CALL_ID]
+        )
         wanted.append(Call.call_id.in_(legs))
     if request.direction:
         wanted.append(Call.to_telegram == (request.direction == call_pb2.DIRECTION_SIP_TO_TELEGRAM))
@@ -59,6 +64,21 @@ async def _conditions(session: AsyncSession, request: pb.ListCallsRequest) -> li
             raise Mistake(f"{request.row} is no row of the error contract: teletrunk explain shows them")
         wanted.append(Call.error_id == request.row)
     return wanted
+
+
+async def _accounts(session: AsyncSession, text: str) -> list[str]:
+    """The account of that name, or those that had it when they were removed: their calls are still there.
+
+    Raises `Unknown`.
+    """
+    try:
+        return [(await find_account(session, text)).account_id]
+    except Unknown:
+        removed = sa.select(Change.key).where(Change.kind == Account.__tablename__, Change.action == "delete")
+        named = sa.or_(Change.key == text, Change.name.in_([*_forms(text), text]))
+        if found := (await session.scalars(removed.where(named))).all():
+            return list(found)
+        raise
 
 
 def _forms(number: str) -> list[str]:

@@ -20,7 +20,7 @@ from teletrunk.identity import Identity
 from teletrunk.metrics import REFUSED_DROPPED
 from teletrunk.v1 import call_pb2
 
-from teletrunk_manager.call_records import indexed
+from teletrunk_manager.call_records import LONGEST_SIP_CALL_ID, indexed
 from teletrunk_manager.db.database import Database, is_about_a_value
 from teletrunk_manager.db.grace import in_grace
 from teletrunk_manager.db.tables import Account, Assignment, Call, SipCallId, Trunk
@@ -44,7 +44,6 @@ _CALL_ID = re.compile(r"[0-9A-Za-z-]{1,64}")
 _LARGEST_REFUSED = 16_384  # bytes of such a record
 _WRONG_CLOCK_S = 86_400.0  # with one that is further off no certificate holds
 _MOST_LEGS = 64
-_LONGEST_CALL_ID = 128
 _SLACK_S = 30.0  # between two Managers' clocks, and from an INVITE to its routing
 _TO_TELEGRAM = call_pb2.DIRECTION_SIP_TO_TELEGRAM
 
@@ -157,7 +156,7 @@ def _make_storable(record: call_pb2.CallRecord) -> None:
     if len(record.sip_legs) > _MOST_LEGS:
         raise Mistake("the record has too many legs")
     for leg in record.sip_legs:
-        leg.sip_call_id = leg.sip_call_id.replace("\0", "?")[:_LONGEST_CALL_ID]
+        leg.sip_call_id = leg.sip_call_id.replace("\0", "?")[:LONGEST_SIP_CALL_ID]
 
 
 def _require_order(record: call_pb2.CallRecord, now: float) -> None:

@@ -47,9 +47,14 @@ def _submitted(prompt: str, given: str | None, submit: Callable[[str], Answer]) 
                 typer.echo(f"{plain(wrong)}.", err=True)
 
 
+_ADOPT = "teletrunk storage adopt"
+
+
 def state_of(account: pb.Account) -> str:
     name = manager_pb2.SessionState.Name(account.state).removeprefix("SESSION_STATE_").lower()
     name = "storage is away" if name == "unspecified" else name
+    if _ADOPT in account.reason:  # it does not connect before somebody says that its original is gone
+        name = "held back"
     return f"{name} ({account.reason})" if account.reason else name
 
 

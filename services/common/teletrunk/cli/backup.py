@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import importlib
 import os
+import re
 import sys
 import time
 from enum import StrEnum
@@ -125,10 +126,15 @@ def _describe(manifest: Manifest) -> None:
     say(f"Backup of {_moment(manifest.made_at)}, made on {manifest.host} by Teletrunk {manifest.version}")
     for name, part in manifest.parts.items():
         schema = f"schema {part.schema}, " if part.schema else ""
-        rows = ", ".join(f"{count} {table}" for table, count in part.tables.items() if count)
+        rows = ", ".join(_counted(count, table) for table, count in part.tables.items() if count)
         say(f"  {name}: {schema}{part.files} files{', ' if rows else ''}{rows}")
         if part.note:
             say(f"    {part.note}")
+
+
+def _counted(rows: int, table: str) -> str:
+    name = table.replace("_", " ")
+    return f"{rows} {re.sub('(?<=ss)es$|s$', '', name) if rows == 1 else name}"
 
 
 def _moment(at: float) -> str:

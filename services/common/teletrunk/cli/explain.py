@@ -84,7 +84,7 @@ def _explain_call(call: str, as_json: bool) -> None:
     if as_json:
         _print(rows, call=_summary(record), pbx_answer=dataclasses.asdict(answer) if answer else None)
         return
-    say("\n".join(header(record)[:2]))
+    say("\n".join(header(record)[:3]))
     if rows:
         _show(rows, as_json)
     elif answer is not None:

@@ -16,7 +16,7 @@ _TYPED_COLUMNS = frozenset({"id", "login", "setting"})  # what people type again
 _STATE_COLUMNS = frozenset({"state", "session", "PBX"})
 _COLOURS = {
     "green": ("active", "attached", "registered at", "up"),
-    "yellow": ("connecting", "draining", "full", "not registered", "switched off"),
+    "yellow": ("connecting", "held back", "draining", "full", "not registered", "switched off"),
     "red": ("away", "storage is away", "unauthorized", "down"),
 }
 

@@ -87,7 +87,8 @@ async def _up(stack: Stack) -> None:
             _say(
                 "@friend (+15550199) answers every call with a tone; `teletrunk sandbox call` lets the friend call you"
             )
-        _say(f"Next: teletrunk account add {phone}, then teletrunk trunk add {phone}. Ctrl-C stops everything.")
+        add = f"teletrunk account add {phone}, then teletrunk trunk add {phone}"
+        _say(f"Next: {'teletrunk status' if await stack.has_accounts() else add}. Ctrl-C stops everything.")
         await stop.wait()
     finally:
         _say("Stopping...")

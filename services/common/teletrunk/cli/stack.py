@@ -9,8 +9,9 @@ import os
 import signal
 import sys
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
+from typing import Any
 
 import grpc
 
@@ -216,11 +217,20 @@ class Stack:
             await asyncio.sleep(0.1)
 
     async def _listed(self) -> list[admin_pb2.AttachedService] | None:
+        answer = await self._asked(lambda admin: admin.ListServices(admin_pb2.ListServicesRequest(), timeout=2))
+        return None if answer is None else list(answer.services)
+
+    async def has_accounts(self) -> bool:
+        """Whether somebody has signed in here before; false while the Manager does not answer."""
+        answer = await self._asked(lambda admin: admin.ListAccounts(admin_pb2.ListAccountsRequest(limit=1), timeout=2))
+        return answer is not None and bool(answer.accounts)
+
+    async def _asked(self, question: Callable[[Any], Awaitable[Any]]) -> Any:
+        """None while the Manager does not answer."""
         settings = self.settings()
         async with rpc.dial(settings.manager_here, rpc.Security(settings.token())) as channel:
             with contextlib.suppress(grpc.aio.AioRpcError):
-                stub = admin_pb2_grpc.AdminServiceStub(channel)
-                return list((await stub.ListServices(admin_pb2.ListServicesRequest(), timeout=2)).services)
+                return await question(admin_pb2_grpc.AdminServiceStub(channel))
         return None
 
     def settings(self) -> ServiceSettings:
@@ -288,7 +298,7 @@ class Stack:
         for name in ("worker", "session-store", "manager", "people", "sandbox"):
             if child := self.children.get(name):
                 await child.stop()
-                if name in SERVICES and child.process is not None:
+                if name != "people" and child.process is not None:
                     self._tell(f"  {name}: stopped")
 
 

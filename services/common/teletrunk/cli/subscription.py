@@ -127,7 +127,8 @@ def list_subscriptions(as_json: Json = False) -> None:
 def show_subscription(subscription: Name, as_json: Json = False) -> None:
     """One plan."""
     found = _one(subscription)
-    text = f"{found.name}: {_told(found.limits)}; {found.lines_taken} lines taken; {', '.join(found.account_ids)}"
+    taken = counted(found.lines_taken, "line")
+    text = f"{found.name}: {_told(found.limits)}; {taken} taken; {', '.join(found.account_ids)}"
     show(found, as_json, lambda: say(text))
 
 

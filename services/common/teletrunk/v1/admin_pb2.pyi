@@ -767,10 +767,10 @@ class ChangeTrunkRequest(_message.Message):
     version: _builtins.int
     """The version that the change was made from; 0: whichever."""
     pbx_password: _builtins.str
-    """Empty: as it is."""
+    """Absent: as it is."""
     @_builtins.property
     def codecs(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """None: as they are."""
+        """Absent: as they are."""
 
     @_builtins.property
     def options(self) -> _trunk_pb2.TrunkOptions:
@@ -778,7 +778,7 @@ class ChangeTrunkRequest(_message.Message):
 
     @_builtins.property
     def changed_options(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
-        """Names of fields of `options`."""
+        """Names of fields of `options`, `pbx.address` and the like among them. By REST: absent, those that `options` has."""
 
     def __init__(
         self,

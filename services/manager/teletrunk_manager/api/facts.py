@@ -44,6 +44,15 @@ CLOSED_SETS: Final[dict[str, tuple[str, ...]]] = {
     f"{_V1}Change.action": ("insert", "update", "delete"),
 }
 
+# The command's words for values of enums, where they are not the value's own name without its beginning.
+SHORT_WORDS: Final[dict[str, dict[str, str]]] = {
+    "Direction": {"to-telegram": "DIRECTION_SIP_TO_TELEGRAM", "to-sip": "DIRECTION_TELEGRAM_TO_SIP"},
+    "TrunkKind": {"registers": "TRUNK_KIND_UNSPECIFIED"},
+    "DtmfMethod": {"any": "DTMF_METHOD_UNSPECIFIED"},
+    "SrtpPolicy": {"off": "SRTP_POLICY_UNSPECIFIED"},
+    "HoldSound": {"silence": "HOLD_SOUND_UNSPECIFIED"},
+}
+
 # By the names of fields, wherever they are.
 EXAMPLES: Final[dict[str, list[str]]] = {
     "account": ["+15550100", "@anna"],

@@ -10,6 +10,7 @@ from pydantic import BaseModel
 from teletrunk_manager.mistakes import Mistake
 
 _NAMES = "changed_"  # a list of the names that are meant in the message beside it; a PATCH need not give it
+_VERSION = "version"  # null is whichever, as 0
 
 
 def merging(body: BaseModel, descriptor: Descriptor) -> dict[str, Any]:
@@ -22,7 +23,7 @@ def merging(body: BaseModel, descriptor: Descriptor) -> dict[str, Any]:
             fields[names] = fields.get(names) or _paths(given, name)
         elif given is None and field.has_presence:
             fields[name] = field.default_value
-        elif not given and not field.has_presence and not name.startswith(_NAMES):
+        elif given in (None, "", []) and not field.has_presence and not name.startswith(_NAMES) and name != _VERSION:
             raise Mistake(f"{name} cannot be taken away: give another value, or leave it out")
     return fields
 

@@ -7,9 +7,9 @@ from enum import Enum
 from typing import Annotated, Any, Literal
 
 from google.protobuf.descriptor import Descriptor, EnumDescriptor, FieldDescriptor
-from pydantic import BaseModel, ConfigDict, Field, create_model
+from pydantic import BaseModel, BeforeValidator, ConfigDict, Field, create_model
 
-from teletrunk_manager.api.facts import CLOSED_SETS, EXAMPLES, REQUIRED
+from teletrunk_manager.api.facts import CLOSED_SETS, EXAMPLES, REQUIRED, SHORT_WORDS
 from teletrunk_manager.api.shown import is_time, name_of_time
 from teletrunk_manager.api.words import words
 
@@ -81,11 +81,26 @@ def _type_of(field: FieldDescriptor, model: Any) -> Any:
         single: Any = model(field.message_type)
     elif field.enum_type is not None:
         single = Annotated[_enum_of(field.enum_type), Field(strict=False)]  # JSON has its name only
+        if model is request_model:
+            single = Annotated[single, BeforeValidator(functools.partial(_whole_word, field.enum_type))]
     elif closed := CLOSED_SETS.get(field.full_name):
         single = Literal[closed]
     else:
         single = _NUMBERS.get(field.type, _TEXT)
     return Annotated[list[single], Field(max_length=_MOST_ITEMS)] if field.is_repeated else single
+
+
+def _whole_word(descriptor: EnumDescriptor, given: Any) -> Any:
+    """`required-insecure` is SRTP_POLICY_REQUIRED_INSECURE, and so on: the command's words are good here, too."""
+    if not isinstance(given, str) or given in descriptor.values_by_name:
+        return given
+    short = SHORT_WORDS.get(descriptor.name, {}).get(given)
+    prefix = descriptor.values[0].name.removesuffix("UNSPECIFIED")
+    return short or next((name for name in descriptor.values_by_name if given == _short(name, prefix)), given)
+
+
+def _short(name: str, prefix: str) -> str:
+    return name.removeprefix(prefix).lower().replace("_", "-")
 
 
 @functools.cache

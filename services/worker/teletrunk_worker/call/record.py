@@ -14,7 +14,7 @@ from teletrunk_worker.policy.admission import Invite
 
 _MOST_STEPS = 1_000
 _MOST_LEGS = 64
-_LONGEST_CALL_ID = 128
+_LONGEST_CALL_ID, _LONGEST_LOGIN = 128, 64
 _FIGURES = {field.name for field in call_pb2.MediaStats.DESCRIPTOR.fields}
 
 
@@ -48,7 +48,7 @@ def caller_leg(invite: Invite, trunk_id: str = "") -> call_pb2.SipLeg:
         name=CALLER_LEG,
         sip_call_id=clean_call_id(invite.sip_call_id),
         trunk_id=trunk_id,
-        login=invite.credentials.username.encode("utf-8", "replace").decode(),
+        login=invite.credentials.username[:_LONGEST_LOGIN].encode("utf-8", "replace").decode(),
         peer=invite.peer,
     )
 
