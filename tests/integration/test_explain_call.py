@@ -6,6 +6,7 @@ import json
 from collections.abc import AsyncIterator
 from pathlib import Path
 
+import pytest
 import pytest_asyncio
 from teletrunk.errors import TABLE
 from teletrunk.v1 import call_pb2
@@ -102,10 +103,9 @@ async def test_what_the_pbx_has_answered_is_explained(manager: ManagerProcess) -
     assert "404 Not Found: At the PBX there is no such extension" in everything and "486" not in everything
 
 
-async def test_the_doctor_of_a_trunk_speaks_of_its_calls_alone(tmp_path: Path) -> None:
+@pytest.mark.parametrize("world", ["sqlite"], indirect=True)
+async def test_the_doctor_of_a_trunk_speaks_of_its_calls_alone(world: World) -> None:
     """Also of those that were refused before anybody knew whose they are: by their login."""
-    world = World(tmp_path / "data")
-    await world.start()
     await world.add_account()
     trunks = {login: (await world.add_trunk(login)).trunk for login in ("office", "other")}
     for number, (trunk, caller, row) in enumerate(
@@ -119,7 +119,6 @@ async def test_the_doctor_of_a_trunk_speaks_of_its_calls_alone(tmp_path: Path) -
     said = (await world.process.command("doctor", "--trunk", "office"))[1]
     assert "user-not-found: call c0" in said and "not-registered: call c1" in said
     assert "privacy-restricted" not in said and "no-active-session" not in said
-    await world.stop()
 
 
 async def test_what_cannot_be_explained_is_one_line(manager: ManagerProcess) -> None:
