@@ -22,7 +22,8 @@ _MEDIA = (
     b"m=audio 9/2 RTP/AVP 8", b"m=audio 9 RTP/AVP 18", b"m=audio 9 RTP/AVP 999", b"m=audio 9 RTP/AVP -1",
     b"m=audio 65535 RTP/AVP 8", b"m=audio 9 RTP/AVP 8 8 8 8", b"m=audio 9 RTP/AVP abc", b"m=audio 1 RTP/AVP 8 0 101",
     b"m=audio 65536 RTP/AVP 8", b"m=audio 9 RTP/AVP 96 97 98", b"m=image 9 udptl t38", b"m=text 9 RTP/AVP 98",
-    b"m=audio 9 TCP/RTP/AVP 8",
+    b"m=audio 9 TCP/RTP/AVP 8", b"m=audio 9/00000000000000000001 RTP/AVP 8", b"m=audio\t9 RTP/AVP 8",
+    b"m=" + b"a" * 41 + b" 9 RTP/AVP 8", b"m=audio 00000000000000000000009 RTP/AVP 8", b"m=audio  9 RTP/AVP 8",
 )  # fmt: skip
 _LINES = (
     b"a=rtcp:9", b"a=rtcp:abc", b"a=rtcp:70000", b"a=rtcp:9 IN IP4 nobody.invalid", b"a=rtcp:9 IN IP4 " + b"x" * 254,

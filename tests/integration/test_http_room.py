@@ -8,30 +8,46 @@ from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
+from starlette.requests import Request
+from starlette.responses import PlainTextResponse, Response
 from teletrunk import http_connection
 from teletrunk.http_server import operations_app, serve_http
 
 from tests.servers import free_port
 
 WHOLE = b"GET /live HTTP/1.1\r\nHost: x\r\n\r\n"
-PATIENCE_S = 0.6
+PATIENCE_S = 1.5
 
 
-@pytest_asyncio.fixture
-async def port(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[int]:
-    monkeypatch.setattr(http_connection, "REQUEST_S", PATIENCE_S)
+async def reads(request: Request) -> Response:
+    return PlainTextResponse(await request.body())
+
+
+@contextlib.asynccontextmanager
+async def served() -> AsyncIterator[int]:
     chosen = free_port()
-    serving = asyncio.create_task(serve_http(f"127.0.0.1:{chosen}", "X", operations_app(str, lambda: None)))
+    app = operations_app(str, lambda: None)
+    app.add_route("/reads", reads, ["POST"])
+    serving = asyncio.create_task(serve_http(f"127.0.0.1:{chosen}", "X", app))
     async with asyncio.timeout(10):
         while True:
             with contextlib.suppress(OSError):
                 (await opened(chosen))[1].close()
                 break
             await asyncio.sleep(0.05)
-    yield chosen
-    serving.cancel()
-    with contextlib.suppress(asyncio.CancelledError):
-        await serving
+    try:
+        yield chosen
+    finally:
+        serving.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await serving
+
+
+@pytest_asyncio.fixture
+async def port(monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[int]:
+    monkeypatch.setattr(http_connection, "REQUEST_S", PATIENCE_S)
+    async with served() as chosen:
+        yield chosen
 
 
 async def opened(port: int, source: str = "127.0.0.1") -> tuple[asyncio.StreamReader, asyncio.StreamWriter]:
@@ -77,6 +93,29 @@ async def test_a_byte_at_a_time_gains_no_time_after_a_request_either(port: int) 
 
 
 @pytest.mark.asyncio
+async def test_half_a_request_behind_a_whole_one_gains_no_time(port: int) -> None:
+    """It has come with the one before, and is read when that has its answer."""
+    reader, writer = await opened(port)
+    writer.write(WHOLE + b"POST /reads HTTP/1.1\r\nHost: x\r\nContent-Length: 9\r\n\r\nx")
+    async with asyncio.timeout(10):
+        await reader.readuntil(b"live\n")
+    assert await is_closed(reader)
+    writer.close()
+
+
+@pytest.mark.asyncio
+async def test_one_port_s_connections_take_nothing_from_another(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    """An API's clients and the probes of /live may come from one address."""
+    monkeypatch.setattr(http_connection, "REQUEST_S", 30.0)
+    monkeypatch.setattr(http_connection, "MOST_OF_ADDRESS", 5)
+    held = [await opened(port) for _ in range(5)]
+    async with served() as other:
+        assert await is_served(*await opened(other))
+    for _, writer in held:
+        writer.close()
+
+
+@pytest.mark.asyncio
 async def test_one_address_leaves_room_for_others(port: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(http_connection, "REQUEST_S", 30.0)
     monkeypatch.setattr(http_connection, "MOST_OF_ADDRESS", 20)
@@ -86,6 +125,6 @@ async def test_one_address_leaves_room_for_others(port: int, monkeypatch: pytest
     for _, writer in held:
         writer.close()
     async with asyncio.timeout(10):
-        while http_connection._held["127.0.0.7"]:
+        while any(network == "127.0.0.7" for _, network in http_connection._held):
             await asyncio.sleep(0.02)
     assert await is_served(*await opened(port, "127.0.0.7"))

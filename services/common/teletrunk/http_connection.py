@@ -13,39 +13,47 @@ from teletrunk.front_door import network_of
 
 REQUEST_S: Final = 20.0  # until a request, its body with it, is there
 MOST_OF_ADDRESS: Final = 200  # a reverse proxy's are those of all who come through it
-_held: Counter[str] = Counter()
+_held: Counter[tuple[object, str]] = Counter()  # by listener: probes of another one come from the same address
 
 
 class HttpConnection(H11Protocol):
     """uvicorn's own waits without an end for the first request, and for the rest of each."""
 
     _late: asyncio.TimerHandle | None = None
-    _network = ""
+    _holder: tuple[object, str] | None = None
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
-        network = network_of(self.client[0] if self.client else "")
-        if _held[network] >= MOST_OF_ADDRESS:
+        network = network_of(self.client[0]) if self.client else ""
+        if not network:  # it has gone already
             transport.abort()
             return
-        self._network = network
-        _held[network] += 1
+        if _held[self.server, network] >= MOST_OF_ADDRESS:
+            transport.abort()
+            return
+        self._holder = self.server, network
+        _held[self._holder] += 1
         self._wait()
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
         self._wait_no_more()
-        if self._network:
-            _held[self._network] -= 1
-            if not _held[self._network]:
-                del _held[self._network]
+        if self._holder is not None:
+            _held[self._holder] -= 1
+            if not _held[self._holder]:
+                del _held[self._holder]
 
-    def data_received(self, data: bytes) -> None:
-        super().data_received(data)
-        if self.conn.their_state in (h11.IDLE, h11.SEND_BODY):
+    def handle_events(self) -> None:
+        """After each piece that has come, and after each answer: the next request may have come with the one before."""
+        super().handle_events()
+        if self.conn.their_state is h11.SEND_BODY or (self.conn.their_state is h11.IDLE and self._has_begun()):
             self._wait()
         else:
             self._wait_no_more()
+
+    def _has_begun(self) -> bool:
+        """Whether part of a request is there, or none has come yet: uvicorn itself waits between two of them."""
+        return bool(self.conn.trailing_data[0]) or self.cycle is None
 
     def _wait(self) -> None:
         """However often something comes: who sends a byte at a time is not waited for any longer."""

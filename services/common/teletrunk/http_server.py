@@ -55,8 +55,8 @@ async def serve_http(address: str, name: str, app: Any, **tls: Any) -> None:
     host, _, port = address.rpartition(":")
     config = uvicorn.Config(
         app, host.strip("[]"), int(port), log_config=None, access_log=False, server_header=False, lifespan="off",
-        http=HttpConnection, timeout_keep_alive=20, limit_concurrency=500, h11_max_incomplete_event_size=64 * 1024,
-        **tls,
+        http=HttpConnection, ws="none", timeout_keep_alive=20, limit_concurrency=500,
+        h11_max_incomplete_event_size=64 * 1024, **tls,
     )  # fmt: skip
     server = _Server(config)
     try:

@@ -64,6 +64,9 @@ async def _to_the_end(serving: Coroutine[Any, Any, int | None]) -> int | None:
     code: int | None = 1
     try:
         code = await serving
+    except ConfigurationError:
+        code = 2
+        raise
     finally:
         last = threading.Timer(LAST_S, os._exit, [code or 0])
         last.daemon = True

@@ -136,6 +136,29 @@ async def test_a_host_is_offered_one_sound_of_many(world: PortWorld) -> None:
     assert heard.body.count(b"c=IN IP6 ::1") == 1, "pjsua wants an address of each"
 
 
+@pytest.mark.parametrize(
+    "medium",
+    [
+        "audio 5004/00000000000000000001 RTP/AVP 8",
+        "audio 000000000005004 RTP/AVP 8",
+        f"{'a' * 41} 5004 RTP/AVP 8",
+        "audio\t5004 RTP/AVP 8",
+        "audio  5004 RTP/AVP 8",
+        "audio 5004\tRTP/AVP 8",
+        "audio RTP/AVP 8",
+        "audio",
+    ],
+)
+async def test_a_medium_that_can_be_read_in_two_ways_is_refused(world: PortWorld, medium: str) -> None:
+    """One of us took it for one that is off, and the host for one that is not: it had too many, and aborted."""
+    async with sip_wire.udp(world.address) as wire:
+        invite = await ready(wire, "INVITE")
+        invite.body += b"m=" + medium.encode() + b"\r\n"
+        invite.headers.set("Content-Length", str(len(invite.body)))
+        assert (await wire.ask(invite)).final.code == 488
+    assert world.door.admitted == []
+
+
 async def test_a_host_reads_no_line_that_it_has_no_use_for(world: PortWorld) -> None:
     """pjmedia takes all up to the next colon for an empty b=, and aborts at what it then has not seen."""
     useless = b"b=\r\ni=x\r\nk=prompt\r\nz=0 0\r\n\xff=\xff\r\njunk\r\n"

@@ -82,7 +82,7 @@ class ManagerLink:
             for refused in self.refused_registrations.taken():
                 yield pb.AttachRequest(refused=refused)
             next_at = time.monotonic() + _HEARTBEAT_S
-            while not self._has_news and await self._is_woken(next_at):
+            while not self._has_news and time.monotonic() < next_at and await self._is_woken(next_at):
                 while self._answers:  # each costs no heartbeat
                     yield pb.AttachRequest(bindings=self._answers.pop(0))
 

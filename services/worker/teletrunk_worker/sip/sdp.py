@@ -28,7 +28,10 @@ _STATIC_CODECS = {
     b"18": "G729",
 }
 _NEEDED = re.compile(rb"[vosctma]=")
-_PORT = re.compile(rb"^(m=[^ ]{1,40}) [^ ]{1,20}")
+# RFC 8866 9. One grammar for all who look at it: what one of them takes for a port another must not.
+_MEDIUM = re.compile(
+    rb"m=[A-Za-z0-9!#$%&'*+.^_`{|}~\-]{1,40} [0-9]{1,5}(?:/[0-9]{1,3})? [A-Za-z0-9/.\-]{1,40}(?: [^\s]{1,64}| )*"
+)
 _MOST_FORMATS = 32
 Change = Callable[[list[bytes]], list[bytes]]  # of one medium's lines
 
@@ -65,7 +68,8 @@ def with_one_sound(body: bytes, wanted: Callable[[Sound], bool]) -> bytes:
 
 def _off(lines: list[bytes]) -> list[bytes]:
     """With the address that a media host wants to see all the same."""
-    return [_PORT.sub(rb"\1 0", lines[0]), *(line for line in lines[1:] if line.startswith(b"c="))]
+    kind, _, *rest = lines[0].split(b" ")
+    return [b" ".join((kind, b"0", *rest)), *(line for line in lines[1:] if line.startswith(b"c="))]
 
 
 def _by_medium(session: list[bytes], *all_media: list[bytes]) -> list[Sound | None]:
@@ -114,11 +118,13 @@ def needed(body: bytes) -> bytes:
 
 
 def objection(body: bytes) -> str:
-    """What is wrong with the addresses, for a reason phrase; empty when nothing is.
+    """What is wrong with the media and their addresses, for a reason phrase; empty when nothing is.
 
     Whatever the body says that it is: a description may be wrapped in another type.
     """
     lines = LINE_END.split(body)
+    if any(line.startswith(b"m=") and not _MEDIUM.fullmatch(line) for line in lines):
+        return "a medium cannot be read"
     if line := _unusable_address(lines):
         return f"no literal address: {line}"
     return f"no address for {line}" if (line := _without_address(lines)) else ""

@@ -17,8 +17,8 @@ from teletrunk_worker.sip.message import Request, Response
 from teletrunk_worker.sip.timers import T1_S, T2_S, TRANSACTION_S
 from teletrunk_worker.sip.transport.flow import Flow, network_of
 
-MOST_TRANSACTIONS: Final = 20_000
-MOST_OF_ADDRESS: Final = MOST_TRANSACTIONS // 2  # 300 calls a second of one PBX
+MOST_TRANSACTIONS: Final = 40_000
+MOST_OF_ADDRESS: Final = MOST_TRANSACTIONS // 2  # 300 calls a second of one PBX, begun and ended: each is kept for 32 s
 MOST_OF_DIALOG: Final = 500  # a key by INFO each 70 ms
 
 Key = tuple[str, str, str]
