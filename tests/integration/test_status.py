@@ -96,7 +96,7 @@ async def test_a_refused_registration_is_what_the_doctor_says_first(world: World
     status = (await world.process.command("status"))[1]
     assert "wrong-password: office: its registration from" in status
     everything = (await world.process.command("doctor"))[1]
-    assert "login-not-found: logins: somebody wants to register with logins that no trunk has, 1 times: offise" in (
+    assert "login-not-found: logins: somebody wants to register with logins that no trunk has, 1 time: offise" in (
         everything
     )
 

@@ -12,6 +12,8 @@ from pathlib import Path
 import pytest
 from teletrunk import __version__
 from teletrunk.cli.main import ENTRIES, app
+from teletrunk.config import ConfigurationError
+from teletrunk_manager.db.database import Database
 from typer.testing import CliRunner
 
 _COMMAND = [sys.executable, "-m", "teletrunk.cli.main"]
@@ -84,6 +86,30 @@ def test_it_asks_before_what_cannot_be_undone(arguments: list[str]) -> None:
     status, out, errors = run(*arguments)  # nobody is at the terminal
     assert (status, out, errors.count("\n")) == (1, "", 1)
     assert "say --yes" in errors
+
+
+@pytest.mark.parametrize(
+    ("url", "said"),
+    [
+        ("foo", "TELETRUNK_API_URL: foo is no address of a Manager: write https://HOST:PORT"),
+        ("http://192.0.2.1", "the token would cross the network in plain text"),
+        ("http://127.0.0.1:1", "the Manager at http://127.0.0.1:1 does not answer: nobody listens there"),
+    ],
+)
+def test_a_manager_that_cannot_be_reached_is_told_without_the_librarys_words(
+    url: str, said: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TELETRUNK_API_URL", url)
+    monkeypatch.setenv("TELETRUNK_API_TOKEN", "tt_x")
+    status, out, errors = run("trunk", "list")
+    assert (status, out, errors.count("\n")) == (1, "", 1)
+    assert said in errors
+
+
+@pytest.mark.parametrize("url", ["postgres://me@host/x", "mysql+none://host/x"])
+def test_a_kind_of_database_that_is_none_is_told_with_those_there_are(url: str) -> None:
+    with pytest.raises(ConfigurationError, match=r"no such kind of database: write postgresql\+asyncpg://"):
+        Database(url)
 
 
 CHOICES = [

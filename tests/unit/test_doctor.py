@@ -35,6 +35,13 @@ def test_a_healthy_system_has_no_finding() -> None:
     assert list(findings(healthy(), NOW)) == []
 
 
+def test_who_sees_a_part_is_not_told_that_there_is_nothing() -> None:
+    seen = healthy()
+    seen.accounts, seen.trunks, seen.whole = [], [], False
+    (found,) = findings(seen, NOW)
+    assert found.text == "no Telegram account is yours or shared with you: teletrunk account add +PHONE"
+
+
 def state(value: int) -> Callable[[Seen], None]:
     def spoil(seen: Seen) -> None:
         seen.accounts[0].state = value  # type: ignore[assignment]

@@ -12,7 +12,7 @@ import typer
 
 from teletrunk import causes
 from teletrunk.cli import kept_keys, outcomes
-from teletrunk.cli.output import Json, say
+from teletrunk.cli.output import Json, counted, say
 from teletrunk.cli.pbx_words import answer_of
 from teletrunk.cli.seen import Seen, look, of_call, only
 from teletrunk.config import ServiceSettings, load
@@ -92,7 +92,8 @@ def is_full(worker: pb.AttachedService) -> bool:
 
 def _accounts(seen: Seen) -> Iterator[Finding]:
     if not seen.accounts:
-        yield Finding("", "accounts", "there is no Telegram account: teletrunk account add +PHONE")
+        none = "there is no Telegram account" if seen.whole else "no Telegram account is yours or shared with you"
+        yield Finding("", "accounts", f"{none}: teletrunk account add +PHONE")
     if seen.accounts and not seen.trunks:
         yield Finding("", "trunks", "there is no trunk: teletrunk trunk add ACCOUNT")
 
@@ -112,7 +113,7 @@ def _unknown_logins(seen: Seen, now: float) -> Iterator[Finding]:
         named = ", ".join(f"{each.login} from {each.source_address}" for each in lately[:_MOST_NAMED])
         others = f" and {len(lately) - _MOST_NAMED} others" if len(lately) > _MOST_NAMED else ""
         times = sum(each.count for each in lately)
-        text = f"somebody wants to register with logins that no trunk has, {times} times: {named}{others}"
+        text = f"somebody wants to register with logins that no trunk has, {counted(times, 'time')}: {named}{others}"
         yield Finding("login-not-found", "logins", text, past=True)
 
 
@@ -175,7 +176,7 @@ def _refused_registrations(trunk: pb.Trunk, now: float) -> Iterator[Finding]:
             told.add(refused.error_id)
             row = TABLE[refused.error_id]
             said = f"{row.sip_status} {row.phrase}{f': {refused.detail}' if refused.detail else ''}"
-            ago = f"{refused.count} times, the last {round(now - refused.last_at)} s ago"
+            ago = f"{counted(refused.count, 'time')}, the last {round(now - refused.last_at)} s ago"
             yield Finding(
                 row.id, trunk.login, f"its registration from {refused.source_address} is refused with {said}, {ago}"
             )
@@ -254,7 +255,7 @@ def digits(record: call_pb2.CallRecord) -> str:
     """What is known of a call's DTMF: what the PBX offered, what was agreed, and what came."""
     offered = "RFC 4733 was offered and agreed" if record.media.dtmf_offered else "RFC 4733 was not offered by the PBX"
     method = _METHODS.get(record.media.dtmf_method, "RFC 4733 or INFO")
-    seen = f"{record.media.dtmf_digits} digits came, by {method}"
+    seen = f"{counted(record.media.dtmf_digits, 'digit')} came, by {method}"
     asked_for = record.media.dtmf_method in ("", "rfc4733")
     remedy = "; set the trunk's DTMF to RFC 2833/4733 in the PBX" if asked_for and not record.media.dtmf_offered else ""
     return f"DTMF in call {record.call_id}: {offered}; {seen}{remedy}. Telegram has no keys of its own to pass on."
