@@ -120,6 +120,9 @@ class Open:
     async def register(self, credentials: Credentials, source_address: str) -> Registered:
         return Registered(f"t{credentials.username}", credentials.username)
 
+    async def identify(self, credentials: Credentials, source_address: str) -> Registered:
+        return await self.register(credentials, source_address)
+
     async def admit(self, invite: Invite) -> Admitted:
         return Admitted(f"c{next(self._numbers)}", self._host_port)
 

@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Final
+from typing import Any, Final
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession
@@ -98,17 +98,37 @@ class RefusedRegistrations:
         if not (noted or unknown):
             return
         try:
-            async with self._database.transaction() as session:
-                logins = {login for login, _, _ in noted}
-                found = await session.execute(sa.select(Trunk.login, Trunk.trunk_id).where(Trunk.login.in_(logins)))
-                trunks = dict(found.tuples().all())
-                for (login, row, source), what in noted.items():
-                    if login in trunks:
-                        await _add(session, trunks[login], row, source, what)
-                await _forget_old(session, trunks.values())
-                await _add_unknown(session, unknown)
+            if noted:
+                await self._write_noted(noted)
+            if unknown:
+                await self._write_unknown(unknown)
         except Refusal:
             pass  # the database is away, which has been reported: these are lost, and the next ones are not
+
+    # Several Managers write the same rows: all in one order, so that no two wait for each other.
+
+    async def _write_noted(self, noted: Mapping[tuple[str, str, str], _Noted]) -> None:
+        async with self._database.transaction() as session:
+            logins = {login for login, _, _ in noted}
+            found = await session.execute(sa.select(Trunk.login, Trunk.trunk_id).where(Trunk.login.in_(logins)))
+            trunks = dict(found.tuples().all())
+            for login, row, source in sorted(noted):
+                if login in trunks:
+                    await _add(session, trunks[login], row, source, noted[login, row, source])
+        async with self._database.transaction() as session:
+            await _forget_old(session, sorted(trunks.values()))
+
+    async def _write_unknown(self, tried: Mapping[str, _Tried]) -> None:
+        table = UnknownLogin
+        async with self._database.transaction() as session:
+            for login in sorted(tried):
+                what = tried[login]
+                values = {"source": what.source, "count": what.count, "last_at": what.last_at}
+                await session.execute(_upsert(session, table, {"login": login}, values))
+        async with self._database.transaction() as session:
+            newest = sa.select(table.login).order_by(table.last_at.desc()).offset(MOST_UNKNOWN)
+            for login in sorted(await session.scalars(newest)):
+                await session.execute(sa.delete(table).where(table.login == login))
 
 
 async def of_trunks(session: AsyncSession, trunk_ids: Iterable[str]) -> dict[str, list[pb.RefusedRegistration]]:
@@ -140,54 +160,33 @@ async def unknown_logins(session: AsyncSession) -> list[fleet_pb2.UnknownLogin]:
 
 
 async def _add(session: AsyncSession, trunk_id: str, error_id: str, source: str, what: _Noted) -> None:
-    """By statements, which are not changes of anybody's that the audit would keep."""
-    table = RefusedRegistration
-    is_it = sa.and_(table.trunk_id == trunk_id, table.error_id == error_id, table.source == source)
-    values = {"count": table.count + what.count, "last_at": what.last_at, "worker_id": what.worker_id}
-    values |= {"detail": what.detail}
-    known = await session.scalar(sa.select(table.count).where(is_it))
-    if known is not None:
-        await session.execute(sa.update(table).where(is_it).values(values))
-        return
-    await session.execute(
-        sa.insert(table).values(
-            trunk_id=trunk_id,
-            error_id=error_id,
-            source=source,
-            worker_id=what.worker_id,
-            count=what.count,
-            first_at=what.first_at,
-            last_at=what.last_at,
-            detail=what.detail,
-        )
-    )
+    keys = {"trunk_id": trunk_id, "error_id": error_id, "source": source}
+    values = {"count": what.count, "last_at": what.last_at, "worker_id": what.worker_id, "detail": what.detail}
+    await session.execute(_upsert(session, RefusedRegistration, keys, values, first_at=what.first_at))
 
 
-async def _add_unknown(session: AsyncSession, tried: dict[str, _Tried]) -> None:
-    table = UnknownLogin
-    for login, what in tried.items():
-        count = await session.scalar(sa.select(table.count).where(table.login == login))
-        values = {"source": what.source, "count": what.count + (count or 0), "last_at": what.last_at}
-        if count is None:
-            await session.execute(sa.insert(table).values(login=login, **values))
-        else:
-            await session.execute(sa.update(table).where(table.login == login).values(values))
-    if tried:
-        kept = (await session.scalars(sa.select(table.login).order_by(table.last_at.desc()).limit(MOST_UNKNOWN))).all()
-        await session.execute(sa.delete(table).where(table.login.not_in(kept)))
+def _upsert(
+    session: AsyncSession,
+    table: type[RefusedRegistration | UnknownLogin],
+    keys: dict[str, Any],
+    values: dict[str, Any],
+    **at_first: Any,
+) -> sa.Executable:
+    """By one statement: another Manager may add the row meanwhile. Nobody's change, that the audit would keep."""
+    if session.get_bind().dialect.name == "postgresql":
+        from sqlalchemy.dialects.postgresql import insert
+    else:
+        from sqlalchemy.dialects.sqlite import insert  # type: ignore[assignment]
+    fresh = insert(table).values(**keys, **values, **at_first)
+    counted = values | {"count": table.count + values["count"]}
+    return fresh.on_conflict_do_update(index_elements=list(keys), set_=counted)
 
 
 async def _forget_old(session: AsyncSession, trunk_ids: Iterable[str]) -> None:
     table = RefusedRegistration
     for trunk_id in trunk_ids:
-        times: Sequence[float] = (
-            await session.scalars(
-                sa.select(table.last_at)
-                .where(table.trunk_id == trunk_id)
-                .order_by(table.last_at.desc())
-                .offset(MOST_OF_A_TRUNK)
-                .limit(1)
-            )
-        ).all()
-        if times:
-            await session.execute(sa.delete(table).where(table.trunk_id == trunk_id, table.last_at <= times[0]))
+        older = sa.select(table.error_id, table.source).where(table.trunk_id == trunk_id)
+        older = older.order_by(table.last_at.desc()).offset(MOST_OF_A_TRUNK)
+        for error_id, source in sorted((await session.execute(older)).tuples()):
+            is_it = sa.and_(table.trunk_id == trunk_id, table.error_id == error_id, table.source == source)
+            await session.execute(sa.delete(table).where(is_it))

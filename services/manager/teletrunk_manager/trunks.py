@@ -200,7 +200,7 @@ class Trunks:
             may = assigned.get(trunk.account_id)
             options = trunk_options.read(trunk.options)
             theirs = (worker for worker in workers if may is None or worker.service_id in may)
-            enters = entries(options, (Entrance(w.address, w.heartbeat.sip_tls_address) for w in theirs))
+            enters = entries(options, map(_entrance, theirs))
             message = _message(trunk, options, workers)
             message.sip_address, message.sip_tls_address = enters.address, enters.tls
             message.warnings.extend(enters.warnings)
@@ -225,6 +225,11 @@ def _message(trunk: Trunk, options: TrunkOptions, workers: list[Seen]) -> pb.Tru
         has_pbx_password=bool(trunk.sealed_pbx_password),
         states=[state for w in workers if (state := w.state_of(trunk.trunk_id)) is not None],
     )
+
+
+def _entrance(worker: Seen) -> Entrance:
+    said = worker.heartbeat.most_calls > 0  # in the same version as where it takes TLS
+    return Entrance(worker.address, worker.heartbeat.sip_tls_address, said)
 
 
 async def _assigned(session: AsyncSession, account_ids: Iterable[str]) -> dict[str, set[str]]:

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import secrets
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 import structlog
@@ -15,6 +16,7 @@ from teletrunk.errors import Refusal
 from teletrunk.service import Cause, Service
 from teletrunk.v1 import call_pb2, manager_pb2
 from teletrunk.v1 import session_store_pb2 as pb
+from teletrunk.v1.trunk_pb2 import TRUNK_KIND_UNSPECIFIED
 
 from teletrunk_worker.call import events as on
 from teletrunk_worker.call import identity, machine
@@ -129,6 +131,9 @@ class Calls:
         if (refusal := self._takes_no_registration()) is not None:
             self.registration_refused(credentials, source_address, refusal)
             raise refusal
+        return await self.identify(credentials, source_address)
+
+    async def identify(self, credentials: Credentials, source_address: str) -> Registered:
         answer = await self.rim.manager.register(credentials, source_address)
         return Registered(answer.trunk_id, answer.login, answer.password_revision)
 
@@ -304,14 +309,17 @@ class Calls:
         for step in route.steps:
             runner.recorder.add_step(step)
         runner.line = _line(route)
-        for login in self._unregistered(route):
-            runner.recorder.step("worker", "worker", f"{login} is not rung: no PBX is registered with it here")
+        for why in self._not_rung(route):
+            runner.recorder.step("worker", "worker", why)
         runner.put(on.Routed(self._targets(route, incoming.caller), route.longest_seconds))
 
-    def _unregistered(self, route: manager_pb2.RouteIncomingResponse) -> list[str]:
-        """The logins of trunks that the call is meant for and that have no binding."""
-        meant = (trunk for tier in route.tiers for trunk in tier.targets)
-        return [trunk.login for trunk in meant if not self.rim.edge.registrar.reachable(trunk.trunk_id)]
+    def _not_rung(self, route: manager_pb2.RouteIncomingResponse) -> Iterator[str]:
+        """Of the trunks that the call is meant for, those that have no binding, and why."""
+        for trunk in (trunk for tier in route.tiers for trunk in tier.targets):
+            if not self.rim.edge.registrar.reachable(trunk.trunk_id):
+                reaches_out = self.rim.edge.trunks.find(trunk.trunk_id).options.kind != TRUNK_KIND_UNSPECIFIED
+                why = "its PBX is not reached from here" if reaches_out else "no PBX is registered with it here"
+                yield f"{trunk.login} is not rung: {why}"
 
     def _targets(
         self, route: manager_pb2.RouteIncomingResponse, peer: call_pb2.Peer

@@ -29,10 +29,16 @@ class Door:
         self.open = asyncio.Event()
         self.open.set()
         self.failure: Exception | None = None
-        self.told: list[tuple[str, str, str]] = []  # registrations that were refused without asking
+        self.refused_registrations: list[tuple[str, str, str]] = []  # without our being asked
+        self.takes_registrations = True
         self._calls = 0
 
     async def register(self, credentials: Credentials, source_address: str) -> Registered:
+        if not self.takes_registrations:
+            raise Refusal("worker-off")
+        return await self.identify(credentials, source_address)
+
+    async def identify(self, credentials: Credentials, source_address: str) -> Registered:
         await self._pass()
         return Registered(f"trunk-{credentials.username}", credentials.username)
 
@@ -50,7 +56,7 @@ class Door:
     def turned_away(self, invite: Invite, refusal: Refusal) -> None: ...
 
     def registration_refused(self, credentials: Credentials, source_address: str, refusal: Refusal) -> None:
-        self.told.append((credentials.username, source_address, refusal.phrase))
+        self.refused_registrations.append((credentials.username, source_address, refusal.phrase))
 
     def told(self, call_id: str, leg: str, text: str, answer: str = "") -> None: ...
 

@@ -14,10 +14,11 @@ _SWITCH_ON = "set TELETRUNK_SIP_TLS_ADDRESS and TELETRUNK_SIP_TLS_CERTIFICATE at
 
 @dataclass(frozen=True)
 class Entrance:
-    """Where a Worker takes SIP; `tls` is empty when it takes none over TLS."""
+    """Where a Worker takes SIP; `tls` is empty when it takes none over TLS, or, an older one, has not said."""
 
     address: str
     tls: str = ""
+    has_said: bool = True
 
 
 @dataclass(frozen=True)
@@ -37,7 +38,8 @@ def entries(options: pb.TrunkOptions, workers: Iterable[Entrance]) -> Entries:
     plain = bool(allowed & {"udp", "tcp"}) or not registers  # else it is only where we come from
     address = next((one.address for one in there), "") if plain else ""
     tls = next((one.tls for one in there if one.tls), "") if "tls" in allowed else ""
-    return Entries(address, tls, _warnings(options, lacks_tls=bool(there) and "tls" in allowed and not tls))
+    have_said = bool(there) and all(one.has_said for one in there)
+    return Entries(address, tls, _warnings(options, lacks_tls=have_said and "tls" in allowed and not tls))
 
 
 def _allowed(options: pb.TrunkOptions) -> set[str]:

@@ -85,9 +85,13 @@ class Admitted:
 
 
 class Gatekeeper(Protocol):
-    """Decides. `register` and `admit` may raise `Refusal`."""
+    """Decides. `register`, `identify` and `admit` may raise `Refusal`."""
 
     async def register(self, credentials: Credentials, source_address: str) -> Registered: ...
+
+    async def identify(self, credentials: Credentials, source_address: str) -> Registered:
+        """Whose they are, also while no registration is taken: a call that is up must be able to end."""
+        ...
 
     async def admit(self, invite: Invite) -> Admitted: ...
 
@@ -196,6 +200,10 @@ class Admission:
     async def register(self, credentials: Credentials, flow: Flow) -> Registered:
         """The trunk that these are the credentials of. Raises `Refusal`."""
         return await self._asked(self._gatekeeper.register(credentials, flow.peer[0]), credentials, flow)
+
+    async def identify(self, credentials: Credentials, flow: Flow) -> Registered:
+        """The same of who speaks in a call. Raises `Refusal`."""
+        return await self._asked(self._gatekeeper.identify(credentials, flow.peer[0]), credentials, flow)
 
     async def admit(
         self,

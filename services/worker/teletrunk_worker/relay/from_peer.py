@@ -50,8 +50,6 @@ class FromPeer:
             # RFC 3261 15 forbids it: for pjsua the call is over then, and its INVITE's answer another call's.
             self._stand_in.release(dialog)
             return uas.respond(request, 200, "OK")
-        if request.method == "BYE":
-            self._routes.end_of_asking(dialog)
         forwarded = request.copy()
         forwarded.headers.remove(CALL_HEADER, "Authorization", "Proxy-Authorization")
         if request.method not in host_limits.WITH_BODY:
@@ -63,6 +61,8 @@ class FromPeer:
         if (objection := self._made_fit(request, flow, forwarded) or _no_codec(request, dialog)) is None:
             fit = host_limits.offer_for_host if request.method in WITH_OFFER else host_limits.answer_for_host
             fit(forwarded, dialog.sound)
+            if request.method == "BYE":
+                self._routes.end_of_asking(dialog)
             self._routes.to_host(forwarded, dialog)
         elif request.method == "ACK":  # nobody answers it: the host misses the description and ends the call
             host_limits.strip_body(forwarded)

@@ -99,7 +99,7 @@ class InDialog:
 
         async def ask() -> None:
             try:
-                trunk = await self._admission.register(given, flow)
+                trunk = await self._admission.identify(given, flow)
                 if trunk.login != dialog.login:
                     raise Refusal("session-access-revoked", "the call is another trunk's")
             except Refusal as refusal:
