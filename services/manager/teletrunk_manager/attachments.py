@@ -21,9 +21,10 @@ from teletrunk_manager.configurations import Configurations
 from teletrunk_manager.db.audit import asked_by_service
 from teletrunk_manager.db.database import Database
 from teletrunk_manager.db.tables import Service
-from teletrunk_manager.live import Attached, Live
+from teletrunk_manager.live import Attached, Kind, Live
 from teletrunk_manager.mistakes import Mistake
 from teletrunk_manager.news import News
+from teletrunk_manager.parts import Told
 from teletrunk_manager.proofs import Proofs
 from teletrunk_manager.refused_registrations import RefusedRegistrations
 from teletrunk_manager.state import OutOfReach, SharedState
@@ -94,7 +95,9 @@ class Attachments:
             if identity is not None and identity.kind == "storage" and first is not None:
                 await require_own_vault(session, identity.id, first.storage.vault_proof)
             await session.merge(row)
-        return Attached(row.service_id, "worker" if row.kind == "worker" else "storage", row.address)
+        in_parts = first is not None and first.worker.takes_parts
+        kind: Kind = "worker" if row.kind == "worker" else "storage"
+        return Attached(row.service_id, kind, row.address, told=Told(in_parts=in_parts))
 
     async def _welcome(self, service: Attached) -> None:
         if self._live.find(service.service_id) is None:
