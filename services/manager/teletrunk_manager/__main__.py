@@ -17,6 +17,7 @@ from teletrunk.v1 import admin_pb2_grpc, fleet_pb2_grpc, live_calls_pb2_grpc, ma
 from teletrunk_manager.accounts import Accounts
 from teletrunk_manager.admin_service import AdminService
 from teletrunk_manager.administrators import Administrators
+from teletrunk_manager.allotments import Allotment
 from teletrunk_manager.attachments import Attachments
 from teletrunk_manager.authentication import Authentication
 from teletrunk_manager.bans import BanList
@@ -110,7 +111,8 @@ async def _serve(settings: ManagerSettings, service: Service) -> int | None:
     administrators, tokens = Administrators(database, configurations), Tokens(database)
     if token := settings.api_token():
         await tokens.keep("installation", token)
-    trunks = Trunks(database, live, configurations, seal, bindings)
+    allotment = Allotment(settings.administrator_trunks, settings.administrator_networks)
+    trunks = Trunks(database, live, configurations, seal, bindings, allotment)
     await trunks.check_seal()
     storages = Storages(live, security)
     accounts = Accounts(database, live, configurations, storages)
