@@ -43,7 +43,7 @@ from teletrunk_manager.passwords import PasswordSeal, kept_key
 from teletrunk_manager.proofs import Proofs
 from teletrunk_manager.refused_registrations import RefusedRegistrations
 from teletrunk_manager.reported_calls import ReportedCalls
-from teletrunk_manager.retention import retention
+from teletrunk_manager.retention import retention, retention_of_changes
 from teletrunk_manager.retirement import Retirement
 from teletrunk_manager.services import Services
 from teletrunk_manager.state import SharedState
@@ -171,6 +171,7 @@ async def _serve(settings: ManagerSettings, service: Service) -> int | None:
     service.background("news", news.keep_writing)
     service.background("refused registrations", refused.keep_writing)
     service.background("retention", lambda: retention(database, settings.records_days))
+    service.background("retention of changes", lambda: retention_of_changes(database, settings.changes_days))
     service.background(
         "metrics",
         lambda: serve_operations(

@@ -1,4 +1,5 @@
-"""Deletes call records, and deliveries that were given up, that are older than they shall be kept."""
+"""Deletes call records, deliveries that were given up, and what people have changed, when they are older than they
+shall be kept."""
 
 from __future__ import annotations
 
@@ -10,7 +11,7 @@ import structlog
 from teletrunk.errors import Refusal
 
 from teletrunk_manager.db.database import Database
-from teletrunk_manager.db.tables import Call, Delivery
+from teletrunk_manager.db.tables import Call, Change, Delivery
 
 log = structlog.get_logger()
 
@@ -32,6 +33,25 @@ async def retention(database: Database, days: float) -> None:
         if deleted:
             log.info("old call records deleted", count=deleted)
         await asyncio.sleep(_LOOK_S if deleted < _AT_ONCE else _BREATH_S)
+
+
+async def retention_of_changes(database: Database, days: float) -> None:
+    """Runs until cancelled; at once over when the list of changes is kept for ever (0)."""
+    while days:
+        try:
+            deleted = await delete_older_changes(database, time.time() - days * _DAY_S)
+        except Refusal:
+            deleted = 0
+        await asyncio.sleep(_LOOK_S if deleted < _AT_ONCE else _BREATH_S)
+
+
+async def delete_older_changes(database: Database, before: float) -> int:
+    """Deletes up to a thousand changes that were made before this Unix time; returns how many."""
+    oldest = sa.select(Change.number).where(Change.at < before).order_by(Change.at).limit(_AT_ONCE)
+    async with database.transaction() as session:
+        numbers = (await session.scalars(oldest)).all()
+        await session.execute(sa.delete(Change).where(Change.number.in_(numbers)))
+    return len(numbers)
 
 
 async def delete_older(database: Database, before: float) -> int:

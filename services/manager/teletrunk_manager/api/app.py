@@ -144,6 +144,7 @@ def _add(app: FastAPI, route: Route, method: Any, tokens: Tokens, repeating: Rep
             return _response(*await answered(who, fields, told))
         asked = json.dumps([route.rpc, fields], sort_keys=True)
         key = f"{who.name}/{idempotency_key}"
+        asked_by(who.name, for_all=who.sees_all)
         return _response(*await repeating.once(key, asked, lambda: answered(who, fields, told)))
 
     endpoint: Any
