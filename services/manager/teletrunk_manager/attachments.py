@@ -21,6 +21,7 @@ from teletrunk_manager.configurations import Configurations
 from teletrunk_manager.db.audit import asked_by_service
 from teletrunk_manager.db.database import Database
 from teletrunk_manager.db.tables import Service
+from teletrunk_manager.heartbeats import checked, require_sensible, rest_after
 from teletrunk_manager.live import Attached, Kind, Live
 from teletrunk_manager.mistakes import Mistake
 from teletrunk_manager.news import News
@@ -113,9 +114,10 @@ class Attachments:
         asked_by_service(service.service_id)
         try:
             while (request := await _next(requests, self._silence)) is not None:
-                kind = request.WhichOneof("kind")
+                kind, rest = request.WhichOneof("kind"), rest_after(request)
                 if kind == "heartbeat":
-                    await self._beat(service, request.heartbeat, proven=proven)
+                    heartbeat = checked(request.heartbeat, of_worker=service.kind == "worker")
+                    await self._beat(service, heartbeat, proven=proven)
                 elif kind == "banned" and service.kind == "worker":
                     with contextlib.suppress(Refusal, Mistake):  # it is told again until it is in the configuration
                         await self._bans.add(request.banned, service.service_id)
@@ -123,6 +125,7 @@ class Attachments:
                     self._refused_registrations.note_many(service.service_id, request.refused)
                 elif kind == "bindings" and service.kind == "worker":
                     await self._bindings.told(service.service_id, request.bindings)
+                await asyncio.sleep(rest)
         finally:
             service.close()
 
@@ -189,8 +192,7 @@ def _introduced(first: pb.AttachRequest | None) -> Service:
         service_id, address = first.storage.storage_id, first.storage.address
     else:
         raise Mistake("the first message must be a hello")
-    if not service_id or not address:
-        raise Mistake("a hello needs an id and an address")
+    require_sensible(hello, service_id, address)
     return Service(
         service_id=service_id,
         kind=kind,
