@@ -46,12 +46,14 @@ from teletrunk_manager.reported_calls import ReportedCalls
 from teletrunk_manager.retention import retention, retention_of_changes
 from teletrunk_manager.retirement import Retirement
 from teletrunk_manager.services import Services
+from teletrunk_manager.sign_ins import SignIns
 from teletrunk_manager.state import SharedState
 from teletrunk_manager.state.memory import MemoryState
 from teletrunk_manager.storages import Storages
 from teletrunk_manager.streams import Streams
 from teletrunk_manager.subscription_service import SubscriptionService
 from teletrunk_manager.subscriptions import Subscriptions
+from teletrunk_manager.telegram_pace import TelegramPace
 from teletrunk_manager.tokens import Tokens
 from teletrunk_manager.trial_number import TrialNumber
 from teletrunk_manager.trunks import Trunks
@@ -115,7 +117,8 @@ async def _serve(settings: ManagerSettings, service: Service) -> int | None:
     trunks = Trunks(database, live, configurations, seal, bindings, allotment)
     await trunks.check_seal()
     storages = Storages(live, security)
-    accounts = Accounts(database, live, configurations, storages)
+    telegram_pace = TelegramPace()
+    accounts = Accounts(database, live, configurations, storages, SignIns(proofs), telegram_pace)
     refused = RefusedRegistrations(database)
     service.on_close("refused registrations", refused.write)
     attachments = Attachments(database, live, state, configurations, bans, bindings, storages, news, proofs, refused)
@@ -128,7 +131,7 @@ async def _serve(settings: ManagerSettings, service: Service) -> int | None:
     )  # fmt: skip
     server = rpc.Server(settings.manager_address, security, RIGHTS, fleet.is_current)
     server.add(manager_pb2_grpc.add_ManagerServiceServicer_to_server, questions)
-    trial_number = TrialNumber(database, live, storages)
+    trial_number = TrialNumber(database, live, storages, telegram_pace)
     services = Services(database, live)
     admin = AdminService(database, services, accounts, trunks, administrators, tokens, webhooks, trial_number)
     fleet_service = FleetService(
