@@ -21,7 +21,7 @@ from teletrunk_manager.configurations import Configurations
 from teletrunk_manager.db.audit import asked_by_service
 from teletrunk_manager.db.database import Database
 from teletrunk_manager.db.tables import Service
-from teletrunk_manager.heartbeats import checked, require_sensible, rest_after
+from teletrunk_manager.heartbeats import checked, require_sensible, rest_after, shorten
 from teletrunk_manager.live import Attached, Kind, Live
 from teletrunk_manager.mistakes import Mistake
 from teletrunk_manager.news import News
@@ -122,6 +122,7 @@ class Attachments:
                     with contextlib.suppress(Refusal, Mistake):  # it is told again until it is in the configuration
                         await self._bans.add(request.banned, service.service_id)
                 elif kind == "refused" and service.kind == "worker":
+                    shorten(request.refused, "login", "source_address", "detail")
                     self._refused_registrations.note_many(service.service_id, request.refused)
                 elif kind == "bindings" and service.kind == "worker":
                     await self._bindings.told(service.service_id, request.bindings)

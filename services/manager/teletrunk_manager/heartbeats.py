@@ -54,13 +54,14 @@ def checked(heartbeat: pb.Heartbeat, *, of_worker: bool) -> pb.Heartbeat:
     _keep(heartbeat.registered_trunk_ids, _are_ids)
     _keep(heartbeat.trunk_states, lambda state: _are_ids(state.trunk_id) and math.isfinite(state.since))
     _keep(heartbeat.sessions, lambda report: _are_ids(report.session_id) and _is_proof(report.proof))
+    shorten(heartbeat, "sip_tls_address")
     for call in heartbeat.calls:
-        _shorten(call, "caller", "called")
+        shorten(call, "caller", "called")
         call.ClearField("worker_id")
     for state in heartbeat.trunk_states:
-        _shorten(state, "why")
+        shorten(state, "why")
     for report in heartbeat.sessions:
-        _shorten(report, "reason")
+        shorten(report, "reason")
     return heartbeat
 
 
@@ -84,7 +85,8 @@ def _is_proof(proof: bytes) -> bool:
     return len(proof) <= _LONGEST_PROOF
 
 
-def _shorten(message: Any, *names: str) -> None:
+def shorten(message: Any, *names: str) -> None:
+    """The texts of these names."""
     for name in names:
         text = getattr(message, name)
         if len(text) > _LONGEST or "\0" in text:  # which PostgreSQL keeps nowhere
