@@ -61,10 +61,10 @@ class Accounts:
         phone = e164(request.phone)
         if phone is None:
             raise Mistake(f'"{request.phone}" is not a phone number: write it with + and country code')
-        storage_id = self._chosen(request.storage_id)
+        storage_id, moves = self._chosen(request.storage_id), await self._own(phone)
         async with self._storages.dial(storage_id) as storage:
             answer = await storage.StartSignIn(store.StartSignInRequest(phone=phone), timeout=DEADLINE_S)
-        sign_in_id = self._sign_ins.begun(storage_id, answer.sign_in_id, moves=await self._own(phone))
+        sign_in_id = self._sign_ins.begun(storage_id, answer.sign_in_id, moves)
         return pb.StartAddAccountResponse(sign_in_id=sign_in_id, code_sent_by=answer.code_sent_by)
 
     async def start_by_qr(self, request: pb.StartAddAccountByQrRequest) -> pb.StartAddAccountByQrResponse:
@@ -86,10 +86,15 @@ class Accounts:
         self._pace.require_sign_in()
         return self._storages.choose(wanted)
 
+    def _next_step(self, sign_in_id: str, cost: float = 1.0) -> SignIn:
+        """Of a sign-in of the asker's own. Raises `Unknown`, `TooOften`."""
+        step = self._sign_ins.find(sign_in_id)
+        self._pace.require(cost=cost)
+        return step
+
     async def await_qr(self, request: pb.AwaitAccountQrRequest) -> pb.AwaitAccountQrResponse:
         """Signs in once the code has been scanned, unless Telegram wants the two-step password too."""
-        step = self._sign_ins.find(request.sign_in_id)
-        self._pace.require(cost=A_LOOK)
+        step = self._next_step(request.sign_in_id, A_LOOK)
         question = store.AwaitQrSignInRequest(sign_in_id=step.sign_in_id, wait_s=request.wait_s)
         async with self._storages.dial(step.storage_id) as storage:
             answer = await storage.AwaitQrSignIn(question, timeout=DEADLINE_S)
@@ -102,16 +107,14 @@ class Accounts:
 
     async def resend_code(self, request: pb.ResendAccountCodeRequest) -> pb.ResendAccountCodeResponse:
         """Lets Telegram send another code, by another way."""
-        step = self._sign_ins.find(request.sign_in_id)
-        self._pace.require()
+        step = self._next_step(request.sign_in_id)
         async with self._storages.dial(step.storage_id) as storage:
             answer = await storage.ResendCode(store.ResendCodeRequest(sign_in_id=step.sign_in_id), timeout=DEADLINE_S)
         return pb.ResendAccountCodeResponse(code_sent_by=answer.code_sent_by)
 
     async def submit_code(self, request: pb.SubmitAccountCodeRequest) -> pb.SubmitAccountCodeResponse:
         """Signs in, or says that Telegram wants the two-step password too."""
-        step = self._sign_ins.find(request.sign_in_id)
-        self._pace.require()
+        step = self._next_step(request.sign_in_id)
         question = store.SubmitCodeRequest(sign_in_id=step.sign_in_id, code=request.code)
         async with self._storages.dial(step.storage_id) as storage:
             answer = await storage.SubmitCode(question, timeout=DEADLINE_S)
@@ -120,8 +123,7 @@ class Accounts:
         return pb.SubmitAccountCodeResponse(account=await self._signed_in(step, answer.signed_in))
 
     async def submit_password(self, request: pb.SubmitAccountPasswordRequest) -> pb.SubmitAccountPasswordResponse:
-        step = self._sign_ins.find(request.sign_in_id)
-        self._pace.require()
+        step = self._next_step(request.sign_in_id)
         question = store.SubmitPasswordRequest(sign_in_id=step.sign_in_id, password=request.password)
         async with self._storages.dial(step.storage_id) as storage:
             answer = await storage.SubmitPassword(question, timeout=DEADLINE_S)
