@@ -25,7 +25,7 @@ _HEADER: Final = re.compile(r"[A-Za-z0-9\-]{1,40}: ?[\x21-\x7e][\x20-\x7e]{0,100
 _SHORTEST_S, _LONGEST_S = 60, 86_400
 # What the Manager decides by itself when a call is routed: Workers need not be told.
 _OURS: Final = ("allowed_callers", "blocked_callers", "dial_rules", "caller_ids", "caller_names")
-_KEPT_BYTES: Final = 16 << 20  # ten thousand trunks of the usual kind, and not one tenant's largest for ever
+_KEPT_BYTES: Final = 8 << 20  # ten thousand trunks of the usual kind, and not one tenant's largest for ever
 _NUMBER: Final = re.compile(r"[A-Za-z0-9+\-_.*#~!]{0,64}")
 
 
