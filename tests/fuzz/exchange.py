@@ -150,7 +150,7 @@ async def exchange(directory: Path, seed: int) -> AsyncIterator[Exchange]:
         for name, _, _ in places:
             telegram.sessions[name] = manager_pb2.SessionAssignment(session_id=name, storage_address="x")
         telegram.lasts[good.login] = _FOR_EVER_S
-        port.trunks.replace(_trunk(name, _DTMF[number % 2]) for number, (name, _, _) in enumerate(places))
+        port.trunks.put(_trunk(name, _DTMF[number % 2]) for number, (name, _, _) in enumerate(places))
         ground = Exchange(port, calls, telegram, journal, hostile, good)
         await ground.good_calls(GOOD_CALLS)
         yield ground

@@ -9,6 +9,7 @@ import json
 import os
 import secrets
 import sys
+from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -186,6 +187,7 @@ class StorageServer(session_store_pb2_grpc.SessionStoreServiceServicer):
         self.two_step = False
         self.scanned = False
         self.audience_asked = 0
+        self.asked: Counter[str] = Counter()  # what goes to Telegram, by method
         self._begun = False
         self._signed_in = 0
         self.session_id = ""  # of the next sign-in; else it makes one
@@ -209,6 +211,14 @@ class StorageServer(session_store_pb2_grpc.SessionStoreServiceServicer):
         if self.two_step:
             return store.SubmitCodeResponse(password_needed=store.PasswordNeeded(hint="horse"))
         return store.SubmitCodeResponse(signed_in=self._sign_in())
+
+    async def ResendCode(self, request: store.ResendCodeRequest, context: Any) -> store.ResendCodeResponse:
+        self.asked["ResendCode"] += 1
+        return store.ResendCodeResponse(code_sent_by="sms")
+
+    async def Resolve(self, request: store.ResolveRequest, context: Any) -> store.ResolveResponse:
+        self.asked["Resolve"] += 1
+        return store.ResolveResponse(peer=call_pb2.Peer(user_id=5))
 
     async def StartQrSignIn(self, request: store.StartQrSignInRequest, context: Any) -> store.StartQrSignInResponse:
         self._begun = True

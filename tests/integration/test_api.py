@@ -259,6 +259,19 @@ async def test_the_description_has_the_protos_words(api: Api) -> None:
     assert described["components"]["schemas"]["Trunk"]["properties"]["trusted_addresses"]["description"]
 
 
+@pytest.mark.parametrize("path", ["/openapi.json", "/docs"])
+async def test_what_strangers_may_read_is_made_once_and_sent_once(api: Api, path: str) -> None:
+    async with httpx.AsyncClient(base_url=api.url) as client:
+        whole = await client.get(path, headers={"Accept-Encoding": "identity"})
+        packed = await client.get(path, headers={"Accept-Encoding": "gzip"})
+        again = await client.get(path, headers={"If-None-Match": whole.headers["etag"]})
+        head = await client.head(path)
+    assert packed.text == whole.text and packed.headers["content-encoding"] == "gzip"
+    assert int(packed.headers["content-length"]) * 5 < int(whole.headers["content-length"])
+    assert (again.status_code, again.content) == (304, b"")
+    assert head.status_code == 200 and not head.content
+
+
 async def test_whose_session_it_is(api: Api) -> None:
     """Row 11: an administrator uses what is theirs or shared with them, and no longer when that is taken back."""
     world = api.world

@@ -8,6 +8,7 @@ from pathlib import Path
 from teletrunk import rpc
 from teletrunk.v1 import manager_pb2 as pb
 from teletrunk.v1 import manager_pb2_grpc
+from teletrunk_manager.allotments import Allotment
 from teletrunk_manager.attachments import Attachments
 from teletrunk_manager.bans import BanList
 from teletrunk_manager.bindings import Bindings
@@ -62,7 +63,7 @@ async def test_a_silent_service_is_let_go(tmp_path: Path) -> None:
     service = ManagerService(
         database,
         live,
-        Trunks(database, live, configurations, seal, bindings),
+        Trunks(database, live, configurations, seal, bindings, Allotment(10, 10)),
         attachments,
         fleet,
         Enrolment(database, fleet, None),

@@ -17,6 +17,7 @@ from teletrunk.v1 import admin_pb2_grpc, fleet_pb2_grpc, live_calls_pb2_grpc, ma
 from teletrunk_manager.accounts import Accounts
 from teletrunk_manager.admin_service import AdminService
 from teletrunk_manager.administrators import Administrators
+from teletrunk_manager.allotments import Allotment
 from teletrunk_manager.attachments import Attachments
 from teletrunk_manager.authentication import Authentication
 from teletrunk_manager.bans import BanList
@@ -42,15 +43,17 @@ from teletrunk_manager.passwords import PasswordSeal, kept_key
 from teletrunk_manager.proofs import Proofs
 from teletrunk_manager.refused_registrations import RefusedRegistrations
 from teletrunk_manager.reported_calls import ReportedCalls
-from teletrunk_manager.retention import retention
+from teletrunk_manager.retention import retention, retention_of_changes
 from teletrunk_manager.retirement import Retirement
 from teletrunk_manager.services import Services
+from teletrunk_manager.sign_ins import SignIns
 from teletrunk_manager.state import SharedState
 from teletrunk_manager.state.memory import MemoryState
 from teletrunk_manager.storages import Storages
 from teletrunk_manager.streams import Streams
 from teletrunk_manager.subscription_service import SubscriptionService
 from teletrunk_manager.subscriptions import Subscriptions
+from teletrunk_manager.telegram_pace import TelegramPace
 from teletrunk_manager.tokens import Tokens
 from teletrunk_manager.trial_number import TrialNumber
 from teletrunk_manager.trunks import Trunks
@@ -110,10 +113,12 @@ async def _serve(settings: ManagerSettings, service: Service) -> int | None:
     administrators, tokens = Administrators(database, configurations), Tokens(database)
     if token := settings.api_token():
         await tokens.keep("installation", token)
-    trunks = Trunks(database, live, configurations, seal, bindings)
+    allotment = Allotment(settings.administrator_trunks, settings.administrator_networks)
+    trunks = Trunks(database, live, configurations, seal, bindings, allotment)
     await trunks.check_seal()
     storages = Storages(live, security)
-    accounts = Accounts(database, live, configurations, storages)
+    telegram_pace = TelegramPace()
+    accounts = Accounts(database, live, configurations, storages, SignIns(proofs), telegram_pace)
     refused = RefusedRegistrations(database)
     service.on_close("refused registrations", refused.write)
     attachments = Attachments(database, live, state, configurations, bans, bindings, storages, news, proofs, refused)
@@ -126,7 +131,7 @@ async def _serve(settings: ManagerSettings, service: Service) -> int | None:
     )  # fmt: skip
     server = rpc.Server(settings.manager_address, security, RIGHTS, fleet.is_current)
     server.add(manager_pb2_grpc.add_ManagerServiceServicer_to_server, questions)
-    trial_number = TrialNumber(database, live, storages)
+    trial_number = TrialNumber(database, live, storages, telegram_pace)
     services = Services(database, live)
     admin = AdminService(database, services, accounts, trunks, administrators, tokens, webhooks, trial_number)
     fleet_service = FleetService(
@@ -169,6 +174,7 @@ async def _serve(settings: ManagerSettings, service: Service) -> int | None:
     service.background("news", news.keep_writing)
     service.background("refused registrations", refused.keep_writing)
     service.background("retention", lambda: retention(database, settings.records_days))
+    service.background("retention of changes", lambda: retention_of_changes(database, settings.changes_days))
     service.background(
         "metrics",
         lambda: serve_operations(

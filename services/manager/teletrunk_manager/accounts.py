@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import secrets
 from collections.abc import Sequence
 from typing import Any
@@ -20,27 +21,38 @@ from teletrunk_manager.db.audit import NOBODY, WHO, asker, delete_whole
 from teletrunk_manager.db.database import Database
 from teletrunk_manager.db.pages import paged
 from teletrunk_manager.db.tables import Account, Assignment, Share, Subscription, Trunk
-from teletrunk_manager.domain.pace import Pace
 from teletrunk_manager.domain.phones import e164
 from teletrunk_manager.live import Live
-from teletrunk_manager.mistakes import Mistake, NotYours, Unknown
+from teletrunk_manager.mistakes import Mistake, NotNow, NotYours, Unknown
 from teletrunk_manager.qr_codes import qr_code
+from teletrunk_manager.sign_ins import SignIn, SignIns
 from teletrunk_manager.storages import DEADLINE_S, Storages
+from teletrunk_manager.telegram_pace import A_LOOK, TelegramPace
+from teletrunk_manager.vaults import have_one_vault
 
 log = structlog.get_logger()
 
-# Of one administrator: each draws a code, and lets Telegram look at the installation.
-_SIGN_INS_AT_ONCE, _SIGN_IN_EVERY_S = 10, 120.0
+_LONGEST = 256  # of what a Storage says of a user
+_ANOTHERS = "that Telegram account is another administrator's: ask its owner for a share of it"
 
 
 class Accounts:
-    def __init__(self, database: Database, live: Live, configurations: Configurations, storages: Storages) -> None:
+    def __init__(
+        self,
+        database: Database,
+        live: Live,
+        configurations: Configurations,
+        storages: Storages,
+        sign_ins: SignIns,
+        pace: TelegramPace,
+    ) -> None:
         self._database = database
         self._live = live
         self._configurations = configurations
         self._storages = storages
         self._audiences = Audiences(live, storages)
-        self._pace = Pace(_SIGN_INS_AT_ONCE, 1 / _SIGN_IN_EVERY_S)
+        self._sign_ins = sign_ins
+        self._pace = pace
 
     # Signing in.
 
@@ -49,88 +61,116 @@ class Accounts:
         phone = e164(request.phone)
         if phone is None:
             raise Mistake(f'"{request.phone}" is not a phone number: write it with + and country code')
-        storage_id = self._chosen(request.storage_id)
+        storage_id, moves = self._chosen(request.storage_id), await self._own(phone)
         async with self._storages.dial(storage_id) as storage:
             answer = await storage.StartSignIn(store.StartSignInRequest(phone=phone), timeout=DEADLINE_S)
-        # The id says where, so that any Manager can take the next step.
-        return pb.StartAddAccountResponse(
-            sign_in_id=f"{storage_id}:{answer.sign_in_id}", code_sent_by=answer.code_sent_by
-        )
+        sign_in_id = self._sign_ins.begun(storage_id, answer.sign_in_id, moves)
+        return pb.StartAddAccountResponse(sign_in_id=sign_in_id, code_sent_by=answer.code_sent_by)
 
     async def start_by_qr(self, request: pb.StartAddAccountByQrRequest) -> pb.StartAddAccountByQrResponse:
         """Lets Telegram make a code to be scanned. Raises `Mistake`, and what the Storage answers."""
         storage_id = self._chosen(request.storage_id)
         async with self._storages.dial(storage_id) as storage:
             answer = await storage.StartQrSignIn(store.StartQrSignInRequest(), timeout=DEADLINE_S)
-        return pb.StartAddAccountByQrResponse(sign_in_id=f"{storage_id}:{answer.sign_in_id}", code=qr_code(answer.code))
+        sign_in_id = self._sign_ins.begun(storage_id, answer.sign_in_id)
+        return pb.StartAddAccountByQrResponse(sign_in_id=sign_in_id, code=qr_code(answer.code))
+
+    async def _own(self, phone: str) -> str:
+        """The id of the asker's own account with this number, which who signs it in may mean to move; or empty."""
+        own = (Account.owner == asker(),) if asker() else ()
+        async with self._database.transaction(reading=True) as session:
+            return await session.scalar(sa.select(Account.account_id).where(Account.phone == phone, *own)) or ""
 
     def _chosen(self, wanted: str) -> str:
-        """The Storage for one more sign-in. Raises `Mistake`, and `NotNow`."""
-        if asker() and not self._pace.allows(asker()):
-            raise Mistake("too many sign-ins: wait two minutes", grpc.StatusCode.RESOURCE_EXHAUSTED)
+        """The Storage for one more sign-in. Raises `TooOften`, and `NotNow`."""
+        self._pace.require_sign_in()
         return self._storages.choose(wanted)
+
+    def _next_step(self, sign_in_id: str, cost: float = 1.0) -> SignIn:
+        """Of a sign-in of the asker's own. Raises `Unknown`, `TooOften`."""
+        step = self._sign_ins.find(sign_in_id)
+        self._pace.require(cost=cost)
+        return step
 
     async def await_qr(self, request: pb.AwaitAccountQrRequest) -> pb.AwaitAccountQrResponse:
         """Signs in once the code has been scanned, unless Telegram wants the two-step password too."""
-        storage_id, sign_in_id = _place(request.sign_in_id)
-        question = store.AwaitQrSignInRequest(sign_in_id=sign_in_id, wait_s=request.wait_s)
-        async with self._storages.dial(storage_id) as storage:
+        step = self._next_step(request.sign_in_id, A_LOOK)
+        question = store.AwaitQrSignInRequest(sign_in_id=step.sign_in_id, wait_s=request.wait_s)
+        async with self._storages.dial(step.storage_id) as storage:
             answer = await storage.AwaitQrSignIn(question, timeout=DEADLINE_S)
         match answer.WhichOneof("kind"):
             case "code":
                 return pb.AwaitAccountQrResponse(code=qr_code(answer.code))
             case "password_needed":
                 return pb.AwaitAccountQrResponse(password_hint=answer.password_needed.hint)
-        return pb.AwaitAccountQrResponse(account=await self._signed_in(storage_id, answer.signed_in))
+        return pb.AwaitAccountQrResponse(account=await self._signed_in(step, answer.signed_in))
 
     async def resend_code(self, request: pb.ResendAccountCodeRequest) -> pb.ResendAccountCodeResponse:
         """Lets Telegram send another code, by another way."""
-        storage_id, sign_in_id = _place(request.sign_in_id)
-        async with self._storages.dial(storage_id) as storage:
-            answer = await storage.ResendCode(store.ResendCodeRequest(sign_in_id=sign_in_id), timeout=DEADLINE_S)
+        step = self._next_step(request.sign_in_id)
+        async with self._storages.dial(step.storage_id) as storage:
+            answer = await storage.ResendCode(store.ResendCodeRequest(sign_in_id=step.sign_in_id), timeout=DEADLINE_S)
         return pb.ResendAccountCodeResponse(code_sent_by=answer.code_sent_by)
 
     async def submit_code(self, request: pb.SubmitAccountCodeRequest) -> pb.SubmitAccountCodeResponse:
         """Signs in, or says that Telegram wants the two-step password too."""
-        storage_id, sign_in_id = _place(request.sign_in_id)
-        question = store.SubmitCodeRequest(sign_in_id=sign_in_id, code=request.code)
-        async with self._storages.dial(storage_id) as storage:
+        step = self._next_step(request.sign_in_id)
+        question = store.SubmitCodeRequest(sign_in_id=step.sign_in_id, code=request.code)
+        async with self._storages.dial(step.storage_id) as storage:
             answer = await storage.SubmitCode(question, timeout=DEADLINE_S)
         if answer.WhichOneof("kind") == "password_needed":
             return pb.SubmitAccountCodeResponse(password_hint=answer.password_needed.hint)
-        return pb.SubmitAccountCodeResponse(account=await self._signed_in(storage_id, answer.signed_in))
+        return pb.SubmitAccountCodeResponse(account=await self._signed_in(step, answer.signed_in))
 
     async def submit_password(self, request: pb.SubmitAccountPasswordRequest) -> pb.SubmitAccountPasswordResponse:
-        storage_id, sign_in_id = _place(request.sign_in_id)
-        question = store.SubmitPasswordRequest(sign_in_id=sign_in_id, password=request.password)
-        async with self._storages.dial(storage_id) as storage:
+        step = self._next_step(request.sign_in_id)
+        question = store.SubmitPasswordRequest(sign_in_id=step.sign_in_id, password=request.password)
+        async with self._storages.dial(step.storage_id) as storage:
             answer = await storage.SubmitPassword(question, timeout=DEADLINE_S)
-        return pb.SubmitAccountPasswordResponse(account=await self._signed_in(storage_id, answer.signed_in))
+        return pb.SubmitAccountPasswordResponse(account=await self._signed_in(step, answer.signed_in))
 
-    async def _signed_in(self, storage_id: str, signed_in: store.SignedIn) -> pb.Account:
-        account, before = await self._keep(signed_in, storage_id)
-        log.info("account signed in", account_id=account.account_id, storage_id=storage_id)
-        if before is not None and before[0] != storage_id:
+    async def _signed_in(self, step: SignIn, signed_in: store.SignedIn) -> pb.Account:
+        """Raises `NotYours`, `NotNow` for an account that is another's, or that is not known to have moved there."""
+        try:
+            account, before = await self._keep(step, signed_in)
+        except (NotYours, NotNow):
+            with contextlib.suppress(grpc.aio.AioRpcError):
+                await self._end_session(step.storage_id, signed_in.session_id)
+            raise
+        log.info("account signed in", account_id=account.account_id, storage_id=step.storage_id)
+        if before is not None and before[0] != step.storage_id:
             # Within one Storage it has been replaced there; a session left in another would run on unseen.
             await self._end_session(*before)
         self._configurations.changed()
         async with self._database.transaction(reading=True) as session:
+            seen = sa.select(Account.account_id).where(
+                Account.account_id == account.account_id, visible(Account.account_id)
+            )
+            if await session.scalar(seen) is None:
+                raise NotYours(_ANOTHERS)
             return (await self._messages(session, [account]))[0]
 
-    async def _keep(self, signed_in: store.SignedIn, storage_id: str) -> tuple[Account, tuple[str, str] | None]:
+    async def _keep(self, step: SignIn, signed_in: store.SignedIn) -> tuple[Account, tuple[str, str] | None]:
         """The account as it is now, and the place of the session that it had before."""
         user, before = signed_in.user, None
+        _require_sensible(signed_in)
         async with self._database.transaction() as session:
+            taken = sa.select(Account.account_id).where(
+                Account.session_id == signed_in.session_id, Account.user_id != user.user_id
+            )
+            if await session.scalar(taken) is not None:
+                raise Mistake("the Session Storage names another account's session: nothing was changed")
             account = await session.scalar(sa.select(Account).where(Account.user_id == user.user_id))
             if account is None:
                 account = Account(account_id=secrets.token_hex(6), user_id=user.user_id, owner=asker())
                 session.add(account)
             else:
+                await _require_may_move(session, account, step)
                 before = (account.storage_id, account.session_id)
             account.phone = f"+{user.phone.lstrip('+')}" if user.phone else ""
             account.username = user.username
             account.name = f"{user.first_name} {user.last_name}".strip()
-            account.session_id, account.storage_id = signed_in.session_id, storage_id
+            account.session_id, account.storage_id = signed_in.session_id, step.storage_id
         return account, before
 
     # Those that there are.
@@ -185,6 +225,7 @@ class Accounts:
         async with self._database.transaction(reading=True) as session:
             account = await find_account(session, name)
             require_owner(account)
+        self._pace.require(account.account_id)
         place = self._live.place(account.session_id, account.storage_id)
         question = store.ForgetFloodWaitsRequest(session_id=account.session_id)
         async with self._storages.dial(place.service_id if place else account.storage_id) as storage:
@@ -236,12 +277,27 @@ async def _by_account(session: AsyncSession, account_id: Any, value: Any, ids: S
     return found
 
 
-def _place(sign_in_id: str) -> tuple[str, str]:
-    """The Storage that runs a sign-in, and its own name for it. Raises `Unknown`."""
-    storage_id, colon, rest = sign_in_id.partition(":")
-    if not colon:
-        raise Unknown("there is no such sign-in: start again")
-    return storage_id, rest
+async def _require_may_move(session: AsyncSession, account: Account, step: SignIn) -> None:
+    """A Storage may say that it has signed anybody in: an account leaves another one only for its owner, who has named
+    its number, or within one vault. Raises `NotYours`, `NotNow`."""
+    if account.storage_id == step.storage_id:
+        return  # it has replaced the session already, and could have ended it anyway
+    if asker() not in ("", account.owner):
+        raise NotYours(_ANOTHERS)
+    if account.account_id != step.moves and not await have_one_vault(session, account.storage_id, step.storage_id):
+        raise NotNow(
+            f"that account is signed in at {account.storage_id}, which has another vault: "
+            "to move it, sign it in by its phone number"
+        )
+
+
+def _require_sensible(signed_in: store.SignedIn) -> None:
+    """Raises `Mistake`."""
+    user = signed_in.user
+    texts = user.phone, user.username, user.first_name, user.last_name, signed_in.session_id
+    known = user.user_id > 0 and signed_in.session_id.isprintable() and signed_in.session_id
+    if not known or any(len(text) > _LONGEST or "\0" in text for text in texts):
+        raise Mistake("the Session Storage names no user that there can be: nothing was changed")
 
 
 async def find_account(session: AsyncSession, text: str) -> Account:

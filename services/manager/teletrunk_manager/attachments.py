@@ -21,9 +21,11 @@ from teletrunk_manager.configurations import Configurations
 from teletrunk_manager.db.audit import asked_by_service
 from teletrunk_manager.db.database import Database
 from teletrunk_manager.db.tables import Service
-from teletrunk_manager.live import Attached, Live
+from teletrunk_manager.heartbeats import checked, require_sensible, rest_after, shorten
+from teletrunk_manager.live import Attached, Kind, Live
 from teletrunk_manager.mistakes import Mistake
 from teletrunk_manager.news import News
+from teletrunk_manager.parts import Told
 from teletrunk_manager.proofs import Proofs
 from teletrunk_manager.refused_registrations import RefusedRegistrations
 from teletrunk_manager.state import OutOfReach, SharedState
@@ -94,7 +96,9 @@ class Attachments:
             if identity is not None and identity.kind == "storage" and first is not None:
                 await require_own_vault(session, identity.id, first.storage.vault_proof)
             await session.merge(row)
-        return Attached(row.service_id, "worker" if row.kind == "worker" else "storage", row.address)
+        in_parts = first is not None and first.worker.takes_parts
+        kind: Kind = "worker" if row.kind == "worker" else "storage"
+        return Attached(row.service_id, kind, row.address, told=Told(in_parts=in_parts))
 
     async def _welcome(self, service: Attached) -> None:
         if self._live.find(service.service_id) is None:
@@ -110,16 +114,19 @@ class Attachments:
         asked_by_service(service.service_id)
         try:
             while (request := await _next(requests, self._silence)) is not None:
-                kind = request.WhichOneof("kind")
+                kind, rest = request.WhichOneof("kind"), rest_after(request)
                 if kind == "heartbeat":
-                    await self._beat(service, request.heartbeat, proven=proven)
+                    heartbeat = checked(request.heartbeat, of_worker=service.kind == "worker")
+                    await self._beat(service, heartbeat, proven=proven)
                 elif kind == "banned" and service.kind == "worker":
                     with contextlib.suppress(Refusal, Mistake):  # it is told again until it is in the configuration
                         await self._bans.add(request.banned, service.service_id)
                 elif kind == "refused" and service.kind == "worker":
+                    shorten(request.refused, "login", "source_address", "detail")
                     self._refused_registrations.note_many(service.service_id, request.refused)
                 elif kind == "bindings" and service.kind == "worker":
                     await self._bindings.told(service.service_id, request.bindings)
+                await asyncio.sleep(rest)
         finally:
             service.close()
 
@@ -186,8 +193,7 @@ def _introduced(first: pb.AttachRequest | None) -> Service:
         service_id, address = first.storage.storage_id, first.storage.address
     else:
         raise Mistake("the first message must be a hello")
-    if not service_id or not address:
-        raise Mistake("a hello needs an id and an address")
+    require_sensible(hello, service_id, address)
     return Service(
         service_id=service_id,
         kind=kind,

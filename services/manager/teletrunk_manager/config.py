@@ -36,7 +36,15 @@ class ManagerSettings(ServiceSettings):
     api_certificate: Path | None = Field(None, description="PEM file of the REST API's certificate chain.")
     api_key: Path | None = Field(None, description="PEM file of its private key.")
     records_days: float = Field(0.0, ge=0, description="Call records older than this are deleted; 0: kept for ever.")
-
+    changes_days: float = Field(
+        365.0, ge=0, description="What people have changed longer ago is deleted from the list; 0: kept for ever."
+    )
+    administrator_trunks: int = Field(
+        500, ge=1, description="Trunks of one administrator; owners' own may be twenty times as many."
+    )
+    administrator_networks: int = Field(
+        2_000, ge=1, description="Trusted networks of all of one administrator's trunks; owners' own twenty times."
+    )
     drain_seconds: float = Field(
         0.0, ge=0, description="How long it serves on, unready, after SIGTERM: until a load balancer has noticed."
     )

@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
+from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import cached_property
 
 import sqlalchemy as sa
 import structlog
@@ -18,7 +20,7 @@ from teletrunk_manager.db.database import Database
 from teletrunk_manager.db.tables import Account, Assignment, BannedAddress, Drain, Member, Share, Trunk, TrustedAddress
 from teletrunk_manager.domain import trunk_options
 from teletrunk_manager.domain.rights import may_use
-from teletrunk_manager.live import Live, Seen
+from teletrunk_manager.live import Live
 from teletrunk_manager.passwords import PasswordSeal, SealBroken, pbx_label, revision
 from teletrunk_manager.state import OutOfReach, SharedState
 
@@ -52,6 +54,7 @@ class Configurations:
         self._seal = seal
         self._live = live
         self._state = state
+        self._settings: dict[str, Settings] = {}
         self._changed = asyncio.Event()
         self._untold = False
 
@@ -84,9 +87,9 @@ class Configurations:
                 continue
             # The Storages first: a Worker must not be sent to a session before it may use it.
             for storage in self._live.here("storage"):
-                storage.configure(pb.AttachResponse(storage=current.of_storages()))
+                storage.configure(current.of_storages())
             for worker in self._live.here("worker"):
-                worker.configure(pb.AttachResponse(worker=current.of_worker(worker.service_id, self._live)))
+                worker.configure(current.of_worker(worker.service_id), current.trunks_of(worker.service_id))
 
     async def _read(self) -> Current:
         async with self._database.transaction(reading=True) as session:
@@ -98,7 +101,12 @@ class Configurations:
             shared = (await session.scalars(sa.select(Share))).all()
             banned = sa.select(BannedAddress).where(BannedAddress.until > time.time())
             banned = banned.order_by(BannedAddress.until.desc(), BannedAddress.network).limit(_MOST_BANS)
-            trusted = (await session.scalars(sa.select(TrustedAddress))).all()
+            # As one text a trunk: there may be a hundred of each.
+            listed = sa.func.aggregate_strings(TrustedAddress.network, "\n")
+            trusted = await session.execute(
+                sa.select(TrustedAddress.trunk_id, listed).group_by(TrustedAddress.trunk_id)
+            )
+            networks = {trunk_id: sorted(lines.split("\n")) for trunk_id, lines in trusted}
             bans = [pb.Ban(network=b.network, until=b.until, times=b.times) for b in await session.scalars(banned)]
         workers: dict[str, set[str]] = {}
         for row in assigned:
@@ -108,9 +116,6 @@ class Configurations:
             sharers.setdefault(share.account_id, set()).add(share.administrator)
         revoked = {member.service_id for member in members if member.revoked or member.retired_at is not None}
         known = {member.service_id for member in members} | {w.service_id for w in self._live.of_kind("worker")}
-        networks: dict[str, list[str]] = {}
-        for address in trusted:
-            networks.setdefault(address.trunk_id, []).append(address.network)
         owners = {account.account_id: account.owner for account in accounts}
         usable = [
             trunk
@@ -119,9 +124,20 @@ class Configurations:
             and may_use(trunk.administrator, owners[trunk.account_id], sharers.get(trunk.account_id, ()))
         ]
         passwords = {trunk.trunk_id: self._pbx_password(trunk) for trunk in usable if trunk.sealed_pbx_password}
-        return Current(
-            list(accounts), usable, networks, workers, frozenset(known - revoked), frozenset(draining), bans, passwords
+        current = Current(
+            self._live,
+            list(accounts),
+            usable,
+            networks,
+            workers,
+            frozenset(known - revoked),
+            frozenset(draining),
+            bans,
+            passwords,
+            self._settings,
         )
+        self._settings = current.settings
+        return current
 
     def _pbx_password(self, trunk: Trunk) -> str:
         try:
@@ -132,9 +148,19 @@ class Configurations:
 
 
 @dataclass(frozen=True)
-class Current:
-    """What there is, as one transaction saw it."""
+class Settings:
+    """What Workers need to know of a trunk, and what of it only the one that registers it at its PBX does."""
 
+    made_of: tuple[object, ...]
+    usual: pb.TrunkSettings
+    of_registrant: pb.TrunkSettings
+
+
+@dataclass(frozen=True)
+class Current:
+    """What there is, as one transaction saw it, and who is attached."""
+
+    live: Live
     accounts: list[Account]
     trunks: list[Trunk]  # those that may be used
     networks: dict[str, list[str]]  # by trunk id: where it may be used from
@@ -143,59 +169,87 @@ class Current:
     draining: frozenset[str]
     bans: list[pb.Ban]
     pbx_passwords: dict[str, str]  # by trunk id
+    before: dict[str, Settings]  # by trunk id: those that were made for the last one
 
     def _may_use(self, worker_id: str, account_id: str) -> bool:
         return worker_id in self.assigned.get(account_id, self.workers)
 
-    def of_worker(self, worker_id: str, live: Live) -> pb.WorkerConfig:
+    def of_worker(self, worker_id: str) -> pb.WorkerConfig:
+        """Without its trunks' settings."""
         usable = [account for account in self.accounts if self._may_use(worker_id, account.account_id)]
-        sessions = [assignment(account, live) for account in usable]
-        homes = self._homes(live)
+        sessions = [assignment(account, self.live) for account in usable]
         for session in sessions:
-            session.elsewhere = bool(homes.get(session.account_id)) and worker_id not in homes[session.account_id]
-        ids = {account.account_id for account in usable}
-        trunks = [trunk for trunk in self.trunks if trunk.account_id in ids]
+            homes = self._homes.get(session.account_id)
+            session.elsewhere = bool(homes) and worker_id not in (homes or ())
         return pb.WorkerConfig(
             sessions=[session for session in sessions if session.storage_address],
-            trunk_ids=[trunk.trunk_id for trunk in trunks],
-            trunks=[self._settings(trunk, worker_id, live) for trunk in trunks],
+            trunk_ids=[trunk.trunk_id for trunk in self.trunks if self._may_use(worker_id, trunk.account_id)],
             draining=worker_id in self.draining,
             bans=self.bans,
         )
 
-    def _settings(self, trunk: Trunk, worker_id: str, live: Live) -> pb.TrunkSettings:
-        options = trunk_options.read_for_workers(trunk.options)
-        registers = options.kind == TRUNK_KIND_OUTBOUND and worker_id == self._registrant(trunk, live)
-        return pb.TrunkSettings(
+    def trunks_of(self, worker_id: str) -> Iterator[pb.TrunkSettings]:
+        for trunk in self.trunks:
+            if self._may_use(worker_id, trunk.account_id):
+                settings = self.settings[trunk.trunk_id]
+                is_registrant = self._registrants.get(trunk.trunk_id) == worker_id
+                yield settings.of_registrant if is_registrant else settings.usual
+
+    @cached_property
+    def settings(self) -> dict[str, Settings]:
+        """By trunk id. Made anew are those that have changed: there may be thousands."""
+        return {trunk.trunk_id: self._settings(trunk) for trunk in self.trunks}
+
+    def _settings(self, trunk: Trunk) -> Settings:
+        networks = self.networks.get(trunk.trunk_id, [])
+        password = self.pbx_passwords.get(trunk.trunk_id, "")
+        made_of = trunk.version, trunk.sealed_password, password, *networks
+        known = self.before.get(trunk.trunk_id)
+        if known is not None and known.made_of == made_of:
+            return known
+        usual = pb.TrunkSettings(
             trunk_id=trunk.trunk_id,
             codecs=trunk.codecs.split(","),
             password_revision=revision(trunk.sealed_password),
-            networks=self.networks.get(trunk.trunk_id, ()),
-            options=options,
+            networks=networks,
+            options=trunk_options.read_for_workers(trunk.options),
             login=trunk.login,
             administrator=trunk.administrator,
-            registers=registers,
-            pbx_password=self.pbx_passwords.get(trunk.trunk_id, "") if registers else "",
         )
+        of_registrant = pb.TrunkSettings(registers=True, pbx_password=password)
+        of_registrant.MergeFrom(usual)
+        return Settings(made_of, usual, of_registrant)
 
-    def _registrant(self, trunk: Trunk, live: Live) -> str:
-        """The one Worker that registers an outbound trunk: several would take each other's place at the PBX."""
+    @cached_property
+    def _registrants(self) -> dict[str, str]:
+        """The one Worker that registers an outbound trunk: several would take each other's place at the PBX.
+
+        The one that has registered already keeps it, whoever else comes; who comes later cannot take it by saying
+        that it has. All Managers see the same, so they need not agree.
+        """
         able = [
             worker
-            for worker in live.of_kind("worker")
-            if self._may_use(worker.service_id, trunk.account_id)
-            and worker.service_id not in self.draining
-            and not worker.draining
+            for worker in self.live.of_kind("worker")
+            if worker.service_id not in self.draining and not worker.draining
         ]
-        # The one that has registered already keeps it, whoever else comes.
-        able.sort(key=lambda worker: (not _has_up(worker, trunk.trunk_id), worker.service_id))
-        return able[0].service_id if able else ""
+        able.sort(key=lambda worker: (worker.attached_at, worker.service_id))
+        outbound = [
+            trunk for trunk in self.trunks if self.settings[trunk.trunk_id].usual.options.kind == TRUNK_KIND_OUTBOUND
+        ]
+        chosen = {}
+        for trunk in outbound:
+            may = [worker for worker in able if self._may_use(worker.service_id, trunk.account_id)]
+            has = (worker for worker in may if worker.has_up(trunk.trunk_id))
+            if (worker := next(has, may[0] if may else None)) is not None:
+                chosen[trunk.trunk_id] = worker.service_id
+        return chosen
 
-    def _homes(self, live: Live) -> dict[str, set[str]]:
+    @cached_property
+    def _homes(self) -> dict[str, set[str]]:
         """The Workers at which an account's PBX is registered."""
         account_of = {trunk.trunk_id: trunk.account_id for trunk in self.trunks}
         homes: dict[str, set[str]] = {}
-        for worker in live.of_kind("worker"):
+        for worker in self.live.of_kind("worker"):
             for trunk_id in worker.heartbeat.registered_trunk_ids:
                 account_id = account_of.get(trunk_id, "")
                 if self._may_use(worker.service_id, account_id):  # whatever it says of others' trunks
@@ -213,8 +267,3 @@ class Current:
                 for worker in sorted(self.workers)
             ]
         )
-
-
-def _has_up(worker: Seen, trunk_id: str) -> bool:
-    state = worker.state_of(trunk_id)
-    return state is not None and state.up

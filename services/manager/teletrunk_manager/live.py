@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Final, Literal
 
 import structlog
 from google.protobuf.message import DecodeError
@@ -17,25 +17,29 @@ from teletrunk.v1 import live_pb2
 from teletrunk.v1 import manager_pb2 as pb
 from teletrunk.v1.trunk_pb2 import TrunkState
 
+from teletrunk_manager.parts import Told
 from teletrunk_manager.state import SERVICE_S
 
 log = structlog.get_logger()
 
 Kind = Literal["worker", "storage"]
+_MOST_UNREAD: Final = 1_000  # messages: who reads none of what it is told is told no more
 
 
 @dataclass(frozen=True)
-class _Trunks:
-    """What a heartbeat says of trunks, by their ids."""
+class _Said:
+    """What a heartbeat says of trunks and sessions, by their ids."""
 
     said: pb.Heartbeat
     registered: frozenset[str]
     states: Mapping[str, TrunkState]
+    reports: Mapping[str, pb.SessionReport]
 
     @classmethod
-    def of(cls, said: pb.Heartbeat) -> _Trunks:
+    def of(cls, said: pb.Heartbeat) -> _Said:
         states = {state.trunk_id: state for state in said.trunk_states}
-        return cls(said, frozenset(said.registered_trunk_ids), states)
+        reports = {report.session_id: report for report in said.sessions}
+        return cls(said, frozenset(said.registered_trunk_ids), states, reports)
 
 
 @dataclass(eq=False)
@@ -47,29 +51,35 @@ class Seen:
     address: str
     heartbeat: pb.Heartbeat = field(default_factory=pb.Heartbeat)
     seen_at: float = field(default_factory=time.time)
-    _trunks: _Trunks | None = field(default=None, init=False)
+    attached_at: float = field(default_factory=time.time)
+    _said: _Said | None = field(default=None, init=False)
 
     def is_registered(self, trunk_id: str) -> bool:
         """Whether that trunk's PBX is at this Worker."""
-        return trunk_id in self._trunks_now.registered
+        return trunk_id in self._said_now.registered
 
     def state_of(self, trunk_id: str) -> TrunkState | None:
         """How this Worker stands with a trunk whose PBX does not register."""
-        return self._trunks_now.states.get(trunk_id)
+        return self._said_now.states.get(trunk_id)
+
+    def has_up(self, trunk_id: str) -> bool:
+        """Whether it says that such a trunk works."""
+        state = self.state_of(trunk_id)
+        return state is not None and state.up
+
+    def report_of(self, session_id: str) -> pb.SessionReport | None:
+        return self._said_now.reports.get(session_id)
 
     @property
-    def _trunks_now(self) -> _Trunks:
+    def _said_now(self) -> _Said:
         """All trunks are asked about when they are listed: each answer must not look at all that was said."""
-        if self._trunks is None or self._trunks.said is not self.heartbeat:
-            self._trunks = _Trunks.of(self.heartbeat)
-        return self._trunks
+        if self._said is None or self._said.said is not self.heartbeat:
+            self._said = _Said.of(self.heartbeat)
+        return self._said
 
     @property
     def draining(self) -> bool:
         return self.heartbeat.draining
-
-    def report_of(self, session_id: str) -> pb.SessionReport | None:
-        return next((report for report in self.heartbeat.sessions if report.session_id == session_id), None)
 
     def record(self) -> bytes:
         """As other Managers read it."""
@@ -79,13 +89,14 @@ class Seen:
             address=self.address,
             seen_at=self.seen_at,
             heartbeat=self.heartbeat,
+            attached_at=self.attached_at,
         ).SerializeToString()
 
     @classmethod
     def of_record(cls, record: bytes) -> Seen:
         said = live_pb2.LiveService.FromString(record)
         kind: Kind = "worker" if said.kind == "worker" else "storage"
-        return cls(said.service_id, kind, said.address, said.heartbeat, said.seen_at)
+        return cls(said.service_id, kind, said.address, said.heartbeat, said.seen_at, said.attached_at)
 
     def matters_like(self, other: Seen | None) -> bool:
         """Whether configurations that are made with one are right with the other."""
@@ -105,8 +116,8 @@ class Attached(Seen):
     # Tells this stream from every other one of the same service.
     holder: str = field(default_factory=lambda: secrets.token_hex(8))
     outbox: asyncio.Queue[pb.AttachResponse | None] = field(default_factory=asyncio.Queue)
-    # The configuration that was sent last.
-    config: pb.AttachResponse | None = None
+    # What it was told of its configuration.
+    told: Told = field(default_factory=Told)
     # Its first heartbeat is how things are; what differs in the next ones is news.
     has_beaten: bool = False
 
@@ -114,14 +125,19 @@ class Attached(Seen):
         """Returns whether anybody's configuration may be another now."""
         before = Seen(self.service_id, self.kind, self.address, self.heartbeat)
         self.heartbeat, self.seen_at, self.has_beaten = heartbeat, time.time(), True
-        self.outbox.put_nowait(pb.AttachResponse(pulse=pb.Pulse()))
+        if self._reads:
+            self.outbox.put_nowait(pb.AttachResponse(pulse=pb.Pulse()))
         return not self.matters_like(before)
 
-    def configure(self, config: pb.AttachResponse) -> None:
-        """Sends the configuration, unless it is what the service has already."""
-        if self.config != config:
-            self.config = config
-            self.outbox.put_nowait(config)
+    def configure(self, config: pb.WorkerConfig | pb.StorageConfig, trunks: Iterable[pb.TrunkSettings] = ()) -> None:
+        """Sends what of the configuration the service does not have already; later, when it does not read now."""
+        if self._reads:
+            for response in self.told.news(config, trunks):
+                self.outbox.put_nowait(response)
+
+    @property
+    def _reads(self) -> bool:
+        return self.outbox.qsize() < _MOST_UNREAD
 
     def close(self) -> None:
         self.outbox.put_nowait(None)

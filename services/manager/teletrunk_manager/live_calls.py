@@ -21,6 +21,7 @@ from teletrunk_manager.streams import Streams
 log = structlog.get_logger()
 
 _DIGITS: Final = re.compile(r"[0-9*#A-D,]{1,32}")
+_ASKED_AT_ONCE: Final = 10_000  # PostgreSQL takes 32,767 values
 
 
 class LiveCalls:
@@ -73,10 +74,19 @@ class LiveCalls:
         return call
 
     async def _one(self, wanted: str) -> pb.LiveCall:
-        fit = [call for call in await self.all() if call.call_id.startswith(wanted) or call.call_id.endswith(wanted)]
+        """By an id, its beginning or its end. A Worker may name any id as its own: CALL@WORKER says whose is meant."""
+        wanted, _, worker_id = wanted.partition("@")
+        fit = [
+            call
+            for call in await self.all()
+            if (call.call_id.startswith(wanted) or call.call_id.endswith(wanted)) and worker_id in ("", call.worker_id)
+        ]
         exact = [call for call in fit if call.call_id == wanted]
         if not fit or not wanted:
             raise Unknown(f"there is no call {wanted} now: teletrunk call live shows them")
+        if len(exact) > 1:
+            named = " or ".join(f"{wanted}@{call.worker_id}" for call in exact)
+            raise Mistake(f"several Workers say that they carry {wanted}: say which is meant, {named}")
         if len(exact or fit) > 1:
             raise Mistake(f"several calls begin or end with {wanted}: give more of the id")
         return (exact or fit)[0]
@@ -92,8 +102,13 @@ class LiveCalls:
 
     async def _visible(self, account_ids: set[str]) -> set[str]:
         """Those of these accounts that the asker may see."""
-        if not account_ids:
-            return set()
-        query = sa.select(Account.account_id).where(Account.account_id.in_(account_ids), visible(Account.account_id))
+        wanted, found = sorted(account_ids), set[str]()
+        if not wanted:
+            return found
         async with self._database.transaction(reading=True) as session:
-            return set(await session.scalars(query))
+            for start in range(0, len(wanted), _ASKED_AT_ONCE):
+                some = Account.account_id.in_(wanted[start : start + _ASKED_AT_ONCE])
+                found |= set(
+                    await session.scalars(sa.select(Account.account_id).where(some, visible(Account.account_id)))
+                )
+        return found

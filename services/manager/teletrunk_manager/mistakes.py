@@ -49,6 +49,13 @@ class NotNow(Mistake):
         super().__init__(text, grpc.StatusCode.FAILED_PRECONDITION)
 
 
+class TooOften(Mistake):
+    """Later it may be done."""
+
+    def __init__(self, what: str, seconds: int) -> None:
+        super().__init__(f"too many {what}: wait {seconds} seconds", grpc.StatusCode.RESOURCE_EXHAUSTED)
+
+
 def explaining(method: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
     """Decorates a unary servicer method: mistakes, refusals and a Storage's own words reach the caller."""
 

@@ -74,7 +74,8 @@ class News:
 
     async def _write(self, event: str, facts: Facts) -> None:
         async with self._database.transaction() as session:
-            named = await _named(session, facts)
+            if (named := await _named(session, facts)) is None:
+                return
             await self._deliveries.spread(session, {"id": secrets.token_hex(8), "event": event, **named})
 
 
@@ -102,14 +103,17 @@ def changes(service_id: str, before: pb.Heartbeat, now: pb.Heartbeat) -> Iterato
             yield "session.back" if active else "session.lost", facts
 
 
-async def _named(session: AsyncSession, facts: Facts) -> Facts:
-    """With the names by which people know what the ids mean."""
+async def _named(session: AsyncSession, facts: Facts) -> Facts | None:
+    """With the names by which people know what the ids mean; None when they mean nothing."""
     if trunk_id := facts.get("trunk_id"):
-        query = sa.select(Trunk.login, Trunk.account_id).where(Trunk.trunk_id == trunk_id)
-        if (trunk := (await session.execute(query)).first()) is not None:
-            return {**facts, "login": trunk.login, "account_id": trunk.account_id}
-    if session_id := facts.get("session_id"):
-        found = sa.select(Account.account_id, Account.phone, Account.username).where(Account.session_id == session_id)
-        if (account := (await session.execute(found)).first()) is not None:
-            return {**facts, **account._asdict()}
-    return facts
+        query: Any = sa.select(Trunk.login, Trunk.account_id).where(Trunk.trunk_id == trunk_id)
+    elif session_id := facts.get("session_id"):
+        query = sa.select(Account.account_id, Account.phone, Account.username).where(Account.session_id == session_id)
+    elif call := facts.get("call"):
+        account_id = call.get("account_id", "")
+        known = sa.select(Account.account_id).where(Account.account_id == account_id)
+        return facts if await session.scalar(known) is not None else None
+    else:
+        return facts
+    found = (await session.execute(query)).first()
+    return None if found is None else {**facts, **found._asdict()}

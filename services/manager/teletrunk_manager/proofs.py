@@ -10,7 +10,7 @@ import time
 from teletrunk.v1 import call_pb2
 from teletrunk.v1 import manager_pb2 as pb
 
-_LINE, _ROUTE = b"teletrunk line", b"teletrunk route"
+_LINE, _ROUTE, _SIGN_IN = b"teletrunk line", b"teletrunk route", b"teletrunk sign-in"
 _TO_TELEGRAM = call_pb2.DIRECTION_SIP_TO_TELEGRAM
 
 
@@ -20,6 +20,7 @@ class Proofs:
     def __init__(self, key: bytes) -> None:
         self._lines = hmac.digest(key, _LINE, hashlib.sha256)
         self._routes = hmac.digest(key, _ROUTE, hashlib.sha256)
+        self._sign_ins = hmac.digest(key, _SIGN_IN, hashlib.sha256)
 
     def of_line(self, line: pb.Line, worker_id: str) -> bytes:
         return _mark(self._lines, line.subscription_id, line.call_id, worker_id)
@@ -39,6 +40,9 @@ class Proofs:
         proof = record.route_proof
         mark = self._route_mark(proof.routed_at, record.call_id, record.worker_id, record.account_id, trunk_id)
         return hmac.compare_digest(proof.mark, mark)
+
+    def of_sign_in(self, administrator: str, *parts: str) -> bytes:
+        return _mark(self._sign_ins, administrator, *parts)
 
     def _route_mark(self, routed_at: float, *ids: str) -> bytes:
         return _mark(self._routes, struct.pack(">d", routed_at).hex(), *ids)

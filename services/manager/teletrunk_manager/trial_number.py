@@ -17,19 +17,21 @@ from teletrunk_manager.domain import callers, dialling, trunk_options
 from teletrunk_manager.live import Live
 from teletrunk_manager.mistakes import NotNow
 from teletrunk_manager.storages import Storages
+from teletrunk_manager.telegram_pace import TelegramPace
 from teletrunk_manager.trunks import find_trunk
 
 _LOOK_UP_S = 10.0
 
 
 class TrialNumber:
-    def __init__(self, database: Database, live: Live, storages: Storages) -> None:
+    def __init__(self, database: Database, live: Live, storages: Storages, pace: TelegramPace) -> None:
+        self._pace = pace
         self._database = database
         self._live = live
         self._storages = storages
 
     async def test(self, request: pb.TestNumberRequest) -> pb.TestNumberResponse:
-        """Raises `Unknown`. Nobody is called."""
+        """Raises `Unknown`, `TooOften`. Nobody is called."""
         async with self._database.transaction(reading=True) as session:
             trunk = await find_trunk(session, request.trunk)
             account = await find_account(session, trunk.account_id)
@@ -44,6 +46,7 @@ class TrialNumber:
             return answer
         user = _told(reading.destination)
         if request.look_up:
+            self._pace.require(account.account_id)
             user = await self._looked_up(account, reading.destination, answer) or user
         _show(answer, user, options)
         return answer

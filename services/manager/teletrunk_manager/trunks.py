@@ -6,7 +6,7 @@ import asyncio
 import ipaddress
 import secrets
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
@@ -17,12 +17,14 @@ from teletrunk.v1 import admin_pb2 as pb
 from teletrunk.v1.trunk_pb2 import TrunkOptions
 
 from teletrunk_manager.accounts import find_account
+from teletrunk_manager.allotments import Allotment
 from teletrunk_manager.bindings import Bindings
 from teletrunk_manager.configurations import Configurations
 from teletrunk_manager.db.audit import asker, delete_whole
 from teletrunk_manager.db.database import Database, delete_others
 from teletrunk_manager.db.pages import paged
-from teletrunk_manager.db.tables import Assignment, Trunk, TrustedAddress
+from teletrunk_manager.db.tables import Account, Assignment, Trunk, TrustedAddress
+from teletrunk_manager.disputes import Undisputed
 from teletrunk_manager.domain import trunk_options
 from teletrunk_manager.domain.claims import Claims
 from teletrunk_manager.domain.entries import Entrance, entries
@@ -44,8 +46,15 @@ Explained = TypeVar("Explained")
 
 class Trunks:
     def __init__(
-        self, database: Database, live: Live, configurations: Configurations, seal: PasswordSeal, bindings: Bindings
+        self,
+        database: Database,
+        live: Live,
+        configurations: Configurations,
+        seal: PasswordSeal,
+        bindings: Bindings,
+        allotment: Allotment,
     ) -> None:
+        self._allotment = allotment
         self._database = database
         self._live = live
         self._configurations = configurations
@@ -56,18 +65,20 @@ class Trunks:
         """Raises `Mistake`. The password is in this answer and in no other."""
         chosen = _codecs(request.codecs) or list(codecs.USUAL)
         _check(request)
-        options = _explained(lambda: trunk_options.checked(request.options))
+        options = await _in_thread(lambda: trunk_options.checked(request.options))
         _explained(lambda: trunk_options.require_whole(options, bool(request.pbx_password)))
         _explained(lambda: trunk_options.require_possible(options))
         if request.login and not is_login(request.login):
             raise Mistake(f"{request.login!r} is not a login: use up to 64 letters, digits and . _ + -")
         password, trunk_id = make_password(), secrets.token_hex(6)
+        claims = Claims.of(options, ())
+        undisputed = await Undisputed.looked_up(self._database, claims, asker())
         async with self._database.transaction() as session:
             account = await find_account(session, request.account)
-            taken = set((await session.scalars(sa.select(Trunk.login))).all())
+            await self._allotment.require_trunk(session, asker())
             trunk = Trunk(
                 trunk_id=trunk_id,
-                login=request.login or login_for(account.username, account.phone, taken),
+                login=request.login or await _free_login(session, account),
                 sealed_password=self._seal.close(password, trunk_label(trunk_id)),
                 account_id=account.account_id,
                 priority=request.priority,
@@ -78,7 +89,7 @@ class Trunks:
                 sealed_pbx_password=self._sealed(request.pbx_password, trunk_id),
                 administrator=asker(),
             )
-            await _require_unclaimed(session, trunk, ())
+            await undisputed.confirm(session, claims)
             session.add(trunk)
             try:
                 await session.flush()
@@ -133,6 +144,8 @@ class Trunks:
         """Raises `Unknown`, `Mistake`, and `NotNow` when it has been changed since the version that was looked at."""
         _check(request)
         chosen = _codecs(request.codecs)
+        await _in_thread(lambda: trunk_options.changed(TrunkOptions(), request.options, request.changed_options))
+        undisputed = await self._undisputed(request)
         async with self._database.transaction() as session:
             trunk = await find_trunk(session, request.trunk)
             if request.version and request.version != trunk.version:
@@ -146,19 +159,30 @@ class Trunks:
             options = _explained(lambda: trunk_options.changed(before, request.options, request.changed_options))
             has_password = bool(request.pbx_password or trunk.sealed_pbx_password)
             _explained(lambda: trunk_options.require_whole(options, has_password))
-            changed_options = {path.partition(".")[0] for path in request.changed_options}
-            if {"kind", "pbx", "srtp", "transports"} & changed_options:
+            if {"kind", "pbx", "srtp", "transports"} & _changed_options(request):
                 _explained(lambda: trunk_options.require_possible(options))
             trunk.options = trunk_options.written(options)
             if request.pbx_password:
                 trunk.sealed_pbx_password = self._sealed(request.pbx_password, trunk.trunk_id)
-            if {"kind", "pbx"} & changed_options:
+            if undisputed is not None:
                 trusted = await _trusted(session, [trunk.trunk_id])
-                await _require_unclaimed(session, trunk, trusted.get(trunk.trunk_id, ()))
+                await undisputed.confirm(session, Claims.of(options, trusted.get(trunk.trunk_id, ())))
             await session.flush()
             (changed,) = await self._messages(session, [trunk])
         self._configurations.changed()
         return changed
+
+    async def _undisputed(self, request: pb.ChangeTrunkRequest) -> Undisputed | None:
+        """None for a change after which it is known by what it was known by. Raises `Unknown`, `Mistake`."""
+        if not {"kind", "pbx"} & _changed_options(request):
+            return None
+        async with self._database.transaction(reading=True) as session:
+            trunk = await find_trunk(session, request.trunk)
+            trusted = await _trusted(session, [trunk.trunk_id])
+        before = trunk_options.read(trunk.options)
+        options = _explained(lambda: trunk_options.changed(before, request.options, request.changed_options))
+        claims = Claims.of(options, trusted.get(trunk.trunk_id, ()))
+        return await Undisputed.looked_up(self._database, claims, trunk.administrator)
 
     async def reset_password(self, name: str) -> str:
         """Raises `Unknown`. The old password is worth nothing from now on."""
@@ -177,13 +201,19 @@ class Trunks:
 
     async def trust(self, name: str, addresses: list[str]) -> None:
         """Raises `Unknown`, and `Mistake` for what is no address."""
-        networks = {str(_network(address)) for address in addresses}
-        if len(networks) > _MOST_NETWORKS:
+        if len(addresses) > _MOST_NETWORKS:
             raise Mistake(f"too many addresses: use up to {_MOST_NETWORKS}, or larger subnets")
+        networks = {str(_network(address)) for address in addresses}
+        async with self._database.transaction(reading=True) as session:
+            trunk = await find_trunk(session, name)
+        claims = Claims.of(trunk_options.read(trunk.options), networks)
+        undisputed = await Undisputed.looked_up(self._database, claims, trunk.administrator)
         async with self._database.transaction() as session:
             trunk = await find_trunk(session, name)
             await session.refresh(trunk, with_for_update=True)  # two lists at once must not become one
-            await _require_unclaimed(session, trunk, networks)
+            await undisputed.confirm(session, Claims.of(trunk_options.read(trunk.options), networks))
+            await self._allotment.require_networks(session, trunk, len(networks))
+            trunk.version += 1  # what it is known by is another: whoever has looked at it looks again
             listed = sa.select(TrustedAddress).where(TrustedAddress.trunk_id == trunk.trunk_id)
             missing = await delete_others(session, listed, "network", networks)
             session.add_all(TrustedAddress(trunk_id=trunk.trunk_id, network=network) for network in sorted(missing))
@@ -240,44 +270,6 @@ async def _assigned(session: AsyncSession, account_ids: Iterable[str]) -> dict[s
     return found
 
 
-async def _require_unclaimed(session: AsyncSession, trunk: Trunk, trusted: Iterable[str]) -> None:
-    """Raises `Mistake` for a trunk that would take the calls of another administrator's PBX."""
-    mine = Claims.of(trunk_options.read(trunk.options), trusted)
-    if mine is None:
-        return
-    if trunk.administrator and (network := mine.too_large()):
-        raise Mistake(
-            f"{network} is too large for a trunk that asks for no password: use /24, /48 for IPv6, or smaller"
-        )
-    of_others = Trunk.administrator != trunk.administrator, Trunk.options.contains('"TRUNK_KIND_', autoescape=True)
-    listed = sa.select(TrustedAddress.trunk_id, TrustedAddress.network).join(
-        Trunk, Trunk.trunk_id == TrustedAddress.trunk_id
-    )
-    with session.no_autoflush:
-        others = (await session.execute(sa.select(Trunk.trunk_id, Trunk.login, Trunk.options).where(*of_others))).all()
-        networks = (await session.execute(listed.where(*of_others))).all()
-    # There may be thousands: in a thread, so that no call waits for it.
-    if claimed := await asyncio.to_thread(_claimed_by, mine, others, networks):
-        shared, login = claimed
-        named = "" if asker() else f" (trunk {login})"
-        raise Mistake(
-            f"{shared} is a PBX of another administrator's{named}: let it register, or let both send one header "
-            "with different values (--pbx-header)"
-        )
-
-
-def _claimed_by(mine: Claims, others: Iterable[Any], networks: Iterable[Any]) -> tuple[str, str] | None:
-    """The first claim that another trunk has too, and that trunk's login."""
-    where: dict[str, list[str]] = {}
-    for trunk_id, network in networks:
-        where.setdefault(trunk_id, []).append(network)
-    for trunk_id, login, options in others:
-        theirs = Claims.of(trunk_options.read(options), where.get(trunk_id, ()))
-        if theirs is not None and (shared := mine.shared_with(theirs)):
-            return shared, login
-    return None
-
-
 async def _trusted(session: AsyncSession, trunk_ids: list[str]) -> dict[str, list[str]]:
     """Where each trunk may be used from, by its id."""
     query = sa.select(TrustedAddress).where(TrustedAddress.trunk_id.in_(trunk_ids)).order_by(TrustedAddress.network)
@@ -285,6 +277,20 @@ async def _trusted(session: AsyncSession, trunk_ids: list[str]) -> dict[str, lis
     for row in await session.scalars(query):
         found.setdefault(row.trunk_id, []).append(row.network)
     return found
+
+
+def _changed_options(request: pb.ChangeTrunkRequest) -> set[str]:
+    return {path.partition(".")[0] for path in request.changed_options}
+
+
+async def _free_login(session: AsyncSession, account: Account) -> str:
+    taken = set((await session.scalars(sa.select(Trunk.login))).all())
+    return login_for(account.username, account.phone, taken)
+
+
+async def _in_thread(rule: Callable[[], Explained]) -> Explained:
+    """Dial rules take a while to compile, and no call waits meanwhile; then they are known. Raises `Mistake`."""
+    return await asyncio.to_thread(_explained, rule)
 
 
 def _explained(rule: Callable[[], Explained]) -> Explained:

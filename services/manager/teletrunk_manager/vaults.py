@@ -44,6 +44,13 @@ async def require_own_vault(session: AsyncSession, storage_id: str, proof: bytes
         )
 
 
+async def have_one_vault(session: AsyncSession, *storage_ids: str) -> bool:
+    """Whether these Storages have shown the same vault."""
+    members = [await session.get(Member, storage_id) for storage_id in storage_ids]
+    shown = {member.vault_hash if member is not None else b"" for member in members}
+    return len(shown) == 1 and b"" not in shown
+
+
 class Vaults:
     def __init__(self, database: Database) -> None:
         self._database = database

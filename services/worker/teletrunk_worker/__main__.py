@@ -91,6 +91,7 @@ async def _serve(settings: WorkerSettings, service: Service) -> int | None:
         version=__version__,
         sip_address=f"{bracketed(address)}:{edge.port}",
         max_calls=settings.max_calls,
+        takes_parts=True,
     )
     spool = Spool(settings.data / "records")
     spool.recover()
@@ -128,14 +129,22 @@ async def _serve(settings: WorkerSettings, service: Service) -> int | None:
             "rtp_ports": len(rtp_ports[index]),
         }
 
-    def on_config(config: pb.WorkerConfig) -> None:
-        calls.configure(config)
-        storages.configure(config, watch=not service.draining)
-        changed = trunks.replace(config.trunks)
-        edge.registrar.keep_only(set(config.trunk_ids))
+    def on_trunks(changed: list[str]) -> None:
         edge.registrar.keep(edge.is_just, changed)
         if settings.allow_outbound:
             edge.pbxs.follow(changed)
+
+    def on_config(config: pb.WorkerConfig) -> None:
+        changed = trunks.put(config.trunks)
+        if config.more_follows:
+            on_trunks(changed)
+            return
+        calls.configure(config)
+        storages.configure(config, watch=not service.draining)
+        trunk_ids = set(config.trunk_ids)
+        gone = trunks.keep_only(trunk_ids)
+        edge.registrar.keep_only(trunk_ids)
+        on_trunks([*gone, *changed])
         bans.sync_from_manager((ban.network, ban.until, ban.times) for ban in config.bans)
 
     def renewed() -> None:

@@ -116,7 +116,7 @@ async def test_a_cancel_follows_a_pbx_that_has_reconnected(world: PortWorld) -> 
 
 
 async def test_a_re_invite_that_leaves_the_offer_to_us_gets_the_trunks_codecs(world: PortWorld) -> None:
-    world.port.trunks.replace([pb.TrunkSettings(trunk_id="trunk-office", codecs=["PCMA"])])
+    world.port.trunks.put([pb.TrunkSettings(trunk_id="trunk-office", codecs=["PCMA"])])
     async with sip_wire.udp(world.address) as wire:
         await world.registered(wire)
         begun, answer = await called(world, wire)

@@ -83,7 +83,8 @@ def peer(port: int, trunk_id: str = "t1", **fields: object) -> manager_pb2.Trunk
 
 
 def follow(world: PortWorld, *trunks: manager_pb2.TrunkSettings) -> None:
-    changed = world.port.trunks.replace(trunks)
+    gone = world.port.trunks.keep_only({trunk.trunk_id for trunk in trunks})
+    changed = [*gone, *world.port.trunks.put(trunks)]
     world.port.registrar.keep(world.port.is_just, changed)
     world.port.pbxs.follow(changed)
 

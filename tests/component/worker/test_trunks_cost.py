@@ -98,7 +98,7 @@ async def test_a_change_of_one_trunk_costs_the_same_with_one_and_with_ten_thousa
             follow(world, *peers)
             peers[-1].networks.append(f"{THERE}/32")
             with counted() as read:
-                changed = world.port.trunks.replace(peers)
+                changed = world.port.trunks.put(peers)
             with counted() as followed:
                 world.port.registrar.keep(world.port.is_just, changed)
                 world.port.pbxs.follow(changed)

@@ -22,3 +22,13 @@ def test_names_without_end_take_no_room() -> None:
     for name in range(10_000):
         pace.allows(name)
     assert pace.allows("first"), "it was forgotten"
+
+
+def test_what_costs_more_is_paid_for_by_those_that_come_next() -> None:
+    now = [0.0]
+    pace = Pace(3, 0.5, lambda: now[0])
+    assert pace.allows("a", 10) and not pace.allows("a") and pace.seconds("a") == 16
+    now[0] = 15.0
+    assert not pace.allows("a") and pace.seconds("a") == 1
+    now[0] = 16.0
+    assert pace.allows("a") and pace.seconds("b") == 1

@@ -24,7 +24,7 @@ def binding(revision: int, **fields: Any) -> Binding:
 
 
 def told(book: TrunkBook, revision: int, *networks: str) -> None:
-    book.replace([pb.TrunkSettings(trunk_id="t", password_revision=revision, networks=networks)])
+    book.put([pb.TrunkSettings(trunk_id="t", password_revision=revision, networks=networks)])
 
 
 def allowed(book: TrunkBook, one: Binding) -> bool:

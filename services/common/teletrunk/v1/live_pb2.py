@@ -25,15 +25,15 @@ _sym_db = _symbol_database.Default()
 from teletrunk.v1 import manager_pb2 as teletrunk_dot_v1_dot_manager__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17teletrunk/v1/live.proto\x12\x0cteletrunk.v1\x1a\x1ateletrunk/v1/manager.proto\"}\n\x0bLiveService\x12\x12\n\nservice_id\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x03 \x01(\t\x12\x0f\n\x07seen_at\x18\x04 \x01(\x01\x12*\n\theartbeat\x18\x05 \x01(\x0b\x32\x17.teletrunk.v1.Heartbeat\"~\n\x08PassedOn\x12\x12\n\nservice_id\x18\x01 \x01(\t\x12.\n\x08response\x18\x02 \x01(\x0b\x32\x1c.teletrunk.v1.AttachResponse\x12.\n\x08\x62indings\x18\x03 \x01(\x0b\x32\x1c.teletrunk.v1.BindingsAnswerb\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x17teletrunk/v1/live.proto\x12\x0cteletrunk.v1\x1a\x1ateletrunk/v1/manager.proto\"\x92\x01\n\x0bLiveService\x12\x12\n\nservice_id\x18\x01 \x01(\t\x12\x0c\n\x04kind\x18\x02 \x01(\t\x12\x0f\n\x07\x61\x64\x64ress\x18\x03 \x01(\t\x12\x0f\n\x07seen_at\x18\x04 \x01(\x01\x12*\n\theartbeat\x18\x05 \x01(\x0b\x32\x17.teletrunk.v1.Heartbeat\x12\x13\n\x0b\x61ttached_at\x18\x06 \x01(\x01\"~\n\x08PassedOn\x12\x12\n\nservice_id\x18\x01 \x01(\t\x12.\n\x08response\x18\x02 \x01(\x0b\x32\x1c.teletrunk.v1.AttachResponse\x12.\n\x08\x62indings\x18\x03 \x01(\x0b\x32\x1c.teletrunk.v1.BindingsAnswerb\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'teletrunk.v1.live_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_LIVESERVICE']._serialized_start=69
-  _globals['_LIVESERVICE']._serialized_end=194
-  _globals['_PASSEDON']._serialized_start=196
-  _globals['_PASSEDON']._serialized_end=322
+  _globals['_LIVESERVICE']._serialized_start=70
+  _globals['_LIVESERVICE']._serialized_end=216
+  _globals['_PASSEDON']._serialized_start=218
+  _globals['_PASSEDON']._serialized_end=344
 # @@protoc_insertion_point(module_scope)

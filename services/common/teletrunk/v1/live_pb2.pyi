@@ -28,11 +28,14 @@ class LiveService(_message.Message):
     ADDRESS_FIELD_NUMBER: _builtins.int
     SEEN_AT_FIELD_NUMBER: _builtins.int
     HEARTBEAT_FIELD_NUMBER: _builtins.int
+    ATTACHED_AT_FIELD_NUMBER: _builtins.int
     service_id: _builtins.str
     kind: _builtins.str
     """worker or storage"""
     address: _builtins.str
     seen_at: _builtins.float
+    attached_at: _builtins.float
+    """Since when it is attached, by the Manager that holds its stream; 0: an older Manager's."""
     @_builtins.property
     def heartbeat(self) -> _manager_pb2.Heartbeat: ...
     def __init__(
@@ -43,10 +46,11 @@ class LiveService(_message.Message):
         address: _builtins.str = ...,
         seen_at: _builtins.float = ...,
         heartbeat: _manager_pb2.Heartbeat | None = ...,
+        attached_at: _builtins.float = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["heartbeat", b"heartbeat"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "heartbeat", b"heartbeat", "kind", b"kind", "seen_at", b"seen_at", "service_id", b"service_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "attached_at", b"attached_at", "heartbeat", b"heartbeat", "kind", b"kind", "seen_at", b"seen_at", "service_id", b"service_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -122,11 +122,14 @@ class WorkerHello(_message.Message):
     VERSION_FIELD_NUMBER: _builtins.int
     SIP_ADDRESS_FIELD_NUMBER: _builtins.int
     MAX_CALLS_FIELD_NUMBER: _builtins.int
+    TAKES_PARTS_FIELD_NUMBER: _builtins.int
     worker_id: _builtins.str
     name: _builtins.str
     version: _builtins.str
     sip_address: _builtins.str
     max_calls: _builtins.int
+    takes_parts: _builtins.bool
+    """A Worker that knows `more_follows`."""
     def __init__(
         self,
         *,
@@ -135,10 +138,11 @@ class WorkerHello(_message.Message):
         version: _builtins.str = ...,
         sip_address: _builtins.str = ...,
         max_calls: _builtins.int = ...,
+        takes_parts: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["max_calls", b"max_calls", "name", b"name", "sip_address", b"sip_address", "version", b"version", "worker_id", b"worker_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["max_calls", b"max_calls", "name", b"name", "sip_address", b"sip_address", "takes_parts", b"takes_parts", "version", b"version", "worker_id", b"worker_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -630,8 +634,11 @@ class WorkerConfig(_message.Message):
     DRAINING_FIELD_NUMBER: _builtins.int
     BANS_FIELD_NUMBER: _builtins.int
     TRUNKS_FIELD_NUMBER: _builtins.int
+    MORE_FOLLOWS_FIELD_NUMBER: _builtins.int
     draining: _builtins.bool
     """Let nobody in any more, and leave when the last call has ended."""
+    more_follows: _builtins.bool
+    """This message has nothing but `trunks`: they were too many for one."""
     @_builtins.property
     def sessions(self) -> _containers.RepeatedCompositeFieldContainer[Global___SessionAssignment]: ...
     @_builtins.property
@@ -644,7 +651,9 @@ class WorkerConfig(_message.Message):
 
     @_builtins.property
     def trunks(self) -> _containers.RepeatedCompositeFieldContainer[Global___TrunkSettings]:
-        """What the Worker needs to know of each of `trunk_ids`."""
+        """What the Worker needs to know of each of `trunk_ids`. To one that takes parts only those are said that are new or
+        others since they were last said in this stream.
+        """
 
     def __init__(
         self,
@@ -654,10 +663,11 @@ class WorkerConfig(_message.Message):
         draining: _builtins.bool = ...,
         bans: _abc.Iterable[Global___Ban] | None = ...,
         trunks: _abc.Iterable[Global___TrunkSettings] | None = ...,
+        more_follows: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bans", b"bans", "draining", b"draining", "sessions", b"sessions", "trunk_ids", b"trunk_ids", "trunks", b"trunks"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bans", b"bans", "draining", b"draining", "more_follows", b"more_follows", "sessions", b"sessions", "trunk_ids", b"trunk_ids", "trunks", b"trunks"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -10,7 +10,7 @@ from typing import Annotated, Any
 
 from fastapi import Depends, FastAPI, Header, HTTPException, Query, Request
 from fastapi.exceptions import RequestValidationError
-from fastapi.responses import HTMLResponse, PlainTextResponse, RedirectResponse, Response
+from fastapi.responses import PlainTextResponse, RedirectResponse, Response
 from fastapi.security import HTTPAuthorizationCredentials, HTTPBearer
 from google.protobuf import json_format
 from pydantic import BaseModel, Field
@@ -23,6 +23,7 @@ from teletrunk.wrong_value import in_words
 
 from teletrunk_manager.api.asking import STATUS, Aborted, LocalContext
 from teletrunk_manager.api.at_once import AtOnce
+from teletrunk_manager.api.documents import Document
 from teletrunk_manager.api.merging import merging
 from teletrunk_manager.api.models import TEXT, answer_model, request_model
 from teletrunk_manager.api.page import page_of
@@ -62,14 +63,19 @@ _PROBLEMS: dict[int | str, dict[str, Any]] = {
 
 def make_app(servicers: Sequence[object], tokens: Tokens, repeating: Repeating) -> FastAPI:
     """`servicers` are the services for people; each route finds the one that has its RPC."""
-    app = _Described(title="Teletrunk", version=__version__, docs_url=None, redoc_url=None, openapi_url="/openapi.json")
+    app = _Described(title="Teletrunk", version=__version__, docs_url=None, redoc_url=None, openapi_url=None)
     app.add_exception_handler(RequestValidationError, _unreadable)
     app.add_exception_handler(StarletteHTTPException, _http_problem)
     app.add_exception_handler(Refusal, _refused)
     app.add_exception_handler(Mistake, _mistaken)
     app.add_middleware(_Sized)
     app.add_api_route("/", _entrance, methods=["GET", "HEAD"], include_in_schema=False)
-    app.add_api_route("/docs", lambda: HTMLResponse(page_of(app.openapi())), methods=["GET"], include_in_schema=False)
+    documents = {
+        "/openapi.json": Document("application/json", lambda: json.dumps(app.openapi())),
+        "/docs": Document("text/html", lambda: page_of(app.openapi())),
+    }
+    for path, document in documents.items():
+        app.add_route(path, document.__call__, methods=["GET"], include_in_schema=False)
     app.add_api_route("/health", _health, methods=["GET", "HEAD"], include_in_schema=False)
     at_once = AtOnce()
     app.state.verbs = _verbs()
@@ -144,6 +150,7 @@ def _add(app: FastAPI, route: Route, method: Any, tokens: Tokens, repeating: Rep
             return _response(*await answered(who, fields, told))
         asked = json.dumps([route.rpc, fields], sort_keys=True)
         key = f"{who.name}/{idempotency_key}"
+        asked_by(who.name, for_all=who.sees_all)
         return _response(*await repeating.once(key, asked, lambda: answered(who, fields, told)))
 
     endpoint: Any

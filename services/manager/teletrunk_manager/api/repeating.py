@@ -9,13 +9,16 @@ from collections.abc import Awaitable, Callable
 import sqlalchemy as sa
 from sqlalchemy.exc import IntegrityError
 
+from teletrunk_manager.db.audit import asker
 from teletrunk_manager.db.database import Database
 from teletrunk_manager.db.tables import Repeatable
-from teletrunk_manager.mistakes import Mistake, NotNow
+from teletrunk_manager.domain.pace import Pace
+from teletrunk_manager.mistakes import Mistake, NotNow, TooOften
 from teletrunk_manager.passwords import PasswordSeal, SealBroken, answer_label
 
 Answer = tuple[int, str]  # HTTP status and body
 _KEPT_S = 86_400.0
+_KEYS_AT_ONCE, _KEYS_A_SECOND = 1_000, 0.1  # of one administrator: each is kept for a day
 _MAKING_S = 120.0  # an answer that is not there after this never will be: its Manager died, before or after the change
 
 
@@ -25,9 +28,13 @@ class Repeating:
     def __init__(self, database: Database, seal: PasswordSeal) -> None:
         self._database = database
         self._seal = seal
+        self._pace = Pace(_KEYS_AT_ONCE, _KEYS_A_SECOND)
 
     async def once(self, key: str, request: str, make: Callable[[], Awaitable[Answer]]) -> Answer:
-        """Raises `Mistake` when the key was used for another request, and `NotNow` while the first still runs."""
+        """Raises `Mistake` when the key was used for another request, `NotNow` while the first still runs, and
+        `TooOften`."""
+        if asker() and not self._pace.allows(asker()):
+            raise TooOften("requests with an Idempotency-Key", self._pace.seconds(asker()))
         digest = hashlib.sha256(request.encode()).hexdigest()
         if (known := await self._begin(key, digest)) is not None:
             return known

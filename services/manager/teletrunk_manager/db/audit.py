@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import contextvars
+import hashlib
 import json
 import time
 from collections.abc import Iterator
@@ -15,6 +16,8 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import Session
 
 from teletrunk_manager.db import tables
+from teletrunk_manager.domain.pace import Pace
+from teletrunk_manager.mistakes import TooOften
 
 # Who asks: a token's name for the REST API; the command on the Manager's own machine has no name of its own.
 NOBODY: Final = "command"
@@ -72,6 +75,15 @@ AUDITED: Final = (
 _SECRET = ("sealed", "hash")
 
 
+PACE, _HAS_BEGUN = "pace of changes", "has begun"  # in a session's info
+_LONGEST = 500  # of a value that is written down whole
+
+
+def pace_of_changes() -> Pace:
+    """Of one administrator, in rows of the list: they are kept long."""
+    return Pace(3_000, 0.5)
+
+
 class AuditedSession(Session):
     """A session that writes down what it flushes. Changes by bare UPDATE and DELETE statements escape it, and so do
     rows that the database deletes with others: `delete_whole` is for those."""
@@ -81,12 +93,27 @@ class AuditedSession(Session):
 def _write_down(session: Session, context: object, instances: object) -> None:
     if WHO.get().startswith(_SERVICE):
         return
+    changes = list(_changes(session))
+    if changes and asker():
+        _require_pace(session, len(changes))
+    session.add_all(changes)
+
+
+def _require_pace(session: Session, changes: int) -> None:
+    """Raises `TooOften`, but not within a transaction that has begun to change things."""
+    pace: Pace = session.info[PACE]
+    if not pace.allows(asker(), changes) and not session.info.get(_HAS_BEGUN):
+        raise TooOften("changes", pace.seconds(asker()))
+    session.info[_HAS_BEGUN] = True
+
+
+def _changes(session: Session) -> Iterator[tables.Change]:
     for action, rows in (("insert", session.new), ("update", session.dirty), ("delete", session.deleted)):
         for row in list(rows):
             if isinstance(row, AUDITED):
                 before, after = _difference(row, action)
                 if before or after:
-                    session.add(_change(row, action, before, after, _name(session, row)))
+                    yield _change(row, action, before, after, _name(session, row))
 
 
 def _difference(row: object, action: str) -> tuple[dict[str, Any], dict[str, Any]]:
@@ -105,7 +132,13 @@ def _difference(row: object, action: str) -> tuple[dict[str, Any], dict[str, Any
 
 
 def _shown(name: str, value: Any) -> Any:
-    return "(secret)" if any(word in name for word in _SECRET) else value
+    """A long text by its beginning, and by what tells it from others."""
+    if any(word in name for word in _SECRET):
+        return "(secret)"
+    if isinstance(value, str) and len(value) > _LONGEST:
+        digest = hashlib.sha256(value.encode()).hexdigest()[:16]
+        return f"{value[:_LONGEST]}... ({len(value)} characters, SHA-256 {digest})"
+    return value
 
 
 def _name(session: Session, row: object) -> str:

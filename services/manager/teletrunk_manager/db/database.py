@@ -18,7 +18,7 @@ from teletrunk.database import READING, line_of, make_engine
 from teletrunk.errors import Refusal
 from teletrunk.schema import Schema
 
-from teletrunk_manager.db.audit import AuditedSession
+from teletrunk_manager.db.audit import PACE, AuditedSession, pace_of_changes
 from teletrunk_manager.mistakes import NotNow
 
 log = structlog.get_logger()
@@ -36,7 +36,10 @@ class Database:
         except (SQLAlchemyError, ImportError) as error:
             raise ConfigurationError(f"TELETRUNK_DATABASE_URL: {line_of(error)}") from None
         self._url = url
-        self._sessions = async_sessionmaker(self._engine, expire_on_commit=False, sync_session_class=AuditedSession)
+        info = {PACE: pace_of_changes()}
+        self._sessions = async_sessionmaker(
+            self._engine, expire_on_commit=False, sync_session_class=AuditedSession, info=info
+        )
         # With PostgreSQL each statement sees what is committed anyway: BEGIN and COMMIT would only be two more
         # questions. With SQLite one transaction at a time may write; those that only read need not queue.
         is_postgres = self._engine.dialect.name == "postgresql"

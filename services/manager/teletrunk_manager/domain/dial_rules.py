@@ -19,6 +19,7 @@ MOST_RULES: Final = 50
 LONGEST_RULE: Final = 200
 LONGEST_NUMBER: Final = 256  # also of what a replacement makes
 _MEMORY = 1 << 18  # bytes that one pattern may take
+_KEPT: Final = 250  # 64 MB when each takes all it may
 _GROUP = re.compile(r"\\(.?)")
 
 
@@ -41,7 +42,7 @@ class Rule:
         return number[: found.start()] + put + number[found.end() :]
 
 
-@lru_cache(maxsize=1_000)
+@lru_cache(maxsize=_KEPT)
 def parse(text: str) -> Rule:
     """Raises `ValueError` with what to do."""
     if len(text) > LONGEST_RULE:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections import OrderedDict
 from collections.abc import Callable, Hashable
@@ -18,12 +19,17 @@ class Pace:
         self._clock = clock
         self._left: OrderedDict[Hashable, tuple[float, float]] = OrderedDict()  # and as of when
 
-    def allows(self, name: Hashable) -> bool:
-        """Whether it may be said now; then it is counted."""
+    def allows(self, name: Hashable, cost: float = 1.0) -> bool:
+        """Whether it may be said now; then it is counted. What costs more is paid for by those that come next."""
         now = self._clock()
         left, since = self._left.pop(name, (self._burst, now))
         left = min(self._burst, left + (now - since) * self._per_second)
-        self._left[name] = (left - 1 if left >= 1 else left), now
+        self._left[name] = (left - cost if left >= 1 else left), now
         if len(self._left) > _MOST_NAMES:
             self._left.popitem(last=False)
         return left >= 1
+
+    def seconds(self, name: Hashable) -> int:
+        """Until it is allowed again."""
+        left, since = self._left.get(name, (self._burst, 0.0))
+        return max(1, math.ceil((1 - left) / self._per_second - (self._clock() - since)))

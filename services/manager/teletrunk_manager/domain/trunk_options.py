@@ -6,14 +6,14 @@ Each option has one rule here, by its field's name in trunk.proto; whoever adds 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterable
-from functools import lru_cache
+from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from google.protobuf import json_format
 from teletrunk.v1 import trunk_pb2 as pb
 
 from teletrunk_manager.domain import callers, dial_rules, templates
+from teletrunk_manager.domain.kept import kept
 
 TRANSPORTS: Final = ("udp", "tcp", "tls")
 PTIMES_MS: Final = (10, 20, 30, 40, 50, 60)
@@ -25,6 +25,7 @@ _HEADER: Final = re.compile(r"[A-Za-z0-9\-]{1,40}: ?[\x21-\x7e][\x20-\x7e]{0,100
 _SHORTEST_S, _LONGEST_S = 60, 86_400
 # What the Manager decides by itself when a call is routed: Workers need not be told.
 _OURS: Final = ("allowed_callers", "blocked_callers", "dial_rules", "caller_ids", "caller_names")
+_KEPT_BYTES: Final = 8 << 20  # ten thousand trunks of the usual kind, and not one tenant's largest for ever
 _NUMBER: Final = re.compile(r"[A-Za-z0-9+\-_.*#~!]{0,64}")
 
 
@@ -33,13 +34,13 @@ def written(options: pb.TrunkOptions) -> str:
     return json_format.MessageToJson(options, preserving_proto_field_name=True, indent=None)
 
 
-@lru_cache(maxsize=20_000)
+@kept(_KEPT_BYTES)
 def read(text: str) -> pb.TrunkOptions:
     """Not to be changed: it is kept. What a newer Manager has written and this one does not know is left out."""
     return json_format.Parse(text, pb.TrunkOptions(), ignore_unknown_fields=True)
 
 
-@lru_cache(maxsize=20_000)
+@kept(_KEPT_BYTES)
 def read_for_workers(text: str) -> pb.TrunkOptions:
     """Not to be changed: it is kept."""
     options = pb.TrunkOptions()
@@ -161,36 +162,40 @@ def _blocked_callers(options: pb.TrunkOptions) -> None:
 
 
 def _callers(given: Iterable[str]) -> list[str]:
-    wanted = list(dict.fromkeys(callers.listed(text) for text in given))
-    return _not_more(wanted, callers.MOST_CALLERS, "callers")
+    given = list(given)
+    _require_no_more(given, callers.MOST_CALLERS, "callers")
+    return list(dict.fromkeys(callers.listed(text) for text in given))
 
 
 def _dial_rules(options: pb.TrunkOptions) -> None:
     """One that stands in back-quotes is meant without them: chats turn what does not into pictures."""
+    _require_no_more(options.dial_rules, dial_rules.MOST_RULES, "dial rules")
     wanted = [text[1:-1] if len(text) > 2 and text[0] == text[-1] == "`" else text for text in options.dial_rules]
     for text in wanted:
         dial_rules.parse(text)
-    options.dial_rules[:] = _not_more(wanted, dial_rules.MOST_RULES, "dial rules")
+    options.dial_rules[:] = wanted
 
 
 def _caller_ids(options: pb.TrunkOptions) -> None:
+    _require_no_more(options.caller_ids, templates.MOST_TEMPLATES, "caller IDs")
     wanted = [text.strip() for text in options.caller_ids]
     for text in wanted:
         templates.parse_id(text)
-    options.caller_ids[:] = _not_more(wanted, templates.MOST_TEMPLATES, "caller IDs")
+    options.caller_ids[:] = wanted
 
 
 def _caller_names(options: pb.TrunkOptions) -> None:
+    _require_no_more(options.caller_names, templates.MOST_TEMPLATES, "caller names")
     wanted = [text.strip() for text in options.caller_names]
     for text in wanted:
         templates.parse(text)
-    options.caller_names[:] = _not_more(wanted, templates.MOST_TEMPLATES, "caller names")
+    options.caller_names[:] = wanted
 
 
-def _not_more(wanted: list[str], most: int, what: str) -> list[str]:
-    if len(wanted) > most:
+def _require_no_more(given: Sequence[str], most: int, what: str) -> None:
+    """Before any is looked at: to read one may cost a thousand times what it takes to write it."""
+    if len(given) > most:
         raise ValueError(f"too many {what}: use up to {most}")
-    return wanted
 
 
 _RULES: Final[dict[str, Callable[[pb.TrunkOptions], None]]] = {

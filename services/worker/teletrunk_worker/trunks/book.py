@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import ipaddress
 import time
-from collections.abc import Iterable
+from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
@@ -133,14 +133,16 @@ class TrunkBook:
         self._trunks: dict[str, Trunk] = {}
         self._said: dict[str, bytes] = {}  # what each was made of
 
-    def replace(self, trunks: Iterable[pb.TrunkSettings]) -> list[str]:
-        """Returns the ids of those that are gone, and, in their order, new or others: who goes by the book looks at
-        these alone."""
-        said = {settings.trunk_id: settings for settings in trunks}
-        gone = self._said.keys() - said.keys()
+    def put(self, trunks: Iterable[pb.TrunkSettings]) -> list[str]:
+        """Returns the ids of those that are new or others: who goes by the book looks at these alone."""
+        return [settings.trunk_id for settings in trunks if self._put(settings)]
+
+    def keep_only(self, trunk_ids: Collection[str]) -> list[str]:
+        """Returns the ids of those that are gone."""
+        gone = sorted(self._said.keys() - trunk_ids)
         for trunk_id in gone:
             del self._trunks[trunk_id], self._said[trunk_id]
-        return [*sorted(gone), *(trunk_id for trunk_id, settings in said.items() if self._put(settings))]
+        return gone
 
     def _put(self, settings: pb.TrunkSettings) -> bool:
         """Whether it is new, or another."""

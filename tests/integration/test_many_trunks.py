@@ -1,0 +1,144 @@
+"""One administrator with more trunks and networks than anybody needs: nobody else notices."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import sqlite3
+from collections.abc import AsyncIterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+from teletrunk.v1 import admin_pb2 as admin
+from teletrunk.v1 import fleet_pb2, fleet_pb2_grpc
+from teletrunk.v1 import manager_pb2 as pb
+from teletrunk.v1.trunk_pb2 import TRUNK_KIND_PEER, PbxAddress, TrunkOptions
+from teletrunk_manager.db.database import Database
+from teletrunk_manager.db.tables import Account, Trunk
+from teletrunk_manager.disputes import Undisputed
+from teletrunk_manager.domain import trunk_options
+from teletrunk_manager.domain.claims import Claims
+from teletrunk_manager.mistakes import Mistake
+
+from tests.integration.manager_process import PATIENCE_S, Attachment, worker_hello
+from tests.integration.manager_world import World
+from tests.integration.rest_world import rest_api
+
+_MANY, _NETWORKS = 1_100, 100
+
+
+@pytest.fixture
+async def crowded(tmp_path: Path) -> AsyncIterator[World]:
+    """More trunks than one message of gRPC takes."""
+    world = World(tmp_path / "data")
+    await world.start()
+    try:
+        await world.add_account()
+        await world.add_trunk("t0")
+        with contextlib.closing(sqlite3.connect(tmp_path / "data" / "manager.db", timeout=10)) as database, database:
+            columns = [row[1] for row in database.execute("PRAGMA table_info(trunks)")]
+            first = dict(zip(columns, database.execute("SELECT * FROM trunks").fetchone(), strict=True))
+            for number in range(1, _MANY):
+                row = {**first, "trunk_id": f"{number:012x}", "login": f"t{number}"}
+                database.execute(f"INSERT INTO trunks VALUES ({','.join('?' * len(columns))})", [*row.values()])
+                database.executemany(
+                    "INSERT INTO trusted_addresses (trunk_id, network) VALUES (?, ?)",
+                    [(row["trunk_id"], f"2001:db8:{number:x}:{k:x}:1:2:3:4/128") for k in range(_NETWORKS)],
+                )
+        yield world
+    finally:
+        await world.stop()
+
+
+async def told(worker: Attachment) -> tuple[list[pb.TrunkSettings], pb.WorkerConfig]:
+    """The trunks of the messages up to one that nothing follows, and that one."""
+    trunks: list[pb.TrunkSettings] = []
+    while (config := (await worker.response("worker")).worker).more_follows:
+        trunks.extend(config.trunks)
+    return [*trunks, *config.trunks], config
+
+
+async def test_a_worker_is_told_of_any_number_of_trunks_and_then_of_what_changes(crowded: World) -> None:
+    hello = worker_hello("worker-2")
+    hello.worker.takes_parts = True
+    worker, older = Attachment(crowded.wire, hello), Attachment(crowded.wire, worker_hello("worker-3"))
+    async with asyncio.timeout(4 * PATIENCE_S):
+        trunks, last = await told(worker)
+        while len(last.trunk_ids) < _MANY:
+            more, last = await told(worker)
+            trunks.extend(more)
+    known = {settings.trunk_id: settings for settings in trunks}
+    assert set(known) == set(last.trunk_ids) and len(known) == _MANY
+    assert sum(len(settings.networks) for settings in known.values()) == (_MANY - 1) * _NETWORKS
+    await worker.beat()
+    change = admin.ChangeTrunkRequest(trunk="t7", sha256_only=True, codecs=["PCMA"])
+    await crowded.wire.admin.ChangeTrunk(change)
+    changed, _ = await told(worker)
+    assert [(settings.login, list(settings.codecs)) for settings in changed] == [("t7", ["PCMA"])]
+    await older.beat()  # it is told nothing more than it can take, and its stream is up
+
+
+async def test_one_administrator_has_so_many_trunks_and_networks(tmp_path: Path) -> None:
+    limits = {"TELETRUNK_ADMINISTRATOR_TRUNKS": "2", "TELETRUNK_ADMINISTRATOR_NETWORKS": "3"}
+    async with rest_api(tmp_path / "data", **limits) as api:
+        await api.world.add_account()
+        await api.token("tenant", "administrator")
+        assert (await api.ask("PUT", "/v1/accounts/@ann/shares/tenant", body={}))[0] == 204
+
+        async def add(login: str, who: str = "tenant") -> tuple[int, str]:
+            status, answer = await api.ask("POST", "/v1/trunks", who, body={"account": "@ann", "login": login})
+            return status, answer.get("detail", "")
+
+        async def trust(login: str, count: int) -> tuple[int, str]:
+            body = {"addresses": [f"192.0.2.{number}" for number in range(count)]}
+            status, answer = await api.ask("PUT", f"/v1/trunks/{login}/trusted", "tenant", body=body)
+            return status, answer.get("detail", "")
+
+        assert [(await add(login))[0] for login in ("a", "b", "c")] == [201, 201, 400]
+        assert (await add("c"))[1].startswith("too many trunks: remove some of your 2")
+        assert (await add("d", "root"))[0] == 201, "an owner's are counted apart"
+        assert [(await trust(*one))[0] for one in (("a", 2), ("a", 3), ("b", 1), ("a", 2), ("b", 1))] == [
+            204, 204, 400, 204, 204
+        ]  # fmt: skip
+        assert (await trust("b", 2))[1].startswith("too many trusted addresses: your trunks may have 3 together")
+        assert (await api.ask("DELETE", "/v1/trunks/a", "tenant"))[0] == 204
+        assert (await add("c"))[0] == 201
+
+
+async def test_what_is_claimed_between_the_look_and_the_change_is_found(database: Database) -> None:
+    """And nothing else is read then: who writes keeps everybody else from it."""
+    peers = {name: options(f"192.0.2.{number}") for number, name in enumerate(("a", "b"), 1)}
+    async with database.transaction() as session:
+        session.add(Account(account_id="x", user_id=1, session_id="s", storage_id="s"))
+        session.add_all(trunk(name, written) for name, written in peers.items())
+    mine = Claims.of(trunk_options.read(options("198.51.100.1")), ["203.0.113.0/24"])
+    undisputed = await Undisputed.looked_up(database, mine, "me")
+    async with database.transaction() as session:
+        await undisputed.confirm(session, mine)
+    async with database.transaction() as session:
+        session.add(trunk("c", options("203.0.113.7:5060")))
+    with pytest.raises(Mistake, match="is a PBX of another administrator"):
+        async with database.transaction() as session:
+            await undisputed.confirm(session, mine)
+    with pytest.raises(Mistake, match="is a PBX of another administrator"):
+        await Undisputed.looked_up(database, mine, "me")
+
+
+async def test_another_trust_list_is_another_version(world: World) -> None:
+    """By it the others' claims are confirmed, and Workers told."""
+    await world.add_account()
+    made = (await world.add_trunk("t")).trunk
+    stub: Any = fleet_pb2_grpc.FleetServiceStub(world.wire.channel)
+    await stub.Trust(fleet_pb2.TrustRequest(trunk="t", addresses=["192.0.2.7"]))
+    changed = (await world.wire.admin.ListTrunks(admin.ListTrunksRequest())).trunks[0]
+    assert (changed.version, list(changed.trusted_addresses)) == (made.version + 1, ["192.0.2.7/32"])
+
+
+def options(address: str) -> str:
+    pbx = PbxAddress(address=address)
+    return trunk_options.written(TrunkOptions(kind=TRUNK_KIND_PEER, pbx=pbx))
+
+
+def trunk(name: str, written: str) -> Trunk:
+    return Trunk(trunk_id=name, login=name, account_id="x", administrator="other", sealed_password=b"", options=written)
