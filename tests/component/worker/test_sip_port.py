@@ -283,7 +283,6 @@ async def test_what_is_refused_as_resting_bans_nobody(world: PortWorld) -> None:
             assert refused.code == 403 and "too many wrong passwords" in refused.phrase
         told = world.door.refused_registrations[-1]
         assert told == ("office", "127.0.0.22", refused.phrase), "whose login it is learns of it"
-        )
         assert not world.port.admission.bans.banned()
         assert not world.port.admission.nonces._answered, "what costs nobody a guess takes no room from others"
         assert (await phone.register("another", "x")).final.code == 200
