@@ -17,8 +17,10 @@ PATIENCE_S = 30
 _LONGER_THAN_ITS_PIPE = 30_000
 _PROGRAM = """
 import sys, structlog
+from teletrunk import log_output
 from teletrunk.log_output import LogOutput
 from teletrunk.telemetry import configure_logging
+log_output._LAST_LINES_S = {patience}  # a busy machine's reader needs more than a second for a megabyte
 LogOutput.take_over()
 configure_logging("manager")
 log = structlog.get_logger()
@@ -32,7 +34,7 @@ log.info("last line")
 
 
 def program(directory: Path, count: int, stderr: int) -> subprocess.Popen[bytes]:
-    code = _PROGRAM.format(count=count, done=str(directory / "done"))
+    code = _PROGRAM.format(count=count, done=str(directory / "done"), patience=PATIENCE_S)
     return subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=stderr, stderr=stderr)
 
 
