@@ -20,7 +20,7 @@ import sys, structlog
 from teletrunk import log_output
 from teletrunk.log_output import LogOutput
 from teletrunk.telemetry import configure_logging
-log_output._LAST_LINES_S = {patience}  # a busy machine's reader needs more than a second for a megabyte
+log_output._LAST_LINES_S = {last_lines_s}
 LogOutput.take_over()
 configure_logging("manager")
 log = structlog.get_logger()
@@ -33,8 +33,8 @@ log.info("last line")
 """
 
 
-def program(directory: Path, count: int, stderr: int) -> subprocess.Popen[bytes]:
-    code = _PROGRAM.format(count=count, done=str(directory / "done"), patience=PATIENCE_S)
+def program(directory: Path, count: int, stderr: int, last_lines_s: float = 1.0) -> subprocess.Popen[bytes]:
+    code = _PROGRAM.format(count=count, done=str(directory / "done"), last_lines_s=last_lines_s)
     return subprocess.Popen([sys.executable, "-c", code], stdin=subprocess.PIPE, stdout=stderr, stderr=stderr)
 
 
@@ -48,7 +48,8 @@ def wait_for(file: Path, process: subprocess.Popen[bytes]) -> None:
 def test_a_reader_that_stops_holds_up_nothing_and_is_told_what_it_missed(tmp_path: Path) -> None:
     reading, writing = os.pipe()
     fcntl.fcntl(writing, fcntl.F_SETPIPE_SZ, 4096)
-    process = program(tmp_path, _LONGER_THAN_ITS_PIPE, writing)
+    # A megabyte waits for the reader, who is slow on a busy machine.
+    process = program(tmp_path, _LONGER_THAN_ITS_PIPE, writing, last_lines_s=PATIENCE_S)
     os.close(writing)
     wait_for(tmp_path / "done", process)
     with os.fdopen(reading) as reader:
