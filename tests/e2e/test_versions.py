@@ -48,5 +48,7 @@ async def test_calls_go_both_ways_beside_a_service_of_the_version_before(old: st
         phone = await world.phone(trunk)
         first, there = await to_telegram(world, phone, tmp_path)
         _, back = await to_sip(world, phone, tmp_path, besides=[first.call_id])
+    log = (tmp_path / "data" / "logs" / "worker.log").read_text()
+    assert '"host died"' not in log, "a host and its Worker may be of two versions"
     for heard in (there["heard_hz"], back["heard_hz"]):
         assert heard["sip"] == pytest.approx(620.0, abs=2) and heard["telegram"] == pytest.approx(440.0, abs=2)

@@ -209,7 +209,7 @@ def _trunk(name: str, dtmf: trunk_pb2.DtmfMethod.ValueType) -> manager_pb2.Trunk
 
 def _settings(port: SipPort, rtp_port: int, *, wide: bool) -> Message:
     return {
-        "command": "configure", "rate": 16_000 if wide else 8_000, "max_calls": CALLS_A_HOST,
+        "command": "configure", "hears_all": True, "rate": 16_000 if wide else 8_000, "max_calls": CALLS_A_HOST,
         "edge_port": port.inside_port, "public_address": "127.0.0.1", "public_port": port.port,
         "media_address": "127.0.0.1", "rtp_address": "", "rtp_port": rtp_port, "rtp_ports": _RTP_PORTS,
     }  # fmt: skip

@@ -222,7 +222,7 @@ async def test_the_doctor_looks_at_what_an_administrator_may_see(api: Api) -> No
     out, _ = await asyncio.wait_for(process.communicate(), 20)
     said = out.decode()
     assert "Services, bans and plans are shown to owners only" in said
-    assert "there is no Telegram account" in said and "worker" not in said
+    assert "no Telegram account is yours or shared with you" in said and "worker" not in said
 
 
 async def _peer(api: Api, who: str, login: str, **pbx: str) -> str:

@@ -110,7 +110,7 @@ async def test_changes_from_an_old_look_are_refused(world: World) -> None:
     )  # fmt: skip
     assert (await plan.now()).limits.lines == 5
     doubled = plan.service.AddSubscription(plans.AddSubscriptionRequest(name="p"))
-    assert (await mistake(doubled))[0] is grpc.StatusCode.INVALID_ARGUMENT
+    assert (await mistake(doubled))[0] is grpc.StatusCode.ALREADY_EXISTS
     await plan.service.RemoveSubscription(plans.RemoveSubscriptionRequest(subscription="p"))
     assert not (await plan.route("free")).HasField("line")
 

@@ -41,6 +41,10 @@ async def test_the_card_has_an_address_for_each_transport_that_the_trunk_allows(
 
 async def test_a_trunk_that_nobody_can_use_is_told_or_refused(world: World) -> None:
     await world.add_account()
+    await world.worker.beat(pb.Heartbeat())
+    before = await command(world, "trunk", "add", "@ann", "--login", "early", "--transports", "tls")
+    assert "Warning" not in before, "an older Worker does not say where it takes TLS"
+    await world.worker.beat(pb.Heartbeat(most_calls=4))
     said = await command(world, "trunk", "add", "@ann", "--login", "only", "--transports", "tls")
     assert "Warning: it allows TLS only, and no Worker takes TLS" in said and "5060" not in said
     assert "only: it allows TLS only" in (await world.process.command("doctor", "--trunk", "only"))[1]

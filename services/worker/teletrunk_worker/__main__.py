@@ -118,6 +118,7 @@ async def _serve(settings: WorkerSettings, service: Service) -> int | None:
     def configure_sip_host(index: int, wide: bool) -> Message:
         return {
             "command": "configure",
+            "hears_all": True,
             "rate": _WIDE_RATE if wide else settings.sample_rate,
             "max_calls": CALLS_A_SIP_HOST,
             "edge_port": edge.inside_port,

@@ -102,6 +102,7 @@ class SipHostWorld:
         self.wire.send(
             {
                 "command": "configure",
+                "hears_all": True,
                 "rate": RATE,
                 "max_calls": 4,
                 "edge_port": self._edge.getsockname()[1],

@@ -48,6 +48,7 @@ _PUMP_MS = 200  # commands do not wait for its end: `Waker`
 _SHORT_PUMP_MS = 10
 _STATS_EVERY_S = 1.0
 _TOO_MANY = 70010  # PJ_ETOOMANY
+_LATER = frozenset({"dialled", "dtmf_method", "srtp_suite"})  # events and figures that Workers had to learn
 _KEEP_ALIVE = b"\r\n\r\n"  # RFC 5626 3.5.1: pjsip swallows it
 _CALL_HEADER_PATTERN = re.compile(rf"^{CALL_HEADER}:\s*(\S+)\s*$", re.MULTILINE | re.IGNORECASE)
 # What the edge leaves of an offer decides in the end; of Speex, wide-band comes first.
@@ -123,11 +124,15 @@ class SipHost:
         self.rate = 8000
         self._rtp_ports = range(0)
         self._clock_runs = False
+        self._unheard: frozenset[str] = frozenset()
 
     def tell(self, **event: object) -> None:
-        self._wire.send(event)
+        if event["event"] not in self._unheard:
+            self._wire.send(event)
 
     def configure(self, message: Message) -> None:
+        if not message.get("hears_all"):  # a Worker of a version before, upgraded under its feet: it kills us for them
+            self._unheard = _LATER
         self.rate = message["rate"]
         settings = pj.EpConfig()
         settings.logConfig.consoleLevel = 0
@@ -282,7 +287,7 @@ class SipHost:
             status=status,
             phrase=phrase,
             by_us=call.hung_up_by_us,
-            stats=call.last_stats,
+            stats={name: figure for name, figure in call.last_stats.items() if name not in self._unheard},
             ending=self._ending,
         )
 

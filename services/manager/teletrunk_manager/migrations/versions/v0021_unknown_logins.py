@@ -18,7 +18,7 @@ def upgrade() -> None:
         sa.Column("login", sa.String, primary_key=True),
         sa.Column("source", sa.String, nullable=False),
         sa.Column("count", sa.Integer, nullable=False),
-        sa.Column("last_at", sa.Float, nullable=False),
+        sa.Column("last_at", sa.Double(), nullable=False),
     )
 
 
