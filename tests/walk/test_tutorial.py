@@ -68,7 +68,7 @@ class Walk:
         assert "\x1b[32mattached" in terminal.raw
         assert "storage" in terminal.text and "worker" in terminal.text
         if self._registered:
-            assert "registered at" in terminal.text and code == 0, terminal.text
+            assert " by UDP" in terminal.text and code == 0, terminal.text
         else:
             assert "No accounts." in terminal.text, terminal.text
 
