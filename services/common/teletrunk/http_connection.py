@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from typing import Any, Final
 
 import h11
 from uvicorn.protocols.http.h11_impl import H11Protocol
 
 from teletrunk.front_door import network_of
+from teletrunk.places import Places
 
 REQUEST_S: Final = 20.0  # until a request, its body with it, is there
 MOST_OF_ADDRESS: Final = 200  # a reverse proxy's are those of all who come through it
-_held: Counter[tuple[object, str]] = Counter()  # by listener: probes of another one come from the same address
+_held: Places[tuple[object, str]] = Places()  # by listener: probes of another one come from the same address
 
 
 class HttpConnection(H11Protocol):
@@ -24,24 +24,19 @@ class HttpConnection(H11Protocol):
 
     def connection_made(self, transport: Any) -> None:
         super().connection_made(transport)
-        network = network_of(self.client[0]) if self.client else ""
-        if not network:  # it has gone already
+        network = network_of(self.client[0]) if self.client else ""  # who has gone already has no address
+        holder = self.server, network
+        if not network or not _held.take(holder, MOST_OF_ADDRESS):
             transport.abort()
             return
-        if _held[self.server, network] >= MOST_OF_ADDRESS:
-            transport.abort()
-            return
-        self._holder = self.server, network
-        _held[self._holder] += 1
+        self._holder = holder
         self._wait()
 
     def connection_lost(self, exc: Exception | None) -> None:
         super().connection_lost(exc)
         self._wait_no_more()
         if self._holder is not None:
-            _held[self._holder] -= 1
-            if not _held[self._holder]:
-                del _held[self._holder]
+            _held.give_back([self._holder])
 
     def handle_events(self) -> None:
         """After each piece that has come, and after each answer: the next request may have come with the one before."""

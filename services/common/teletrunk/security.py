@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import contextlib
 import hmac
-from collections import Counter
 from collections.abc import AsyncIterator, Callable, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
@@ -17,6 +16,7 @@ import grpc
 
 from teletrunk.channel import TOKEN_KEY
 from teletrunk.identity import Identity
+from teletrunk.places import Places
 
 if TYPE_CHECKING:
     from teletrunk.papers import Papers
@@ -58,7 +58,7 @@ class Gate(grpc.aio.ServerInterceptor):
         self._token = token.encode()
         self._rights = rights
         self._is_current = is_current
-        self._inside: Counter[Identity] = Counter()
+        self._inside: Places[Identity] = Places()
 
     async def intercept_service(self, continuation: Any, details: Any) -> Any:
         handler = await continuation(details)
@@ -74,15 +74,12 @@ class Gate(grpc.aio.ServerInterceptor):
         if identity is None:  # of this machine
             yield
             return
-        if self._inside[identity] >= MOST_OF_SERVICE:
+        if not self._inside.take(identity, MOST_OF_SERVICE):
             await context.abort(grpc.StatusCode.RESOURCE_EXHAUSTED, "this service has too many calls at a time")
-        self._inside[identity] += 1
         try:
             yield
         finally:
-            self._inside[identity] -= 1
-            if not self._inside[identity]:
-                del self._inside[identity]
+            self._inside.give_back([identity])
 
     async def _check(self, method: str, context: Any) -> None:
         if not is_encrypted(context):

@@ -116,7 +116,10 @@ class RefusedRegistrations:
                 if login in trunks:
                     await _add(session, trunks[login], row, source, noted[login, row, source])
         async with self._database.transaction() as session:
-            await _forget_old(session, sorted(trunks.values()))
+            for trunk_id in sorted(trunks.values()):
+                await _keep_latest(
+                    session, RefusedRegistration, MOST_OF_A_TRUNK, RefusedRegistration.trunk_id == trunk_id
+                )
 
     async def _write_unknown(self, tried: Mapping[str, _Tried]) -> None:
         table = UnknownLogin
@@ -126,9 +129,7 @@ class RefusedRegistrations:
                 values = {"source": what.source, "count": what.count, "last_at": what.last_at}
                 await session.execute(_upsert(session, table, {"login": login}, values))
         async with self._database.transaction() as session:
-            newest = sa.select(table.login).order_by(table.last_at.desc()).offset(MOST_UNKNOWN)
-            for login in sorted(await session.scalars(newest)):
-                await session.execute(sa.delete(table).where(table.login == login))
+            await _keep_latest(session, table, MOST_UNKNOWN)
 
 
 async def of_trunks(session: AsyncSession, trunk_ids: Iterable[str]) -> dict[str, list[pb.RefusedRegistration]]:
@@ -182,11 +183,11 @@ def _upsert(
     return fresh.on_conflict_do_update(index_elements=list(keys), set_=counted)
 
 
-async def _forget_old(session: AsyncSession, trunk_ids: Iterable[str]) -> None:
-    table = RefusedRegistration
-    for trunk_id in trunk_ids:
-        older = sa.select(table.error_id, table.source).where(table.trunk_id == trunk_id)
-        older = older.order_by(table.last_at.desc()).offset(MOST_OF_A_TRUNK)
-        for error_id, source in sorted((await session.execute(older)).tuples()):
-            is_it = sa.and_(table.trunk_id == trunk_id, table.error_id == error_id, table.source == source)
-            await session.execute(sa.delete(table).where(is_it))
+async def _keep_latest(
+    session: AsyncSession, table: type[RefusedRegistration | UnknownLogin], most: int, *of: sa.ColumnElement[bool]
+) -> None:
+    """Deletes the older ones, each by its key."""
+    keys = table.__mapper__.primary_key
+    older = sa.select(*keys).where(*of).order_by(table.last_at.desc()).offset(most)
+    for row in sorted(tuple(row) for row in await session.execute(older)):
+        await session.execute(sa.delete(table).where(*(key == value for key, value in zip(keys, row, strict=True))))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 import pytest
 from sipmessage import Request, Response
@@ -12,6 +13,14 @@ from tests.sip_wire import response_to
 
 from .host_dialogs import SDP
 from .port_world import PortWorld, ready
+
+
+async def offer(wire: sip_wire.SipWire, changed: Callable[[bytes], bytes]) -> Request:
+    """An INVITE whose description is a usual one that was changed so."""
+    invite = await ready(wire, "INVITE")
+    invite.body = changed(invite.body)
+    invite.headers.set("Content-Length", str(len(invite.body)))
+    return invite
 
 
 @pytest.mark.parametrize(
@@ -35,9 +44,7 @@ from .port_world import PortWorld, ready
 )
 async def test_a_description_whose_addresses_are_none_is_refused(world: PortWorld, line: str) -> None:
     async with sip_wire.udp(world.address) as wire:
-        invite = await ready(wire, "INVITE")
-        invite.body = invite.body.replace(b"t=0 0", line.encode() + b"\r\nt=0 0")
-        invite.headers.set("Content-Length", str(len(invite.body)))
+        invite = await offer(wire, lambda usual: usual.replace(b"t=0 0", line.encode() + b"\r\nt=0 0"))
         assert (await wire.ask(invite)).status == (488, "Not Acceptable Here")
     assert world.door.admitted == []
 
@@ -48,9 +55,7 @@ LITERAL = ["c=IN IP4 0.0.0.0", "a=rtcp:4001", "a=rtcp:4001 IN IP4 10.0.0.1"]
 @pytest.mark.parametrize("line", LITERAL)
 async def test_a_description_with_literal_addresses_passes(world: PortWorld, line: str) -> None:
     async with sip_wire.udp(world.address) as wire:
-        invite = await ready(wire, "INVITE")
-        invite.body += line.encode() + b"\r\n"
-        invite.headers.set("Content-Length", str(len(invite.body)))
+        invite = await offer(wire, lambda usual: usual + line.encode() + b"\r\n")
         asking = asyncio.ensure_future(wire.ask(invite))
         assert (await world.host.next()).body == invite.body
         asking.cancel()
@@ -75,9 +80,8 @@ NO_ADDRESS = [
 @pytest.mark.parametrize("media", NO_ADDRESS)
 async def test_a_medium_without_an_address_is_refused_even_one_that_is_off(world: PortWorld, media: str) -> None:
     async with sip_wire.udp(world.address) as wire:
-        invite = await ready(wire, "INVITE")
-        invite.body = f"v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\n{media}\r\n".encode()
-        invite.headers.set("Content-Length", str(len(invite.body)))
+        described = f"v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nt=0 0\r\n{media}\r\n".encode()
+        invite = await offer(wire, lambda _: described)
         assert (await wire.ask(invite)).final.code == 488
 
 
@@ -91,9 +95,7 @@ async def test_a_medium_without_an_address_is_refused_even_one_that_is_off(world
 )
 async def test_an_offer_that_no_host_could_take_says_what_is_missing(world: PortWorld, media: str, phrase: str) -> None:
     async with sip_wire.udp(world.address) as wire:
-        invite = await ready(wire, "INVITE")
-        invite.body = SDP[: SDP.index(b"m=audio")] + media.encode() + b"\r\n"
-        invite.headers.set("Content-Length", str(len(invite.body)))
+        invite = await offer(wire, lambda _: SDP[: SDP.index(b"m=audio")] + media.encode() + b"\r\n")
         refused = (await wire.ask(invite)).final
         assert refused.code == 488 and refused.phrase.startswith(phrase)
         assert refused.headers.getlist("Warning") == ['399 teletrunk "no-common-codec"']
@@ -113,9 +115,7 @@ async def test_an_offer_that_no_host_could_take_says_what_is_missing(world: Port
 )
 async def test_an_offer_that_a_host_can_answer_reaches_it(world: PortWorld, media: str) -> None:
     async with sip_wire.udp(world.address) as wire:
-        invite = await ready(wire, "INVITE")
-        invite.body = SDP[: SDP.index(b"m=audio")] + media.encode() + b"\r\n"
-        invite.headers.set("Content-Length", str(len(invite.body)))
+        invite = await offer(wire, lambda _: SDP[: SDP.index(b"m=audio")] + media.encode() + b"\r\n")
         asking = asyncio.ensure_future(wire.ask(invite))
         assert isinstance(await world.host.next(), Request)
         asking.cancel()
@@ -124,10 +124,9 @@ async def test_an_offer_that_a_host_can_answer_reaches_it(world: PortWorld, medi
 async def test_a_host_is_offered_one_sound_of_many(world: PortWorld) -> None:
     """pjsua opens sockets for each, and aborts when it has 64."""
     async with sip_wire.udp(world.address) as wire:
-        invite = await ready(wire, "INVITE")
         ipv6 = b"m=audio 4000 RTP/AVP 8\r\nc=IN IP6 ::1\r\n"
-        invite.body += ipv6 + b"m=video 4002 RTP/AVP 99\r\n" + b"m=audio 4004 RTP/AVP 8\r\na=ptime:20\r\n" * 16
-        invite.headers.set("Content-Length", str(len(invite.body)))
+        more = ipv6 + b"m=video 4002 RTP/AVP 99\r\n" + b"m=audio 4004 RTP/AVP 8\r\na=ptime:20\r\n" * 16
+        invite = await offer(wire, lambda usual: usual + more)
         asking = asyncio.ensure_future(wire.ask(invite))
         heard = await world.host.next()
         asking.cancel()
@@ -152,9 +151,7 @@ async def test_a_host_is_offered_one_sound_of_many(world: PortWorld) -> None:
 async def test_a_medium_that_can_be_read_in_two_ways_is_refused(world: PortWorld, medium: str) -> None:
     """One of us took it for one that is off, and the host for one that is not: it had too many, and aborted."""
     async with sip_wire.udp(world.address) as wire:
-        invite = await ready(wire, "INVITE")
-        invite.body += b"m=" + medium.encode() + b"\r\n"
-        invite.headers.set("Content-Length", str(len(invite.body)))
+        invite = await offer(wire, lambda usual: usual + b"m=" + medium.encode() + b"\r\n")
         assert (await wire.ask(invite)).final.code == 488
     assert world.door.admitted == []
 

@@ -18,11 +18,11 @@ from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
 from teletrunk import __version__
 from teletrunk.errors import Refusal
+from teletrunk.places import Places
 from teletrunk.rest import ROUTES, Route
 from teletrunk.wrong_value import in_words
 
 from teletrunk_manager.api.asking import STATUS, Aborted, LocalContext
-from teletrunk_manager.api.at_once import AtOnce
 from teletrunk_manager.api.documents import Document
 from teletrunk_manager.api.merging import merging
 from teletrunk_manager.api.models import TEXT, answer_model, request_model
@@ -36,6 +36,7 @@ from teletrunk_manager.mistakes import Mistake
 from teletrunk_manager.tokens import Holder, Tokens
 
 _MOST_BYTES = 64 * 1024
+_MOST_AT_ONCE = 50  # of one token's holder: some requests wait for people, and places are few
 _LONGEST_IN_PATH = 200
 _BEARER = HTTPBearer(description="A token from `teletrunk token add`.", auto_error=False)
 _WANTS_TOKEN = {"WWW-Authenticate": "Bearer"}
@@ -77,11 +78,11 @@ def make_app(servicers: Sequence[object], tokens: Tokens, repeating: Repeating) 
     for path, document in documents.items():
         app.add_route(path, document.__call__, methods=["GET"], include_in_schema=False)
     app.add_api_route("/health", _health, methods=["GET", "HEAD"], include_in_schema=False)
-    at_once = AtOnce()
+    inside: Places[str] = Places()
     app.state.verbs = _verbs()
     for route in ROUTES:
         servicer = next(each for each in servicers if route.rpc in vars(type(each)))
-        _add(app, route, getattr(servicer, route.rpc), tokens, repeating, at_once)
+        _add(app, route, getattr(servicer, route.rpc), tokens, repeating, inside)
     return app
 
 
@@ -110,7 +111,7 @@ class _Sized:
             await self._app(scope, receive, send)
 
 
-def _add(app: FastAPI, route: Route, method: Any, tokens: Tokens, repeating: Repeating, at_once: AtOnce) -> None:
+def _add(app: FastAPI, route: Route, method: Any, tokens: Tokens, repeating: Repeating, inside: Places[str]) -> None:
     guard = Guard(route, tokens)
     in_path = route.fields_in_path
     is_list = "next" in route.response.DESCRIPTOR.fields_by_name
@@ -121,10 +122,12 @@ def _add(app: FastAPI, route: Route, method: Any, tokens: Tokens, repeating: Rep
         asked_by(who.name, for_all=who.sees_all)
         try:
             request = json_format.ParseDict(fields, route.request())
-            with at_once.place(who.name) as has_place:
-                if not has_place:
-                    return 429, _told(429, "too many requests of yours are being answered: wait for some")
+            if not inside.take(who.name, _MOST_AT_ONCE):
+                return 429, _told(429, "too many requests of yours are being answered: wait for some")
+            try:
                 answer = await method(request, LocalContext())
+            finally:
+                inside.give_back([who.name])
         except json_format.ParseError as error:
             return 422, _told(422, str(error))
         except Aborted as problem:

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections import Counter
 from collections.abc import Callable, Coroutine
 from dataclasses import dataclass
 from typing import Any, Final, Protocol, TypeVar
@@ -15,6 +14,7 @@ from typing import Any, Final, Protocol, TypeVar
 import structlog
 from teletrunk.errors import Refusal
 from teletrunk.metrics import REFUSALS
+from teletrunk.places import Places
 
 from teletrunk_worker.policy.bans import Bans
 from teletrunk_worker.policy.known_peers import KnownPeers
@@ -30,7 +30,7 @@ log = structlog.get_logger()
 
 _MOST_QUESTIONS = 400  # that are under way at the Manager: at 200 a second, two seconds' worth
 _MOST_OF_A_LOGIN = 100  # of these: a trunk that asks without end leaves room for others
-BUSY_S: Final = 5
+_BUSY_S: Final = 5
 _PACE_S = 0.1  # a wrong login and a wrong password take equally long, whatever was looked up
 _MOST_SHOWN = 16
 _MOST_DETAIL = 24  # of a refusal in the log, where the row says the rest
@@ -120,12 +120,17 @@ class Gatekeeper(Protocol):
         ...
 
 
+def too_many_at_once() -> Refusal:
+    """Of what there is no room for: it may come again soon."""
+    return Refusal("manager-unreachable", "too many requests at once", _BUSY_S)
+
+
 class Admission:
     """The policy of the public port, for requests that want something."""
 
     def __init__(self, gatekeeper: Gatekeeper, algorithms: tuple[str, ...], bans: Bans) -> None:
         self._gatekeeper = gatekeeper
-        self._asking: Counter[str] = Counter()  # questions that are under way, by login
+        self._asking: Places[str] = Places()  # questions that are under way, by login
         self.bans = bans
         self.nonces = Nonces(algorithms)
         self.known = KnownPeers(bans.is_trusted)
@@ -194,7 +199,7 @@ class Admission:
 
     def _too_many(self, login: str) -> Refusal | None:
         if self._asking.total() >= _MOST_QUESTIONS or self._asking[login] >= _MOST_OF_A_LOGIN:
-            return Refusal("manager-unreachable", "too many requests at once", BUSY_S)
+            return too_many_at_once()
         return None
 
     async def register(self, credentials: Credentials, flow: Flow) -> Registered:
@@ -246,9 +251,7 @@ class Admission:
             self._welcome(credentials, flow)
             return answer
         finally:
-            self._asking[login] -= 1
-            if not self._asking[login]:
-                del self._asking[login]
+            self._asking.give_back([login])
         await self._refused(asked, credentials, flow, began)
         raise asked
 

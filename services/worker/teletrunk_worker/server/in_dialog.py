@@ -11,7 +11,7 @@ from typing import Final
 
 from teletrunk.errors import Refusal
 
-from teletrunk_worker.policy.admission import BUSY_S, Admission, Gatekeeper
+from teletrunk_worker.policy.admission import Admission, Gatekeeper, too_many_at_once
 from teletrunk_worker.policy.refusals import refuse
 from teletrunk_worker.relay.from_peer import FromPeer
 from teletrunk_worker.relay.host_limits import WITH_OFFER
@@ -80,7 +80,7 @@ class InDialog:
     def _taken(self, request: Request, way_back: Flow, dialog: Dialog, *, is_kept: bool) -> Response | None:
         """A BYE without a transaction, when there are too many, is relayed all the same: a call must be able to end."""
         if not is_kept and request.method != "BYE":
-            return refuse(request, Refusal("manager-unreachable", "too many requests at once", BUSY_S))
+            return refuse(request, too_many_at_once())
         if request.method == "REFER":  # for no host: it would call whoever is named
             return self._transfers.answer(request, way_back, dialog)
         answer = self._from_peer.in_dialog(request, way_back, dialog)

@@ -12,7 +12,7 @@ import structlog
 from teletrunk.errors import Refusal
 from teletrunk.metrics import DIALOGS, STRANGERS
 
-from teletrunk_worker.policy.admission import BUSY_S, Admission, Gatekeeper, shown
+from teletrunk_worker.policy.admission import Admission, Gatekeeper, shown, too_many_at_once
 from teletrunk_worker.policy.bans import Bans
 from teletrunk_worker.policy.refusals import refuse
 from teletrunk_worker.relay import srtp
@@ -276,8 +276,7 @@ class SipPort:
         """None when there are too many, which has been answered."""
         transaction = self._transactions.create(request, way_back)
         if transaction is None:
-            busy = Refusal("manager-unreachable", "too many requests at once", BUSY_S)
-            self._responder.answer(request, way_back, refuse(request, busy))
+            self._responder.answer(request, way_back, refuse(request, too_many_at_once()))
         return transaction
 
     def _plain_answer(self, request: Request) -> Response | None:

@@ -9,9 +9,10 @@ share of the places, and a dialog a small one.
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from collections.abc import Callable
 from typing import Final
+
+from teletrunk.places import Places
 
 from teletrunk_worker.sip.message import Request, Response
 from teletrunk_worker.sip.timers import T1_S, T2_S, TRANSACTION_S
@@ -96,7 +97,7 @@ class ServerTransactions:
 
     def __init__(self) -> None:
         self._all: dict[Key, ServerTransaction] = {}  # the oldest first
-        self._held: Counter[str] = Counter()  # by whom
+        self._held: Places[str] = Places()
 
     def __len__(self) -> int:
         return len(self._all)
@@ -115,7 +116,7 @@ class ServerTransactions:
             return None
         key = _key(request, request.method)
         if (same := self._all.pop(key, None)) is not None:
-            self._let_go(same)
+            self._held.give_back(same.holders)
         transaction = self._all[key] = ServerTransaction(request, flow)
         self._held.update(transaction.holders)
         return transaction
@@ -131,17 +132,11 @@ class ServerTransactions:
         of_dialog = any(self._held[one] >= MOST_OF_DIALOG for one in dialog)
         return of_dialog or self._held[address] >= MOST_OF_ADDRESS
 
-    def _let_go(self, transaction: ServerTransaction) -> None:
-        self._held.subtract(transaction.holders)
-        for holder in transaction.holders:
-            if not self._held[holder]:
-                del self._held[holder]
-
     def _forget_old(self) -> None:
         limit = _now() - TRANSACTION_S
         while self._all and (transaction := self._all[key := next(iter(self._all))]).born <= limit:
             transaction.acknowledged()
-            self._let_go(transaction)
+            self._held.give_back(transaction.holders)
             del self._all[key]
 
 
