@@ -24,6 +24,7 @@ Samples = Sequence[int]
 _FULL_SCALE = 32_768.0
 _WINDOW_S = 0.2
 _TORN_DB = 15.0
+_CLOCK_FROM_S = 5.0  # longer, and the clocks' drift would count as lateness
 _LOUD = 500.0  # of 32768: above it something is heard
 _LOWEST_HZ = 50.0
 _SPECTRUM = 4096  # samples of one spectrum: bins of 2 Hz at 8 kHz, 12 Hz at 48 kHz
@@ -193,17 +194,20 @@ def last_sound(samples: Samples, rate: int) -> float | None:
 
 
 class Recording:
-    """Sound as it was heard, with the time of its first sample."""
+    """Sound as it was heard, with the time of its first sample: by the least late of the first pieces."""
 
     def __init__(self, rate: int) -> None:
         self.rate = rate
         self.started_at = 0.0
         self._pieces: list[bytes] = []
+        self._count = 0  # samples
 
     def add(self, pcm: bytes, now: float) -> None:
-        if not self._pieces:
-            self.started_at = now
+        at_s = self._count / self.rate
+        if at_s < _CLOCK_FROM_S:
+            self.started_at = min(self.started_at or now, now - at_s)
         self._pieces.append(pcm)
+        self._count += len(pcm) // 2
 
     def samples(self) -> array[int]:
         return samples_of(b"".join(list(self._pieces)))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import random
 from struct import pack, unpack
 
 import pytest
@@ -67,6 +68,26 @@ def test_without_correction_the_same_measure_finds_a_click() -> None:
     clean = tone(0, 800)
     torn = unpack("<799h", clean[:800] + clean[802:])  # one sample dropped
     assert worst_click(torn) > 0.02
+
+
+@pytest.mark.parametrize("phase_ms", [0.2, 2.0, 4.0, 6.0, 8.0, 9.8])
+@pytest.mark.parametrize("jitter_ms", [0.0, 2.0])
+def test_sound_waits_for_its_margin_and_a_burst_at_most(phase_ms: float, jitter_ms: float) -> None:
+    """Telegram's 10 ms against the phone's 20, whose ticks lie so far apart."""
+    shared = ring()
+    playout = Playout(shared, RATE, 160, 80)
+    chance = random.Random(1)
+    due = [tick / 100 + chance.random() * jitter_ms / 1000 for tick in range(6000)]
+    waited = []
+    for tick in range(2900):
+        now = tick / 50 + (phase_ms + chance.random() * jitter_ms) / 1000
+        while due[0] <= now:
+            shared.write(bytes(160), due.pop(0))
+        playout.next_block(now)
+        waited.append(shared.available / RATE * 1000 + shared.age(now) * 1000)
+    assert playout.late == 0
+    # The margin of 4, a burst of 10, 3 that it would regret, and the samples that resampling looks ahead at.
+    assert max(waited[500:]) < 4 + 10 + 3 + 2 + 2 * jitter_ms
 
 
 def test_delay_stays_bounded_under_drift() -> None:

@@ -1,26 +1,30 @@
 """Plays a ring at the reader's own pace: start-up delay, drift, stalls, gaps.
 
-The reader asks for one block each tick of its clock; the writer's bursts come by another clock. How full the ring is
-says little: it jumps by a whole burst when the two clocks' ticks pass each other. What counts is the delay of what is
-read, from its writing to its reading: it changes only as fast as the clocks drift apart. Sound is safe as long as this
-delay exceeds a burst's length by more than the writer is ever late; the playout keeps it there by playing single
-blocks one sample shorter or longer.
+The reader asks for one block each tick of its clock; the writer's bursts come by another clock. Sound is safe as long
+as the burst that completes a block comes before the block's time; how long before is the block's slack, and all that
+the playout has to keep up. What lies in the ring beyond whole bursts makes no block safer, and is only delay. Both
+ends' ticks pass each other as fast as their clocks drift apart: then a burst more must lie in the ring, or one less.
+The playout moves there by playing single blocks one sample shorter or longer.
 """
 
 from __future__ import annotations
+
+from collections import deque
 
 from teletrunk_worker.legs.ring import Ring
 from teletrunk_worker.legs.stretch import HALF_TAPS, crossfade, fade_in, fade_out, resample_block
 
 _WINDOW_MS = 400
-_FIRST_MARGIN_MS = 8  # how late the writer (or how early the reader) may be
+_FIRST_MARGIN_MS = 4  # later than in the window before the writer (or earlier the reader) may be
 _MARGIN_STEP_MS = 10  # a gap has shown that this machine needs more
 _MOST_MARGIN_MS = 50
 _CALM_WINDOWS = 50  # 20 s without a gap: try a smaller margin again
-_JUMP_ABOVE_MS = 20  # a delay this far over target is a stall, not drift; sample by sample it would take half a minute
+_REMEMBERED_WINDOWS = 12  # 5 s: a burst less in the ring must have done so long
+_REGRET_MS = 3  # beyond the margin: or drift to and fro would have us take the burst back
+_JUMP_ABOVE_MS = 20  # this far from the target is a stall, not drift; sample by sample it would take half a minute
 _SETTLING_WINDOWS = 2  # nobody has spoken yet: what is wrong is put right by one jump, forward or back
-_TOO_MUCH_MS = 8
-_TOO_LITTLE_MS = 5
+_GUARD = HALF_TAPS + 2  # samples beyond whole bursts: what a block's resampling looks ahead at
+_AT_EASE = 8  # samples more than that do no harm: corrections end up to four beside their mark
 # One sample in 100 ms is 0.125 % of pitch, which nobody hears, and ten times what bad clocks need.
 _CORRECTION_EVERY_MS = 100
 
@@ -44,7 +48,8 @@ class Playout:
         self._resuming = False
         self._last = self._silence
         self._tail = bytes(HALF_TAPS * 2)
-        self._least = 1 << 30
+        self._least_slack = self._least_surplus = 1 << 30
+        self._slacks: deque[int] = deque(maxlen=_REMEMBERED_WINDOWS)
         self._blocks_seen = 0
         self._calm_windows = 0
         self._correction = 0  # samples still to drop (positive) or to insert (negative)
@@ -52,10 +57,6 @@ class Playout:
         self._jump = 0  # samples to skip with the next block; negative: to hear once more
         self._settling = _SETTLING_WINDOWS
         self.late = 0  # blocks that were missing when their time came
-
-    @property
-    def _target(self) -> int:
-        return self._burst + self._margin
 
     def next_block(self, now: float) -> bytes:
         """The next block of sound; silence while there is none. Never blocks, never raises.
@@ -75,15 +76,22 @@ class Playout:
         return pcm
 
     def _start(self, age: int) -> bool:
-        """Waits until the delay is what it should be, so that the first burst does not become the first gap."""
+        """Waits until a block has its slack, so that the first burst does not become the first gap."""
         left = self._ring.available - self._block
-        surplus = left + age - self._target
-        if left < 0 or surplus < 0:
+        if left < 0:
             return False
-        self._ring.skip(min(surplus, left))  # what piled up while nobody listened is only delay
+        bursts = (self._slack(left, age) - self._margin) // self._burst
+        if bursts < 0:
+            return False
+        # What piled up while nobody listened is only delay.
+        self._ring.skip(min(bursts, left // self._burst) * self._burst)
         self._playing = self._resuming = True
         self._forget_window()
         return True
+
+    def _slack(self, left: int, age: int) -> int:
+        """How long before its time a block's last burst was there, in samples; `left` lie in the ring beyond it."""
+        return left // self._burst * self._burst + age
 
     def _gap(self) -> bytes:
         """The writer is late: fade what was heard last, and wait with a larger margin."""
@@ -92,6 +100,7 @@ class Playout:
         self._correction = self._jump = 0
         self._calm_windows = 0
         self._settling = _SETTLING_WINDOWS
+        self._slacks.clear()
         self._margin = min(self._margin + _MARGIN_STEP_MS * self._per_ms, _MOST_MARGIN_MS * self._per_ms)
         faded, self._last = fade_out(self._last), self._silence
         return faded
@@ -116,24 +125,43 @@ class Playout:
         return pcm
 
     def _observe(self, age: int) -> None:
-        """Notes the delay of what was just read. A late reader only adds to it, so the least one is the true one."""
-        self._least = min(self._least, self._ring.available + age)
+        """Notes what the block just read had to spare. A late reader only adds to it, so the least is the true one."""
+        left = self._ring.available
+        self._least_slack = min(self._least_slack, self._slack(left, age))
+        self._least_surplus = min(self._least_surplus, left % self._burst - _GUARD)
         self._blocks_seen += 1
-        if self._blocks_seen < self._window_blocks:
-            return
-        surplus = self._least - self._target
+        if self._blocks_seen == self._window_blocks:
+            self._end_window()
+
+    def _end_window(self) -> None:
+        self._slacks.append(self._least_slack)
         self._calm_windows += 1
         if self._calm_windows >= _CALM_WINDOWS and self._margin > _FIRST_MARGIN_MS * self._per_ms:
             self._margin -= _MARGIN_STEP_MS // 2 * self._per_ms
             self._calm_windows = 0
-        wrong = not -_TOO_LITTLE_MS * self._per_ms <= surplus <= _TOO_MUCH_MS * self._per_ms
-        if surplus > _JUMP_ABOVE_MS * self._per_ms or (self._settling and wrong):
+        surplus = self._surplus()
+        if surplus > _JUMP_ABOVE_MS * self._per_ms or (self._settling and surplus):
             self._jump = surplus
-        elif wrong:
+        else:
             most = _WINDOW_MS // _CORRECTION_EVERY_MS
             self._correction = max(-most, min(most, surplus))
         self._settling = max(0, self._settling - 1)
         self._forget_window()
+
+    def _surplus(self) -> int:
+        """How many samples there are too many in the ring, or too few (negative)."""
+        if self._least_slack < self._margin:
+            return self._least_surplus - self._burst
+        bursts = self._bursts_too_many(self._least_slack)
+        if bursts * self._burst <= _JUMP_ABOVE_MS * self._per_ms and not self._settling:
+            seldom = len(self._slacks) < _REMEMBERED_WINDOWS
+            bursts = 0 if seldom else self._bursts_too_many(min(self._slacks))
+        if bursts == 0 and 0 <= self._least_surplus <= _AT_EASE:
+            return 0
+        return self._least_surplus + bursts * self._burst
+
+    def _bursts_too_many(self, slack: int) -> int:
+        return max(0, slack - self._margin - _REGRET_MS * self._per_ms) // self._burst
 
     def _jumped(self) -> bytes | None:
         """Goes to another place in the ring at once, crossfading over the seam."""
@@ -147,5 +175,5 @@ class Playout:
         return None if after is None else crossfade(before, after)
 
     def _forget_window(self) -> None:
-        self._least = 1 << 30
+        self._least_slack = self._least_surplus = 1 << 30
         self._blocks_seen = 0

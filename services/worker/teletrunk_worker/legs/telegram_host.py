@@ -1,8 +1,8 @@
 """A Telegram host: a process that runs one ntgcalls instance for about twenty calls.
 
 Three kinds of thread meet here. The asyncio loop takes commands and sets calls up. ntgcalls' audio thread
-delivers 10 ms of sound a call, a hundred times a second, and only appends it to a ring. The pusher takes 10 ms
-from each call's other ring on its own steady clock and hands it to ntgcalls. No sound goes through the loop.
+delivers 10 ms of sound a call, a hundred times a second, and only appends it to a ring. The pusher takes what comes
+in each call's other ring and hands it to ntgcalls. No sound goes through the loop.
 
 Commands (control to host)             Events (host to control)
   open {call, key, servers, ...} + rings   ready {capacity}
@@ -36,11 +36,13 @@ from teletrunk.native_engine import NativeEngine
 from teletrunk.native_thread import keep_thread_state
 
 from teletrunk_worker.legs import jail
-from teletrunk_worker.legs.playout import Playout
+from teletrunk_worker.legs.forwarder import Forwarder
 from teletrunk_worker.legs.ring import SAMPLE_BYTES, SIP_FRAME_MS, TELEGRAM_FRAME_MS, RingPair
 from teletrunk_worker.legs.wire import Message, PeerGone, Wire
 
-_TICK_MS = 20  # what the SIP side writes at once, too: half the wake-ups of a tick a frame, and no later
+_LEAST_SLEEP_S = 0.006  # writers have clocks of their own: one waking serves all whose burst came meanwhile,
+_TOGETHER_S = 0.002  # or is about to
+_MOST_SLEEP_S = 0.02  # a call that has just connected waits for no more than that
 _RATES = (8000, 16000)  # others abort the process (11025), or are of no use here
 CAPACITY = 20
 
@@ -52,17 +54,18 @@ class MediaCall:
         self.number = number
         self.rings = rings
         self.frame_bytes = rate * TELEGRAM_FRAME_MS // 1000 * SAMPLE_BYTES
-        self.playout = Playout(rings.to_telegram, rate, rate * _TICK_MS // 1000, rate * SIP_FRAME_MS // 1000)
+        self.forwarder = Forwarder(rings.to_telegram, rate, rate * SIP_FRAME_MS // 1000)
         self.connected = False
+        self.due = 0.0  # when to look for sound to send, by the monotonic clock
         self.opened_at = time.monotonic()
         self.connect_ms = 0.0
 
     def stats(self) -> Message:
-        return {"late_to_telegram": self.playout.late, "media_connect_ms": round(self.connect_ms, 1)}
+        return {"late_to_telegram": self.forwarder.late, "media_connect_ms": round(self.connect_ms, 1)}
 
 
 class Pusher(threading.Thread):
-    """Sends 20 ms of every connected call, as two frames, each 20 ms. Sleeps while there is no call."""
+    """Sends the sound of every connected call, in frames of 10 ms. Sleeps while there is no call."""
 
     def __init__(self, native: NativeEngine) -> None:
         super().__init__(name="pusher", daemon=True)
@@ -81,23 +84,23 @@ class Pusher(threading.Thread):
 
     def run(self) -> None:
         asyncio.set_event_loop(InlineLoop())  # type: ignore[abstract]  # it asks for no more
-        due = time.monotonic()
         while True:
-            if not self._some.is_set():
-                self._some.wait()
-                due = time.monotonic()
+            self._some.wait()
+            now = time.monotonic()
+            due = now + _MOST_SLEEP_S
             for call in self._calls:
                 if call.connected:
-                    with contextlib.suppress(Exception):  # it ended between two frames
-                        block = call.playout.next_block(time.monotonic())
-                        for start in range(0, len(block), call.frame_bytes):
-                            self._native.send_frame(call.number, block[start : start + call.frame_bytes])
-            due += _TICK_MS / 1000
-            ahead = due - time.monotonic()
-            if ahead > 0:
-                time.sleep(ahead)
-            elif ahead < -0.5:
-                due = time.monotonic()  # the machine slept: no use in catching up
+                    if call.due <= now + _TOGETHER_S:
+                        with contextlib.suppress(Exception):  # it ended between two frames
+                            self._send(call, now)
+                        call.due = call.forwarder.due(now)
+                    due = min(due, call.due)
+            time.sleep(max(_LEAST_SLEEP_S, due - time.monotonic()))
+
+    def _send(self, call: MediaCall, now: float) -> None:
+        while block := call.forwarder.next_block(now):
+            for start in range(0, len(block), call.frame_bytes):
+                self._native.send_frame(call.number, block[start : start + call.frame_bytes])
 
 
 class TelegramHost:
