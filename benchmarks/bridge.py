@@ -125,7 +125,28 @@ def _spread(values: list[float]) -> dict[str, float]:
     return {"median": round(statistics.median(values), 1), "max": round(max(values), 1)}
 
 
-async def _measure(counts: list[int], seconds: float, settings: dict[str, str]) -> list[dict[str, Any]]:
+async def _telegram_alone(world: World) -> dict[str, float]:
+    """One way between two Telegram users, without us: what no gateway can take away."""
+    caller, called = "+79992000001", "+79992000002"
+    for phone in (caller, called):
+        await world.subscribers.tell("user", phone=phone, first_name=phone)
+    play = {"hz": 440.0, "after_s": 2.0}
+    await world.subscribers.tell("behave", phone=called, on_call="answer", delay_s=0, play=play)
+    delays = []
+    for _ in range(4):
+        await world.subscribers.tell("call", phone=caller, to=called, play=play)
+        await world.subscribers.wait("connected", phone=caller)
+        await asyncio.sleep(4.0)  # the tone has begun, and been heard
+        ends = [await world.subscribers.tell("heard", phone=phone) for phone in (caller, called)]
+        delays += [(a["onset_at"] - b["play_started_at"]) * 1000 for a, b in (ends, ends[::-1])]
+        await world.subscribers.tell("hangup", phone=caller)
+        await world.subscribers.wait("ended", phone=called)
+    return _spread(delays)
+
+
+async def _measure(
+    counts: list[int], seconds: float, settings: dict[str, str], *, adaptive: bool
+) -> list[dict[str, Any]]:
     most = max(counts)
     with tempfile.TemporaryDirectory(prefix="teletrunk-bench-") as directory:
         async with World(Path(directory), TELETRUNK_MAX_CALLS=str(max(20, most)), **settings) as world:
@@ -134,7 +155,9 @@ async def _measure(counts: list[int], seconds: float, settings: dict[str, str]) 
             await world.active(account.account_id)
             for index in range(most):
                 await world.subscribers.tell("user", phone=_friend(index), first_name=f"Friend {index}")
-            phones = [await world.phone(trunk) for _ in range(-(-most // _CALLS_A_PHONE))]
+            buffer = ("--adaptive",) if adaptive else ()
+            phones = [await world.phone(trunk, "udp", "sip-phone", *buffer) for _ in range(-(-most // _CALLS_A_PHONE))]
+            print(json.dumps({"telegram_alone_ms": await _telegram_alone(world)}), flush=True)
             bench = Bench(world, phones, seconds)
             results = []
             for count in counts:
@@ -172,10 +195,12 @@ def main() -> None:
     parser.add_argument("--calls", default="1,5,10,20")
     parser.add_argument("--seconds", type=float, default=30.0)
     parser.add_argument("--set", action="append", default=[], metavar="NAME=VALUE", help="a TELETRUNK_ setting")
+    parser.add_argument("--fixed-buffers", action="store_true", help="phones hold 40 ms of sound back, as in the tests")
     parser.add_argument("--report", type=Path)
     arguments = parser.parse_args()
     settings = dict(item.split("=", 1) for item in arguments.set)
-    results = asyncio.run(_measure([int(n) for n in arguments.calls.split(",")], arguments.seconds, settings))
+    counts = [int(n) for n in arguments.calls.split(",")]
+    results = asyncio.run(_measure(counts, arguments.seconds, settings, adaptive=not arguments.fixed_buffers))
     _show(results)
     if arguments.report:
         arguments.report.write_text(json.dumps(results, indent=2) + "\n")

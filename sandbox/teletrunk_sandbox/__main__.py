@@ -24,6 +24,7 @@ def main(arguments: list[str] | None = None) -> int:
     phone = commands.add_parser("sip-phone", help="play a SIP phone, steered by JSON lines")
     phone.add_argument("--address", default="127.0.0.1", help="its own IP, for SIP and for sound")
     phone.add_argument("--rate", type=int, default=8000, help="of its sound, in samples a second")
+    phone.add_argument("--adaptive", action="store_true", help="holds as little sound back as it can, not 40 ms always")
     phone.set_defaults(run=_run_phone)
     baresip = commands.add_parser("baresip-phone", help="play a SIP phone that is baresip, steered by JSON lines")
     baresip.add_argument("--hz", type=float, default=440.0, help="the tone that it plays in every call")
@@ -90,7 +91,7 @@ def _run_people(options: argparse.Namespace) -> int:
 def _run_phone(options: argparse.Namespace) -> int:
     from teletrunk_sandbox import sip_phone
 
-    sip_phone.run(options.address, options.rate)
+    sip_phone.run(options.address, options.rate, adaptive=options.adaptive)
     return 0
 
 

@@ -149,8 +149,10 @@ class PhoneAccount(pj.Account):  # type: ignore[misc]
 class Phone:
     """Commands and calls. One thread does everything but the sound."""
 
-    def __init__(self, address: str, rate: int) -> None:
-        """`address` is its own, for SIP and for sound; `rate` is that of its sound."""
+    def __init__(self, address: str, rate: int, *, adaptive: bool = False) -> None:
+        """`address` is its own, for SIP and for sound; `rate` is that of its sound. `adaptive`: its jitter buffer holds
+        as little back as it can, as pjsua's own default is, and not 40 ms at least, which bears a busy machine.
+        """
         self.address, self.rate = address, rate
         self.endpoint = pj.Endpoint()
         self.account: Any = None
@@ -161,9 +163,9 @@ class Phone:
         self.ports: list[PhonePort] = []
         self._due: list[tuple[float, int, int]] = []
         self.ended: list[tuple[PhoneCall, int, str]] = []
-        self._start()
+        self._start(adaptive)
 
-    def _start(self) -> None:
+    def _start(self, adaptive: bool) -> None:
         settings = pj.EpConfig()
         settings.logConfig.consoleLevel = settings.logConfig.level = 0
         settings.uaConfig.threadCnt = 0
@@ -171,7 +173,8 @@ class Phone:
         settings.medConfig.clockRate = settings.medConfig.sndClockRate = self.rate
         settings.medConfig.noVad = True
         settings.medConfig.ecTailLen = 0
-        settings.medConfig.jbInit, settings.medConfig.jbMinPre, settings.medConfig.jbMaxPre = 40, 40, 80
+        if not adaptive:
+            settings.medConfig.jbInit, settings.medConfig.jbMinPre, settings.medConfig.jbMaxPre = 40, 40, 80
         self.endpoint.libCreate()
         self.endpoint.libInit(settings)
         transport = pj.TransportConfig()
@@ -293,13 +296,13 @@ class Phone:
             self._answer(number, status)
 
 
-def run(address: str, rate: int) -> None:
+def run(address: str, rate: int, *, adaptive: bool) -> None:
     """Takes commands from standard input until `quit` or its end."""
     sys.setswitchinterval(0.0005)
     # pjsip prints to descriptor 1 before its log settings apply: events get a descriptor of their own.
     sys.stdout = os.fdopen(os.dup(1), "w")
     os.dup2(2, 1)
-    phone = Phone(address, rate)
+    phone = Phone(address, rate, adaptive=adaptive)
     pending = b""
     waiting: list[tuple[float, Message]] = []
     while True:
