@@ -29,7 +29,9 @@ SETUP_SECONDS = Histogram(
     "teletrunk_call_setup_seconds", "From the invitation to ringing.", ["direction"], buckets=_SETUP
 )
 TALK_SECONDS = Counter("teletrunk_talk_seconds", "Time that calls were up.", ["direction"])
-LATE_BLOCKS = Counter("teletrunk_late_blocks", "10 ms of sound that were missing when their time came.", ["towards"])
+LATE_BLOCKS = Counter(
+    "teletrunk_late_blocks", "Gaps in sound: a block came too late (to SIP), none for 80 ms (to Telegram).", ["towards"]
+)
 RTP_LOST = Counter("teletrunk_rtp_packets_lost", "RTP packets from PBXs that never came.")
 REGISTRATIONS = Gauge("teletrunk_registrations", "Bindings of PBXs at this Worker.")
 TRUNKS_OF_OURS = Gauge(

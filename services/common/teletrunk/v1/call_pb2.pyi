@@ -188,7 +188,7 @@ class MediaStats(_message.Message):
     media_connect_ms: _builtins.float
     """From `accepted` to sound flowing on Telegram's side."""
     late_to_telegram: _builtins.int
-    """10 ms blocks that were missing when their time came, per direction."""
+    """Times that no sound came from the PBX's side for 80 ms, which Telegram's buffers do not bear."""
     late_to_sip: _builtins.int
     """Blocks of sound that came too late for the PBX."""
     telegram_library_version: _builtins.str
