@@ -99,8 +99,9 @@ bench: setup ## what an idle installation and bridged calls cost: CPU, memory, d
 	$(BIN)/python benchmarks/control_plane.py
 	$(BIN)/python benchmarks/leases.py
 
-bench-flood: setup ## datagrams of strangers a second that the SIP port bears while a PBX registers and calls
+bench-flood: setup ## datagrams of strangers a second that the SIP port bears while a PBX registers and calls; what a PBX's own cost
 	$(BIN)/python benchmarks/flood.py
+	$(BIN)/python benchmarks/setups.py
 
 bench-malformed: setup ## what 100,000 malformed messages leave in the Worker's memory
 	$(BIN)/python benchmarks/malformed.py
