@@ -1,4 +1,4 @@
-"""Blind transfer by REFER (RFC 3515, 5589): a PBX passes a call on to another of its numbers, and only there."""
+"""Transfer by REFER (RFC 3515, 3891, 5589): a PBX passes a call on to another of its numbers, and only there."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ import contextlib
 import json
 from collections.abc import AsyncIterator, Awaitable, Iterator
 from typing import Any, TypeVar
+from urllib.parse import quote
 
 import pytest
 from sipmessage import Request, Response
@@ -326,16 +327,55 @@ async def test_a_call_is_transferred_twice_and_without_notifications(scene: Scen
         assert (await soon(heard.byes.get())).call_id == last.call_id
 
 
-async def test_what_is_no_blind_transfer_within_the_pbx_is_refused(scene: Scene) -> None:
+async def test_an_attended_transfer_takes_the_place_of_the_pbxs_own_call(scene: Scene) -> None:
+    """RFC 5589 7: 201 has asked 202 before, and names that call."""
+    async with hearing(scene) as heard, rtp() as second, heard.pbx.call(play={"hz": 620}) as call:
+        host = heard.pbx.wire.local[0]
+        consulted = "?Replaces=7%40pbx.example%3Bto-tag%3Db2%3Bfrom-tag%3Da1%3Bearly-only"
+        assert (await refer(call, f"<sip:202@{host}{consulted}>")).code == 202
+        invite = await soon(heard.invites.get())
+        assert invite.uri.user == "202"
+        assert invite.headers["Replaces"] == "7@pbx.example;to-tag=b2;from-tag=a1;early-only"
+        await heard.answer(invite, second)
+        assert (await soon(heard.byes.get())).call_id == call.request("BYE").call_id
+        call.over = True
+        said = await heard_at_telegram(scene, second)
+        assert abs(said["hz"] - 1_000) < 20, said
+        await scene.friends.tell("hangup", phone=FRIEND)
+        assert (await soon(heard.byes.get())).call_id == invite.call_id
+
+
+async def test_a_call_that_the_pbx_does_not_know_leaves_the_transfer_undone(scene: Scene) -> None:
+    async with hearing(scene) as heard, heard.pbx.call() as call:
+        host = heard.pbx.wire.local[0]
+        assert (await refer(call, f"<sip:202@{host}?Replaces=a%3Bto-tag%3Db%3Bfrom-tag%3Dc>")).code == 202
+        invite = await soon(heard.invites.get())
+        heard.pbx.wire.answer(invite, 481, "No such call")
+        assert await heard.told() == ("SIP/2.0 100 Trying", "active")
+        assert await heard.told() == ("SIP/2.0 481 No such call", "terminated")
+        assert (await call.offer_again(heard.pbx.rtp.offer())).code == 200  # the call is as it was
+
+
+async def test_what_is_no_transfer_within_the_pbx_is_refused(scene: Scene) -> None:
     async with hearing(scene) as heard:
         host = heard.pbx.wire.local[0]
         async with heard.pbx.call() as call:
             for to, phrase in (
                 ("<sip:202@192.0.2.1>", "only to a number of this PBX"),
                 ("<sip:b1@binding.teletrunk.invalid>", "only to a number of this PBX"),
+                (f"<sip:202@{host}?Replaces=a>", "which call it takes the place of cannot be read"),
+                (f"<sip:202@{host}?replaces=a%3Bto-tag%3Db>", "which call it takes the place of cannot be read"),
                 (
-                    f"<sip:202@{host}?Replaces=a%3Bto-tag%3Db%3Bfrom-tag%3Dc>",
-                    "only to a number, and not to another call",
+                    f"<sip:202@{host}?Replaces=a%0D%0AX:b%3Bto-tag%3Db%3Bfrom-tag%3Dc>",
+                    "which call it takes the place of cannot be read",
+                ),
+                (
+                    f"<sip:202@{host}?Replaces=a%3Bto-tag%3Db%3Bfrom-tag%3Dc&Replaces=d%3Bto-tag%3De%3Bfrom-tag%3Df>",
+                    "which call it takes the place of cannot be read",
+                ),
+                (
+                    f"<sip:202@{host}?Replaces={quote(call.request('BYE').call_id)}%3Bto-tag%3Db%3Bfrom-tag%3Dc>",
+                    "only to a call within the PBX, and that one is with Telegram",
                 ),
                 (f"<sip:202@{host};method=BYE>", "only by INVITE"),
                 (f"<sip:{host}>", "it names no number"),

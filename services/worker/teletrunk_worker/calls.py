@@ -237,10 +237,12 @@ class Calls:
         if transfer.referred_by:
             others = (header for header in headers if header[0] != "Referred-By")
             headers = (*others, ("Referred-By", transfer.referred_by))
+        if transfer.replaces:
+            headers = (*headers, ("Replaces", transfer.replaces))
         target = _target(runner.new_leg(), binding, transfer.number, caller, headers)
         if not runner.transfer(transfer.leg, target, transfer.subscription):
             raise Refusal("transfer-refused", "the call is not up, or is being transferred")
-        runner.told(transfer.leg, f"REFER {transfer.number}")
+        runner.told(transfer.leg, f"REFER {transfer.number}{', attended' if transfer.replaces else ''}")
 
     # What people ask of calls, by way of the Manager.
 

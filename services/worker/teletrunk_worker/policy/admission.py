@@ -64,6 +64,7 @@ class Transfer:
     number: str
     peer_address: str  # where it asks from
     referred_by: str = ""  # RFC 3892, as it was written
+    replaces: str = ""  # RFC 3891: the PBX's call that the new one takes the place of (attended transfer)
     subscription: str = "refer"  # the Event of its NOTIFYs; empty: none are wanted
 
 

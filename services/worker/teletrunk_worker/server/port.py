@@ -101,7 +101,7 @@ class SipPort:
         self._invitations = Invitations(
             self.admission, self._from_peer, self.dialogs, self._transactions, self._responder, self._sound_of
         )
-        transfers = Transfers(self._gatekeeper, self.registrar, self.trunks, self.face)
+        transfers = Transfers(self._gatekeeper, self.registrar, self.dialogs, self.trunks, self.face)
         self._in_dialog = InDialog(
             self.admission,
             routes,

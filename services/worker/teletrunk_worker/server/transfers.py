@@ -1,6 +1,7 @@
 """REFER within a call (RFC 3515): whether the PBX may have it go on with another of its own numbers.
 
-Whoever is named elsewhere than at the PBX is not called: a trunk is no way to make others call.
+Whoever is named elsewhere than at the PBX is not called: a trunk is no way to make others call. A transfer is attended
+when the PBX names a call of its own beside the number: ours then takes that one's place (RFC 3891, RFC 5589 7).
 """
 
 from __future__ import annotations
@@ -14,7 +15,7 @@ from teletrunk.errors import Refusal
 from teletrunk_worker.policy.admission import Gatekeeper, Transfer
 from teletrunk_worker.policy.refusals import refuse
 from teletrunk_worker.sip import uas
-from teletrunk_worker.sip.dialog import Dialog
+from teletrunk_worker.sip.dialog import Dialog, Dialogs
 from teletrunk_worker.sip.message import Request, Response
 from teletrunk_worker.sip.proxy import bracketed
 from teletrunk_worker.sip.registrar import Registrar
@@ -24,15 +25,23 @@ from teletrunk_worker.sip.uri import Uri, escaped
 from teletrunk_worker.trunks.book import TrunkBook
 
 _LONGEST_NUMBER: Final = 64  # as it is written into a URI
+_CALL_ID: Final = re.compile(r"[!#-+\--:=?-\[\]-~]{1,128}")  # no blank, nor what ends a header's value: " , ; < > \
+_TAG: Final = re.compile(r"[A-Za-z0-9.!%*_+`'~\-]{1,128}")
 _REFERRED_BY: Final = re.compile(r"[\x20-\x7e]{1,256}")  # our INVITE has 4,000 bytes for everything
 
 
 class Transfers:
     def __init__(
-        self, gatekeeper: Gatekeeper, registrar: Registrar, trunks: TrunkBook, face: Callable[[Flow], Address]
+        self,
+        gatekeeper: Gatekeeper,
+        registrar: Registrar,
+        dialogs: Dialogs,
+        trunks: TrunkBook,
+        face: Callable[[Flow], Address],
     ) -> None:
         self._gatekeeper = gatekeeper
         self._registrar = registrar
+        self._dialogs = dialogs
         self._trunks = trunks
         self._face = face
 
@@ -47,14 +56,16 @@ class Transfers:
 
     def _answer(self, refer: Request, flow: Flow, dialog: Dialog) -> Response:
         """Raises `Refusal`, `Malformed`."""
+        uri = self._named(refer, dialog)
         silent = (refer.headers.get("Refer-Sub") or "").strip().lower() == "false"  # RFC 4488
         transfer = Transfer(
             dialog.call_id,
             dialog.leg,
             self._registrar.trunk_of(dialog.login),
-            self._number(refer, dialog),
+            uri.user,
             flow.peer[0],
             _referred_by(refer),
+            self._replaces(uri),
             "" if silent else f"refer;id={refer.cseq.sequence}" if dialog.refers else "refer",
         )
         self._gatekeeper.transfer(transfer)
@@ -63,7 +74,7 @@ class Transfers:
         headers = [("Contact", f"<sip:{bracketed(host)}:{port}>")]
         return uas.respond(refer, 202, "Accepted", [*headers, ("Refer-Sub", "false")] if silent else headers)
 
-    def _number(self, refer: Request, dialog: Dialog) -> str:
+    def _named(self, refer: Request, dialog: Dialog) -> Uri:
         """Whom the PBX names. Raises `Refusal`, `Malformed`."""
         named = refer.addresses("Refer-To")
         if len(named) != 1:
@@ -71,15 +82,24 @@ class Transfers:
         uri = named[0].uri
         if self._trunks.find(self._registrar.trunk_of(dialog.login)).options.no_transfers:
             raise Refusal("transfer-refused", "this trunk allows none")
-        if "replaces=" in uri.text.rpartition("@")[2].lower():
-            raise Refusal("transfer-refused", "only to a number, and not to another call")
         if (uri.parameters.get("method") or "INVITE").upper() != "INVITE":
             raise Refusal("transfer-refused", "only by INVITE")
         if not uri.user or len(escaped(uri.user)) > _LONGEST_NUMBER or not uri.user.isprintable():
             raise Refusal("transfer-refused", "it names no number")
         if uri.scheme != "tel" and not self._is_there(uri, refer, dialog):
             raise Refusal("transfer-refused", "only to a number of this PBX")
-        return uri.user
+        return uri
+
+    def _replaces(self, uri: Uri) -> str:
+        """The call at the PBX that ours takes the place of, as the new INVITE names it. Raises `Refusal`."""
+        found = [value for name, value in uri.headers if name == "replaces"]
+        if not found:
+            return ""
+        if len(found) > 1 or not _names_a_call(found[0]):
+            raise Refusal("transfer-refused", "which call it takes the place of cannot be read")
+        if self._dialogs.find(found[0].partition(";")[0]) is not None:
+            raise Refusal("transfer-refused", "only to a call within the PBX, and that one is with Telegram")
+        return found[0]
 
     def _is_there(self, uri: Uri, refer: Request, dialog: Dialog) -> bool:
         """Whether that is the PBX by one of its names, or us: a PBX that knows nobody else in this call says so."""
@@ -94,6 +114,15 @@ class Transfers:
             *(contact.uri.host for contact in refer.contacts),
         }
         return plain(uri.host).lower() in {plain(without_zone(name)).lower() for name in names}
+
+
+def _names_a_call(replaces: str) -> bool:
+    """Whether it is the value of a Replaces (RFC 3891 6.1): a Call-ID and both tags, each once."""
+    call_id, *parameters = replaces.removesuffix(";early-only").split(";")
+    tags = [parameter.partition("=")[::2] for parameter in parameters]
+    if sorted(name for name, _ in tags) != ["from-tag", "to-tag"] or not _CALL_ID.fullmatch(call_id):
+        return False
+    return all(_TAG.fullmatch(tag) for _, tag in tags)
 
 
 def _referred_by(refer: Request) -> str:

@@ -39,6 +39,12 @@ class Uri:
     def __str__(self) -> str:
         return self.text
 
+    @property
+    def headers(self) -> list[tuple[str, str]]:
+        """RFC 3261 19.1.1: what a request made from this URI would have, with lower-case names, unescaped."""
+        pairs = (pair.partition("=") for pair in self.text.rpartition("@")[2].partition("?")[2].split("&") if pair)
+        return [(unquote(name).lower(), unquote(value)) for name, _, value in pairs]
+
     def is_same_as(self, other: Uri) -> bool:
         """RFC 3261 19.1.4, for what a registrar must tell apart."""
         return self._key() == other._key()
