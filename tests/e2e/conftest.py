@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -58,12 +59,17 @@ class Scene:
                 await asyncio.sleep(0.2)
 
 
-@pytest_asyncio.fixture(scope="module", loop_scope="module")
-async def scene(tmp_path_factory) -> AsyncIterator[Scene]:  # type: ignore[no-untyped-def]
-    directory: Path = tmp_path_factory.mktemp("world")
-    async with World(directory) as world:
+@contextlib.asynccontextmanager
+async def a_scene(directory: Path, **settings: str) -> AsyncIterator[Scene]:
+    async with World(directory, **settings) as world:
         account = await world.add_account(GATEWAY, "gateway")
         trunk = await world.add_trunk(GATEWAY)
         await world.active(account.account_id)
         await world.subscribers.tell("user", phone=FRIEND, first_name="Friend", username="friend")
         yield Scene(world, account, trunk, await world.phone(trunk))
+
+
+@pytest_asyncio.fixture(scope="module", loop_scope="module")
+async def scene(tmp_path_factory) -> AsyncIterator[Scene]:  # type: ignore[no-untyped-def]
+    async with a_scene(tmp_path_factory.mktemp("world")) as made:
+        yield made

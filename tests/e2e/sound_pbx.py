@@ -8,7 +8,7 @@ from collections.abc import AsyncIterator
 from typing import Any
 
 from sipmessage import Request, Response
-from teletrunk.v1 import call_pb2
+from teletrunk.v1 import call_pb2, trunk_pb2
 
 from tests import rtp_wire, sip_wire
 
@@ -91,9 +91,9 @@ def _without_body(request: Request) -> Request:
 
 
 @contextlib.asynccontextmanager
-async def sound_pbx(scene: Scene) -> AsyncIterator[SoundPbx]:
-    """Registered at the only trunk of the account."""
-    trunk = await scene.world.add_trunk(GATEWAY)
+async def sound_pbx(scene: Scene, **options: Any) -> AsyncIterator[SoundPbx]:
+    """Registered at the only trunk of the account, which has these options."""
+    trunk = await scene.world.add_trunk(GATEWAY, options=trunk_pb2.TrunkOptions(**options))
     await scene.only_trunk(trunk)
     async with sip_wire.udp(scene.edge) as wire, rtp_wire.rtp() as rtp:
         pbx = SoundPbx(scene, wire, rtp, trunk.trunk.login, trunk.password)

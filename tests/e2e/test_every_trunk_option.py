@@ -208,6 +208,15 @@ async def refers(bench: Bench) -> str:
     return f"{answer.code} {answer.phrase}"
 
 
+async def presses_a_key(bench: Bench) -> str:
+    """The record of a call in which the PBX presses one."""
+    async with a_call(bench) as call:
+        request = call.request("INFO", b"Signal=5", "application/dtmf-relay")
+        assert (await bench.wire.ask(request)).final.code == 200
+    assert call.pbx.record is not None
+    return " ".join(step.text for step in call.pbx.record.steps)
+
+
 # The table.
 
 
@@ -252,6 +261,7 @@ OPTION_ROWS = {
     "srtp": Row(is_rung, {"srtp": "SRTP_POLICY_OPTIONAL"}, "a=crypto:"),
     "hold": Row(holds, {"hold": "HOLD_SOUND_MUSIC"}, "music"),
     "no_transfers": Row(refers, {"no_transfers": True}, "this trunk allows none"),
+    "record_digits": Row(presses_a_key, {"record_digits": True}, "digit 5 by info"),
     "pbx.address": Row(is_asked, {"pbx": {"address": "THERE"}}, "at there: ", OUTBOUND, _OUTBOUND),
     "pbx.transport": Row(is_asked, {"pbx": {"transport": "tcp"}}, ": TCP REGISTER", OUTBOUND, _OUTBOUND),
     "pbx.proxy": Row(is_asked, {"pbx": {"proxy": "THERE"}}, "at there: ", OUTBOUND, _OUTBOUND),

@@ -114,6 +114,12 @@ def options(
             "--no-transfers/--transfers", help="Whether the PBX may pass a call on to another of its numbers."
         ),
     ] = None,
+    record_digits: Annotated[
+        bool | None,
+        typer.Option(
+            "--record-digits/--hide-digits", help="Whether records and logs have which keys were pressed. At first not."
+        ),
+    ] = None,
     any_certificate: Annotated[
         bool | None,
         typer.Option("--any-certificate/--checked-certificate", help="Take one that the PBX has made itself."),
@@ -139,7 +145,7 @@ _PBX_FIELDS: Final = {
 }
 _FIELDS: Final = (
     "off", "transports", "kind", "number_on_pbx", "allowed_callers", "blocked_callers", "dial_rules", "caller_ids",
-    "caller_names", "no_transfers", "dtmf", "ptime_ms", "srtp", "hold",
+    "caller_names", "no_transfers", "dtmf", "ptime_ms", "srtp", "hold", "record_digits",
 )  # fmt: skip
 _WORDS: Final[Mapping[str, Mapping[Any, int]]] = {
     "kind": _KINDS,

@@ -31,6 +31,7 @@ HOLD: Final[Mapping[Hold, pb.HoldSound.ValueType]] = {
 def told(options: pb.TrunkOptions) -> list[str]:
     """A line each, of those that are not as they are by default."""
     lines = [f"DTMF: {word}" for word, value in DTMF.items() if value and value == options.dtmf]
+    lines += ["digits: recorded, whoever presses them"] if options.record_digits else []
     if options.ptime_ms:
         lines.append(f"packets: {options.ptime_ms} ms of sound")
     lines += [f"SRTP: {word}" for word, value in SRTP.items() if value and value == options.srtp]

@@ -128,6 +128,7 @@ class TrunkOptions(_message.Message):
     SRTP_FIELD_NUMBER: _builtins.int
     HOLD_FIELD_NUMBER: _builtins.int
     NO_TRANSFERS_FIELD_NUMBER: _builtins.int
+    RECORD_DIGITS_FIELD_NUMBER: _builtins.int
     kind: Global___TrunkKind.ValueType
     """Whether the PBX registers here, we register there, or neither."""
     off: _builtins.bool
@@ -144,6 +145,10 @@ class TrunkOptions(_message.Message):
     """What Telegram hears while the PBX holds."""
     no_transfers: _builtins.bool
     """A REFER of the PBX, that a call goes on with another of its numbers, is refused."""
+    record_digits: _builtins.bool
+    """Which keys are pressed is written into calls' records and the Worker's log. Else only that one was, how and when:
+    they may be of a card or a PIN.
+    """
     @_builtins.property
     def transports(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
         """udp, tcp, tls: what the PBX may come by; empty: any."""
@@ -192,10 +197,11 @@ class TrunkOptions(_message.Message):
         srtp: Global___SrtpPolicy.ValueType = ...,
         hold: Global___HoldSound.ValueType = ...,
         no_transfers: _builtins.bool = ...,
+        record_digits: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["pbx", b"pbx"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["allowed_callers", b"allowed_callers", "blocked_callers", b"blocked_callers", "caller_ids", b"caller_ids", "caller_names", b"caller_names", "dial_rules", b"dial_rules", "dtmf", b"dtmf", "hold", b"hold", "kind", b"kind", "no_transfers", b"no_transfers", "number_on_pbx", b"number_on_pbx", "off", b"off", "pbx", b"pbx", "ptime_ms", b"ptime_ms", "srtp", b"srtp", "transports", b"transports"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["allowed_callers", b"allowed_callers", "blocked_callers", b"blocked_callers", "caller_ids", b"caller_ids", "caller_names", b"caller_names", "dial_rules", b"dial_rules", "dtmf", b"dtmf", "hold", b"hold", "kind", b"kind", "no_transfers", b"no_transfers", "number_on_pbx", b"number_on_pbx", "off", b"off", "pbx", b"pbx", "ptime_ms", b"ptime_ms", "record_digits", b"record_digits", "srtp", b"srtp", "transports", b"transports"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

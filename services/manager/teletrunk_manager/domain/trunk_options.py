@@ -207,6 +207,7 @@ _RULES: Final[dict[str, Callable[[pb.TrunkOptions], None]]] = {
     "srtp": _as_it_is,
     "hold": _as_it_is,
     "no_transfers": _as_it_is,
+    "record_digits": _as_it_is,
     "pbx": _pbx,
     "number_on_pbx": _number_on_pbx,
     "allowed_callers": _allowed_callers,

@@ -22,6 +22,7 @@ from teletrunk_worker.sip.sound import SoundTerms
 log = structlog.get_logger()
 
 _MOST_DIGITS = 64  # of a leg, that are written down
+_NOT_RECORDED = "(not recorded)"  # in the place of keys, and like none
 _OFFER_REFUSED = (488, 415)  # what the caller's own description is refused with
 
 
@@ -117,7 +118,7 @@ class HostedLeg:
     def press(self, digits: str) -> None:
         method = self._sound.dtmf or ("rfc4733" if self.offers_digits() else "info")
         self._command("press", digits=digits, by=method)
-        self._step_out(f"digits by {method}")
+        self._step_out(f"digits {self._recorded(digits)} by {method}")
 
     def notify(self, how: do.NotifyTransfer) -> None:
         if how.subscription:
@@ -243,8 +244,13 @@ class HostedLeg:
     def _digit(self, digit: str, by: str) -> None:
         self._digits += 1
         if self._digits <= _MOST_DIGITS:  # the rest is only counted
-            self._step_in(f"digit {digit} by {by}")
-            log.info("digit", call_id=self._context.call_id, digit=digit, by=by)
+            recorded = self._recorded(digit)
+            self._step_in(f"digit {recorded} by {by}")
+            log.info("digit", call_id=self._context.call_id, digit=recorded, by=by)
+
+    def _recorded(self, keys: str) -> str:
+        """What records and logs have of keys that were pressed: callers type cards and PINs."""
+        return keys if self._sound.record_digits else _NOT_RECORDED
 
     def _ended(self, message: Message) -> None:
         if not message["by_us"]:

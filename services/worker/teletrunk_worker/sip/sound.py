@@ -15,6 +15,7 @@ class SoundTerms:
 
     `srtp` is off, optional, required, or required-insecure: required where its keys can be read on the way, too.
     `hold`, silence or music, is what Telegram hears of a PBX that holds the call and sends nothing.
+    `record_digits` lets records and logs have which keys were pressed.
     """
 
     codecs: tuple[str, ...] = USUAL
@@ -22,6 +23,7 @@ class SoundTerms:
     ptime_ms: int = 0
     srtp: str = "off"
     hold: str = "silence"
+    record_digits: bool = False
 
     def is_wide(self, offered: Iterable[str] | None = None) -> bool:
         """Whether the codec that comes first is a wide-band one; `offered`: what there is to choose from, if known."""

@@ -54,7 +54,9 @@ class Trunk:
         options = self.options
         srtp = _SRTP.get(options.srtp, "off")
         hold = "music" if options.hold == trunk_pb2.HOLD_SOUND_MUSIC else "silence"
-        return SoundTerms(self.codecs, _DTMF.get(options.dtmf, ""), options.ptime_ms, srtp, hold)
+        return SoundTerms(
+            self.codecs, _DTMF.get(options.dtmf, ""), options.ptime_ms, srtp, hold, record_digits=options.record_digits
+        )
 
     @classmethod
     def of(cls, settings: pb.TrunkSettings, before: Trunk | None) -> Trunk:
