@@ -1,4 +1,5 @@
-"""Changes within a call: hold in all its forms with silence or music, another address, a delayed offer, timers."""
+"""Changes within a call: hold in all its forms with silence or music, another address, a delayed offer, timers,
+and why it ends."""
 
 from __future__ import annotations
 
@@ -100,3 +101,22 @@ async def test_a_session_that_would_be_refreshed_too_often_is_told_the_least(sce
         answer = (await pbx.wire.ask(pbx.wire.answer_challenge(first, challenge, pbx.login, pbx.password), 20)).final
         assert (answer.code, answer.headers.get("Min-SE")) == (422, "90")
         await scene.record()
+
+
+@pytest.mark.parametrize(
+    ("reason", "cause", "told"),
+    [
+        ("Q.850;cause=16", ", Q.850 cause 16", "hangup"),
+        ('SIP;cause=200;text="Bye, Q.850;cause=41", Q.850 ;text="Network; out";cause=38', ", Q.850 cause 38",
+         "disconnect"),
+        ('Q.850;cause="', "", "hangup"),
+    ],
+)  # fmt: skip
+async def test_what_broke_behind_the_pbx_is_no_hang_up(scene: Scene, reason: str, cause: str, told: str) -> None:
+    async with sound_pbx(scene) as pbx:
+        async with pbx.call() as call:
+            assert (await pbx.wire.ask(call.request("BYE", Reason=reason))).final.code == 200
+            call.over = True
+        assert pbx.record is not None and pbx.record.ended_by == "pbx"
+        assert f"BYE{cause}" in [step.text for step in pbx.record.steps]
+        assert pbx.record.telegram_reason == told

@@ -192,6 +192,9 @@ class BareEdge:
     def offered_telephone_event(self, call_id: str, leg: str) -> bool:
         return False
 
+    def cause_of(self, call_id: str, leg: str) -> int:
+        return 0
+
     def sound_of(self, trunk_id: str) -> SoundTerms:
         return SoundTerms()
 

@@ -6,7 +6,7 @@ import asyncio
 import socket
 
 import pytest
-from sipmessage import URI, Request, Response
+from sipmessage import URI, Message, Request, Response
 from teletrunk.errors import Refusal
 
 from tests import sip_wire
@@ -180,14 +180,7 @@ async def test_a_bye_before_the_answer_is_a_refusal(world: PortWorld) -> None:
 async def test_a_host_hears_the_end_of_its_question_before_the_dialogs(world: PortWorld, who: str) -> None:
     async with sip_wire.udp(world.address) as wire:
         first, invite = await dialled(world, wire)
-        established = response_to(invite, 200, "OK", wire, SDP)
-        wire.send(bytes(established))
-        await world.host.next(lambda message: isinstance(message, Response) and message.code == 200)
-        names = {"To": established.headers["To"], "Via": first.headers["Via"] + "2"}
-        again = world.host.follow_up("INVITE", first, CSeq="2 INVITE", **names)
-        again.uri = URI.parse(f"sip:{wire.local[0]}:{wire.local[1]}")
-        again.headers.set("Via", names["Via"])
-        world.host.send(again)
+        established, again = await asks_again(world, wire, first, invite)
         await wire.next_request("INVITE")
         if who == "the peer":
             bye = wire.request(
@@ -199,4 +192,39 @@ async def test_a_host_hears_the_end_of_its_question_before_the_dialogs(world: Po
         (wire if who == "the peer" else world.host).send(bye if who == "the host" else bytes(bye))  # type: ignore[arg-type]
         heard = await world.host.next()
         assert isinstance(heard, Response) and (heard.code, str(heard.cseq)) == (491, "2 INVITE")
-        assert heard.headers.getlist("Via") == [names["Via"]]
+        assert heard.headers.getlist("Via") == [again.headers["Via"]]
+
+
+async def test_two_who_change_a_call_at_once_both_stand_back(world: PortWorld) -> None:
+    """RFC 3261 14.1: each hears the other's 491, the call stays, and who asks once more is heard."""
+
+    def pending(message: Message) -> bool:
+        return isinstance(message, Response) and message.code == 491
+
+    async with sip_wire.udp(world.address) as wire:
+        first, invite = await dialled(world, wire)
+        established, again = await asks_again(world, wire, first, invite)
+        names = {"From": established.headers["To"], "To": invite.headers["From"], "Call_ID": invite.call_id}
+        for code in (491, 200):
+            asking = asyncio.ensure_future(wire.ask(wire.request("INVITE", "", "x", **names)))
+            theirs = await world.host.next(lambda message: isinstance(message, Request) and message.method == "INVITE")
+            assert isinstance(theirs, Request)
+            world.host.send(response_to(theirs, code, "Request Pending" if code == 491 else "OK", wire))
+            assert (await asking).final.code == code
+            if code == 491:
+                wire.answer(await wire.next_request("INVITE"), 491, "Request Pending")
+                assert str((await world.host.next(pending)).cseq) == str(again.cseq)
+
+
+async def asks_again(
+    world: PortWorld, wire: sip_wire.SipWire, first: Request, invite: Request
+) -> tuple[Response, Request]:
+    """The host asks within the call that the PBX has taken. The 200 that made it, and the question."""
+    established = response_to(invite, 200, "OK", wire, SDP)
+    wire.send(bytes(established))
+    await world.host.next(lambda message: isinstance(message, Response) and message.code == 200)
+    again = world.host.follow_up("INVITE", first, CSeq="2 INVITE", To=established.headers["To"])
+    again.uri = URI.parse(f"sip:{wire.local[0]}:{wire.local[1]}")
+    again.headers.set("Via", first.headers["Via"] + "2")
+    world.host.send(again)
+    return established, again

@@ -125,7 +125,8 @@ def sip_over(state: State, event: on.SipEnded) -> Step:
     """The SIP side has ended the call (or was refused what it asked)."""
     if state.leg(event.leg) is None:
         return state, []
-    return end(state.without(event.leg), "pbx", reason=reason_of(state), status=event.status, phrase=event.phrase)
+    reason = "disconnect" if state.agreed and event.cause in BROKEN else reason_of(state)
+    return end(state.without(event.leg), "pbx", reason=reason, status=event.status, phrase=event.phrase)
 
 
 def leg_not_placed(state: State, event: on.NotPlaced) -> Step:
@@ -174,6 +175,9 @@ def telegram_over(state: State, event: on.TelegramEnded) -> Step:
         status, phrase = 200, "Telegram user hung up"
     return end(gone, "telegram", reason="", status=status, phrase=phrase)
 
+
+# Q.850's causes of calls that nobody has hung up: the way or the phone behind the PBX is gone, or out of order.
+BROKEN = frozenset({27, 34, 38, 41, 42, 47, 102})
 
 # What an unanswered call's end at Telegram is called in SIP.
 FOR_SIP = {

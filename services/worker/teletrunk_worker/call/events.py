@@ -84,6 +84,7 @@ class SipEnded:
     leg: str
     status: int
     phrase: str = ""
+    cause: int = 0  # Q.850's, that its BYE has named
 
 
 @dataclass(frozen=True)

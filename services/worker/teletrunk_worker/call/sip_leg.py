@@ -253,11 +253,13 @@ class HostedLeg:
         return keys if self._sound.record_digits else _NOT_RECORDED
 
     def _ended(self, message: Message) -> None:
+        cause = self._edge.cause_of(self._context.call_id, self._name)
         if not message["by_us"]:
-            self._step_in("BYE" if self._up else f"{message['status']} {message['phrase']}")
+            bye = f"BYE, Q.850 cause {cause}" if cause else "BYE"
+            self._step_in(bye if self._up else f"{message['status']} {message['phrase']}")
         self._context.recorder.media(message["stats"])
         self._let_go()
-        self._put(on.SipEnded(self._name, message["status"], message["phrase"]))
+        self._put(on.SipEnded(self._name, message["status"], message["phrase"], cause))
 
     def _look_for_another(self, why: str) -> None:
         log.warning("sip host has no place", call_id=self._context.call_id, why=why)

@@ -56,6 +56,10 @@ class SipEdge(Protocol):
 
     def offered_telephone_event(self, call_id: str, leg: str) -> bool: ...
 
+    def cause_of(self, call_id: str, leg: str) -> int:
+        """Q.850's, that the peer has hung up with; 0 when it has named none."""
+        ...
+
     def sound_of(self, trunk_id: str) -> SoundTerms: ...
 
     def objection_to(self, uri: str) -> Refusal | None:

@@ -10,6 +10,7 @@ from teletrunk_worker.relay.stand_in import StandIn
 from teletrunk_worker.sip import proxy, uas
 from teletrunk_worker.sip.dialog import Dialog, Dialogs
 from teletrunk_worker.sip.message import Request, Response
+from teletrunk_worker.sip.reason import q850_cause
 from teletrunk_worker.sip.transport.flow import Flow
 
 
@@ -62,6 +63,7 @@ class FromPeer:
             fit = host_limits.offer_for_host if request.method in WITH_OFFER else host_limits.answer_for_host
             fit(forwarded, dialog.sound)
             if request.method == "BYE":
+                dialog.cause = q850_cause(request)
                 self._routes.end_of_asking(dialog)
             self._routes.to_host(forwarded, dialog)
         elif request.method == "ACK":  # nobody answers it: the host misses the description and ends the call

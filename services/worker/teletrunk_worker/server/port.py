@@ -341,6 +341,11 @@ class SipPort:
         said = (dialog.established if dialog.from_host else dialog.invite) if dialog is not None else None
         return said is not None and b"telephone-event" in said.body
 
+    def cause_of(self, call_id: str, leg: str) -> int:
+        """Q.850's, that the peer's BYE has named."""
+        dialog = self.dialogs.of_leg(call_id, leg)
+        return 0 if dialog is None else dialog.cause
+
     def sound_of(self, trunk_id: str) -> SoundTerms:
         return self.trunks.find(trunk_id).sound
 
