@@ -58,6 +58,9 @@ async def test_a_pbx_whose_sound_does_not_arrive(scene: Scene) -> None:
     (finding,) = [finding for finding in said["findings"] if "one-way" in finding["text"]]
     assert "not one RTP packet came from the PBX (PCMA/8000, the PBX's side is 127.0.10.1:" in finding["text"]
     assert "2 digits came" in said["dtmf"]
+    log = (scene.world.directory / "data" / "logs" / "worker.log").read_text()
+    (warned,) = [json.loads(line)["why"] for line in log.splitlines() if "one-way audio" in line]
+    assert warned in finding["text"]
 
 
 async def test_a_codec_mismatch_is_named_by_both_lists_and_one_call_is_spoken_of_alone(scene: Scene) -> None:

@@ -16,7 +16,10 @@ NOW = 1_000.0
 
 def healthy() -> Seen:
     call = call_pb2.CallRecord(
-        call_id="c", answered_at=900, ended_at=950, media=call_pb2.MediaStats(rtp_received=9, rtp_sent=9)
+        call_id="c",
+        answered_at=900,
+        ended_at=950,
+        media=call_pb2.MediaStats(rtp_received=9, rtp_sent=9, rtp_peer="192.0.2.7:4000"),
     )
     plan = subscription_pb2.Subscription(name="p", limits=subscription_pb2.Limits(lines=2, valid_until=NOW + 1))
     return Seen(

@@ -17,10 +17,10 @@ from teletrunk.cli.pbx_words import answer_of
 from teletrunk.cli.seen import Seen, look, of_call, only
 from teletrunk.config import ServiceSettings, load
 from teletrunk.errors import TABLE
+from teletrunk.one_way import one_way
 from teletrunk.v1 import admin_pb2 as pb
 from teletrunk.v1 import call_pb2, manager_pb2, trunk_pb2
 
-_TALKED_S = 3.0
 _LATELY_S = 3_600.0
 _MOST_NAMED = 5
 _CALLED_BY_FEW: dict[int, str] = {
@@ -209,7 +209,7 @@ def _calls(seen: Seen, now: float) -> Iterator[Finding]:
         yield Finding(row, f"call {records[0].call_id}", f"{text}{f': {said}' if said else ''}", past=True)
     yield from _refused_by_pbx(seen)
     for record in seen.calls:
-        if record.answered_at and record.ended_at - record.answered_at > _TALKED_S and (text := _one_way(record)):
+        if text := one_way(record):
             yield Finding("", f"call {record.call_id}", f"one-way audio: {text}", past=True)
             return
 
@@ -226,26 +226,6 @@ def _refused_by_pbx(seen: Seen) -> Iterator[Finding]:
         times = "" if len(seen.calls) == 1 else f" {len(records)} of the last {len(seen.calls)} calls"
         text = f"the PBX has answered{times} with {said}: {answer.means}"
         yield Finding("", f"call {records[0].call_id}", text, answer.remedy, past=True)
-
-
-def _one_way(record: call_pb2.CallRecord) -> str:
-    """Which direction had no sound, since when, in which codec and between which addresses; empty when both had."""
-    media = record.media
-    srtp = f", SRTP {media.srtp_suite}" if media.srtp_suite else ""
-    where = f"({media.codec or 'no codec'}{srtp}, the PBX's side is {media.rtp_peer or 'unknown'})"
-    if not media.rtp_received:
-        return (
-            f"not one RTP packet came from the PBX {where}. See that the PBX sends to the Worker's address "
-            "(TELETRUNK_PUBLIC_ADDRESS) and that TELETRUNK_RTP_PORTS are open for UDP"
-        )
-    if media.rtp_silent_s > _TALKED_S:
-        return (
-            f"nothing came from the PBX in the last {media.rtp_silent_s:.0f} s of the call, after "
-            f"{media.rtp_received} packets {where}. See for a firewall that forgets idle ways, and for a hold"
-        )
-    if not media.rtp_sent:
-        return f"not one RTP packet went to the PBX {where}. See that its SDP names an address that can be reached"
-    return ""
 
 
 _METHODS = {"rfc4733": "RFC 4733", "info": "INFO", "inband": "tones in the sound"}

@@ -13,6 +13,7 @@ from dataclasses import replace
 import structlog
 from opentelemetry import trace
 from teletrunk.errors import Refusal
+from teletrunk.one_way import one_way
 from teletrunk.tracing import call_span
 from teletrunk.v1 import manager_pb2
 
@@ -315,6 +316,8 @@ class CallRunner:
             "call ended", **self._whose, by=record.ended_by, row=record.error_id, sip_status=record.sip_status,
             talked_s=self.recorder.talk_seconds,
         )  # fmt: skip
+        if why := one_way(record):
+            self._log.warning("one-way audio", why=why)
 
     def _release_what_is_over(self) -> None:
         """Ports whose side the machine counts as closed: they have nothing to say any more."""
