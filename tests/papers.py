@@ -19,6 +19,13 @@ def _name(text: str) -> x509.Name:
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, text)])
 
 
+def _host(text: str) -> x509.GeneralName:
+    try:
+        return x509.IPAddress(ipaddress.ip_address(text))
+    except ValueError:
+        return x509.DNSName(text)
+
+
 def _key_pem(key: ec.EllipticCurvePrivateKey) -> bytes:
     return key.private_bytes(
         serialization.Encoding.PEM, serialization.PrivateFormat.PKCS8, serialization.NoEncryption()
@@ -58,11 +65,11 @@ class Papers:
     def authority(self) -> Path:
         return self.directory / "authority.pem"
 
-    def file(self, name: str, *addresses: str) -> Path:
-        """A certificate with its key, for these addresses."""
+    def file(self, name: str, *hosts: str) -> Path:
+        """A certificate with its key, for these addresses and names."""
         key = ec.generate_private_key(ec.SECP256R1())
         now = datetime.datetime.now(datetime.UTC)
-        names = [x509.IPAddress(ipaddress.ip_address(address)) for address in addresses]
+        names = [_host(host) for host in hosts]
         built = (
             x509.CertificateBuilder()
             .subject_name(_name(name))

@@ -33,11 +33,10 @@ def trusting(papers: Papers, own: Path | None = None) -> ssl.SSLContext:
 
 @contextlib.asynccontextmanager
 async def tls_world(
-    papers: Papers, *, clients: bool = False
+    papers: Papers, *, clients: bool = False, minimum: str = "1.2"
 ) -> AsyncIterator[tuple[PortWorld, tuple[str, int], Certificates]]:
-    certificates = Certificates(
-        TlsFiles(papers.file("worker", "127.0.0.1"), None, papers.authority if clients else None, papers.authority)
-    )
+    own, known = papers.file("worker", "127.0.0.1"), papers.authority
+    certificates = Certificates(TlsFiles(own, None, known if clients else None, known, minimum))
     async with port_world(certificates=certificates, tls_address=("127.0.0.1", 0)) as world:
         yield world, ("127.0.0.1", world.port._transports.tls_port), certificates
 
@@ -64,6 +63,32 @@ async def test_who_must_show_a_certificate_and_has_none_is_not_heard(papers: Pap
         async with sip_wire.tcp(server, trusting(papers, own)) as wire:
             assert (await wire.ask(wire.request("OPTIONS", "", "x"))).final.code == 200
         assert world.door.admitted == []
+
+
+async def test_an_older_version_than_the_least_is_not_heard(papers: Papers) -> None:
+    old = trusting(papers)
+    old.maximum_version = ssl.TLSVersion.TLSv1_2
+    async with tls_world(papers) as (_, server, _), sip_wire.tcp(server, old) as wire:
+        assert (await wire.ask(wire.request("OPTIONS", "", "x"))).final.code == 200
+    async with tls_world(papers, minimum="1.3") as (_, server, _):
+        with pytest.raises((ssl.SSLError, OSError)):
+            async with sip_wire.tcp(server, old):
+                pass
+
+
+async def test_a_pbx_is_told_whose_certificate_is_wanted_and_shown_ours(papers: Papers) -> None:
+    """Many PBXs at one address, and one that takes none who shows it no certificate."""
+    asked: list[Request] = []
+    names: list[str | None] = []
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    context.load_cert_chain(str(papers.file("pbx", "localhost")))
+    context.load_verify_locations(str(papers.authority))
+    context.verify_mode = ssl.CERT_REQUIRED
+    context.sni_callback = lambda connection, name, context: names.append(name)
+    async with tls_world(papers) as (world, _, _), registrar_by_tls(context, asked) as port:
+        follow(world, outbound(port, "localhost", transport="tls"))
+        assert "by TLS" in (await until(world, up=True)).why
+    assert names[0] == "localhost" and asked
 
 
 async def test_a_certificate_that_is_replaced_on_disk_is_the_next_ones(papers: Papers) -> None:
