@@ -106,7 +106,6 @@ async def test_a_session_that_would_be_refreshed_too_often_is_told_the_least(sce
 @pytest.mark.parametrize(
     ("reason", "cause", "told"),
     [
-        ("Q.850;cause=16", ", Q.850 cause 16", "hangup"),
         ('SIP;cause=200;text="Bye, Q.850;cause=41", Q.850 ;text="Network; out";cause=38', ", Q.850 cause 38",
          "disconnect"),
         ('Q.850;cause="', "", "hangup"),

@@ -20,6 +20,7 @@ PATIENCE_S = 20.0
 RATE = 8000
 _BLOCK = 160  # samples of 20 ms
 _PCMA = 8
+MEDIA_ADDRESS = "192.0.2.44"  # what its descriptions name, as behind NAT; its sockets are on this machine
 _CALL = "call1/a"
 _LOOK_S = 0.02
 
@@ -90,6 +91,7 @@ class SipHostWorld:
         self.rings = RingPair.create()
         self.host_port = 0
         self.rtp_port = 0
+        self.rtp_address = ""
         self.first_rtp_port = free_rtp_ports(32)
 
     async def start(self) -> None:
@@ -108,7 +110,7 @@ class SipHostWorld:
                 "edge_port": self._edge.getsockname()[1],
                 "public_address": "127.0.0.1",
                 "public_port": 5060,
-                "media_address": "127.0.0.1",
+                "media_address": MEDIA_ADDRESS,
                 "rtp_address": "",
                 "rtp_port": self.first_rtp_port,
                 "rtp_ports": 32,
@@ -148,6 +150,7 @@ class SipHostWorld:
         answer = await self._response(lambda text: text.startswith("SIP/2.0 200"))
         self._to = re.findall(r"^To: (.*)\r$", answer, re.MULTILINE)[0]
         self.rtp_port = int(re.findall(r"^m=audio (\d+) ", answer, re.MULTILINE)[0])
+        self.rtp_address = re.findall(r"^c=IN IP4 (\S+)\r$", answer, re.MULTILINE)[0]
         self._send(self._request("ACK", ""))
 
     async def _response(self, wanted: Callable[[str], bool]) -> str:

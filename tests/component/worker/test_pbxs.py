@@ -10,6 +10,7 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 from sipmessage import AuthChallenge, Message, Request, Response
 from teletrunk.v1 import manager_pb2, trunk_pb2
+from teletrunk_worker.trunks import pbx as pbx_of_ours
 
 from tests import sip_wire
 from tests.pbx_wire import said
@@ -26,6 +27,7 @@ class Registrar(asyncio.DatagramProtocol):
     def __init__(self) -> None:
         self.asked: asyncio.Queue[Request] = asyncio.Queue()
         self.answer: Callable[[Request], Response | None] = self.accept
+        self.kept_alive = asyncio.Event()
         self.on_wire: Callable[[bytes], bytes] = lambda data: data  # what is sent in place of an answer's bytes
 
     def connection_made(self, transport: asyncio.BaseTransport) -> None:
@@ -37,6 +39,7 @@ class Registrar(asyncio.DatagramProtocol):
 
     def datagram_received(self, data: bytes, addr: tuple[str, int]) -> None:
         if not data.strip():
+            self.kept_alive.set()
             return
         message = Message.parse(data)
         if isinstance(message, Request):
@@ -204,6 +207,17 @@ async def test_where_a_registrar_has_led_stays_known_while_it_is_asked_again() -
         async with asyncio.timeout(2 * PATIENCE_S):
             await again.wait()
         assert world.port.pbxs.is_at("office", "127.0.0.72")
+
+
+async def test_the_way_to_a_registrar_is_kept_open(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Through routers that forget who is silent, long before the registration ends (RFC 5626 3.5.1)."""
+    monkeypatch.setattr(pbx_of_ours, "_KEEP_ALIVE_S", 0.1)
+    async with port_world() as world, registrar() as pbx:
+        follow(world, outbound(pbx.port))
+        await pbx.next()
+        async with asyncio.timeout(PATIENCE_S):
+            await pbx.kept_alive.wait()
+        assert not taken(pbx), "it is not asked again for that"
 
 
 async def test_a_trunk_that_is_removed_is_taken_back_at_the_pbx() -> None:

@@ -11,7 +11,7 @@ import pytest
 import pytest_asyncio
 from teletrunk_worker.legs import silenced_socket
 
-from .sip_host_world import RtpSocket, SipHostWorld, sip_host_world
+from .sip_host_world import MEDIA_ADDRESS, RtpSocket, SipHostWorld, sip_host_world
 
 PEER, ELSEWHERE, STRANGER = "127.0.30.1", "127.0.30.2", "127.0.30.3"
 QUIET, LOUD = 0xC5, 0xAA  # A-law codes: what the peer says, and what a stranger shouts
@@ -60,6 +60,7 @@ async def test_a_stranger_who_waits_at_the_ports_is_not_heard_when_the_call_begi
 async def test_a_pbx_behind_nat_is_found_where_its_signalling_comes_from(world: SipHostWorld) -> None:
     with contextlib.closing(RtpSocket(PEER)) as peer, contextlib.closing(RtpSocket(STRANGER)) as stranger:
         await world.call(("192.0.2.7", 4000), PEER)
+        assert world.rtp_address == MEDIA_ADDRESS, "so it finds a Worker behind NAT"
         await asyncio.gather(peer.talk(world.rtp_port, QUIET, 1.0), burst(stranger, world, 1.0))
         got, drawn = await asyncio.gather(peer.talk(world.rtp_port, QUIET, TALK_S), burst(stranger, world, TALK_S))
         heard = world.loudness()
