@@ -8,13 +8,14 @@ from dataclasses import dataclass, fields
 
 from teletrunk.errors import Refusal
 
-from teletrunk_worker.policy.admission import Admission
+from teletrunk_worker.policy.admission import Admission, Gatekeeper
 from teletrunk_worker.relay import host_limits
 from teletrunk_worker.relay.from_peer import FromPeer
 from teletrunk_worker.server.responder import Responder
 from teletrunk_worker.sip import proxy, uas
 from teletrunk_worker.sip.auth import Credentials
 from teletrunk_worker.sip.dialog import Dialog, Dialogs
+from teletrunk_worker.sip.diversion import diverted_by
 from teletrunk_worker.sip.message import Request, Response
 from teletrunk_worker.sip.sound import SoundTerms
 from teletrunk_worker.sip.transaction.server import ServerTransaction, ServerTransactions
@@ -45,6 +46,7 @@ class Invitations:
     def __init__(
         self,
         admission: Admission,
+        gatekeeper: Gatekeeper,
         from_peer: FromPeer,
         dialogs: Dialogs,
         transactions: ServerTransactions,
@@ -54,6 +56,7 @@ class Invitations:
         """`sound_of` says what sound the trunk with a login has."""
         self._sound_of = sound_of
         self._admission = admission
+        self._gatekeeper = gatekeeper
         self._from_peer = from_peer
         self._dialogs = dialogs
         self._transactions = transactions
@@ -104,6 +107,8 @@ class Invitations:
         sound = self._sound_of(login)
         dialog = Dialog(admitted.call_id, "a", admitted.host_port, login, sound, flow, request, from_host=False)
         self._dialogs.add(dialog)
+        if by := diverted_by(request):
+            self._gatekeeper.told(dialog.call_id, dialog.leg, f"diverted by {by}")
         self._from_peer.invite(request, way_back, dialog)
 
     def cancel(self, cancel: Request, way_back: Flow) -> bool:

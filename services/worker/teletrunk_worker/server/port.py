@@ -99,7 +99,13 @@ class SipPort:
         self._from_peer = FromPeer(routes, self.dialogs, self._stand_in, challenges)
         self._from_host = FromHost(routes, self.dialogs, self.registrar, self._transactions, self._sound_of, challenges)
         self._invitations = Invitations(
-            self.admission, self._from_peer, self.dialogs, self._transactions, self._responder, self._sound_of
+            self.admission,
+            self._gatekeeper,
+            self._from_peer,
+            self.dialogs,
+            self._transactions,
+            self._responder,
+            self._sound_of,
         )
         transfers = Transfers(self._gatekeeper, self.registrar, self.dialogs, self.trunks, self.face)
         self._in_dialog = InDialog(
