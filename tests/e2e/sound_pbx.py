@@ -14,6 +14,8 @@ from tests import rtp_wire, sip_wire
 
 from .conftest import FRIEND, GATEWAY, Scene
 
+KILOHERTZ = bytes([0x34, 0x21, 0x34, 0xD5, 0xB4, 0xA1, 0xB4, 0xD5])  # one of its waves in A-law, a millisecond
+
 
 class SoundPbx:
     def __init__(self, scene: Scene, wire: sip_wire.SipWire, rtp: rtp_wire.RtpWire, login: str, password: str) -> None:

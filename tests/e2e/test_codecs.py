@@ -13,12 +13,12 @@ from teletrunk_worker.sip import sdp
 from tests.sip_wire import response_to
 
 from .conftest import FRIEND, GATEWAY, Scene
-from .sound_pbx import SoundPbx, sound_pbx
+from .sound_pbx import KILOHERTZ, SoundPbx, sound_pbx
 
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="module")]
 
 _MAPS = {"PCMU": "0 PCMU/8000", "GSM": "3 GSM/8000", "PCMA": "8 PCMA/8000", "G722": "9 G722/8000",
-         "ILBC": "97 iLBC/8000", "SPEEX": "98 speex/16000", "OPUS": "99 opus/48000/2"}  # fmt: skip
+         "CN": "13 CN/8000", "ILBC": "97 iLBC/8000", "SPEEX": "98 speex/16000", "OPUS": "99 opus/48000/2"}  # fmt: skip
 _IN_LIBRARY = """
 import os, pjsua2 as pj
 settings = pj.EpConfig()
@@ -106,3 +106,19 @@ async def test_packets_are_as_long_as_the_trunk_says_in_both_directions(scene: S
         assert len(lengths) >= 0.6 * 1_000 / ptime and set(lengths) == {8 * ptime}
         with pytest.raises(RuntimeError, match="15 ms is no length for a packet: use 10, 20"):
             await pbx.change("--ptime-ms", "15")
+
+
+async def test_a_pbx_that_sends_comfort_noise_while_nobody_speaks_is_heard_again(scene: Scene) -> None:
+    """RFC 3389. In its place there is silence at Telegram, which has noise of its own."""
+    async with sound_pbx(scene) as pbx:
+        async with pbx.call(offer(pbx, "PCMA", "CN")):
+            await pbx.rtp.speak(KILOHERTZ * 500)
+            for _ in range(10):
+                pbx.rtp.send(13, b"\x3c")
+                pbx.rtp.timestamp += 800
+                await asyncio.sleep(0.1)
+            before = (await scene.friends.tell("heard", phone=FRIEND, skip_s=0.0))["seconds"]
+            await pbx.rtp.speak(KILOHERTZ * 2_000)
+            heard = await scene.friends.tell("heard", phone=FRIEND, skip_s=before + 0.5)
+        assert abs(heard["hz"] - 1_000) < 20 and heard["level_dbfs"] > -30, heard
+        assert pbx.record is not None and pbx.record.media.codec == "PCMA/8000"

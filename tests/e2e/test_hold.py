@@ -12,7 +12,7 @@ from teletrunk_sandbox.actors import Message
 from tests.rtp_wire import rtp
 
 from .conftest import FRIEND, Scene
-from .sound_pbx import Call, SoundPbx, sound_pbx
+from .sound_pbx import KILOHERTZ, Call, SoundPbx, sound_pbx
 
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="module")]
 
@@ -47,7 +47,7 @@ FORMS: list[dict[str, str]] = [
 async def test_hold_and_resume_in_every_form(scene: Scene, sound: str) -> None:
     async with sound_pbx(scene) as pbx:
         await pbx.change("--hold", sound)
-        tone = bytes([0x34, 0x21, 0x34, 0xD5, 0xB4, 0xA1, 0xB4, 0xD5]) * 1_000  # 1 kHz in A-law
+        tone = KILOHERTZ * 1_000
         async with pbx.call(play={"hz": 620}) as call:
             version = 1
             for form in FORMS:

@@ -20,12 +20,12 @@ from tests.rtp_wire import RtpWire, rtp
 from tests.sip_wire import PATIENCE_S, response_to
 
 from .conftest import FRIEND, GATEWAY, Scene
-from .sound_pbx import Call, SoundPbx, sound_pbx
+from .sound_pbx import KILOHERTZ, Call, SoundPbx, sound_pbx
 from .test_hosts import hosts
 
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="module")]
 
-TONE = bytes([0x34, 0x21, 0x34, 0xD5, 0xB4, 0xA1, 0xB4, 0xD5]) * 2_000  # 2 s of 1 kHz in A-law
+TONE = KILOHERTZ * 2_000
 T = TypeVar("T")
 SERVICES = ("manager", "session-store", "worker")
 
