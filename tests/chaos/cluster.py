@@ -241,19 +241,23 @@ class Cluster:
         """The plan's counter once nobody calls; a dead Worker's lines lapse."""
         deadline = time.monotonic() + 30
         while True:
-            answer = await self.asked(
-                lambda a, p: p.ListSubscriptions(subscription_pb2.ListSubscriptionsRequest(), timeout=5)
-            )
-            taken = next(s.lines_taken for s in answer.subscriptions if s.name == "plan")
+            taken = next(plan.lines_taken for plan in await self._plans() if plan.name == "plan")
             if not taken or time.monotonic() > deadline:
                 return int(taken)
             await asyncio.sleep(0.5)
 
     async def missing_changes(self) -> set[str]:
-        answer = await self.asked(
-            lambda a, p: p.ListSubscriptions(subscription_pb2.ListSubscriptionsRequest(), timeout=10)
-        )
-        return self.acknowledged - {subscription.name for subscription in answer.subscriptions}
+        return self.acknowledged - {plan.name for plan in await self._plans()}
+
+    async def _plans(self) -> list[subscription_pb2.Subscription]:
+        found: list[subscription_pb2.Subscription] = []
+        page = subscription_pb2.ListSubscriptionsRequest()
+        while True:
+            answer = await self.asked(lambda a, p, page=page: p.ListSubscriptions(page, timeout=10))
+            found += answer.subscriptions
+            if not answer.next:
+                return found
+            page = subscription_pb2.ListSubscriptionsRequest(page=answer.next)
 
     async def missing_records(self) -> set[str]:
         """Calls that a Worker has begun and that have no record, once there was time to deliver it."""
@@ -270,8 +274,9 @@ class Cluster:
             for line in (self._directory / f"worker-{letter}.log").read_text(errors="replace").splitlines():
                 with contextlib.suppress(ValueError):
                     said = json.loads(line)
-                    if said.get("event") == "event":
+                    if said.get("event") == "call begins":
                         begun.add(said["call_id"])
+        assert begun, "no Worker has begun a call, or they say it in other words"
         return begun
 
     async def recorded(self) -> set[str]:
