@@ -29,11 +29,11 @@ class Shell:
         settings = {"DATA": str(data), "SIP_ADDRESS": f"127.0.0.1:{self.sip_port}", **addresses,
                     "RTP_PORTS": f"{rtp}-{rtp + _RTP_PORTS - 1}"}  # fmt: skip
         kept = {name: value for name, value in os.environ.items() if not name.startswith("TELETRUNK_")}
-        self._environment = kept | {f"TELETRUNK_{name}": value for name, value in settings.items()}
+        self.environment = kept | {f"TELETRUNK_{name}": value for name, value in settings.items()}
 
     async def start(self, *arguments: str) -> asyncio.subprocess.Process:
         return await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "teletrunk.cli.main", *arguments, env=self._environment,
+            sys.executable, "-m", "teletrunk.cli.main", *arguments, env=self.environment,
             stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
         )  # fmt: skip
 
@@ -87,6 +87,47 @@ def _worker_of(data: Path) -> int:
         if words.endswith(b"-m\0teletrunk_worker\0") and f"TELETRUNK_DATA={data}\0".encode() in given:
             return int(process.name)
     raise AssertionError("no worker runs")
+
+
+def _left_of(data: Path) -> list[str]:
+    """What runs with this directory, by the environment that it was given."""
+    left = []
+    for process in Path("/proc").glob("[0-9]*"):
+        try:
+            words, given = (process / "cmdline").read_bytes(), (process / "environ").read_bytes()
+        except OSError:
+            continue
+        if words and f"TELETRUNK_DATA={data}\0".encode() in given:
+            left.append(words.replace(b"\0", b" ").decode())
+    return left
+
+
+async def test_what_is_killed_leaves_nobody_who_is_taken_for_the_next_ones(tmp_path: Path) -> None:
+    data = tmp_path / "data"
+    shell = Shell(data)
+    up = await shell.start("up", "--sandbox")
+    await line_with(up, "  worker: ready")
+    up.kill()
+    await up.wait()
+    async with asyncio.timeout(PATIENCE_S):
+        while _left_of(data):
+            await asyncio.sleep(0.1)
+    again = await shell.start("up", "--sandbox")
+    try:
+        await line_with(again, "Next: teletrunk account add +15550100")
+    finally:
+        again.send_signal(signal.SIGINT)
+        await asyncio.wait_for(again.communicate(), PATIENCE_S)
+
+
+async def test_a_setting_that_nothing_reads_is_named_before_the_start(tmp_path: Path) -> None:
+    shell = Shell(tmp_path / "data")
+    shell.environment |= {"TELETRUNK_MAX_CALS": "3", "TELETRUNK_MAX_CALLS": "many"}
+    up = await shell.start("up")
+    out, _ = await asyncio.wait_for(up.communicate(), PATIENCE_S)
+    first = out.decode().splitlines()[0]
+    assert first == "Not used: TELETRUNK_MAX_CALS (environment) is no setting: did you mean TELETRUNK_MAX_CALLS?"
+    assert up.returncode
 
 
 async def test_a_person_tries_it_out(tmp_path: Path) -> None:

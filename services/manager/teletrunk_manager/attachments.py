@@ -133,6 +133,7 @@ class Attachments:
     async def _beat(self, service: Attached, heartbeat: pb.Heartbeat, *, proven: bool) -> None:
         before, known = service.heartbeat, service.has_beaten
         moved = service.beat(heartbeat)
+        self._live.arrived()
         if known:
             self._news.compare(service.service_id, before, heartbeat)
         try:

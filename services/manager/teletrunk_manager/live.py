@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
@@ -23,6 +23,9 @@ from teletrunk_manager.state import SERVICE_S
 log = structlog.get_logger()
 
 Kind = Literal["worker", "storage"]
+# Services look for a Manager that was away each second or so; a PBX that is told 403 meanwhile may not come back.
+_GATHERING_S: Final = 15.0
+_PATIENCE_S: Final = 2.0
 _MOST_UNREAD: Final = 1_000  # messages: who reads none of what it is told is told no more
 
 
@@ -147,6 +150,8 @@ class Live:
     """The attached services, by id."""
 
     def __init__(self) -> None:
+        self._gathered_at = time.monotonic() + _GATHERING_S
+        self._arrival = asyncio.Event()  # another one each time
         self._here: dict[str, Attached] = {}
         self._elsewhere: dict[str, tuple[Seen, float]] = {}  # with the monotonic time until which it counts
 
@@ -156,6 +161,23 @@ class Live:
             old.close()
         self._here[service.service_id] = service
         self._elsewhere.pop(service.service_id, None)
+        self.arrived()
+
+    async def comes(self, there: Callable[[], bool]) -> bool:
+        """Whether it is so, or is soon: a Manager that has just started has not been found by everybody yet."""
+        deadline = min(self._gathered_at, time.monotonic() + _PATIENCE_S)
+        while not there():
+            try:
+                async with asyncio.timeout(max(0.0, deadline - time.monotonic())):
+                    await self._arrival.wait()
+            except TimeoutError:
+                return there()
+        return True
+
+    def arrived(self) -> None:
+        """Somebody has come, or said something: who waits for it looks again."""
+        self._arrival.set()
+        self._arrival = asyncio.Event()
 
     def detach(self, service: Attached) -> bool:
         """False when a newer stream has taken its place already."""
@@ -175,6 +197,7 @@ class Live:
         kept = {name: entry for name, entry in self._elsewhere.items() if name not in records and entry[1] > now}
         fresh = {name: (seen, now + SERVICE_S) for name, seen in shown.items()}
         self._elsewhere = {name: entry for name, entry in (kept | fresh).items() if name not in self._here}
+        self.arrived()
         same = before.keys() == self._elsewhere.keys()
         return not (same and all(seen.matters_like(before[name]) for name, (seen, _) in self._elsewhere.items()))
 

@@ -105,7 +105,7 @@ class ManagerService(manager_pb2_grpc.ManagerServiceServicer):
 
     async def _register(self, request: pb.RegisterRequest) -> pb.RegisterResponse:
         pbx = await self._authentication.pbx(request.digest, request.source_address, request.worker_id)
-        if self._live.place(pbx.session_id, pbx.storage_id) is None:
+        if not await self._live.comes(lambda: self._live.place(pbx.session_id, pbx.storage_id) is not None):
             raise Refusal("storage-off")
         report = self._live.session(pbx.session_id, pbx.storage_id)
         if report is not None and report.state == pb.SESSION_STATE_UNAUTHORIZED:
@@ -121,6 +121,7 @@ class ManagerService(manager_pb2_grpc.ManagerServiceServicer):
         reading = dialling.read(request.called, pbx.options)
         if reading.destination is None:
             raise Refusal(reading.row, reading.why)
+        await self._live.comes(lambda: self._is_active(pbx))
         self._require_active(pbx)
         if not request.registered:
             raise Refusal("not-registered")
@@ -144,6 +145,10 @@ class ManagerService(manager_pb2_grpc.ManagerServiceServicer):
         if request.trunk_id:
             return await self._authentication.known_pbx(request.trunk_id, request.worker_id)
         return await self._authentication.pbx(request.digest, request.source_address, request.worker_id)
+
+    def _is_active(self, pbx: Pbx) -> bool:
+        report = self._live.session(pbx.session_id, pbx.storage_id)
+        return report is not None and report.state == pb.SESSION_STATE_ACTIVE
 
     def _require_active(self, pbx: Pbx) -> None:
         if self._live.place(pbx.session_id, pbx.storage_id) is None:

@@ -6,7 +6,7 @@ import difflib
 import importlib
 import json
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from importlib.util import find_spec
 from typing import Any, Final
@@ -61,18 +61,29 @@ def checked() -> Checked:
     given, found = sources.given(), Checked()
     models = dict(_installed())
     loaded = {name: settings for name, model in models.items() if (settings := _loaded(model, found.wrong))}
-    fields: dict[str, Any] = dict(CommandSettings.model_fields)
-    for model in models.values():
-        fields |= model.model_fields
+    fields = _fields(models)
     values = {field: getattr(loaded[name], field) for name in loaded for field in models[name].model_fields}
     for name, info in sorted(fields.items()):
         default = None if info.is_required() else info.get_default(call_default_factory=True, validated_data={})
         secret = "SecretStr" in str(info.annotation) or bool(_HIDDEN.search(name))
         found.settings.append(_row(name, given.get(name), values.get(name, default), secret))
-    found.wrong += _unknown(given, {*fields, *_OTHERS})
+    found.wrong += _unknown(given, fields)
     for good, text in conditions(loaded):
         (found.good if good else found.wrong).append(text)
     return found
+
+
+def unknown() -> list[str]:
+    """Settings that are given and that nothing reads. Raises `ConfigurationError`, as `checked`."""
+    return list(_unknown(sources.given(), _fields(dict(_installed()))))
+
+
+def _fields(models: Mapping[str, type[BaseSettings]]) -> dict[str, Any]:
+    """Every setting that the command or a service has."""
+    fields: dict[str, Any] = dict(CommandSettings.model_fields)
+    for model in models.values():
+        fields |= model.model_fields
+    return fields
 
 
 def _installed() -> Iterator[tuple[str, type[BaseSettings]]]:
@@ -106,7 +117,8 @@ def _shown(value: Any) -> str:
     return re.sub(r"(//[^/:@]*):[^@/]*@", r"\1:(hidden)@", text)
 
 
-def _unknown(given: dict[str, Given], known: set[str]) -> Iterator[str]:
+def _unknown(given: Mapping[str, Given], fields: Mapping[str, Any]) -> Iterator[str]:
+    known = {*fields, *_OTHERS}
     for name, setting in sorted(given.items()):
         if name not in known:
             near = difflib.get_close_matches(name, known, n=1, cutoff=0.6)

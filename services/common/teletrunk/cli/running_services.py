@@ -47,11 +47,14 @@ def up(
     sandbox: Annotated[bool, typer.Option("--sandbox", help="With a local Telegram, to try it out.")] = False,
 ) -> None:
     """Starts the three services on this machine; Ctrl-C stops them."""
+    from teletrunk.cli.check import unknown
     from teletrunk.cli.stack import Stack
     from teletrunk.config import ServiceSettings, load
 
     if data is not None:
         os.environ["TELETRUNK_DATA"] = str(data)
+    for text in unknown():
+        _say(f"Not used: {text}")
     asyncio.run(_up(Stack(load(ServiceSettings).data, sandbox=sandbox, tell=_say)))
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import ctypes
 import json
 import os
 import signal
@@ -11,7 +12,7 @@ import sys
 import time
 from collections.abc import Awaitable, Callable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Final
 
 import grpc
 
@@ -26,6 +27,16 @@ _STOP_DEADLINE_S = 8.0
 _SHORT_LIFE_S = 10.0
 _LOOK_S = 0.5
 _FIRST_BEAT_S = 3.0
+_LONGEST_REASON = 300
+
+
+_libc = ctypes.CDLL(None)
+_PR_SET_PDEATHSIG: Final = 1
+
+
+def _end_with_parent() -> None:
+    """In a child: one whose command was killed would be taken for the next one's (prctl(2))."""
+    _libc.prctl(_PR_SET_PDEATHSIG, signal.SIGTERM, 0, 0, 0)
 
 
 class Child:
@@ -54,6 +65,7 @@ class Child:
                 stdout=log if stdout is None else stdout,
                 stderr=log,
                 start_new_session=True,  # Ctrl-C goes to us; we stop them in order
+                preexec_fn=_end_with_parent,
             )
         self.started_at = time.monotonic()
 
@@ -254,7 +266,8 @@ class Stack:
                 self._tell(f"{child.name}: was drained, and has left")
                 return
             if child.name not in self._away:  # said once, also when it ends again and again
-                self._tell(f"{child.name}: {_how(status)}, is started again; its log is {child.log}")
+                why = f" ({child.last_line()[:_LONGEST_REASON]})" if status > 0 else ""
+                self._tell(f"{child.name}: {_how(status)}{why}, is started again; its log is {child.log}")
                 self._away.add(child.name)
             await asyncio.sleep(1.0 if time.monotonic() - child.started_at < _SHORT_LIFE_S else 0.0)
             try:
