@@ -133,8 +133,8 @@ class Attachments:
     async def _beat(self, service: Attached, heartbeat: pb.Heartbeat, *, proven: bool) -> None:
         before, known = service.heartbeat, service.has_beaten
         moved = service.beat(heartbeat)
-        if known:
-            self._news.compare(service.service_id, before, heartbeat)
+        if known and service.heartbeat is not before:
+            self._news.compare(service.service_id, before, service.heartbeat)
         try:
             if not await self._state.show_service(service.service_id, service.holder, service.record()):
                 log.info("service has gone to another manager", kind=service.kind, id=service.service_id)
@@ -142,7 +142,7 @@ class Attachments:
                 return
             await self._state.keep_lines(
                 (line.subscription_id, line.call_id)
-                for line in heartbeat.lines
+                for line in service.heartbeat.lines
                 # On one machine there is but one word of everybody's: the token.
                 if not proven or self._proofs.line_holds(line, service.service_id)
             )

@@ -7,6 +7,7 @@ import contextlib
 from collections.abc import AsyncIterator
 
 from teletrunk import rpc
+from teletrunk.changes import Beats
 from teletrunk.manager_way import ManagerWay
 from teletrunk.v1 import manager_pb2 as pb
 
@@ -24,19 +25,23 @@ class ManagerLink:
         self._hello = hello
         self._sessions = sessions
         self._grants = grants
+        self._beats = Beats()
 
     async def stay_attached(self) -> None:
         """Runs until cancelled; reconnects by itself."""
-        async for response in self.way.attached(self._beats):
+        async for response in self.way.attached(self._said):
             if response.WhichOneof("kind") == "storage":
                 self._grants.take(response.storage)
+            elif response.WhichOneof("kind") == "pulse":
+                self._beats.answered(response.pulse)
 
-    async def _beats(self) -> AsyncIterator[pb.AttachRequest]:
+    async def _said(self) -> AsyncIterator[pb.AttachRequest]:
+        self._beats = Beats()
         yield pb.AttachRequest(storage=self._hello)
         while True:
             self._sessions.changed.clear()
-            sessions = self._sessions
-            yield pb.AttachRequest(heartbeat=pb.Heartbeat(sessions=sessions.reports(), draining=sessions.leaving))
+            heartbeat, lists = pb.Heartbeat(draining=self._sessions.leaving), {"sessions": self._sessions.reports()}
+            yield pb.AttachRequest(heartbeat=self._beats.next(heartbeat, lists))
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_HEARTBEAT_S):
                     await self._sessions.changed.wait()
