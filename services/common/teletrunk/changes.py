@@ -26,7 +26,8 @@ HEARTBEAT: Final[Keys] = {
     "trunk_states": "trunk_id",
     "calls": "call_id",
 }
-CONFIGURATION: Final[Keys] = {"sessions": "session_id", "trunk_ids": "", "bans": "network"}
+WORKERS: Final[Keys] = {"sessions": "session_id", "trunk_ids": "", "bans": "network"}  # configurations
+STORAGES: Final[Keys] = {"worker_ids": "", "sessions": "session_id"}
 
 
 @dataclass(frozen=True)

@@ -104,7 +104,7 @@ class Attachments:
             if identity is not None and identity.kind == "storage" and first is not None:
                 await require_own_vault(session, identity.id, first.storage.vault_proof)
             await session.merge(row)
-        in_parts = first is not None and first.worker.takes_parts
+        in_parts = first is not None and (first.worker.takes_parts or first.storage.takes_parts)
         kind: Kind = "worker" if row.kind == "worker" else "storage"
         return Attached(row.service_id, kind, row.address, told=Told(in_parts=in_parts))
 

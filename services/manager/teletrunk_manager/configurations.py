@@ -21,7 +21,7 @@ from teletrunk_manager.db.database import Database
 from teletrunk_manager.db.tables import Account, Assignment, BannedAddress, Drain, Member, Share, Trunk, TrustedAddress
 from teletrunk_manager.domain import trunk_options
 from teletrunk_manager.domain.rights import may_use
-from teletrunk_manager.live import Live
+from teletrunk_manager.live import Attached, Live
 from teletrunk_manager.passwords import PasswordSeal, SealBroken, pbx_label, revision
 from teletrunk_manager.state import OutOfReach, SharedState
 
@@ -88,7 +88,7 @@ class Configurations:
                 continue
             # The Storages first: a Worker must not be sent to a session before it may use it.
             for storage in self._live.here("storage"):
-                storage.configure(current.of_storages())
+                current.configure_storage(storage)
             for worker in self._live.here("worker"):
                 worker.configure(current.of_worker(worker.service_id), current.lists_of(worker.service_id))
 
@@ -275,14 +275,24 @@ class Current:
                     homes.setdefault(account_id, set()).add(worker.service_id)
         return homes
 
-    def of_storages(self) -> pb.StorageConfig:
+    def configure_storage(self, storage: Attached) -> None:
         """The same for all: any of them may come to run any session of their vault."""
-        return pb.StorageConfig(
-            grants=[
-                pb.WorkerGrant(
-                    worker_id=worker,
-                    session_ids=[a.session_id for a in self.accounts if self._may_use(worker, a.account_id)],
-                )
-                for worker in sorted(self.workers)
-            ]
-        )
+        if storage.told.in_parts:
+            storage.configure(pb.StorageConfig(), {"worker_ids": sorted(self.workers), "sessions": self._grants})
+        else:
+            storage.configure(pb.StorageConfig(), {"grants": self._grants_by_worker})
+
+    @cached_property
+    def _grants(self) -> list[pb.SessionGrant]:
+        assigned = ((account.session_id, self.assigned.get(account.account_id, ())) for account in self.accounts)
+        return [pb.SessionGrant(session_id=session_id, worker_ids=sorted(may)) for session_id, may in assigned]
+
+    @cached_property
+    def _grants_by_worker(self) -> list[pb.WorkerGrant]:
+        return [
+            pb.WorkerGrant(
+                worker_id=worker,
+                session_ids=[a.session_id for a in self.accounts if self._may_use(worker, a.account_id)],
+            )
+            for worker in sorted(self.workers)
+        ]

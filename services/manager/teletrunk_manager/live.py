@@ -19,7 +19,7 @@ from teletrunk.v1 import manager_pb2 as pb
 from teletrunk.v1.trunk_pb2 import TrunkState
 
 from teletrunk_manager.heartbeats import picture
-from teletrunk_manager.parts import Told
+from teletrunk_manager.parts import Configuration, Told
 from teletrunk_manager.state import SERVICE_S
 
 log = structlog.get_logger()
@@ -139,10 +139,10 @@ class Attached(Seen):
             self.outbox.put_nowait(pb.AttachResponse(pulse=pb.Pulse(takes_changes=True)))
         return self.draining != was_draining or not changed.isdisjoint(_MATTERING)
 
-    def configure(self, config: pb.WorkerConfig | pb.StorageConfig, lists: Lists | None = None) -> None:
+    def configure(self, config: Configuration, lists: Lists) -> None:
         """Sends what of the configuration the service does not have already; later, when it does not read now."""
         if self._reads:
-            for response in self.told.news(config, lists or {}):
+            for response in self.told.news(config, lists):
                 self.outbox.put_nowait(response)
 
     @property

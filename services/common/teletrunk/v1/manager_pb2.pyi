@@ -157,6 +157,7 @@ class StorageHello(_message.Message):
     VERSION_FIELD_NUMBER: _builtins.int
     ADDRESS_FIELD_NUMBER: _builtins.int
     VAULT_PROOF_FIELD_NUMBER: _builtins.int
+    TAKES_PARTS_FIELD_NUMBER: _builtins.int
     storage_id: _builtins.str
     name: _builtins.str
     version: _builtins.str
@@ -164,6 +165,8 @@ class StorageHello(_message.Message):
     """Where Workers and the Manager reach its SessionStoreService."""
     vault_proof: _builtins.bytes
     """Shown by whoever has the vault: a certificate alone is not enough to come back as its Storage."""
+    takes_parts: _builtins.bool
+    """A Storage that knows `more_follows` and `changes_only`: it is told by session, and not by Worker."""
     def __init__(
         self,
         *,
@@ -172,10 +175,11 @@ class StorageHello(_message.Message):
         version: _builtins.str = ...,
         address: _builtins.str = ...,
         vault_proof: _builtins.bytes = ...,
+        takes_parts: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "name", b"name", "storage_id", b"storage_id", "vault_proof", b"vault_proof", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "name", b"name", "storage_id", b"storage_id", "takes_parts", b"takes_parts", "vault_proof", b"vault_proof", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -799,20 +803,74 @@ class WorkerGrant(_message.Message):
 Global___WorkerGrant: _TypeAlias = WorkerGrant  # noqa: Y015
 
 @_typing.final
+class SessionGrant(_message.Message):
+    """Which Workers may use a session."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SESSION_ID_FIELD_NUMBER: _builtins.int
+    WORKER_IDS_FIELD_NUMBER: _builtins.int
+    session_id: _builtins.str
+    @_builtins.property
+    def worker_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """None: all that there are."""
+
+    def __init__(
+        self,
+        *,
+        session_id: _builtins.str = ...,
+        worker_ids: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["session_id", b"session_id", "worker_ids", b"worker_ids"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SessionGrant: _TypeAlias = SessionGrant  # noqa: Y015
+
+@_typing.final
 class StorageConfig(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     GRANTS_FIELD_NUMBER: _builtins.int
+    WORKER_IDS_FIELD_NUMBER: _builtins.int
+    SESSIONS_FIELD_NUMBER: _builtins.int
+    MORE_FOLLOWS_FIELD_NUMBER: _builtins.int
+    CHANGES_ONLY_FIELD_NUMBER: _builtins.int
+    GONE_WORKER_IDS_FIELD_NUMBER: _builtins.int
+    GONE_SESSIONS_FIELD_NUMBER: _builtins.int
+    more_follows: _builtins.bool
+    """As in WorkerConfig."""
+    changes_only: _builtins.bool
     @_builtins.property
-    def grants(self) -> _containers.RepeatedCompositeFieldContainer[Global___WorkerGrant]: ...
+    def grants(self) -> _containers.RepeatedCompositeFieldContainer[Global___WorkerGrant]:
+        """To a Storage that takes no parts: all there is, and nothing of what follows here."""
+
+    @_builtins.property
+    def worker_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Workers that there are."""
+
+    @_builtins.property
+    def sessions(self) -> _containers.RepeatedCompositeFieldContainer[Global___SessionGrant]: ...
+    @_builtins.property
+    def gone_worker_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def gone_sessions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     def __init__(
         self,
         *,
         grants: _abc.Iterable[Global___WorkerGrant] | None = ...,
+        worker_ids: _abc.Iterable[_builtins.str] | None = ...,
+        sessions: _abc.Iterable[Global___SessionGrant] | None = ...,
+        more_follows: _builtins.bool = ...,
+        changes_only: _builtins.bool = ...,
+        gone_worker_ids: _abc.Iterable[_builtins.str] | None = ...,
+        gone_sessions: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["grants", b"grants"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changes_only", b"changes_only", "gone_sessions", b"gone_sessions", "gone_worker_ids", b"gone_worker_ids", "grants", b"grants", "more_follows", b"more_follows", "sessions", b"sessions", "worker_ids", b"worker_ids"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

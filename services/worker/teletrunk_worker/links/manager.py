@@ -11,7 +11,7 @@ from typing import Any, NoReturn, TypeVar
 import grpc
 import structlog
 from teletrunk import rpc
-from teletrunk.changes import CONFIGURATION, Beats, Heard, Lists
+from teletrunk.changes import WORKERS, Beats, Heard, Lists
 from teletrunk.channel import LARGEST_MESSAGE
 from teletrunk.errors import Refusal
 from teletrunk.manager_way import ManagerWay
@@ -46,7 +46,7 @@ class ManagerLink:
         self._has_news = False
         self._answers: list[pb.BindingsAnswer] = []
         self._beats = Beats()
-        self._config = Heard(CONFIGURATION)
+        self._config = Heard(WORKERS)
         # With what is said now, and the lists as they are with it.
         self.on_config: Callable[[pb.WorkerConfig, Mapping[str, Mapping[str, Any]]], None] = lambda said, lists: None
         self.on_wish: Callable[[pb.CallWish], None] = lambda wish: None
@@ -80,7 +80,7 @@ class ManagerLink:
         self._woken.set()
 
     async def _said(self) -> AsyncIterator[pb.AttachRequest]:
-        self._beats, self._config = Beats(), Heard(CONFIGURATION)
+        self._beats, self._config = Beats(), Heard(WORKERS)
         yield pb.AttachRequest(worker=self._hello)
         while True:
             self._has_news = False
