@@ -134,6 +134,7 @@ class Attachments:
                 if kind == "heartbeat":
                     heartbeat = checked(request.heartbeat, of_worker=service.kind == "worker")
                     await self._beat(service, heartbeat, proven=proven)
+                    rest = rest_after(request, service.heartbeat)
                 elif kind == "banned" and service.kind == "worker":
                     with contextlib.suppress(Refusal, Mistake):  # it is told again until it is in the configuration
                         await self._bans.add(request.banned, service.service_id)
