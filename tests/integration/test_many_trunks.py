@@ -37,14 +37,10 @@ async def crowded(tmp_path: Path) -> AsyncIterator[World]:
         await world.add_account()
         await world.add_trunk("t0")
         with contextlib.closing(sqlite3.connect(tmp_path / "data" / "manager.db", timeout=10)) as database, database:
-            columns = [row[1] for row in database.execute("PRAGMA table_info(trunks)")]
-            first = dict(zip(columns, database.execute("SELECT * FROM trunks").fetchone(), strict=True))
-            for number in range(1, _MANY):
-                row = {**first, "trunk_id": f"{number:012x}", "login": f"t{number}"}
-                database.execute(f"INSERT INTO trunks VALUES ({','.join('?' * len(columns))})", [*row.values()])
+            for number, id_ in enumerate(repeat(database, "trunks", _MANY - 1, "trunk_id", "login")):
                 database.executemany(
                     "INSERT INTO trusted_addresses (trunk_id, network) VALUES (?, ?)",
-                    [(row["trunk_id"], f"2001:db8:{number:x}:{k:x}:1:2:3:4/128") for k in range(_NETWORKS)],
+                    [(id_, f"2001:db8:{number:x}:{k:x}:1:2:3:4/128") for k in range(_NETWORKS)],
                 )
         yield world
     finally:
@@ -79,10 +75,10 @@ async def test_a_worker_is_told_of_any_number_of_trunks_and_then_of_what_changes
     assert set(known) == trunk_ids and len(known) == _MANY
     assert sum(len(settings.networks) for settings in known.values()) == (_MANY - 1) * _NETWORKS
     await worker.beat()
-    change = admin.ChangeTrunkRequest(trunk="t7", sha256_only=True, codecs=["PCMA"])
+    change = admin.ChangeTrunkRequest(trunk="t0", sha256_only=True, codecs=["PCMA"])
     await crowded.wire.admin.ChangeTrunk(change)
     (changed,) = await told(worker)
-    assert [(settings.login, list(settings.codecs)) for settings in changed.trunks] == [("t7", ["PCMA"])]
+    assert [(settings.login, list(settings.codecs)) for settings in changed.trunks] == [("t0", ["PCMA"])]
     await older.beat()  # it is told nothing more than it can take, and its stream is up
 
 
@@ -132,14 +128,14 @@ async def test_a_change_is_told_by_so_many_bytes_whatever_else_there_is(count: i
         await world.stop()
 
 
-def repeat(database: sqlite3.Connection, table: str, times: int, *columns: str) -> None:
-    """The first row again, with other values in these columns."""
+def repeat(database: sqlite3.Connection, table: str, times: int, *columns: str) -> list[str]:
+    """The first row again, with ids of its own in these columns; returns the ids."""
     names = [row[1] for row in database.execute(f"PRAGMA table_info({table})")]
     first = dict(zip(names, database.execute(f"SELECT * FROM {table}").fetchone(), strict=True))
-    rows = ({**first, **dict.fromkeys(columns, str(10**11 + number))} for number in range(times))
-    database.executemany(
-        f"INSERT INTO {table} VALUES ({','.join('?' * len(names))})", ([*row.values()] for row in rows)
-    )
+    ids = [str(10**11 + number) for number in range(times)]
+    rows = [[*{**first, **dict.fromkeys(columns, id_)}.values()] for id_ in ids]
+    database.executemany(f"INSERT INTO {table} VALUES ({','.join('?' * len(names))})", rows)
+    return ids
 
 
 async def test_one_administrator_has_so_many_trunks_and_networks(tmp_path: Path) -> None:

@@ -33,7 +33,7 @@ class Grants:
     def take(self, workers: Iterable[str], sessions: Mapping[str, manager_pb2.SessionGrant]) -> None:
         """Sessions by their ids."""
         self._workers, self._sessions = frozenset(workers), sessions
-        log.info("grants", workers=len(self._workers), sessions=len(sessions))
+        log.info("grants", workers=sorted(self._workers), sessions=len(sessions))
 
     def is_current(self, identity: Identity) -> bool:
         return identity == MANAGER or (identity.kind == "worker" and identity.id in self._workers)
