@@ -1,5 +1,5 @@
 """What the control plane does in a second: RouteCall at one Manager on PostgreSQL and Redis, and REGISTER through the
-edge by sipp, beside sipp's own ceiling against a plain UDP echo of the same answers.
+edge by sipp, beside sipp's own ceiling against a plain UDP echo of the same answers; and what a heartbeat costs it.
 
 The Manager is held to one core (taskset); the askers share what is left. One table on standard output.
 """
@@ -21,8 +21,10 @@ import psutil
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
 
+from teletrunk.changes import Beats  # noqa: E402
 from teletrunk.v1 import admin_pb2 as admin  # noqa: E402
 from teletrunk.v1 import manager_pb2 as pb  # noqa: E402
+from teletrunk.v1.trunk_pb2 import TrunkState  # noqa: E402
 from teletrunk_sandbox.world import World  # noqa: E402
 
 from tests import sip_wire  # noqa: E402
@@ -75,6 +77,7 @@ INVITE = (
     + "</scenario>\n"
 )
 SECONDS = float(os.environ.get("TELETRUNK_BENCH_SECONDS", "10"))
+BEATS = 100
 RATES = (50, 100, 200, 300)
 ASKED = {"REGISTER": ONLY_200, "INVITE": INVITE}
 
@@ -119,6 +122,26 @@ async def route(postgres: Postgres, redis: Redis, askers: int) -> str:
     rate = len(times) / SECONDS
     median = statistics.median(times) * 1000
     return f"| RouteCall, {askers} askers | {rate:.0f} a second | {median:.1f} / {p99:.1f} ms | {busy / SECONDS:.0%} |"
+
+
+async def beats(trunks: int) -> str:
+    """Heartbeats of a Worker with so many trunks whose PBXs do not register, of which one has changed each time."""
+    with tempfile.TemporaryDirectory() as directory:
+        world = ManagerWorld(Path(directory) / "data")
+        await world.start()
+        process, said = psutil.Process(world.process.process.pid), Beats()
+        states = [TrunkState(trunk_id=f"{number:012x}", up=True, why="registered") for number in range(trunks)]
+        await world.worker.beat(said.next(pb.Heartbeat(), {"trunk_states": states}))
+        said.answered(pb.Pulse(takes_changes=True))
+        before, sizes = sum(process.cpu_times()[:2]), []
+        for number in range(BEATS):
+            states[0] = TrunkState(trunk_id=states[0].trunk_id, up=True, why="registered", since=number)
+            heartbeat = said.next(pb.Heartbeat(), {"trunk_states": states})
+            sizes.append(heartbeat.ByteSize())
+            await world.worker.beat(heartbeat)
+        each = (sum(process.cpu_times()[:2]) - before) / BEATS
+        await world.stop()
+    return f"| heartbeat of {trunks} trunks | {max(sizes)} bytes | | {each * 1000:.1f} ms |"
 
 
 async def sipp(
@@ -182,6 +205,8 @@ async def edge() -> None:
 
 async def main() -> None:
     print("| what | rate | median / p99, failed | CPU |\n|---|---|---|---|")
+    for trunks in (1, 10_000):
+        print(await beats(trunks))
     postgres, redis = Postgres(), Redis()
     try:
         for askers in (1, 8, 32):

@@ -7,7 +7,7 @@ import contextlib
 import sqlite3
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 from teletrunk.v1 import admin_pb2 as admin
@@ -37,46 +37,105 @@ async def crowded(tmp_path: Path) -> AsyncIterator[World]:
         await world.add_account()
         await world.add_trunk("t0")
         with contextlib.closing(sqlite3.connect(tmp_path / "data" / "manager.db", timeout=10)) as database, database:
-            columns = [row[1] for row in database.execute("PRAGMA table_info(trunks)")]
-            first = dict(zip(columns, database.execute("SELECT * FROM trunks").fetchone(), strict=True))
-            for number in range(1, _MANY):
-                row = {**first, "trunk_id": f"{number:012x}", "login": f"t{number}"}
-                database.execute(f"INSERT INTO trunks VALUES ({','.join('?' * len(columns))})", [*row.values()])
+            for number, id_ in enumerate(repeat(database, "trunks", _MANY - 1, "trunk_id", "login")):
                 database.executemany(
                     "INSERT INTO trusted_addresses (trunk_id, network) VALUES (?, ?)",
-                    [(row["trunk_id"], f"2001:db8:{number:x}:{k:x}:1:2:3:4/128") for k in range(_NETWORKS)],
+                    [(id_, f"2001:db8:{number:x}:{k:x}:1:2:3:4/128") for k in range(_NETWORKS)],
                 )
         yield world
     finally:
         await world.stop()
 
 
-async def told(worker: Attachment) -> tuple[list[pb.TrunkSettings], pb.WorkerConfig]:
-    """The trunks of the messages up to one that nothing follows, and that one."""
-    trunks: list[pb.TrunkSettings] = []
-    while (config := (await worker.response("worker")).worker).more_follows:
-        trunks.extend(config.trunks)
-    return [*trunks, *config.trunks], config
+async def told(service: Attachment, kind: Literal["worker", "storage"] = "worker") -> list[Any]:
+    """The messages up to one that nothing follows."""
+    messages = [getattr(await service.response(kind), kind)]
+    while messages[-1].more_follows:
+        messages.append(getattr(await service.response(kind), kind))
+    return messages
+
+
+def worker_that_takes_parts() -> pb.AttachRequest:
+    hello = worker_hello("worker-2")
+    hello.worker.takes_parts = True
+    return hello
 
 
 async def test_a_worker_is_told_of_any_number_of_trunks_and_then_of_what_changes(crowded: World) -> None:
-    hello = worker_hello("worker-2")
-    hello.worker.takes_parts = True
-    worker, older = Attachment(crowded.wire, hello), Attachment(crowded.wire, worker_hello("worker-3"))
+    worker = Attachment(crowded.wire, worker_that_takes_parts())
+    older = Attachment(crowded.wire, worker_hello("worker-3"))
+    known: dict[str, pb.TrunkSettings] = {}
+    trunk_ids: set[str] = set()
     async with asyncio.timeout(4 * PATIENCE_S):
-        trunks, last = await told(worker)
-        while len(last.trunk_ids) < _MANY:
-            more, last = await told(worker)
-            trunks.extend(more)
-    known = {settings.trunk_id: settings for settings in trunks}
-    assert set(known) == set(last.trunk_ids) and len(known) == _MANY
+        while len(trunk_ids) < _MANY:
+            for message in await told(worker):
+                assert message.changes_only and message.ByteSize() < 400_000
+                known |= {settings.trunk_id: settings for settings in message.trunks}
+                trunk_ids |= set(message.trunk_ids)
+    assert set(known) == trunk_ids and len(known) == _MANY
     assert sum(len(settings.networks) for settings in known.values()) == (_MANY - 1) * _NETWORKS
     await worker.beat()
-    change = admin.ChangeTrunkRequest(trunk="t7", sha256_only=True, codecs=["PCMA"])
+    change = admin.ChangeTrunkRequest(trunk="t0", sha256_only=True, codecs=["PCMA"])
     await crowded.wire.admin.ChangeTrunk(change)
-    changed, _ = await told(worker)
-    assert [(settings.login, list(settings.codecs)) for settings in changed] == [("t7", ["PCMA"])]
+    (changed,) = await told(worker)
+    assert [(settings.login, list(settings.codecs)) for settings in changed.trunks] == [("t0", ["PCMA"])]
     await older.beat()  # it is told nothing more than it can take, and its stream is up
+
+
+@pytest.mark.parametrize("count", [1, 1_000])
+async def test_a_change_is_told_by_so_many_bytes_whatever_else_there_is(count: int, tmp_path: Path) -> None:
+    world = World(tmp_path / "data")
+    await world.start()
+    try:
+        await world.add_account()
+        await world.add_trunk("t")
+        with contextlib.closing(sqlite3.connect(tmp_path / "data" / "manager.db", timeout=10)) as database, database:
+            repeat(database, "accounts", count - 1, "account_id", "user_id", "session_id")
+            repeat(database, "trunks", count - 1, "trunk_id", "login")
+            bans = [(f"2001:db8:{number:x}::/64", 4e9, 1) for number in range(1, count + 1)]
+            database.executemany("INSERT INTO bans (network, until, times) VALUES (?, ?, ?)", bans)
+        worker = Attachment(world.wire, worker_that_takes_parts())
+        named = {"sessions": 0, "trunk_ids": 0, "bans": 0, "trunks": 0}
+        async with asyncio.timeout(8 * PATIENCE_S):
+            while min(named.values()) < count:
+                for message in await told(worker):
+                    assert message.ByteSize() < 400_000
+                    named = {name: known + len(getattr(message, name)) for name, known in named.items()}
+                worker.repeat(), world.storage.repeat()
+        assert set(named.values()) == {count}, "each is said once"
+        await worker.beat(), await world.storage.beat()
+        fleet: Any = fleet_pb2_grpc.FleetServiceStub(world.wire.channel)
+        await fleet.LiftBan(fleet_pb2.LiftBanRequest(address="2001:db8:1::/64"))
+        assert (await worker.response("worker")).worker == pb.WorkerConfig(
+            changes_only=True, gone_bans=["2001:db8:1::/64"]
+        )
+        worker.say(pb.AttachRequest(banned=pb.Ban(network="192.0.2.1", until=4e9, times=1)))
+        banned = (await worker.response("worker")).worker
+        assert [ban.network for ban in banned.bans] == ["192.0.2.1"] and banned.ByteSize() < 50
+        await world.wire.admin.RemoveTrunk(admin.RemoveTrunkRequest(trunk="t"))
+        assert len((await worker.response("worker")).worker.gone_trunk_ids) == 1
+        await worker.beat(), await world.storage.beat()
+        hello = pb.StorageHello(storage_id="storage-2", address="127.0.0.1:1", takes_parts=True)
+        storage = Attachment(world.wire, pb.AttachRequest(storage=hello))
+        granted = await told(storage, "storage")
+        assert sum(len(message.sessions) for message in granted) == count
+        Attachment(world.wire, worker_hello("worker-3"))
+        assert await told(storage, "storage") == [pb.StorageConfig(changes_only=True, worker_ids=["worker-3"])]
+        await world.storage.leave()
+        away = await told(worker)
+        assert sum(len(message.gone_sessions) for message in away) == count, "which is a change of them all"
+    finally:
+        await world.stop()
+
+
+def repeat(database: sqlite3.Connection, table: str, times: int, *columns: str) -> list[str]:
+    """The first row again, with ids of its own in these columns; returns the ids."""
+    names = [row[1] for row in database.execute(f"PRAGMA table_info({table})")]
+    first = dict(zip(names, database.execute(f"SELECT * FROM {table}").fetchone(), strict=True))
+    ids = [str(10**11 + number) for number in range(times)]
+    rows = [[*{**first, **dict.fromkeys(columns, id_)}.values()] for id_ in ids]
+    database.executemany(f"INSERT INTO {table} VALUES ({','.join('?' * len(names))})", rows)
+    return ids
 
 
 async def test_one_administrator_has_so_many_trunks_and_networks(tmp_path: Path) -> None:

@@ -25,7 +25,7 @@ async def test_what_comes_while_services_gather_is_waited_for() -> None:
         assert await asyncio.gather(*waits) == [True] * 3
 
 
-async def test_it_is_waited_for_two_seconds_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_it_is_waited_for_a_second_at_most(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(live_module, "_PATIENCE_S", 0.05)
     began = time.monotonic()
     assert not await Live().comes(lambda: False)

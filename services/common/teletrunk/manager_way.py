@@ -24,7 +24,9 @@ log = structlog.get_logger()
 
 _FIRST_WORD_S = 5.0
 _SILENCE_S = 8.0  # each heartbeat, one in three seconds, gets a pulse
-_REFUSED_TIMES = 5  # each attempt costs the Manager a look
+# Not taken as what it is, or so often: each attempt costs the Manager a look.
+_REFUSED = (grpc.StatusCode.FAILED_PRECONDITION, grpc.StatusCode.RESOURCE_EXHAUSTED)
+_REFUSED_TIMES = 5
 
 
 async def _nothing(status: grpc.StatusCode) -> None:
@@ -98,12 +100,11 @@ class ManagerWay:
                 log.warning("manager link was given up", address=address)
             self.turn_away(address)
             await self.on_break(status)
-            refused = status is grpc.StatusCode.FAILED_PRECONDITION
-            await asyncio.sleep(random.uniform(0.2, 1.0) * (_REFUSED_TIMES if refused else 1))
+            await asyncio.sleep(random.uniform(0.2, 1.0) * (_REFUSED_TIMES if status in _REFUSED else 1))
 
     def _say(self, status: grpc.StatusCode, details: str) -> None:
         """What somebody has to set right is said once, until it is or something else is wrong."""
-        if status is not grpc.StatusCode.FAILED_PRECONDITION:
+        if status not in _REFUSED:
             log.warning("manager link broke", status=status.name)
         elif self._told != details:
             log.error("the manager does not take this service", reason=details)

@@ -21,9 +21,10 @@ from teletrunk_manager.configurations import Configurations
 from teletrunk_manager.db.audit import asked_by_service
 from teletrunk_manager.db.database import Database
 from teletrunk_manager.db.tables import Service
+from teletrunk_manager.domain.pace import Pace
 from teletrunk_manager.heartbeats import checked, require_sensible, rest_after, shorten
 from teletrunk_manager.live import Attached, Kind, Live
-from teletrunk_manager.mistakes import Mistake
+from teletrunk_manager.mistakes import Mistake, TooOften
 from teletrunk_manager.news import News
 from teletrunk_manager.parts import Told
 from teletrunk_manager.proofs import Proofs
@@ -35,6 +36,10 @@ from teletrunk_manager.vaults import require_own_vault
 log = structlog.get_logger()
 
 _SILENCE_S = 15.0
+# Each stream costs a write, and everybody's configuration is looked at. A service whose link breaks at once, again and
+# again, comes every 0.6 seconds, and a minute long as often as it likes.
+_STREAMS_AT_ONCE, _A_STREAM_EVERY_S = 60, 3.0
+_REFUSALS_LOGGED_EVERY_S = 60.0
 
 
 class Attachments:
@@ -63,6 +68,8 @@ class Attachments:
         self._proofs = proofs
         self._refused_registrations = refused_registrations
         self._silence = silence
+        self._pace = Pace(_STREAMS_AT_ONCE, 1 / _A_STREAM_EVERY_S)
+        self._refusals_logged = Pace(1, 1 / _REFUSALS_LOGGED_EVERY_S)
         self._ending = False
         self._readers = BackgroundTasks()
         self._farewells = BackgroundTasks()
@@ -90,15 +97,24 @@ class Attachments:
         row = _introduced(first)
         if identity is not None and (identity.kind, identity.id) != (row.kind, row.service_id):
             raise Mistake(f"the certificate is of {identity.kind} {identity.id}, not of {row.kind} {row.service_id}")
+        self._require_pace(row.kind, row.service_id)
         if identity is not None and identity.kind == "storage":  # on one machine loopback is the way
             await self._storages.require_reachable(identity.id, row.address)
         async with self._database.transaction() as session:
             if identity is not None and identity.kind == "storage" and first is not None:
                 await require_own_vault(session, identity.id, first.storage.vault_proof)
             await session.merge(row)
-        in_parts = first is not None and first.worker.takes_parts
+        in_parts = first is not None and (first.worker.takes_parts or first.storage.takes_parts)
         kind: Kind = "worker" if row.kind == "worker" else "storage"
         return Attached(row.service_id, kind, row.address, told=Told(in_parts=in_parts))
+
+    def _require_pace(self, kind: str, service_id: str) -> None:
+        """Raises `TooOften`."""
+        if self._pace.allows(service_id):
+            return
+        if self._refusals_logged.allows(service_id):
+            log.warning("service attaches again and again: is its certificate stolen?", kind=kind, id=service_id)
+        raise TooOften(f"streams of {kind} {service_id}", self._pace.seconds(service_id))
 
     async def _welcome(self, service: Attached) -> None:
         if self._live.find(service.service_id) is None:
@@ -118,6 +134,7 @@ class Attachments:
                 if kind == "heartbeat":
                     heartbeat = checked(request.heartbeat, of_worker=service.kind == "worker")
                     await self._beat(service, heartbeat, proven=proven)
+                    rest = rest_after(request, service.heartbeat)
                 elif kind == "banned" and service.kind == "worker":
                     with contextlib.suppress(Refusal, Mistake):  # it is told again until it is in the configuration
                         await self._bans.add(request.banned, service.service_id)
@@ -134,8 +151,8 @@ class Attachments:
         before, known = service.heartbeat, service.has_beaten
         moved = service.beat(heartbeat)
         self._live.arrived()
-        if known:
-            self._news.compare(service.service_id, before, heartbeat)
+        if known and service.heartbeat is not before:
+            self._news.compare(service.service_id, before, service.heartbeat)
         try:
             if not await self._state.show_service(service.service_id, service.holder, service.record()):
                 log.info("service has gone to another manager", kind=service.kind, id=service.service_id)
@@ -143,7 +160,7 @@ class Attachments:
                 return
             await self._state.keep_lines(
                 (line.subscription_id, line.call_id)
-                for line in heartbeat.lines
+                for line in service.heartbeat.lines
                 # On one machine there is but one word of everybody's: the token.
                 if not proven or self._proofs.line_holds(line, service.service_id)
             )

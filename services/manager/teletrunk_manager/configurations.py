@@ -11,6 +11,7 @@ from functools import cached_property
 
 import sqlalchemy as sa
 import structlog
+from teletrunk.changes import Lists
 from teletrunk.errors import Refusal
 from teletrunk.v1 import manager_pb2 as pb
 from teletrunk.v1.trunk_pb2 import TRUNK_KIND_OUTBOUND
@@ -20,7 +21,7 @@ from teletrunk_manager.db.database import Database
 from teletrunk_manager.db.tables import Account, Assignment, BannedAddress, Drain, Member, Share, Trunk, TrustedAddress
 from teletrunk_manager.domain import trunk_options
 from teletrunk_manager.domain.rights import may_use
-from teletrunk_manager.live import Live
+from teletrunk_manager.live import Attached, Live
 from teletrunk_manager.passwords import PasswordSeal, SealBroken, pbx_label, revision
 from teletrunk_manager.state import OutOfReach, SharedState
 
@@ -87,9 +88,9 @@ class Configurations:
                 continue
             # The Storages first: a Worker must not be sent to a session before it may use it.
             for storage in self._live.here("storage"):
-                storage.configure(current.of_storages())
+                current.configure_storage(storage)
             for worker in self._live.here("worker"):
-                worker.configure(current.of_worker(worker.service_id), current.trunks_of(worker.service_id))
+                worker.configure(current.of_worker(worker.service_id), current.lists_of(worker.service_id))
 
     async def _read(self) -> Current:
         async with self._database.transaction(reading=True) as session:
@@ -175,25 +176,28 @@ class Current:
         return worker_id in self.assigned.get(account_id, self.workers)
 
     def of_worker(self, worker_id: str) -> pb.WorkerConfig:
-        """Without its trunks' settings."""
-        usable = [account for account in self.accounts if self._may_use(worker_id, account.account_id)]
-        sessions = [assignment(account, self.live) for account in usable]
-        for session in sessions:
-            homes = self._homes.get(session.account_id)
-            session.elsewhere = bool(homes) and worker_id not in (homes or ())
-        return pb.WorkerConfig(
-            sessions=[session for session in sessions if session.storage_address],
-            trunk_ids=[trunk.trunk_id for trunk in self.trunks if self._may_use(worker_id, trunk.account_id)],
-            draining=worker_id in self.draining,
-            bans=self.bans,
-        )
+        """Without its lists."""
+        return pb.WorkerConfig(draining=worker_id in self.draining)
 
-    def trunks_of(self, worker_id: str) -> Iterator[pb.TrunkSettings]:
-        for trunk in self.trunks:
-            if self._may_use(worker_id, trunk.account_id):
-                settings = self.settings[trunk.trunk_id]
-                is_registrant = self._registrants.get(trunk.trunk_id) == worker_id
-                yield settings.of_registrant if is_registrant else settings.usual
+    def lists_of(self, worker_id: str) -> Lists:
+        trunks = [trunk for trunk in self.trunks if self._may_use(worker_id, trunk.account_id)]
+        return {
+            "sessions": list(self._sessions_of(worker_id)),
+            "trunk_ids": [trunk.trunk_id for trunk in trunks],
+            "bans": self.bans,
+            "trunks": [self._settings_at(worker_id, trunk.trunk_id) for trunk in trunks],
+        }
+
+    def _sessions_of(self, worker_id: str) -> Iterator[pb.SessionAssignment]:
+        at_home, elsewhere = self._sessions
+        for account_id in at_home:
+            if self._may_use(worker_id, account_id):
+                homes = self._homes.get(account_id, ())
+                yield (elsewhere if homes and worker_id not in homes else at_home)[account_id]
+
+    def _settings_at(self, worker_id: str, trunk_id: str) -> pb.TrunkSettings:
+        settings = self.settings[trunk_id]
+        return settings.of_registrant if self._registrants.get(trunk_id) == worker_id else settings.usual
 
     @cached_property
     def settings(self) -> dict[str, Settings]:
@@ -219,6 +223,21 @@ class Current:
         of_registrant = pb.TrunkSettings(registers=True, pbx_password=password)
         of_registrant.MergeFrom(usual)
         return Settings(made_of, usual, of_registrant)
+
+    @cached_property
+    def _sessions(self) -> tuple[dict[str, pb.SessionAssignment], dict[str, pb.SessionAssignment]]:
+        """Those that a Storage runs, by account: for Workers at which its PBX is, or nobody is, and for all others.
+
+        Made once for all of them: each stream remembers what it was told.
+        """
+        at_home, elsewhere = {}, {}
+        for account in self.accounts:
+            session = assignment(account, self.live)
+            if session.storage_address:
+                at_home[account.account_id] = session
+                elsewhere[account.account_id] = pb.SessionAssignment(elsewhere=True)
+                elsewhere[account.account_id].MergeFrom(session)
+        return at_home, elsewhere
 
     @cached_property
     def _registrants(self) -> dict[str, str]:
@@ -256,14 +275,24 @@ class Current:
                     homes.setdefault(account_id, set()).add(worker.service_id)
         return homes
 
-    def of_storages(self) -> pb.StorageConfig:
+    def configure_storage(self, storage: Attached) -> None:
         """The same for all: any of them may come to run any session of their vault."""
-        return pb.StorageConfig(
-            grants=[
-                pb.WorkerGrant(
-                    worker_id=worker,
-                    session_ids=[a.session_id for a in self.accounts if self._may_use(worker, a.account_id)],
-                )
-                for worker in sorted(self.workers)
-            ]
-        )
+        if storage.told.in_parts:
+            storage.configure(pb.StorageConfig(), {"worker_ids": sorted(self.workers), "sessions": self._grants})
+        else:
+            storage.configure(pb.StorageConfig(), {"grants": self._grants_by_worker})
+
+    @cached_property
+    def _grants(self) -> list[pb.SessionGrant]:
+        assigned = ((account.session_id, self.assigned.get(account.account_id, ())) for account in self.accounts)
+        return [pb.SessionGrant(session_id=session_id, worker_ids=sorted(may)) for session_id, may in assigned]
+
+    @cached_property
+    def _grants_by_worker(self) -> list[pb.WorkerGrant]:
+        return [
+            pb.WorkerGrant(
+                worker_id=worker,
+                session_ids=[a.session_id for a in self.accounts if self._may_use(worker, a.account_id)],
+            )
+            for worker in sorted(self.workers)
+        ]

@@ -12,6 +12,8 @@ from collections.abc import Callable
 from typing import Any, Final
 
 from google.protobuf.message import Message
+from teletrunk.changes import HEARTBEAT, Heard
+from teletrunk.channel import LARGEST_MESSAGE
 from teletrunk.v1 import manager_pb2 as pb
 
 from teletrunk_manager.mistakes import Mistake
@@ -22,13 +24,18 @@ _LONGEST_PROOF: Final = 128
 # Of one service: a Worker carries 400 calls at most, and an installation has ten thousand accounts and trunks.
 _MOST_OF_A_WORKER: Final = {"calls": 1_000, "lines": 1_000, "registered_trunk_ids": 20_000, "trunk_states": 20_000}
 _MOST_OF_A_STORAGE: Final = {"sessions": 20_000}
+_MOST: Final = {**_MOST_OF_A_WORKER, **_MOST_OF_A_STORAGE}
 # Each of its bytes costs us time: what comes faster than we read waits in the stream.
 _REST_S, _BYTES_A_SECOND = 0.02, 2_000_000.0
 
 
-def rest_after(message: Message) -> float:
-    """How long nothing more is read of a stream: fifty messages a second are more than any service needs."""
-    return _REST_S + message.ByteSize() / _BYTES_A_SECOND
+def rest_after(message: Message, heartbeat: Message | None = None) -> float:
+    """How long nothing more is read of a stream: fifty messages a second are more than any service needs.
+
+    `heartbeat` is the whole one, if the message was one: whatever it changes, all of it is shown to other Managers.
+    """
+    whole = heartbeat.ByteSize() if heartbeat is not None else 0
+    return _REST_S + max(message.ByteSize(), whole) / _BYTES_A_SECOND
 
 
 def require_sensible(hello: pb.WorkerHello | pb.StorageHello, service_id: str, address: str) -> None:
@@ -38,6 +45,11 @@ def require_sensible(hello: pb.WorkerHello | pb.StorageHello, service_id: str, a
     texts = service_id, address, hello.name, hello.version
     if not _ID.fullmatch(service_id) or not all(len(text) <= _LONGEST and text.isprintable() for text in texts):
         raise Mistake(f"a hello's texts have up to {_LONGEST} characters, and an id up to 128 of ASCII")
+
+
+def picture() -> Heard:
+    """Of all that one stream's heartbeats say: no more than one of them may have said."""
+    return Heard(HEARTBEAT, _MOST, LARGEST_MESSAGE[1])
 
 
 def checked(heartbeat: pb.Heartbeat, *, of_worker: bool) -> pb.Heartbeat:

@@ -5,27 +5,33 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
 import structlog
 from google.protobuf.message import DecodeError
+from teletrunk.changes import Heard, Lists
 from teletrunk.metrics import ATTACHED
 from teletrunk.session_proof import is_proven
 from teletrunk.v1 import live_pb2
 from teletrunk.v1 import manager_pb2 as pb
 from teletrunk.v1.trunk_pb2 import TrunkState
 
-from teletrunk_manager.parts import Told
+from teletrunk_manager.heartbeats import picture
+from teletrunk_manager.parts import Configuration, Told
 from teletrunk_manager.state import SERVICE_S
 
 log = structlog.get_logger()
 
 Kind = Literal["worker", "storage"]
+_FACTS: Final = [
+    field.name for field in pb.Heartbeat.DESCRIPTOR.fields if not field.is_repeated and field.name != "changes_only"
+]
+_MATTERING: Final = ("sessions", "registered_trunk_ids")  # to configurations
 # Services look for a Manager that was away each second or so; a PBX that is told 403 meanwhile may not come back.
 _GATHERING_S: Final = 15.0
-_PATIENCE_S: Final = 2.0
+_PATIENCE_S: Final = 1.2
 _MOST_UNREAD: Final = 1_000  # messages: who reads none of what it is told is told no more
 
 
@@ -107,8 +113,7 @@ class Seen:
             other is not None
             and self.address == other.address
             and self.draining == other.draining
-            and list(self.heartbeat.sessions) == list(other.heartbeat.sessions)
-            and list(self.heartbeat.registered_trunk_ids) == list(other.heartbeat.registered_trunk_ids)
+            and all(list(getattr(self.heartbeat, name)) == list(getattr(other.heartbeat, name)) for name in _MATTERING)
         )
 
 
@@ -119,23 +124,28 @@ class Attached(Seen):
     # Tells this stream from every other one of the same service.
     holder: str = field(default_factory=lambda: secrets.token_hex(8))
     outbox: asyncio.Queue[pb.AttachResponse | None] = field(default_factory=asyncio.Queue)
-    # What it was told of its configuration.
+    # What it was told of its configuration, and what it has said.
     told: Told = field(default_factory=Told)
+    _heard: Heard = field(default_factory=picture)
     # Its first heartbeat is how things are; what differs in the next ones is news.
     has_beaten: bool = False
 
-    def beat(self, heartbeat: pb.Heartbeat) -> bool:
+    def beat(self, said: pb.Heartbeat) -> bool:
         """Returns whether anybody's configuration may be another now."""
-        before = Seen(self.service_id, self.kind, self.address, self.heartbeat)
-        self.heartbeat, self.seen_at, self.has_beaten = heartbeat, time.time(), True
+        was_draining, changed = self.draining, self._heard.take(said)
+        if changed or not self.has_beaten:
+            self.heartbeat = self._heard.whole(pb.Heartbeat())  # another one: who compares has that from before
+        for name in _FACTS:
+            setattr(self.heartbeat, name, getattr(said, name))
+        self.seen_at, self.has_beaten = time.time(), True
         if self._reads:
-            self.outbox.put_nowait(pb.AttachResponse(pulse=pb.Pulse()))
-        return not self.matters_like(before)
+            self.outbox.put_nowait(pb.AttachResponse(pulse=pb.Pulse(takes_changes=True)))
+        return self.draining != was_draining or not changed.isdisjoint(_MATTERING)
 
-    def configure(self, config: pb.WorkerConfig | pb.StorageConfig, trunks: Iterable[pb.TrunkSettings] = ()) -> None:
+    def configure(self, config: Configuration, lists: Lists) -> None:
         """Sends what of the configuration the service does not have already; later, when it does not read now."""
         if self._reads:
-            for response in self.told.news(config, trunks):
+            for response in self.told.news(config, lists):
                 self.outbox.put_nowait(response)
 
     @property

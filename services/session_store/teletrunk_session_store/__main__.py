@@ -85,6 +85,7 @@ async def _serve(settings: StorageSettings, service: Service) -> int | None:
         version=__version__,
         address=reached,
         vault_proof=await vault.proof(),
+        takes_parts=True,
     )
     manager = ManagerLink(membership.managers, security, hello, sessions, grants)
     service.on_close("Manager", manager.way.close)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 import structlog
@@ -26,17 +27,33 @@ class Grants:
     """Empty until the Manager has spoken: a Worker that comes earlier comes again."""
 
     def __init__(self) -> None:
-        self._sessions: dict[str, frozenset[str]] = {}
+        self._workers: frozenset[str] = frozenset()
+        self._sessions: Mapping[str, manager_pb2.SessionGrant] = {}
 
-    def take(self, config: manager_pb2.StorageConfig) -> None:
-        self._sessions = {grant.worker_id: frozenset(grant.session_ids) for grant in config.grants}
-        log.info("grants", workers={worker: len(sessions) for worker, sessions in self._sessions.items()})
+    def take(self, workers: Iterable[str], sessions: Mapping[str, manager_pb2.SessionGrant]) -> None:
+        """Sessions by their ids."""
+        self._workers, self._sessions = frozenset(workers), sessions
+        log.info("grants", workers=sorted(self._workers), sessions=len(sessions))
 
     def is_current(self, identity: Identity) -> bool:
-        return identity == MANAGER or (identity.kind == "worker" and identity.id in self._sessions)
+        return identity == MANAGER or (identity.kind == "worker" and identity.id in self._workers)
 
     def require(self, context: Any, session_id: str) -> None:
         """Raises `Refusal` when the caller's certificate is of a Worker that may not use the session."""
         identity = identity_of(context)
-        if identity not in (None, MANAGER) and session_id not in self._sessions.get(identity.id, frozenset()):
+        if identity not in (None, MANAGER) and not self.may_use(identity.id, session_id):
             raise Refusal("session-access-revoked")
+
+    def may_use(self, worker_id: str, session_id: str) -> bool:
+        grant = self._sessions.get(session_id)
+        return grant is not None and worker_id in (grant.worker_ids or self._workers) and worker_id in self._workers
+
+
+def by_session(config: manager_pb2.StorageConfig) -> manager_pb2.StorageConfig:
+    """What an older Manager says, who speaks of Workers."""
+    workers: dict[str, list[str]] = {}
+    for grant in config.grants:
+        for session_id in grant.session_ids:
+            workers.setdefault(session_id, []).append(grant.worker_id)
+    sessions = [manager_pb2.SessionGrant(session_id=id_, worker_ids=may) for id_, may in workers.items()]
+    return manager_pb2.StorageConfig(worker_ids=[grant.worker_id for grant in config.grants], sessions=sessions)

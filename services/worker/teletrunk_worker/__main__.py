@@ -12,9 +12,12 @@ import secrets
 import socket
 import ssl
 import time
+from collections.abc import Mapping
+from typing import Any
 
 import structlog
 from teletrunk import __version__, metrics, running
+from teletrunk.changes import Lists
 from teletrunk.config import ConfigurationError, kept_secret, load
 from teletrunk.errors import Refusal
 from teletrunk.identity import Identity
@@ -135,36 +138,38 @@ async def _serve(settings: WorkerSettings, service: Service) -> int | None:
         if settings.allow_outbound:
             edge.pbxs.follow(changed)
 
-    def on_config(config: pb.WorkerConfig) -> None:
-        changed = trunks.put(config.trunks)
-        if config.more_follows:
+    def on_config(said: pb.WorkerConfig, lists: Mapping[str, Mapping[str, Any]]) -> None:
+        changed = trunks.put(said.trunks)
+        if said.more_follows:
             on_trunks(changed)
             return
-        calls.configure(config)
-        storages.configure(config, watch=not service.draining)
-        trunk_ids = set(config.trunk_ids)
+        calls.configure(said)
+        storages.configure(lists["sessions"], watch=not service.draining)
+        trunk_ids = set(lists["trunk_ids"])
         gone = trunks.keep_only(trunk_ids)
         edge.registrar.keep_only(trunk_ids)
         on_trunks([*gone, *changed])
-        bans.sync_from_manager((ban.network, ban.until, ban.times) for ban in config.bans)
+        bans.sync_from_manager((ban.network, ban.until, ban.times) for ban in lists["bans"].values())
 
     def renewed() -> None:
         manager.way.redial()
         storages.redial()
 
-    def load_now() -> pb.Heartbeat:
-        return pb.Heartbeat(
+    def load_now() -> tuple[pb.Heartbeat, Lists]:
+        heartbeat = pb.Heartbeat(
             active_calls=calls.count,
             registrations=edge.registrar.count,
-            lines=calls.lines(),
-            registered_trunk_ids=edge.registrar.reachable_trunks(),
-            trunk_states=edge.pbxs.states(),
             draining=service.draining,
-            calls=calls.live(),
             tells_bindings=True,
             most_calls=settings.max_calls,
             sip_tls_address=f"{bracketed(address)}:{edge.tls_port}" if edge.tls_port else "",
         )
+        return heartbeat, {
+            "lines": calls.lines(),
+            "registered_trunk_ids": edge.registrar.reachable_trunks(),
+            "trunk_states": edge.pbxs.states(),
+            "calls": calls.live(),
+        }
 
     bindings.load(edge.flow_of)
     for binding in edge.registrar.all():

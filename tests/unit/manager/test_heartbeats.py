@@ -80,6 +80,10 @@ def test_large_messages_are_read_seldom_and_nobody_is_told_what_they_do_not_read
     assert rest_after(pb.AttachRequest()) == 0.02
     assert rest_after(pb.AttachRequest(heartbeat=pb.Heartbeat(registered_trunk_ids=["x" * 1_000_000]))) > 0.5
     service = Attached("w", "worker", "a")
+    service.beat(pb.Heartbeat(registered_trunk_ids=[f"{number:0100}" for number in range(10_000)]))
+    change = pb.Heartbeat(changes_only=True, registered_trunk_ids=["x"])
+    service.beat(change)
+    assert rest_after(pb.AttachRequest(heartbeat=change), service.heartbeat) > 0.5, "a little change is of all of it"
     for _ in range(400_000 // 100):
         service.beat(pb.Heartbeat())
     assert service.outbox.qsize() == 1_000

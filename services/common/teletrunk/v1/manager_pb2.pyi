@@ -129,7 +129,7 @@ class WorkerHello(_message.Message):
     sip_address: _builtins.str
     max_calls: _builtins.int
     takes_parts: _builtins.bool
-    """A Worker that knows `more_follows`."""
+    """A Worker that knows `more_follows` and `changes_only`."""
     def __init__(
         self,
         *,
@@ -157,6 +157,7 @@ class StorageHello(_message.Message):
     VERSION_FIELD_NUMBER: _builtins.int
     ADDRESS_FIELD_NUMBER: _builtins.int
     VAULT_PROOF_FIELD_NUMBER: _builtins.int
+    TAKES_PARTS_FIELD_NUMBER: _builtins.int
     storage_id: _builtins.str
     name: _builtins.str
     version: _builtins.str
@@ -164,6 +165,8 @@ class StorageHello(_message.Message):
     """Where Workers and the Manager reach its SessionStoreService."""
     vault_proof: _builtins.bytes
     """Shown by whoever has the vault: a certificate alone is not enough to come back as its Storage."""
+    takes_parts: _builtins.bool
+    """A Storage that knows `more_follows` and `changes_only`: it is told by session, and not by Worker."""
     def __init__(
         self,
         *,
@@ -172,10 +175,11 @@ class StorageHello(_message.Message):
         version: _builtins.str = ...,
         address: _builtins.str = ...,
         vault_proof: _builtins.bytes = ...,
+        takes_parts: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "name", b"name", "storage_id", b"storage_id", "vault_proof", b"vault_proof", "version", b"version"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["address", b"address", "name", b"name", "storage_id", b"storage_id", "takes_parts", b"takes_parts", "vault_proof", b"vault_proof", "version", b"version"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -370,6 +374,12 @@ class Heartbeat(_message.Message):
     TELLS_BINDINGS_FIELD_NUMBER: _builtins.int
     MOST_CALLS_FIELD_NUMBER: _builtins.int
     SIP_TLS_ADDRESS_FIELD_NUMBER: _builtins.int
+    CHANGES_ONLY_FIELD_NUMBER: _builtins.int
+    GONE_SESSIONS_FIELD_NUMBER: _builtins.int
+    GONE_LINES_FIELD_NUMBER: _builtins.int
+    GONE_REGISTERED_TRUNK_IDS_FIELD_NUMBER: _builtins.int
+    GONE_TRUNK_STATES_FIELD_NUMBER: _builtins.int
+    GONE_CALLS_FIELD_NUMBER: _builtins.int
     CALLS_FIELD_NUMBER: _builtins.int
     active_calls: _builtins.int
     registrations: _builtins.int
@@ -381,6 +391,10 @@ class Heartbeat(_message.Message):
     """Calls that a Worker may carry at a time; 0: not said."""
     sip_tls_address: _builtins.str
     """host:port of a Worker's SIP over TLS; empty: it takes none."""
+    changes_only: _builtins.bool
+    """Of the lists here is only what is new or another since the heartbeat before in this stream, and what is gone. To a
+    Manager that `takes_changes`; a stream's first heartbeat has all.
+    """
     @_builtins.property
     def sessions(self) -> _containers.RepeatedCompositeFieldContainer[Global___SessionReport]: ...
     @_builtins.property
@@ -393,6 +407,18 @@ class Heartbeat(_message.Message):
     def trunk_states(self) -> _containers.RepeatedCompositeFieldContainer[_trunk_pb2.TrunkState]:
         """Of the outbound and peer trunks."""
 
+    @_builtins.property
+    def gone_sessions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """By the ids that the lists' entries are known by."""
+
+    @_builtins.property
+    def gone_lines(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def gone_registered_trunk_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def gone_trunk_states(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def gone_calls(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     @_builtins.property
     def calls(self) -> _containers.RepeatedCompositeFieldContainer[Global___LiveCall]:
         """Those of a Worker."""
@@ -410,11 +436,17 @@ class Heartbeat(_message.Message):
         tells_bindings: _builtins.bool = ...,
         most_calls: _builtins.int = ...,
         sip_tls_address: _builtins.str = ...,
+        changes_only: _builtins.bool = ...,
+        gone_sessions: _abc.Iterable[_builtins.str] | None = ...,
+        gone_lines: _abc.Iterable[_builtins.str] | None = ...,
+        gone_registered_trunk_ids: _abc.Iterable[_builtins.str] | None = ...,
+        gone_trunk_states: _abc.Iterable[_builtins.str] | None = ...,
+        gone_calls: _abc.Iterable[_builtins.str] | None = ...,
         calls: _abc.Iterable[Global___LiveCall] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["active_calls", b"active_calls", "calls", b"calls", "draining", b"draining", "lines", b"lines", "most_calls", b"most_calls", "registered_trunk_ids", b"registered_trunk_ids", "registrations", b"registrations", "sessions", b"sessions", "sip_tls_address", b"sip_tls_address", "tells_bindings", b"tells_bindings", "trunk_states", b"trunk_states"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["active_calls", b"active_calls", "calls", b"calls", "changes_only", b"changes_only", "draining", b"draining", "gone_calls", b"gone_calls", "gone_lines", b"gone_lines", "gone_registered_trunk_ids", b"gone_registered_trunk_ids", "gone_sessions", b"gone_sessions", "gone_trunk_states", b"gone_trunk_states", "lines", b"lines", "most_calls", b"most_calls", "registered_trunk_ids", b"registered_trunk_ids", "registrations", b"registrations", "sessions", b"sessions", "sip_tls_address", b"sip_tls_address", "tells_bindings", b"tells_bindings", "trunk_states", b"trunk_states"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -635,10 +667,18 @@ class WorkerConfig(_message.Message):
     BANS_FIELD_NUMBER: _builtins.int
     TRUNKS_FIELD_NUMBER: _builtins.int
     MORE_FOLLOWS_FIELD_NUMBER: _builtins.int
+    CHANGES_ONLY_FIELD_NUMBER: _builtins.int
+    GONE_SESSIONS_FIELD_NUMBER: _builtins.int
+    GONE_TRUNK_IDS_FIELD_NUMBER: _builtins.int
+    GONE_BANS_FIELD_NUMBER: _builtins.int
     draining: _builtins.bool
     """Let nobody in any more, and leave when the last call has ended."""
     more_follows: _builtins.bool
-    """This message has nothing but `trunks`: they were too many for one."""
+    """Its lists go on in the next message: they were too long for one."""
+    changes_only: _builtins.bool
+    """Of the lists here is only what is new or another since it was last said in this stream, and what is gone. To a
+    Worker that takes parts; all is new in a stream's first configuration.
+    """
     @_builtins.property
     def sessions(self) -> _containers.RepeatedCompositeFieldContainer[Global___SessionAssignment]: ...
     @_builtins.property
@@ -651,10 +691,16 @@ class WorkerConfig(_message.Message):
 
     @_builtins.property
     def trunks(self) -> _containers.RepeatedCompositeFieldContainer[Global___TrunkSettings]:
-        """What the Worker needs to know of each of `trunk_ids`. To one that takes parts only those are said that are new or
-        others since they were last said in this stream.
-        """
+        """What the Worker needs to know of each of `trunk_ids`."""
 
+    @_builtins.property
+    def gone_sessions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """By the ids that the lists' entries are known by. The settings of a trunk go with its id."""
+
+    @_builtins.property
+    def gone_trunk_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def gone_bans(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     def __init__(
         self,
         *,
@@ -664,10 +710,14 @@ class WorkerConfig(_message.Message):
         bans: _abc.Iterable[Global___Ban] | None = ...,
         trunks: _abc.Iterable[Global___TrunkSettings] | None = ...,
         more_follows: _builtins.bool = ...,
+        changes_only: _builtins.bool = ...,
+        gone_sessions: _abc.Iterable[_builtins.str] | None = ...,
+        gone_trunk_ids: _abc.Iterable[_builtins.str] | None = ...,
+        gone_bans: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["bans", b"bans", "draining", b"draining", "more_follows", b"more_follows", "sessions", b"sessions", "trunk_ids", b"trunk_ids", "trunks", b"trunks"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["bans", b"bans", "changes_only", b"changes_only", "draining", b"draining", "gone_bans", b"gone_bans", "gone_sessions", b"gone_sessions", "gone_trunk_ids", b"gone_trunk_ids", "more_follows", b"more_follows", "sessions", b"sessions", "trunk_ids", b"trunk_ids", "trunks", b"trunks"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -753,20 +803,74 @@ class WorkerGrant(_message.Message):
 Global___WorkerGrant: _TypeAlias = WorkerGrant  # noqa: Y015
 
 @_typing.final
+class SessionGrant(_message.Message):
+    """Which Workers may use a session."""
+
+    DESCRIPTOR: _descriptor.Descriptor
+
+    SESSION_ID_FIELD_NUMBER: _builtins.int
+    WORKER_IDS_FIELD_NUMBER: _builtins.int
+    session_id: _builtins.str
+    @_builtins.property
+    def worker_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """None: all that there are."""
+
+    def __init__(
+        self,
+        *,
+        session_id: _builtins.str = ...,
+        worker_ids: _abc.Iterable[_builtins.str] | None = ...,
+    ) -> None: ...
+    _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["session_id", b"session_id", "worker_ids", b"worker_ids"]  # noqa: Y015
+    def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
+    def WhichOneof(self, oneof_group: _Never) -> None: ...
+
+Global___SessionGrant: _TypeAlias = SessionGrant  # noqa: Y015
+
+@_typing.final
 class StorageConfig(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
     GRANTS_FIELD_NUMBER: _builtins.int
+    WORKER_IDS_FIELD_NUMBER: _builtins.int
+    SESSIONS_FIELD_NUMBER: _builtins.int
+    MORE_FOLLOWS_FIELD_NUMBER: _builtins.int
+    CHANGES_ONLY_FIELD_NUMBER: _builtins.int
+    GONE_WORKER_IDS_FIELD_NUMBER: _builtins.int
+    GONE_SESSIONS_FIELD_NUMBER: _builtins.int
+    more_follows: _builtins.bool
+    """As in WorkerConfig."""
+    changes_only: _builtins.bool
     @_builtins.property
-    def grants(self) -> _containers.RepeatedCompositeFieldContainer[Global___WorkerGrant]: ...
+    def grants(self) -> _containers.RepeatedCompositeFieldContainer[Global___WorkerGrant]:
+        """To a Storage that takes no parts: all there is, and nothing of what follows here."""
+
+    @_builtins.property
+    def worker_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Workers that there are."""
+
+    @_builtins.property
+    def sessions(self) -> _containers.RepeatedCompositeFieldContainer[Global___SessionGrant]: ...
+    @_builtins.property
+    def gone_worker_ids(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
+    @_builtins.property
+    def gone_sessions(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]: ...
     def __init__(
         self,
         *,
         grants: _abc.Iterable[Global___WorkerGrant] | None = ...,
+        worker_ids: _abc.Iterable[_builtins.str] | None = ...,
+        sessions: _abc.Iterable[Global___SessionGrant] | None = ...,
+        more_follows: _builtins.bool = ...,
+        changes_only: _builtins.bool = ...,
+        gone_worker_ids: _abc.Iterable[_builtins.str] | None = ...,
+        gone_sessions: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["grants", b"grants"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["changes_only", b"changes_only", "gone_sessions", b"gone_sessions", "gone_worker_ids", b"gone_worker_ids", "grants", b"grants", "more_follows", b"more_follows", "sessions", b"sessions", "worker_ids", b"worker_ids"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -816,12 +920,17 @@ Global___AttachResponse: _TypeAlias = AttachResponse  # noqa: Y015
 class Pulse(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
+    TAKES_CHANGES_FIELD_NUMBER: _builtins.int
+    takes_changes: _builtins.bool
+    """A Manager that knows a heartbeat's `changes_only`."""
     def __init__(
         self,
+        *,
+        takes_changes: _builtins.bool = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["takes_changes", b"takes_changes"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -5,12 +5,13 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
-from typing import NoReturn, TypeVar
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from typing import Any, NoReturn, TypeVar
 
 import grpc
 import structlog
 from teletrunk import rpc
+from teletrunk.changes import WORKERS, Beats, Heard, Lists
 from teletrunk.channel import LARGEST_MESSAGE
 from teletrunk.errors import Refusal
 from teletrunk.manager_way import ManagerWay
@@ -44,18 +45,24 @@ class ManagerLink:
         self._woken = asyncio.Event()
         self._has_news = False
         self._answers: list[pb.BindingsAnswer] = []
-        self.on_config: Callable[[pb.WorkerConfig], None] = lambda config: None
+        self._beats = Beats()
+        self._config = Heard(WORKERS)
+        # With what is said now, and the lists as they are with it.
+        self.on_config: Callable[[pb.WorkerConfig, Mapping[str, Mapping[str, Any]]], None] = lambda said, lists: None
         self.on_wish: Callable[[pb.CallWish], None] = lambda wish: None
-        self.load: Callable[[], pb.Heartbeat] = pb.Heartbeat
+        self.load: Callable[[], tuple[pb.Heartbeat, Lists]] = lambda: (pb.Heartbeat(), {})
         self.new_bans: Callable[[], list[pb.Ban]] = list
         self.refused_registrations = RefusedRegistrations()
         self.bindings_of: Callable[[str], list[pb.Binding]] = lambda trunk_id: []
 
     async def stay_attached(self) -> None:
         """Runs until cancelled; reconnects by itself."""
-        async for response in self.way.attached(self._beats):
+        async for response in self.way.attached(self._said):
             if response.WhichOneof("kind") == "worker":
-                self.on_config(response.worker)
+                self._config.take(response.worker)
+                self.on_config(response.worker, self._config.lists)
+            elif response.WhichOneof("kind") == "pulse":
+                self._beats.answered(response.pulse)
             elif response.WhichOneof("kind") == "wish":
                 self.on_wish(response.wish)
             elif response.WhichOneof("kind") == "bindings_question":
@@ -72,11 +79,12 @@ class ManagerLink:
         self._answers.append(pb.BindingsAnswer(question_id=question.question_id, bindings=bindings))
         self._woken.set()
 
-    async def _beats(self) -> AsyncIterator[pb.AttachRequest]:
+    async def _said(self) -> AsyncIterator[pb.AttachRequest]:
+        self._beats, self._config = Beats(), Heard(WORKERS)
         yield pb.AttachRequest(worker=self._hello)
         while True:
             self._has_news = False
-            yield pb.AttachRequest(heartbeat=self.load())
+            yield pb.AttachRequest(heartbeat=self._beats.next(*self.load()))
             for ban in self.new_bans():  # told until it comes back with the configuration
                 yield pb.AttachRequest(banned=ban)
             for refused in self.refused_registrations.taken():

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from typing import TYPE_CHECKING
 
 import grpc
@@ -80,20 +80,20 @@ class StorageLinks:
         self._watches: dict[Place, asyncio.Task[None]] = {}
         self._watched: dict[Place, frozenset[str]] = {}
         self.on_incoming: Callable[[pb.IncomingCall], None] = lambda incoming: None
-        self.sessions: dict[str, manager_pb2.SessionAssignment] = {}
+        self.sessions: Mapping[str, manager_pb2.SessionAssignment] = {}
 
-    def configure(self, config: manager_pb2.WorkerConfig, *, watch: bool) -> None:
-        """Watches the sessions that are this Worker's now, and no others; with `watch` off none.
+    def configure(self, sessions: Mapping[str, manager_pb2.SessionAssignment], *, watch: bool) -> None:
+        """By their ids. Watches the sessions that are this Worker's now, and no others; with `watch` off none.
 
         A Worker that drains watches none: Telegram's calls then go to others, or are told that nobody is there.
         """
-        self.sessions = {session.session_id: session for session in config.sessions}
+        self.sessions = sessions
         if not watch:
             self.stop_watching()
             return
         wanted: dict[Place, set[str]] = {}
         somewhere: dict[Place, manager_pb2.SessionAssignment] = {}
-        for session in config.sessions:
+        for session in sessions.values():
             if session.elsewhere:
                 continue
             place = _place(session)
