@@ -61,6 +61,12 @@ def _tool(*command: str, deadline: float = _COMMAND_S) -> subprocess.CompletedPr
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=deadline)
 
 
+def database_secret(url: str) -> dict[str, str]:
+    """As pods reach a database of this machine's PostgreSQL (the fixture relays it)."""
+    outside = f"postgresql+asyncpg://teletrunk@{OUTSIDE}:5432/{url.rpartition('/')[2]}"
+    return {"manager-url": outside, "vault-url": outside}
+
+
 class Installation:
     """One release of the chart. `seconds` is what each step took, for the table at the end."""
 
@@ -153,9 +159,9 @@ class Installation:
         return found[0]
 
     async def active(self) -> None:
-        await until(self._is_active, "the session is not active", 60)
+        await until(self.is_active, "the session is not active", 60)
 
-    async def _is_active(self) -> bool:
+    async def is_active(self) -> bool:
         return (await self.account()).get("state") == "SESSION_STATE_ACTIVE"
 
     @contextlib.asynccontextmanager
