@@ -159,9 +159,9 @@ class Installation:
         return found[0]
 
     async def active(self) -> None:
-        await until(self.is_active, "the session is not active", 60)
+        await until(self._is_active, "the session is not active", 60)
 
-    async def is_active(self) -> bool:
+    async def _is_active(self) -> bool:
         return (await self.account()).get("state") == "SESSION_STATE_ACTIVE"
 
     @contextlib.asynccontextmanager

@@ -293,10 +293,12 @@ async def test_a_lost_database_comes_back_from_a_backup(
         await until(refused, "the Storage that still has the call was not noticed", 60)
         await line.hang_up(call)
 
-        async def waits() -> bool:
-            return not await installation.is_active()
+        async def held_back() -> bool:
+            account = await installation.account()
+            assert "teletrunk storage adopt" in account.get("reason", ""), account
+            return True
 
-        await until(waits, "the restored account is nowhere", 60)
+        await until(held_back, "the restored account is not said to be held back", 60)
         await until(lambda: adopted(installation, free), "nobody could adopt", 60)
         await installation.active()
         await until(line.works, "no call works again", 30)
