@@ -154,6 +154,11 @@ class Installation:
         listed = json.loads(await self.teletrunk(kind, "list", "--json"))
         return [service for service in listed.get("services", []) if service.get("attached")]
 
+    async def secrets(self) -> dict[str, dict[str, str]]:
+        """What the chart has made and must keep, by name."""
+        listed = json.loads(await self.kubectl("get", "secrets", "-o", "json", "-l", LABEL))["items"]
+        return {secret["metadata"]["name"]: secret["data"] for secret in listed}
+
     async def account(self) -> dict[str, Any]:
         found: list[dict[str, Any]] = json.loads(await self.teletrunk("account", "list", "--json"))["accounts"]
         return found[0]

@@ -130,6 +130,7 @@ async def test_an_upgrade_loses_no_call_that_is_up(installation: Installation, l
     """All three roll. Worker and Storage wait for the call; new ones are refused with row 23 meanwhile."""
     before = {part: await installation.ids(part) for part in ("manager", "storage", "worker")}
     identity = [worker["id"] for worker in await installation.services("worker")]
+    secrets = await installation.secrets()
     call = await line.call()
     async with installation.timed("helm upgrade with a call up, until all have rolled"):
         rolled = [f"--set-string={part}.podAnnotations.rolled=once" for part in before]
@@ -155,6 +156,7 @@ async def test_an_upgrade_loses_no_call_that_is_up(installation: Installation, l
     async with installation.timed("the phone's binding is there after the Worker's upgrade"):
         await line.works()  # it has not registered again
     assert [worker["id"] for worker in await installation.services("worker")] == identity  # the node's
+    assert await installation.secrets() == secrets
     assert await installation.sandbox("duplicates") == 0
 
 
