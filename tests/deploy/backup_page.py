@@ -15,7 +15,6 @@ _EXEC = re.compile(r"^kubectl -n teletrunk exec -i (\S+) -c (\S+) -- (.+)$")
 class InPod:
     """A `kubectl exec` that is given or gives a file."""
 
-    line: str
     pod: str
     container: str
     command: str  # as the shell of the operator's desk reads it
@@ -29,4 +28,4 @@ def documented() -> list[str]:
 def in_pods() -> Iterator[InPod]:
     for line in documented():
         if found := _EXEC.match(line):
-            yield InPod(line, found[1], found[2], found[3])
+            yield InPod(found[1], found[2], found[3])
