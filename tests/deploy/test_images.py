@@ -154,3 +154,13 @@ def test_the_command_works_in_the_managers_image(manager: str) -> None:
     refused = podman("exec", manager, "teletrunk", "account", "add", "12")
     assert (refused.returncode, refused.stderr.count("\n")) == (1, 1)
     assert "is not a phone number" in refused.stderr
+
+
+def test_the_manager_is_backed_up_where_no_other_service_is(manager: str) -> None:
+    output("exec", manager, "sh", "-c", "umask 077; echo correct horse battery staple > /tmp/passphrase")
+    backup = ("exec", manager, "teletrunk", "backup", "/tmp/now", "--passphrase-file=/tmp/passphrase")
+    assert "  manager: schema " in output(*backup, "--only=manager")
+    refused = podman(*backup)
+    assert "teletrunk_session_store is not part of this installation: name by --only" in refused.stderr
+    restored = output("exec", "--env=TELETRUNK_DATA=/data/new", manager, "teletrunk", "restore", *backup[4:])
+    assert "Restored: manager" in restored

@@ -95,6 +95,34 @@ async def test_no_storage_takes_over_what_is_not_in_its_vault(world: World) -> N
         await other_server.server.stop(0)
 
 
+async def test_what_another_storage_holds_back_is_told_when_its_own_is_gone(world: World) -> None:
+    """As after a restore in a cluster, where no Storage is one of those before."""
+    proof = proof_of("what Telegram knows the session by")
+    world.storage_server.session_id = id_of(proof)
+    account = await world.add_account()
+    other_server = StorageServer("storage-2")
+    await other_server.server.start()
+    try:
+        other = Attachment(world.wire, other_server.hello())
+        said = pb.SessionReport(session_id=account.session_id, state=pb.SESSION_STATE_CONNECTING, reason="restored")
+
+        async def told() -> tuple[int, str]:
+            (found,) = (await world.wire.admin.ListAccounts(admin.ListAccountsRequest())).accounts
+            return found.state, found.reason
+
+        for forged, expected in ((bytes(32), (pb.SESSION_STATE_UNSPECIFIED, "")), (proof, (said.state, said.reason))):
+            said.proof = forged
+            await other.beat(pb.Heartbeat(sessions=[said]))
+            assert await told() == (pb.SESSION_STATE_ACTIVE, "")  # its own Storage knows better
+            await world.storage.leave()
+            assert await told() == expected
+            world.storage = Attachment(world.wire, world.storage_server.hello())
+            await world.report(pb.SESSION_STATE_ACTIVE, session_id=account.session_id)
+        await other.leave()
+    finally:
+        await other_server.server.stop(0)
+
+
 async def test_nothing_new_goes_to_a_storage_that_drains(world: World) -> None:
     account = await world.add_account()
     trunk = await world.add_trunk()

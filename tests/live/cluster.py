@@ -61,6 +61,12 @@ def _tool(*command: str, deadline: float = _COMMAND_S) -> subprocess.CompletedPr
     return subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=deadline)
 
 
+def database_secret(url: str) -> dict[str, str]:
+    """As pods reach a database of this machine's PostgreSQL (the fixture relays it)."""
+    outside = f"postgresql+asyncpg://teletrunk@{OUTSIDE}:5432/{url.rpartition('/')[2]}"
+    return {"manager-url": outside, "vault-url": outside}
+
+
 class Installation:
     """One release of the chart. `seconds` is what each step took, for the table at the end."""
 
@@ -147,6 +153,11 @@ class Installation:
         """Workers or Storages that the Manager sees attached."""
         listed = json.loads(await self.teletrunk(kind, "list", "--json"))
         return [service for service in listed.get("services", []) if service.get("attached")]
+
+    async def secrets(self) -> dict[str, dict[str, str]]:
+        """What the chart has made and must keep, by name."""
+        listed = json.loads(await self.kubectl("get", "secrets", "-o", "json", "-l", LABEL))["items"]
+        return {secret["metadata"]["name"]: secret["data"] for secret in listed}
 
     async def account(self) -> dict[str, Any]:
         found: list[dict[str, Any]] = json.loads(await self.teletrunk("account", "list", "--json"))["accounts"]

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 import pytest_asyncio
 
-from tests.live.cluster import CHART, NAMESPACE, OUTSIDE, RELEASE, TAG, Installation, node, said
+from tests.live.cluster import CHART, NAMESPACE, OUTSIDE, RELEASE, TAG, Installation, database_secret, node, said
 from tests.servers import Postgres, Redis
 
 VALUES = f"""
@@ -59,16 +59,13 @@ async def installation(
     """The chart on two Managers, two Storages, a Worker and the sandbox; PostgreSQL and Redis are outside."""
     values = Path(tmp_path_factory.mktemp("live")) / "values.yaml"
     values.write_text(VALUES)
-    name = (await postgres.database()).rpartition("/")[2]
-    url = f"postgresql+asyncpg://teletrunk@{OUTSIDE}:5432/{name}"
+    urls = [f"--from-literal={key}={url}" for key, url in database_secret(await postgres.database()).items()]
     with relayed(5432, postgres.port), relayed(6379, redis.port):
         installation = Installation(environment)
         installation.values = str(values)
         await installation.run("kubectl", "create", "namespace", NAMESPACE)
         secret = ("create", "secret", "generic")
-        await installation.kubectl(
-            *secret, "teletrunk-database", f"--from-literal=manager-url={url}", f"--from-literal=vault-url={url}"
-        )
+        await installation.kubectl(*secret, "teletrunk-database", *urls)
         await installation.kubectl(*secret, "teletrunk-redis", f"--from-literal=url=redis://{OUTSIDE}:6379/0")
         async with installation.timed("helm install --wait"):
             await installation.helm("install", RELEASE, CHART, "-f", str(values), "--wait", "--timeout", "150s")

@@ -6,7 +6,9 @@ The tests build on each other, in this order. The phone is outside the cluster a
 from __future__ import annotations
 
 import asyncio
+import hashlib
 import json
+import re
 from collections.abc import AsyncIterator
 from dataclasses import dataclass
 from pathlib import Path
@@ -16,7 +18,20 @@ import pytest_asyncio
 from teletrunk_sandbox.actors import Actor
 
 from tests import sip_wire
-from tests.live.cluster import CHART, CODE, GATEWAY, LABEL, NODE, OUTSIDE, RELEASE, Installation, until
+from tests.deploy.backup_page import documented
+from tests.live.cluster import (
+    CHART,
+    CODE,
+    GATEWAY,
+    LABEL,
+    NODE,
+    OUTSIDE,
+    RELEASE,
+    Installation,
+    database_secret,
+    until,
+)
+from tests.servers import Postgres
 
 pytestmark = [pytest.mark.asyncio(loop_scope="session"), pytest.mark.timeout(600)]
 
@@ -114,6 +129,8 @@ async def test_helm_test_places_a_call_of_its_own(installation: Installation, li
 async def test_an_upgrade_loses_no_call_that_is_up(installation: Installation, line: Line) -> None:
     """All three roll. Worker and Storage wait for the call; new ones are refused with row 23 meanwhile."""
     before = {part: await installation.ids(part) for part in ("manager", "storage", "worker")}
+    identity = [worker["id"] for worker in await installation.services("worker")]
+    secrets = await installation.secrets()
     call = await line.call()
     async with installation.timed("helm upgrade with a call up, until all have rolled"):
         rolled = [f"--set-string={part}.podAnnotations.rolled=once" for part in before]
@@ -138,6 +155,8 @@ async def test_an_upgrade_loses_no_call_that_is_up(installation: Installation, l
         await installation.active()
     async with installation.timed("the phone's binding is there after the Worker's upgrade"):
         await line.works()  # it has not registered again
+    assert [worker["id"] for worker in await installation.services("worker")] == identity  # the node's
+    assert await installation.secrets() == secrets
     assert await installation.sandbox("duplicates") == 0
 
 
@@ -245,6 +264,81 @@ async def test_a_rollback_goes_back_to_the_release_before(installation: Installa
         await installation.helm("rollback", RELEASE, "1", "--wait", "--timeout", "180s")
         await installation.active()
     await until(line.works, "no call works again", 30)
+
+
+async def test_a_lost_database_comes_back_from_a_backup(
+    installation: Installation, line: Line, postgres: Postgres, tmp_path: Path
+) -> None:
+    """By docs/operations/backup.md, with a call up: the Storage that holds it is still there when another one has the
+    restored vault. As long as it is, nobody can adopt; it ends with the call, and then a call goes through again."""
+    desk = Desk(installation, tmp_path)
+    call, busy = await line.call(), await holder(installation)
+    (free,) = set(await installation.names("storage")) - {busy}
+    async with installation.timed("backup, a database lost, maintenance, restore, with a call up"):
+        sums = await desk.types(" backup ")
+        for part in ("manager", "storage"):
+            content = (tmp_path / f"{part}.backup").read_bytes()
+            assert hashlib.sha256(content).hexdigest() in sums
+        await give_database(installation, await postgres.database())
+        await installation.helm("upgrade", RELEASE, CHART, "-f", installation.values, "--set=maintenance.enabled=true")
+        await desk.types("wait --for=condition=Ready")
+        await desk.types("/tmp/backup")
+        await line.sounds(call)
+    async with installation.timed("the old Storage noticed; from the call's end until calls go again"):
+        await installation.helm("upgrade", RELEASE, CHART, "-f", installation.values)
+
+        async def refused() -> bool:
+            with pytest.raises(AssertionError, match=f"still there: a Session Storage at {busy}"):
+                await adopt(installation, free)
+            return True
+
+        await until(refused, "the Storage that still has the call was not noticed", 60)
+        await line.hang_up(call)
+
+        async def held_back() -> bool:
+            account = await installation.account()
+            assert "teletrunk storage adopt" in account.get("reason", ""), account
+            return True
+
+        await until(held_back, "the restored account is not said to be held back", 60)
+        await until(lambda: adopt(installation, free), "nobody could adopt", 60)
+        await installation.active()
+        await until(line.works, "no call works again", 30)
+    assert await installation.sandbox("duplicates") == 0
+
+
+class Desk:
+    """Where an operator types what the page says; this release is called `t`."""
+
+    def __init__(self, installation: Installation, place: Path) -> None:
+        self._installation = installation
+        self._place = place
+        self._said: list[str] = []
+        (place / "passphrase").write_text("correct horse battery staple\n")
+
+    async def types(self, what: str) -> str:
+        """Each line of the page that has this in it, and again where it fails, which leaves nothing. What they said."""
+        lines = [line for line in documented() if line.startswith("kubectl") and what in line]
+        assert lines, what
+        for line in lines:
+            ours = re.sub(r"(?<=[ /])teletrunk-", f"{RELEASE}-teletrunk-", line)
+            await until(lambda command=ours: self._run(command), f"{line}: it does not work", 60)
+        return "".join(self._said)
+
+    async def _run(self, command: str) -> bool:
+        self._said.append(await self._installation.run("bash", "-c", f"cd {self._place}; {{ {command}; }} 2>&1"))
+        return True
+
+
+async def give_database(installation: Installation, url: str) -> None:
+    """An empty one, in the Secret that the release knows."""
+    secret = json.dumps({"stringData": database_secret(url)})
+    await installation.kubectl("patch", "secret", "teletrunk-database", "--patch", secret)
+
+
+async def adopt(installation: Installation, storage: str) -> bool:
+    await installation.kubectl("exec", storage, "-c", "storage", "--", "teletrunk", "storage", "adopt", "--yes")
+    return True
 
 
 async def test_uninstalling_leaves_nothing(installation: Installation, line: Line) -> None:

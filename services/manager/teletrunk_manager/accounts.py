@@ -253,7 +253,8 @@ class Accounts:
             await storage.RemoveSession(store.RemoveSessionRequest(session_id=session_id), timeout=DEADLINE_S)
 
     def _message(self, account: Account, **more: Any) -> pb.Account:
-        report = self._live.session(account.session_id, account.storage_id)
+        session = account.session_id
+        report = self._live.session(session, account.storage_id) or self._live.held_back(session)
         return pb.Account(
             account_id=account.account_id,
             phone=account.phone,

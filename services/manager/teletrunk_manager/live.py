@@ -262,6 +262,14 @@ class Live:
         place = self.place(session_id, home)
         return place.report_of(session_id) if place else None
 
+    def held_back(self, session_id: str) -> pb.SessionReport | None:
+        """Why those of its vault do not run a session whose Storage is gone: that of a restored vault has no other."""
+        for storage in self.of_kind("storage"):
+            report = storage.report_of(session_id)
+            if report is not None and report.reason and is_proven(session_id, report.proof):
+                return report
+        return None
+
 
 def _seen(service_id: str, record: bytes) -> Seen | None:
     """None for a record that makes no sense: it is one service's."""

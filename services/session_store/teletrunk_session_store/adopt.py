@@ -57,12 +57,13 @@ async def _adopt(settings: StorageSettings, confirm: Callable[[str], bool]) -> s
             if not await adoption.held_back(connection):
                 return NOTHING_TO_DO
             witnesses = await adoption.witnesses(connection)
+            users = await adoption.storages(connection)
             service = adoption.vault_service(await adoption.vault_id(connection))
-        found = await _ask_all(settings, witnesses, service)
+        found = await _ask_all(settings, witnesses, users, service)
         await _require_no_leases(engine)
         if not confirm(found):
             return ""
-        await _ask_all(settings, witnesses, service)  # a person may have thought for long
+        await _ask_all(settings, witnesses, users, service)  # a person may have thought for long
         async with asyncio.timeout(_DATABASE_S), engine.begin() as connection:
             await adoption.adopt(connection)
     except (SQLAlchemyError, OSError) as error:
@@ -83,15 +84,16 @@ async def _require_no_leases(engine: AsyncEngine) -> None:
             raise StillThere(f"the Session Storage {', '.join(owners)} runs sessions of this vault: stop it first")
 
 
-async def _ask_all(settings: StorageSettings, witnesses: list[Witness], service: str) -> str:
-    """Says who does not answer. Raises `StillThere` when one of them is there."""
+async def _ask_all(settings: StorageSettings, witnesses: list[Witness], users: list[Witness], service: str) -> str:
+    """Says who does not answer. Raises `StillThere` when one of them is there. `users` have this vault: in a cluster
+    they may have the addresses of those before, and other ids."""
     here = machine_id()
     security = rpc.Security(settings.token(), _papers(settings))
     ours = [reached(address) for address in settings.manager_address.split(",")]
     shown = {await _certificate(address, security.papers) for address in ours} - {None}
     others = [each for each in witnesses if each.kind != MANAGER or each.address not in ours]
     asked = [each for each in others if _leads_there(each, here)]
-    found = await asyncio.gather(*(_answers(each, security, service, shown) for each in asked))
+    found = await asyncio.gather(*(_answers(each, users, security, service, shown) for each in asked))
     there = [f"a {each.kind} at {each.address}" for each, answers in zip(asked, found, strict=True) if answers]
     there += [
         f"a Session Storage on {each.data}"
@@ -122,7 +124,9 @@ def _leads_there(witness: Witness, here: str) -> bool:
     return not is_loopback(witness.address) or not witness.machine or witness.machine == here
 
 
-async def _answers(witness: Witness, security: rpc.Security, service: str, shown: Set[bytes | None]) -> bool:
+async def _answers(
+    witness: Witness, users: list[Witness], security: rpc.Security, service: str, shown: Set[bytes | None]
+) -> bool:
     """Whether somebody is there who is not of the new installation. Whatever accepts a connection counts: what is
     stopped or refuses us may run the sessions all the same. `shown` are the certificates of our Managers."""
     host, _, port = witness.address.rpartition(":")
@@ -133,7 +137,8 @@ async def _answers(witness: Witness, security: rpc.Security, service: str, shown
         return False
     writer.close()
     if witness.kind == STORAGE:
-        return not await _uses_our_vault(witness, security, service)
+        there = {each.service_id: each for each in (witness, *users) if each.address == witness.address}
+        return not any(await asyncio.gather(*(_uses_our_vault(each, security, service) for each in there.values())))
     return await _certificate(witness.address, security.papers) not in shown
 
 

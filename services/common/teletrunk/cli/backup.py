@@ -9,8 +9,9 @@ import re
 import sys
 import time
 from enum import StrEnum
+from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -56,8 +57,7 @@ def backup(
     from teletrunk.backup.taking import take
 
     parts = [_part(name) for name in only or (PartName.MANAGER, PartName.STORAGE)]
-    worker = _part(PartName.WORKER)
-    if not only and not worker.missing():
+    if not only and find_spec(_PACKAGES[PartName.WORKER]) and not (worker := _part(PartName.WORKER)).missing():
         parts.append(worker)
     _describe(asyncio.run(take(file, _passphrase(passphrase_file, confirm=True), parts)))
     say(f"Written to {file}. Without its passphrase it is worth nothing.")
@@ -99,13 +99,11 @@ def adopt(
 
 
 def _part(name: PartName) -> Part:
-    try:
-        module: Any = importlib.import_module(f"{_PACKAGES[name]}.backup")
-    except ModuleNotFoundError as error:
-        missing = f"{error.name} is not installed"
-        raise ConfigurationError(f"{missing}: install Teletrunk with its extras manager and session-store") from None
-    part: Part = module.part()
-    return part
+    package = _PACKAGES[name]
+    if find_spec(package) is None:
+        raise ConfigurationError(f"{package} is not part of this installation: name by --only what is kept here")
+    found: Part = importlib.import_module(f"{package}.backup").part()
+    return found
 
 
 def _passphrase(file: Path | None, *, confirm: bool) -> str:
