@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import json
 from typing import Any
 
@@ -79,10 +80,17 @@ async def test_refused_registrations_are_shown_with_their_trunk(scene: Scene) ->
         refused: list[dict[str, Any]] = []
         while sum(each["count"] for each in refused) < 3:  # they are written down every two seconds
             await asyncio.sleep(0.2)
-            shown = json.loads(await scene.world.command("trunk", "show", login, "--json"))
-            refused = shown.get("refused_registrations", [])
+            told = json.loads(await scene.world.command("trunk", "show", login, "--json"))
+            refused = told.get("refused_registrations", [])
     assert [(each["error_id"], each["source_address"]) for each in refused] == [("wrong-password", "127.0.0.73")]
     assert "wrong-password from 127.0.0.73, 3 times" in await scene.world.command("trunk", "show", login)
+    async with sip_wire.udp(scene.edge, "127.0.0.73") as wire, sip_wire.udp(scene.edge, "127.0.0.75") as guesser:
+        shown = functools.partial(scene.world.command, "trunk", "show", login)
+        carries(await guesser.register(login, "guessed"), "wrong-password")
+        assert (await wire.register(login, trunk.password)).final.code == 200
+        async with asyncio.timeout(15):
+            while "from 127.0.0.73" in (said := await shown()) or "wrong-password from 127.0.0.75" not in said:
+                await asyncio.sleep(0.2)  # what was refused to others is not over
     await scene.world.remove_trunk(login)
 
 

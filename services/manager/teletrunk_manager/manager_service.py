@@ -110,6 +110,7 @@ class ManagerService(manager_pb2_grpc.ManagerServiceServicer):
         report = self._live.session(pbx.session_id, pbx.storage_id)
         if report is not None and report.state == pb.SESSION_STATE_UNAUTHORIZED:
             raise Refusal("account-inactive", report.reason)
+        self._refused_registrations.forget(pbx.login, request.source_address)
         return pb.RegisterResponse(trunk_id=pbx.trunk_id, login=pbx.login, password_revision=pbx.password_revision)
 
     @explaining

@@ -1,8 +1,8 @@
 """Which registrations of a trunk were refused, from where and why: what a PBX's administrator asks first.
 
 Counted in memory and written every few seconds, so that a PBX that tries for ever, or somebody who guesses, costs the
-database nothing. One row for each reason and address; the latest twenty of a trunk are kept, and the latest twenty of
-logins that nobody has.
+database nothing. One row for each reason and address; the latest twenty of a trunk are kept, those of one
+address until its PBX registers from there, and the latest twenty of logins that nobody has.
 """
 
 from __future__ import annotations
@@ -52,6 +52,11 @@ class RefusedRegistrations:
         self._database = database
         self._waiting: dict[tuple[str, str, str], _Noted] = {}  # by login, row and source
         self._unknown: dict[str, _Tried] = {}  # by login
+        self._registered: dict[tuple[str, str], float] = {}  # when, by login and source
+
+    def forget(self, login: str, source: str) -> None:
+        """It has registered from there: what was refused there before is over. Costs nothing now."""
+        self._registered[login, source] = time.time()
 
     def note(self, login: str, source: str, worker_id: str, refusal: Refusal) -> None:
         """Costs nothing now."""
@@ -95,15 +100,37 @@ class RefusedRegistrations:
     async def write(self) -> None:
         noted, self._waiting = self._waiting, {}
         unknown, self._unknown = self._unknown, {}
-        if not (noted or unknown):
-            return
+        registered, self._registered = self._registered, {}
+        noted = {key: what for key, what in noted.items() if what.last_at > registered.get((key[0], key[2]), 0.0)}
         try:
+            if registered:
+                await self._forget(registered)
             if noted:
                 await self._write_noted(noted)
             if unknown:
                 await self._write_unknown(unknown)
         except Refusal:
             pass  # the database is away, which has been reported: these are lost, and the next ones are not
+
+    async def _forget(self, registered: Mapping[tuple[str, str], float]) -> None:
+        """Reads only, but where something was refused: PBXs register all day."""
+        refused = (
+            sa.select(Trunk.login, RefusedRegistration.source, RefusedRegistration.trunk_id)
+            .join(RefusedRegistration, RefusedRegistration.trunk_id == Trunk.trunk_id)
+            .where(Trunk.login.in_({login for login, _ in registered}))
+            .distinct()
+        )
+        async with self._database.transaction(reading=True) as session:
+            found = sorted((await session.execute(refused)).tuples())
+        over = [(trunk_id, source, registered[login, source]) for login, source, trunk_id in found
+                if (login, source) in registered]  # fmt: skip
+        if not over:
+            return
+        table = RefusedRegistration
+        async with self._database.transaction() as session:
+            for trunk_id, source, at in over:
+                before = (table.trunk_id == trunk_id, table.source == source, table.last_at <= at)
+                await session.execute(sa.delete(table).where(*before))
 
     # Several Managers write the same rows: all in one order, so that no two wait for each other.
 
