@@ -8,6 +8,7 @@ from typing import Final
 
 import sqlalchemy as sa
 import structlog
+from teletrunk.remedies import LIST_LIVE_CALLS, Shows
 from teletrunk.v1 import manager_pb2 as pb
 
 from teletrunk_manager.accounts import visible
@@ -83,7 +84,7 @@ class LiveCalls:
         ]
         exact = [call for call in fit if call.call_id == wanted]
         if not fit or not wanted:
-            raise Unknown(f"there is no call {wanted} now: teletrunk call live shows them")
+            raise Unknown(f"there is no call {wanted} now: ", Shows(LIST_LIVE_CALLS))
         if len(exact) > 1:
             named = " or ".join(f"{wanted}@{call.worker_id}" for call in exact)
             raise Mistake(f"several Workers say that they carry {wanted}: say which is meant, {named}")
