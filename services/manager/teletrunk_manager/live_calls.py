@@ -9,6 +9,7 @@ from typing import Final
 import sqlalchemy as sa
 import structlog
 from teletrunk.remedies import LIST_LIVE_CALLS, Shows
+from teletrunk.telemetry import of_call
 from teletrunk.v1 import manager_pb2 as pb
 
 from teletrunk_manager.accounts import visible
@@ -56,7 +57,7 @@ class LiveCalls:
     async def hang_up(self, call: str) -> None:
         """Raises `Mistake`, `Unknown`, `NotNow`."""
         found = await self._own(call)
-        log.info("call is ended", call_id=found.call_id, who=WHO.get())
+        log.info("call is ended", **of_call(found), who=WHO.get())
         await self._hand(found.worker_id, pb.CallWish(call_id=found.call_id, hang_up=WHO.get() or "operator"))
 
     async def _own(self, wanted: str) -> pb.LiveCall:
