@@ -251,6 +251,9 @@ async def test_the_description_has_the_protos_words(api: Api) -> None:
     assert set(schemas["AddTokenRequest"]["required"]) == {"name", "role"}
     assert schemas["AddTokenRequest"]["properties"]["role"]["enum"] == ["viewer", "administrator", "owner"]
     assert schemas["AddTrunkRequest"]["properties"]["account"]["examples"] == ["+15550100", "@anna"]
+    assert {"off", "required-insecure", "SRTP_POLICY_REQUIRED"} <= set(schemas["SrtpPolicyGiven"]["enum"])
+    assert all(word.startswith("SRTP_POLICY_") for word in schemas["SrtpPolicy"]["enum"]), "what is answered"
+    assert "<code>required-insecure</code>" in page.text
     token = schemas["Token"]
     assert {"created_at", "created_at_rfc3339", "role"} <= set(token["required"]) <= set(token["properties"])
     assert "account" not in schemas["AwaitAccountQrResponse"].get("required", ())
