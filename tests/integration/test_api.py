@@ -128,7 +128,8 @@ async def test_problems_are_those_of_rfc_9457(api: Api) -> None:
         assert (answer.status_code, answer.headers["content-type"]) == (404, "application/problem+json")
         text = "there is no trunk nowhere: GET /v1/trunks shows them"
         assert answer.json() == {
-            "type": "about:blank", "title": "Not Found", "status": 404, "detail": text, "error_id": "", "error": text,
+            "type": "about:blank", "title": "Not Found", "status": 404, "detail": text, "error_id": "", "remedy": "",
+            "error": text,
         }  # fmt: skip
         refused = await client.post("/v1/sign-ins", json={"phone": "+491711234567", "storage_id": "nobody"})
         assert (refused.json()["status"], refused.headers["content-type"]) == (

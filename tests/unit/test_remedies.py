@@ -8,7 +8,8 @@ import pytest
 import typer
 from teletrunk import remedies
 from teletrunk.cli.main import app
-from teletrunk.remedies import APPROVE_STORAGE, LIST_SERVICES, Operation, Shows, Term, command_line
+from teletrunk.errors import TABLE, Row
+from teletrunk.remedies import APPROVE_STORAGE, CHANGE_TRUNK, LIST_SERVICES, Operation, Shows, Term, command_line
 from teletrunk.rest import ROUTES
 from teletrunk_manager.api.wording import for_programs
 
@@ -35,4 +36,13 @@ def test_one_remedy_in_the_words_of_each() -> None:
     )
     assert for_programs(parts) == "look: GET /v1/services shows them; then POST /v1/storages/a%20b/approval, y.x"
     assert for_programs([APPROVE_STORAGE]) == "POST /v1/storages/{storage_id}/approval"
+    codecs = CHANGE_TRUNK.of(trunk="office").giving("--codecs", "codecs")
+    assert command_line([codecs]) == "teletrunk trunk change office --codecs"
+    assert for_programs([codecs]) == "PATCH /v1/trunks/office with codecs"
     assert command_line([APPROVE_STORAGE]) == "teletrunk storage approve STORAGE_ID"
+
+
+@pytest.mark.parametrize("row", TABLE.values(), ids=lambda row: row.id)
+def test_a_program_is_given_no_command_that_rest_has(row: Row) -> None:
+    """A vault is adopted where its Storage is, and nowhere else."""
+    assert "teletrunk " not in for_programs(row.advice).replace("teletrunk storage adopt", "")

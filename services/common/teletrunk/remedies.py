@@ -20,13 +20,19 @@ class Operation:
     rpc: str
     commands: tuple[str, ...]
     fields: tuple[tuple[str, str], ...] = ()
+    given: Term | None = None  # what else is told it
+
+    def giving(self, option: str, field: str) -> Operation:
+        """The same with an option of the command, which is a field to REST."""
+        return replace(self, given=Term(option, field))
 
     def of(self, **fields: str) -> Operation:
         """The same with these fields filled in."""
         return replace(self, fields=tuple(fields.items()))
 
     def __str__(self) -> str:
-        return f"teletrunk {' and '.join(_filled(command, dict(self.fields)) for command in self.commands)}"
+        commands = " and ".join(_filled(command, dict(self.fields)) for command in self.commands)
+        return f"teletrunk {commands} {self.given.command}" if self.given else f"teletrunk {commands}"
 
 
 @dataclass(frozen=True)
@@ -74,6 +80,11 @@ def _filled(command: str, fields: dict[str, str]) -> str:
 
 LIST_ACCOUNTS: Final = Operation("ListAccounts", ("account list",))
 REMOVE_ACCOUNT: Final = Operation("RemoveAccount", ("account remove {account}",))
+ADD_ACCOUNT: Final = Operation("StartAddAccount", ("account add {phone}",))
+ADD_TRUNK: Final = Operation("AddTrunk", ("trunk add",))
+CHANGE_TRUNK: Final = Operation("ChangeTrunk", ("trunk change {trunk}",))
+RESET_TRUNK_PASSWORD: Final = Operation("ResetTrunkPassword", ("trunk reset-password {trunk}",))
+TEST_NUMBER: Final = Operation("TestNumber", ("trunk test-number {trunk} {number}",))
 LIST_TRUNKS: Final = Operation("ListTrunks", ("trunk list",))
 LIST_WORKERS: Final = Operation("ListServices", ("worker list",))
 LIST_STORAGES: Final = Operation("ListServices", ("storage list",))

@@ -17,7 +17,7 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
 from teletrunk import __version__
-from teletrunk.errors import Refusal
+from teletrunk.errors import TABLE, Refusal
 from teletrunk.places import Places
 from teletrunk.remedies import Part, command_line
 from teletrunk.rest import ROUTES, Route
@@ -53,6 +53,7 @@ class Problem(BaseModel):
     status: int
     detail: str = Field(description="One line that says what to do.")
     error_id: str = ""
+    remedy: str = Field("", description="What to do about a refusal of the error contract.")
     error: str = Field(description="The detail again, for those who knew only that.")
 
 
@@ -245,7 +246,13 @@ def _response(status: int, body: str) -> Response:
 def _told(status: int, text: str, error_id: str = "") -> str:
     where = f"https://github.com/teletrunk/teletrunk/blob/main/docs/errors.md#{error_id}" if error_id else "about:blank"
     problem = Problem(
-        type=where, title=HTTPStatus(status).phrase, status=status, detail=text, error_id=error_id, error=text
+        type=where,
+        title=HTTPStatus(status).phrase,
+        status=status,
+        detail=text,
+        error_id=error_id,
+        remedy=for_programs(TABLE[error_id].advice) if error_id in TABLE else "",
+        error=text,
     )
     return problem.model_dump_json()
 

@@ -21,7 +21,8 @@ def for_programs(parts: Iterable[Part]) -> str:
 def _told(part: Part) -> str:
     match part:
         case Operation():
-            return f"{_ROUTES[part.rpc].verb} {_path(part)}"
+            told = f"{_ROUTES[part.rpc].verb} {_path(part)}"
+            return f"{told} with {part.given.rest}" if part.given else told
         case Shows():
             return f"{_told(part.operation)} shows {part.what}"
         case Term():
