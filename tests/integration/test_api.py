@@ -137,6 +137,11 @@ async def test_problems_are_those_of_rfc_9457(api: Api) -> None:
             answer.headers["content-type"],
         )
         assert (await client.head("/health")).status_code == (await client.get("/health")).status_code == 200
+    account = await api.world.add_account()
+    await api.world.storage_server.server.stop(0)
+    status, problem = await api.ask("POST", f"/v1/accounts/{account.account_id}/retry", body={})
+    assert (status, problem["error_id"]) == (503, "storage-unreachable")
+    assert problem["remedy"] == "See that the Session Storage runs and that the Worker reaches its address."
 
 
 async def test_each_thing_can_be_asked_for_by_itself(api: Api) -> None:
