@@ -62,7 +62,7 @@ async def test_each_line_of_a_call_says_whose_it_is(store: Storage) -> None:
         call.ask(discard=pb.DiscardCall(reason=pb.DISCARD_REASON_HANGUP))
         await call.until("discarded")
     lines = [json.loads(line) for line in store.said().splitlines() if '"call_id"' in line]
-    told = {(line["call_id"], line["event"]): (line["account_id"], line.get("trunk_id", "")) for line in lines}
+    told = {(line["call_id"], line["event"]): (line.get("account_id", ""), line.get("trunk_id", "")) for line in lines}
     assert told["out", "call refused"] == ("a1", "t1")
     assert told["in", "call taken"] == ("a1", ""), "which trunk is rung is decided later"
     assert told["in", "call discarded"] == ("a1", "t2")
