@@ -64,7 +64,8 @@ async def test_telegram_calls_the_phone(scene: Scene) -> None:
     await talk(scene, incoming["call"])
     await scene.phone.tell("hangup", call=incoming["call"])
     await scene.friends.wait("ended", phone=FRIEND, by="peer")
-    assert (await scene.record()).ended_by == "pbx"
+    record = await scene.record()
+    assert (record.ended_by, record.caller, record.called) == ("pbx", "@friend", GATEWAY)
 
 
 async def test_an_account_cannot_call_itself(scene: Scene) -> None:

@@ -128,7 +128,8 @@ async def test_problems_are_those_of_rfc_9457(api: Api) -> None:
         assert (answer.status_code, answer.headers["content-type"]) == (404, "application/problem+json")
         text = "there is no trunk nowhere: GET /v1/trunks shows them"
         assert answer.json() == {
-            "type": "about:blank", "title": "Not Found", "status": 404, "detail": text, "error_id": "", "error": text,
+            "type": "about:blank", "title": "Not Found", "status": 404, "detail": text, "error_id": "", "remedy": "",
+            "error": text,
         }  # fmt: skip
         refused = await client.post("/v1/sign-ins", json={"phone": "+491711234567", "storage_id": "nobody"})
         assert (refused.json()["status"], refused.headers["content-type"]) == (
@@ -136,6 +137,11 @@ async def test_problems_are_those_of_rfc_9457(api: Api) -> None:
             answer.headers["content-type"],
         )
         assert (await client.head("/health")).status_code == (await client.get("/health")).status_code == 200
+    account = await api.world.add_account()
+    await api.world.storage_server.server.stop(0)
+    status, problem = await api.ask("POST", f"/v1/accounts/{account.account_id}/retry", body={})
+    assert (status, problem["error_id"]) == (503, "storage-unreachable")
+    assert problem["remedy"] == "See that the Session Storage runs and that the Worker reaches its address."
 
 
 async def test_each_thing_can_be_asked_for_by_itself(api: Api) -> None:
@@ -251,6 +257,9 @@ async def test_the_description_has_the_protos_words(api: Api) -> None:
     assert set(schemas["AddTokenRequest"]["required"]) == {"name", "role"}
     assert schemas["AddTokenRequest"]["properties"]["role"]["enum"] == ["viewer", "administrator", "owner"]
     assert schemas["AddTrunkRequest"]["properties"]["account"]["examples"] == ["+15550100", "@anna"]
+    assert {"off", "required-insecure", "SRTP_POLICY_REQUIRED"} <= set(schemas["SrtpPolicyGiven"]["enum"])
+    assert all(word.startswith("SRTP_POLICY_") for word in schemas["SrtpPolicy"]["enum"]), "what is answered"
+    assert "<code>required-insecure</code>" in page.text
     token = schemas["Token"]
     assert {"created_at", "created_at_rfc3339", "role"} <= set(token["required"]) <= set(token["properties"])
     assert "account" not in schemas["AwaitAccountQrResponse"].get("required", ())

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import sqlite3
 import stat
 import time
@@ -230,6 +231,22 @@ async def test_trunks_and_mistakes_with_them(world: World) -> None:
     logged = "".join(world.process.lines)
     assert first.password not in logged
     assert second.password not in logged
+
+
+async def test_each_line_of_a_call_says_whose_it_is(world: World) -> None:
+    account = await world.add_account()
+    trunk = await world.add_trunk("office")
+    whose = {"account_id": account.account_id, "trunk_id": trunk.trunk.trunk_id, "login": "office"}
+    await world.route("office", trunk.password, call_id="c1")
+    assert await refusal(world.route("office", trunk.password, called="nobody!", call_id="c2"))
+    assert await refusal(world.route("office", "wrong", call_id="c3")) == ("wrong-password", "")
+    await world.rings(account.session_id)
+    lines = [json.loads(line) for line in world.process.lines if '"call_id"' in line]
+    told = {line["call_id"]: line for line in lines if line["event"] in ("call routed", "call refused")}
+    assert whose.items() <= told["c1"].items()
+    assert (whose | {"worker_id": "", "row": "user-not-found"}).items() <= told["c2"].items()
+    assert told["c3"]["login"] == "office" and "trunk_id" not in told["c3"], "who has not shown a password"
+    assert (told["in"]["account_id"], told["in"]["trunks"]) == (account.account_id, [trunk.trunk.trunk_id])
 
 
 async def test_a_pbx_registers(world: World) -> None:

@@ -97,4 +97,4 @@ def told(row_id: str, said: str) -> Row:
     """The row in the words that fit what was said beyond its phrase."""
     row, text = TABLE[row_id], said.lower()
     cause = next((cause for cause in of_row(row_id) if re.search(cause.sign, text)), None)
-    return row if cause is None else replace(row, essence=cause.essence, remedy=cause.remedy)
+    return row if cause is None else replace(row, essence=cause.essence, advice=cause.remedy)

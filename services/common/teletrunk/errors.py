@@ -6,10 +6,25 @@ and metric labels are all derived from the row, and so are `docs/errors.md` and 
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Final, Literal
 
 import grpc
+
+from teletrunk.remedies import (
+    ADD_ACCOUNT,
+    ADD_TRUNK,
+    CHANGE_TRUNK,
+    LIST_ACCOUNTS,
+    LIST_STORAGES,
+    LIST_TRUNKS,
+    RESET_TRUNK_PASSWORD,
+    TEST_NUMBER,
+    Part,
+    Shows,
+    command_line,
+)
 
 Flow = Literal["common", "registration", "sip-to-telegram", "telegram-to-sip"]
 Mender = Literal["caller", "pbx-admin", "account-owner", "operator", "telegram"]
@@ -31,11 +46,16 @@ class Row:
     mender: Mender
     grpc_status: grpc.StatusCode
     essence: str  # what it means, in one sentence
-    remedy: str  # what to do
+    advice: Sequence[Part]  # what to do
     q850: int = 0  # a cause number of ITU-T Q.850, where one fits
     retry_after: int = 0  # seconds; 0: no Retry-After
     counts_to_ban: bool = False
     detail: str = ""  # what can follow the phrase, after a colon
+
+    @property
+    def remedy(self) -> str:
+        """What to do, for a person at the command line."""
+        return command_line(self.advice)
 
 
 _ROWS = (
@@ -57,7 +77,7 @@ _ROWS = (
         "See that the Manager runs and that the Worker reaches its address. Calls that are up go on.", 38, 60),
     Row("wrong-password", 403, "Wrong password", "registration", "pbx-admin", DENIED,
         "The login exists, but the password in the PBX is another.",
-        "Enter the trunk's password in the PBX, or make a new one: teletrunk trunk reset-password LOGIN.", 21,
+        ("Enter the trunk's password in the PBX, or make a new one: ", RESET_TRUNK_PASSWORD.of(trunk="LOGIN"), "."), 21,
         counts_to_ban=True),
     Row("ip-not-allowed", 403, "IP address is not allowed", "registration", "pbx-admin", DENIED,
         "The password is right, but the PBX's address is not among those that the trunk trusts.",
@@ -65,11 +85,11 @@ _ROWS = (
         counts_to_ban=True),
     Row("account-inactive", 403, "Telegram account is inactive", "registration", "account-owner", PRECONDITION,
         "Telegram has ended the account's sign-in here, or has closed the account.",
-        "Sign in again with teletrunk account add PHONE; the trunks stay. If Telegram has blocked the account, use "
-        "another.", 21, detail="Telegram's name of the reason"),
+        ("Sign in again with ", ADD_ACCOUNT, "; the trunks stay. If Telegram has blocked the account, use another."),
+        21, detail="Telegram's name of the reason"),
     Row("storage-off", 403, "Session storage is off", "registration", "operator", UNAVAILABLE,
         "The Session Storage that holds the account's session is not attached to the Manager.",
-        "Start that Session Storage: teletrunk storage list shows which are attached.", 38, 60),
+        ("Start that Session Storage: ", Shows(LIST_STORAGES, "which are attached"), "."), 38, 60),
     Row("worker-off", 403, "Worker is off", "registration", "operator", UNAVAILABLE,
         "This Worker takes no registrations now: it is disabled, or is being drained before it stops.",
         "Register at another Worker, or wait until this one is back.", 38, 60),
@@ -82,7 +102,7 @@ _ROWS = (
         "Ask the account's owner for access, or make the trunk for an account of your own.", 21),
     Row("login-not-found", 404, "Login is not found", "registration", "pbx-admin", MISSING,
         "There is no trunk with this login, or it was removed.",
-        "Compare the login in the PBX with teletrunk trunk list; teletrunk trunk add makes a new trunk.", 1,
+        ("Compare the login in the PBX with ", LIST_TRUNKS, "; ", ADD_TRUNK, " makes a new trunk."), 1,
         counts_to_ban=True),
     Row("privacy-restricted", 403, "Called user restricts calls", "sip-to-telegram", "caller", DENIED,
         "The called person's privacy settings do not let this account call, or they have blocked it.",
@@ -93,8 +113,8 @@ _ROWS = (
         detail="why, when it is not Telegram that says so"),
     Row("number-not-allowed", 403, "Number is not allowed", "sip-to-telegram", "pbx-admin", DENIED,
         "The trunk's dial rules do not let this number through; the phrase names the rule.",
-        "Look at what they make of it: teletrunk trunk test-number LOGIN NUMBER. Dial another number, or change the "
-        "trunk's dial rules.", 21, detail="the rule that it does not match"),
+        ("Look at what they make of it: ", TEST_NUMBER.of(trunk="LOGIN"),
+         ". Dial another number, or change the trunk's dial rules."), 21, detail="the rule that it does not match"),
     Row("not-registered", 404, "SIP account is not registered", "sip-to-telegram", "pbx-admin", PRECONDITION,
         "The PBX calls with the login of a trunk that is not registered at this Worker.",
         "Let the PBX register, here, before it calls, and renew in time.", 20),
@@ -115,8 +135,8 @@ _ROWS = (
     Row("session-disconnected", 503, "Telegram session is disconnected", "sip-to-telegram", "account-owner",
         UNAVAILABLE,
         "The account is known, but its connection to Telegram is down or no longer signed in.",
-        "Wait half a minute: it connects by itself. If teletrunk account list shows it signed out, sign in again; if "
-        "restored or copied, run teletrunk storage adopt: it never connects before.",
+        ("Wait half a minute: it connects by itself. If ", Shows(LIST_ACCOUNTS, "it signed out"),
+         ", sign in again; if restored or copied, run teletrunk storage adopt: it never connects before."),
         38, 30, detail="Telegram's name of the reason, or how far the clock is wrong"),
     Row("storage-unreachable", 503, "Session storage is unreachable", "sip-to-telegram", "operator", UNAVAILABLE,
         "The Worker has no link to the Session Storage that holds the account's session.",
@@ -151,12 +171,13 @@ _ROWS = (
         detail="what is too long"),
     Row("no-common-codec", 488, "No common codec", "sip-to-telegram", "pbx-admin", PRECONDITION,
         "The PBX offers no codec of sound that the trunk has; the phrase lists both.",
-        "Allow one of the trunk's codecs in the PBX, or the PBX's in the trunk: teletrunk trunk change LOGIN --codecs.",
+        ("Allow one of the trunk's codecs in the PBX, or the PBX's in the trunk: ",
+         CHANGE_TRUNK.of(trunk="LOGIN").giving("--codecs", "codecs"), "."),
         88, detail="offered A, B; this trunk has C, D"),
     Row("transfer-refused", 603, "Transfer is refused", "common", "pbx-admin", PRECONDITION,
         "The PBX asks by REFER that a call goes on elsewhere, which cannot be: the call stays as it is.",
-        "Transfer calls that are up, to a number of the same PBX, without asking that number first. Transfers are "
-        "allowed by teletrunk trunk change LOGIN --transfers.", 21,
+        ("Transfer calls that are up, to a number of the same PBX, without asking that number first. Transfers are "
+         "allowed by ", CHANGE_TRUNK.of(trunk="LOGIN").giving("--transfers", "options.transfers"), "."), 21,
         detail="this trunk allows none | only to a number of this PBX | only to a number, and not to another call | "
         "why else it cannot be"),
     Row("ended-by-operator", 480, "Ended by an operator", "common", "caller", PRECONDITION,

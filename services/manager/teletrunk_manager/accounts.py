@@ -11,6 +11,7 @@ import grpc
 import sqlalchemy as sa
 import structlog
 from sqlalchemy.ext.asyncio import AsyncSession
+from teletrunk.remedies import LIST_ACCOUNTS, Shows
 from teletrunk.v1 import admin_pb2 as pb
 from teletrunk.v1 import call_pb2, manager_pb2
 from teletrunk.v1 import session_store_pb2 as store
@@ -313,7 +314,7 @@ async def find_account(session: AsyncSession, text: str) -> Account:
         query = sa.select(Account).where(condition, visible(Account.account_id))
         if (found := await session.scalar(query)) is not None:
             return found
-    raise Unknown(f"there is no account {text}: teletrunk account list shows them")
+    raise Unknown(f"there is no account {text}: ", Shows(LIST_ACCOUNTS))
 
 
 def visible(account_id: Any) -> sa.ColumnElement[bool]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession
+from teletrunk.remedies import LIST_TOKENS, Shows
 from teletrunk.v1 import admin_pb2 as pb
 
 from teletrunk_manager.accounts import find_account, require_owner
@@ -73,4 +74,4 @@ class Administrators:
 
 async def _require_administrator(session: AsyncSession, name: str) -> None:
     if await session.get(ApiToken, name) is None:
-        raise Unknown(f"there is no administrator {name}: teletrunk token list shows them")
+        raise Unknown(f"there is no administrator {name}: ", Shows(LIST_TOKENS))

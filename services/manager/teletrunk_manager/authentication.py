@@ -8,6 +8,7 @@ from typing import Any
 
 import sqlalchemy as sa
 import structlog
+from structlog.contextvars import bind_contextvars
 from teletrunk.errors import Refusal
 from teletrunk.v1 import manager_pb2
 from teletrunk.v1.trunk_pb2 import TRUNK_KIND_UNSPECIFIED, TrunkOptions
@@ -58,6 +59,7 @@ class Authentication:
             raise Refusal("unauthorized", digest.NO_MD5)
         if not digest.matches(_answer(given), self._password(found)):
             raise Refusal("wrong-password")
+        _say_whose(found)
         if trunk_options.read(found.options).kind != TRUNK_KIND_UNSPECIFIED:
             raise Refusal("registration-type-not-allowed", "this trunk's PBX does not register here")
         networks = _lines(found.networks)
@@ -73,6 +75,7 @@ class Authentication:
         found = await self._database.ask(_WITH_ID, trunk_id=trunk_id)
         if found is None or trunk_options.read(found.options).kind == TRUNK_KIND_UNSPECIFIED:
             raise Refusal("login-not-found")
+        _say_whose(found)
         return self._admitted(found, worker_id)
 
     def _admitted(self, found: Any, worker_id: str) -> Pbx:
@@ -93,6 +96,11 @@ class Authentication:
         except SealBroken:
             log.error("DATA/secrets/manager.key does not open this trunk: put the right file back", login=trunk.login)
             raise Refusal("database-error") from None
+
+
+def _say_whose(found: Any) -> None:
+    """To whatever is logged in answering this request."""
+    bind_contextvars(trunk_id=found.trunk_id, account_id=found.account_id, login=found.login)
 
 
 def _listed(name: str, column: Any, where: Any) -> Any:

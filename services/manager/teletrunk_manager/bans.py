@@ -8,6 +8,7 @@ from collections import defaultdict
 
 import sqlalchemy as sa
 import structlog
+from teletrunk.remedies import LIST_BANS, Shows
 from teletrunk.v1 import fleet_pb2
 from teletrunk.v1 import manager_pb2 as pb
 
@@ -81,7 +82,7 @@ class BanList:
         async with self._database.transaction() as session:
             row = await session.get(BannedAddress, network)
             if row is None or row.until < time.time():
-                raise Unknown(f"{address} is not banned: teletrunk ban list shows those that are")
+                raise Unknown(f"{address} is not banned: ", Shows(LIST_BANS, "those that are"))
             await session.delete(row)
         self._configurations.changed()
 

@@ -8,6 +8,7 @@ import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession
 from sqlalchemy.orm import load_only
 from teletrunk.errors import TABLE
+from teletrunk.remedies import LIST_CALLS, Shows, Term
 from teletrunk.v1 import admin_pb2 as pb
 from teletrunk.v1 import call_pb2
 
@@ -18,6 +19,7 @@ from teletrunk_manager.mistakes import Mistake, Unknown
 from teletrunk_manager.trunks import find_trunk
 
 _USUAL = 20
+_ROWS = Term("teletrunk explain", "docs/errors.md")
 _SHORTEST_PART = 4  # of an id
 LONGEST_SIP_CALL_ID: Final = 128  # as Workers cut it
 _LONGEST_INDEXED, _LONGEST_INDEXED_BYTES = 255, 600
@@ -61,7 +63,7 @@ async def _conditions(session: AsyncSession, request: pb.ListCallsRequest) -> li
         wanted.append(Call.answered_at > 0 if request.answered else Call.answered_at == 0)
     if request.row:
         if request.row not in TABLE:
-            raise Mistake(f"{request.row} is no row of the error contract: teletrunk explain shows them")
+            raise Mistake(f"{request.row} is no row of the error contract: ", _ROWS, " shows them")
         wanted.append(Call.error_id == request.row)
     return wanted
 
@@ -97,7 +99,7 @@ async def one(session: AsyncSession, wanted: str) -> call_pb2.CallRecord:
     found = await _found(session, wanted)
     if not found:
         text = "there are no calls yet" if wanted in ("", "last") else f"there is no call {wanted}"
-        raise Unknown(f"{text}: teletrunk call list shows them")
+        raise Unknown(f"{text}: ", Shows(LIST_CALLS))
     if len(found) > 1 and wanted != "last":
         raise Mistake(f"several calls begin or end with {wanted}: give more of the id")
     record = call_pb2.CallRecord.FromString(found[0])

@@ -40,6 +40,7 @@ def assignment(account: Account | Pbx, live: Live) -> pb.SessionAssignment:
         account_id=account.account_id,
         storage_id=storage.service_id if storage else account.storage_id,
         storage_address=storage.address if storage else "",
+        account=account.phone or f"@{account.username}".rstrip("@"),
     )
 
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession
+from teletrunk.remedies import Term
 
 from teletrunk_manager.db.audit import asker
 from teletrunk_manager.db.database import Database
@@ -76,7 +77,9 @@ def _require_none(claimed: tuple[str, str] | None) -> None:
         named = "" if asker() else f" (trunk {login})"
         raise Mistake(
             f"{shared} is a PBX of another administrator's{named}: let it register, or let both send one header "
-            "with different values (--pbx-header)"
+            "with different values (",
+            Term("--pbx-header", "options.pbx.header"),
+            ")",
         )
 
 

@@ -168,7 +168,7 @@ async def _admitted(session: AsyncSession, request: pb.EnrolRequest) -> Admissio
         raise Mistake(_UNKNOWN)
     others = sa.select(sa.func.count()).where(*living(token.join_id), Member.service_id != request.service_id)
     if (await session.scalar(others) or 0) >= token.places:
-        raise Mistake(f"all {token.places} places of the join token are taken", grpc.StatusCode.RESOURCE_EXHAUSTED)
+        raise Mistake(f"all {token.places} places of the join token are taken", code=grpc.StatusCode.RESOURCE_EXHAUSTED)
     return Admission(token.kind, token.comment, token.join_id)
 
 
@@ -180,10 +180,10 @@ async def _enter(session: AsyncSession, service_id: str, admission: Admission, c
         member.revoked = False
         session.add(member)
     elif member.revoked:
-        raise Mistake(f"{service_id} was revoked", grpc.StatusCode.PERMISSION_DENIED)
+        raise Mistake(f"{service_id} was revoked", code=grpc.StatusCode.PERMISSION_DENIED)
     elif (member.kind, member.key_fingerprint) != (admission.kind, certified.key_fingerprint):
         text = f"{service_id} is a member already, with another key: use another data directory"
-        raise Mistake(text, grpc.StatusCode.ALREADY_EXISTS)
+        raise Mistake(text, code=grpc.StatusCode.ALREADY_EXISTS)
     member.came_by = admission.came_by
     _note(member, certified)
     member.retired_at = None

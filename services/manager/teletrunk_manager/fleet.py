@@ -12,6 +12,7 @@ import structlog
 from sqlalchemy.ext.asyncio import AsyncSession
 from teletrunk.errors import Refusal
 from teletrunk.identity import MANAGER, Identity
+from teletrunk.remedies import LIST_SERVICES, LIST_WORKERS, Shows
 
 from teletrunk_manager.accounts import find_account, require_owner
 from teletrunk_manager.configurations import Configurations
@@ -77,7 +78,7 @@ class Fleet:
         async with self._database.transaction() as session:
             member = await session.get(Member, service_id)
             if member is None or member.revoked:
-                raise Unknown(f"there is no member {service_id}: teletrunk worker list shows them")
+                raise Unknown(f"there is no member {service_id}: ", Shows(LIST_WORKERS))
             member.revoked = True
             token = await session.get(JoinToken, member.came_by) if member.came_by else None
             ended = token is None or (token.expires_at is not None and token.expires_at < time.time())
@@ -95,14 +96,14 @@ class Fleet:
             assigned = sa.select(Assignment).where(Assignment.account_id == account_id)
             missing = await delete_others(session, assigned, "worker_id", set(worker_ids))
             if strangers := sorted(missing - await _workers(session, missing)):
-                raise Unknown(f"there is no Worker {', '.join(strangers)}: teletrunk worker list shows them")
+                raise Unknown(f"there is no Worker {', '.join(strangers)}: ", Shows(LIST_WORKERS))
             session.add_all(Assignment(account_id=account_id, worker_id=worker) for worker in sorted(missing))
         self._configurations.changed()
 
     async def drain(self, worker_id: str, on: bool) -> None:
         async with self._database.transaction() as session:
             if await session.scalar(sa.select(Service.kind).where(Service.service_id == worker_id)) != "worker":
-                raise Unknown(f"there is no Worker {worker_id}: teletrunk worker list shows them")
+                raise Unknown(f"there is no Worker {worker_id}: ", Shows(LIST_WORKERS))
             drain = await session.get(Drain, worker_id)
             if on and drain is None:
                 session.add(Drain(worker_id=worker_id))
@@ -117,7 +118,7 @@ class Fleet:
             raise Mistake(f"a name has up to {_LONGEST_NAME} characters, and no control characters")
         async with self._database.transaction() as session:
             if await session.get(Service, service_id) is None:
-                raise Unknown(f"there is no service {service_id}: teletrunk worker list, storage list show them")
+                raise Unknown(f"there is no service {service_id}: ", Shows(LIST_SERVICES))
             known = await session.get(ServiceName, service_id)
             if not name and known is not None:
                 await session.delete(known)

@@ -6,6 +6,7 @@ import time
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession
+from teletrunk.remedies import LIST_INVITATIONS, Shows
 from teletrunk.v1 import fleet_pb2 as pb
 
 from teletrunk_manager.db.database import Database
@@ -34,7 +35,7 @@ class Invitations:
         async with self._database.transaction() as session:
             found = next((row for row in await _waiting(session) if _id(row) == invitation_id), None)
             if found is None:
-                raise Unknown(f"there is no invitation {invitation_id}: teletrunk invitation list shows them")
+                raise Unknown(f"there is no invitation {invitation_id}: ", Shows(LIST_INVITATIONS))
             await session.delete(found)
 
 

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession
 from teletrunk.errors import Refusal
+from teletrunk.remedies import LIST_JOIN_TOKENS, Shows
 from teletrunk.v1 import fleet_pb2 as pb
 
 from teletrunk_manager.db.audit import acting
@@ -62,7 +63,7 @@ class JoinTokens:
         async with self._database.transaction() as session:
             row = await session.get(JoinToken, join_id)
             if row is None:
-                raise Unknown(f"there is no join token {join_id}: teletrunk join-token list shows them")
+                raise Unknown(f"there is no join token {join_id}: ", Shows(LIST_JOIN_TOKENS))
             if row.declared:
                 raise Mistake(f"{join_id} stands in the Managers' TELETRUNK_JOIN_FILE: take it out there")
             await session.delete(row)

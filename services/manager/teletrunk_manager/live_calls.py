@@ -8,6 +8,8 @@ from typing import Final
 
 import sqlalchemy as sa
 import structlog
+from teletrunk.remedies import LIST_LIVE_CALLS, Shows
+from teletrunk.telemetry import of_call
 from teletrunk.v1 import manager_pb2 as pb
 
 from teletrunk_manager.accounts import visible
@@ -55,7 +57,7 @@ class LiveCalls:
     async def hang_up(self, call: str) -> None:
         """Raises `Mistake`, `Unknown`, `NotNow`."""
         found = await self._own(call)
-        log.info("call is ended", call_id=found.call_id, who=WHO.get())
+        log.info("call is ended", **of_call(found), who=WHO.get())
         await self._hand(found.worker_id, pb.CallWish(call_id=found.call_id, hang_up=WHO.get() or "operator"))
 
     async def _own(self, wanted: str) -> pb.LiveCall:
@@ -83,7 +85,7 @@ class LiveCalls:
         ]
         exact = [call for call in fit if call.call_id == wanted]
         if not fit or not wanted:
-            raise Unknown(f"there is no call {wanted} now: teletrunk call live shows them")
+            raise Unknown(f"there is no call {wanted} now: ", Shows(LIST_LIVE_CALLS))
         if len(exact) > 1:
             named = " or ".join(f"{wanted}@{call.worker_id}" for call in exact)
             raise Mistake(f"several Workers say that they carry {wanted}: say which is meant, {named}")

@@ -10,6 +10,7 @@ from typing import Any
 
 import sqlalchemy as sa
 import structlog
+from structlog.contextvars import bind_contextvars, bound_contextvars
 from teletrunk import rpc
 from teletrunk.errors import Refusal
 from teletrunk.security import identity_of
@@ -38,18 +39,21 @@ from teletrunk_manager.subscriptions import Subscriptions
 log = structlog.get_logger()
 
 _MOST_LOGGED = 20  # trunks of a call
+_LONGEST_LOGIN = 64
 
 
 def traced(method: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
-    """Decorates a method whose request has a call's id: its time is part of the call's trace."""
+    """Decorates a method whose request has a call's id: its time is part of the call's trace, and what is logged
+    meanwhile says of which call; the method adds whose it is as soon as it knows."""
 
     @functools.wraps(method)
     async def answer(self: Any, request: Any, context: Any) -> Any:
-        with call_span(method.__name__, request.call_id):
+        told = {"call_id": request.call_id, "worker_id": request.worker_id}
+        with call_span(method.__name__, request.call_id), bound_contextvars(**told):
             try:
                 return await method(self, request, context)
             except Refusal as refusal:
-                log.info("call refused", call_id=request.call_id, worker_id=request.worker_id, row=refusal.row.id)
+                log.info("call refused", row=refusal.row.id)
                 raise
 
     return answer
@@ -118,6 +122,7 @@ class ManagerService(manager_pb2_grpc.ManagerServiceServicer):
     async def RouteCall(self, request: pb.RouteCallRequest, context: Any) -> pb.RouteCallResponse:
         asked = _step("worker", "manager", "RouteCall")
         require_own(identity_of(context), request.worker_id)
+        bind_contextvars(login=request.digest.username[:_LONGEST_LOGIN])  # of a stranger: whatever it is
         pbx = await self._pbx(request)
         reading = dialling.read(request.called, pbx.options)
         if reading.destination is None:
@@ -127,8 +132,7 @@ class ManagerService(manager_pb2_grpc.ManagerServiceServicer):
         if not request.registered:
             raise Refusal("not-registered")
         permit = await self._subscriptions.permit(pbx.subscription_id, request.call_id, request.worker_id)
-        log.info("call routed", call_id=request.call_id, trunk_id=pbx.trunk_id, account_id=pbx.account_id,
-                 worker_id=request.worker_id)  # fmt: skip
+        log.info("call routed")
         return pb.RouteCallResponse(
             trunk_id=pbx.trunk_id,
             account_id=pbx.account_id,
@@ -169,6 +173,7 @@ class ManagerService(manager_pb2_grpc.ManagerServiceServicer):
             account = await session.scalar(sa.select(Account).where(Account.session_id == request.session_id))
             if account is None:
                 raise Refusal("worker-unavailable", "the session belongs to no account")
+            bind_contextvars(account_id=account.account_id)
             if await session.scalar(sa.select(Account.user_id).where(Account.user_id == request.caller.user_id)):
                 raise Refusal("caller-is-gateway")
             found = (await session.scalars(sa.select(Trunk).where(Trunk.account_id == account.account_id))).all()
@@ -185,8 +190,7 @@ class ManagerService(manager_pb2_grpc.ManagerServiceServicer):
         order = tiers(ringing)
         await self._fleet.require_assigned(account.account_id, request.worker_id)
         permit = await self._subscriptions.permit(account.subscription_id, request.call_id, request.worker_id)
-        log.info("call routed", call_id=request.call_id, account_id=account.account_id, worker_id=request.worker_id,
-                 trunks=[trunk.trunk_id for tier in order for trunk in tier][:_MOST_LOGGED])  # fmt: skip
+        log.info("call routed", trunks=[trunk.trunk_id for tier in order for trunk in tier][:_MOST_LOGGED])
         text = f"route: account {account.phone or account.username}, {sum(map(len, order))} trunk(s)"
         return pb.RouteIncomingResponse(
             account_id=account.account_id,

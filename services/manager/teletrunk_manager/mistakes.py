@@ -9,51 +9,57 @@ import grpc
 from teletrunk import rpc
 from teletrunk.errors import Refusal
 from teletrunk.metrics import QUESTIONS
+from teletrunk.remedies import Part, command_line
 
 _LINK_BROKE = (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED)
 
 
 class Mistake(Exception):
-    """One line that says what to do, and the gRPC status that fits it."""
+    """One line that says what to do, in parts, and the gRPC status that fits it."""
 
-    def __init__(self, text: str, code: grpc.StatusCode = grpc.StatusCode.INVALID_ARGUMENT) -> None:
-        super().__init__(text)
-        self.code = code
+    code = grpc.StatusCode.INVALID_ARGUMENT
+
+    def __init__(self, *parts: Part, code: grpc.StatusCode | None = None) -> None:
+        super().__init__(command_line(parts))
+        self.parts = parts
+        self.code = code or self.code
 
 
 class Unknown(Mistake):
     """What was named does not exist."""
 
-    def __init__(self, text: str) -> None:
-        super().__init__(text, grpc.StatusCode.NOT_FOUND)
+    code = grpc.StatusCode.NOT_FOUND
 
 
 class Taken(Mistake):
     """Another has that name."""
 
-    def __init__(self, text: str) -> None:
-        super().__init__(text, grpc.StatusCode.ALREADY_EXISTS)
+    code = grpc.StatusCode.ALREADY_EXISTS
 
 
 class NotYours(Mistake):
     """Somebody else's right."""
 
-    def __init__(self, text: str) -> None:
-        super().__init__(text, grpc.StatusCode.PERMISSION_DENIED)
+    code = grpc.StatusCode.PERMISSION_DENIED
 
 
 class NotNow(Mistake):
     """The system is not in a state for it."""
 
-    def __init__(self, text: str) -> None:
-        super().__init__(text, grpc.StatusCode.FAILED_PRECONDITION)
+    code = grpc.StatusCode.FAILED_PRECONDITION
 
 
 class TooOften(Mistake):
     """Later it may be done."""
 
+    code = grpc.StatusCode.RESOURCE_EXHAUSTED
+
     def __init__(self, what: str, seconds: int) -> None:
-        super().__init__(f"too many {what}: wait {seconds} seconds", grpc.StatusCode.RESOURCE_EXHAUSTED)
+        super().__init__(f"too many {what}: wait {seconds} seconds")
+
+
+class InProcess:
+    """The context of a caller without a wire: mistakes reach it as they are, to be told in its own words."""
 
 
 def explaining(method: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
@@ -64,6 +70,8 @@ def explaining(method: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable
             with QUESTIONS.labels(method.__name__).time():
                 return await method(self, request, context)
         except Mistake as mistake:
+            if isinstance(context, InProcess):
+                raise
             await context.abort(mistake.code, str(mistake))
         except Refusal as refusal:
             await rpc.abort(context, refusal)

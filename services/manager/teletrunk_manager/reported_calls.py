@@ -18,6 +18,7 @@ from sqlalchemy.ext.asyncio import AsyncSession
 from teletrunk.errors import Refusal
 from teletrunk.identity import Identity
 from teletrunk.metrics import REFUSED_DROPPED
+from teletrunk.telemetry import of_call
 from teletrunk.v1 import call_pb2
 
 from teletrunk_manager.call_records import LONGEST_SIP_CALL_ID, indexed
@@ -170,7 +171,7 @@ def _require_order(record: call_pb2.CallRecord, now: float) -> None:
 def _cut(record: call_pb2.CallRecord, latest: float) -> None:
     """No call has lasted longer than since it was routed, whatever its Worker says."""
     if record.ended_at > latest:
-        log.warning("a call cannot have lasted so long: cut", call_id=record.call_id, worker_id=record.worker_id,
+        log.warning("a call cannot have lasted so long: cut", **of_call(record), worker_id=record.worker_id,
                     ended_at=record.ended_at, latest=latest)  # fmt: skip
     for name in ("ringing_at", "answered_at", "ended_at"):
         setattr(record, name, min(getattr(record, name), max(latest, record.invited_at)))

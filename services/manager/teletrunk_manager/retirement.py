@@ -15,6 +15,7 @@ import structlog
 from sqlalchemy.ext.asyncio import AsyncSession
 from teletrunk.errors import Refusal
 from teletrunk.identity import Identity
+from teletrunk.remedies import ASSIGN, LIST_SERVICES, REMOVE_ACCOUNT, REMOVE_SERVICE, Shows
 
 from teletrunk_manager.configurations import Configurations
 from teletrunk_manager.db.audit import acting
@@ -57,7 +58,7 @@ class Retirement:
             member = await session.get(Member, service_id)
             is_member = member is not None and member.retired_at is None
             if not is_member and await session.get(Service, service_id) is None:
-                raise Unknown(f"there is no service {service_id}: teletrunk worker list and storage list show them")
+                raise Unknown(f"there is no service {service_id}: ", Shows(LIST_SERVICES))
             await self._require_closed(session, service_id)
             await self._let_go(session, service_id)
         await self._done(service_id, "removed")
@@ -65,7 +66,7 @@ class Retirement:
     async def leave(self, identity: Identity | None) -> None:
         """The service leaves for good, and says so. Raises `NotNow`."""
         if identity is None:
-            raise NotNow("a service without a certificate is no member: stop it, then teletrunk worker remove ID")
+            raise NotNow("a service without a certificate is no member: stop it, then ", REMOVE_SERVICE)
         with acting("leave"):
             await self._take_leave(identity.id)
         await self._done(identity.id, "left")
@@ -79,8 +80,7 @@ class Retirement:
         """Locks its accounts. People decide what becomes of those that only this Worker may use. Raises `NotNow`."""
         await _lock_accounts(session, service_id)
         if alone := await _only_assigned(session, service_id):
-            text = f"{', '.join(alone)}: for this Worker only; say for which others first (teletrunk worker assign)"
-            raise NotNow(text)
+            raise NotNow(f"{', '.join(alone)}: for this Worker only; say for which others first (", ASSIGN, ")")
 
     # By ourselves.
 
@@ -172,7 +172,9 @@ class Retirement:
         if left:
             raise NotNow(
                 f"{', '.join(sorted(left))}: no other Storage has the session; start this one or another on its vault, "
-                "or remove the account first (teletrunk account remove)"
+                "or remove the account first (",
+                REMOVE_ACCOUNT,
+                ")",
             )
 
     async def _done(self, service_id: str, how: str) -> None:

@@ -61,7 +61,7 @@ class Cluster:
             why = type(error).__name__ if isinstance(error, TimeoutError) else str(error) or type(error).__name__
         log.error("the cluster's API server confirms no account", url=self.url, why=why[:200])
         text = "the cluster's API server does not say whose the account's token is: come again"
-        raise Mistake(text, grpc.StatusCode.UNAVAILABLE)
+        raise Mistake(text, code=grpc.StatusCode.UNAVAILABLE)
 
     async def _post(self, question: Mapping[str, Any]) -> httpx.Response:
         import httpx

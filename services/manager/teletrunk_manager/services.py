@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession
+from teletrunk.remedies import LIST_SERVICES, Shows
 from teletrunk.v1 import admin_pb2 as pb
 from teletrunk.v1 import manager_pb2
 
@@ -34,7 +35,7 @@ class Services:
         async with self._database.transaction(reading=True) as session:
             row = await session.get(Service, service_id)
             if row is None:
-                raise Unknown(f"there is no service {service_id}: teletrunk worker list, storage list show them")
+                raise Unknown(f"there is no service {service_id}: ", Shows(LIST_SERVICES))
             return (await self._messages(session, [row]))[0]
 
     async def _messages(self, session: AsyncSession, rows: Sequence[Service]) -> list[pb.AttachedService]:

@@ -10,6 +10,7 @@ import grpc
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from teletrunk import rpc
 from teletrunk.identity import Identity
+from teletrunk.remedies import LIST_STORAGES, Shows
 from teletrunk.v1 import session_store_pb2_grpc
 
 from teletrunk_manager.live import Live
@@ -33,7 +34,7 @@ class Storages:
         if not attached:
             raise NotNow("no Session Storage is attached: start one first (teletrunk up)")
         if wanted and wanted not in (storage.service_id for storage in attached):
-            raise NotNow(f"the Session Storage {wanted} is not attached: teletrunk storage list shows those that are")
+            raise NotNow(f"the Session Storage {wanted} is not attached: ", Shows(LIST_STORAGES, "those that are"))
         eligible = [s for s in attached if not s.draining and wanted in ("", s.service_id)]
         if not eligible:
             raise NotNow(f"{'that' if wanted else 'every'} Session Storage is about to end: try again in a minute")

@@ -14,6 +14,7 @@ import structlog
 from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 from teletrunk.errors import TABLE, Refusal
+from teletrunk.remedies import LIST_SUBSCRIPTIONS, Shows
 from teletrunk.v1 import manager_pb2
 from teletrunk.v1 import subscription_pb2 as pb
 
@@ -191,7 +192,7 @@ async def _find(session: AsyncSession, text: str) -> Subscription:
     for column in (Subscription.name, Subscription.subscription_id):
         if (found := await session.scalar(sa.select(Subscription).where(column == text))) is not None:
             return found
-    raise Unknown(f"there is no subscription {text}: teletrunk subscription list shows them")
+    raise Unknown(f"there is no subscription {text}: ", Shows(LIST_SUBSCRIPTIONS))
 
 
 async def _included(session: AsyncSession, subscription_id: str) -> list[str]:

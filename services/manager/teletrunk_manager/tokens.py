@@ -13,6 +13,7 @@ import grpc
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession
 from teletrunk.errors import Refusal
+from teletrunk.remedies import ADD_TOKEN, LIST_TOKENS, Shows, Term
 from teletrunk.rest import Role
 from teletrunk.v1 import admin_pb2 as pb
 
@@ -61,8 +62,8 @@ class Tokens:
             if await session.get(ApiToken, request.name):
                 raise Taken(f"there is a token {request.name} already: remove it first, or choose another name")
             if not request.inherit and any((await _left(session, request.name)).values()):
-                text = "has accounts, trunks or shares from before: --inherit gives them to this token"
-                raise Mistake(f"{request.name} {text}")
+                left = f"{request.name} has accounts, trunks or shares from before: "
+                raise Mistake(left, Term("--inherit", "inherit"), " gives them to this token")
             session.add(row)
         return pb.AddTokenResponse(token=_message(row), secret=secret)
 
@@ -102,8 +103,8 @@ class Tokens:
             return None
         if row.expires_at and row.expires_at <= time.time():
             ended = datetime.datetime.fromtimestamp(row.expires_at, datetime.UTC)
-            text = f"the token {row.name} ended at {ended:%Y-%m-%d %H:%M} UTC: make another (teletrunk token add)"
-            raise Mistake(text, grpc.StatusCode.UNAUTHENTICATED)
+            text = f"the token {row.name} ended at {ended:%Y-%m-%d %H:%M} UTC: make another ("
+            raise Mistake(text, ADD_TOKEN, ")", code=grpc.StatusCode.UNAUTHENTICATED)
         await self._note_use(row)
         return Holder(row.name, Role[row.role], _looks_at_all(row))
 
@@ -148,7 +149,7 @@ async def _left(session: AsyncSession, name: str) -> dict[str, int]:
 async def _find(session: AsyncSession, name: str) -> ApiToken:
     row = await session.get(ApiToken, name)
     if row is None:
-        raise Unknown(f"there is no token {name}: teletrunk token list shows them")
+        raise Unknown(f"there is no token {name}: ", Shows(LIST_TOKENS))
     return row
 
 

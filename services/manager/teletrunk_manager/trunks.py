@@ -13,6 +13,7 @@ from sqlalchemy.exc import IntegrityError
 from sqlalchemy.ext.asyncio import AsyncSession
 from teletrunk import codecs
 from teletrunk.config import ConfigurationError
+from teletrunk.remedies import LIST_TRUNKS, Advised, Shows, Term
 from teletrunk.v1 import admin_pb2 as pb
 from teletrunk.v1.trunk_pb2 import TrunkOptions
 
@@ -39,6 +40,7 @@ _LONGEST_COMMENT = 200
 _MOST_NETWORKS = 100
 _LONGEST_PBX_PASSWORD = 128
 _TRIED = 20
+_ANOTHER_LOGIN = Term("with --login", "as login")
 
 
 Explained = TypeVar("Explained")
@@ -94,7 +96,7 @@ class Trunks:
             try:
                 await session.flush()
             except IntegrityError:
-                raise Taken(f"the login {trunk.login} is taken: choose another with --login") from None
+                raise Taken(f"the login {trunk.login} is taken: choose another ", _ANOTHER_LOGIN) from None
             (made,) = await self._messages(session, [trunk])
         self._configurations.changed()
         return pb.AddTrunkResponse(trunk=made, password=password)
@@ -297,6 +299,8 @@ def _explained(rule: Callable[[], Explained]) -> Explained:
     """Raises `Mistake`."""
     try:
         return rule()
+    except Advised as error:
+        raise Mistake(*error.parts) from None
     except ValueError as error:
         raise Mistake(str(error)) from None
 
@@ -333,4 +337,4 @@ async def find_trunk(session: AsyncSession, text: str) -> Trunk:
         found = await session.scalar(sa.select(Trunk).where(column == text))
         if found is not None and asker() in ("", found.administrator):
             return found
-    raise Unknown(f"there is no trunk {text}: teletrunk trunk list shows them")
+    raise Unknown(f"there is no trunk {text}: ", Shows(LIST_TRUNKS))

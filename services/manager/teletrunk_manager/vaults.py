@@ -11,6 +11,7 @@ import hmac
 
 import structlog
 from sqlalchemy.ext.asyncio import AsyncSession
+from teletrunk.remedies import APPROVE_STORAGE, LIST_STORAGES, Shows
 
 from teletrunk_manager.db.audit import acting
 from teletrunk_manager.db.database import Database
@@ -34,13 +35,13 @@ async def require_own_vault(session: AsyncSession, storage_id: str, proof: bytes
     elif proof and not hmac.compare_digest(member.vault_hash, shown):
         log.warning("a Storage comes with another vault", id=storage_id)
         raise NotNow(
-            f"{storage_id} has had another vault: revoke it if it was stolen; if you have given it this one, "
-            f"teletrunk storage approve {storage_id}"
+            f"{storage_id} has had another vault: revoke it if it was stolen; if you have given it this one, ",
+            APPROVE_STORAGE.of(storage_id=storage_id),
         )
     elif not proof and member.vault_hash and not await in_grace(session):
         raise NotNow(
-            f"{storage_id} shows no vault: revoke it if it was stolen; if it is of an older version, "
-            f"teletrunk storage approve {storage_id}"
+            f"{storage_id} shows no vault: revoke it if it was stolen; if it is of an older version, ",
+            APPROVE_STORAGE.of(storage_id=storage_id),
         )
 
 
@@ -60,6 +61,6 @@ class Vaults:
         async with self._database.transaction() as session:
             member = await session.get(Member, storage_id)
             if member is None or member.kind != "storage" or member.revoked:
-                raise Unknown(f"there is no Storage {storage_id} with a certificate: teletrunk storage list shows them")
+                raise Unknown(f"there is no Storage {storage_id} with a certificate: ", Shows(LIST_STORAGES))
             member.vault_hash = b""
         log.info("a Storage may come with another vault", id=storage_id)

@@ -8,6 +8,7 @@ import time
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession
+from teletrunk.remedies import LIST_WEBHOOKS, Shows
 from teletrunk.v1 import admin_pb2 as pb
 
 from teletrunk_manager.db.database import Database
@@ -92,7 +93,7 @@ _USUAL_FAILURES = 50  # each has a body
 async def _find(session: AsyncSession, webhook_id: str) -> Webhook:
     row = await session.get(Webhook, webhook_id)
     if row is None:
-        raise Unknown(f"there is no webhook {webhook_id}: teletrunk webhook list shows them")
+        raise Unknown(f"there is no webhook {webhook_id}: ", Shows(LIST_WEBHOOKS))
     return row
 
 

@@ -76,9 +76,9 @@ class SessionStoreService(session_store_pb2_grpc.SessionStoreServiceServicer):
             starts = isinstance(begin, pb.StartCall)
             # A call that waits can be taken before the session's link is up again: it came with the link.
             session = self._sessions.active(begin.session_id) if starts else self._sessions.find(begin.session_id)
-            call = PhoneCall(session, self._vault, self._versions, begin.call_id)
+            call = PhoneCall(session, self._vault, self._versions, begin)
             self._calls.run(
-                _carried(session, call.run(begin))
+                _carried(session, call.run())
             )  # it outlives the stream until Telegram knows that it is over
             pump = self._pumps.run(_pump(requests, call))
             while (response := await call.outbox.get()) is not None:

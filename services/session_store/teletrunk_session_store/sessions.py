@@ -247,7 +247,7 @@ class Sessions:
         if session.incoming.take(incoming.call.id) is None:
             return  # a Worker has it, or the caller has given up
         refusal = Refusal("worker-unavailable")
-        log.warning("call turned away", session=session.session_id, row=refusal.row.id)
+        log.warning("call turned away", session=session.session_id, phone_call_id=incoming.call.id, row=refusal.row.id)
         peer = raw.types.InputPhoneCall(id=incoming.call.id, access_hash=incoming.call.access_hash)
         await session.open_calls.discard(peer, raw.types.PhoneCallDiscardReasonBusy())
         with contextlib.suppress(Refusal):

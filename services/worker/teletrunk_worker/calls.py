@@ -14,13 +14,14 @@ from teletrunk.background import BackgroundTasks
 from teletrunk.destinations import text_of
 from teletrunk.errors import Refusal
 from teletrunk.service import Cause, Service
+from teletrunk.telemetry import of_call
 from teletrunk.v1 import call_pb2, manager_pb2
 from teletrunk.v1 import session_store_pb2 as pb
 from teletrunk.v1.trunk_pb2 import TRUNK_KIND_UNSPECIFIED
 
 from teletrunk_worker.call import events as on
 from teletrunk_worker.call import identity, machine
-from teletrunk_worker.call.record import Recorder, caller_leg
+from teletrunk_worker.call.record import Recorder, caller_leg, telegram_name
 from teletrunk_worker.call.runner import CallRunner
 from teletrunk_worker.call.surroundings import Surroundings
 from teletrunk_worker.call.worker_ports import WorkerPorts
@@ -254,7 +255,7 @@ class Calls:
         runner = self._runners.get(wish.call_id)
         if runner is None:
             return
-        log.info("wish", call_id=wish.call_id, kind=wish.WhichOneof("kind"))
+        log.info("wish", **of_call(runner.recorder.record), kind=wish.WhichOneof("kind"))
         if wish.WhichOneof("kind") == "digits":
             runner.put(on.KeysWanted(wish.digits))
         elif wish.WhichOneof("kind") == "hang_up":
@@ -289,7 +290,7 @@ class Calls:
         recorder = self._recorder(from_sip=False)
         record = recorder.record
         record.account_id, record.storage_id = session.account_id, session.storage_id
-        record.caller = incoming.caller.username or incoming.caller.phone or str(incoming.caller.user_id)
+        record.caller, record.called = telegram_name(incoming.caller), session.account
         ports = WorkerPorts(self._around, recorder, _rings(), session, caller_id=incoming.caller.user_id)
         state = machine.from_telegram(self.rim.first_answer_s)
         runner = CallRunner(record.call_id, state, ports, self.rim.manager, recorder)
@@ -374,7 +375,7 @@ class Calls:
         try:
             await runner.run()
         except Exception:
-            log.exception("call failed", call_id=runner.call_id)
+            log.exception("call failed", **of_call(runner.recorder.record))
         finally:
             self._runners.pop(runner.call_id, None)
             self._look_whether_empty()

@@ -56,7 +56,7 @@ class RefusedCalls:
         self._report(record)
         log.info(
             "call refused", call_id=record.call_id, row=refusal.row.id, caller=login, called=called,
-            sip_call_id=record.sip_legs[0].sip_call_id, peer=invite.peer,
+            sip_call_id=record.sip_legs[0].sip_call_id, peer=invite.peer, trunk_id=record.sip_legs[0].trunk_id,
         )  # fmt: skip
 
     def _has_room(self, login: str) -> bool:

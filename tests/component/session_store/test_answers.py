@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import json
+
 import pytest
 from pyrogram import raw
 
-from .storage import Storage, accept, calls, pb
+from .storage import CallStream, Storage, accept, calls, pb
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 DISCARDED = "phoneCallDiscarded (phoneCallDiscardReasonBusy)"
@@ -43,6 +45,27 @@ async def test_a_call_is_confirmed(store: Storage, answer: str, word: str) -> No
     refusal = await call.refusal()
     assert (refusal.row.id, refusal.detail) == ("telegram-error", word)
     await store.discarded(phone, within=5)
+
+
+async def test_each_line_of_a_call_says_whose_it_is(store: Storage) -> None:
+    phone, session_id = await store.account()
+    friend = await store.friend()
+    start = pb.StartCall(session_id=session_id, call_id="out", called="+1", account_id="a1", trunk_id="t1")
+    await CallStream(store.stub, start=start).refusal()
+    async with store.watch(session_id) as arrived:
+        await calls(friend, phone)
+        phone_call_id = (await arrived.get()).phone_call_id
+        take = pb.TakeCall(session_id=session_id, call_id="in", phone_call_id=phone_call_id, account_id="a1")
+        call = CallStream(store.stub, take=take)
+        await call.until("requested")
+        call.ask(accept=pb.AcceptCall(trunk_id="t2"))
+        call.ask(discard=pb.DiscardCall(reason=pb.DISCARD_REASON_HANGUP))
+        await call.until("discarded")
+    lines = [json.loads(line) for line in store.said().splitlines() if '"call_id"' in line]
+    told = {(line["call_id"], line["event"]): (line.get("account_id", ""), line.get("trunk_id", "")) for line in lines}
+    assert told["out", "call refused"] == ("a1", "t1")
+    assert told["in", "call taken"] == ("a1", ""), "which trunk is rung is decided later"
+    assert told["in", "call discarded"] == ("a1", "t2")
 
 
 @pytest.mark.parametrize("error", ["CALL_PROTOCOL_COMPAT_LAYER_INVALID", ""])

@@ -7,6 +7,7 @@ from collections.abc import Awaitable, Callable
 from typing import Any
 
 import pytest
+import structlog
 from teletrunk.errors import Refusal
 from teletrunk.service import Service
 from teletrunk.v1 import call_pb2, manager_pb2
@@ -93,7 +94,11 @@ def test_the_managers_mark_goes_into_the_record() -> None:
         office.route.proof.CopyFrom(call_pb2.RouteProof(routed_at=1.5, mark=b"mark"))
         await _is_refused(office, "worker-full")
 
-    (record,) = office_hours(hours, place_sip=[[(3.0, "full")]]).reported
+    with structlog.testing.capture_logs() as lines:
+        (record,) = office_hours(hours, place_sip=[[(3.0, "full")]]).reported
+    of_call = [line for line in lines if "call_id" in line and line["log_level"] != "debug"]
+    told = [(line["event"], line.get("account_id"), line.get("trunk_id")) for line in of_call]
+    assert told == [("call begins", "a", "t"), ("call ended", "a", "t")]
     assert (record.account_id, record.trunk_id, record.route_proof.mark) == ("a", "t", b"mark")
     (record,) = office_hours(lambda office: _is_refused(office, "worker-full"), place_sip=[[(3.0, "full")]]).reported
     assert not record.HasField("route_proof"), "a Manager of the version before gives none"

@@ -121,5 +121,10 @@ def _lines(row: Row) -> list[str]:
 
 
 def _print(rows: list[Row], **more: Any) -> None:
-    refusals = [{**dataclasses.asdict(row), "grpc_status": row.grpc_status.name} for row in rows]
+    refusals = [_as_facts(row) for row in rows]
     sys.stdout.write(json.dumps({**more, "refusals": refusals}) + "\n")
+
+
+def _as_facts(row: Row) -> dict[str, Any]:
+    facts = {field.name: getattr(row, field.name) for field in dataclasses.fields(row) if field.name != "advice"}
+    return {**facts, "remedy": row.remedy, "grpc_status": row.grpc_status.name}

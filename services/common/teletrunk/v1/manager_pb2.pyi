@@ -634,12 +634,15 @@ class SessionAssignment(_message.Message):
     STORAGE_ID_FIELD_NUMBER: _builtins.int
     STORAGE_ADDRESS_FIELD_NUMBER: _builtins.int
     ELSEWHERE_FIELD_NUMBER: _builtins.int
+    ACCOUNT_FIELD_NUMBER: _builtins.int
     session_id: _builtins.str
     account_id: _builtins.str
     storage_id: _builtins.str
     storage_address: _builtins.str
     elsewhere: _builtins.bool
     """The account's PBX is registered at other Workers only: Telegram's calls are theirs."""
+    account: _builtins.str
+    """What the account is called at: +phone, or @username."""
     def __init__(
         self,
         *,
@@ -648,10 +651,11 @@ class SessionAssignment(_message.Message):
         storage_id: _builtins.str = ...,
         storage_address: _builtins.str = ...,
         elsewhere: _builtins.bool = ...,
+        account: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "elsewhere", b"elsewhere", "session_id", b"session_id", "storage_address", b"storage_address", "storage_id", b"storage_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account", b"account", "account_id", b"account_id", "elsewhere", b"elsewhere", "session_id", b"session_id", "storage_address", b"storage_address", "storage_id", b"storage_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

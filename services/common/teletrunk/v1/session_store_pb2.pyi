@@ -125,10 +125,15 @@ class StartCall(_message.Message):
     CALL_ID_FIELD_NUMBER: _builtins.int
     CALLED_FIELD_NUMBER: _builtins.int
     DESTINATION_FIELD_NUMBER: _builtins.int
+    ACCOUNT_ID_FIELD_NUMBER: _builtins.int
+    TRUNK_ID_FIELD_NUMBER: _builtins.int
     session_id: _builtins.str
     call_id: _builtins.str
     called: _builtins.str
     """+phone, phone, @username, tg#username or a user id."""
+    account_id: _builtins.str
+    """Whose call it is, for the log."""
+    trunk_id: _builtins.str
     @_builtins.property
     def destination(self) -> _call_pb2.Destination:
         """The same, read already; goes before `called`."""
@@ -140,10 +145,12 @@ class StartCall(_message.Message):
         call_id: _builtins.str = ...,
         called: _builtins.str = ...,
         destination: _call_pb2.Destination | None = ...,
+        account_id: _builtins.str = ...,
+        trunk_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["destination", b"destination"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["call_id", b"call_id", "called", b"called", "destination", b"destination", "session_id", b"session_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "call_id", b"call_id", "called", b"called", "destination", b"destination", "session_id", b"session_id", "trunk_id", b"trunk_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -158,19 +165,23 @@ class TakeCall(_message.Message):
     SESSION_ID_FIELD_NUMBER: _builtins.int
     CALL_ID_FIELD_NUMBER: _builtins.int
     PHONE_CALL_ID_FIELD_NUMBER: _builtins.int
+    ACCOUNT_ID_FIELD_NUMBER: _builtins.int
     session_id: _builtins.str
     call_id: _builtins.str
     phone_call_id: _builtins.int
+    account_id: _builtins.str
+    """Whose call it is, for the log. Which trunk takes it is not decided yet."""
     def __init__(
         self,
         *,
         session_id: _builtins.str = ...,
         call_id: _builtins.str = ...,
         phone_call_id: _builtins.int = ...,
+        account_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["call_id", b"call_id", "phone_call_id", b"phone_call_id", "session_id", b"session_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "call_id", b"call_id", "phone_call_id", b"phone_call_id", "session_id", b"session_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 
@@ -180,12 +191,17 @@ Global___TakeCall: _TypeAlias = TakeCall  # noqa: Y015
 class AcceptCall(_message.Message):
     DESCRIPTOR: _descriptor.Descriptor
 
+    TRUNK_ID_FIELD_NUMBER: _builtins.int
+    trunk_id: _builtins.str
+    """Whose PBX has answered, for the log."""
     def __init__(
         self,
+        *,
+        trunk_id: _builtins.str = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _Never  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["trunk_id", b"trunk_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

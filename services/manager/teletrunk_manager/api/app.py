@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Annotated, Any
 
@@ -17,8 +17,9 @@ from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
 from teletrunk import __version__
-from teletrunk.errors import Refusal
+from teletrunk.errors import TABLE, Refusal
 from teletrunk.places import Places
+from teletrunk.remedies import Part, command_line
 from teletrunk.rest import ROUTES, Route
 from teletrunk.wrong_value import in_words
 
@@ -39,6 +40,7 @@ _MOST_BYTES = 64 * 1024
 _MOST_AT_ONCE = 50  # of one token's holder: some requests wait for people, and places are few
 _LONGEST_IN_PATH = 200
 _BEARER = HTTPBearer(description="A token from `teletrunk token add`.", auto_error=False)
+_Teller = Callable[[Iterable[Part]], str]
 _WANTS_TOKEN = {"WWW-Authenticate": "Bearer"}
 _KEY = r"^[A-Za-z0-9_.:-]{1,128}$"
 
@@ -51,6 +53,7 @@ class Problem(BaseModel):
     status: int
     detail: str = Field(description="One line that says what to do.")
     error_id: str = ""
+    remedy: str = Field("", description="What to do about a refusal of the error contract.")
     error: str = Field(description="The detail again, for those who knew only that.")
 
 
@@ -118,7 +121,7 @@ def _add(app: FastAPI, route: Route, method: Any, tokens: Tokens, repeating: Rep
     in_query = route.verb in ("GET", "DELETE")
     body_model = request_model(route.request.DESCRIPTOR, query=in_query, without=in_path)
 
-    async def answered(who: Holder, fields: dict[str, Any], told: Callable[[str], str]) -> Answer:
+    async def answered(who: Holder, fields: dict[str, Any], told: _Teller) -> Answer:
         asked_by(who.name, for_all=who.sees_all)
         try:
             request = json_format.ParseDict(fields, route.request())
@@ -130,8 +133,11 @@ def _add(app: FastAPI, route: Route, method: Any, tokens: Tokens, repeating: Rep
                 inside.give_back([who.name])
         except json_format.ParseError as error:
             return 422, _told(422, str(error))
+        except Mistake as mistake:
+            status = STATUS.get(mistake.code, 500)
+            return status, _told(status, told(mistake.parts))
         except Aborted as problem:
-            return problem.status, _told(problem.status, told(problem.text), problem.error_id)
+            return problem.status, _told(problem.status, problem.text, problem.error_id)
         return route.status, json.dumps(shown(answer)) if route.status != 204 else ""
 
     async def with_query(request: Request, who: Holder, query: Any) -> Response:
@@ -184,9 +190,9 @@ def _add(app: FastAPI, route: Route, method: Any, tokens: Tokens, repeating: Rep
     )
 
 
-def _teller(request: Request) -> Callable[[str], str]:
-    """What makes of a line that says what to do one for whoever asks."""
-    return str if is_command(request.headers.get("user-agent", "")) else for_programs
+def _teller(request: Request) -> _Teller:
+    """What tells whoever asks what to do."""
+    return command_line if is_command(request.headers.get("user-agent", "")) else for_programs
 
 
 def _success(route: Route) -> dict[str, Any]:
@@ -240,7 +246,13 @@ def _response(status: int, body: str) -> Response:
 def _told(status: int, text: str, error_id: str = "") -> str:
     where = f"https://github.com/teletrunk/teletrunk/blob/main/docs/errors.md#{error_id}" if error_id else "about:blank"
     problem = Problem(
-        type=where, title=HTTPStatus(status).phrase, status=status, detail=text, error_id=error_id, error=text
+        type=where,
+        title=HTTPStatus(status).phrase,
+        status=status,
+        detail=text,
+        error_id=error_id,
+        remedy=for_programs(TABLE[error_id].advice) if error_id in TABLE else "",
+        error=text,
     )
     return problem.model_dump_json()
 
@@ -300,4 +312,4 @@ async def _refused(request: Request, error: Exception) -> Response:
 async def _mistaken(request: Request, error: Exception) -> Response:
     assert isinstance(error, Mistake)
     status = STATUS.get(error.code, 500)
-    return _problem(status, _teller(request)(str(error)), headers=_WANTS_TOKEN if status == 401 else None)
+    return _problem(status, _teller(request)(error.parts), headers=_WANTS_TOKEN if status == 401 else None)

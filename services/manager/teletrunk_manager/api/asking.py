@@ -1,4 +1,4 @@
-"""Calls a servicer's method as gRPC would, without a wire, and turns its refusals into HTTP's."""
+"""Calls a servicer's method as gRPC would, without a wire. Refusals become HTTP's; mistakes come as they are."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from typing import Any, NoReturn
 
 import grpc
 from google.rpc import error_details_pb2, status_pb2
+
+from teletrunk_manager.mistakes import InProcess
 
 STATUS = {
     grpc.StatusCode.INVALID_ARGUMENT: 400,
@@ -30,7 +32,7 @@ class Aborted(Exception):
         self.error_id = error_id
 
 
-class LocalContext:
+class LocalContext(InProcess):
     """What servicers use of a gRPC context."""
 
     def auth_context(self) -> dict[str, Any]:

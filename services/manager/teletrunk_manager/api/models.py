@@ -80,9 +80,10 @@ def _type_of(field: FieldDescriptor, model: Any) -> Any:
     if field.message_type is not None:
         single: Any = model(field.message_type)
     elif field.enum_type is not None:
-        single = Annotated[_enum_of(field.enum_type), Field(strict=False)]  # JSON has its name only
-        if model is request_model:
-            single = Annotated[single, BeforeValidator(functools.partial(_whole_word, field.enum_type))]
+        given = model is request_model
+        single = Annotated[_enum_of(field.enum_type, given=given), Field(strict=False)]  # JSON has its name only
+        if given:
+            single = Annotated[single, BeforeValidator(functools.partial(_long_word, field.enum_type))]
     elif closed := CLOSED_SETS.get(field.full_name):
         single = Literal[closed]
     else:
@@ -90,19 +91,21 @@ def _type_of(field: FieldDescriptor, model: Any) -> Any:
     return Annotated[list[single], Field(max_length=_MOST_ITEMS)] if field.is_repeated else single
 
 
-def _whole_word(descriptor: EnumDescriptor, given: Any) -> Any:
-    """`required-insecure` is SRTP_POLICY_REQUIRED_INSECURE, and so on: the command's words are good here, too."""
-    if not isinstance(given, str) or given in descriptor.values_by_name:
-        return given
-    short = SHORT_WORDS.get(descriptor.name, {}).get(given)
-    prefix = descriptor.values[0].name.removesuffix("UNSPECIFIED")
-    return short or next((name for name in descriptor.values_by_name if given == _short(name, prefix)), given)
-
-
-def _short(name: str, prefix: str) -> str:
-    return name.removeprefix(prefix).lower().replace("_", "-")
+def _long_word(descriptor: EnumDescriptor, given: Any) -> Any:
+    return _short_words(descriptor).get(given, given) if isinstance(given, str) else given
 
 
 @functools.cache
-def _enum_of(descriptor: EnumDescriptor) -> Any:
-    return Enum(descriptor.name, {value.name: value.name for value in descriptor.values}, type=str)
+def _short_words(descriptor: EnumDescriptor) -> dict[str, str]:
+    """`required-insecure` is SRTP_POLICY_REQUIRED_INSECURE, and so on: the command's words are good here, too."""
+    prefix = descriptor.values[0].name.removesuffix("UNSPECIFIED")
+    cut = {name.removeprefix(prefix).lower().replace("_", "-"): name for name in descriptor.values_by_name}
+    return SHORT_WORDS.get(descriptor.name, {}) | cut
+
+
+@functools.cache
+def _enum_of(descriptor: EnumDescriptor, *, given: bool) -> Any:
+    """What may be given has the short words first; what is answered has the long ones only."""
+    words_given = [*_short_words(descriptor)] if given else []
+    name = f"{descriptor.name}Given" if given else descriptor.name
+    return Enum(name, {word: word for word in (*words_given, *descriptor.values_by_name)}, type=str)

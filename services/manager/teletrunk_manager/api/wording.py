@@ -1,45 +1,39 @@
-"""What is refused is told in the words of who asks: a program that speaks REST has no command line."""
+"""What to do is told in the words of who asks: a program that speaks REST has no command line."""
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from typing import Final
+from urllib.parse import quote
 
-_LISTS: Final = {
-    "account": "accounts",
-    "ban": "bans",
-    "call": "calls",
-    "invitation": "invitations",
-    "join-token": "join-tokens",
-    "storage": "services",
-    "subscription": "subscriptions",
-    "token": "tokens",
-    "trunk": "trunks",
-    "webhook": "webhooks",
-    "worker": "services",
-}
-_LIST: Final = re.compile(r"teletrunk ([a-z-]+) list(?:,? (?:and )?storage list)? shows? ")
-_COMMANDS: Final = {
-    "teletrunk call live shows": "GET /v1/live-calls shows",
-    "teletrunk explain shows": "docs/errors.md shows",
-    "teletrunk token add": "POST /v1/tokens",
-    "teletrunk account remove": "DELETE /v1/accounts/{account}",
-    "teletrunk worker assign": "PUT /v1/accounts/{account}/workers",
-    "teletrunk worker remove ID": "POST /v1/services/{service_id}/removal",
-    "teletrunk storage approve": "POST /v1/storages/{storage_id}/approval for",
-    "--inherit gives": "inherit gives",
-    "with --login": "as login",
-    "--pbx pbx.example.com": "options.pbx.address",
-    "--pbx-user and --pbx-password-file": "options.pbx.username and pbx_password",
-    "--pbx-header": "options.pbx.header",
-}
-_COMMAND: Final = re.compile("|".join(map(re.escape, _COMMANDS)))
+from teletrunk.remedies import Operation, Part, Shows, Term
+from teletrunk.rest import ROUTES
+
+_ROUTES: Final = {route.rpc: route for route in ROUTES}
 
 
-def for_programs(text: str) -> str:
-    """The same without commands and their options."""
-    listed = _LIST.sub(lambda found: f"GET /v1/{_LISTS.get(found[1], found[1])} shows ", text)
-    return _COMMAND.sub(lambda found: _COMMANDS[found[0]], listed)
+def for_programs(parts: Iterable[Part]) -> str:
+    """Operations as methods and paths, options as fields."""
+    return "".join(map(_told, parts))
+
+
+def _told(part: Part) -> str:
+    match part:
+        case Operation():
+            told = f"{_ROUTES[part.rpc].verb} {_path(part)}"
+            return f"{told} with {part.given.rest}" if part.given else told
+        case Shows():
+            return f"{_told(part.operation)} shows {part.what}"
+        case Term():
+            return part.rest
+    return part
+
+
+def _path(operation: Operation) -> str:
+    """What is not filled in stays as it is in the API's description."""
+    fields = {name: quote(value, safe="") for name, value in operation.fields}
+    return re.sub(r"{(\w+)}", lambda name: fields.get(name[1], name[0]), _ROUTES[operation.rpc].path)
 
 
 def is_command(user_agent: str) -> bool:

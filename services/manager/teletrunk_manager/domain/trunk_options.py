@@ -10,6 +10,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Final
 
 from google.protobuf import json_format
+from teletrunk.remedies import Advised, Term
 from teletrunk.v1 import trunk_pb2 as pb
 
 from teletrunk_manager.domain import callers, dial_rules, templates
@@ -26,6 +27,9 @@ _SHORTEST_S, _LONGEST_S = 60, 86_400
 # What the Manager decides by itself when a call is routed: Workers need not be told.
 _OURS: Final = ("allowed_callers", "blocked_callers", "dial_rules", "caller_ids", "caller_names")
 _KEPT_BYTES: Final = 8 << 20  # ten thousand trunks of the usual kind, and not one tenant's largest for ever
+_PBX_ADDRESS: Final = Term("--pbx pbx.example.com", "options.pbx.address")
+_PBX_USER: Final = Term("--pbx-user and --pbx-password-file", "options.pbx.username and pbx_password")
+_INSECURE: Final = Term("--srtp required-insecure", "options.srtp required-insecure")
 _NUMBER: Final = re.compile(r"[A-Za-z0-9+\-_.*#~!]{0,64}")
 
 
@@ -130,20 +134,20 @@ def _pbx(options: pb.TrunkOptions) -> None:
 def require_whole(options: pb.TrunkOptions, pbx_password: bool) -> None:
     """What belongs together is there. Raises `ValueError`."""
     if options.kind != pb.TRUNK_KIND_UNSPECIFIED and not options.pbx.address:
-        raise ValueError("a trunk that does not register at us needs its PBX's address: --pbx pbx.example.com")
+        raise Advised("a trunk that does not register at us needs its PBX's address: ", _PBX_ADDRESS)
     if options.kind == pb.TRUNK_KIND_OUTBOUND and not (options.pbx.username and pbx_password):
-        raise ValueError("to register at a PBX we need a user and a password of it: --pbx-user and --pbx-password-file")
+        raise Advised("to register at a PBX we need a user and a password of it: ", _PBX_USER)
 
 
 def require_possible(options: pb.TrunkOptions) -> None:
-    """No two of them shut out every call. Raises `ValueError`."""
+    """No two of them shut out every call. Raises `Advised`."""
     if options.srtp != pb.SRTP_POLICY_REQUIRED:
         return
-    both = "which goes over TLS only (its keys stand in the signalling): allow tls, or --srtp required-insecure"
+    both = "which goes over TLS only (its keys stand in the signalling): allow tls, or "
     if options.transports and "tls" not in options.transports:
-        raise ValueError(f"the trunk allows {', '.join(options.transports).upper()} and requires SRTP, {both}")
+        raise Advised(f"the trunk allows {', '.join(options.transports).upper()} and requires SRTP, {both}", _INSECURE)
     if options.kind != pb.TRUNK_KIND_UNSPECIFIED and options.pbx.transport in ("udp", "tcp"):
-        raise ValueError(f"its PBX is reached by {options.pbx.transport.upper()} and SRTP is required, {both}")
+        raise Advised(f"its PBX is reached by {options.pbx.transport.upper()} and SRTP is required, {both}", _INSECURE)
 
 
 def _number_on_pbx(options: pb.TrunkOptions) -> None:

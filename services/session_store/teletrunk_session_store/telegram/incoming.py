@@ -93,7 +93,7 @@ class IncomingCalls:
 
     async def _announce_if_there(self, call: Any, users: Mapping[int, Any]) -> None:
         if await self._receive(call):
-            log.info("call missed, and waiting still", session=self._session_id)
+            log.info("call missed, and waiting still", session=self._session_id, phone_call_id=call.id)
             await self._announce(call, users)
 
     async def _announce(self, call: Any, users: Mapping[int, Any]) -> None:
@@ -119,7 +119,7 @@ class IncomingCalls:
                 await self._invoke(raw.functions.phone.ReceivedCall(peer=peer), patience=left)
                 return True
             except Refusal as refusal:
-                log.info("call not received", session=self._session_id, why=refusal.phrase)
+                log.info("call not received", session=self._session_id, phone_call_id=call.id, why=refusal.phrase)
                 if refusal.row.id not in ("session-disconnected", "telegram-timeout"):
                     return not refusal.detail.startswith(_OVER)
                 await asyncio.sleep(_AGAIN_S)

@@ -109,7 +109,9 @@ class OpenCalls:
             again = peer.id in self._to_discard and refusal.row.id == "telegram-error"  # its second no is an answer too
             told = again or refusal.detail.startswith(_OVER)
             if not told:
-                log.warning("call not discarded yet", session=self._session_id, why=refusal.phrase)
+                log.warning(
+                    "call not discarded yet", session=self._session_id, phone_call_id=peer.id, why=refusal.phrase
+                )
         finally:
             if not told:
                 self._to_discard[peer.id] = peer.access_hash
@@ -120,7 +122,7 @@ class OpenCalls:
 
     def discard_given_up(self, call: Any, request: CallRequest) -> None:
         """The call of a request that was given up, when it is heard of after all."""
-        log.info("call discarded that was given up", session=self._session_id)
+        log.info("call discarded that was given up", session=self._session_id, phone_call_id=call.id)
         self._background.run(self._end_given_up(call, request))
 
     async def _end_given_up(self, call: Any, request: CallRequest) -> None:

@@ -13,10 +13,12 @@ from typing import Any
 
 import structlog
 from pyrogram import raw
+from structlog.contextvars import bind_contextvars
 from teletrunk.background import BackgroundTasks
 from teletrunk.destinations import called_of
 from teletrunk.errors import Refusal
 from teletrunk.identifiers import Called
+from teletrunk.telemetry import of_call
 from teletrunk.v1 import call_pb2
 from teletrunk.v1 import session_store_pb2 as pb
 
@@ -45,11 +47,14 @@ _REASONS: dict[pb.DiscardReason.ValueType, Any] = {
 class PhoneCall:
     """A call of one session. `run` owns it from its first byte; everything else only tells `run` something."""
 
-    def __init__(self, session: Session, vault: Vault, library_versions: list[str], call_id: str) -> None:
+    def __init__(
+        self, session: Session, vault: Vault, library_versions: list[str], begin: pb.StartCall | pb.TakeCall
+    ) -> None:
         self._session = session
         self._vault = vault
         self._versions = library_versions
-        self._log = log.bind(call_id=call_id, session_id=session.session_id)
+        self._begin = begin
+        self._log = log.bind(**of_call(begin), session_id=session.session_id)
         self._peer: Any = None  # inputPhoneCall
         self._exchange: Exchange | None = None
         self._committed: bytes | None = None  # the caller's g_a_hash, when we are called
@@ -80,6 +85,7 @@ class PhoneCall:
         """What the Worker wants, in the order in which it says so."""
         match request.WhichOneof("kind"):
             case "accept":
+                self._log = self._log.bind(**of_call(request.accept))
                 await self._inbox.put(request.accept)
             case "signalling":
                 await self._signals.put(request.signalling.data)
@@ -88,9 +94,13 @@ class PhoneCall:
 
     # The owner.
 
-    async def run(self, begin: pb.StartCall | pb.TakeCall) -> None:
-        """The call's life, until Telegram knows that it is over. Ends the outbox, with a `Refusal` if there was one."""
-        working = asyncio.ensure_future(self._work(begin))
+    async def run(self) -> None:
+        """The call's life, until Telegram knows that it is over. Ends the outbox, with a `Refusal` if there was one.
+
+        It is a task of its own: what others log in it, of requests and peers, says for which call.
+        """
+        bind_contextvars(**of_call(self._begin))
+        working = asyncio.ensure_future(self._work(self._begin))
         signalling = asyncio.ensure_future(self._send_signals())
         try:
             first: set[asyncio.Future[Any]] = {working, self._end}

@@ -37,17 +37,24 @@ def count(record: call_pb2.CallRecord, *, refusal_counted: bool = False) -> None
     metrics.RTP_LOST.inc(record.media.rtp_lost)
 
 
+def telegram_name(peer: call_pb2.Peer) -> str:
+    """A Telegram user as records name them."""
+    if peer.username:
+        return f"@{peer.username}"
+    return f"+{peer.phone.lstrip('+')}" if peer.phone else str(peer.user_id)
+
+
 def clean_call_id(written: str) -> str:
     """A Call-ID as it is kept and looked for: peers write what they like."""
     return "".join(c if "!" <= c <= "~" else "?" for c in written[:_LONGEST_CALL_ID])
 
 
 def caller_leg(invite: Invite, trunk_id: str = "") -> call_pb2.SipLeg:
-    """`trunk_id` as the Manager has found it; empty when it was not asked."""
+    """`trunk_id` as the Manager has found it; when it was not asked, that of a PBX which is known without it."""
     return call_pb2.SipLeg(
         name=CALLER_LEG,
         sip_call_id=clean_call_id(invite.sip_call_id),
-        trunk_id=trunk_id,
+        trunk_id=trunk_id or invite.trunk_id,
         login=invite.credentials.username[:_LONGEST_LOGIN].encode("utf-8", "replace").decode(),
         peer=invite.peer,
     )

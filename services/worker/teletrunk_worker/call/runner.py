@@ -14,6 +14,7 @@ import structlog
 from opentelemetry import trace
 from teletrunk.errors import Refusal
 from teletrunk.one_way import one_way
+from teletrunk.telemetry import of_call
 from teletrunk.tracing import call_span
 from teletrunk.v1 import manager_pb2
 
@@ -122,7 +123,7 @@ class CallRunner:
             async with asyncio.timeout(_TAKE_S):
                 taken = await signalling.taken
         except TimeoutError:
-            self._log.warning("the Storage does not say whose the call is")
+            self._log.warning("the Storage does not say whose the call is", **of_call(self.recorder.record))
         finally:
             if not taken:
                 self._release_everything()
@@ -179,15 +180,10 @@ class CallRunner:
     def say_begun(self) -> None:
         """To the log: whose call it is, as far as it is known, and by what its PBX knows it."""
         record = self.recorder.record
-        told = {"direction": direction_of(record), "caller": record.caller, "called": record.called} | self._whose
+        told = {"direction": direction_of(record), "caller": record.caller, "called": record.called} | of_call(record)
         for leg in record.sip_legs:  # the caller's: no other has begun
             told |= {"sip_call_id": leg.sip_call_id, "peer": leg.peer}
         self._log.info("call begins", **told)
-
-    @property
-    def _whose(self) -> dict[str, str]:
-        record = self.recorder.record
-        return {"trunk_id": record.trunk_id, "account_id": record.account_id}
 
     def _cut_short(self, refusal: Refusal) -> None:
         """Tells everything to end and waits for nothing: the edge speaks for hosts, the Storage for us."""
@@ -285,11 +281,11 @@ class CallRunner:
     def _note_phase(self) -> None:
         if self._state.phase is Phase.RINGING:
             self.recorder.ringing()
-            self._log.info("call rings")
+            self._log.info("call rings", **of_call(self.recorder.record))
             trace.get_current_span().add_event("ringing")
         elif self._state.phase is Phase.UP:
             self.recorder.answered()
-            self._log.info("call answered")
+            self._log.info("call answered", **of_call(self.recorder.record))
             leg, _ = self._legs[machine.CALLER_LEG if self._state.from_sip else self._state.winner]
             self.recorder.media({"dtmf_offered": leg.offers_digits()})
             trace.get_current_span().add_event("answered")
@@ -313,11 +309,11 @@ class CallRunner:
         self._records.report(record)
         count(record, refusal_counted=turned_away)
         self._log.info(
-            "call ended", **self._whose, by=record.ended_by, row=record.error_id, sip_status=record.sip_status,
+            "call ended", **of_call(record), by=record.ended_by, row=record.error_id, sip_status=record.sip_status,
             talked_s=self.recorder.talk_seconds,
         )  # fmt: skip
         if why := one_way(record):
-            self._log.warning("one-way audio", why=why)
+            self._log.warning("one-way audio", **of_call(record), why=why)
 
     def _release_what_is_over(self) -> None:
         """Ports whose side the machine counts as closed: they have nothing to say any more."""

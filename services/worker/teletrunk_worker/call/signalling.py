@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 
 from teletrunk.errors import Refusal
-from teletrunk.v1 import call_pb2, manager_pb2
+from teletrunk.v1 import manager_pb2
 from teletrunk.v1 import session_store_pb2 as pb
 
 from teletrunk_worker.call import events as on
 from teletrunk_worker.call.inbox import Put
+from teletrunk_worker.call.record import telegram_name
 from teletrunk_worker.call.surroundings import CallContext, Storages
 
 _REASONS = {
@@ -46,7 +47,7 @@ class StorageSignalling:
     # What the runner wants.
 
     def accept(self) -> None:
-        self._ask(accept=pb.AcceptCall())
+        self._ask(accept=pb.AcceptCall(trunk_id=self._context.recorder.record.trunk_id))
 
     def signal(self, data: bytes) -> None:
         self._ask(signalling=pb.SignallingData(data=data))
@@ -98,7 +99,7 @@ class StorageSignalling:
                 self._known = True
                 self._note_taken(True)
                 if self._starts:  # of a call from Telegram, the peer is who calls
-                    recorder.record.called = recorder.record.called or _display(response.requested.peer)
+                    recorder.record.called = recorder.record.called or telegram_name(response.requested.peer)
             case "ringing":
                 recorder.step("storage", "worker", "ringing")
                 self._put(on.TelegramRinging())
@@ -117,9 +118,3 @@ class StorageSignalling:
     def _note_taken(self, taken: bool) -> None:
         if not self.taken.done():
             self.taken.set_result(taken)
-
-
-def _display(peer: call_pb2.Peer) -> str:
-    if peer.username:
-        return f"@{peer.username}"
-    return f"+{peer.phone.lstrip('+')}" if peer.phone else str(peer.user_id)

@@ -6,6 +6,7 @@ from typing import Any
 
 import structlog
 from teletrunk.errors import Refusal
+from teletrunk.telemetry import of_call
 from teletrunk.v1 import call_pb2
 
 from teletrunk_worker.call import effects as do
@@ -230,8 +231,8 @@ class HostedLeg:
         )
         self._context.recorder.leg(leg)
         log.info(
-            "leg dialled", call_id=self._context.call_id, leg=leg.name, sip_call_id=leg.sip_call_id,
-            trunk_id=leg.trunk_id, login=leg.login, peer=leg.peer,
+            "leg dialled", **{**of_call(self._context.recorder.record), "trunk_id": leg.trunk_id},
+            leg=leg.name, sip_call_id=leg.sip_call_id, login=leg.login, peer=leg.peer,
         )  # fmt: skip
 
     def _answered(self, message: Message) -> None:
@@ -246,7 +247,7 @@ class HostedLeg:
         if self._digits <= _MOST_DIGITS:  # the rest is only counted
             recorded = self._recorded(digit)
             self._step_in(f"digit {recorded} by {by}")
-            log.info("digit", call_id=self._context.call_id, digit=recorded, by=by)
+            log.info("digit", **of_call(self._context.recorder.record), digit=recorded, by=by)
 
     def _recorded(self, keys: str) -> str:
         """What records and logs have of keys that were pressed: callers type cards and PINs."""
@@ -262,7 +263,7 @@ class HostedLeg:
         self._put(on.SipEnded(self._name, message["status"], message["phrase"], cause))
 
     def _look_for_another(self, why: str) -> None:
-        log.warning("sip host has no place", call_id=self._context.call_id, why=why)
+        log.warning("sip host has no place", **of_call(self._context.recorder.record), why=why)
         if self._host is None or self._over:
             return
         self._refused_by.append(self._host)

@@ -6,6 +6,7 @@ import contextlib
 
 import structlog
 from teletrunk.errors import Refusal
+from teletrunk.telemetry import of_call
 from teletrunk.v1 import call_pb2, manager_pb2
 from teletrunk.v1 import session_store_pb2 as pb
 
@@ -60,12 +61,17 @@ class WorkerPorts:
             call_id=self._context.call_id,
             called=self._called,
             destination=self._destination,
+            account_id=self._session.account_id,
+            trunk_id=self._context.recorder.record.trunk_id,
         )
         return StorageSignalling(self._context, self._around.storages, self._session, start, put)
 
     def take_call(self, phone_call_id: int, put: Put) -> Signalling:
         take = pb.TakeCall(
-            session_id=self._session.session_id, call_id=self._context.call_id, phone_call_id=phone_call_id
+            session_id=self._session.session_id,
+            call_id=self._context.call_id,
+            phone_call_id=phone_call_id,
+            account_id=self._session.account_id,
         )
         return StorageSignalling(self._context, self._around.storages, self._session, take, put)
 
@@ -80,7 +86,12 @@ class WorkerPorts:
         try:
             await self._around.storages.send_message(self._session.session_id, self._caller_id, refusal.for_caller())
         except Refusal as failed:
-            log.warning("caller could not be told", row=refusal.row.id, why=failed.row.id)
+            log.warning(
+                "caller could not be told",
+                **of_call(self._context.recorder.record),
+                row=refusal.row.id,
+                why=failed.row.id,
+            )
 
     def release(self) -> None:
         with contextlib.suppress(OSError):

@@ -15,6 +15,7 @@ from teletrunk.changes import WORKERS, Beats, Heard, Lists
 from teletrunk.channel import LARGEST_MESSAGE
 from teletrunk.errors import Refusal
 from teletrunk.manager_way import ManagerWay
+from teletrunk.telemetry import of_call
 from teletrunk.v1 import call_pb2
 from teletrunk.v1 import manager_pb2 as pb
 
@@ -197,9 +198,9 @@ class ManagerLink:
             await self.way.stub.ReportCall(pb.ReportCallRequest(record=record), timeout=rpc.DEADLINE_S)
         except grpc.aio.AioRpcError as error:
             if not _is_for_ever(error.code(), record):
-                log.warning("record waits", call_id=record.call_id, status=error.code().name)
+                log.warning("record waits", **of_call(record), status=error.code().name)
                 return error.code()
-            log.error("record refused", call_id=record.call_id, details=error.details())
+            log.error("record refused", **of_call(record), details=error.details())
             await self._journal.put_aside(record)
         else:
             await self._journal.delivered(record)

@@ -16,6 +16,7 @@ from pathlib import Path
 
 import structlog
 from google.protobuf import json_format
+from teletrunk.telemetry import of_call
 from teletrunk.v1 import call_pb2
 
 log = structlog.get_logger()
@@ -40,7 +41,7 @@ class Spool:
         try:
             _write(self._open_file(record), record)
         except OSError as error:
-            log.error("a call's progress is not on disk", call_id=record.call_id, error=str(error))
+            log.error("a call's progress is not on disk", **of_call(record), error=str(error))
 
     def end(self, record: call_pb2.CallRecord) -> None:
         """Keeps a finished record until it is delivered."""
@@ -49,7 +50,7 @@ class Spool:
             self._write_down(record)
         except OSError as error:
             self._in_memory[record.call_id] = record
-            log.error("a call's record waits in memory", call_id=record.call_id, error=str(error))
+            log.error("a call's record waits in memory", **of_call(record), error=str(error))
 
     def _write_down(self, record: call_pb2.CallRecord) -> None:
         _write(self._ended_file(record), record, sync=True)
@@ -77,7 +78,7 @@ class Spool:
             # The file system's clock lags some milliseconds behind the one that the other times are of.
             record.ended_at = max(path.stat().st_mtime, record.invited_at, record.ringing_at, record.answered_at)
             record.ended_by, record.error_id, record.recovered = "gateway", "worker-restarting", True
-            log.warning("call ended with a killed worker", call_id=record.call_id)
+            log.warning("call ended with a killed worker", **of_call(record))
             self.end(record)
 
     def waiting(self, most: int = _ALL) -> list[call_pb2.CallRecord]:
