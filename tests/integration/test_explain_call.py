@@ -65,6 +65,14 @@ async def test_a_call_is_explained(manager: ManagerProcess) -> None:
     status, out, errors = await manager.command("explain", "--call", "a1")
     assert (status, errors) == (0, "")
     assert "office -> @bob" in out and row.essence in out and row.remedy in out
+    shown = (await manager.command("call", "show", "a1"))[1]
+    assert shown.splitlines()[-1] == "why, and what to do: teletrunk explain --call a1"
+    assert "went well: teletrunk doctor" in (await manager.command("status"))[1]
+    made = await manager.command("token", "add", "ops")
+    assert (
+        "It reaches what it makes itself" in made[1]
+        and "reaches" not in (await manager.command("token", "add", "boss", "--role", "owner"))[1]
+    )
     status, out, errors = await manager.command("explain", "--call", "a", "--json")
     assert (status, errors) == (0, "")
     told = json.loads(out)

@@ -73,10 +73,12 @@ async def test_changes_are_told_as_sentences(tmp_path: Path) -> None:
             ["account", "share", "@ann", "ann"],
             ["worker", "assign", "@ann", "worker-1"],
             ["worker", "rename", "worker-1", "vienna"],
-            ["worker", "drain", "worker-1"],
+            ["worker", "drain", "vienna"],
             ["trunk", "remove", "office", "--yes"],
         ):
             assert (await command(*typed))[0] == 0, typed
+        refused = await command("worker", "revoke", "vienna", "--yes")
+        assert refused[0] == 1 and "vienna has come without a certificate" in refused[2]
         _, out, _ = await command("changes", "--limit", "500")
         told = [line.split("  ", 1)[1] for line in out.splitlines()]
         assert told[:9] == [

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from typing import Annotated, Literal
+from typing import Annotated, Final, Literal
 
 import typer
 
@@ -18,6 +18,9 @@ webhook_app = typer.Typer(no_args_is_help=True)
 Role = Literal["owner", "administrator", "viewer"]
 
 
+_OWN: Final = "\nIt reaches what it makes itself, and accounts that are shared with it (teletrunk account share)."
+
+
 @token_app.command("add")
 def add_token(
     name: Annotated[str, typer.Argument(help="The administrator's name.")],
@@ -27,11 +30,15 @@ def add_token(
     inherit: Annotated[bool, typer.Option("--inherit", help="It gets what the name has from before.")] = False,
     as_json: Json = False,
 ) -> None:
-    """Makes a key to the REST API. It is shown this once."""
+    """Makes a key to the REST API. It is shown this once.
+
+    It reaches what it makes itself and what is shared with it; that of an owner, everything.
+    """
     scope = "all" if everything else ""
     request = pb.AddTokenRequest(name=name, role=role, scope=scope, expires_at=unix(valid_until), inherit=inherit)
     answer = ask(lambda admin: admin.AddToken(request, timeout=DEADLINE_S))
-    show(answer, as_json, lambda: say(f"{name} is {role} with the token\n{answer.secret}"))
+    own = "" if role == "owner" or everything else _OWN
+    show(answer, as_json, lambda: say(f"{name} is {role} with the token\n{answer.secret}{own}"))
 
 
 @token_app.command("list")

@@ -194,4 +194,7 @@ def show_call(
 ) -> None:
     """One call, with its ladder from all three services' events."""
     answer = ask(lambda admin: admin.GetCall(pb.GetCallRequest(call_id=call), timeout=DEADLINE_S))
-    show(answer.record, as_json, lambda: say("\n".join(ladder(answer.record))))
+    lines = ladder(answer.record)
+    if answer.record.error_id:
+        lines.append(f"why, and what to do: teletrunk explain --call {answer.record.call_id}")
+    show(answer.record, as_json, lambda: say("\n".join(lines)))

@@ -206,7 +206,8 @@ def _calls(seen: Seen, now: float) -> Iterator[Finding]:
         text = f"{len(records)} of the last {len(seen.calls)} calls ended with it, the last {ago} s ago"
         text = "the call ended with it" if len(seen.calls) == 1 else text
         said = outcomes.detail_of(records[0])
-        yield Finding(row, f"call {records[0].call_id}", f"{text}{f': {said}' if said else ''}", past=True)
+        which = "" if len(records) == 1 else "that one: "
+        yield Finding(row, f"call {records[0].call_id}", f"{text}{f': {which}{said}' if said else ''}", past=True)
     yield from _refused_by_pbx(seen)
     for record in seen.calls:
         if text := one_way(record):

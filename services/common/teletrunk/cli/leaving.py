@@ -6,12 +6,16 @@ from typing import Literal
 
 from teletrunk.cli.client import DEADLINE_S, Yes, ask_fleet, confirm, fail
 from teletrunk.cli.output import say
-from teletrunk.cli.service import ServiceId, storage_app, worker_app
+from teletrunk.cli.service import Service, id_of, listed, storage_app, worker_app
 from teletrunk.v1 import fleet_pb2, manager_pb2
 
 
-def _revoke(service_id: str, yes: bool) -> None:
-    confirm(f"The certificate of {service_id} will be refused at once, and its calls end. Revoke it?", yes)
+def _revoke(kind: str, service: str, yes: bool) -> None:
+    found = listed(kind, service)
+    if found and not found.certified_until:
+        fail(f"{service} has come without a certificate, so there is none to refuse: stop it, then remove it")
+    service_id = found.id if found else service
+    confirm(f"The certificate of {service} will be refused at once, and its calls end. Revoke it?", yes)
     request = fleet_pb2.RevokeRequest(service_id=service_id)
     answer = ask_fleet(lambda fleet: fleet.Revoke(request, timeout=DEADLINE_S))
     say(f"{service_id} is revoked: its certificate is refused from now on.")
@@ -21,8 +25,9 @@ def _revoke(service_id: str, yes: bool) -> None:
         say(f"It can come back as another one by its join token: teletrunk join-token revoke {answer.join_token}")
 
 
-def _remove(service_id: str, yes: bool) -> None:
-    confirm(f"{service_id} is forgotten, with its drain and assignments. Remove it?", yes)
+def _remove(kind: str, service: str, yes: bool) -> None:
+    service_id = id_of(kind, service)
+    confirm(f"{service} is forgotten, with its drain and assignments. Remove it?", yes)
     request = fleet_pb2.RemoveServiceRequest(service_id=service_id)
     ask_fleet(lambda fleet: fleet.RemoveService(request, timeout=DEADLINE_S))
     say(f"{service_id} is removed.")
@@ -64,15 +69,15 @@ def _leave(kind: Literal["worker", "storage"]) -> None:
 
 
 @worker_app.command("remove")
-def remove_worker(service_id: ServiceId, yes: Yes = False) -> None:
+def remove_worker(worker: Service, yes: Yes = False) -> None:
     """Forgets a Worker that is gone for good."""
-    _remove(service_id, yes)
+    _remove("worker", worker, yes)
 
 
 @storage_app.command("remove")
-def remove_storage(service_id: ServiceId, yes: Yes = False) -> None:
+def remove_storage(storage: Service, yes: Yes = False) -> None:
     """Forgets a Storage that is gone for good; not while it alone has an account's session."""
-    _remove(service_id, yes)
+    _remove("storage", storage, yes)
 
 
 @worker_app.command("leave")
@@ -88,21 +93,22 @@ def leave_storage() -> None:
 
 
 @worker_app.command("revoke")
-def revoke_worker(service_id: ServiceId, yes: Yes = False) -> None:
+def revoke_worker(worker: Service, yes: Yes = False) -> None:
     """Ends a Worker's certificate at once."""
-    _revoke(service_id, yes)
+    _revoke("worker", worker, yes)
 
 
 @storage_app.command("approve")
-def approve_storage(storage_id: ServiceId, yes: Yes = False) -> None:
+def approve_storage(storage: Service, yes: Yes = False) -> None:
     """Lets a Storage come back with another vault than the one that it had."""
-    confirm(f"Whoever comes as {storage_id} next brings its vault, and is sent sign-ins. Approve it?", yes)
+    storage_id = id_of("storage", storage)
+    confirm(f"Whoever comes as {storage} next brings its vault, and is sent sign-ins. Approve it?", yes)
     request = fleet_pb2.ApproveStorageRequest(storage_id=storage_id)
     ask_fleet(lambda fleet: fleet.ApproveStorage(request, timeout=DEADLINE_S))
-    say(f"{storage_id} may come with another vault.")
+    say(f"{storage} may come with another vault.")
 
 
 @storage_app.command("revoke")
-def revoke_storage(service_id: ServiceId, yes: Yes = False) -> None:
+def revoke_storage(storage: Service, yes: Yes = False) -> None:
     """Ends a Storage's certificate at once."""
-    _revoke(service_id, yes)
+    _revoke("storage", storage, yes)

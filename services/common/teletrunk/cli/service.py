@@ -16,6 +16,7 @@ from teletrunk.v1 import fleet_pb2
 
 worker_app = typer.Typer()
 storage_app = typer.Typer(no_args_is_help=True)
+Service = Annotated[str, typer.Argument(help="Its id or name, as `list` shows it.")]
 
 
 def _list(kind: str, as_json: bool) -> None:
@@ -49,11 +50,26 @@ def list_storages(as_json: Json = False) -> None:
     _list("storage", as_json)
 
 
-def _show(kind: str, service_id: str, as_json: bool) -> None:
+def listed(kind: str, name: str) -> pb.AttachedService | None:
+    """Who has this id, or alone has this name. Ends the command where several have it."""
     services = ask(lambda admin: every(admin.ListServices, pb.ListServicesRequest())).services
-    found = next((each for each in services if each.kind == kind and service_id in (each.id, each.name)), None)
+    found = [each for each in services if each.kind == kind and name in (each.id, each.name)]
+    found = [each for each in found if each.id == name] or found
+    if len(found) > 1:
+        fail(f"{len(found)} {kind}s are called {name}: say which by its id: {', '.join(each.id for each in found)}")
+    return found[0] if found else None
+
+
+def id_of(kind: str, name: str) -> str:
+    """Of whom is not listed, what was given: a member that never came is known to the Manager by its id."""
+    found = listed(kind, name)
+    return found.id if found else name
+
+
+def _show(kind: str, name: str, as_json: bool) -> None:
+    found = listed(kind, name)
     if found is None:
-        fail(f"there is no {kind} {service_id}: teletrunk {kind} list shows them")
+        fail(f"there is no {kind} {name}: teletrunk {kind} list shows them")
     show(found, as_json, lambda: say("\n".join(_told(found))))
 
 
@@ -78,13 +94,13 @@ def _told(service: pb.AttachedService) -> list[str]:
 
 
 @worker_app.command("show")
-def show_worker(worker: Annotated[str, typer.Argument(help="Its id or name.")], as_json: Json = False) -> None:
+def show_worker(worker: Service, as_json: Json = False) -> None:
     """One Worker: state, drain, assignments, certificate."""
     _show("worker", worker, as_json)
 
 
 @storage_app.command("show")
-def show_storage(storage: Annotated[str, typer.Argument(help="Its id or name.")], as_json: Json = False) -> None:
+def show_storage(storage: Service, as_json: Json = False) -> None:
     """One Session Storage: state, sessions, certificate."""
     _show("storage", storage, as_json)
 
@@ -115,7 +131,6 @@ def start_line(kind: str, invitation: str) -> str:
 
 
 Comment = Annotated[str, typer.Option(help="What you will know it by.")]
-ServiceId = Annotated[str, typer.Argument(help="Its id, as `list` shows it.")]
 
 
 @worker_app.command("invite")
@@ -132,41 +147,49 @@ def invite_storage(comment: Comment = "", as_json: Json = False) -> None:
 
 @worker_app.command("drain")
 def drain(
-    worker: ServiceId,
+    worker: Service,
     off: Annotated[bool, typer.Option("--off", help="Lets it take up work again.")] = False,
 ) -> None:
     """Lets a Worker take no more calls; it leaves when its last one has ended."""
-    ask_fleet(lambda fleet: fleet.Drain(fleet_pb2.DrainRequest(worker_id=worker, on=not off), timeout=DEADLINE_S))
-    say(f"{worker} takes calls again." if off else f"{worker} takes no more calls; it leaves when its last has ended.")
+    found = listed("worker", worker)
+    request = fleet_pb2.DrainRequest(worker_id=found.id if found else worker, on=not off)
+    ask_fleet(lambda fleet: fleet.Drain(request, timeout=DEADLINE_S))
+    if not off:
+        say(f"{worker} takes no more calls; it leaves when its last has ended.")
+    elif found and found.attached:
+        say(f"{worker} takes calls again.")
+    else:
+        say(f"{worker} may take calls again, and has left: start it (teletrunk worker on its machine, or up there).")
 
 
 Name = Annotated[str, typer.Argument(help="What it shall be called; '' for what its machine is called.")]
 
 
-def _rename(service_id: str, name: str) -> None:
-    request = fleet_pb2.RenameServiceRequest(service_id=service_id, name=name)
+def _rename(kind: str, service: str, name: str) -> None:
+    request = fleet_pb2.RenameServiceRequest(service_id=id_of(kind, service), name=name)
     ask_fleet(lambda fleet: fleet.RenameService(request, timeout=DEADLINE_S))
-    say(f"{service_id} is called {name or 'what its machine is called'}.")
+    say(f"{service} is called {name or 'what its machine is called'}.")
 
 
 @worker_app.command("rename")
-def rename_worker(worker: ServiceId, name: Name) -> None:
+def rename_worker(worker: Service, name: Name) -> None:
     """Calls a Worker something else than its machine is called."""
-    _rename(worker, name)
+    _rename("worker", worker, name)
 
 
 @storage_app.command("rename")
-def rename_storage(storage: ServiceId, name: Name) -> None:
+def rename_storage(storage: Service, name: Name) -> None:
     """Calls a Session Storage something else than its machine is called."""
-    _rename(storage, name)
+    _rename("storage", storage, name)
 
 
 @worker_app.command("assign")
 def assign(
     account: Annotated[str, typer.Argument(help="An account id, phone or @username.")],
-    workers: Annotated[list[str] | None, typer.Argument(help="Worker ids; none: all Workers may use it.")] = None,
+    workers: Annotated[list[str] | None, typer.Argument(help="Workers, by id or name; none: all may use it.")] = None,
 ) -> None:
     """Says which Workers may use an account."""
-    request = fleet_pb2.AssignRequest(account=account, worker_ids=workers or [])
+    ids = [id_of("worker", worker) for worker in workers or ()]
+    request = fleet_pb2.AssignRequest(account=account, worker_ids=ids)
     ask_fleet(lambda fleet: fleet.Assign(request, timeout=DEADLINE_S))
     say(f"{account} is for {', '.join(workers) if workers else 'all Workers'}.")

@@ -22,13 +22,16 @@ def status(as_json: Json = False) -> None:
     Exit code 1 when something is.
     """
     seen = look(bindings=True)
-    wrong = [finding for finding in findings(seen, time.time()) if not finding.past]
+    found = list(findings(seen, time.time()))
+    wrong = [finding for finding in found if not finding.past]
     if as_json:
         typer.echo(json.dumps({**_facts(seen), "wrong": as_rows(wrong)}))
     else:
         _draw(seen)
         say("" if wrong else "Nothing is wrong that can be seen from here.")
         tell(wrong)
+        if any(finding.past and finding.row for finding in found):
+            say("Not all of the latest calls or registrations went well: teletrunk doctor")
     raise typer.Exit(1 if wrong else 0)
 
 

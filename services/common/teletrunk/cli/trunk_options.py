@@ -223,14 +223,7 @@ def given(parameters: Mapping[str, Any], before: pb.PbxAddress) -> tuple[pb.Trun
 
 def told(options: pb.TrunkOptions) -> list[str]:
     """A line each, of those that are not as they are by default."""
-    lines = []
-    if options.kind != pb.TRUNK_KIND_UNSPECIFIED:
-        pbx = options.pbx
-        lines.append(f"kind: {word_for(options.kind)}, PBX at {pbx.address} {pbx.transport}".rstrip())
-        lines += [f"we register there as {pbx.username}"] if options.kind == pb.TRUNK_KIND_OUTBOUND else []
-        lines += [f"by way of {pbx.proxy}"] if pbx.proxy else []
-        lines += [f"known by {pbx.header}"] if pbx.header else []
-        lines += ["any certificate of it is taken"] if pbx.any_certificate else []
+    lines = _told_of_pbx(options)
     if options.off:
         lines.append("switched off: nothing is let in, and nothing rung")
     if options.no_transfers:
@@ -247,3 +240,17 @@ def told(options: pb.TrunkOptions) -> list[str]:
     lines.extend(f"caller ID {place}: {template}" for place, template in enumerate(options.caller_ids, 1))
     lines.extend(f"caller name {place}: {template}" for place, template in enumerate(options.caller_names, 1))
     return lines
+
+
+def _told_of_pbx(options: pb.TrunkOptions) -> list[str]:
+    """Also what has no effect on a trunk of this kind: it waits for another."""
+    kind, pbx = options.kind, options.pbx
+    where = f"{pbx.address} {pbx.transport}".strip()
+    lines = [f"kind: {word_for(kind)}, PBX at {where}"] if kind != pb.TRUNK_KIND_UNSPECIFIED else []
+    lines += [f"PBX at {where}"] if where and not lines else []
+    lines += [f"we register there as {pbx.username}"] if pbx.username or kind == pb.TRUNK_KIND_OUTBOUND else []
+    lines += [f"its digest knows us as {pbx.auth_username}"] if pbx.auth_username else []
+    lines += [f"for {pbx.expires} s each time"] if pbx.expires else []
+    lines += [f"by way of {pbx.proxy}"] if pbx.proxy else []
+    lines += [f"known by {pbx.header}"] if pbx.header else []
+    return lines + (["any certificate of it is taken"] if pbx.any_certificate else [])
