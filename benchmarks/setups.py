@@ -9,16 +9,11 @@ from __future__ import annotations
 
 import argparse
 import asyncio
-import tempfile
 import time
-from pathlib import Path
 
 import psutil
-from flood import PROMPT_S, Pbx, Watched
+from flood import PROMPT_S, Pbx, Watched, a_pbx
 from teletrunk_sandbox.world import World
-
-from tests import sip_wire
-from tests.conformance.gateway import Gateway
 
 RATES = (20, 100, 200, 300, 400, 500)
 _HEAD = (
@@ -64,15 +59,11 @@ async def _climb(method: str, pbx: Pbx, worker: Watched, manager: psutil.Process
 
 
 async def main(options: argparse.Namespace) -> None:
-    with tempfile.TemporaryDirectory() as directory:
-        world = World(Path(directory) / "world")
-        async with world, sip_wire.udp(("127.0.0.1", world.sip_port)) as wire:
-            gateway = Gateway(world, wire)
-            await gateway.furnish()
-            pbx, worker = Pbx(gateway), Watched(world)
-            print(_HEAD, flush=True)
-            for method in ("REGISTER", "INVITE"):
-                await _climb(method, pbx, worker, _manager(world), options)
+    async with a_pbx() as pbx:
+        world = pbx.gateway.world
+        print(_HEAD, flush=True)
+        for method in ("REGISTER", "INVITE"):
+            await _climb(method, pbx, Watched(world), _manager(world), options)
 
 
 if __name__ == "__main__":
