@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 
 import pytest
@@ -114,6 +115,20 @@ def test_what_is_sealed_opens_as_nothing_else(label: Label) -> None:
             seal.open(where, label)
     with pytest.raises(SealBroken):
         PasswordSeal(bytes(31) + b"x").open(sealed, label)
+
+
+def test_what_a_request_was_cannot_be_tried_without_the_key() -> None:
+    """Its body may have a code, digits, a password of few letters: a copy of the database has its mark for a day."""
+    seal, text = PasswordSeal(KEY), '{"code": "12345"}'
+    mark = seal.mark(text, answer_label("a"))
+    assert mark == PasswordSeal(KEY).mark(text, answer_label("a"))
+    others = [
+        hashlib.sha256(text.encode()).hexdigest(),
+        seal.mark(text, answer_label("b")),
+        seal.mark(text + " ", answer_label("a")),
+        PasswordSeal(bytes(31) + b"x").mark(text, answer_label("a")),
+    ]
+    assert mark not in others
 
 
 def test_what_the_version_before_has_sealed_opens_but_never_as_an_answer() -> None:
