@@ -104,6 +104,7 @@ async def test_what_makes_a_host_abort_costs_nobody_elses_call(scene: Scene, off
 
 async def test_hosts_run_with_nothing(scene: Scene) -> None:
     for kind in ("sip", "telegram"):
+        assert hosts(scene, kind)
         for process in hosts(scene, kind):
             assert process.environ().keys() <= {"PATH", "LANG"}
             status = Path(f"/proc/{process.pid}/status").read_text()

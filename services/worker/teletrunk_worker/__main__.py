@@ -196,7 +196,7 @@ async def _serve(settings: WorkerSettings, service: Service) -> int | None:
     edge.registrar.changed = on_registration
     edge.is_host = sip_hosts.has_port
     await sip_hosts.start(configure_sip_host)
-    await telegram_hosts.start(lambda index, wide: None)
+    telegram_hosts.prepare(lambda index, wide: None)  # a call rings for longer than one needs to start
     log.info("worker listening", sip=f"{bracketed(settings.listen[0])}:{edge.port}")
 
     async def end_left_dialogs() -> None:

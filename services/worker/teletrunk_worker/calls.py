@@ -365,6 +365,7 @@ class Calls:
             raise Refusal("worker-full")
 
     def _start(self, runner: CallRunner) -> None:
+        self.rim.telegram_hosts.expect()
         self._runners[runner.call_id] = runner
         self._empty.clear()
         self._tasks.run(self._run(runner))

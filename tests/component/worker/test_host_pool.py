@@ -38,6 +38,23 @@ async def test_room_is_what_hosts_have_and_what_can_be_started(pool: HostPool) -
     assert first.free == CALLS_A_HOST - 3
 
 
+async def test_the_first_host_is_started_when_a_call_begins_that_will_want_it() -> None:
+    """Until then it would only cost memory."""
+    pool = HostPool("telegram", "teletrunk_worker.legs.telegram_host", CALLS_A_HOST, CALLS_A_HOST)
+    try:
+        pool.prepare(lambda index, wide: None)
+        before = set(psutil.Process().children())
+        assert pool.room == CALLS_A_HOST
+        for _ in range(2):
+            pool.expect()
+        host = await pool.place("c1", nobody)
+        assert {child.pid for child in set(psutil.Process().children()) - before} == {host.process.pid}
+        pool.expect()  # another call: there is one
+        assert pool.room == CALLS_A_HOST - 1
+    finally:
+        await pool.close()
+
+
 async def test_what_one_host_refuses_another_is_asked_for(pool: HostPool) -> None:
     first = await pool.place("c1", nobody)
     second = await pool.place("c1", nobody, besides=[first])  # it is started for this

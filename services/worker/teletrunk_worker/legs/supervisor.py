@@ -111,12 +111,21 @@ class HostPool:
 
         Returns when the first host is ready.
         """
-        self._configure = configure
+        self.prepare(configure)
         self._spawn()
         async with asyncio.timeout(_READY_DEADLINE_S):
             while not self._ready():
                 self._changed.clear()
                 await self._changed.wait()
+
+    def prepare(self, configure: Callable[[int, bool], Message | None]) -> None:
+        """As `start`, but for the first host, which costs memory: `expect` starts it."""
+        self._configure = configure
+
+    def expect(self) -> None:
+        """A call begins that will want a place in a while."""
+        if not self._hosts and not self._starting:
+            self._spawn()
 
     async def place(self, call: str, listener: Listener, besides: Sequence[Host] = (), *, wide: bool = False) -> Host:
         """The fullest host that has room (so that others may stay empty), and is none of `besides`.
