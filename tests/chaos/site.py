@@ -12,11 +12,11 @@ from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from typing import Any
 
-import psutil
 from teletrunk.v1 import admin_pb2, call_pb2, subscription_pb2
 from teletrunk_sandbox.actors import Actor, ActorError, Message
 from teletrunk_sandbox.world import World
 
+from tests.processes import hosts_of
 from tests.servers import Postgres, Redis
 
 DIALLING, DIALLED = "+79990000001", "+79990000011"  # the accounts: of the PBX that calls, of the one that is called
@@ -251,10 +251,7 @@ class Site:
         await process.wait()
 
     def _hosts(self, kind: str) -> list[int]:
-        process = self.world.stack.children["worker"].process
-        assert process is not None
-        children = psutil.Process(process.pid).children()
-        return [child.pid for child in children if any(f"legs.{kind}_host" in part for part in child.cmdline())]
+        return [host.pid for host in hosts_of(self.world, kind)]
 
     async def signal_hosts(self, kind: str, number: signal.Signals, seconds: float = 0.0) -> None:
         pids = self._hosts(kind)

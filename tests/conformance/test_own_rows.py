@@ -7,7 +7,6 @@ import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-import psutil
 import pytest
 import pytest_asyncio
 from sipmessage import Request
@@ -15,6 +14,7 @@ from teletrunk_sandbox.world import World
 
 from tests import sip_wire
 from tests.e2e.test_doctor import diagnosis
+from tests.processes import hosts_of
 
 from .gateway import FRIEND, PROMPT_S, Answer, Gateway, Report
 
@@ -105,10 +105,7 @@ async def wrong_now(gateway: Gateway) -> dict[str, str]:
 
 async def test_media_failed(gateway: Gateway, report: Report) -> None:
     """A SIP host that hangs takes no call, and the PBX is not left without an answer."""
-    worker = gateway.world.stack.children["worker"].process
-    assert worker is not None
-    children = psutil.Process(worker.pid).children()
-    hosts = [child for child in children if any("sip_host" in part for part in child.cmdline())]
+    hosts = hosts_of(gateway.world, "sip")
     invite = await challenged(gateway)
     for host in hosts:
         host.suspend()

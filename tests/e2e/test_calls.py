@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
 
-import psutil
 import pytest
 from teletrunk.errors import TABLE
+
+from tests.processes import hosts_of
 
 from .conftest import FRIEND, GATEWAY, Scene
 
@@ -124,20 +123,12 @@ async def test_a_refusal_carries_its_row(scene: Scene, called: str, status: int,
     assert ended["phrase"].startswith(TABLE[row].phrase)
 
 
-def _hosts(scene: Scene, module: str) -> list[int]:
-    """The process ids of the Worker's hosts of one kind."""
-    process = scene.world.stack.children["worker"].process
-    assert process is not None
-    children = psutil.Process(process.pid).children()
-    return [child.pid for child in children if any(module in part for part in child.cmdline())]
-
-
-@pytest.mark.parametrize("module", ["legs.sip_host", "legs.telegram_host"])
-async def test_a_killed_host_ends_its_call_on_both_sides_and_the_next_call_works(scene: Scene, module: str) -> None:
+@pytest.mark.parametrize("kind", ["sip", "telegram"])
+async def test_a_killed_host_ends_its_call_on_both_sides_and_the_next_call_works(scene: Scene, kind: str) -> None:
     call = await place_call(scene)
     await scene.phone.wait("established", call=call)
-    for pid in _hosts(scene, module):
-        os.kill(pid, signal.SIGKILL)
+    for host in hosts_of(scene.world, kind):
+        host.kill()
     await scene.phone.wait("ended", call=call)
     await scene.friends.wait("ended", phone=FRIEND, by="peer")
     await scene.record()
@@ -164,8 +155,8 @@ async def test_a_host_that_hangs_is_replaced(scene: Scene) -> None:
     """It lives and answers nothing: its call ends on both sides, and the next call works."""
     call = await place_call(scene)
     await scene.phone.wait("established", call=call)
-    for pid in _hosts(scene, "legs.sip_host"):
-        os.kill(pid, signal.SIGSTOP)
+    for host in hosts_of(scene.world, "sip"):
+        host.suspend()
     await scene.phone.wait("ended", call=call)
     await scene.friends.wait("ended", phone=FRIEND, by="peer")
     await scene.record()

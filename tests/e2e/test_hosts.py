@@ -15,6 +15,7 @@ from sipmessage import Response
 from teletrunk.v1 import admin_pb2
 
 from tests import sip_wire
+from tests.processes import hosts_of
 from tests.sip_wire import response_to
 
 from .conftest import FRIEND, GATEWAY, Scene
@@ -27,10 +28,7 @@ ELSEWHERE = 'SIP;cause=200;text="Call completed elsewhere"'
 
 
 def hosts(scene: Scene, kind: str = "sip") -> list[psutil.Process]:
-    process = scene.world.stack.children["worker"].process
-    assert process is not None
-    children = psutil.Process(process.pid).children()
-    return [child for child in children if any(f"legs.{kind}_host" in part for part in child.cmdline())]
+    return hosts_of(scene.world, kind)
 
 
 class Offender:

@@ -150,6 +150,9 @@ class BareHosts:
         self.sent: list[Message] = []  # to any of them
         self.edge_hears: Callable[[str], None] = lambda leg: None
 
+    def expect(self) -> None:
+        """They are there."""
+
     async def place(
         self, call: str, listener: Callable[[Message], None], besides: Sequence[BareHost] = (), *, wide: bool = False
     ) -> BareHost:
