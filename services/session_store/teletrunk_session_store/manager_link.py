@@ -42,12 +42,13 @@ class ManagerLink:
             self._grants.take(self._heard.lists["worker_ids"], self._heard.lists["sessions"])
 
     async def _said(self) -> AsyncIterator[pb.AttachRequest]:
-        self._beats, self._heard = Beats(), Heard(STORAGES)
+        beats = self._beats = Beats()
+        self._heard = Heard(STORAGES)
         yield pb.AttachRequest(storage=self._hello)
-        while True:
+        while beats is self._beats:  # gRPC asks on for a while after a stream's end: what it took, the next would lack
             self._sessions.changed.clear()
             heartbeat, lists = pb.Heartbeat(draining=self._sessions.leaving), {"sessions": self._sessions.reports()}
-            yield pb.AttachRequest(heartbeat=self._beats.next(heartbeat, lists))
+            yield pb.AttachRequest(heartbeat=beats.next(heartbeat, lists))
             with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_HEARTBEAT_S):
                     await self._sessions.changed.wait()

@@ -81,18 +81,19 @@ class ManagerLink:
         self._woken.set()
 
     async def _said(self) -> AsyncIterator[pb.AttachRequest]:
-        self._beats, self._config = Beats(), Heard(WORKERS)
+        beats = self._beats = Beats()
+        self._config = Heard(WORKERS)
         yield pb.AttachRequest(worker=self._hello)
-        while True:
+        while beats is self._beats:  # gRPC asks on for a while after a stream's end: what it took, the next would lack
             self._has_news = False
-            yield pb.AttachRequest(heartbeat=self._beats.next(*self.load()))
+            yield pb.AttachRequest(heartbeat=beats.next(*self.load()))
             for ban in self.new_bans():  # told until it comes back with the configuration
                 yield pb.AttachRequest(banned=ban)
             for refused in self.refused_registrations.taken():
                 yield pb.AttachRequest(refused=refused)
             next_at = time.monotonic() + _HEARTBEAT_S
             while not self._has_news and time.monotonic() < next_at and await self._is_woken(next_at):
-                while self._answers:  # each costs no heartbeat
+                while self._answers and beats is self._beats:  # each costs no heartbeat
                     yield pb.AttachRequest(bindings=self._answers.pop(0))
 
     async def _is_woken(self, next_at: float) -> bool:
