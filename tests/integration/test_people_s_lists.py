@@ -79,6 +79,8 @@ async def test_changes_are_told_as_sentences(tmp_path: Path) -> None:
             assert (await command(*typed))[0] == 0, typed
         refused = await command("worker", "revoke", "vienna", "--yes")
         assert refused[0] == 1 and "vienna has come without a certificate" in refused[2]
+        unasked = await command("worker", "remove", "vienna")  # nobody is at the terminal
+        assert unasked[0] == 1 and "say --yes" in unasked[2]
         _, out, _ = await command("changes", "--limit", "500")
         told = [line.split("  ", 1)[1] for line in out.splitlines()]
         assert told[:9] == [
