@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
-import signal
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -16,6 +14,7 @@ from teletrunk_sandbox.world import World
 
 from tests import sip_wire
 from tests.conformance.gateway import FRIEND, OWN, Gateway
+from tests.processes import hosts_of
 
 pytestmark = pytest.mark.e2e
 
@@ -26,16 +25,13 @@ LAPSES_S = 15.0
 async def without_hosts(world: World) -> AsyncIterator[None]:
     """No SIP host lives long enough to take a call, and the Worker knows that those it had are dead."""
     child = world.stack.children["worker"]
-    assert child.process is not None
-    worker = psutil.Process(child.process.pid)
 
     def kill() -> int:
         killed = 0
-        for process in worker.children():
-            with contextlib.suppress(psutil.NoSuchProcess, ProcessLookupError):
-                if any("legs.sip_host" in part for part in process.cmdline()):
-                    os.kill(process.pid, signal.SIGKILL)
-                    killed += 1
+        for host in hosts_of(world, "sip"):
+            with contextlib.suppress(psutil.NoSuchProcess):
+                host.kill()
+                killed += 1
         return killed
 
     async def kill_on() -> None:

@@ -154,8 +154,8 @@ class Playout:
             return self._least_surplus - self._burst
         bursts = self._bursts_too_many(self._least_slack)
         if bursts * self._burst <= _JUMP_ABOVE_MS * self._per_ms and not self._settling:
-            seldom = len(self._slacks) < _REMEMBERED_WINDOWS
-            bursts = 0 if seldom else self._bursts_too_many(min(self._slacks))
+            long_enough = len(self._slacks) == _REMEMBERED_WINDOWS
+            bursts = self._bursts_too_many(min(self._slacks)) if long_enough else 0
         if bursts == 0 and 0 <= self._least_surplus <= _AT_EASE:
             return 0
         return self._least_surplus + bursts * self._burst
