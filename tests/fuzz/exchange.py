@@ -19,7 +19,7 @@ from collections import deque
 from collections.abc import AsyncIterator, Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
 import psutil
 import structlog
@@ -173,7 +173,6 @@ def _told_of_every_mistake(journal: Journal) -> Iterator[None]:
 
 
 async def _worker(stack: contextlib.AsyncExitStack, telegram: Telegram, journal: Journal) -> tuple[SipPort, Calls]:
-    anything = cast(Any, telegram)
     calls = Calls(Service("worker"), HOSTS * CALLS_A_HOST)
     port = SipPort(calls, "::", 0, ("127.0.0.1", "::1"), bans=Bans(()))
     await port.start()
@@ -181,7 +180,7 @@ async def _worker(stack: contextlib.AsyncExitStack, telegram: Telegram, journal:
     hosts = HostPool("sip", "teletrunk_worker.legs.sip_host", CALLS_A_HOST, HOSTS * CALLS_A_HOST)
     stack.push_async_callback(hosts.close)
     refused = RefusedCalls(lambda *_: True, telegram.report)
-    calls.rim = Rim("w", port, hosts, anything, anything, anything, refused, _FIRST_ANSWER_S)
+    calls.rim = Rim("w", port, hosts, telegram, telegram, telegram, refused, _FIRST_ANSWER_S)
     stack.push_async_callback(calls.close)
     first = free_rtp_ports(HOSTS * _RTP_PORTS)
     await hosts.start(lambda index, wide: _settings(port, first + index * _RTP_PORTS, wide=wide))

@@ -11,6 +11,7 @@ from dataclasses import dataclass, field
 from teletrunk.v1 import call_pb2, manager_pb2
 from teletrunk.v1 import session_store_pb2 as pb
 from teletrunk_worker.legs.wire import Message
+from teletrunk_worker.refused_registrations import RefusedRegistrations
 from teletrunk_worker.sip.auth import Credentials
 
 _SHORT_S = (0.2, 1.0, 3.0)
@@ -68,6 +69,7 @@ class Telegram:
     records: Counter[str] = field(default_factory=Counter)
     port: int = 0
     rate: int = 8000
+    refused_registrations: RefusedRegistrations = field(default_factory=RefusedRegistrations)
 
     # The Manager.
 
@@ -104,6 +106,9 @@ class Telegram:
     async def send_message(self, session_id: str, user_id: int, text: str) -> None: ...
 
     # The Telegram hosts, of which there is one.
+
+    def expect(self) -> None:
+        """It is there."""
 
     async def place(
         self, call: str, listener: Callable[[Message], None], besides: Sequence[object] = (), *, wide: bool = False

@@ -53,13 +53,13 @@ def test_a_reader_that_stops_holds_up_nothing_and_is_told_what_it_missed(tmp_pat
     os.close(writing)
     wait_for(tmp_path / "done", process)
     with os.fdopen(reading) as reader:
-        lines = []
+        lines: list[str] = []
         for line in reader:
-            lines.append(line)
-            if "lines were lost" in line:
+            if lines and "lines were lost" in lines[-1]:  # what is shown after it has left room for the last line
                 assert process.stdin is not None
                 process.stdin.write(b"\n")
                 process.stdin.flush()
+            lines.append(line)
     assert process.wait(PATIENCE_S) == 0
     missed = sum(int(count) for count in re.findall(r'"event": "(\d+) log lines were lost"', "".join(lines)))
     shown = sum('"line"' in line or "libraries" in line for line in lines)

@@ -8,6 +8,7 @@ import secrets
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from typing import Any
 
 import structlog
 from teletrunk.background import BackgroundTasks
@@ -23,12 +24,10 @@ from teletrunk_worker.call import events as on
 from teletrunk_worker.call import identity, machine
 from teletrunk_worker.call.record import Recorder, caller_leg, telegram_name
 from teletrunk_worker.call.runner import CallRunner
-from teletrunk_worker.call.surroundings import Surroundings
+from teletrunk_worker.call.surroundings import Hosts, Manager, Storages, Surroundings
 from teletrunk_worker.call.worker_ports import WorkerPorts
 from teletrunk_worker.legs.ring import RingPair
 from teletrunk_worker.legs.supervisor import HostPool
-from teletrunk_worker.links.manager import ManagerLink
-from teletrunk_worker.links.storage import StorageLinks
 from teletrunk_worker.policy.admission import Admitted, Invite, Registered, Transfer
 from teletrunk_worker.refused_calls import RefusedCalls
 from teletrunk_worker.relay import codecs, srtp
@@ -52,9 +51,9 @@ class Rim:
     worker_id: str
     edge: SipPort
     sip_hosts: HostPool
-    telegram_hosts: HostPool
-    manager: ManagerLink
-    storages: StorageLinks
+    telegram_hosts: Hosts[Any]
+    manager: Manager
+    storages: Storages
     refused_calls: RefusedCalls
     first_answer_s: float  # how long a PBX may take to say anything at all to an INVITE
 

@@ -2,18 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable, Sequence
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Final, Protocol, TypeVar
 
 from teletrunk.background import BackgroundTasks
 from teletrunk.errors import Refusal
-from teletrunk.v1 import manager_pb2
+from teletrunk.v1 import call_pb2, manager_pb2
 from teletrunk.v1 import session_store_pb2 as pb
 
 from teletrunk_worker.call.record import Recorder
 from teletrunk_worker.legs.ring import RingPair
 from teletrunk_worker.legs.wire import Message
+from teletrunk_worker.sip.auth import Credentials
 from teletrunk_worker.sip.sound import SoundTerms
 
 NARROW_RATE: Final = 8000  # samples a second
@@ -33,6 +34,10 @@ AHost = TypeVar("AHost", bound=Host)
 
 class Hosts(Protocol[AHost]):
     """The processes of one kind."""
+
+    def expect(self) -> None:
+        """A call begins that will want a place in a while."""
+        ...
 
     async def place(
         self, call: str, listener: Callable[[Message], None], besides: Sequence[AHost] = (), *, wide: bool = False
@@ -79,7 +84,41 @@ class Stream(Protocol):
     def close(self) -> None: ...
 
 
+class RefusedNotes(Protocol):
+    def note(self, login: str, source_address: str, refusal: Refusal) -> None: ...
+
+
+class Manager(Protocol):
+    """Each question raises `Refusal`; manager-unreachable when nobody answers."""
+
+    @property
+    def refused_registrations(self) -> RefusedNotes: ...
+
+    async def register(self, credentials: Credentials, source: str) -> manager_pb2.RegisterResponse: ...
+
+    async def route_call(
+        self, call_id: str, credentials: Credentials, source: str, called: str, *, registered: bool, trunk_id: str = ""
+    ) -> manager_pb2.RouteCallResponse: ...
+
+    async def route_incoming(
+        self, call_id: str, session_id: str, caller: call_pb2.Peer
+    ) -> manager_pb2.RouteIncomingResponse: ...
+
+    def note(self, record: call_pb2.CallRecord) -> None:
+        """A call that begins, or got further."""
+        ...
+
+    def report(self, record: call_pb2.CallRecord) -> None:
+        """A call that has ended."""
+        ...
+
+
 class Storages(Protocol):
+    @property
+    def sessions(self) -> Mapping[str, manager_pb2.SessionAssignment]:
+        """By their ids."""
+        ...
+
     def call(self, session: manager_pb2.SessionAssignment) -> Stream: ...
 
     async def send_message(self, session_id: str, user_id: int, text: str) -> None:
