@@ -21,7 +21,7 @@ RATE = 8000
 _BLOCK = 160  # samples of 20 ms
 _PCMA = 8
 MEDIA_ADDRESS = "192.0.2.44"  # what its descriptions name, as behind NAT; its sockets are on this machine
-_CALL = "call1/a"
+CALL = "call1/a"
 _LOOK_S = 0.02
 
 
@@ -87,6 +87,7 @@ class SipHostWorld:
         self._edge.bind(("127.0.0.1", 0))
         self._edge.setblocking(False)
         self._number = 0
+        self._dialog = "c1"
         self._to = "<sip:1@127.0.0.1>"
         self.rings = RingPair.create()
         self.host_port = 0
@@ -136,10 +137,21 @@ class SipHostWorld:
         """A call that is up: its peer wants sound there, and its signalling comes from `signalling`."""
         self._send(self._request("INVITE", self._description(media)))
         await self.event("incoming")
-        self.wire.send({"command": "attach", "call": _CALL, "peer": signalling}, self.rings.descriptor)
-        self.wire.send({"command": "answer", "call": _CALL})
+        self.wire.send({"command": "attach", "call": CALL, "peer": signalling}, self.rings.descriptor)
+        self.wire.send({"command": "answer", "call": CALL})
         await self._answered()
         await self.event("answered")
+
+    async def call_that_is_refused(self, dialog: str) -> Message:
+        """A call of its own, hung up as soon as it comes. Returns how it ended."""
+        self._dialog, self._to = dialog, "<sip:1@127.0.0.1>"
+        self._send(self._request("INVITE", self._description(("127.0.0.1", 9))))
+        await self.event("incoming")
+        self.wire.send({"command": "hangup", "call": CALL, "status": 486, "phrase": "", "headers": []})
+        refused = await self._response(lambda text: text.startswith("SIP/2.0 486"))
+        self._to = re.findall(r"^To: (.*)\r$", refused, re.MULTILINE)[0]
+        self._send(self._request("ACK", "").replace(f"{dialog}ACK", f"{dialog}INVITE"))
+        return await self.event("ended")
 
     async def again(self, media: tuple[str, int]) -> None:
         """A re-INVITE that wants sound elsewhere."""
@@ -168,9 +180,9 @@ class SipHostWorld:
         edge = f"127.0.0.1:{self._edge.getsockname()[1]}"
         return (
             f"{method} sip:1@127.0.0.1:{self.host_port} SIP/2.0\r\n"
-            f"X-Teletrunk-Call: {_CALL}\r\n"
-            f"Via: SIP/2.0/UDP {edge};branch=z9hG4bK{method}{self._number}\r\n"
-            f"Max-Forwards: 70\r\nFrom: <sip:2@127.0.0.1>;tag=peer\r\nTo: {self._to}\r\nCall-ID: c1\r\n"
+            f"X-Teletrunk-Call: {CALL}\r\n"
+            f"Via: SIP/2.0/UDP {edge};branch=z9hG4bK{self._dialog}{method}{self._number}\r\n"
+            f"Max-Forwards: 70\r\nFrom: <sip:2@127.0.0.1>;tag=peer\r\nTo: {self._to}\r\nCall-ID: {self._dialog}\r\n"
             f"CSeq: {self._number} {method}\r\nContact: <sip:2@{edge}>\r\n"
             + ("Content-Type: application/sdp\r\n" if body else "")
             + f"Content-Length: {len(body)}\r\n\r\n{body}"

@@ -124,6 +124,35 @@ async def test_a_pbx_that_reconnects_in_a_call_is_told_of_its_end(world: PortWor
         assert (await second.next_request("BYE")).call_id == answer.call_id
 
 
+async def test_sound_that_moves_from_medium_to_medium_does_so_once_a_second(world: PortWorld) -> None:
+    """Each move costs a host sockets, that it has few of."""
+    head, audio = SDP[: SDP.index(b"m=")], SDP[SDP.index(b"m=") :]
+    off = audio.replace(b"4000", b"0")
+
+    async def ask(media: bytes) -> Response:
+        again = wire.in_dialog("INVITE", begun, answer, Content_Type="application/sdp")
+        again.body = head + media
+        again.headers.set("Content-Length", str(len(again.body)))
+        asking = asyncio.ensure_future(wire.ask(again))
+        hearing = asyncio.ensure_future(
+            world.host.next(lambda message: message.headers["CSeq"] == again.headers["CSeq"])
+        )
+        await asyncio.wait((asking, hearing), return_when=asyncio.FIRST_COMPLETED)
+        if hearing.done():
+            world.host.send(response_to(hearing.result(), 200, "OK", wire, SDP))  # type: ignore[arg-type]
+        hearing.cancel()
+        return (await asking).final
+
+    async with sip_wire.udp(world.address) as wire:
+        begun, answer = await called(world, wire)
+        assert [(await ask(audio)).code for _ in range(3)] == [200] * 3
+        assert (await ask(off + audio)).code == 200
+        assert (await ask(off + audio)).code == 200, "it stays where it is"
+        refused = await ask(audio)
+        assert refused.code == 500 and refused.headers["Retry-After"] == "1"
+        assert world.port.dialogs.find(answer.call_id).sound_place == 1  # type: ignore[union-attr]
+
+
 async def test_a_transfer_to_a_number_of_any_bytes_is_refused(world: PortWorld) -> None:
     async with sip_wire.udp(world.address) as wire:
         begun, answer = await called(world, wire)

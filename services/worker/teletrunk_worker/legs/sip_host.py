@@ -32,6 +32,7 @@ import socket
 import sys
 import threading
 import time
+from collections import deque
 from pathlib import Path
 
 import pjsua2 as pj
@@ -48,6 +49,11 @@ _PUMP_MS = 200  # commands do not wait for its end: `Waker`
 _SHORT_PUMP_MS = 10
 _STATS_EVERY_S = 1.0
 _TOO_MANY = 70010  # PJ_ETOOMANY
+# pjsip's ioqueue has 64 places for sockets of sound, keeps that of a closed one for half a second, and aborts when it
+# has none: of calls that begin and end at once a host takes only so many. Each has two sockets; a peer may have moved
+# its sound once (`Dialog.may_have_sound_at`), which is two more.
+_SOCKETS_REST_S = 0.7
+_MOST_RESTING = 8
 _LATER = frozenset({"dialled", "dtmf_method", "srtp_suite"})  # events and figures that Workers had to learn
 _KEEP_ALIVE = b"\r\n\r\n"  # RFC 5626 3.5.1: pjsip swallows it
 _CALL_HEADER_PATTERN = re.compile(rf"^{CALL_HEADER}:\s*(\S+)\s*$", re.MULTILINE | re.IGNORECASE)
@@ -116,12 +122,14 @@ class SipHost:
         self._waker = Waker(wire)
         self._measured_at = 0.0
         self._ending = 0
+        self._resting: deque[float] = deque()  # when calls ended whose sockets pjsip may still count
         self.calls: dict[str, HostCall] = {}
         self.ended_calls: list[HostCall] = []
         self.uninvited: list[HostCall] = []  # hung up by the pump: inside pjsua2's callback it can abort
         self.orphans: list[HostCall] = []
         self._free_ports: list[SoundPort] = []
         self.rate = 8000
+        self._capacity = 0
         self._rtp_ports = range(0)
         self._clock_runs = False
         self._unheard: frozenset[str] = frozenset()
@@ -145,7 +153,7 @@ class SipHost:
         settings.medConfig.noVad = True
         settings.medConfig.ecTailLen = 0
         capacity = min(message["max_calls"], settings.uaConfig.maxCalls)
-        settings.uaConfig.maxCalls = capacity
+        settings.uaConfig.maxCalls = self._capacity = capacity
         self._endpoint.libCreate()
         self._endpoint.libInit(settings)
         transport = pj.TransportConfig()
@@ -264,7 +272,9 @@ class SipHost:
     def _undialled(self, call: HostCall, event: str, why: str) -> None:
         if self.calls.pop(call.call_id, None) is not None:  # else pjsua has told its end already
             self.ended_calls.append(call)
-            self.tell(event=event, call=call.call_id, why=why)
+            self._resting.append(time.monotonic())
+            self._ending = self._places_of_ended()
+            self.tell(event=event, call=call.call_id, why=why, ending=self._ending)
 
     def shut_out_strangers(self) -> None:
         """From the sockets of a call that has just got them."""
@@ -275,6 +285,7 @@ class SipHost:
         call.peer.close()
         if self.calls.pop(call.call_id, None):
             self._tell_digits(call)
+            self._resting.append(time.monotonic())
             self._tell_ended(call, status, phrase)
             self.ended_calls.append(call)
 
@@ -293,7 +304,11 @@ class SipHost:
 
     def _places_of_ended(self) -> int:
         """pjsua keeps a place until the peer has answered that it is over, or has not for half a minute."""
-        return max(0, _occupied_places() - len(self.calls))
+        rested = time.monotonic() - _SOCKETS_REST_S
+        while self._resting and self._resting[0] < rested:
+            self._resting.popleft()
+        too_many = len(self._resting) + self._capacity - _MOST_RESTING
+        return max(0, _occupied_places() - len(self.calls), too_many)
 
     def free_port(self) -> SoundPort:
         """Ports are used again and never destroyed: this pjsua2 leaks the place of each that is, and has 254."""

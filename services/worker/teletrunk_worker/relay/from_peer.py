@@ -7,7 +7,7 @@ from teletrunk_worker.relay.challenges import Challenges
 from teletrunk_worker.relay.host_limits import WITH_OFFER, Objection
 from teletrunk_worker.relay.routes import CALL_HEADER, Routes, leg_header
 from teletrunk_worker.relay.stand_in import StandIn
-from teletrunk_worker.sip import proxy, uas
+from teletrunk_worker.sip import proxy, sdp, uas
 from teletrunk_worker.sip.dialog import Dialog, Dialogs
 from teletrunk_worker.sip.message import Request, Response
 from teletrunk_worker.sip.reason import q850_cause
@@ -32,6 +32,7 @@ class FromPeer:
         forwarded = self._first_for_host(request, flow, leg_header(dialog.call_id, dialog.leg))
         host_limits.simplify(forwarded)
         host_limits.offer_for_host(forwarded, dialog.sound)
+        dialog.sound_place = sdp.place_of_sound(forwarded.body) or 0
         self._routes.to_host(forwarded, dialog)
 
     def _first_for_host(self, request: Request, flow: Flow, leg: str) -> Request:
@@ -59,9 +60,8 @@ class FromPeer:
         self._routes.via_for_host(forwarded, flow)
         if request.method == "INFO" and not digits.rewrite(forwarded):
             return uas.respond(request, 400, "Bad Request: no digit in the body")
-        if (objection := self._made_fit(request, flow, forwarded) or _no_codec(request, dialog)) is None:
-            fit = host_limits.offer_for_host if request.method in WITH_OFFER else host_limits.answer_for_host
-            fit(forwarded, dialog.sound)
+        unfit = self._made_fit(request, flow, forwarded) or _no_codec(request, dialog)
+        if (objection := unfit or _sound_fit(forwarded, dialog)) is None:
             if request.method == "BYE":
                 dialog.cause = q850_cause(request)
                 self._routes.end_of_asking(dialog)
@@ -123,6 +123,17 @@ def _keep_the_call(response: Response) -> None:
     """Who wants to hear no more of a transfer ends that subscription, not the call (RFC 5057); pjsip hangs up."""
     if response.cseq.method == "NOTIFY" and response.code >= 300 and response.code not in (401, 407):
         response.code, response.phrase = 200, "OK"
+
+
+def _sound_fit(forwarded: Request, dialog: Dialog) -> Objection | None:
+    """Why its sound cannot be had now; what can be had is made fit for the host."""
+    if forwarded.method not in WITH_OFFER:
+        host_limits.answer_for_host(forwarded, dialog.sound)
+        return None
+    host_limits.offer_for_host(forwarded, dialog.sound)
+    if dialog.may_have_sound_at(sdp.place_of_sound(forwarded.body)):
+        return None
+    return Objection(500, "Sound moves between media too quickly", (("Retry-After", "1"),))
 
 
 def _no_codec(request: Request, dialog: Dialog) -> Objection | None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from teletrunk_worker.sip.transport.flow import Address, Flow
 from teletrunk_worker.sip.uas import SERVER
 
 MOST_ANSWERERS: Final = 64
+SOUND_RESTS_S: Final = 1.0
 _LOOK_S = 1.0
 ELSEWHERE: Final = 'SIP;cause=200;text="Call completed elsewhere"'  # RFC 3326, 3GPP TS 24.229
 _ABOVE_THE_HOSTS = 1_000_000  # a CSeq higher than any that the host can have used
@@ -45,6 +47,8 @@ class Dialog:
     challenges: int = 0
     account: Account | None = None  # what we answer them with
     asking: Request | None = None  # the host's INVITE or UPDATE within the dialog that nobody has answered yet
+    sound_place: int = 0  # which medium of the peer's offers is its sound
+    sound_moved_at: float = -math.inf
     refers: int = 0  # transfers that the peer has asked for: of a second one each NOTIFY says which it is
     elsewhere: bool = False  # another phone has the call: this one shall not list it as missed
     # The To tags of those who have answered: one, or one for each phone that a PBX rings.
@@ -79,6 +83,19 @@ class Dialog:
             response.headers.set("To", self.invite.headers["From"])
         elif self.established is not None:
             response.headers.set("To", self.established.headers["To"])
+
+    def may_have_sound_at(self, place: int | None) -> bool:
+        """Whether an offer within the dialog may have its sound at this one of its media; if so it has from now on.
+
+        A host opens sockets when the sound moves and gives up others, which pjsip keeps for half a second: it aborts
+        when they become too many.
+        """
+        if place is None or place == self.sound_place:
+            return True
+        if (now := time.monotonic()) - self.sound_moved_at < SOUND_RESTS_S:
+            return False
+        self.sound_place, self.sound_moved_at = place, now
+        return True
 
     def note_response(self, response: Response) -> None:
         """Watches the answers to the first INVITE."""

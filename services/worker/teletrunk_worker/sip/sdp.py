@@ -66,6 +66,12 @@ def with_one_sound(body: bytes, wanted: Callable[[Sound], bool]) -> bytes:
     return joined(session, (lines if place == taken else _off(lines) for place, lines in enumerate(all_media)))
 
 
+def place_of_sound(body: bytes) -> int | None:
+    """Which of its media is the first sound that is not declined, from 0."""
+    found = _by_medium(*media(LINE_END.split(body)))
+    return next((place for place, sound in enumerate(found) if sound is not None), None)
+
+
 def _off(lines: list[bytes]) -> list[bytes]:
     """With the address that a media host wants to see all the same."""
     kind, _, *rest = lines[0].split(b" ")
