@@ -67,8 +67,8 @@ lint: setup ## ruff, import rules, buf, shellcheck, hadolint
 	$(BIN)/shellcheck -x $(SCRIPTS)
 	$(BIN)/hadolint -c deploy/docker/hadolint.yaml deploy/docker/Dockerfile
 
-type: setup ## mypy --strict
-	$(BIN)/mypy $(PACKAGES)
+type: setup ## mypy --strict, over tests and benchmarks too
+	$(BIN)/mypy $(PACKAGES) tests benchmarks
 
 proto: setup ## generate the gRPC code from protos/
 	PATH="$(abspath $(BIN)):$$PATH" $(BIN)/python -m grpc_tools.protoc -I protos --python_out=services/common --grpc_python_out=services/common \

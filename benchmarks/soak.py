@@ -11,6 +11,7 @@ import tempfile
 import time
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import psutil
 from teletrunk_sandbox.actors import Actor, ActorError
@@ -72,7 +73,11 @@ class _Lane:
                 print(f"a call failed: {type(error).__name__}: {str(error)[:200]}", flush=True)
 
     async def _call(self, *, talk_s: float, answered: bool) -> None:
-        behaviour = {"on_call": "answer" if answered else "decline", "delay_s": 0.2, "play": {"hz": 620.0}}
+        behaviour: dict[str, Any] = {
+            "on_call": "answer" if answered else "decline",
+            "delay_s": 0.2,
+            "play": {"hz": 620.0},
+        }
         await self._friend.tell("behave", phone=self._number, **behaviour)
         self._tally.made += 1
         phone = self._phone

@@ -35,10 +35,13 @@ class Postgres:
     """One cluster; every test asks for a fresh database."""
 
     def __init__(self) -> None:
-        initdb, self._server = _binary("initdb"), _binary("postgres")
-        if initdb is None or self._server is None:
+        initdb, server = _binary("initdb"), _binary("postgres")
+        if initdb is None or server is None:
             reason = "PostgreSQL is not installed"
-            pytest.fail(reason) if "TELETRUNK_CI" in os.environ else pytest.skip(reason)
+            if "TELETRUNK_CI" in os.environ:
+                pytest.fail(reason)
+            pytest.skip(reason)
+        self._server = server
         self._directory = Path(tempfile.mkdtemp(prefix="teletrunk-pg-"))
         self._user = next((name for name in _USERS if _exists(name)), None) if os.getuid() == 0 else None
         if self._user:
@@ -52,7 +55,7 @@ class Postgres:
 
     def start(self) -> None:
         self._process = subprocess.Popen(
-            [os.path.realpath(self._server or ""), "-D", self._directory / "data", "-p", str(self.port),
+            [os.path.realpath(self._server), "-D", self._directory / "data", "-p", str(self.port),
              "-c", "listen_addresses=127.0.0.1", "-c", f"unix_socket_directories={self._directory}", "-c", "fsync=off"],
             stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL, user=self._user, start_new_session=True,
         )  # fmt: skip

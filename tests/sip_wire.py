@@ -13,10 +13,10 @@ import itertools
 import re
 import secrets
 import ssl
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 
-from sipmessage import AuthChallenge, Message, Request, Response
+from sipmessage import URI, AuthChallenge, Message, Request, Response
 from teletrunk_sandbox import ports
 
 HASHES = {"SHA-256": hashlib.sha256, "MD5": hashlib.md5}
@@ -85,7 +85,8 @@ class SipWire:
         self.requests: asyncio.Queue[Request] = asyncio.Queue()
         self._answers: dict[str, asyncio.Queue[Response]] = {}
         self._cseq = itertools.count(1)
-        self._send_bytes = lambda data: None
+        self._send_bytes: Callable[[bytes], object] = lambda data: None
+        self.received: Callable[[bytes], object] = self._take  # what is done with a message; a test may put its own
 
     # Sending.
 
@@ -191,7 +192,9 @@ class SipWire:
         return again
 
     async def register(self, login: str, password: str, expires: int = 300, **headers: str) -> Exchange:
-        return await self.authenticated("REGISTER", "", login, password, Expires=str(expires), **headers)
+        return await self.authenticated(
+            "REGISTER", "", login, password, patience=PATIENCE_S, Expires=str(expires), **headers
+        )
 
     async def invite(self, user: str, login: str, password: str, patience: float = PATIENCE_S) -> Exchange:
         quoted = user.replace("@", "%40").replace("#", "%23")
@@ -215,7 +218,7 @@ class SipWire:
         response.headers.set("Content-Length", "0")
         self.send(bytes(response))
 
-    def received(self, data: bytes) -> None:
+    def _take(self, data: bytes) -> None:
         message = Message.parse(_RECEIVED_V6.sub(rb";received=[\1]", data))
         if isinstance(message, Request):
             self.requests.put_nowait(message)
@@ -223,6 +226,13 @@ class SipWire:
             return  # its INVITE's answer, on the same branch, is what counts
         elif queue := self._answers.get(message.via[0].parameters.get("branch") or ""):
             queue.put_nowait(message)
+
+
+def uri_of(data: bytes) -> URI:
+    """The URI of a request as it is on the wire."""
+    request = Message.parse(data)
+    assert isinstance(request, Request)
+    return request.uri
 
 
 def response_to(request: Request, code: int, phrase: str, wire: SipWire, body: bytes = b"", pad: int = 0) -> Response:

@@ -34,6 +34,7 @@ class World:
         self,
         directory: Path,
         of_one: Mapping[str, dict[str, str]] | None = None,
+        /,
         sip_host: str = "127.0.0.1",
         **settings: str,
     ) -> None:

@@ -51,7 +51,7 @@ def helm(*arguments: str | Path) -> subprocess.CompletedProcess[str]:
 
 
 def template(values: Path | None, *more: str, chart: Path = CHART) -> subprocess.CompletedProcess[str]:
-    given = ["--values", values] if values else []
+    given: list[str | Path] = ["--values", values] if values else []
     return helm("template", "t", chart, "--namespace", NAMESPACE, *given, *more)
 
 

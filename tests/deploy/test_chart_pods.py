@@ -246,7 +246,9 @@ def test_a_load_balancer_for_sip_shows_where_a_pbx_comes_from(manifests: list[Ma
 
 
 def test_a_workers_own_affinity_keeps_one_on_a_node() -> None:
-    wish = {"requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": []}}
+    wish: dict[str, dict[str, list[str]]] = {
+        "requiredDuringSchedulingIgnoredDuringExecution": {"nodeSelectorTerms": []}
+    }
     manifests = render(CI["hostport"], f"--set-json=worker.affinity={json.dumps({'nodeAffinity': wish})}")
     (affinity,) = (pod["spec"]["affinity"] for name, pod in pods(manifests) if name == "StatefulSet/t-teletrunk-worker")
     assert affinity["nodeAffinity"] == wish

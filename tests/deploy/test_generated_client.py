@@ -50,9 +50,9 @@ def generator() -> Path:
     if not (directory / "ready").exists():
         shutil.rmtree(directory, ignore_errors=True)
         subprocess.run([sys.executable, "-m", "venv", "--without-pip", directory], check=True, timeout=_DEADLINE_S)
-        pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check", "--python", python]
+        pip: list[str | Path] = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
         done = subprocess.run(
-            [*pip, "install", "--require-hashes", "--requirement", _PINS],
+            [*pip, "--python", python, "install", "--require-hashes", "--requirement", _PINS],
             capture_output=True, text=True, timeout=_DEADLINE_S, check=False,
         )  # fmt: skip
         if done.returncode:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from typing import Any
 
 import pytest
 from teletrunk.errors import TABLE
@@ -26,7 +27,7 @@ async def talk(scene: Scene, call: int) -> None:
     assert there["hz"] == pytest.approx(SIP_HZ, abs=6.0)
 
 
-async def place_call(scene: Scene, to: str = "@friend", **behaviour: object) -> int:
+async def place_call(scene: Scene, to: str = "@friend", **behaviour: Any) -> int:
     await scene.friends.tell("behave", phone=FRIEND, **{"on_call": "answer", "play": {"hz": TELEGRAM_HZ}, **behaviour})
     answer = await scene.phone.tell("call", to=to, play={"hz": SIP_HZ})
     return int(answer["call"])

@@ -153,7 +153,7 @@ async def test_a_pbx_whose_password_was_changed_is_not_rung_any_more(scene: Scen
 async def test_people_see_where_a_trunk_is_registered(scene: Scene, pbx: Pbx) -> None:
     async with sip_wire.udp(pbx.edge, "127.0.12.1") as one, sip_wire.tcp(pbx.edge) as two:
         assert (await pbx.register(one, expires=600, **{"User-Agent": "Asterisk PBX 22.1"})).status == (200, "OK")
-        assert (await pbx.register(two, **{"User-Agent": "\x1b[2J" + "x" * 3_000})).status == (200, "OK")
+        assert (await pbx.register(two, 300, **{"User-Agent": "\x1b[2J" + "x" * 3_000})).status == (200, "OK")
         trunk = json.loads(await scene.world.command("trunk", "show", pbx.login, "--json"))
         newest, oldest = trunk["bindings"]
         assert oldest["source_address"] == f"127.0.12.1:{one.local[1]}"

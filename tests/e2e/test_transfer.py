@@ -83,7 +83,7 @@ async def hearing(scene: Scene) -> AsyncIterator[Heard]:
 
 async def refer(call: Call, to: str = "", **headers: str) -> Response:
     host = call.pbx.wire.local[0]
-    return (await call.pbx.wire.ask(call.request("REFER", Refer_To=to or f"<sip:202@{host}>", **headers))).final
+    return (await call.pbx.wire.ask(call.request("REFER", b"", Refer_To=to or f"<sip:202@{host}>", **headers))).final
 
 
 async def refer_once_up(call: Call) -> Response:

@@ -6,7 +6,7 @@ import asyncio
 
 import pytest
 from teletrunk import running
-from teletrunk.cli.stack import SERVICES
+from teletrunk.cli.parts import SERVICES
 
 from .conftest import Scene
 from .test_calls import place_call

@@ -40,7 +40,7 @@ def before(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
 
 @pytest.mark.parametrize("old", ["worker", "session-store", "manager"])
 async def test_calls_go_both_ways_beside_a_service_of_the_version_before(old: str, before: str, tmp_path: Path) -> None:
-    async with World(tmp_path, of_one={old: {"PYTHONPATH": before}}) as world:
+    async with World(tmp_path, {old: {"PYTHONPATH": before}}) as world:
         account = await world.add_account(GATEWAY, "gateway")
         trunk = await world.add_trunk(GATEWAY)
         await world.active(account.account_id)

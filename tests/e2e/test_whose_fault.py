@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 import pytest_asyncio
+from sipmessage import Request
 
 from tests import sip_wire
 from tests.sip_wire import response_to
@@ -29,7 +30,7 @@ async def pbx(scene: Scene) -> AsyncIterator[sip_wire.SipWire]:
         yield wire
 
 
-def reasons(message: sip_wire.Request, protocol: str = "SIP") -> list[str]:
+def reasons(message: Request, protocol: str = "SIP") -> list[str]:
     return [value for value in message.headers.getlist("Reason") if value.startswith(protocol)]
 
 

@@ -7,6 +7,7 @@ import random
 from collections import Counter
 from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
+from typing import Any
 
 from teletrunk.v1 import call_pb2, manager_pb2
 from teletrunk.v1 import session_store_pb2 as pb
@@ -120,6 +121,9 @@ class Telegram:
         self.listeners.pop(call, None)
 
     def send(self, message: Message, descriptor: int | None = None) -> None:
-        say = {"open": {"event": "connected", "connect_ms": 1.0}, "close": {"event": "closed", "stats": {}}}
+        say: dict[str, dict[str, Any]] = {
+            "open": {"event": "connected", "connect_ms": 1.0},
+            "close": {"event": "closed", "stats": {}},
+        }
         if (event := say.get(message["command"])) and (listener := self.listeners.get(message["call"])):
             asyncio.get_running_loop().call_soon(listener, {**event, "call": message["call"]})

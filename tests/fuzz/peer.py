@@ -180,7 +180,7 @@ class Peer(asyncio.DatagramProtocol):
             more["Authorization"] = sip_wire.digest(self.login, self._password, method, uri, self._challenge, nc)
         return self.request(method, uri, to, body, **more)
 
-    def in_dialog(self, method: str, answer: Heard, body: bytes = b"", **more: str) -> bytes:
+    def in_dialog(self, method: str, answer: Heard, body: bytes = b"", /, **more: str) -> bytes:
         """In the dialog that we began and this answer made."""
         cseq = next(self._cseq) if method != "ACK" else answer.header("CSeq").split()[0]
         routes = ", ".join(reversed(answer.all("Record-Route")))

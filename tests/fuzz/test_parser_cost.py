@@ -23,7 +23,7 @@ import pytest_asyncio
 from prometheus_client import REGISTRY
 from structlog.testing import capture_logs
 from teletrunk.errors import Refusal
-from teletrunk_worker.policy.admission import Admitted, Invite, Registered
+from teletrunk_worker.policy.admission import Admitted, Invite, Registered, Transfer
 from teletrunk_worker.policy.bans import Bans
 from teletrunk_worker.server.port import SipPort
 from teletrunk_worker.sip.auth import Credentials
@@ -126,6 +126,10 @@ class Open:
     async def admit(self, invite: Invite) -> Admitted:
         return Admitted(f"c{next(self._numbers)}", self._host_port)
 
+    def transfer(self, transfer: Transfer) -> None: ...
+
+    def told(self, call_id: str, leg: str, text: str, answer: str = "") -> None: ...
+
     def turned_away(self, invite: Invite, refusal: Refusal) -> None: ...
 
     def registration_refused(self, credentials: Credentials, source_address: str, refusal: Refusal) -> None: ...
@@ -149,7 +153,7 @@ class Bench:
 
     @property
     def address(self) -> tuple[str, int]:
-        return self.peer.getsockname()  # type: ignore[no-any-return]
+        return self.peer.getsockname()
 
     def answers(self) -> list[bytes]:
         return list(_waiting(self.peer))

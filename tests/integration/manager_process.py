@@ -12,7 +12,7 @@ import sys
 from collections import Counter
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import grpc
 from teletrunk import rpc
@@ -178,6 +178,11 @@ def worker_hello(worker_id: str = "worker-1", sip_address: str = "127.0.0.1:5060
 
 class StorageServer(session_store_pb2_grpc.SessionStoreServiceServicer):
     """A Session Storage's sign-in, without Telegram behind it."""
+
+    @classmethod
+    def serving(cls, storage_id: str = "storage-1") -> Self:
+        """Of the generated servicer's methods it has those that are called; the others answer UNIMPLEMENTED."""
+        return cls(storage_id)
 
     def __init__(self, storage_id: str = "storage-1") -> None:
         self.storage_id = storage_id

@@ -25,7 +25,7 @@ class World:
 
     def __init__(self, data: Path, **settings: str) -> None:
         self.process = ManagerProcess(data, **settings)
-        self.storage_server = StorageServer()
+        self.storage_server = StorageServer.serving()
 
     async def start(self) -> None:
         await asyncio.gather(self.process.start(), self.storage_server.server.start())
@@ -49,7 +49,7 @@ class World:
         await self.wire.channel.close()
         await self.storage_server.server.stop(0)
 
-    async def report(self, state: pb.SessionState, reason: str = "", session_id: str = "storage-1/1") -> None:
+    async def report(self, state: pb.SessionState.ValueType, reason: str = "", session_id: str = "storage-1/1") -> None:
         reports = [pb.SessionReport(session_id=session_id, state=state, reason=reason)] if state else []
         await self.storage.beat(pb.Heartbeat(sessions=reports))
 

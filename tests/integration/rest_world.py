@@ -34,7 +34,7 @@ class Api:
     ) -> tuple[int, Any]:
         headers = {"Authorization": f"Bearer {self.tokens.get(who, who)}"} | ({"Idempotency-Key": key} if key else {})
         async with httpx.AsyncClient(base_url=self.url, headers=headers) as client:
-            answer = await client.request(verb, path, **({} if body is None else {"json": body}))
+            answer = await client.request(verb, path, json=body)
         return answer.status_code, answer.json() if answer.content else {}
 
 

@@ -190,6 +190,7 @@ async def test_a_patch_changes_what_it_names(api: Api) -> None:
     status, problem = await api.ask("PATCH", "/v1/trunks/office", body={"options": {"srtp": "sometimes"}})
     assert (status, "must be one of" in problem["detail"]) == (422, True)
     assert (await patched(version=None, priority=0))["priority"] == 0
+    body: dict[str, Any]
     for body in ({"codecs": []}, {"pbx_password": None}, {"options": None}):
         status, problem = await api.ask("PATCH", "/v1/trunks/office", body=body)
         assert (status, "cannot be taken away" in problem["detail"]) == (400, True), "and not as if it had been done"

@@ -37,7 +37,7 @@ PASSPHRASE = "correct horse battery staple"
 KEY = bytes(range(32))
 PATIENCE_S = 60
 KINDS = ["sqlite", "postgresql"]
-Databases = Callable[[str, Path], Any]
+Databases = Callable[[str, str], Any]
 
 
 @dataclass
@@ -82,7 +82,7 @@ class Place:
     async def leave(self, *names: str) -> None:
         """Nothing is in the place, and nothing of ours is in its databases."""
         assert not [path for path in self.data.rglob("*") if path.is_file()] if self.data.exists() else True
-        for url in {self.settings.get(name) for name in names} - {None}:
+        for url in {url for name in names if (url := self.settings.get(name))}:
             engine = make_engine(url)
             async with engine.connect() as connection:
                 assert await connection.run_sync(lambda c: sa.inspect(c).get_table_names()) == []

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from teletrunk.v1 import admin_pb2 as admin
 from teletrunk.v1 import call_pb2
 from teletrunk.v1 import manager_pb2 as pb
@@ -41,7 +43,7 @@ IN = call_pb2.DIRECTION_TELEGRAM_TO_SIP
 async def test_records_are_found_by_what_people_know_of_them(world: World) -> None:
     account = await world.add_account()
     trunk = (await world.add_trunk("office")).trunk
-    own = {"account_id": account.account_id, "trunk_id": trunk.trunk_id}
+    own: dict[str, Any] = {"account_id": account.account_id, "trunk_id": trunk.trunk_id}
     records = [
         call_pb2.CallRecord(call_id="2026-aaaa01", invited_at=100.0, direction=NEW, called="+4930123", **own),
         call_pb2.CallRecord(

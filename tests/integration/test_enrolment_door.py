@@ -55,7 +55,7 @@ class Door:
 
     def slow(self, channel: grpc.aio.Channel) -> Any:
         """A call whose message never comes."""
-        call = channel.stream_unary(ENROL)
+        call: Any = channel.stream_unary(ENROL)
         return call(_nothing(), timeout=30)
 
 
@@ -146,7 +146,8 @@ async def test_the_door_offers_nothing_else(door: Door) -> None:
     async with door.channel() as channel:
         for method in ("/grpc.health.v1.Health/Watch", "/teletrunk.v1.AdminService/ListTrunks"):
             with pytest.raises(grpc.aio.AioRpcError) as refused:
-                await channel.unary_unary(method)(b"", timeout=10)
+                call: Any = channel.unary_unary(method)
+                await call(b"", timeout=10)
             assert refused.value.code() is grpc.StatusCode.UNIMPLEMENTED
 
 

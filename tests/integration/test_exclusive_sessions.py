@@ -43,7 +43,7 @@ class Twin:
         self.child.process.send_signal(number)
 
     @contextlib.asynccontextmanager
-    async def stub(self) -> AsyncIterator[session_store_pb2_grpc.SessionStoreServiceStub]:
+    async def stub(self) -> AsyncIterator[session_store_pb2_grpc.SessionStoreServiceAsyncStub]:
         async with rpc.dial(self.address, rpc.Security(TOKEN)) as channel:
             yield session_store_pb2_grpc.SessionStoreServiceStub(channel)
 

@@ -236,13 +236,13 @@ async def test_a_stolen_worker_certificate_opens_nothing_else(site: Site) -> Non
         assert refusal.value.code() is grpc.StatusCode.PERMISSION_DENIED
 
     async with site.channel(address, worker.data, identity, held) as channel:
-        stub = session_store_pb2_grpc.SessionStoreServiceStub(channel)
+        storages = session_store_pb2_grpc.SessionStoreServiceStub(channel)
         with pytest.raises(grpc.aio.AioRpcError) as refusal:
-            await stub.StartSignIn(store.StartSignInRequest(phone="+15550100"), timeout=5)
+            await storages.StartSignIn(store.StartSignInRequest(phone="+15550100"), timeout=5)
         assert refusal.value.code() is grpc.StatusCode.PERMISSION_DENIED
         session = store.CallRequest(start=store.StartCall(session_id=secrets.token_hex(8), called="@x"))
         with pytest.raises(grpc.aio.AioRpcError) as refusal:
-            await stub.Call(iter([session]), timeout=5).read()
+            await storages.Call(iter([session]), timeout=5).read()
         found = rpc.refusal_of(refusal.value)
         assert found is not None and found.row.id == "session-access-revoked"
 
@@ -263,12 +263,13 @@ async def test_a_storages_certificate_calls_nothing_of_a_workers(site: Site) -> 
     identity = Identity("storage", service_id(storage, "storage"))
     async with site.channel(site.address, storage.data, identity, Identity("manager", "manager")) as channel:
         stub = manager_pb2_grpc.ManagerServiceStub(channel)
-        for method, request in (
+        calls: tuple[tuple[Any, Any], ...] = (
             (stub.Register, pb.RegisterRequest(worker_id=identity.id)),
             (stub.RouteCall, pb.RouteCallRequest(worker_id=identity.id)),
             (stub.RouteIncoming, pb.RouteIncomingRequest(worker_id=identity.id)),
             (stub.ReportCall, pb.ReportCallRequest(record=call_pb2.CallRecord(call_id="c", worker_id=identity.id))),
-        ):
+        )
+        for method, request in calls:
             with pytest.raises(grpc.aio.AioRpcError) as refusal:
                 await method(request, timeout=5)
             assert refusal.value.code() is grpc.StatusCode.PERMISSION_DENIED
@@ -321,7 +322,9 @@ async def test_a_stolen_worker_certificate_takes_nobodys_lines_and_bans_single_a
         stream = manager_pb2_grpc.ManagerServiceStub(channel).Attach(_all_of(said))
         pulses = 0
         while pulses < 2:
-            pulses += (await stream.read()).WhichOneof("kind") == "pulse"
+            answer = await stream.read()
+            assert isinstance(answer, pb.AttachResponse)
+            pulses += answer.WhichOneof("kind") == "pulse"
         (plan,) = (await plans.ListSubscriptions(subscription_pb2.ListSubscriptionsRequest(), timeout=5)).subscriptions
         listed = await fleet_pb2_grpc.FleetServiceStub(local).ListBans(fleet_pb2.ListBansRequest(), timeout=5)
         stream.cancel()

@@ -77,7 +77,7 @@ async def test_no_storage_takes_over_what_is_not_in_its_vault(world: World) -> N
     async def storage_of_a_call() -> str:
         return (await world.route(trunk.trunk.login, trunk.password)).session.storage_id
 
-    other_server = StorageServer("storage-2")
+    other_server = StorageServer.serving("storage-2")
     await other_server.server.start()
     try:
         other = Attachment(world.wire, other_server.hello())
@@ -101,7 +101,7 @@ async def test_what_another_storage_holds_back_is_told_when_its_own_is_gone(worl
     proof = proof_of("what Telegram knows the session by")
     world.storage_server.session_id = id_of(proof)
     account = await world.add_account()
-    other_server = StorageServer("storage-2")
+    other_server = StorageServer.serving("storage-2")
     await other_server.server.start()
     try:
         other = Attachment(world.wire, other_server.hello())
@@ -127,7 +127,7 @@ async def test_what_another_storage_holds_back_is_told_when_its_own_is_gone(worl
 async def test_nothing_new_goes_to_a_storage_that_drains(world: World) -> None:
     account = await world.add_account()
     trunk = await world.add_trunk()
-    other_server = StorageServer("storage-2")
+    other_server = StorageServer.serving("storage-2")
     await other_server.server.start()
     try:
         other = Attachment(world.wire, other_server.hello())

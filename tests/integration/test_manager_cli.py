@@ -27,7 +27,7 @@ async def keep_beating(attached: list[Attachment]) -> None:
 
 
 async def test_the_command_from_sign_in_to_ladder(tmp_path: Path) -> None:
-    manager, storage = ManagerProcess(tmp_path / "data"), StorageServer()
+    manager, storage = ManagerProcess(tmp_path / "data"), StorageServer.serving()
     storage.two_step = True
     storage.user.last_name = "[red]\x1b[31mLee"
     await asyncio.gather(manager.start(), storage.server.start())

@@ -8,8 +8,8 @@ from pathlib import Path
 from teletrunk import rpc
 from teletrunk.v1 import manager_pb2 as pb
 from teletrunk.v1 import manager_pb2_grpc
-from teletrunk_manager.allotments import Allotment
 from teletrunk_manager.attachments import Attachments
+from teletrunk_manager.authentication import Authentication
 from teletrunk_manager.bans import BanList
 from teletrunk_manager.bindings import Bindings
 from teletrunk_manager.configurations import Configurations
@@ -30,7 +30,6 @@ from teletrunk_manager.state.memory import MemoryState
 from teletrunk_manager.storages import Storages
 from teletrunk_manager.streams import Streams
 from teletrunk_manager.subscriptions import Subscriptions
-from teletrunk_manager.trunks import Trunks
 
 from tests.integration.manager_process import TOKEN, Attachment, Wire, worker_hello
 
@@ -63,7 +62,7 @@ async def test_a_silent_service_is_let_go(tmp_path: Path) -> None:
     service = ManagerService(
         database,
         live,
-        Trunks(database, live, configurations, seal, bindings, Allotment(10, 10)),
+        Authentication(database, seal),
         attachments,
         fleet,
         Enrolment(database, fleet, None),

@@ -101,9 +101,11 @@ async def test_a_change_is_told_by_so_many_bytes_whatever_else_there_is(count: i
                 for message in await told(worker):
                     assert message.ByteSize() < 400_000
                     named = {name: known + len(getattr(message, name)) for name, known in named.items()}
-                worker.repeat(), world.storage.repeat()
+                worker.repeat()
+                world.storage.repeat()
         assert set(named.values()) == {count}, "each is said once"
-        await worker.beat(), await world.storage.beat()
+        await worker.beat()
+        await world.storage.beat()
         fleet: Any = fleet_pb2_grpc.FleetServiceStub(world.wire.channel)
         await fleet.LiftBan(fleet_pb2.LiftBanRequest(address="2001:db8:1::/64"))
         assert (await worker.response("worker")).worker == pb.WorkerConfig(
@@ -114,7 +116,8 @@ async def test_a_change_is_told_by_so_many_bytes_whatever_else_there_is(count: i
         assert [ban.network for ban in banned.bans] == ["192.0.2.1"] and banned.ByteSize() < 50
         await world.wire.admin.RemoveTrunk(admin.RemoveTrunkRequest(trunk="t"))
         assert len((await worker.response("worker")).worker.gone_trunk_ids) == 1
-        await worker.beat(), await world.storage.beat()
+        await worker.beat()
+        await world.storage.beat()
         hello = pb.StorageHello(storage_id="storage-2", address="127.0.0.1:1", takes_parts=True)
         storage = Attachment(world.wire, pb.AttachRequest(storage=hello))
         granted = await told(storage, "storage")

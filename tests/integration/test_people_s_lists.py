@@ -111,5 +111,5 @@ async def test_changes_are_told_as_sentences(tmp_path: Path) -> None:
 
 
 def test_everything_that_changes_has_its_word() -> None:
-    tables = {mapper.local_table.name for mapper in Base.registry.mappers if mapper.class_ in audit.AUDITED}
+    tables = {mapper.class_.__tablename__ for mapper in Base.registry.mappers if mapper.class_ in audit.AUDITED}
     assert tables == set(typing.get_args(changes.What))

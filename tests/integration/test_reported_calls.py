@@ -115,7 +115,7 @@ async def test_a_stolen_worker_certificate_forges_no_talk(site: Site) -> None:
             },
         }
         for how, fields in forged.items():
-            given = record(worker_id, **({"call_id": "c1"} | talk(HOUR_S) | fields))  # type: ignore[arg-type]
+            given = record(worker_id, **({"call_id": "c1"} | talk(HOUR_S) | fields))
             assert NOT_ROUTED in await reported(manager, given), how
         foreign = record(worker_id, "c1", **talk(1), **{**whole, "trunk_id": "trunk-other"})
         assert await reported(manager, foreign) == "the trunk is another account's"

@@ -8,6 +8,7 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
+from typing import Any
 
 import httpx
 import pytest
@@ -15,7 +16,7 @@ from teletrunk.rest import Role
 from teletrunk.v1.manager_pb2 import AttachRequest, Binding, BindingsAnswer, Heartbeat, LiveCall
 
 from tests.integration.manager_world import World
-from tests.integration.test_api import Api
+from tests.integration.rest_world import Api
 from tests.servers import free_port
 
 # The verdicts: who may at least. What concerns the whole installation, to look at or to change, is the owners'; the
@@ -107,7 +108,7 @@ async def test_every_route_has_its_verdict_and_keeps_it(api: Api) -> None:
     assert await routes(api) == set(VERDICTS), "a new route needs a verdict"
     for (verb, path), least in VERDICTS.items():
         path = path.replace("{", "").replace("}", "")
-        body = {} if verb in ("POST", "PUT", "PATCH") else None
+        body: dict[str, Any] | None = {} if verb in ("POST", "PUT", "PATCH") else None
         assert (await api.ask(verb, path, who="nobody", body=body))[0] == 401, path
         for role in Role:
             status, problem = await api.ask(verb, path, who=role.name, body=body)
@@ -144,7 +145,7 @@ async def test_who_shares_an_account_ends_no_calls_of_others(api: Api) -> None:
     assert (await api.ask("PUT", "/v1/accounts/@ann/shares/sharer", who="administrator", body={}))[0] == 204
     made = {"account": "@ann", "login": "sharers"}
     trunk = (await api.ask("POST", "/v1/trunks", who="sharer", body=made))[1]["trunk"]
-    up = {"account_id": account.account_id, "answered_at": 1.0}
+    up: dict[str, Any] = {"account_id": account.account_id, "answered_at": 1.0}
     calls = [LiveCall(call_id="theirs", **up), LiveCall(call_id="own", trunk_id=trunk["trunk_id"], **up)]
     await api.world.worker.beat(Heartbeat(calls=calls))
     assert len((await api.ask("GET", "/v1/live-calls", who="sharer"))[1]["calls"]) == 2

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import secrets
 from collections.abc import AsyncIterator
-from typing import Any
+from typing import Any, Self
 
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from teletrunk import rpc
-from teletrunk.security import TOKEN_KEY
+from teletrunk.channel import TOKEN_KEY
 from teletrunk.v1 import session_store_pb2 as store
 from teletrunk.v1 import session_store_pb2_grpc
 
@@ -22,6 +22,11 @@ _AT_ONCE = 128
 
 class Holding(session_store_pb2_grpc.SessionStoreServiceServicer):
     """Streams that last until their callers leave."""
+
+    @classmethod
+    def serving(cls) -> Self:
+        """Of the generated servicer's methods it has those that are called; the others answer UNIMPLEMENTED."""
+        return cls()
 
     def __init__(self) -> None:
         self.held = 0
@@ -76,7 +81,7 @@ async def asked(channel: grpc.aio.Channel) -> grpc.StatusCode:
 
 
 async def test_a_port_takes_so_many_calls_and_serves_on_when_some_have_ended() -> None:
-    holding = Holding()
+    holding = Holding.serving()
     server = rpc.Server("127.0.0.1:0", rpc.Security(TOKEN))
     server.add(session_store_pb2_grpc.add_SessionStoreServiceServicer_to_server, holding)
     await server.start()
@@ -103,7 +108,7 @@ async def test_who_has_no_token_holds_no_stream() -> None:
     server = rpc.Server("127.0.0.1:0", rpc.Security(TOKEN))
     await server.start()
     async with connection(server.port) as channel:
-        stub = health_pb2_grpc.HealthStub(channel)
+        stub: Any = health_pb2_grpc.HealthStub(channel)
         request = health_pb2.HealthCheckRequest()
         answer = await stub.Check(request, timeout=5, wait_for_ready=True)
         assert answer.status == health_pb2.HealthCheckResponse.SERVING

@@ -117,4 +117,4 @@ async def _bans(world: World, wanted: Callable[[fleet_pb2.ListBansResponse], boo
     async with asyncio.timeout(PATIENCE_S):
         while not wanted(answer := await fleet.ListBans(fleet_pb2.ListBansRequest())):
             await asyncio.sleep(0.2)
-    return answer  # type: ignore[no-any-return]
+    return answer

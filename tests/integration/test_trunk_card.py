@@ -65,7 +65,7 @@ async def test_the_worker_that_is_named_is_one_that_may_use_the_account(world: W
     await world.add_account()
     other = Attachment(world.wire, worker_hello("other", "192.0.2.7:5060"))
     await other.beat(pb.Heartbeat(sip_tls_address="192.0.2.7:5061"))
-    fleet: fleet_pb2_grpc.FleetServiceStub = fleet_pb2_grpc.FleetServiceStub(world.wire.channel)
+    fleet = fleet_pb2_grpc.FleetServiceStub(world.wire.channel)
     await fleet.Assign(fleet_pb2.AssignRequest(account="@ann", worker_ids=["other"]))
     trunk = (await world.add_trunk("office")).trunk
     assert (trunk.sip_address, trunk.sip_tls_address) == ("192.0.2.7:5060", "192.0.2.7:5061")

@@ -44,7 +44,7 @@ class Pair:
             "TELETRUNK_KEY_FILE": str(key),
         }
         self.managers = [ManagerProcess(directory / name, **settings) for name in ("a", "b")]
-        self.storage_server = StorageServer()
+        self.storage_server = StorageServer.serving()
 
     async def start(self) -> None:
         await asyncio.gather(*(m.start() for m in self.managers), self.storage_server.server.start())
@@ -225,7 +225,7 @@ async def test_without_redis_what_needs_no_counting_goes_on(pair: Pair, how: str
 
 async def test_bindings_are_told_by_a_worker_of_either(pair: Pair) -> None:
     """Whichever Manager is asked; a Worker of a version before, which tells nothing, is not waited for."""
-    registered = {"registered_trunk_ids": [pair.trunk.trunk.trunk_id]}
+    registered: dict[str, Any] = {"registered_trunk_ids": [pair.trunk.trunk.trunk_id]}
     older = Attachment(pair.wires[1], worker_hello("older"))
     await older.beat(pb.Heartbeat(**registered))
     await pair.worker.beat(pb.Heartbeat(**registered, tells_bindings=True))

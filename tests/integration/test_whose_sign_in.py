@@ -56,7 +56,7 @@ async def test_an_administrator_lets_telegram_be_asked_so_often(api: Api) -> Non
 
 async def test_a_storage_takes_over_no_account_of_another_one(api: Api) -> None:
     account = await api.world.add_account()
-    honest, rogue = api.world.storage_server, StorageServer("storage-2")
+    honest, rogue = api.world.storage_server, StorageServer.serving("storage-2")
     await rogue.server.start()
     attachment = Attachment(api.world.wire, rogue.hello())
     await attachment.beat()

@@ -34,9 +34,10 @@ class Pbx(Peer):
 @contextlib.asynccontextmanager
 async def registered(site: Site, transport: str, choices: dict[str, str]) -> AsyncIterator[Pbx]:
     added = await site.trunk()
-    there = (site.world.sip_port, added.trunk.login, added.password)
+    worker, login, password = site.world.sip_port, added.trunk.login, added.password
+    files = asterisk.REGISTERS
     async with (
-        asterisk.running(*there, transport=transport, **choices) as process,
+        asterisk.running(worker, login, password, files, None, None, transport=transport, **choices) as process,
         Actor("sip-phone", "--address", _PHONE) as phone,
     ):
         await process.registered()

@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import functools
 from collections.abc import AsyncIterator
+from typing import Any
 
 import pytest
 from teletrunk.v1 import admin_pb2, trunk_pb2
@@ -58,7 +59,7 @@ async def behind_a_proxy(site: Site, *, path: bool = False) -> AsyncIterator[Pee
 async def at_the_trunk_of(site: Site, kind: trunk_pb2.TrunkKind.ValueType, transport: str) -> AsyncIterator[TrunkPeer]:
     """A trunk whose PBX does not register, with the blocks of docs/pbx/kamailio.md as they stand there."""
     form = "outbound" if kind == trunk_pb2.TRUNK_KIND_OUTBOUND else "peer"
-    here = {"worker": site.world.sip_port, "transport": transport, "password": _PASSWORD}
+    here: dict[str, Any] = {"worker": site.world.sip_port, "transport": transport, "password": _PASSWORD}
     blocks = {"in common": kamailio.documented("in common", **here), "form": kamailio.documented(form, **here)}
     async with (
         kamailio.running("documented", **here, **blocks) as (host, port),

@@ -162,8 +162,9 @@ class TestOutboundTls(Secret):
 
 
 @contextlib.asynccontextmanager
-async def baresip_over_tls(site: TlsSite) -> AsyncIterator[Peer]:
+async def baresip_over_tls(site: Site) -> AsyncIterator[Peer]:
     """That it asks for no certificate of an authority is its own habit."""
+    assert isinstance(site, TlsSite)
     needs("baresip", "baresip-core")
     added = await site.trunk(options=trunk_pb2.TrunkOptions(srtp=trunk_pb2.SRTP_POLICY_REQUIRED))
     async with Actor("baresip-phone", log=site.world.directory / "phones.log") as phone:

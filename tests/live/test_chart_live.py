@@ -6,6 +6,7 @@ The tests build on each other, in this order. The phone is outside the cluster a
 from __future__ import annotations
 
 import asyncio
+import functools
 import hashlib
 import json
 import re
@@ -238,7 +239,7 @@ async def test_the_only_node_is_drained_and_back(installation: Installation, lin
             for part, leaves in (("manager", (await installation.names("manager"))[0]),
                                  ("storage", await holder(installation))):  # fmt: skip
                 (stays,) = set(await installation.names(part)) - {leaves}
-                await until(lambda pod=leaves: evicted(installation, pod), f"{leaves} cannot be evicted", 30)
+                await until(functools.partial(evicted, installation, leaves), f"{leaves} cannot be evicted", 30)
                 with pytest.raises(AssertionError, match="disruption budget"):
                     await evicted(installation, stays)
             await until(line.works, "no call works on what is left", 60)
@@ -322,7 +323,7 @@ class Desk:
         assert lines, what
         for line in lines:
             ours = re.sub(r"(?<=[ /])teletrunk-", f"{RELEASE}-teletrunk-", line)
-            await until(lambda command=ours: self._run(command), f"{line}: it does not work", 60)
+            await until(functools.partial(self._run, ours), f"{line}: it does not work", 60)
         return "".join(self._said)
 
     async def _run(self, command: str) -> bool:

@@ -8,9 +8,10 @@ from typing import Any
 
 import pytest
 import pytest_asyncio
-from dc_world import Dc, Person, PersonFactory, leave, new_client, new_phone, sign_in
 from pyrogram import Client
 from teletrunk_sandbox.control import SandboxControl
+
+from tests.sandbox.dc_world import Dc, Person, PersonFactory, leave, new_client, new_phone, sign_in
 
 
 @pytest.fixture(autouse=True)

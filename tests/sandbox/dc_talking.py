@@ -5,8 +5,9 @@ from __future__ import annotations
 import os
 from typing import Any
 
-from dc_world import Person
 from pyrogram import raw
+
+from tests.sandbox.dc_world import Person
 
 functions, types = raw.functions, raw.types
 

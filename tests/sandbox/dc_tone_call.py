@@ -1,4 +1,4 @@
-"""A whole call with sound, in a process of its own: `dc_tone_call.py CONTROL_PORT HOST PORT RSA_KEY`.
+"""A whole call with sound, in a process of its own: `dc_tone_call CONTROL_PORT HOST PORT RSA_KEY`.
 
 Two accounts on unmodified kurigram clients, two ntgcalls engines, the sandbox's reflector between
 them; each side sends a tone. Prints as JSON the frequency and level that each side has heard.
@@ -15,8 +15,6 @@ from typing import Any
 
 import ntgcalls
 import numpy as np
-from dc_talking import peer
-from dc_world import Dc, Person, new_client, sign_in
 from ntgcalls import (
     AudioDescription,
     ConnectionState,
@@ -33,6 +31,9 @@ from pyrogram import raw
 from teletrunk.native_engine import NativeEngine
 from teletrunk_sandbox.client import trust
 from teletrunk_sandbox.control import SandboxControl
+
+from tests.sandbox.dc_talking import peer
+from tests.sandbox.dc_world import Dc, Person, new_client, sign_in
 
 functions, types = raw.functions, raw.types
 

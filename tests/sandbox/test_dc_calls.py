@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from dc_talking import accept, confirm, discard, establish, peer, protocol, request, ring
-from dc_world import Person, PersonFactory
 from pyrogram import errors, raw
 from teletrunk_sandbox.control import SandboxControl
+
+from tests.sandbox.dc_talking import accept, confirm, discard, establish, peer, protocol, request, ring
+from tests.sandbox.dc_world import Person, PersonFactory
 
 functions, types = raw.functions, raw.types
 Busy, Missed, Hangup = (

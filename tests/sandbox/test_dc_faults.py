@@ -8,13 +8,14 @@ import time
 from io import BytesIO
 
 import pytest
-from dc_world import DEADLINE, Dc, PersonFactory, new_client
 from pyrogram import Client, errors, raw
 from pyrogram.crypto import mtproto
 from pyrogram.raw.core import GzipPacked, Int, Message, MsgContainer, TLObject
 from pyrogram.session.session import Result
 from teletrunk_sandbox.commands import CommandError
 from teletrunk_sandbox.control import SandboxControl
+
+from tests.sandbox.dc_world import DEADLINE, Dc, PersonFactory, new_client
 
 functions, types = raw.functions, raw.types
 

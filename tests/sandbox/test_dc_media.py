@@ -10,8 +10,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from dc_world import DEADLINE, Dc
 from teletrunk_sandbox.control import SandboxControl
+
+from tests.sandbox.dc_world import DEADLINE, Dc
 
 HELLO = b"\xff" * 12 + b"\xfe\xff\xff\xff" + (123).to_bytes(8, "little")
 
@@ -63,12 +64,14 @@ async def test_tone_is_heard(dc: Dc, control: SandboxControl) -> None:
     pytest.importorskip("ntgcalls")
     ready, before = dc.ready, await control.reflector_counts()
     arguments = [ready["control_port"], ready["host"], ready["port"], ready["rsa_key_file"]]
-    script = Path(__file__).with_name("dc_tone_call.py")
+    root = Path(__file__).parents[2]
     process = await asyncio.create_subprocess_exec(
         sys.executable,
-        str(script),
+        "-m",
+        "tests.sandbox.dc_tone_call",
         *map(str, arguments),
-        env={**os.environ, "PYTHONPATH": str(script.parents[2] / "sandbox")},
+        cwd=root,
+        env={**os.environ, "PYTHONPATH": str(root / "sandbox")},
         stdout=asyncio.subprocess.PIPE,
     )
     output, _ = await asyncio.wait_for(process.communicate(), 40)

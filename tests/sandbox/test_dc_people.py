@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from dc_world import PersonFactory
 from pyrogram import errors, raw
 from teletrunk_sandbox.control import SandboxControl
+
+from tests.sandbox.dc_world import PersonFactory
 
 functions, types = raw.functions, raw.types
 

@@ -6,10 +6,11 @@ import asyncio
 import time
 
 import pytest
-from dc_world import Dc, PersonFactory, leave, new_client
 from pyrogram import Client, errors, raw
 from pyrogram.handlers import RawUpdateHandler
 from teletrunk_sandbox.control import SandboxControl
+
+from tests.sandbox.dc_world import Dc, PersonFactory, leave, new_client
 
 
 async def export(client: Client, *but: int) -> raw.base.auth.LoginToken:

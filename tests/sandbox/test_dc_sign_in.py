@@ -5,10 +5,11 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from dc_world import Dc, PersonFactory, leave, new_client
 from pyrogram import Client, errors, raw
 from pyrogram.connection.transport import TCPAbridged, TCPIntermediate, TCPIntermediatePadded
 from teletrunk_sandbox.control import SandboxControl
+
+from tests.sandbox.dc_world import Dc, PersonFactory, leave, new_client
 
 
 @pytest.mark.parametrize("framing", [TCPAbridged, TCPIntermediate, TCPIntermediatePadded])

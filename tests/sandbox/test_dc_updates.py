@@ -7,15 +7,16 @@ import time
 from typing import Any
 
 import pytest
-from dc_talking import discard, request, ring
-from dc_world import DEADLINE, Dc, Person, PersonFactory, leave, new_client
 from pyrogram import Client, errors, raw
 from teletrunk_sandbox.control import SandboxControl
+
+from tests.sandbox.dc_talking import discard, request, ring
+from tests.sandbox.dc_world import DEADLINE, Dc, Person, PersonFactory, leave, new_client
 
 functions, types = raw.functions, raw.types
 
 
-class Listener(Client):  # type: ignore[misc]  # kurigram carries no types
+class Listener(Client):
     """A client that keeps its updates as they came."""
 
     def __init__(self, *args: Any, **options: Any) -> None:

@@ -284,7 +284,7 @@ def test_any_order_of_events_ends_with_everything_released(sip: bool, events: li
         if state.phase is Phase.ENDED:
             break
         if state.phase is Phase.UP:
-            event: on.Event = on.HangUp(REFUSAL)
+            event = on.HangUp(REFUSAL)
         else:
             event = on.Expired("ending" if state.phase is Phase.ENDING else "call")
             assert event.timer in rim.timers, f"stuck in {state.phase}"

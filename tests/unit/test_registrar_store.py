@@ -22,7 +22,7 @@ ENDPOINT = UdpEndpoint(lambda data, flow: None)
 NUMBERS = iter(range(1, 1_000_000))
 
 
-def register(registrar: Registrar, login: str, contact: str, expires: int = 300, **headers: str) -> None:
+def register(registrar: Registrar, login: str, contact: str, expires: int = 300, /, **headers: str) -> None:
     text = (
         "REGISTER sip:gw SIP/2.0\r\nVia: SIP/2.0/UDP 192.0.2.1;branch=z9hG4bK1\r\nMax-Forwards: 70\r\n"
         f"From: <sip:{login}@gw>;tag=1\r\nTo: <sip:{login}@gw>\r\nCall-ID: 1\r\nCSeq: {next(NUMBERS)} REGISTER\r\n"
@@ -59,7 +59,7 @@ async def test_contacts_of_any_form_come_back_with_their_path(path: Path) -> Non
     register(registrar, "one", "<sip:one@192.0.2.1>", Path="<sip:proxy.example;lr>", **{"User-Agent": "PBX"})
     register(registrar, "two", '<sip:two@192.0.2.1>;x="a/b"')
     register(registrar, "three", "<sip:three@192.0.2.1>")
-    register(registrar, "two", '<sip:two@192.0.2.1>;x="a/b"', expires=0)
+    register(registrar, "two", '<sip:two@192.0.2.1>;x="a/b"', 0)
     register(registrar, "three", '<sip:other@192.0.2.1>;reg-id=1;+sip.instance="<urn:uuid:1>"')
     await store.close()
     back = restored(path)
@@ -121,8 +121,9 @@ def line(login: str, *rows: Any) -> str:
 
 def test_a_row_that_makes_no_sense_loses_only_itself(path: Path) -> None:
     odd: list[Any] = [None, [], "row", 5, {}]
+    values: tuple[Any, ...] = (None, [], {}, 5, "", "x", math.nan, math.inf, -math.inf)
     for name in row("odd"):
-        odd += [row("odd") | {name: value} for value in (None, [], {}, 5, "", "x", math.nan, math.inf, -math.inf)]
+        odd += [row("odd") | {name: value} for value in values]
         odd += [{key: value for key, value in row("odd").items() if key != name}]
     for each in odd:
         path.write_text(line("good") + line("odd", each, row("beside")) + line("late"))
@@ -172,7 +173,7 @@ async def test_what_a_full_disk_has_refused_is_written_later(path: Path, monkeyp
     path.with_suffix(".new").mkdir()  # nothing can be written there
     path.rename(path.with_suffix(".old"))
     path.mkdir()
-    register(registrar, "one", "<sip:one@192.0.2.1>", expires=0)
+    register(registrar, "one", "<sip:one@192.0.2.1>", 0)
     store.note("trunk-one")
     await asyncio.sleep(0.05)
     path.rmdir()

@@ -6,8 +6,9 @@ import json
 
 import pytest
 from pyrogram import raw
+from teletrunk.v1 import session_store_pb2 as pb
 
-from .storage import CallStream, Storage, accept, calls, pb
+from .storage import CallStream, Storage, accept, calls
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 DISCARDED = "phoneCallDiscarded (phoneCallDiscardReasonBusy)"

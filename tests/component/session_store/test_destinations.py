@@ -11,7 +11,7 @@ from .storage import CallStream, Storage
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 
 
-def of_kind(kind: call_pb2.DestinationKind, value: object) -> call_pb2.Destination:
+def of_kind(kind: call_pb2.DestinationKind.ValueType, value: object) -> call_pb2.Destination:
     return call_pb2.Destination(kind=kind, value=str(value), dialled="200", number="@somebody")
 
 

@@ -7,8 +7,9 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
+from teletrunk.v1 import session_store_pb2 as pb
 
-from .storage import Storage, pb, storage
+from .storage import Storage, storage
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 RESOLVE, REQUEST_CALL = "contacts.resolvePhone", "phone.requestCall"

@@ -10,8 +10,9 @@ import grpc
 import pytest
 from pyrogram import raw
 from teletrunk import rpc
+from teletrunk.v1 import session_store_pb2 as pb
 
-from .storage import MISSED, PATIENCE_S, Storage, pb, phone_call, storage
+from .storage import MISSED, PATIENCE_S, Storage, phone_call, storage
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 REQUEST_CALL, RESOLVE = "phone.requestCall", "contacts.resolvePhone"

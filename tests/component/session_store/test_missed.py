@@ -11,10 +11,11 @@ from pathlib import Path
 import pytest
 from pyrogram import raw
 from teletrunk.v1 import manager_pb2
+from teletrunk.v1 import session_store_pb2 as pb
 
 from tests.cable import cable
 
-from .storage import DISCONNECT, CallStream, Storage, accept, calls, hang_up, pb, phone_call, storage
+from .storage import DISCONNECT, CallStream, Storage, accept, calls, hang_up, phone_call, storage
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 CUT_S = 4.0

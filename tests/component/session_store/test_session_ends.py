@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 from pyrogram import raw
+from teletrunk.v1 import session_store_pb2 as pb
 
-from .storage import Storage, accept, pb
+from .storage import Storage, accept
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 AT_ONCE_S = 5.0

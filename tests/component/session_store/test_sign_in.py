@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -19,7 +20,7 @@ pytestmark = pytest.mark.asyncio(loop_scope="module")
 SEND_CODE, SIGN_IN = "auth.sendCode", "auth.signIn"
 
 
-async def somebody(store: Storage, **options: str | None) -> str:
+async def somebody(store: Storage, **options: Any) -> str:
     phone = new_phone()
     await store.control.add_user(phone, "Ann", **options)
     return phone

@@ -7,10 +7,11 @@ from typing import Any
 
 import pytest
 from pyrogram import raw
+from teletrunk.v1 import session_store_pb2 as pb
 
 from tests.sandbox.dc_world import Person
 
-from .storage import CallStream, Storage, accept, pb, phone_call
+from .storage import CallStream, Storage, accept, phone_call
 
 pytestmark = pytest.mark.asyncio(loop_scope="module")
 SEND = "phone.sendSignalingData"

@@ -75,7 +75,7 @@ _USUAL: dict[str, tuple[list[list[Any]], list[Any]]] = {
 }  # fmt: skip
 _ROUTED = on.Routed((TARGETS[:2], TARGETS[2:]))
 # What comes from the Manager, from the edge for an admission that was cancelled, and from an operator.
-_FROM_OUTSIDE = [
+_FROM_OUTSIDE: list[on.Event] = [
     _ROUTED,
     on.Routed(()),
     on.Refused(REFUSAL),
@@ -282,7 +282,7 @@ class CallWorld:
     async def live(self, first: on.Event) -> None:
         """`first` is Admitted for a call from a PBX, and Taken for one from Telegram."""
         from_sip = isinstance(first, on.Admitted)
-        self.outside = [] if from_sip else [(self.tape.delay(), _ROUTED)]
+        self.outside: list[tuple[float, on.Event]] = [] if from_sip else [(self.tape.delay(), _ROUTED)]
         for _ in range(self.tape.among([0, 0, 0, 1, 2])):
             self.outside.append((self.tape.delay(), self.tape.among(_FROM_OUTSIDE)))
         for number in range(self.tape.among([0, 0, 1, 2])):

@@ -128,8 +128,8 @@ class BareHost:
             return
         if message["event"] == DIED:
             self.dead = True
-            for listener in list(self.listeners.values()):
-                listener(message)
+            for each in list(self.listeners.values()):
+                each(message)
         elif listener := self.listeners.get(call):
             if message["event"] == "incoming" and call not in self.told:
                 self.carries.add(call)
@@ -247,6 +247,7 @@ class HostsWorld:
         self._script = Script({what.replace("_", " "): said for what, said in written.items()}, Tape(tape))
         self.sip, self.telegram = BareHosts("sip", self._script), BareHosts("telegram", self._script)
         self.edge = BareEdge()
+        self.sessions: dict[str, manager_pb2.SessionAssignment] = {}
         self.streams: list[BareStream] = []
         self.reported: list[call_pb2.CallRecord] = []
         self.chat: list[str] = []

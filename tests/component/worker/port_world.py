@@ -9,7 +9,7 @@ from typing import Any
 
 from sipmessage import Message, Request, Response
 from teletrunk.errors import Refusal
-from teletrunk_worker.policy.admission import Admitted, Invite, Registered
+from teletrunk_worker.policy.admission import Admitted, Invite, Registered, Transfer
 from teletrunk_worker.relay.routes import CALL_HEADER, binding_uri
 from teletrunk_worker.server.port import SipPort
 from teletrunk_worker.sip.auth import Credentials
@@ -47,6 +47,9 @@ class Door:
         self.admitted.append(invite)
         self._calls += 1
         return Admitted(f"call{self._calls}", self.host_port)
+
+    def transfer(self, transfer: Transfer) -> None:
+        raise Refusal("transfer-refused")
 
     async def _pass(self) -> None:
         await self.open.wait()
@@ -158,7 +161,7 @@ async def port_world(address: str = "127.0.0.1", public: Sequence[str] = (), **g
 
 
 async def authenticated(wire: sip_wire.SipWire, method: str, user: str = "", **headers: str) -> sip_wire.Exchange:
-    return await wire.authenticated(method, user, "office", "x", **headers)
+    return await wire.authenticated(method, user, "office", "x", patience=sip_wire.PATIENCE_S, **headers)
 
 
 async def ready(wire: sip_wire.SipWire, method: str, user: str = "100", **headers: str) -> Request:

@@ -31,7 +31,7 @@ def test_every_place_dialog_and_stream_is_given_back(
 
 def life(*, from_sip: bool = False, refused_on_the_way: int = 0, **written: list[Any]) -> HostsWorld:
     """One life in which all goes well but what is written."""
-    world = HostsWorld(**written)
+    world = HostsWorld(b"", **written)
     simulated(world.live(from_sip=from_sip, refused_on_the_way=refused_on_the_way, hang_up_after=400.0))
     return world
 
@@ -100,8 +100,9 @@ def test_no_host_waits_for_a_peer_that_has_said_nothing() -> None:
 
 
 def test_a_call_from_a_pbx_that_no_host_takes() -> None:
+    written: dict[str, list[Any]]
     for written in ({"place_sip": [[]]}, {"placed": [[]]}):
-        world = life(from_sip=True, **written)
+        world = life(from_sip=True, refused_on_the_way=0, **written)
         (record,) = world.reported
         assert (record.ended_by, record.error_id) == ("gateway", "media-failed") and world.lasted_s < 13
 

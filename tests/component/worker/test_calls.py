@@ -39,7 +39,7 @@ class Office(HostsWorld):
     """A Worker's calls, with the Manager's answer and the hosts' room as the test wants them."""
 
     def __init__(self, **written: list[Any]) -> None:
-        super().__init__(**written)
+        super().__init__(b"", **written)
         self.route = manager_pb2.RouteCallResponse(
             trunk_id="t", session=manager_pb2.SessionAssignment(storage_address="s"), line=manager_pb2.Line(call_id="c")
         )

@@ -25,7 +25,7 @@ async def test_who_shows_no_password_has_no_transaction_and_hears_one_answer(wor
     async with sip_wire.udp(world.address, "127.0.0.81") as wire:
         heard: list[bytes] = []
         invite = await ready(wire, "INVITE")
-        wire.received = heard.append  # type: ignore[method-assign,assignment]
+        wire.received = heard.append
         invite.headers.set("Content-Type", "text/plain")
         wire.send(bytes(invite))
         await asyncio.sleep(1.2)  # timer G would have said it again by now

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from sipmessage import Request, Response
+from sipmessage import Message, Request, Response
 from teletrunk_worker.server import in_dialog
 
 from tests import sip_wire
@@ -16,7 +16,7 @@ from .port_world import PortWorld, ready
 SDP = b"v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc=IN IP4 127.0.0.1\r\nt=0 0\r\nm=audio 4000 RTP/AVP 8\r\n"
 
 
-def is_ok(message: Request | Response) -> bool:
+def is_ok(message: Message) -> bool:
     return isinstance(message, Response) and message.code == 200
 
 
@@ -119,7 +119,7 @@ async def test_a_pbx_that_reconnects_in_a_call_is_told_of_its_end(world: PortWor
     async with sip_wire.tcp(world.address) as second:
         await world.registered(second)
         bye = world.host.follow_up("BYE", world.host.invite(binding, answer.call_id), From=near, To=far, CSeq="9 BYE")
-        bye.uri = sip_wire.Message.parse(b"BYE " + target[1:-1].encode() + b" SIP/2.0\r\n\r\n").uri  # type: ignore[union-attr]
+        bye.uri = sip_wire.uri_of(b"BYE " + target[1:-1].encode() + b" SIP/2.0\r\n\r\n")
         world.host.send(bye)
         assert (await second.next_request("BYE")).call_id == answer.call_id
 

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 from collections.abc import AsyncIterator
 from pathlib import Path
-from typing import Any
+from typing import Any, Self
 
 import pytest
 from teletrunk import rpc
@@ -23,6 +23,11 @@ PATIENCE_S = 15.0
 
 class Manager(manager_pb2_grpc.ManagerServiceServicer):
     """Answers each heartbeat with a pulse, and with a wish, by which it is known that the pulse was read."""
+
+    @classmethod
+    def serving(cls, pulse: pb.Pulse) -> Self:
+        """Of the generated servicer's methods it has those that are called; the others answer UNIMPLEMENTED."""
+        return cls(pulse)
 
     def __init__(self, pulse: pb.Pulse) -> None:
         self._pulse = pulse
@@ -63,7 +68,7 @@ class Worker:
 
 @contextlib.asynccontextmanager
 async def attached(tmp_path: Path, pulse: pb.Pulse, trunks: int) -> AsyncIterator[Worker]:
-    manager, server = Manager(pulse), rpc.Server("127.0.0.1:0", SECURITY)
+    manager, server = Manager.serving(pulse), rpc.Server("127.0.0.1:0", SECURITY)
     server.add(manager_pb2_grpc.add_ManagerServiceServicer_to_server, manager)
     await server.start()
     journal = Journal(Spool(tmp_path))
@@ -89,8 +94,7 @@ async def test_what_has_not_changed_is_not_said_again(trunks: int, tmp_path: Pat
         assert list((await worker.changed()).trunk_states) == worker.states[:1]
         gone = worker.states.pop(0).trunk_id
         assert await worker.changed() == pb.Heartbeat(changes_only=True, gone_trunk_states=[gone])
-        worker.draining = True  # which is what ends this stream
-        worker.manager.hangs_up = True
+        worker.manager.hangs_up = True  # which is what ends this stream
         worker.link.has_news()
         again = await worker.heartbeat()
         assert not again.changes_only and list(again.trunk_states) == worker.states, "another Manager knows nothing"

@@ -11,9 +11,10 @@ from teletrunk_worker.sip.transport.locate import NotFound, Place
 from teletrunk_worker.trunks.pbx import PeerPbx
 
 from tests import sip_wire
+from tests.pbx_wire import said
 
 from .port_world import PATIENCE_S, PortWorld, is_invite, port_world
-from .test_pbxs import Registrar, follow, outbound, peer, registrar, said, until
+from .test_pbxs import Registrar, follow, outbound, peer, registrar, until
 
 
 async def recovers(world: PortWorld, pbx: Registrar) -> None:
@@ -41,7 +42,7 @@ async def recovers(world: PortWorld, pbx: Registrar) -> None:
 async def test_no_answer_ends_the_asking(code: int, phrase: str, headers: dict[str, str]) -> None:
     async with port_world() as world, registrar() as pbx:
         lines = {name.replace("-", "_"): value for name, value in headers.items()}
-        pbx.answer = lambda request: said(request, code, phrase, **lines)
+        pbx.answer = lambda request: said(request, code, phrase, b"", **lines)
         follow(world, outbound(pbx.port))
         await until(world, up=False)
         await recovers(world, pbx)

@@ -43,12 +43,12 @@ async def test_a_refusal_for_a_dead_host_is_repeated_until_it_is_acknowledged(wo
     async with sip_wire.udp(world.address) as wire:
         answers: asyncio.Queue[bytes] = asyncio.Queue()
         invite = await ready(wire, "INVITE")
-        wire.received = answers.put_nowait  # type: ignore[method-assign,assignment]
+        wire.received = answers.put_nowait
         wire.send(bytes(invite))
         await world.host.next()
         world.port._transactions._all.clear()  # it has rung for more than half a minute
         world.port.speak_for_dead_host("call1", "a", Refusal("telegram-error", "media process failed"))
-        finals = []
+        finals: list[bytes] = []
         async with asyncio.timeout(5):
             while len(finals) < 3:
                 if (data := await answers.get()).startswith(b"SIP/2.0 500"):

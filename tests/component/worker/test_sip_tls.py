@@ -14,9 +14,10 @@ from teletrunk_worker.sip.transport.tls import Certificates, TlsFiles
 
 from tests import sip_wire
 from tests.papers import Papers
+from tests.pbx_wire import said
 
 from .port_world import PortWorld, port_world
-from .test_pbxs import follow, outbound, said, until
+from .test_pbxs import follow, outbound, until
 
 
 @pytest.fixture

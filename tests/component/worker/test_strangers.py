@@ -34,7 +34,8 @@ class Flooder:
         loop = asyncio.get_running_loop()
         for _ in range(count):
             self._number += 1
-            data = bare(method, self._number, *self.socket.getsockname(), extra)
+            host, port = self.socket.getsockname()
+            data = bare(method, self._number, host, port, extra)
             self.sent += len(data)
             await loop.sock_sendto(self.socket, data, self.world.address)
             if self._number % 20 == 0:

@@ -109,7 +109,7 @@ async def test_a_host_outlives_peers_that_are_gone_without_a_word() -> None:
 
     async def one_end(name: str, heard: list[asyncio.Queue[Message]], own: int) -> list[str]:
         nonlocal connected
-        seen = []
+        seen: list[str] = []
         while not seen or seen[-1] not in ("closed", "died"):
             event = await heard[own].get()
             seen.append(event["event"])

@@ -116,7 +116,8 @@ async def test_a_stranger_keeps_no_connection(world: PortWorld, monkeypatch: pyt
             while await talking.read(4) == b"\r\n":
                 pass
         talk.cancel()
-        writer.close(), voice.close()
+        writer.close()
+        voice.close()
         assert (await authenticated(phone, "REGISTER")).final.code == 200, "who has a password stays"
 
 

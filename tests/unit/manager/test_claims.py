@@ -17,7 +17,7 @@ def outbound(address: str, *trusted: str, proxy: str = "") -> Claims:
     return made(pb.TRUNK_KIND_OUTBOUND, pb.PbxAddress(address=address, proxy=proxy, username="u"), trusted)
 
 
-def made(kind: pb.TrunkKind, pbx: pb.PbxAddress, trusted: tuple[str, ...]) -> Claims:
+def made(kind: pb.TrunkKind.ValueType, pbx: pb.PbxAddress, trusted: tuple[str, ...]) -> Claims:
     claims = Claims.of(pb.TrunkOptions(kind=kind, pbx=pbx), trusted)
     assert claims is not None
     return claims

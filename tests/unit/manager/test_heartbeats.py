@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from typing import Any
 
 import pytest
 from teletrunk.v1 import manager_pb2 as pb
@@ -70,7 +71,7 @@ def test_more_than_any_service_says_is_left_out_and_what_is_anothers_to_say() ->
     {"sip_address": "x" * 3_000_000}, {"version": "v" * 257},
 ])  # fmt: skip
 def test_a_hello_s_texts_have_a_limit(texts: dict[str, str]) -> None:
-    usual = {"worker_id": "w", "name": "n", "version": "1", "sip_address": "192.0.2.1:5060"}
+    usual: dict[str, Any] = {"worker_id": "w", "name": "n", "version": "1", "sip_address": "192.0.2.1:5060"}
     hello = pb.WorkerHello(**{**usual, **texts})
     with pytest.raises(Mistake, match=r"^a hello"):
         require_sensible(hello, hello.worker_id, hello.sip_address)

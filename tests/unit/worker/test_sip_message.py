@@ -77,7 +77,7 @@ def cost_ms(data: bytes) -> float:
         message(Max_Forwards="9" * 5_000),
         message(body=b"c=IN IP4 " + b"1." * 30_000),
         message(body=b"c=\r" * 20_000),
-        message(**{f"X-{n}": "y" for n in range(180)}),
+        message(body=b"", **{f"X-{n}": "y" for n in range(180)}),
     ],
     ids=range(20),
 )
@@ -95,7 +95,7 @@ TRAPS = st.lists(
 @given(st.sampled_from(READ), TRAPS)
 @example("From", "<tel:+" + "1" * 7_990)
 def test_no_mixture_costs_time_and_only_malformed_is_raised(name: str, value: str) -> None:
-    data = message(**{name.replace("-", "_"): value})
+    data = message(body=b"", **{name.replace("-", "_"): value})
     assert cost_ms(data) < MOST_MS or min(cost_ms(data) for _ in range(3)) < MOST_MS
 
 

@@ -70,7 +70,7 @@ def test_what_strangers_make_it_remember_is_bounded() -> None:
         address = f"10.{number >> 16}.{number >> 8 & 255}.{number & 255}"
         some.may_speak(address), some.may_log(address), some.may_hear(address, 100, 1_000)
     kept = (some._messages["UDP"]._of, some._lines._of, some._insisting._of, some._free_answers)
-    assert max(map(len, kept)) <= 20_000
+    assert max(len(each) for each in kept) <= 20_000
 
 
 @given(st.lists(st.tuples(st.sampled_from("abc"), ADDRESSES), max_size=100))

@@ -36,6 +36,12 @@ class Line:
 
     def prove(self, login: str) -> None: ...
 
+    def ping(self) -> bool:
+        return not self.closed
+
+    def close(self) -> None:
+        self.closed = True
+
     def times(self, what: bytes) -> list[float]:
         began = self.sent[0][0]
         return [round(at - began, 3) for at, data in self.sent if data.startswith(what)]
