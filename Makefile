@@ -53,7 +53,7 @@ run: $(VENV)/.runs ## the three services with the local Telegram, until Ctrl-C
 test: setup ## all tests but walk and chart-live, JOBS files at a time; the slowest twenty are named
 	$(BIN)/python -m pytest -q -p no:cacheprovider --ignore=tests/live --ignore=tests/walk -n $(JOBS) --dist loadfile --no-loadscope-reorder --durations=20
 
-walk: setup ## the tutorial, typed as it stands in a clean clone; prints the minutes that it took
+walk: setup ## the tutorial, typed as it stands in a clean clone, with the minutes that it took; "Several machines" on machines made of namespaces (root)
 	$(BIN)/python -m pytest -q -s -p no:cacheprovider tests/walk
 
 conformance: setup ## the error contract: every refusal caused for real, read from the wire and timed
