@@ -38,14 +38,14 @@ class Machine:
 
     def __init__(self, holder: int, address: str, home: Path) -> None:
         self.address = address
-        self.home = home
+        self._home = home
         self._inside = ("nsenter", f"--target={holder}", "--net", "--mount", "--uts", f"--wd={home}")
 
     def type(self, command: str, settings: Mapping[str, str] | None = None) -> Terminal:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("TELETRUNK_", "XDG_"))}
         path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-        environment = kept | {"HOME": str(self.home), "PATH": path} | (settings or {})
-        return Terminal(command, self.home, environment, self._inside)
+        environment = kept | {"HOME": str(self._home), "PATH": path} | (settings or {})
+        return Terminal(command, self._home, environment, self._inside)
 
     def program(self, module: str) -> tuple[str, ...]:
         """What runs a module of this environment there."""

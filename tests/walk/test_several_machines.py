@@ -106,8 +106,12 @@ class Site:
         await self._call()
 
     async def _register(self) -> None:
-        await self._phone.tell("register", **self._registered)
-        assert (await self._phone.wait("registration"))["status"] == 200
+        """As a PBX does, again where the Worker does not know its accounts yet."""
+        status = 0
+        async with asyncio.timeout(_PATIENCE_S):
+            while status != 200:
+                await self._phone.tell("register", **self._registered)
+                status = (await self._phone.wait("registration"))["status"]
 
     async def _call(self) -> None:
         """The friend is dialled, and heard."""
