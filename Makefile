@@ -17,7 +17,7 @@ VERSION = $(shell sed -n 's/^version = "\(.*\)"/\1/p' pyproject.toml)
 SCRIPTS := tools/install-baresip tools/asterisk-image tools/build-images tests/deploy/servers/entrypoint deploy/docker/assemble deploy/compose/make-secrets $(addprefix tools/kube/,base-image build-kubernetes cluster node node-config \
 	checkov pause-image prepare)
 
-.PHONY: help setup demo run test walk conformance chaos fuzz errors-doc site lint type proto proto-check bench bench-flood bench-malformed bench-speech matrix soak chart chart-live check locks images
+.PHONY: help setup demo run test walk conformance chaos fuzz errors-doc site lint type proto proto-check bench bench-accounts bench-flood bench-malformed bench-speech matrix soak chart chart-live check locks images
 
 help: ## this list
 	@grep -hE '^[a-z-]+:.*## ' $(MAKEFILE_LIST) | sed 's/:.*## /\t/' | expand -t 14
@@ -53,7 +53,7 @@ run: $(VENV)/.runs ## the three services with the local Telegram, until Ctrl-C
 test: setup ## all tests but walk and chart-live, JOBS files at a time; the slowest twenty are named
 	$(BIN)/python -m pytest -q -p no:cacheprovider --ignore=tests/live --ignore=tests/walk -n $(JOBS) --dist loadfile --no-loadscope-reorder --durations=20
 
-walk: setup ## the tutorial, typed as it stands in a clean clone; prints the minutes that it took
+walk: setup ## the tutorial, typed as it stands in a clean clone, with the minutes that it took; "Several machines" on machines made of namespaces (root)
 	$(BIN)/python -m pytest -q -s -p no:cacheprovider tests/walk
 
 conformance: setup ## the error contract: every refusal caused for real, read from the wire and timed
@@ -98,6 +98,9 @@ bench: setup ## what an idle installation and bridged calls cost: CPU, memory, d
 	$(BIN)/python benchmarks/bridge.py
 	$(BIN)/python benchmarks/control_plane.py
 	$(BIN)/python benchmarks/leases.py
+
+bench-accounts: setup ## what an account costs that is signed in and waits
+	$(BIN)/python benchmarks/accounts.py
 
 bench-flood: setup ## datagrams of strangers a second that the SIP port bears while a PBX registers and calls; what a PBX's own cost
 	$(BIN)/python benchmarks/flood.py

@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from collections.abc import Iterator
 
 import pytest
 import teletrunk
 
-from tests.deploy.podman import BASE, TAG, TARGETS, build_images, image, output, podman
+from tests.deploy.podman import BASE, ROOT, TAG, TARGETS, build_images, image, output, podman
 
 pytestmark = pytest.mark.timeout(1800)  # the first build downloads and compiles
 _MB = 1_000_000
-_SIZES_MB = {"manager": 120, "worker": 250, "session-store": 120}  # beyond the base image
+_SIZES_MB = {"manager": 120, "worker": 250, "session-store": 120, "sandbox": 250}  # beyond the base image
+_PAGE = (ROOT / "docs" / "operations" / "images.md").read_text()
+_SLACK_MB = 3  # of what the page says: our own modules grow
 _PACKAGES = {
     "manager": "teletrunk_manager",
     "worker": "teletrunk_worker",
@@ -54,6 +57,8 @@ def test_size(target: str) -> None:
     size, base = (int(output("image", "inspect", "--format={{.Size}}", name)) for name in (image(target), BASE))
     print(f"{target}: {(size - base) / _MB:.0f} MB beyond the base")
     assert (size - base) / _MB < _SIZES_MB[target]
+    said = re.search(rf"^\| `{target}` \|.* (\d+) MB \|$", _PAGE, re.MULTILINE)
+    assert said is not None and int(said[1]) == pytest.approx((size - base) / _MB, abs=_SLACK_MB)
 
 
 @pytest.mark.parametrize("target", TARGETS)

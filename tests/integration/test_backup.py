@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import contextlib
 import os
 import shutil
 import sqlite3
 import sys
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
@@ -32,6 +33,8 @@ from teletrunk_session_store.vault import adoption
 from teletrunk_session_store.vault.seal import Seal
 from teletrunk_session_store.vault.store import KnownPeer, Vault
 from teletrunk_session_store.vault.tables import TABLES
+
+from tests.servers import Postgres
 
 PASSPHRASE = "correct horse battery staple"
 KEY = bytes(range(32))
@@ -367,6 +370,43 @@ async def test_a_restore_that_fails_half_way_leaves_nothing(
     with pytest.raises(BackupError, match="no space left on device"):
         await restore(made, PASSPHRASE, [manager_part(), _Failing(StorageSettings())], new.data)
     await new.leave("TELETRUNK_DATABASE_URL", "TELETRUNK_VAULT_URL")
+
+
+async def test_a_restore_goes_on_when_its_database_was_restarted_in_the_middle(
+    made: Path, tmp_path: Path, passphrase: list[str]
+) -> None:
+    server = Postgres()
+    try:
+        new = Place(tmp_path / "new", {"TELETRUNK_DATABASE_URL": await server.database()})
+        async with _no_change_of_schema(new.manager_url) as in_the_middle:
+            restoring = asyncio.create_task(new.run("restore", str(made), *passphrase))
+            await in_the_middle()
+            server.stop()  # its locks go with it
+        server.start()
+        code, said = await restoring
+        assert code == 0 and len((await new.rows())["calls"]) == 1, said
+    finally:
+        server.close()
+    assert "teletrunk: it cannot be restored: the database closed the connection: again in 1 s" in said.splitlines()
+    assert "\nRestored: manager, storage" in said
+
+
+@contextlib.asynccontextmanager
+async def _no_change_of_schema(url: str) -> AsyncIterator[Callable[[], Any]]:
+    """Holds the lock of those that change it. Yields what waits until somebody waits for it."""
+    engine = make_engine(url)
+    waiting = sa.text("SELECT count(*) FROM pg_locks WHERE locktype = 'advisory' AND NOT granted")
+
+    async def somebody_waits() -> None:
+        async with asyncio.timeout(PATIENCE_S):
+            while not await holder.scalar(waiting):
+                await asyncio.sleep(0.05)
+
+    async with engine.connect() as holder:
+        await holder.execute(sa.text("SELECT pg_advisory_lock(:lock)"), {"lock": SCHEMA.lock})
+        yield somebody_waits
+        await holder.invalidate()
+    await engine.dispose()
 
 
 @pytest.mark.parametrize("kind", KINDS)

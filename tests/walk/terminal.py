@@ -10,7 +10,7 @@ import re
 import signal
 import struct
 import termios
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 _SIZE = struct.pack("HHHH", 24, 80, 0, 0)
@@ -22,7 +22,10 @@ _STOPPED_S = 30.0
 class Terminal:
     """One command in a terminal of its own, which it has as its controlling one: passwords are asked for there."""
 
-    def __init__(self, command: str, directory: Path, environment: Mapping[str, str]) -> None:
+    def __init__(
+        self, command: str, directory: Path, environment: Mapping[str, str], inside: Sequence[str] = ()
+    ) -> None:
+        """`inside` is a command that goes before the shell's."""
         self._command = command
         self._shown = ""
         self._more = asyncio.Event()
@@ -30,7 +33,8 @@ class Terminal:
         self._pid, self._descriptor = pty.fork()
         if self._pid == 0:
             os.chdir(directory)
-            os.execvpe("bash", ["bash", "-c", command], {**environment, "TERM": "xterm-256color"})
+            shell = [*inside, "bash", "-c", command]
+            os.execvpe(shell[0], shell, {**environment, "TERM": "xterm-256color"})
         fcntl.ioctl(self._descriptor, termios.TIOCSWINSZ, _SIZE)
         asyncio.get_running_loop().add_reader(self._descriptor, self._read)
 

@@ -18,6 +18,7 @@ READING: Final = "teletrunk_reading"  # an execution option: this transaction wr
 _CONNECT_S = 2
 _FRESH_S = 1.0  # a connection that worked so lately is not tried before it is used again
 _DATA_EXCEPTION = "22"  # SQLSTATE's class of values that do not fit
+_INTERVENTION = "57P"  # of a server that stops, or starts and takes nobody yet
 _QUOTED = re.compile('"[^"]*"')
 _ANSWER_S = 2  # a database that is stopped or cut off is silent: the caller must hear of it in time
 
@@ -47,8 +48,17 @@ def line_of(error: BaseException) -> str:
     """What went wrong, without the statement, its values and SQLAlchemy's link."""
     if isinstance(error, NoSuchModuleError):
         return "no such kind of database: write postgresql+asyncpg://... or sqlite+aiosqlite:///FILE"
+    if isinstance(error, DBAPIError) and error.connection_invalidated:
+        return "the database closed the connection"
     cause = error.orig if isinstance(error, DBAPIError) and error.orig is not None else error
     return (str(cause).splitlines() or [type(cause).__name__])[0]
+
+
+def is_away(error: BaseException) -> bool:
+    """Whether the database went away, or is not there yet: a moment later the same may succeed."""
+    if isinstance(error, DBAPIError):
+        return error.connection_invalidated or str(getattr(error.orig, "sqlstate", "")).startswith(_INTERVENTION)
+    return isinstance(error, ConnectionError)
 
 
 def sqlite_file(url: str) -> Path | None:

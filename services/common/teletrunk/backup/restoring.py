@@ -19,6 +19,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 
 from teletrunk.backup import archive, rows
 from teletrunk.backup.archive import Contents, Manifest, Rows
+from teletrunk.backup.database_away import failure
 from teletrunk.backup.part import Part, Store
 from teletrunk.backup.sealed_file import BackupError
 from teletrunk.database import line_of, make_engine, sqlite_file
@@ -60,7 +61,7 @@ async def restore(path: Path, passphrase: str, parts: list[Part], data: Path) ->
                 except BaseException as error:
                     raise HalfDone(f"{data} {HALF_RESTORED}") from error
     except (SQLAlchemyError, OSError, ImportError) as error:
-        raise BackupError(f"it cannot be restored: {line_of(error)}") from None
+        raise failure(f"it cannot be restored: {line_of(error)}", error) from None
     return manifest
 
 

@@ -14,6 +14,7 @@ from sqlalchemy.ext.asyncio import AsyncConnection
 from teletrunk import __version__
 from teletrunk.backup import rows
 from teletrunk.backup.archive import ArchiveWriter, Contents, File, Manifest, Rows, writing
+from teletrunk.backup.database_away import failure
 from teletrunk.backup.part import Part, Store
 from teletrunk.backup.sealed_file import BackupError, new_file
 from teletrunk.backup.witness import Witness
@@ -44,7 +45,7 @@ async def take(path: Path, passphrase: str, parts: list[Part]) -> Manifest:
                     await _write(archive, part, looks.get(part.name), files[part.name])
             return manifest
     except (SQLAlchemyError, OSError, ImportError) as error:
-        raise BackupError(f"it cannot be backed up: {line_of(error)}") from None
+        raise failure(f"it cannot be backed up: {line_of(error)}", error) from None
 
 
 @contextlib.asynccontextmanager

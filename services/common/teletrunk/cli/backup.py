@@ -8,10 +8,11 @@ import os
 import re
 import sys
 import time
+from collections.abc import Callable, Coroutine
 from enum import StrEnum
 from importlib.util import find_spec
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
@@ -34,6 +35,7 @@ _PACKAGES = {
     PartName.STORAGE: "teletrunk_session_store",
     PartName.WORKER: "teletrunk_worker",
 }
+_WAITS_S = (1, 2, 4, 8, 15)
 BackupFile = Annotated[Path, typer.Argument(help="The backup.", show_default=False)]
 Passphrase = Annotated[
     Path | None, typer.Option(help="A file with the passphrase in its first line; without it you are asked.")
@@ -59,7 +61,8 @@ def backup(
     parts = [_part(name) for name in only or (PartName.MANAGER, PartName.STORAGE)]
     if not only and find_spec(_PACKAGES[PartName.WORKER]) and not (worker := _part(PartName.WORKER)).missing():
         parts.append(worker)
-    _describe(asyncio.run(take(file, _passphrase(passphrase_file, confirm=True), parts)))
+    chosen = _passphrase(passphrase_file, confirm=True)
+    _describe(_patiently(lambda: take(file, chosen, parts)))
     say(f"Written to {file}. Without its passphrase it is worth nothing.")
 
 
@@ -74,7 +77,8 @@ def restore(file: BackupFile, only: Only = None, passphrase_file: Passphrase = N
     with opened(file, passphrase) as archive:
         wanted = only or [PartName(name) for name in archive.manifest.parts]
     parts = [_part(name) for name in wanted]
-    manifest = asyncio.run(restore_parts(file, passphrase, parts, load(ServiceSettings).data))
+    data = load(ServiceSettings).data
+    manifest = _patiently(lambda: restore_parts(file, passphrase, parts, data))
     say(f"Restored: {', '.join(part.name for part in parts)}, as of {_moment(manifest.made_at)} on {manifest.host}.")
     if PartName.STORAGE in wanted:
         say("Next: start the services, stop the old ones for good if they run, then: teletrunk storage adopt")
@@ -96,6 +100,19 @@ def adopt(
     if not (said := importlib.import_module("teletrunk_session_store.adopt").adopt(confirm)):
         raise typer.Exit(1)
     say(said)
+
+
+def _patiently(work: Callable[[], Coroutine[Any, Any, Manifest]]) -> Manifest:
+    """From the beginning again while the database is only just not there, as when it was restarted meanwhile."""
+    from teletrunk.backup.database_away import DatabaseAway
+
+    for wait in _WAITS_S:
+        try:
+            return asyncio.run(work())
+        except DatabaseAway as error:
+            typer.echo(f"teletrunk: {error}: again in {wait} s", err=True)
+        time.sleep(wait)
+    return asyncio.run(work())
 
 
 def _part(name: PartName) -> Part:
