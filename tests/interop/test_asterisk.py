@@ -5,14 +5,15 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import functools
+import json
 from collections.abc import AsyncIterator
 
 import pytest
 from teletrunk_sandbox.actors import Actor
 
 from . import asterisk
-from .conftest import FRIEND, Site
-from .peer import Peer, Trials
+from .conftest import FRIEND, GATEWAY, Site
+from .peer import TELEGRAM_HZ, Peer, Trials
 
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="module"), pytest.mark.timeout(240)]
 
@@ -20,6 +21,8 @@ PLAIN = {"codecs": "alaw,ulaw", "ice": "no", "reliable": "no", "timers": "no"}
 # 90 s is the shortest that RFC 4028 allows; the refresh comes at half of it.
 DEMANDING = {"codecs": "opus,g722,alaw", "ice": "yes", "reliable": "required", "timers": "always"}
 _REFRESH_S = 45
+KEYS = "73*9"
+_PATIENCE_S = 15.0
 _PHONE = "127.0.0.5"  # Asterisk tells trunk and phone apart by their addresses
 
 
@@ -60,6 +63,36 @@ class TestTcp(Trials):
         finally:
             await world.command("trunk", "change", peer.login, "--number-on-pbx", "")
         assert "REFER 202" in [step.text for step in record.steps]
+
+    @pytest.mark.parametrize("method", ["rfc4733", "info", "inband"])
+    async def test_a_menu_of_the_pbx_reads_keys_and_ours_are_pressed_by_it(self, peer: Pbx, method: str) -> None:
+        """Keys by the call's API are what Read() returns; what SendDTMF() presses is in the record."""
+        world, number = peer.site.world, f"71{method}"
+        await world.command(
+            "trunk", "change", peer.login, "--number-on-pbx", number, "--dtmf", method, "--record-digits"
+        )
+        await asyncio.sleep(1.0)  # what the Manager promises: a change is with the Workers within a second
+        try:
+            await peer.site.friends.tell("call", phone=FRIEND, to=GATEWAY, play={"hz": TELEGRAM_HZ})
+            await peer.site.friends.wait("connected", phone=FRIEND)
+            await world.command("call", "digits", await live(peer), KEYS)
+            await peer.site.friends.wait("ended", phone=FRIEND, by="peer")
+            record = await peer.site.record()
+        finally:
+            await world.command("trunk", "change", peer.login, "--number-on-pbx", "", "--dtmf", "any", "--hide-digits")
+        assert f"the menu has read {KEYS}" in await peer.process.said()
+        assert [step.text for step in record.steps if step.text.startswith("digit ")] == [
+            f"digit {key} by {method}" for key in KEYS
+        ]
+
+
+async def live(peer: Pbx) -> str:
+    """The id of the call that talks, once a heartbeat has told of it."""
+    async with asyncio.timeout(_PATIENCE_S):
+        while True:
+            calls = json.loads(await peer.site.world.command("call", "live", "--json"))["calls"]
+            if talking := [call["call_id"] for call in calls if call.get("answered_at")]:
+                return str(talking[0])
 
 
 class TestUdp(Trials):
