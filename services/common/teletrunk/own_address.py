@@ -23,16 +23,6 @@ def own_addresses(host: str) -> list[str]:
     return sorted((_towards(*family) for family in families), key=lambda address: address in _LOOPBACK)
 
 
-def is_own(address: str) -> bool:
-    """By what the system says, which lets nobody bind what it does not have."""
-    try:
-        with socket.socket(_family_of(address), socket.SOCK_DGRAM) as probe:
-            probe.bind((address, 0))
-            return True
-    except OSError:
-        return False
-
-
 def _towards(elsewhere: str, loopback: str) -> str:
     try:
         return address_towards(elsewhere)
@@ -42,10 +32,7 @@ def _towards(elsewhere: str, loopback: str) -> str:
 
 def address_towards(address: str) -> str:
     """The one from which this machine reaches that address. Raises OSError."""
-    with socket.socket(_family_of(address), socket.SOCK_DGRAM) as way_out:
+    family = socket.AF_INET6 if ":" in address else socket.AF_INET
+    with socket.socket(family, socket.SOCK_DGRAM) as way_out:
         way_out.connect((address, 9))  # sends nothing: it only asks for the route
         return str(way_out.getsockname()[0])
-
-
-def _family_of(address: str) -> socket.AddressFamily:
-    return socket.AF_INET6 if ":" in address else socket.AF_INET

@@ -233,10 +233,8 @@ class Calls:
         if not (binding := next(iter([*near, *bindings]), None)):
             raise Refusal("transfer-refused", "no PBX is registered")
         person = record.called if runner.from_sip else record.caller
-        caller, headers = runner.shown_to(transfer.leg) or (
-            identity.from_header(person, "", self.rim.edge.name(binding.flow)),
-            (),
-        )
+        unnamed = identity.from_header(person, "", self.rim.edge.name(binding.flow))
+        caller, headers = runner.shown_to(transfer.leg) or (unnamed, ())
         if transfer.referred_by:
             others = (header for header in headers if header[0] != "Referred-By")
             headers = (*others, ("Referred-By", transfer.referred_by))

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from pydantic import Field, field_validator
 from teletrunk.config import ConfigurationError, ServiceSettings, checked_address
-from teletrunk.own_address import is_own, own_address, own_addresses
+from teletrunk.own_address import own_address, own_addresses
 
 from teletrunk_worker.policy.bans import Network
 from teletrunk_worker.sip.auth import ALGORITHMS
@@ -86,13 +86,10 @@ class WorkerSettings(ServiceSettings):
 
     @property
     def networks_beside(self) -> tuple[Network, ...]:
-        """The local networks, but those in which the public address lies when it is not this machine's: from there
-        this Worker is reached through a translation, too."""
-        networks = _networks(self.local_networks)
-        if self.public_address is None or is_own(self.public_address):
-            return networks
-        public = ipaddress.ip_address(self.public_address)
-        return tuple(network for network in networks if public not in network)
+        """The local networks, but those in which an address lies that PBXs are to be told: who is there reaches it, and
+        may reach this machine by no other."""
+        given = [ipaddress.ip_address(one) for one in (self.public_address, self.media_address) if one is not None]
+        return tuple(net for net in _networks(self.local_networks) if not any(address in net for address in given))
 
     @field_validator("sip_address")
     @classmethod

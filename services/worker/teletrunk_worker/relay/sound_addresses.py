@@ -3,9 +3,8 @@
 from __future__ import annotations
 
 import ipaddress
+import socket
 from collections.abc import Collection
-
-from teletrunk.own_address import is_own
 
 from teletrunk_worker.sip import sdp
 from teletrunk_worker.sip.transport.flow import plain
@@ -40,4 +39,15 @@ def _parsed(text: str) -> _Address | None:
 
 
 def _is_own(address: _Address, own: Collection[str]) -> bool:
-    return not address.is_unspecified and (str(address) in own or is_own(str(address)))
+    """By what the system says, which lets nobody bind what it does not have."""
+    if address.is_unspecified:
+        return False
+    if str(address) in own:
+        return True
+    family = socket.AF_INET if address.version == 4 else socket.AF_INET6
+    try:
+        with socket.socket(family, socket.SOCK_DGRAM) as probe:
+            probe.bind((str(address), 0))
+            return True
+    except OSError:
+        return False
