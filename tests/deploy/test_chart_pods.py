@@ -255,6 +255,16 @@ def test_a_workers_own_affinity_keeps_one_on_a_node() -> None:
     assert affinity["podAntiAffinity"]["requiredDuringSchedulingIgnoredDuringExecution"]
 
 
+@pytest.mark.parametrize(
+    ("name", "networks", "told"),
+    [("hostport", "", [""]), ("external", "", []), ("hostport", "10.0.0.0/8", ["10.0.0.0/8"])],
+)
+def test_behind_mapped_ports_nobody_is_told_a_pods_own_address(name: str, networks: str, told: list[str]) -> None:
+    manifests = render(CI[name], f"--set-string=worker.localNetworks={networks}")
+    variables = [one for _, container in containers(manifests) for one in container.get("env", [])]
+    assert [one["value"] for one in variables if one["name"] == "TELETRUNK_LOCAL_NETWORKS"] == told
+
+
 @pytest.fixture(scope="module", autouse=True)
 def _helm() -> None:
     chart.helm_folder()

@@ -61,6 +61,7 @@ class RtpEnd:
         ).encode()
 
     async def talk(self, description: bytes) -> None:
+        """To the address that it names, which is this machine's."""
         lines = description.decode().split("\r\n")
         assert "c=IN IP4 127.0.0.1" in lines
         peer = ("127.0.0.1", next(int(line.split()[1]) for line in lines if line.startswith("m=audio")))
@@ -106,31 +107,40 @@ async def test_calls_with_sound_at_an_ipv6_address(tmp_path: Path) -> None:
         await world.remove_trunk(shown.trunk.login)
         async with sip_wire.udp(("::1", port), "::1") as wire:
             assert (await wire.register(trunk.trunk.login, trunk.password)).final.code == 200
-            await _call_telegram(wire, trunk.trunk.login, trunk.password)
+            await call_telegram(wire, trunk.trunk.login, trunk.password)
             await world.record()
-            await _be_called(world, wire)
+            invite = await be_called(world, wire)
+            assert f"[::1]:{port}" in invite.headers["Contact"]
 
 
-async def _call_telegram(wire: sip_wire.SipWire, login: str, password: str) -> None:
+async def call_telegram(wire: sip_wire.SipWire, login: str, password: str) -> Response:
+    """With sound both ways; what the PBX heard of it is returned."""
     rtp = RtpEnd()
-    first = with_body(wire.request("INVITE", "%40friend", login), rtp.sdp)
+    invite, answer = await answered(wire, login, password, rtp.sdp)
+    await rtp.talk(answer.body)
+    assert rtp.hz == pytest.approx(HZ_THERE, abs=2)
+    assert (await wire.ask(wire.in_dialog("BYE", invite, answer))).final.code == 200
+    return answer
+
+
+async def answered(wire: sip_wire.SipWire, login: str, password: str, sdp: bytes) -> tuple[Request, Response]:
+    first = with_body(wire.request("INVITE", "%40friend", login), sdp)
     invite = wire.answer_challenge(first, (await wire.ask(first)).final, login, password)
     answer = (await wire.ask(invite, 20)).final
     assert answer.code == 200
     wire.send(bytes(wire.in_dialog("ACK", invite, answer, CSeq=f"{invite.cseq.sequence} ACK")))
-    await rtp.talk(answer.body)
-    assert rtp.hz == pytest.approx(HZ_THERE, abs=2)
-    assert (await wire.ask(wire.in_dialog("BYE", invite, answer))).final.code == 200
+    return invite, answer
 
 
-async def _be_called(world: World, wire: sip_wire.SipWire) -> None:
+async def be_called(world: World, wire: sip_wire.SipWire) -> Request:
+    """With sound both ways; the call stays up."""
     rtp = RtpEnd()
     await world.subscribers.tell("call", phone=FRIEND, to=GATEWAY, play={"hz": HZ_THERE})
     invite = await wire.next_request("INVITE", 20)
-    assert f"[::1]:{wire.server[1]}" in invite.headers["Contact"]
     answer = sip_wire.response_to(invite, 200, "OK", wire, rtp.sdp)
     assert isinstance(answer, Response)
     wire.send(bytes(answer))
     await wire.next_request("ACK")
     await rtp.talk(invite.body)
     assert rtp.hz == pytest.approx(HZ_THERE, abs=2)
+    return invite

@@ -41,6 +41,7 @@ def start(module: str, data: Path, **settings: str) -> tuple[int, list[str]]:
         ("teletrunk_worker", "RTP_PORTS", "9-1", "must be FIRST-LAST"),
         ("teletrunk_worker", "MAX_CALLS", "0", "1 or more"),
         ("teletrunk_worker", "PUBLIC_ADDRESS", "pbx.example", "PUBLIC_ADDRESS"),
+        ("teletrunk_worker", "LOCAL_NETWORKS", "10.0.0.1/8", "LOCAL_NETWORKS"),
     ],
 )
 def test_a_wrong_setting(tmp_path: Path, module: str, name: str, value: str, expected: str) -> None:

@@ -105,6 +105,16 @@ def test_a_port_that_is_taken_is_told(monkeypatch: pytest.MonkeyPatch) -> None:
     assert any(text.startswith(f"TELETRUNK_STORAGE_ADDRESS: tcp {address} is in use") for text in wrong)
 
 
+def test_what_pbxs_will_be_told_is_said(monkeypatch: pytest.MonkeyPatch) -> None:
+    for name, value in (("PUBLIC_ADDRESS", "192.168.7.9"), ("LOCAL_NETWORKS", "10.0.0.0/8,192.168.0.0/16")):
+        monkeypatch.setenv(f"TELETRUNK_{name}", value)
+    good = json.loads(CliRunner().invoke(app, ["check", "--json"]).stdout)["good"]
+    assert (
+        "PBXs are told 192.168.7.9, and 192.168.7.9 for sound; those in 10.0.0.0/8 are told this machine's own address"
+        in good
+    )
+
+
 def test_it_makes_nothing(tmp_path: Path) -> None:
     check()
     assert not (tmp_path / "data").exists()

@@ -21,7 +21,8 @@ def one_way(record: call_pb2.CallRecord) -> str:
     if not media.rtp_received:
         return (
             f"not one RTP packet came from the PBX {where}. See that the PBX sends to the Worker's address "
-            "(TELETRUNK_PUBLIC_ADDRESS) and that TELETRUNK_RTP_PORTS are open for UDP"
+            "(TELETRUNK_PUBLIC_ADDRESS; in TELETRUNK_LOCAL_NETWORKS this machine's own) and that TELETRUNK_RTP_PORTS "
+            "are open for UDP"
         )
     if media.rtp_silent_s > _TALKED_S:
         return (

@@ -81,6 +81,7 @@ async def _serve(settings: WorkerSettings, service: Service) -> int | None:
         certificates,
         settings.tls_listen,
         DnsResolver(settings.name_servers),
+        settings.networks_beside,
     )
     service.on_close("SIP port", edge.close)
     await _listen(edge, settings)

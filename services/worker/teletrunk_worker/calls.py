@@ -233,7 +233,8 @@ class Calls:
         if not (binding := next(iter([*near, *bindings]), None)):
             raise Refusal("transfer-refused", "no PBX is registered")
         person = record.called if runner.from_sip else record.caller
-        caller, headers = runner.shown_to(transfer.leg) or (identity.from_header(person, "", self.rim.edge.public), ())
+        unnamed = identity.from_header(person, "", self.rim.edge.name(binding.flow))
+        caller, headers = runner.shown_to(transfer.leg) or (unnamed, ())
         if transfer.referred_by:
             others = (header for header in headers if header[0] != "Referred-By")
             headers = (*others, ("Referred-By", transfer.referred_by))
@@ -337,11 +338,11 @@ class Calls:
             targets = []
             for trunk in tier.targets:
                 number_and_name = trunk.caller_id or route.caller_id, trunk.caller_name or route.caller_name
-                caller = identity.from_header(*number_and_name, self.rim.edge.public)
                 account = self.rim.edge.trunks.find(trunk.trunk_id).account
-                shown = identity.shown(caller, account), (*identity.asserted(caller), *told)
                 for binding in self.rim.edge.registrar.reachable(trunk.trunk_id):
                     number += 1
+                    caller = identity.from_header(*number_and_name, self.rim.edge.name(binding.flow))
+                    shown = identity.shown(caller, account), (*identity.asserted(caller), *told)
                     targets.append(_target(f"t{number}", binding, trunk.number_on_pbx, *shown))
             tiers.append(tuple(targets))
         return tuple(tiers)

@@ -16,6 +16,10 @@ from teletrunk_worker.sip.auth import ALGORITHMS
 from teletrunk_worker.sip.transport.tls import VERSIONS, Certificates, TlsFiles
 
 CALLS_A_SIP_HOST = 4  # what the stock pjsua2 wheel is compiled for
+# RFC 1918, 6598, 3927, 1122; RFC 4193, 4291: whoever is seen with such an address has come without a translation.
+PRIVATE_NETWORKS = (
+    "10.0.0.0/8,172.16.0.0/12,192.168.0.0/16,100.64.0.0/10,169.254.0.0/16,127.0.0.0/8,fc00::/7,fe80::/10,::1/128"
+)
 _PORTS_A_HOST = 32  # four calls need sixteen; the rest lets used ports rest
 
 
@@ -35,6 +39,11 @@ class WorkerSettings(ServiceSettings):
     sip_tls_minimum: str = Field("1.2", description="The oldest TLS that is spoken: 1.2 or 1.3.")
     dns_servers: str = Field("", description="host:port of name servers for PBXs, with commas; else the machine's own.")
     public_address: str | None = Field(None, description="The address PBXs reach this Worker at, when behind NAT.")
+    local_networks: str = Field(
+        PRIVATE_NETWORKS,
+        description="Networks, with commas, whose PBXs are told the address of this machine that faces them, and not "
+        "the public one; empty: all are told the public one.",
+    )
     media_address: str | None = Field(
         None, description="The IPv4 address PBXs send sound to, when it is not the public one: sound has no IPv6."
     )
@@ -65,16 +74,22 @@ class WorkerSettings(ServiceSettings):
     def _metrics_host_and_port(cls, value: str | None) -> str | None:
         return None if value is None else checked_address(value)
 
-    @field_validator("never_banned")
+    @field_validator("never_banned", "local_networks")
     @classmethod
-    def _networks(cls, value: str) -> str:
-        for part in filter(None, value.split(",")):
-            ipaddress.ip_network(part.strip())
+    def _readable_networks(cls, value: str) -> str:
+        _networks(value)
         return value
 
     @property
     def trusted_networks(self) -> tuple[Network, ...]:
-        return tuple(ipaddress.ip_network(part.strip()) for part in self.never_banned.split(",") if part.strip())
+        return _networks(self.never_banned)
+
+    @property
+    def networks_beside(self) -> tuple[Network, ...]:
+        """The local networks, but those in which an address lies that PBXs are to be told: who is there reaches it, and
+        may reach this machine by no other."""
+        given = [ipaddress.ip_address(one) for one in (self.public_address, self.media_address) if one is not None]
+        return tuple(net for net in _networks(self.local_networks) if not any(address in net for address in given))
 
     @field_validator("sip_address")
     @classmethod
@@ -207,6 +222,10 @@ class WorkerSettings(ServiceSettings):
         if len(slices) < hosts:
             raise ConfigurationError("TELETRUNK_RTP_PORTS: too few ports for TELETRUNK_MAX_CALLS (8 a call)")
         return secrets.SystemRandom().sample(slices, hosts)
+
+
+def _networks(text: str) -> tuple[Network, ...]:
+    return tuple(ipaddress.ip_network(part.strip()) for part in text.split(",") if part.strip())
 
 
 def _host_and_port(text: str) -> tuple[str, int]:

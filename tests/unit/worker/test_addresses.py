@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ipaddress
+
 import pytest
 from teletrunk_worker.config import WorkerSettings
 from teletrunk_worker.sip.transport.flow import network_of, plain
@@ -65,3 +67,22 @@ def test_at_all_addresses_it_has_one_of_each_family() -> None:
     found = settings.reachable_addresses()
     assert {":" in address for address in found} == {True, False} and len(found) == 2
     assert settings.reachable_media_address() in found, "sound has IPv4 alone"
+
+
+def is_beside(peer: str, **settings: str) -> bool:
+    networks = WorkerSettings(**settings).networks_beside
+    return any(ipaddress.ip_address(peer) in network for network in networks)
+
+
+@pytest.mark.parametrize("peer", ["10.1.2.3", "172.31.0.9", "192.168.1.50", "100.64.0.1", "fd00::5", "fe80::1", "::1"])
+def test_whoever_is_seen_with_a_private_address_is_beside_it(peer: str) -> None:
+    assert is_beside(peer) and is_beside(peer, public_address="203.0.113.7")
+    assert not is_beside(peer, public_address="203.0.113.7", local_networks="")
+    assert not is_beside("198.51.100.9") and not is_beside("2001:db8::9")
+
+
+def test_a_public_address_of_a_private_network_is_what_that_network_is_told() -> None:
+    """A container behind its machine's address: who is beside that machine is not beside the container."""
+    assert not is_beside("192.168.1.50", public_address="192.168.1.10")
+    assert is_beside("172.17.0.3", public_address="192.168.1.10"), "another container"
+    assert not is_beside("192.168.1.50", public_address="203.0.113.7", media_address="192.168.1.10")

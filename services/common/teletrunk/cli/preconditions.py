@@ -35,6 +35,8 @@ def conditions(loaded: dict[str, Any]) -> Iterator[Condition]:
     for name in ("manager", "worker"):
         if settings := loaded.get(name):
             yield _fits_together(f"the settings of the {name.title()} fit together", settings)
+    if worker := loaded.get("worker"):
+        yield True, _told(worker)
     if manager := loaded.get("manager"):
         yield _database("the Manager's database", manager.url())
         yield _file("the key that seals trunks' passwords", manager.key_path)
@@ -51,6 +53,12 @@ def _fits_together(what: str, settings: Any) -> Condition:
     except ConfigurationError as error:
         return False, str(error)
     return True, what
+
+
+def _told(worker: Any) -> str:
+    networks = ", ".join(map(str, worker.networks_beside))
+    beside = f"; those in {networks} are told this machine's own address" if networks else ""
+    return f"PBXs are told {worker.reachable_addresses()[0]}, and {worker.reachable_media_address()} for sound{beside}"
 
 
 def _reached_safely(storage: Any, *, tls: bool) -> Condition:

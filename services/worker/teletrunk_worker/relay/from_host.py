@@ -45,15 +45,17 @@ class FromHost:
             return None  # the peer has had our own 100
         if dialog is not None and dialog.host_gone:
             return None  # it hung and is back: the answer was given in its place
-        transaction = self._transactions.of(response)
-        if transaction is not None and not transaction.note(response):
-            return None
-        was_pending = False
         if dialog is not None:
             if response.cseq.method == "INVITE":  # of a request that left the offer to us, this is it
                 host_limits.offer_for_peer(response, dialog.sound)
             else:
                 host_limits.answer_for_peer(response, dialog.sound)
+        self._routes.face_peer(response, flow)
+        transaction = self._transactions.of(response)
+        if transaction is not None and not transaction.note(response):  # what it says again is what was said
+            return None
+        was_pending = False
+        if dialog is not None:
             was_pending = dialog.pending
             dialog.note_response(response)
             if response.cseq.method == "BYE" and dialog.is_established_with(response.from_.tag):  # now the host has it

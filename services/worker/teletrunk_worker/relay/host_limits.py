@@ -134,11 +134,24 @@ def answer_for_peer(message: Message, sound: SoundTerms) -> None:
     _rewrite(message, lambda body: srtp.for_peer(body, sound), sound)
 
 
+def sound_at(message: Message, address: str) -> None:
+    """A host's description, for a peer that reaches this machine at another address than hosts name."""
+    _describe(message, lambda body: sdp.at_address(body, address))
+
+
 def _rewrite(message: Message, change: Callable[[bytes], bytes], sound: SoundTerms) -> None:
     """Packets are to be as long as the trunk says, whoever sends them."""
+
+    def changed(body: bytes) -> bytes:
+        body = change(body)
+        return codecs_of.with_ptime(body, sound.ptime_ms) if sound.ptime_ms else body
+
+    _describe(message, changed)
+
+
+def _describe(message: Message, change: Callable[[bytes], bytes]) -> None:
     if media_type(message) == _DESCRIPTION and message.body:
-        body = change(message.body)
-        message.body = codecs_of.with_ptime(body, sound.ptime_ms) if sound.ptime_ms else body
+        message.body = change(message.body)
         message.headers.set("Content-Length", str(len(message.body)))
 
 

@@ -2,15 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from typing import Final
 
 from teletrunk_worker.relay import host_limits
+from teletrunk_worker.relay.faces import Faces
 from teletrunk_worker.sip import proxy
 from teletrunk_worker.sip.dialog import Dialog
 from teletrunk_worker.sip.message import Message, Request
 from teletrunk_worker.sip.registrar import Binding, Registrar
-from teletrunk_worker.sip.transport.flow import Address, Flow
+from teletrunk_worker.sip.transport.flow import Flow
 from teletrunk_worker.sip.transport.udp import UdpEndpoint
 from teletrunk_worker.sip.uri import Uri, escaped, with_user
 
@@ -54,20 +55,18 @@ class Routes:
         self,
         registrar: Registrar,
         inside: UdpEndpoint,
-        face: Callable[[Flow], Address],
-        own: Sequence[Address],
+        faces: Faces,
         flow_of: Callable[[str], Flow | None],
         is_at: Callable[[str, str], bool],
     ) -> None:
-        """`face` says at which host and port the peer of a flow finds us, `own` are all of them; `is_at`, whether a
-        login's PBX is known to be at an address, though it does not register."""
+        """`is_at` says whether a login's PBX is known to be at an address, though it does not register."""
         self._is_at = is_at
         self._registrar = registrar
         self._inside = inside
         self._flow_of = flow_of
-        self._face = face
-        self.own = [*own, (_LOOPBACK, inside.port)]
-        self.addresses = frozenset(host for host, _ in own)  # that PBXs know this port by
+        self._faces = faces
+        self.own = faces.own
+        self.addresses = frozenset(faces.public)  # that PBXs know this port by
 
     # Hosts.
 
@@ -109,19 +108,29 @@ class Routes:
         return flow.peer[0] in {peer[0] for peer in peers} or self._is_at(dialog.login, flow.peer[0])
 
     def to_peer(self, request: Request, flow: Flow, branch: str) -> bool:
-        """Sends a request on; false when the flow is gone."""
+        """Sends a host's request on; false when the flow is gone."""
+        self.face_peer(request, flow)
         self.via_for_peer(request, flow, branch)
         return flow.send(bytes(request))
 
     def via_for_peer(self, request: Request, flow: Flow, branch: str) -> None:
         """Our hop on the way to a peer."""
-        proxy.push_via(request, flow.transport, *self._face(flow), branch, ";rport")
+        proxy.push_via(request, flow.transport, *self._faces.at(flow), branch, ";rport")
+
+    def face_peer(self, message: Message, flow: Flow) -> None:
+        """Hosts name the public address to everybody: a peer beside us is told the one that it reaches."""
+        if not self._faces.beside(flow):
+            return
+        if message.headers.get("Contact"):
+            host, port = self._faces.name(flow)
+            message.headers.set("Contact", f"<sip:{proxy.bracketed(host)}:{port}>")
+        host_limits.sound_at(message, self._faces.sound_beside(flow))
 
     def record(self, request: Request, flow: Flow, *, towards_peer: bool) -> None:
         """Puts us on the way of the dialog, once for each side (RFC 5658). What faces the receiver is on top."""
         faces = [
             proxy.route_address(_LOOPBACK, self._inside.port),
-            proxy.route_address(*self._face(flow), flow.transport),
+            proxy.route_address(*self._faces.at(flow), flow.transport),
         ]
         for face in faces if towards_peer else reversed(faces):
             request.headers.insert("Record-Route", face)

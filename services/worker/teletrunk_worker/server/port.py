@@ -13,10 +13,11 @@ from teletrunk.errors import Refusal
 from teletrunk.metrics import DIALOGS, STRANGERS
 
 from teletrunk_worker.policy.admission import Admission, Gatekeeper, shown, too_many_at_once
-from teletrunk_worker.policy.bans import Bans
+from teletrunk_worker.policy.bans import Bans, Network
 from teletrunk_worker.policy.refusals import refuse
 from teletrunk_worker.relay import srtp
 from teletrunk_worker.relay.challenges import Challenges
+from teletrunk_worker.relay.faces import Faces
 from teletrunk_worker.relay.from_host import FromHost
 from teletrunk_worker.relay.from_peer import FromPeer
 from teletrunk_worker.relay.routes import Routes, binding_id_at
@@ -37,7 +38,7 @@ from teletrunk_worker.sip.sound import SoundTerms
 from teletrunk_worker.sip.transaction.client import ClientTransactions
 from teletrunk_worker.sip.transaction.server import ServerTransaction, ServerTransactions
 from teletrunk_worker.sip.transport.flow import Address, Flow, plain
-from teletrunk_worker.sip.transport.locate import PORTS, DnsResolver, Place, Resolver
+from teletrunk_worker.sip.transport.locate import DnsResolver, Place, Resolver
 from teletrunk_worker.sip.transport.tcp import TcpFlow
 from teletrunk_worker.sip.transport.tls import Certificates
 from teletrunk_worker.sip.transport.transports import Transports
@@ -63,8 +64,10 @@ class SipPort:
         certificates: Certificates | None = None,
         tls_address: Address | None = None,
         resolver: Resolver | None = None,
+        local_networks: Sequence[Network] = (),
     ) -> None:
-        """`public_addresses` are what PBXs know it by, the first one also those of a family that has none of its own.
+        """`public_addresses` are what PBXs know it by, the first one also those of a family that has none of its own;
+        those in `local_networks` know it by the address of this machine that faces them.
 
         Over TLS, at `tls_address`, when there are certificates. `resolver` finds the PBXs that do not register.
         """
@@ -75,6 +78,7 @@ class SipPort:
         self._address = address
         self._port = port
         self._public_addresses = public_addresses
+        self._local_networks = local_networks
         self._transactions = ServerTransactions()
         self.dialogs = Dialogs()
         self._requests = ClientTransactions()
@@ -91,9 +95,11 @@ class SipPort:
         await self._transports.start(self._address, self._port, self._tls_address)
         self.port = self._transports.port
         self._inside = await UdpEndpoint.bind("127.0.0.1", 0, self._receive_from_host)
-        routes = self._routes = Routes(
-            self.registrar, self._inside, self.face, self._faces(), self.flow_of, self.pbxs.is_at
+        inside = "127.0.0.1", self._inside.port
+        faces = self._faces = Faces(
+            self._public_addresses, self._address, self._local_networks, self._transports.port_of, inside
         )
+        routes = self._routes = Routes(self.registrar, self._inside, faces, self.flow_of, self.pbxs.is_at)
         challenges = Challenges(self._account_of)
         self._stand_in = StandIn(routes, self._requests, challenges)
         self._from_peer = FromPeer(routes, self.dialogs, self._stand_in, challenges)
@@ -107,7 +113,7 @@ class SipPort:
             self._responder,
             self._sound_of,
         )
-        transfers = Transfers(self._gatekeeper, self.registrar, self.dialogs, self.trunks, self.face)
+        transfers = Transfers(self._gatekeeper, self.registrar, self.dialogs, self.trunks, faces)
         self._in_dialog = InDialog(
             self.admission,
             routes,
@@ -141,20 +147,13 @@ class SipPort:
         """0: nobody can come by TLS."""
         return self._transports.tls_port
 
-    @property
-    def public(self) -> Address:
-        """Host and port that PBXs know this port by."""
-        return self._public_addresses[0], self.port
-
     def face(self, flow: Flow) -> Address:
-        """Where the peer of this flow comes back to: an address of its own family, if there is one."""
-        is_ipv6 = ":" in flow.peer[0]
-        same = (address for address in self._public_addresses if (":" in address) == is_ipv6)
-        return next(same, self._public_addresses[0]), self._transports.port_of(flow.transport)
+        """Where the peer of this flow comes back to."""
+        return self._faces.at(flow)
 
-    def _faces(self) -> list[Address]:
-        ports = {self._transports.port_of(transport) for transport in PORTS}
-        return [(address, port) for address in self._public_addresses for port in ports]
+    def name(self, flow: Flow) -> Address:
+        """Host and port that identities of ours have for the peer of this flow."""
+        return self._faces.name(flow)
 
     @property
     def inside_port(self) -> int:

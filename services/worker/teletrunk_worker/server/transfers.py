@@ -7,20 +7,20 @@ when the PBX names a call of its own beside the number: ours then takes that one
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
 from typing import Final
 
 from teletrunk.errors import Refusal
 
 from teletrunk_worker.policy.admission import Gatekeeper, Transfer
 from teletrunk_worker.policy.refusals import refuse
+from teletrunk_worker.relay.faces import Faces
 from teletrunk_worker.sip import uas
 from teletrunk_worker.sip.dialog import Dialog, Dialogs
 from teletrunk_worker.sip.message import Request, Response
 from teletrunk_worker.sip.proxy import bracketed
 from teletrunk_worker.sip.registrar import Registrar
 from teletrunk_worker.sip.scanner import Malformed
-from teletrunk_worker.sip.transport.flow import Address, Flow, plain, without_zone
+from teletrunk_worker.sip.transport.flow import Flow, plain, without_zone
 from teletrunk_worker.sip.uri import Uri, escaped
 from teletrunk_worker.trunks.book import TrunkBook
 
@@ -37,13 +37,13 @@ class Transfers:
         registrar: Registrar,
         dialogs: Dialogs,
         trunks: TrunkBook,
-        face: Callable[[Flow], Address],
+        faces: Faces,
     ) -> None:
         self._gatekeeper = gatekeeper
         self._registrar = registrar
         self._dialogs = dialogs
         self._trunks = trunks
-        self._face = face
+        self._faces = faces
 
     def answer(self, refer: Request, flow: Flow, dialog: Dialog) -> Response:
         """202 when it is tried. Raises `Malformed`."""
@@ -70,7 +70,7 @@ class Transfers:
         )
         self._gatekeeper.transfer(transfer)
         dialog.refers += 1
-        host, port = self._face(flow)
+        host, port = self._faces.at(flow)
         headers = [("Contact", f"<sip:{bracketed(host)}:{port}>")]
         return uas.respond(refer, 202, "Accepted", [*headers, ("Refer-Sub", "false")] if silent else headers)
 
@@ -108,7 +108,8 @@ class Transfers:
         names = {
             own_domain,
             dialog.flow.peer[0],
-            self._face(dialog.flow)[0],
+            self._faces.at(dialog.flow)[0],
+            *self._faces.public,
             *(binding.contact.uri.host for binding in bindings),
             *(binding.flow.peer[0] for binding in bindings),
             *(contact.uri.host for contact in refer.contacts),

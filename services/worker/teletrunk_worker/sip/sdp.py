@@ -15,6 +15,7 @@ from itertools import chain, pairwise
 LINE_END = re.compile(rb"[\r\n]+")
 _CONNECTION = re.compile(rb"c=IN IP([46]) ([0-9A-Fa-f:.]{2,45})")
 _RTCP = re.compile(rb"[aA]=rtcp:[0-9]{1,5}(?: IN IP([46]) ([0-9A-Fa-f:.]{2,45}))?", re.IGNORECASE)
+_SENT_TO = re.compile(rb"(?m)^(c=IN IP4 |a=rtcp:[0-9]{1,5} IN IP4 )(?!0\.0\.0\.0\s*$)[0-9.]{7,15}")
 _RTPMAP = re.compile(rb"[aA]=rtpmap:([0-9]{1,3})\s+([A-Za-z0-9._\-]{1,40})/")
 # RFC 3551: payload types that need no rtpmap.
 _STATIC_CODECS = {
@@ -172,6 +173,11 @@ def addresses(body: bytes) -> list[str]:
         if match and match[2]:
             found.append(match[2].decode())
     return found
+
+
+def at_address(body: bytes, address: str) -> bytes:
+    """The description with this IPv4 address in place of each that it wants anything sent to; 0.0.0.0 stays a hold."""
+    return _SENT_TO.sub(rb"\g<1>" + address.encode(), body)
 
 
 def _is_address(family: bytes, text: bytes) -> bool:
