@@ -45,7 +45,7 @@ def explain(
         rows, said = find(asked), sayings(_plain(asked))
         if not rows and not said:
             fail(f"no refusal of Teletrunk fits {asked!r}: teletrunk explain shows all; other codes are the peer's own")
-        _show([causes.told(row.id, _plain(asked)) for row in rows], as_json, said)
+        _show([causes.in_words(row.id, _plain(asked)) for row in rows], as_json, said)
     elif as_json:
         _show(list(TABLE.values()), as_json)
     else:

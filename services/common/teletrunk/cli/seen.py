@@ -9,11 +9,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from teletrunk import causes
 from teletrunk.cli import outcomes
 from teletrunk.cli.client import DEADLINE_S, ask, ask_fleet, ask_subscriptions, every, fail
 from teletrunk.cli.failed import Forbidden
-from teletrunk.errors import TABLE
 from teletrunk.v1 import admin_pb2 as pb
 from teletrunk.v1 import call_pb2, fleet_pb2, manager_pb2, subscription_pb2
 
@@ -101,19 +99,12 @@ async def _ask_for_bindings(service: Any, trunks: Iterable[pb.Trunk]) -> None:
 
 
 async def _with_details(service: Any, calls: list[call_pb2.CallRecord]) -> list[call_pb2.CallRecord]:
-    """The latest call of each row whose phrase goes on, and of each answer of a PBX, is asked for whole: a list's
-    records have no steps."""
-    latest = {(record.error_id, record.sip_status): record for record in reversed(calls)}
-    wanted = [record.call_id for record in latest.values() if _goes_on(record)]
-    asked = (service.GetCall(pb.GetCallRequest(call_id=call_id), timeout=DEADLINE_S) for call_id in wanted)
+    """The latest call of each answer of a PBX is asked for whole: a list's records have no steps, where it stands."""
+    refused = (record for record in reversed(calls) if outcomes.pbx_answer(record) is not None)
+    latest = {record.sip_status: record.call_id for record in refused}
+    asked = (service.GetCall(pb.GetCallRequest(call_id=call_id), timeout=DEADLINE_S) for call_id in latest.values())
     found = {answer.record.call_id: answer.record for answer in await asyncio.gather(*asked)}
     return [found.get(record.call_id, record) for record in calls]
-
-
-def _goes_on(record: call_pb2.CallRecord) -> bool:
-    if record.error_id in TABLE:
-        return bool(TABLE[record.error_id].detail or causes.of_row(record.error_id))
-    return outcomes.pbx_answer(record) is not None
 
 
 def of_call(call: str) -> Seen:
