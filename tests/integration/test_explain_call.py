@@ -15,6 +15,7 @@ from teletrunk.v1 import manager_pb2 as pb
 from tests.integration.manager_process import ManagerProcess, Wire
 from tests.integration.manager_world import World
 
+TO_TELEGRAM = call_pb2.DIRECTION_SIP_TO_TELEGRAM
 TO_SIP = call_pb2.DIRECTION_TELEGRAM_TO_SIP
 RECORDS = (
     call_pb2.CallRecord(call_id="a1", caller="office", called="@bob", sip_status=480, error_id="no-confirmed-contact"),
@@ -34,7 +35,9 @@ RECORDS = (
         called="@bob",
         sip_status=488,
         error_id="no-common-codec",
-        steps=[call_pb2.CallStep(text="488 No common codec: offered SRTP (RTP/SAVP); this trunk has it off")],
+        direction=TO_TELEGRAM,
+        cause=call_pb2.REFUSAL_CAUSE_SRTP_OFF,
+        error_detail="in whatever words",
     ),
     call_pb2.CallRecord(
         call_id="g7",
@@ -42,7 +45,29 @@ RECORDS = (
         called="@bob",
         sip_status=403,
         error_id="ip-not-allowed",
+        direction=TO_TELEGRAM,
+        cause=call_pb2.REFUSAL_CAUSE_TRANSPORT_NOT_ALLOWED,
+    ),
+    call_pb2.CallRecord(  # of a Worker of the version before
+        call_id="h8",
+        caller="office",
+        sip_status=403,
+        error_id="ip-not-allowed",
         steps=[call_pb2.CallStep(text="403 IP address is not allowed: UDP is not a transport of this trunk: use TLS")],
+    ),
+    call_pb2.CallRecord(  # of a later version
+        call_id="i9",
+        caller="office",
+        sip_status=403,
+        error_id="ip-not-allowed",
+        cause=call_pb2.RefusalCause.ValueType(999),
+    ),
+    call_pb2.CallRecord(  # of another row
+        call_id="j0",
+        caller="office",
+        sip_status=403,
+        error_id="ip-not-allowed",
+        cause=call_pb2.REFUSAL_CAUSE_SRTP_OFF,
     ),
     call_pb2.CallRecord(call_id="c3", caller="office", called="@bob", sip_status=499, error_id="of-a-later-version"),
 )
@@ -90,10 +115,12 @@ async def test_a_call_that_was_not_refused_says_so(manager: ManagerProcess) -> N
 
 
 async def test_the_remedy_is_that_of_the_cause(manager: ManagerProcess) -> None:
-    """A row may have several: what follows its phrase says which."""
+    """A row may have several: the record says which, by no words. The trunk is named, where it is known."""
+    general = TABLE["ip-not-allowed"].remedy
     for call, words, others in (
-        ("f6", "--srtp optional", "--codecs"),
-        ("g7", "--transports", "trusted addresses"),
+        ("f6", "teletrunk trunk change office --srtp optional", "--codecs"),
+        ("g7", "teletrunk trunk change office --transports", general),
+        *((call, general, "--transports") for call in ("h8", "i9", "j0")),
     ):
         for command in (("explain", "--call"), ("doctor", "--call")):
             _, out, errors = await manager.command(*command, call)

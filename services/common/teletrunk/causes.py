@@ -199,7 +199,7 @@ def told(row_id: str, code: call_pb2.RefusalCause.ValueType, **fields: str) -> R
     """The row in the words of its cause, with what is known of whom it is about: `trunk`, `address` and the like."""
     row, cause = TABLE[row_id], _BY_CODE.get(known(row_id, code))
     row = row if cause is None else replace(row, essence=cause.essence, advice=cause.advice)
-    return replace(row, advice=filled_in(row.advice, fields))
+    return replace(row, advice=filled_in(row.advice, fields)) if fields else row
 
 
 def in_words(row_id: str, text: str) -> Row:

@@ -173,7 +173,7 @@ def _pbx(trunk: pb.Trunk) -> Iterator[Finding]:
     for state in trunk.states:
         if not state.up:
             text = f"its PBX at {where}: {state.why}"
-            cause = causes.known("pbx-unreachable", state.cause)
+            cause = causes.known("pbx-unreachable", state.cause) or causes.PBX_SILENT.code  # until it has said more
             yield Finding("pbx-unreachable", trunk.login, text, cause=cause, known={"trunk": trunk.login})
 
 
