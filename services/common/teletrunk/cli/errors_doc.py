@@ -33,10 +33,11 @@ Retry-After: 60
 ```
 
 `Warning` names the row. A row that has several causes is told with the one that it was: call records, refused
-registrations and trunks' states carry it as `cause` (`REFUSAL_CAUSE_TRUNK_OFF` and so on, here `trunk-off`). `Retry-After` comes only where waiting helps. A Telegram caller reads code, phrase and what
-a caller can do in the chat; what others have to mend is not told to strangers. On the command line, `teletrunk explain`
-says the same as this page, given an id, a code, a phrase or `--call CALL_ID`. What a PBX or a Telegram user answers
-(486 Busy Here and the like) is passed on as it is; `teletrunk explain --call` says what a PBX has meant by it.
+registrations and trunks' states carry it as `cause` (`REFUSAL_CAUSE_TRUNK_OFF` and so on, here `trunk-off`).
+`Retry-After` comes only where waiting helps. A Telegram caller reads code, phrase and what a caller can do in the chat;
+what others have to mend is not told to strangers. On the command line, `teletrunk explain` says the same as this page,
+given an id, a code, a phrase or `--call CALL_ID`. What a PBX or a Telegram user answers (486 Busy Here and the like) is
+passed on as it is; `teletrunk explain --call` says what a PBX has meant by it.
 
 """
 
