@@ -309,6 +309,9 @@ class Calls:
             runner.put(on.Refused(refusal))
             return
         runner.recorder.routed(route.proof, route.account_id)
+        meant = {trunk.trunk_id for tier in route.tiers for trunk in tier.targets}
+        if len(meant) == 1:  # whatever becomes of the call: of several, the first that is rung
+            runner.recorder.record.trunk_id = meant.pop()
         for step in route.steps:
             runner.recorder.add_step(step)
         runner.line = _line(route)
