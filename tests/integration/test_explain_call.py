@@ -26,6 +26,7 @@ RECORDS = (
         direction=TO_SIP,
         sip_status=404,
         ended_by="pbx",
+        sip_legs=[call_pb2.SipLeg(name="t1", trunk_id="t", login="office", peer="192.0.2.1:5060")],
         steps=[call_pb2.CallStep(source="pbx", target="worker", text="404 Not Found")],
     ),
     call_pb2.CallRecord(call_id="e5", caller="friend", direction=TO_SIP, sip_status=486, ended_by="pbx"),
@@ -129,7 +130,11 @@ async def test_the_remedy_is_that_of_the_cause(manager: ManagerProcess) -> None:
 
 async def test_what_the_pbx_has_answered_is_explained(manager: ManagerProcess) -> None:
     _, out, _ = await manager.command("explain", "--call", "d4")
-    assert "The PBX answered: 404 Not Found" in out and "no such extension" in out and "--number-on-pbx" in out
+    assert (
+        "The PBX answered: 404 Not Found" in out
+        and "no such extension" in out
+        and "trunk change office --number-on-pbx" in out
+    )
     assert "The PBX answered: 486" in (await manager.command("explain", "--call", "e5"))[1]
     told = json.loads((await manager.command("explain", "--call", "d4", "--json"))[1])
     assert "no such extension" in told["pbx_answer"]["means"] and told["refusals"] == []

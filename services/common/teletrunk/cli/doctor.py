@@ -238,7 +238,7 @@ def _refused_by_pbx(seen: Seen) -> Iterator[Finding]:
         if answer is not None and (len(seen.calls) == 1 or not answer.usual):
             answered.setdefault(record.sip_status, []).append(record)
     for code, records in answered.items():
-        answer, said = answer_of(code), outcomes.pbx_said(records[0])
+        answer, said = answer_of(code, outcomes.known_of(records[0])), outcomes.pbx_said(records[0])
         times = "" if len(seen.calls) == 1 else f" {len(records)} of the last {len(seen.calls)} calls"
         text = f"the PBX has answered{times} with {said}: {answer.means}"
         yield Finding("", f"call {records[0].call_id}", text, answer.remedy, past=True)

@@ -28,7 +28,7 @@ def pbx_answer(record: call_pb2.CallRecord) -> Answer | None:
     """What the PBX meant that did not take a call from Telegram."""
     from_telegram = record.direction == call_pb2.DIRECTION_TELEGRAM_TO_SIP
     by_pbx = from_telegram and record.ended_by == "pbx" and not record.error_id and not record.answered_at
-    return answer_of(record.sip_status) if by_pbx and record.sip_status >= 300 else None
+    return answer_of(record.sip_status, known_of(record)) if by_pbx and record.sip_status >= 300 else None
 
 
 def pbx_said(record: call_pb2.CallRecord) -> str:
