@@ -53,6 +53,7 @@ async def test_a_call_that_is_refused_at_the_door_has_a_record_if_the_pbx_is_kno
         record = await scene.record()
         assert (record.error_id, record.sip_status, record.called) == ("not-registered", 404, "@friend")
         assert (record.trunk_id, record.caller) == (other.trunk.trunk_id, other.trunk.login)
+        assert [leg.trunk_id for leg in record.sip_legs] == [other.trunk.trunk_id]
         assert record.account_id == scene.account.account_id and record.ended_by == "gateway"
         assert [step.text for step in record.steps] == [
             "INVITE @friend",

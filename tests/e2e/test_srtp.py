@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 
 import pytest
+from teletrunk import causes
 
 from .conftest import FRIEND, GATEWAY, Scene
 from .sound_pbx import Call, sound_pbx
@@ -56,6 +57,9 @@ async def test_a_call_from_telegram_to_a_trunk_whose_keys_could_be_read_says_so(
         assert message["text"].startswith("488 No common codec\nCall again later."), message["text"]
         assert "teletrunk" not in message["text"] and "SRTP" not in message["text"], "the caller may be anybody"
         assert (record.sip_status, record.error_id) == (488, "no-common-codec")
+        assert record.cause == causes.SRTP_KEYS_READABLE.code and f"No common codec: {record.error_detail}".startswith(
+            _READ
+        )
         assert pbx.wire.requests.empty()
         ladder = "\n".join(step.text for step in record.steps)
         assert f"{pbx.login} is not rung: 488 {_READ}" in ladder

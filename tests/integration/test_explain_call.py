@@ -15,6 +15,7 @@ from teletrunk.v1 import manager_pb2 as pb
 from tests.integration.manager_process import ManagerProcess, Wire
 from tests.integration.manager_world import World
 
+TO_TELEGRAM = call_pb2.DIRECTION_SIP_TO_TELEGRAM
 TO_SIP = call_pb2.DIRECTION_TELEGRAM_TO_SIP
 RECORDS = (
     call_pb2.CallRecord(call_id="a1", caller="office", called="@bob", sip_status=480, error_id="no-confirmed-contact"),
@@ -25,6 +26,7 @@ RECORDS = (
         direction=TO_SIP,
         sip_status=404,
         ended_by="pbx",
+        sip_legs=[call_pb2.SipLeg(name="t1", trunk_id="t", login="office", peer="192.0.2.1:5060")],
         steps=[call_pb2.CallStep(source="pbx", target="worker", text="404 Not Found")],
     ),
     call_pb2.CallRecord(call_id="e5", caller="friend", direction=TO_SIP, sip_status=486, ended_by="pbx"),
@@ -34,7 +36,9 @@ RECORDS = (
         called="@bob",
         sip_status=488,
         error_id="no-common-codec",
-        steps=[call_pb2.CallStep(text="488 No common codec: offered SRTP (RTP/SAVP); this trunk has it off")],
+        direction=TO_TELEGRAM,
+        cause=call_pb2.REFUSAL_CAUSE_SRTP_OFF,
+        error_detail="in whatever words",
     ),
     call_pb2.CallRecord(
         call_id="g7",
@@ -42,7 +46,29 @@ RECORDS = (
         called="@bob",
         sip_status=403,
         error_id="ip-not-allowed",
+        direction=TO_TELEGRAM,
+        cause=call_pb2.REFUSAL_CAUSE_TRANSPORT_NOT_ALLOWED,
+    ),
+    call_pb2.CallRecord(  # of a Worker of the version before
+        call_id="h8",
+        caller="office",
+        sip_status=403,
+        error_id="ip-not-allowed",
         steps=[call_pb2.CallStep(text="403 IP address is not allowed: UDP is not a transport of this trunk: use TLS")],
+    ),
+    call_pb2.CallRecord(  # of a later version
+        call_id="i9",
+        caller="office",
+        sip_status=403,
+        error_id="ip-not-allowed",
+        cause=call_pb2.RefusalCause.ValueType(999),
+    ),
+    call_pb2.CallRecord(  # of another row
+        call_id="j0",
+        caller="office",
+        sip_status=403,
+        error_id="ip-not-allowed",
+        cause=call_pb2.REFUSAL_CAUSE_SRTP_OFF,
     ),
     call_pb2.CallRecord(call_id="c3", caller="office", called="@bob", sip_status=499, error_id="of-a-later-version"),
 )
@@ -90,10 +116,12 @@ async def test_a_call_that_was_not_refused_says_so(manager: ManagerProcess) -> N
 
 
 async def test_the_remedy_is_that_of_the_cause(manager: ManagerProcess) -> None:
-    """A row may have several: what follows its phrase says which."""
+    """A row may have several: the record says which, by no words. The trunk is named, where it is known."""
+    general = TABLE["ip-not-allowed"].remedy
     for call, words, others in (
-        ("f6", "--srtp optional", "--codecs"),
-        ("g7", "--transports", "trusted addresses"),
+        ("f6", "teletrunk trunk change office --srtp optional", "--codecs"),
+        ("g7", "teletrunk trunk change office --transports", general),
+        *((call, general, "--transports") for call in ("h8", "i9", "j0")),
     ):
         for command in (("explain", "--call"), ("doctor", "--call")):
             _, out, errors = await manager.command(*command, call)
@@ -102,7 +130,11 @@ async def test_the_remedy_is_that_of_the_cause(manager: ManagerProcess) -> None:
 
 async def test_what_the_pbx_has_answered_is_explained(manager: ManagerProcess) -> None:
     _, out, _ = await manager.command("explain", "--call", "d4")
-    assert "The PBX answered: 404 Not Found" in out and "no such extension" in out and "--number-on-pbx" in out
+    assert (
+        "The PBX answered: 404 Not Found" in out
+        and "no such extension" in out
+        and "trunk change office --number-on-pbx" in out
+    )
     assert "The PBX answered: 486" in (await manager.command("explain", "--call", "e5"))[1]
     told = json.loads((await manager.command("explain", "--call", "d4", "--json"))[1])
     assert "no such extension" in told["pbx_answer"]["means"] and told["refusals"] == []

@@ -66,7 +66,19 @@ async def test_changes_are_told_as_sentences(tmp_path: Path) -> None:
         await world.add_account()
         for typed in (
             ["trunk", "add", "@ann", "--login", "office", "--comment", "{second floor", "--srtp", "optional"],
-            ["trunk", "change", "office", "--priority", "5", "--srtp", "required", "--comment", "{third floor"],
+            [
+                "trunk",
+                "change",
+                "office",
+                "--priority",
+                "5",
+                "--srtp",
+                "required",
+                "--hold",
+                "music",
+                "--comment",
+                "{third floor",
+            ],
             ["trunk", "trust", "office", "192.0.2.0/24"],
             ["trunk", "reset-password", "office"],
             ["token", "add", "ann", "--role", "viewer"],
@@ -97,9 +109,10 @@ async def test_changes_are_told_as_sentences(tmp_path: Path) -> None:
         assert told[6].startswith("command added token ann: role viewer, created at 20")
         assert set(told[9].removeprefix("command changed trunk office: ").split(", ")) == {
             "priority 0 -> 5", "comment {second floor -> {third floor",
-            "srtp SRTP_POLICY_OPTIONAL -> SRTP_POLICY_REQUIRED",
+            "srtp optional -> required", "hold silence -> music",
         }  # fmt: skip
         assert told[10].startswith("command added trunk office: ") and "(secret)" not in told[10]
+        assert "srtp optional" in told[10] and not any("_" in word and word.isupper() for word in out.split())
         assert "codecs PCMA,PCMU,G722" in told[10] and told[11].startswith("command added account +491711234567: ")
 
         of_office = (await command("changes", "--object", "office", "--limit", "2"))[1]

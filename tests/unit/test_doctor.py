@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import pytest
+from teletrunk import causes
 from teletrunk.cli.doctor import findings
 from teletrunk.cli.seen import Seen
 from teletrunk.errors import TABLE
@@ -133,27 +135,28 @@ def test_what_is_over_is_told_apart_from_what_is_wrong_now() -> None:
 
 def test_a_codec_mismatch_names_both_lists() -> None:
     seen = healthy()
-    said = "488 No common codec: offered G729, GSM; this trunk has PCMA"
-    steps = [call_pb2.CallStep(source="pbx", target="worker", text="INVITE 1"), call_pb2.CallStep(text=said)]
+    said = "offered G729, GSM; this trunk has PCMA"
     seen.calls = [
-        call_pb2.CallRecord(call_id="c", error_id="no-common-codec", sip_status=488, ended_at=900, steps=steps)
+        call_pb2.CallRecord(call_id="c", error_id="no-common-codec", sip_status=488, ended_at=900, error_detail=said)
     ]
     (found,) = findings(seen, NOW)
     assert found.text.endswith("offered G729, GSM; this trunk has PCMA") and found.past
 
 
 @pytest.mark.parametrize(
-    ("why", "option"),
+    ("why", "cause", "option"),
     [
-        ("403 Forbidden", "--pbx-user"),
-        ("401 Unauthorized", "--pbx-user"),
-        ("pbx.example.com has no address", "TELETRUNK_DNS_SERVERS"),
-        ("no answer", "--pbx HOST:PORT"),
+        ("403 Forbidden", causes.PBX_DENIES.code, "change office --pbx-user"),
+        ("pbx.example.com has no address", causes.PBX_NAME_UNKNOWN.code, "TELETRUNK_DNS_SERVERS"),
+        ("no answer", causes.PBX_SILENT.code, "change office --pbx HOST:PORT"),
+        ("not tried yet", call_pb2.REFUSAL_CAUSE_UNSPECIFIED, "change office --pbx HOST:PORT"),
+        ("said by a later version", 999, "change office --pbx HOST:PORT"),
     ],
 )
-def test_a_pbx_that_does_not_have_us_is_no_caller_s_trouble(why: str, option: str) -> None:
+def test_a_pbx_that_does_not_have_us_is_no_caller_s_trouble(why: str, cause: Any, option: str) -> None:
+    """What it is is told as data, and not looked for in words."""
     seen = healthy()
-    options, state = seen.trunks[0].options, trunk_pb2.TrunkState(why=why)
+    options, state = seen.trunks[0].options, trunk_pb2.TrunkState(why=why, cause=cause)
     options.kind, options.pbx.address = trunk_pb2.TRUNK_KIND_OUTBOUND, "pbx.example.com"
     seen.trunks[0].states.append(state)
     (found,) = findings(seen, NOW)

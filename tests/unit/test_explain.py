@@ -90,7 +90,7 @@ def test_the_rows_behind_a_saying_exist() -> None:
     assert {row for saying in SAYINGS for row in saying.rows} <= set(TABLE)
 
 
-@pytest.mark.parametrize("cause", CAUSES, ids=lambda cause: cause.sign)
+@pytest.mark.parametrize("cause", CAUSES, ids=lambda cause: cause.name)
 def test_a_cause_belongs_to_a_row_and_is_a_sentence(cause: Cause) -> None:
     assert cause.row in TABLE
     for text in (cause.essence, cause.remedy):

@@ -25,6 +25,7 @@ from teletrunk.remedies import (
     Shows,
     command_line,
 )
+from teletrunk.v1.call_pb2 import REFUSAL_CAUSE_UNSPECIFIED, RefusalCause
 
 Flow = Literal["common", "registration", "sip-to-telegram", "telegram-to-sip"]
 Mender = Literal["caller", "pbx-admin", "account-owner", "operator", "telegram"]
@@ -199,13 +200,20 @@ TABLE: Final[dict[str, Row]] = {row.id: row for row in _ROWS}
 class Refusal(Exception):
     """A call or registration is refused, for a reason of the table.
 
-    `detail` says which of the row's causes it was, or carries Telegram's own word; it becomes part of the phrase.
-    `retry_after` overrides the row's.
+    `detail` says more, or carries Telegram's own word; it becomes part of the phrase. `retry_after` overrides the
+    row's. `cause` is which of several the row has here: such a refusal is made by `causes.py`.
     """
 
-    def __init__(self, row_id: str, detail: str = "", retry_after: int = 0) -> None:
+    def __init__(
+        self,
+        row_id: str,
+        detail: str = "",
+        retry_after: int = 0,
+        cause: RefusalCause.ValueType = REFUSAL_CAUSE_UNSPECIFIED,
+    ) -> None:
         self.row = TABLE[row_id]
         self.detail = detail
+        self.cause = cause
         self.retry_after = retry_after or self.row.retry_after
         super().__init__(self.phrase)
 

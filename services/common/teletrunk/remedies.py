@@ -5,7 +5,7 @@ A person at the command line reads them as commands and options; REST tells the 
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Final
 
@@ -29,6 +29,10 @@ class Operation:
     def of(self, **fields: str) -> Operation:
         """The same with these fields filled in."""
         return replace(self, fields=tuple(fields.items()))
+
+    def knowing(self, fields: Mapping[str, str]) -> Operation:
+        """The same with what is known now in place of what stands for it."""
+        return self.of(**{**dict(self.fields), **fields})
 
     def __str__(self) -> str:
         commands = " and ".join(_filled(command, dict(self.fields)) for command in self.commands)
@@ -73,6 +77,21 @@ def command_line(parts: Iterable[Part]) -> str:
     return "".join(map(str, parts))
 
 
+def filled_in(parts: Iterable[Part], fields: Mapping[str, str]) -> Sequence[Part]:
+    """The sentence about whom it is about: its operations know these fields."""
+    known = {name: value for name, value in fields.items() if value}
+    return tuple(_about(part, known) for part in parts)
+
+
+def _about(part: Part, known: Mapping[str, str]) -> Part:
+    match part:
+        case Operation():
+            return part.knowing(known)
+        case Shows():
+            return replace(part, operation=part.operation.knowing(known))
+    return part
+
+
 def _filled(command: str, fields: dict[str, str]) -> str:
     words = (fields.get(word[1:-1], word[1:-1].upper()) if word[0] == "{" else word for word in command.split())
     return " ".join(words)
@@ -83,6 +102,8 @@ REMOVE_ACCOUNT: Final = Operation("RemoveAccount", ("account remove {account}",)
 ADD_ACCOUNT: Final = Operation("StartAddAccount", ("account add {phone}",))
 ADD_TRUNK: Final = Operation("AddTrunk", ("trunk add",))
 CHANGE_TRUNK: Final = Operation("ChangeTrunk", ("trunk change {trunk}",))
+GET_TRUNK: Final = Operation("GetTrunk", ("trunk show {trunk}",))
+TRUST: Final = Operation("Trust", ("trunk trust {trunk} ADDRESS",))  # it is not the address that the advice is about
 RESET_TRUNK_PASSWORD: Final = Operation("ResetTrunkPassword", ("trunk reset-password {trunk}",))
 TEST_NUMBER: Final = Operation("TestNumber", ("trunk test-number {trunk} {number}",))
 LIST_TRUNKS: Final = Operation("ListTrunks", ("trunk list",))
@@ -94,6 +115,8 @@ APPROVE_STORAGE: Final = Operation("ApproveStorage", ("storage approve {storage_
 ASSIGN: Final = Operation("Assign", ("worker assign {account} WORKER...",))
 LIST_INVITATIONS: Final = Operation("ListInvitations", ("invitation list",))
 LIST_JOIN_TOKENS: Final = Operation("ListJoinTokens", ("join-token list",))
+DRAIN: Final = Operation("Drain", ("worker drain {worker_id}",))
+LIFT_BAN: Final = Operation("LiftBan", ("ban lift {address}",))
 LIST_BANS: Final = Operation("ListBans", ("ban list",))
 LIST_CALLS: Final = Operation("ListCalls", ("call list",))
 LIST_LIVE_CALLS: Final = Operation("ListLiveCalls", ("call live",))

@@ -12,6 +12,7 @@ from google.rpc import error_details_pb2, status_pb2
 from grpc_health.v1 import health, health_pb2, health_pb2_grpc
 from grpc_status import rpc_status
 
+from teletrunk import causes
 from teletrunk.channel import COMMON, LARGEST_MESSAGE, OPTIONS, require_loopback, with_token
 from teletrunk.errors import TABLE, Refusal
 from teletrunk.front_door import CALLS_AN_ADDRESS, FrontDoor
@@ -19,6 +20,7 @@ from teletrunk.identity import MANAGER, Identity
 from teletrunk.metrics import REFUSALS
 from teletrunk.security import Gate, Rights, Security
 from teletrunk.sources import ConfigurationError
+from teletrunk.v1.call_pb2 import REFUSAL_CAUSE_UNSPECIFIED, RefusalCause
 
 DEADLINE_S: Final = 5.0
 _DOMAIN = "teletrunk"
@@ -149,7 +151,8 @@ def is_wildcard(address: str) -> bool:
 async def abort(context: grpc.aio.ServicerContext[Any, Any], refusal: Refusal) -> None:
     """Ends the call with the row's gRPC status and its id as google.rpc.ErrorInfo."""
     REFUSALS.labels(refusal.row.id).inc()
-    info = error_details_pb2.ErrorInfo(reason=refusal.row.id, domain=_DOMAIN, metadata={"detail": refusal.detail})
+    metadata = {"detail": refusal.detail, "cause": RefusalCause.Name(refusal.cause)}
+    info = error_details_pb2.ErrorInfo(reason=refusal.row.id, domain=_DOMAIN, metadata=metadata)
     details = [_packed(info)]
     if refusal.retry_after:
         retry = error_details_pb2.RetryInfo()
@@ -169,8 +172,11 @@ def _packed(message: Any) -> any_pb2.Any:
 def refusal_of(error: grpc.aio.AioRpcError) -> Refusal | None:
     """The refusal that the peer sent, or None when the link itself (or the peer's code) failed."""
     status = rpc_status.from_call(error)
-    if status is None:
-        return None
+    return refusal_in(status) if status is not None else None
+
+
+def refusal_in(status: status_pb2.Status) -> Refusal | None:
+    """The refusal that a status carries, if it does."""
     info, retry = error_details_pb2.ErrorInfo(), error_details_pb2.RetryInfo()
     found: error_details_pb2.ErrorInfo | None = None
     for detail in status.details:
@@ -180,7 +186,14 @@ def refusal_of(error: grpc.aio.AioRpcError) -> Refusal | None:
             detail.Unpack(retry)
     if found is None:
         return None
-    return Refusal(found.reason, found.metadata["detail"], retry.retry_delay.seconds)
+    return Refusal(found.reason, found.metadata["detail"], retry.retry_delay.seconds, _cause(found))
+
+
+def _cause(info: error_details_pb2.ErrorInfo) -> RefusalCause.ValueType:
+    """A peer of another version may say none, or one that we do not know."""
+    named = info.metadata["cause"]
+    code = RefusalCause.Value(named) if named in RefusalCause.keys() else REFUSAL_CAUSE_UNSPECIFIED  # noqa: SIM118
+    return causes.known(info.reason, code)
 
 
 def refusing(method: Callable[..., Awaitable[Any]]) -> Callable[..., Awaitable[Any]]:
@@ -201,6 +214,7 @@ async def abort_bad_input(context: Any, text: str) -> None:
 
 
 __all__: Sequence[str] = (
-    "DEADLINE_S", "Security", "Server", "abort", "abort_bad_input", "dial", "is_wildcard", "knock", "refusal_of",
+    "DEADLINE_S", "Security", "Server", "abort", "abort_bad_input", "dial", "is_wildcard", "knock", "refusal_in",
+    "refusal_of",
     "refusing", "require_loopback",
 )  # fmt: skip

@@ -9,6 +9,7 @@ from typing import Any
 import sqlalchemy as sa
 import structlog
 from structlog.contextvars import bind_contextvars
+from teletrunk import causes
 from teletrunk.errors import Refusal
 from teletrunk.v1 import manager_pb2
 from teletrunk.v1.trunk_pb2 import TRUNK_KIND_UNSPECIFIED, TrunkOptions
@@ -56,12 +57,12 @@ class Authentication:
             digest.matches(_answer(given), "")  # as much work as for a login that there is
             raise Refusal("login-not-found")
         if found.sha256_only and digest.is_md5(given.algorithm):
-            raise Refusal("unauthorized", digest.NO_MD5)
+            raise causes.MD5_NOT_ALLOWED.refusal()
         if not digest.matches(_answer(given), self._password(found)):
             raise Refusal("wrong-password")
         _say_whose(found)
         if trunk_options.read(found.options).kind != TRUNK_KIND_UNSPECIFIED:
-            raise Refusal("registration-type-not-allowed", "this trunk's PBX does not register here")
+            raise causes.TRUNK_DOES_NOT_REGISTER.refusal()
         networks = _lines(found.networks)
         if networks and not any(_is_within(source, network) for network in networks):
             raise Refusal("ip-not-allowed")
@@ -82,12 +83,12 @@ class Authentication:
         """What a PBX is asked that is the one it says. Raises `Refusal`."""
         options = trunk_options.read(found.options)
         if options.off:
-            raise Refusal("session-access-revoked", "the trunk is switched off")
+            raise causes.TRUNK_OFF.refusal()
         sharers, workers = map(_lines, (found.sharers, found.workers))
         if not may_use(found.administrator, found.owner, sharers):
             raise Refusal("session-access-revoked", "its owner has withdrawn it")
         if workers and worker_id not in workers:
-            raise Refusal("session-access-revoked", "the account is assigned to another Worker")
+            raise causes.ASSIGNED_ELSEWHERE.refusal()
         return Pbx(*(*found[: len(_PBX)], revision(found.sealed_password), options))
 
     def _password(self, trunk: Any) -> str:

@@ -10,6 +10,7 @@ from typing import Literal
 import sqlalchemy as sa
 import structlog
 from sqlalchemy.ext.asyncio import AsyncSession
+from teletrunk import causes
 from teletrunk.errors import Refusal
 from teletrunk.identity import MANAGER, Identity
 from teletrunk.remedies import LIST_SERVICES, LIST_WORKERS, Shows
@@ -135,7 +136,7 @@ class Fleet:
             found = sa.select(Assignment.worker_id).where(Assignment.account_id == account_id)
             workers = set((await session.scalars(found)).all())
         if workers and worker_id not in workers:
-            raise Refusal("session-access-revoked", "the account is assigned to another Worker")
+            raise causes.ASSIGNED_ELSEWHERE.refusal()
 
 
 def require_own(identity: Identity | None, claimed: str) -> None:

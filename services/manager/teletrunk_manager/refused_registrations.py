@@ -15,9 +15,10 @@ from typing import Any, Final
 
 import sqlalchemy as sa
 from sqlalchemy.ext.asyncio import AsyncSession
+from teletrunk import causes
 from teletrunk.errors import TABLE, Refusal
 from teletrunk.v1 import admin_pb2 as pb
-from teletrunk.v1 import fleet_pb2, manager_pb2
+from teletrunk.v1 import call_pb2, fleet_pb2, manager_pb2
 
 from teletrunk_manager.db.database import Database
 from teletrunk_manager.db.tables import RefusedRegistration, Trunk, UnknownLogin
@@ -38,6 +39,7 @@ class _Noted:
     first_at: float
     last_at: float
     detail: str = ""
+    cause: call_pb2.RefusalCause.ValueType = call_pb2.REFUSAL_CAUSE_UNSPECIFIED
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,12 @@ class RefusedRegistrations:
         self.note_many(
             worker_id,
             manager_pb2.RefusedAtEdge(
-                login=login, source_address=source, error_id=refusal.row.id, detail=refusal.detail, count=1
+                login=login,
+                source_address=source,
+                error_id=refusal.row.id,
+                detail=refusal.detail,
+                count=1,
+                cause=refusal.cause,
             ),
         )
 
@@ -81,6 +88,7 @@ class RefusedRegistrations:
             known = self._waiting[key] = _Noted(worker_id, 0, now, now)
         known.count, known.last_at, known.worker_id = known.count + max(1, refused.count), now, worker_id
         known.detail = refused.detail[:_LONGEST_DETAIL]
+        known.cause = causes.known(refused.error_id, refused.cause)
 
     def _note_unknown(self, refused: manager_pb2.RefusedAtEdge) -> None:
         """Those that came last between two writes: scanners try thousands."""
@@ -173,6 +181,7 @@ async def of_trunks(session: AsyncSession, trunk_ids: Iterable[str]) -> dict[str
                 first_at=row.first_at,
                 last_at=row.last_at,
                 detail=row.detail,
+                cause=causes.known(row.error_id, call_pb2.RefusalCause.ValueType(row.cause)),
             )
         )
     return found
@@ -189,7 +198,8 @@ async def unknown_logins(session: AsyncSession) -> list[fleet_pb2.UnknownLogin]:
 
 async def _add(session: AsyncSession, trunk_id: str, error_id: str, source: str, what: _Noted) -> None:
     keys = {"trunk_id": trunk_id, "error_id": error_id, "source": source}
-    values = {"count": what.count, "last_at": what.last_at, "worker_id": what.worker_id, "detail": what.detail}
+    values = {"count": what.count, "last_at": what.last_at, "worker_id": what.worker_id, "detail": what.detail,
+              "cause": what.cause}  # fmt: skip
     await session.execute(_upsert(session, RefusedRegistration, keys, values, first_at=what.first_at))
 
 

@@ -196,6 +196,8 @@ async def _name_trunk(session: AsyncSession, record: call_pb2.CallRecord, *, bel
     trunk = await session.scalar(sa.select(Trunk).where(Trunk.login == record.caller))
     if trunk is not None:
         record.trunk_id, record.account_id = trunk.trunk_id, trunk.account_id
+        for leg in record.sip_legs:
+            leg.trunk_id = trunk.trunk_id if leg.login == trunk.login else leg.trunk_id
 
 
 async def _name_legs(session: AsyncSession, record: call_pb2.CallRecord) -> None:

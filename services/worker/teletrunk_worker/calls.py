@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from typing import Any
 
 import structlog
+from teletrunk import causes
 from teletrunk.background import BackgroundTasks
 from teletrunk.destinations import text_of
 from teletrunk.errors import Refusal
@@ -139,7 +140,7 @@ class Calls:
 
     def _takes_no_registration(self) -> Refusal | None:
         if self._service.draining:
-            return Refusal("worker-off", "it takes no more calls")
+            return causes.NO_MORE_REGISTRATIONS.refusal()
         return None if self._allow_registration else Refusal("registration-type-not-allowed")
 
     def registration_refused(self, credentials: Credentials, source_address: str, refusal: Refusal) -> None:
@@ -211,8 +212,8 @@ class Calls:
 
     def _objection(self, route: manager_pb2.RouteCallResponse, invite: Invite) -> Refusal | None:
         trunk = self.rim.edge.trunks.find(route.trunk_id)
-        if not trunk.takes(invite.transport):
-            return Refusal("ip-not-allowed", trunk.objection_to(invite.transport))
+        if (unfit := trunk.objection_to(invite.transport)) is not None:
+            return unfit
         if not invite.trunk_id and not self.rim.edge.registrar.bindings(route.trunk_id):
             return Refusal("not-registered")
         if not route.session.storage_address:
@@ -309,6 +310,9 @@ class Calls:
             runner.put(on.Refused(refusal))
             return
         runner.recorder.routed(route.proof, route.account_id)
+        meant = {trunk.trunk_id for tier in route.tiers for trunk in tier.targets}
+        if len(meant) == 1:  # whatever becomes of the call: of several, the first that is rung
+            runner.recorder.record.trunk_id = meant.pop()
         for step in route.steps:
             runner.recorder.add_step(step)
         runner.line = _line(route)
@@ -358,7 +362,7 @@ class Calls:
     def _check_room(self, coming: int = 0) -> None:
         """`coming` are calls that are not counted yet. Raises `Refusal`."""
         if self._service.draining:
-            raise Refusal("worker-restarting", "it takes no more calls")
+            raise causes.NO_MORE_CALLS.refusal()
         if not self._configured and time.monotonic() - self._born < _STARTING_S:
             raise Refusal("worker-restarting")
         if len(self._runners) + self._coming + coming > self._max_calls or not self.rim.sip_hosts.room:

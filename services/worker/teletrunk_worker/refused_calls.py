@@ -15,7 +15,7 @@ import structlog
 from teletrunk.errors import Refusal
 from teletrunk.v1 import call_pb2
 
-from teletrunk_worker.call.record import caller_leg
+from teletrunk_worker.call.record import caller_leg, note_refusal
 from teletrunk_worker.policy.admission import Invite
 
 log = structlog.get_logger()
@@ -48,7 +48,8 @@ class RefusedCalls:
         record.caller, record.called = login, called
         record.sip_legs.append(caller_leg(invite))
         record.ended_at, record.ended_by = time.time(), "gateway"
-        record.error_id, record.sip_status = refusal.row.id, refusal.row.sip_status
+        note_refusal(record, refusal)
+        record.sip_status = refusal.row.sip_status
         answer = f"{refusal.row.sip_status} {refusal.phrase}"
         asked = call_pb2.CallStep(at=record.invited_at, source="pbx", target="worker", text=f"INVITE {called}")
         said = call_pb2.CallStep(at=record.ended_at, source="worker", target="pbx", text=answer)

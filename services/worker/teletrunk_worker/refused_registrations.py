@@ -22,7 +22,7 @@ class RefusedRegistrations:
             return
         fresh = pb.RefusedAtEdge(login=login, source_address=source_address, error_id=refusal.row.id)
         refused = self._waiting.setdefault(key, fresh)
-        refused.detail = refusal.detail
+        refused.detail, refused.cause = refusal.detail, refusal.cause
         refused.count += 1
 
     def taken(self) -> list[pb.RefusedAtEdge]:

@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable
 
 import pytest
 from sipmessage import AuthChallenge, Message, Request, Response
+from teletrunk import causes
 from teletrunk.v1 import manager_pb2, trunk_pb2
 from teletrunk_worker.trunks import pbx as pbx_of_ours
 
@@ -92,6 +93,10 @@ def follow(world: PortWorld, *trunks: manager_pb2.TrunkSettings) -> None:
     world.port.pbxs.follow(changed)
 
 
+def told(state: trunk_pb2.TrunkState) -> tuple[str, int]:
+    return state.why, state.cause
+
+
 async def until(world: PortWorld, up: bool) -> trunk_pb2.TrunkState:
     async with asyncio.timeout(PATIENCE_S):
         while not (states := world.port.pbxs.states()) or states[0].up is not up or "not tried" in states[0].why:
@@ -142,7 +147,7 @@ async def test_a_refusal_is_told_and_not_insisted_on() -> None:
     async with port_world() as world, registrar() as pbx:
         pbx.answer = lambda request: said(request, 403, "Forbidden")
         follow(world, outbound(pbx.port))
-        assert (await until(world, up=False)).why == "403 Forbidden"
+        assert told(await until(world, up=False)) == ("403 Forbidden", causes.PBX_DENIES.code)
         assert world.port.registrar.bindings("t1") == []
         await pbx.next()
         with pytest.raises(TimeoutError):
@@ -250,7 +255,7 @@ async def test_an_administrators_trunk_asks_nobody_on_this_machine(host: str) ->
         settings = outbound(pbx.port, host=host)
         settings.administrator = "thief"
         follow(world, settings)
-        assert (await until(world, up=False)).why == "the PBX has no address"
+        assert told(await until(world, up=False)) == ("the PBX has no address", causes.PBX_NAME_UNKNOWN.code)
         assert pbx.asked.empty()
         settings.administrator = ""  # the installation's own PBX may be here
         follow(world)
@@ -261,7 +266,7 @@ async def test_an_administrators_trunk_asks_nobody_on_this_machine(host: str) ->
 async def test_a_name_that_leads_nowhere_is_said() -> None:
     async with port_world() as world:
         follow(world, outbound(5060, host="nowhere.invalid"))
-        assert (await until(world, up=False)).why == "nowhere.invalid has no address"
+        assert told(await until(world, up=False)) == ("nowhere.invalid has no address", causes.PBX_NAME_UNKNOWN.code)
 
 
 async def test_the_pbxs_call_is_known_by_our_contact_or_its_address() -> None:
@@ -324,7 +329,10 @@ async def test_a_peer_that_knows_no_options_is_rung_and_one_that_fell_silent_is_
             while not world.port.registrar.bindings("t1"):
                 await asyncio.sleep(0.05)
         [state] = world.port.pbxs.states()
-        assert not state.up and state.why == "it does not answer OPTIONS, and is rung all the same"
+        assert not state.up and told(state) == (
+            "it does not answer OPTIONS, and is rung all the same",
+            causes.PBX_SILENT.code,
+        )
 
 
 async def test_a_connection_that_is_lost_is_made_and_registered_again() -> None:

@@ -52,6 +52,14 @@ def test_every_step_is_an_arrow_in_the_order_of_time() -> None:
     ]
 
 
+def test_a_word_of_telegram_s_is_said_to_be_its() -> None:
+    """488 is not busy: it is what Telegram has a word for."""
+    record = call_pb2.CallRecord(call_id="c2", ended_by="pbx", sip_status=488, telegram_reason="busy")
+    assert ladder(record)[2] == "ended by pbx  SIP 488  Telegram was told busy  not answered"
+    record.ended_by, record.sip_status = "telegram", 486
+    assert ladder(record)[2] == "ended by telegram  SIP 486  Telegram says busy  not answered"
+
+
 def test_a_refused_call_without_steps_has_its_header() -> None:
     record = call_pb2.CallRecord(
         call_id="c2",

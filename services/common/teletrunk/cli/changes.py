@@ -13,6 +13,7 @@ from teletrunk.cli.client import DEADLINE_S, ask
 from teletrunk.cli.moments import From, Until, unix
 from teletrunk.cli.moments import told as moment
 from teletrunk.cli.output import Json, say, show
+from teletrunk.cli.trunk_options import WORDS
 from teletrunk.v1 import admin_pb2 as pb
 
 What = Literal[
@@ -98,9 +99,18 @@ def _facts(change: pb.Change) -> Iterator[str]:
     if change.action == "update":
         yield from _differences(before, after)
     elif change.action == "insert":
-        for name, value in after.items():
+        for name, value in _flat(after):
             if value not in (*_NOTHING, "(secret)", change.key, change.name):
                 yield f"{_words(name)} {_value(name, value)}"
+
+
+def _flat(values: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
+    """With the fields of what is kept as an object in its place."""
+    for name, value in values.items():
+        if isinstance(inner := _fields(value), dict):
+            yield from _flat(inner)
+        else:
+            yield name, value
 
 
 def _differences(before: Mapping[str, Any], after: Mapping[str, Any]) -> Iterator[str]:
@@ -131,4 +141,6 @@ def _value(name: str, value: object) -> str:
         return " ".join(map(str, value)) or "nothing"
     if isinstance(value, float) and name.endswith(_TIMES) and value:
         return moment(value)
+    if choices := WORDS.get(name):  # of a trunk's options, which are kept as the protocol names them
+        return choices.get(str(value or next(iter(choices))), str(value))
     return "nothing" if value in ("", None) else str(value)

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import json
 import time
-from collections.abc import Iterator
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
 from typing import Annotated, Any
 
 import typer
@@ -23,6 +23,7 @@ from teletrunk.v1 import call_pb2, manager_pb2, trunk_pb2
 
 _LATELY_S = 3_600.0
 _MOST_NAMED = 5
+_BANNED = causes.ADDRESS_BANNED
 _CALLED_BY_FEW: dict[int, str] = {
     call_pb2.CALL_AUDIENCE_CONTACTS: "only its contacts",
     call_pb2.CALL_AUDIENCE_NOBODY: "nobody, or only single users,",
@@ -31,17 +32,22 @@ _CALLED_BY_FEW: dict[int, str] = {
 
 @dataclass(frozen=True)
 class Finding:
-    """`row` is of the error contract, or empty for what is no refusal. `past`: it was so, and may be over."""
+    """`row` is of the error contract, or empty for what is no refusal. `past`: it was so, and may be over.
+
+    `cause` is the row's, and `known` what its advice may name.
+    """
 
     row: str
     about: str
     text: str
     own_remedy: str = ""
     past: bool = False
+    cause: call_pb2.RefusalCause.ValueType = call_pb2.REFUSAL_CAUSE_UNSPECIFIED
+    known: Mapping[str, str] = field(default_factory=dict)
 
     @property
     def remedy(self) -> str:
-        return self.own_remedy or (causes.told(self.row, self.text).remedy if self.row else "")
+        return self.own_remedy or (causes.told(self.row, self.cause, **self.known).remedy if self.row else "")
 
 
 def findings(seen: Seen, now: float) -> Iterator[Finding]:
@@ -102,7 +108,7 @@ def _bans(seen: Seen, now: float) -> Iterator[Finding]:
     for ban in seen.bans:
         left = round(ban.until - now)
         text = f"is turned away for {left} s: it failed too often with wrong passwords or logins"
-        remedy = f"Correct the login and password in the PBX there first, then: teletrunk ban lift {ban.network}"
+        remedy = causes.told(_BANNED.row, _BANNED.code, address=ban.network).remedy
         yield Finding("", ban.network, text, remedy)
 
 
@@ -162,10 +168,13 @@ def _pbx(trunk: pb.Trunk) -> Iterator[Finding]:
     where = trunk.options.pbx.address
     if not trunk.states:
         text = f"no Worker reaches out to its PBX at {where}: one must be attached, with TELETRUNK_ALLOW_OUTBOUND"
-        yield Finding("pbx-unreachable", trunk.login, text)
+        cause = causes.NO_WORKER_REACHES_OUT.code
+        yield Finding("pbx-unreachable", trunk.login, text, cause=cause, known={"trunk": trunk.login})
     for state in trunk.states:
         if not state.up:
-            yield Finding("pbx-unreachable", trunk.login, f"its PBX at {where}: {state.why}")
+            text = f"its PBX at {where}: {state.why}"
+            cause = causes.known("pbx-unreachable", state.cause) or causes.PBX_SILENT.code  # until it has said more
+            yield Finding("pbx-unreachable", trunk.login, text, cause=cause, known={"trunk": trunk.login})
 
 
 def _refused_registrations(trunk: pb.Trunk, now: float) -> Iterator[Finding]:
@@ -177,9 +186,14 @@ def _refused_registrations(trunk: pb.Trunk, now: float) -> Iterator[Finding]:
             row = TABLE[refused.error_id]
             said = f"{row.sip_status} {row.phrase}{f': {refused.detail}' if refused.detail else ''}"
             ago = f"{counted(refused.count, 'time')}, the last {round(now - refused.last_at)} s ago"
-            yield Finding(
-                row.id, trunk.login, f"its registration from {refused.source_address} is refused with {said}, {ago}"
-            )
+            text = f"its registration from {refused.source_address} is refused with {said}, {ago}"
+            known = {
+                "trunk": trunk.login,
+                "address": refused.source_address,
+                "account": trunk.account_id,
+                "worker_id": refused.worker_id,
+            }
+            yield Finding(row.id, trunk.login, text, cause=refused.cause, known=known)
 
 
 def _trunk(trunk: pb.Trunk, now: float) -> Iterator[Finding]:
@@ -205,9 +219,10 @@ def _calls(seen: Seen, now: float) -> Iterator[Finding]:
         ago = round(now - records[0].ended_at)
         text = f"{len(records)} of the last {len(seen.calls)} calls ended with it, the last {ago} s ago"
         text = "the call ended with it" if len(seen.calls) == 1 else text
-        said = outcomes.detail_of(records[0])
-        which = "" if len(records) == 1 else "that one: "
-        yield Finding(row, f"call {records[0].call_id}", f"{text}{f': {which}{said}' if said else ''}", past=True)
+        last, which = records[0], "" if len(records) == 1 else "that one: "
+        text = f"{text}: {which}{last.error_detail}" if last.error_detail else text
+        known = outcomes.known_of(last)
+        yield Finding(row, f"call {last.call_id}", text, past=True, cause=last.cause, known=known)
     yield from _refused_by_pbx(seen)
     for record in seen.calls:
         if text := one_way(record):
@@ -223,7 +238,7 @@ def _refused_by_pbx(seen: Seen) -> Iterator[Finding]:
         if answer is not None and (len(seen.calls) == 1 or not answer.usual):
             answered.setdefault(record.sip_status, []).append(record)
     for code, records in answered.items():
-        answer, said = answer_of(code), outcomes.pbx_said(records[0])
+        answer, said = answer_of(code, outcomes.known_of(records[0])), outcomes.pbx_said(records[0])
         times = "" if len(seen.calls) == 1 else f" {len(records)} of the last {len(seen.calls)} calls"
         text = f"the PBX has answered{times} with {said}: {answer.means}"
         yield Finding("", f"call {records[0].call_id}", text, answer.remedy, past=True)

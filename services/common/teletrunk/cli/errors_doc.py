@@ -32,10 +32,12 @@ Warning: 399 teletrunk "manager-unreachable"
 Retry-After: 60
 ```
 
-`Warning` names the row. `Retry-After` comes only where waiting helps. A Telegram caller reads code, phrase and what
-a caller can do in the chat; what others have to mend is not told to strangers. On the command line, `teletrunk explain`
-says the same as this page, given an id, a code, a phrase or `--call CALL_ID`. What a PBX or a Telegram user answers
-(486 Busy Here and the like) is passed on as it is; `teletrunk explain --call` says what a PBX has meant by it.
+`Warning` names the row. A row that has several causes is told with the one that it was: call records, refused
+registrations and trunks' states carry it as `cause` (`REFUSAL_CAUSE_TRUNK_OFF` and so on, here `trunk-off`).
+`Retry-After` comes only where waiting helps. A Telegram caller reads code, phrase and what a caller can do in the chat;
+what others have to mend is not told to strangers. On the command line, `teletrunk explain` says the same as this page,
+given an id, a code, a phrase or `--call CALL_ID`. What a PBX or a Telegram user answers (486 Busy Here and the like) is
+passed on as it is; `teletrunk explain --call` says what a PBX has meant by it.
 
 """
 
@@ -77,7 +79,7 @@ def facts(row: Row) -> dict[str, str]:
 
 def _section(row: Row) -> list[str]:
     told = " · ".join(f"{name}: {value}" for name, value in facts(row).items() if value)
-    others = [f"- {cause.essence} **What to do:** {cause.remedy}" for cause in causes.of_row(row.id)]
-    special = ["", "The phrase may also say, by what follows it:", "", *others] if others else []
+    others = [f"- `{cause.name}`: {cause.essence} **What to do:** {cause.remedy}" for cause in causes.of_row(row.id)]
+    special = ["", "Or, as its cause says:", "", *others] if others else []
     head = f'### <a id="{row.id}"></a>{title(row)}'
     return [head, "", row.essence, "", f"**What to do:** {row.remedy}", *special, "", told]

@@ -16,7 +16,7 @@ from teletrunk.cli.client import DEADLINE_S, ask, fail
 from teletrunk.cli.errors_doc import FLOWS, MENDERS, facts, title
 from teletrunk.cli.ladder import header
 from teletrunk.cli.output import Json, say, table
-from teletrunk.cli.pbx_words import Saying, is_standard, rows_of_code, sayings
+from teletrunk.cli.pbx_words import Answer, Saying, is_standard, rows_of_code, sayings
 from teletrunk.errors import TABLE, Row
 from teletrunk.v1 import admin_pb2 as pb
 from teletrunk.v1 import call_pb2
@@ -45,7 +45,7 @@ def explain(
         rows, said = find(asked), sayings(_plain(asked))
         if not rows and not said:
             fail(f"no refusal of Teletrunk fits {asked!r}: teletrunk explain shows all; other codes are the peer's own")
-        _show([causes.told(row.id, _plain(asked)) for row in rows], as_json, said)
+        _show([causes.in_words(row.id, _plain(asked)) for row in rows], as_json, said)
     elif as_json:
         _show(list(TABLE.values()), as_json)
     else:
@@ -82,7 +82,7 @@ def _explain_call(call: str, as_json: bool) -> None:
     rows = [outcomes.row_of(record)] if record.error_id else []
     answer = outcomes.pbx_answer(record)
     if as_json:
-        _print(rows, call=_summary(record), pbx_answer=dataclasses.asdict(answer) if answer else None)
+        _print(rows, call=_summary(record), pbx_answer=_as_told(answer) if answer else None)
         return
     say("\n".join(header(record)[:3]))
     if rows:
@@ -96,6 +96,10 @@ def _explain_call(call: str, as_json: bool) -> None:
 def _summary(record: call_pb2.CallRecord) -> dict[str, Any]:
     names = ("call_id", "caller", "called", "sip_status", "ended_by", "telegram_reason", "error_id")
     return {name: getattr(record, name) for name in names}
+
+
+def _as_told(answer: Answer) -> dict[str, Any]:
+    return {"codes": answer.codes, "means": answer.means, "remedy": answer.remedy, "usual": answer.usual}
 
 
 def _show(rows: list[Row], as_json: bool, said: list[Saying] | None = None) -> None:

@@ -43,6 +43,7 @@ class Later(TyperCommand):
         command: Any = typer.main.get_command(found)
         command.name = self._entry.name
         _give_examples(command, self._entry.name)
+        _keep_names_whole(command)
         return command
 
     def make_context(self, info_name: str | None, args: list[str], parent: Any = None, **extra: Any) -> Any:
@@ -54,6 +55,21 @@ def _give_examples(command: Any, path: str) -> None:
         command.epilog = "\n\n".join(["[bold]Examples[/bold]", *examples])
     for name, inner in getattr(command, "commands", {}).items():
         _give_examples(inner, f"{path} {name}")
+
+
+def _keep_names_whole(command: Any) -> None:
+    """Where help is shown: what draws it is slow to import."""
+    draw = command.format_help
+
+    def format_help(*of: Any) -> None:
+        from teletrunk.cli import whole_names
+
+        whole_names.use()
+        draw(*of)
+
+    command.format_help = format_help
+    for inner in getattr(command, "commands", {}).values():
+        _keep_names_whole(inner)
 
 
 def group_of(entries: Iterable[Entry]) -> type[TyperGroup]:

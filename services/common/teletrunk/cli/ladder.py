@@ -77,9 +77,17 @@ def _moment(at: float) -> str:
 
 
 def _result(record: call_pb2.CallRecord) -> str:
-    word = record.error_id or record.telegram_reason
+    word = record.error_id or _at_telegram(record)
     status = f"SIP {record.sip_status}" if record.sip_status else ""
     return "  ".join(part for part in (f"ended by {record.ended_by or '?'}", status, word) if part)
+
+
+def _at_telegram(record: call_pb2.CallRecord) -> str:
+    """Telegram has four words for ends: `busy` may be any refusal of a PBX's."""
+    if not record.telegram_reason:
+        return ""
+    said = "Telegram says" if record.ended_by == "telegram" else "Telegram was told"
+    return f"{said} {record.telegram_reason}"
 
 
 def _durations(record: call_pb2.CallRecord) -> str:

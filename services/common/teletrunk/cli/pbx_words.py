@@ -6,11 +6,13 @@
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
 from http import HTTPStatus
 from typing import Final
 
 from teletrunk.errors import TABLE, Row
+from teletrunk.remedies import CHANGE_TRUNK, GET_TRUNK, Part, command_line, filled_in
 
 
 @dataclass(frozen=True)
@@ -84,17 +86,23 @@ class Answer:
 
     codes: tuple[int, ...]  # empty: any other
     means: str
-    remedy: str
+    advice: Sequence[Part]
     usual: bool = False
+
+    @property
+    def remedy(self) -> str:
+        """What to do, for a person at the command line."""
+        return command_line(self.advice)
 
 
 ANSWERS: Final = (
     Answer((404, 410, 484, 604), "At the PBX there is no such extension or number where the trunk's calls arrive.",
-           "See that the PBX has what it is rung at, in the trunk's context (in FreePBX: an inbound route), or ring "
-           "another: teletrunk trunk change LOGIN --number-on-pbx NUMBER."),
+           ("See that the PBX has what it is rung at, in the trunk's context (in FreePBX: an inbound route), or ring "
+            "another: ", CHANGE_TRUNK.of(trunk="LOGIN").giving("--number-on-pbx NUMBER", "options.number_on_pbx"),
+            ".")),
     Answer((488, 606, 406, 415), "The PBX takes none of the trunk's codecs, or disagrees about SRTP.",
-           "Compare the PBX's codecs and encryption with `teletrunk trunk show LOGIN`; PCMA or PCMU on both sides, "
-           "without SRTP, always works."),
+           ("Compare the PBX's codecs and encryption with what ", GET_TRUNK.of(trunk="LOGIN"),
+            " shows; PCMA or PCMU on both sides, without SRTP, always works.")),
     Answer((401, 403, 407), "The PBX does not let the trunk's calls in.",
            "Let it know calls from the Worker's address by that address (Asterisk: identify, FreePBX: Match (Permit)); "
            "for an outbound trunk compare --pbx-user and --pbx-password-file with the PBX's."),
@@ -111,9 +119,10 @@ ANSWERS: Final = (
 )  # fmt: skip
 
 
-def answer_of(code: int) -> Answer:
-    """What the PBX meant by it."""
-    return next(answer for answer in ANSWERS if code in answer.codes or not answer.codes)
+def answer_of(code: int, known: Mapping[str, str]) -> Answer:
+    """What the PBX meant by it; the advice names what is known."""
+    answer = next(answer for answer in ANSWERS if code in answer.codes or not answer.codes)
+    return replace(answer, advice=filled_in(answer.advice, known))
 
 
 _CODE = re.compile(r"(?:^|[\s'\"(:=])([3-6]\d\d)(?![\w.:-])")

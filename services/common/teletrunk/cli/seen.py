@@ -9,11 +9,9 @@ from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Any
 
-from teletrunk import causes
 from teletrunk.cli import outcomes
 from teletrunk.cli.client import DEADLINE_S, ask, ask_fleet, ask_subscriptions, every, fail
 from teletrunk.cli.failed import Forbidden
-from teletrunk.errors import TABLE
 from teletrunk.v1 import admin_pb2 as pb
 from teletrunk.v1 import call_pb2, fleet_pb2, manager_pb2, subscription_pb2
 
@@ -48,7 +46,7 @@ def look(*, trunk: str = "", audiences: bool = False, bindings: bool = False) ->
         accounts, trunks, calls = await asyncio.gather(
             every(service.ListAccounts, pb.ListAccountsRequest()),
             every(service.ListTrunks, pb.ListTrunksRequest()),
-            _latest_calls(service, trunk),
+            service.ListCalls(pb.ListCallsRequest(limit=_LATE_CALLS, trunk=trunk), timeout=DEADLINE_S),
         )
         active = [a for a in accounts.accounts if a.state == manager_pb2.SESSION_STATE_ACTIVE][:_ASKED_ACCOUNTS]
         active = active if audiences else []
@@ -62,7 +60,7 @@ def look(*, trunk: str = "", audiences: bool = False, bindings: bool = False) ->
         }
         if bindings:
             await _ask_for_bindings(service, trunks.trunks)
-        whole_calls = await _with_details(service, calls)
+        whole_calls = await _with_details(service, list(calls.calls))
         seen = Seen(list(accounts.accounts), list(trunks.trunks), calls=whole_calls, audiences=said)
         try:
             answer = await every(service.ListServices, pb.ListServicesRequest())
@@ -82,16 +80,6 @@ def look(*, trunk: str = "", audiences: bool = False, bindings: bool = False) ->
     return seen
 
 
-async def _latest_calls(service: Any, trunk: str) -> list[call_pb2.CallRecord]:
-    """Of a trunk also those that were refused before they were routed: they have its login only."""
-    requests = [pb.ListCallsRequest(limit=_LATE_CALLS, trunk=trunk)]
-    if trunk:
-        requests.append(pb.ListCallsRequest(limit=_LATE_CALLS, number=trunk))
-    asked = (service.ListCalls(request, timeout=DEADLINE_S) for request in requests)
-    found = {record.call_id: record for answer in await asyncio.gather(*asked) for record in answer.calls}
-    return [found[call_id] for call_id in sorted(found, reverse=True)][:_LATE_CALLS]
-
-
 async def _ask_for_bindings(service: Any, trunks: Iterable[pb.Trunk]) -> None:
     registered = [trunk for trunk in trunks if trunk.registered_at][:_ASKED_TRUNKS]
     asked = (service.GetTrunk(pb.GetTrunkRequest(trunk=trunk.trunk_id), timeout=DEADLINE_S) for trunk in registered)
@@ -101,19 +89,12 @@ async def _ask_for_bindings(service: Any, trunks: Iterable[pb.Trunk]) -> None:
 
 
 async def _with_details(service: Any, calls: list[call_pb2.CallRecord]) -> list[call_pb2.CallRecord]:
-    """The latest call of each row whose phrase goes on, and of each answer of a PBX, is asked for whole: a list's
-    records have no steps."""
-    latest = {(record.error_id, record.sip_status): record for record in reversed(calls)}
-    wanted = [record.call_id for record in latest.values() if _goes_on(record)]
-    asked = (service.GetCall(pb.GetCallRequest(call_id=call_id), timeout=DEADLINE_S) for call_id in wanted)
+    """The latest call of each answer of a PBX is asked for whole: a list's records have no steps, where it stands."""
+    refused = (record for record in reversed(calls) if outcomes.pbx_answer(record) is not None)
+    latest = {record.sip_status: record.call_id for record in refused}
+    asked = (service.GetCall(pb.GetCallRequest(call_id=call_id), timeout=DEADLINE_S) for call_id in latest.values())
     found = {answer.record.call_id: answer.record for answer in await asyncio.gather(*asked)}
     return [found.get(record.call_id, record) for record in calls]
-
-
-def _goes_on(record: call_pb2.CallRecord) -> bool:
-    if record.error_id in TABLE:
-        return bool(TABLE[record.error_id].detail or causes.of_row(record.error_id))
-    return outcomes.pbx_answer(record) is not None
 
 
 def of_call(call: str) -> Seen:
@@ -127,7 +108,7 @@ def only(seen: Seen, account: str, trunk: str) -> Seen:
         if not seen.trunks:
             fail(f"there is no trunk {trunk}: teletrunk trunk list shows them")
         account = seen.trunks[0].account_id
-        seen.calls = [record for record in seen.calls if _is_of(record, seen.trunks[0])]
+        seen.calls = [record for record in seen.calls if record.trunk_id == seen.trunks[0].trunk_id]
         _only_who_may_be(seen, seen.trunks[0])
     if account:
         name = account.removeprefix("@").lower()
@@ -140,11 +121,6 @@ def only(seen: Seen, account: str, trunk: str) -> Seen:
         seen.calls = [record for record in seen.calls if record.account_id in ids]
         seen.plans = [plan for plan in seen.plans if ids & set(plan.account_ids)]
     return seen
-
-
-def _is_of(record: call_pb2.CallRecord, trunk: pb.Trunk) -> bool:
-    """One that was refused before it was routed has no trunk yet, and its login."""
-    return record.trunk_id == trunk.trunk_id or (not record.trunk_id and record.caller == trunk.login)
 
 
 def _only_who_may_be(seen: Seen, trunk: pb.Trunk) -> None:

@@ -23,6 +23,14 @@ _KINDS: Final[Mapping[Kind, pb.TrunkKind.ValueType]] = {
     "peer": pb.TRUNK_KIND_PEER,
 }
 
+# What is chosen of a list, by field: the protocol's name of each choice, and ours; the first is what it is at first.
+WORDS: Final[Mapping[str, Mapping[str, str]]] = {
+    "kind": {pb.TrunkKind.Name(code): word for word, code in _KINDS.items()},
+    "dtmf": {pb.DtmfMethod.Name(code): word for word, code in trunk_sound.DTMF.items()},
+    "srtp": {pb.SrtpPolicy.Name(code): word for word, code in trunk_sound.SRTP.items()},
+    "hold": {pb.HoldSound.Name(code): word for word, code in trunk_sound.HOLD.items()},
+}
+
 
 def options(
     priority: Annotated[

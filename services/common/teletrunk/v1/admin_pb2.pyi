@@ -216,6 +216,7 @@ class RefusedRegistration(_message.Message):
     FIRST_AT_FIELD_NUMBER: _builtins.int
     LAST_AT_FIELD_NUMBER: _builtins.int
     DETAIL_FIELD_NUMBER: _builtins.int
+    CAUSE_FIELD_NUMBER: _builtins.int
     error_id: _builtins.str
     """A row of the error contract."""
     source_address: _builtins.str
@@ -230,6 +231,8 @@ class RefusedRegistration(_message.Message):
     """The last time."""
     detail: _builtins.str
     """What followed the row's phrase the last time."""
+    cause: _call_pb2.RefusalCause.ValueType
+    """Which of the row's causes it was the last time."""
     def __init__(
         self,
         *,
@@ -240,10 +243,11 @@ class RefusedRegistration(_message.Message):
         first_at: _builtins.float = ...,
         last_at: _builtins.float = ...,
         detail: _builtins.str = ...,
+        cause: _call_pb2.RefusalCause.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "detail", b"detail", "error_id", b"error_id", "first_at", b"first_at", "last_at", b"last_at", "source_address", b"source_address", "worker_id", b"worker_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cause", b"cause", "count", b"count", "detail", b"detail", "error_id", b"error_id", "first_at", b"first_at", "last_at", b"last_at", "source_address", b"source_address", "worker_id", b"worker_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

@@ -56,6 +56,106 @@ CALL_AUDIENCE_CONTACTS: CallAudience.ValueType  # 2
 CALL_AUDIENCE_NOBODY: CallAudience.ValueType  # 3
 Global___CallAudience: _TypeAlias = CallAudience  # noqa: Y015
 
+class _RefusalCause:
+    ValueType = _typing.NewType("ValueType", _builtins.int)
+    V: _TypeAlias = ValueType  # noqa: Y015
+
+class _RefusalCauseEnumTypeWrapper(_enum_type_wrapper._EnumTypeWrapper[_RefusalCause.ValueType], _builtins.type):
+    DESCRIPTOR: _descriptor.EnumDescriptor
+    REFUSAL_CAUSE_UNSPECIFIED: _RefusalCause.ValueType  # 0
+    """The row has one cause, it is none of these, or a service of the version before has not said."""
+    REFUSAL_CAUSE_SRTP_KEYS_READABLE: _RefusalCause.ValueType  # 1
+    """no-common-codec: the trunk requires SRTP, and its keys could be read on their way."""
+    REFUSAL_CAUSE_SRTP_NOT_OFFERED: _RefusalCause.ValueType  # 2
+    """no-common-codec: the trunk requires SRTP, and the PBX does not offer it."""
+    REFUSAL_CAUSE_SRTP_NOT_ANSWERED: _RefusalCause.ValueType  # 3
+    """no-common-codec: the trunk requires SRTP, and the PBX has answered without it."""
+    REFUSAL_CAUSE_SRTP_OFF: _RefusalCause.ValueType  # 4
+    """no-common-codec: the PBX wants SRTP, which the trunk has off."""
+    REFUSAL_CAUSE_RTP_PROFILE: _RefusalCause.ValueType  # 5
+    """no-common-codec: the PBX offers profiles of RTP that the gateway has not, as SRTP with keys by DTLS."""
+    REFUSAL_CAUSE_SOUND_OVER_IPV6: _RefusalCause.ValueType  # 6
+    """no-common-codec: the PBX wants its sound over IPv6."""
+    REFUSAL_CAUSE_TRANSPORT_NOT_ALLOWED: _RefusalCause.ValueType  # 7
+    """ip-not-allowed: the trunk does not allow the transport."""
+    REFUSAL_CAUSE_ADDRESS_BANNED: _RefusalCause.ValueType  # 8
+    """ip-not-allowed: the address is banned for a while."""
+    REFUSAL_CAUSE_LOGIN_RESTS: _RefusalCause.ValueType  # 9
+    """ip-not-allowed: the login rests for a while."""
+    REFUSAL_CAUSE_MD5_NOT_ALLOWED: _RefusalCause.ValueType  # 10
+    """unauthorized: the trunk lets nobody in with MD5."""
+    REFUSAL_CAUSE_TRUNK_OFF: _RefusalCause.ValueType  # 11
+    """session-access-revoked: the trunk is switched off."""
+    REFUSAL_CAUSE_ASSIGNED_ELSEWHERE: _RefusalCause.ValueType  # 12
+    """session-access-revoked: the account is assigned to other Workers."""
+    REFUSAL_CAUSE_TRUNK_DOES_NOT_REGISTER: _RefusalCause.ValueType  # 13
+    """registration-type-not-allowed: the trunk is of a kind that does not register here."""
+    REFUSAL_CAUSE_NO_MORE_REGISTRATIONS: _RefusalCause.ValueType  # 14
+    """worker-off: the Worker is being drained."""
+    REFUSAL_CAUSE_NO_MORE_CALLS: _RefusalCause.ValueType  # 15
+    """worker-restarting: the Worker is being drained."""
+    REFUSAL_CAUSE_NO_SOUND: _RefusalCause.ValueType  # 16
+    """pbx-unreachable: no sound has come from the PBX in a call that was up."""
+    REFUSAL_CAUSE_NO_WORKER_REACHES_OUT: _RefusalCause.ValueType  # 17
+    """pbx-unreachable: no Worker reaches out to a PBX that does not register here."""
+    REFUSAL_CAUSE_PBX_DENIES: _RefusalCause.ValueType  # 18
+    """pbx-unreachable: the PBX does not take our registration."""
+    REFUSAL_CAUSE_PBX_NAME_UNKNOWN: _RefusalCause.ValueType  # 19
+    """pbx-unreachable: the PBX's name leads to no address."""
+    REFUSAL_CAUSE_PBX_SILENT: _RefusalCause.ValueType  # 20
+    """pbx-unreachable: the PBX does not answer at its address."""
+    REFUSAL_CAUSE_TOO_MANY_AT_ONCE: _RefusalCause.ValueType  # 21
+    """manager-unreachable: the Worker has more questions under way than it may have."""
+
+class RefusalCause(_RefusalCause, metaclass=_RefusalCauseEnumTypeWrapper):
+    """Which of a row's causes a refusal has, where the row has several. A closed list; each belongs to one row."""
+
+REFUSAL_CAUSE_UNSPECIFIED: RefusalCause.ValueType  # 0
+"""The row has one cause, it is none of these, or a service of the version before has not said."""
+REFUSAL_CAUSE_SRTP_KEYS_READABLE: RefusalCause.ValueType  # 1
+"""no-common-codec: the trunk requires SRTP, and its keys could be read on their way."""
+REFUSAL_CAUSE_SRTP_NOT_OFFERED: RefusalCause.ValueType  # 2
+"""no-common-codec: the trunk requires SRTP, and the PBX does not offer it."""
+REFUSAL_CAUSE_SRTP_NOT_ANSWERED: RefusalCause.ValueType  # 3
+"""no-common-codec: the trunk requires SRTP, and the PBX has answered without it."""
+REFUSAL_CAUSE_SRTP_OFF: RefusalCause.ValueType  # 4
+"""no-common-codec: the PBX wants SRTP, which the trunk has off."""
+REFUSAL_CAUSE_RTP_PROFILE: RefusalCause.ValueType  # 5
+"""no-common-codec: the PBX offers profiles of RTP that the gateway has not, as SRTP with keys by DTLS."""
+REFUSAL_CAUSE_SOUND_OVER_IPV6: RefusalCause.ValueType  # 6
+"""no-common-codec: the PBX wants its sound over IPv6."""
+REFUSAL_CAUSE_TRANSPORT_NOT_ALLOWED: RefusalCause.ValueType  # 7
+"""ip-not-allowed: the trunk does not allow the transport."""
+REFUSAL_CAUSE_ADDRESS_BANNED: RefusalCause.ValueType  # 8
+"""ip-not-allowed: the address is banned for a while."""
+REFUSAL_CAUSE_LOGIN_RESTS: RefusalCause.ValueType  # 9
+"""ip-not-allowed: the login rests for a while."""
+REFUSAL_CAUSE_MD5_NOT_ALLOWED: RefusalCause.ValueType  # 10
+"""unauthorized: the trunk lets nobody in with MD5."""
+REFUSAL_CAUSE_TRUNK_OFF: RefusalCause.ValueType  # 11
+"""session-access-revoked: the trunk is switched off."""
+REFUSAL_CAUSE_ASSIGNED_ELSEWHERE: RefusalCause.ValueType  # 12
+"""session-access-revoked: the account is assigned to other Workers."""
+REFUSAL_CAUSE_TRUNK_DOES_NOT_REGISTER: RefusalCause.ValueType  # 13
+"""registration-type-not-allowed: the trunk is of a kind that does not register here."""
+REFUSAL_CAUSE_NO_MORE_REGISTRATIONS: RefusalCause.ValueType  # 14
+"""worker-off: the Worker is being drained."""
+REFUSAL_CAUSE_NO_MORE_CALLS: RefusalCause.ValueType  # 15
+"""worker-restarting: the Worker is being drained."""
+REFUSAL_CAUSE_NO_SOUND: RefusalCause.ValueType  # 16
+"""pbx-unreachable: no sound has come from the PBX in a call that was up."""
+REFUSAL_CAUSE_NO_WORKER_REACHES_OUT: RefusalCause.ValueType  # 17
+"""pbx-unreachable: no Worker reaches out to a PBX that does not register here."""
+REFUSAL_CAUSE_PBX_DENIES: RefusalCause.ValueType  # 18
+"""pbx-unreachable: the PBX does not take our registration."""
+REFUSAL_CAUSE_PBX_NAME_UNKNOWN: RefusalCause.ValueType  # 19
+"""pbx-unreachable: the PBX's name leads to no address."""
+REFUSAL_CAUSE_PBX_SILENT: RefusalCause.ValueType  # 20
+"""pbx-unreachable: the PBX does not answer at its address."""
+REFUSAL_CAUSE_TOO_MANY_AT_ONCE: RefusalCause.ValueType  # 21
+"""manager-unreachable: the Worker has more questions under way than it may have."""
+Global___RefusalCause: _TypeAlias = RefusalCause  # noqa: Y015
+
 class _DestinationKind:
     ValueType = _typing.NewType("ValueType", _builtins.int)
     V: _TypeAlias = ValueType  # noqa: Y015
@@ -287,6 +387,8 @@ class CallRecord(_message.Message):
     RECOVERED_FIELD_NUMBER: _builtins.int
     ROUTE_PROOF_FIELD_NUMBER: _builtins.int
     SIP_LEGS_FIELD_NUMBER: _builtins.int
+    ERROR_DETAIL_FIELD_NUMBER: _builtins.int
+    CAUSE_FIELD_NUMBER: _builtins.int
     call_id: _builtins.str
     """The call's id."""
     direction: Global___Direction.ValueType
@@ -323,6 +425,10 @@ class CallRecord(_message.Message):
     """Written by the successor of a Worker that was killed in the call: its end is known to some seconds only.
     It never replaces a record that the call's own Worker has finished.
     """
+    error_detail: _builtins.str
+    """What followed the row's phrase; empty: nothing, or a Worker of the version before."""
+    cause: Global___RefusalCause.ValueType
+    """Which of the row's causes it was."""
     @_builtins.property
     def media(self) -> Global___MediaStats:
         """What was measured of the sound."""
@@ -363,10 +469,12 @@ class CallRecord(_message.Message):
         recovered: _builtins.bool = ...,
         route_proof: Global___RouteProof | None = ...,
         sip_legs: _abc.Iterable[Global___SipLeg] | None = ...,
+        error_detail: _builtins.str = ...,
+        cause: Global___RefusalCause.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _typing.Literal["media", b"media", "route_proof", b"route_proof"]  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "answered_at", b"answered_at", "call_id", b"call_id", "called", b"called", "caller", b"caller", "direction", b"direction", "ended_at", b"ended_at", "ended_by", b"ended_by", "error_id", b"error_id", "invited_at", b"invited_at", "media", b"media", "recovered", b"recovered", "ringing_at", b"ringing_at", "route_proof", b"route_proof", "sip_legs", b"sip_legs", "sip_status", b"sip_status", "steps", b"steps", "storage_id", b"storage_id", "telegram_reason", b"telegram_reason", "trunk_id", b"trunk_id", "worker_id", b"worker_id"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["account_id", b"account_id", "answered_at", b"answered_at", "call_id", b"call_id", "called", b"called", "caller", b"caller", "cause", b"cause", "direction", b"direction", "ended_at", b"ended_at", "ended_by", b"ended_by", "error_detail", b"error_detail", "error_id", b"error_id", "invited_at", b"invited_at", "media", b"media", "recovered", b"recovered", "ringing_at", b"ringing_at", "route_proof", b"route_proof", "sip_legs", b"sip_legs", "sip_status", b"sip_status", "steps", b"steps", "storage_id", b"storage_id", "telegram_reason", b"telegram_reason", "trunk_id", b"trunk_id", "worker_id", b"worker_id"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

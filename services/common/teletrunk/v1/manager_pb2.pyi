@@ -511,12 +511,14 @@ class RefusedAtEdge(_message.Message):
     ERROR_ID_FIELD_NUMBER: _builtins.int
     DETAIL_FIELD_NUMBER: _builtins.int
     COUNT_FIELD_NUMBER: _builtins.int
+    CAUSE_FIELD_NUMBER: _builtins.int
     login: _builtins.str
     source_address: _builtins.str
     error_id: _builtins.str
     """A row of the error contract, and what followed its phrase."""
     detail: _builtins.str
     count: _builtins.int
+    cause: _call_pb2.RefusalCause.ValueType
     def __init__(
         self,
         *,
@@ -525,10 +527,11 @@ class RefusedAtEdge(_message.Message):
         error_id: _builtins.str = ...,
         detail: _builtins.str = ...,
         count: _builtins.int = ...,
+        cause: _call_pb2.RefusalCause.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["count", b"count", "detail", b"detail", "error_id", b"error_id", "login", b"login", "source_address", b"source_address"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cause", b"cause", "count", b"count", "detail", b"detail", "error_id", b"error_id", "login", b"login", "source_address", b"source_address"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

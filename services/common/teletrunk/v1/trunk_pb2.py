@@ -22,27 +22,28 @@ _runtime_version.ValidateProtobufRuntimeVersion(
 _sym_db = _symbol_database.Default()
 
 
+from teletrunk.v1 import call_pb2 as teletrunk_dot_v1_dot_call__pb2
 
 
-DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18teletrunk/v1/trunk.proto\x12\x0cteletrunk.v1\"\xba\x03\n\x0cTrunkOptions\x12%\n\x04kind\x18\x01 \x01(\x0e\x32\x17.teletrunk.v1.TrunkKind\x12\x0b\n\x03off\x18\x02 \x01(\x08\x12\x12\n\ntransports\x18\x03 \x03(\t\x12%\n\x03pbx\x18\x04 \x01(\x0b\x32\x18.teletrunk.v1.PbxAddress\x12\x15\n\rnumber_on_pbx\x18\x05 \x01(\t\x12\x17\n\x0f\x61llowed_callers\x18\x06 \x03(\t\x12\x17\n\x0f\x62locked_callers\x18\x07 \x03(\t\x12\x12\n\ndial_rules\x18\x08 \x03(\t\x12\x12\n\ncaller_ids\x18\t \x03(\t\x12\x14\n\x0c\x63\x61ller_names\x18\n \x03(\t\x12&\n\x04\x64tmf\x18\x0b \x01(\x0e\x32\x18.teletrunk.v1.DtmfMethod\x12\x10\n\x08ptime_ms\x18\x0c \x01(\r\x12&\n\x04srtp\x18\r \x01(\x0e\x32\x18.teletrunk.v1.SrtpPolicy\x12%\n\x04hold\x18\x0e \x01(\x0e\x32\x17.teletrunk.v1.HoldSound\x12\x14\n\x0cno_transfers\x18\x0f \x01(\x08\x12\x15\n\rrecord_digits\x18\x10 \x01(\x08\"\xa2\x01\n\nPbxAddress\x12\x0f\n\x07\x61\x64\x64ress\x18\x01 \x01(\t\x12\x11\n\ttransport\x18\x02 \x01(\t\x12\r\n\x05proxy\x18\x03 \x01(\t\x12\x10\n\x08username\x18\x04 \x01(\t\x12\x15\n\rauth_username\x18\x05 \x01(\t\x12\x0f\n\x07\x65xpires\x18\x06 \x01(\r\x12\x0e\n\x06header\x18\x07 \x01(\t\x12\x17\n\x0f\x61ny_certificate\x18\x08 \x01(\x08\"F\n\nTrunkState\x12\x10\n\x08trunk_id\x18\x01 \x01(\t\x12\n\n\x02up\x18\x02 \x01(\x08\x12\x0b\n\x03why\x18\x03 \x01(\t\x12\r\n\x05since\x18\x04 \x01(\x01*U\n\tTrunkKind\x12\x1a\n\x16TRUNK_KIND_UNSPECIFIED\x10\x00\x12\x17\n\x13TRUNK_KIND_OUTBOUND\x10\x01\x12\x13\n\x0fTRUNK_KIND_PEER\x10\x02*p\n\nDtmfMethod\x12\x1b\n\x17\x44TMF_METHOD_UNSPECIFIED\x10\x00\x12\x17\n\x13\x44TMF_METHOD_RFC4733\x10\x01\x12\x14\n\x10\x44TMF_METHOD_INFO\x10\x02\x12\x16\n\x12\x44TMF_METHOD_INBAND\x10\x03*\x80\x01\n\nSrtpPolicy\x12\x1b\n\x17SRTP_POLICY_UNSPECIFIED\x10\x00\x12\x18\n\x14SRTP_POLICY_OPTIONAL\x10\x01\x12\x18\n\x14SRTP_POLICY_REQUIRED\x10\x02\x12!\n\x1dSRTP_POLICY_REQUIRED_INSECURE\x10\x03*=\n\tHoldSound\x12\x1a\n\x16HOLD_SOUND_UNSPECIFIED\x10\x00\x12\x14\n\x10HOLD_SOUND_MUSIC\x10\x01\x62\x06proto3')
+DESCRIPTOR = _descriptor_pool.Default().AddSerializedFile(b'\n\x18teletrunk/v1/trunk.proto\x12\x0cteletrunk.v1\x1a\x17teletrunk/v1/call.proto\"\xba\x03\n\x0cTrunkOptions\x12%\n\x04kind\x18\x01 \x01(\x0e\x32\x17.teletrunk.v1.TrunkKind\x12\x0b\n\x03off\x18\x02 \x01(\x08\x12\x12\n\ntransports\x18\x03 \x03(\t\x12%\n\x03pbx\x18\x04 \x01(\x0b\x32\x18.teletrunk.v1.PbxAddress\x12\x15\n\rnumber_on_pbx\x18\x05 \x01(\t\x12\x17\n\x0f\x61llowed_callers\x18\x06 \x03(\t\x12\x17\n\x0f\x62locked_callers\x18\x07 \x03(\t\x12\x12\n\ndial_rules\x18\x08 \x03(\t\x12\x12\n\ncaller_ids\x18\t \x03(\t\x12\x14\n\x0c\x63\x61ller_names\x18\n \x03(\t\x12&\n\x04\x64tmf\x18\x0b \x01(\x0e\x32\x18.teletrunk.v1.DtmfMethod\x12\x10\n\x08ptime_ms\x18\x0c \x01(\r\x12&\n\x04srtp\x18\r \x01(\x0e\x32\x18.teletrunk.v1.SrtpPolicy\x12%\n\x04hold\x18\x0e \x01(\x0e\x32\x17.teletrunk.v1.HoldSound\x12\x14\n\x0cno_transfers\x18\x0f \x01(\x08\x12\x15\n\rrecord_digits\x18\x10 \x01(\x08\"\xa2\x01\n\nPbxAddress\x12\x0f\n\x07\x61\x64\x64ress\x18\x01 \x01(\t\x12\x11\n\ttransport\x18\x02 \x01(\t\x12\r\n\x05proxy\x18\x03 \x01(\t\x12\x10\n\x08username\x18\x04 \x01(\t\x12\x15\n\rauth_username\x18\x05 \x01(\t\x12\x0f\n\x07\x65xpires\x18\x06 \x01(\r\x12\x0e\n\x06header\x18\x07 \x01(\t\x12\x17\n\x0f\x61ny_certificate\x18\x08 \x01(\x08\"q\n\nTrunkState\x12\x10\n\x08trunk_id\x18\x01 \x01(\t\x12\n\n\x02up\x18\x02 \x01(\x08\x12\x0b\n\x03why\x18\x03 \x01(\t\x12\r\n\x05since\x18\x04 \x01(\x01\x12)\n\x05\x63\x61use\x18\x05 \x01(\x0e\x32\x1a.teletrunk.v1.RefusalCause*U\n\tTrunkKind\x12\x1a\n\x16TRUNK_KIND_UNSPECIFIED\x10\x00\x12\x17\n\x13TRUNK_KIND_OUTBOUND\x10\x01\x12\x13\n\x0fTRUNK_KIND_PEER\x10\x02*p\n\nDtmfMethod\x12\x1b\n\x17\x44TMF_METHOD_UNSPECIFIED\x10\x00\x12\x17\n\x13\x44TMF_METHOD_RFC4733\x10\x01\x12\x14\n\x10\x44TMF_METHOD_INFO\x10\x02\x12\x16\n\x12\x44TMF_METHOD_INBAND\x10\x03*\x80\x01\n\nSrtpPolicy\x12\x1b\n\x17SRTP_POLICY_UNSPECIFIED\x10\x00\x12\x18\n\x14SRTP_POLICY_OPTIONAL\x10\x01\x12\x18\n\x14SRTP_POLICY_REQUIRED\x10\x02\x12!\n\x1dSRTP_POLICY_REQUIRED_INSECURE\x10\x03*=\n\tHoldSound\x12\x1a\n\x16HOLD_SOUND_UNSPECIFIED\x10\x00\x12\x14\n\x10HOLD_SOUND_MUSIC\x10\x01\x62\x06proto3')
 
 _globals = globals()
 _builder.BuildMessageAndEnumDescriptors(DESCRIPTOR, _globals)
 _builder.BuildTopDescriptorsAndMessages(DESCRIPTOR, 'teletrunk.v1.trunk_pb2', _globals)
 if not _descriptor._USE_C_DESCRIPTORS:
   DESCRIPTOR._loaded_options = None
-  _globals['_TRUNKKIND']._serialized_start=724
-  _globals['_TRUNKKIND']._serialized_end=809
-  _globals['_DTMFMETHOD']._serialized_start=811
-  _globals['_DTMFMETHOD']._serialized_end=923
-  _globals['_SRTPPOLICY']._serialized_start=926
-  _globals['_SRTPPOLICY']._serialized_end=1054
-  _globals['_HOLDSOUND']._serialized_start=1056
-  _globals['_HOLDSOUND']._serialized_end=1117
-  _globals['_TRUNKOPTIONS']._serialized_start=43
-  _globals['_TRUNKOPTIONS']._serialized_end=485
-  _globals['_PBXADDRESS']._serialized_start=488
-  _globals['_PBXADDRESS']._serialized_end=650
-  _globals['_TRUNKSTATE']._serialized_start=652
-  _globals['_TRUNKSTATE']._serialized_end=722
+  _globals['_TRUNKKIND']._serialized_start=792
+  _globals['_TRUNKKIND']._serialized_end=877
+  _globals['_DTMFMETHOD']._serialized_start=879
+  _globals['_DTMFMETHOD']._serialized_end=991
+  _globals['_SRTPPOLICY']._serialized_start=994
+  _globals['_SRTPPOLICY']._serialized_end=1122
+  _globals['_HOLDSOUND']._serialized_start=1124
+  _globals['_HOLDSOUND']._serialized_end=1185
+  _globals['_TRUNKOPTIONS']._serialized_start=68
+  _globals['_TRUNKOPTIONS']._serialized_end=510
+  _globals['_PBXADDRESS']._serialized_start=513
+  _globals['_PBXADDRESS']._serialized_end=675
+  _globals['_TRUNKSTATE']._serialized_start=677
+  _globals['_TRUNKSTATE']._serialized_end=790
 # @@protoc_insertion_point(module_scope)

@@ -8,6 +8,7 @@ from google.protobuf import descriptor as _descriptor
 from google.protobuf import message as _message
 from google.protobuf.internal import containers as _containers
 from google.protobuf.internal import enum_type_wrapper as _enum_type_wrapper
+from teletrunk.v1 import call_pb2 as _call_pb2
 import builtins as _builtins
 import sys
 import typing as _typing
@@ -267,6 +268,7 @@ class TrunkState(_message.Message):
     UP_FIELD_NUMBER: _builtins.int
     WHY_FIELD_NUMBER: _builtins.int
     SINCE_FIELD_NUMBER: _builtins.int
+    CAUSE_FIELD_NUMBER: _builtins.int
     trunk_id: _builtins.str
     """Of which trunk."""
     up: _builtins.bool
@@ -275,6 +277,8 @@ class TrunkState(_message.Message):
     """In words."""
     since: _builtins.float
     """Unix time in seconds, since when."""
+    cause: _call_pb2.RefusalCause.ValueType
+    """Which cause of pbx-unreachable it is, when it is down."""
     def __init__(
         self,
         *,
@@ -282,10 +286,11 @@ class TrunkState(_message.Message):
         up: _builtins.bool = ...,
         why: _builtins.str = ...,
         since: _builtins.float = ...,
+        cause: _call_pb2.RefusalCause.ValueType = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["since", b"since", "trunk_id", b"trunk_id", "up", b"up", "why", b"why"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["cause", b"cause", "since", b"since", "trunk_id", b"trunk_id", "up", b"up", "why", b"why"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

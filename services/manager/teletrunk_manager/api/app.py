@@ -16,8 +16,8 @@ from google.protobuf import json_format
 from pydantic import BaseModel, Field
 from starlette.exceptions import HTTPException as StarletteHTTPException
 from starlette.types import ASGIApp, Receive, Scope, Send
-from teletrunk import __version__
-from teletrunk.errors import TABLE, Refusal
+from teletrunk import __version__, causes
+from teletrunk.errors import Refusal
 from teletrunk.places import Places
 from teletrunk.remedies import Part, command_line
 from teletrunk.rest import ROUTES, Route
@@ -137,7 +137,7 @@ def _add(app: FastAPI, route: Route, method: Any, tokens: Tokens, repeating: Rep
             status = STATUS.get(mistake.code, 500)
             return status, _told(status, told(mistake.parts))
         except Aborted as problem:
-            return problem.status, _told(problem.status, problem.text, problem.error_id)
+            return problem.status, _told(problem.status, problem.text, problem.refusal)
         return route.status, json.dumps(shown(answer)) if route.status != 204 else ""
 
     async def with_query(request: Request, who: Holder, query: Any) -> Response:
@@ -243,7 +243,8 @@ def _response(status: int, body: str) -> Response:
     return Response(body, status, media_type="application/json" if status < 400 else PROBLEM)
 
 
-def _told(status: int, text: str, error_id: str = "") -> str:
+def _told(status: int, text: str, refusal: Refusal | None = None) -> str:
+    error_id = refusal.row.id if refusal else ""
     where = f"https://github.com/teletrunk/teletrunk/blob/main/docs/errors.md#{error_id}" if error_id else "about:blank"
     problem = Problem(
         type=where,
@@ -251,14 +252,16 @@ def _told(status: int, text: str, error_id: str = "") -> str:
         status=status,
         detail=text,
         error_id=error_id,
-        remedy=for_programs(TABLE[error_id].advice) if error_id in TABLE else "",
+        remedy=for_programs(causes.told(refusal.row.id, refusal.cause).advice) if refusal else "",
         error=text,
     )
     return problem.model_dump_json()
 
 
-def _problem(status: int, text: str, error_id: str = "", headers: Mapping[str, str] | None = None) -> Response:
-    return Response(_told(status, text, error_id), status, headers, media_type=PROBLEM)
+def _problem(
+    status: int, text: str, refusal: Refusal | None = None, headers: Mapping[str, str] | None = None
+) -> Response:
+    return Response(_told(status, text, refusal), status, headers, media_type=PROBLEM)
 
 
 async def _entrance(request: Request) -> Response:
@@ -306,7 +309,7 @@ async def _http_problem(request: Request, error: Exception) -> Response:
 
 async def _refused(request: Request, error: Exception) -> Response:
     assert isinstance(error, Refusal)
-    return _problem(STATUS.get(error.row.grpc_status, 500), error.phrase, error.row.id)
+    return _problem(STATUS.get(error.row.grpc_status, 500), error.phrase, error)
 
 
 async def _mistaken(request: Request, error: Exception) -> Response:

@@ -5,7 +5,9 @@ from __future__ import annotations
 from typing import Any, NoReturn
 
 import grpc
-from google.rpc import error_details_pb2, status_pb2
+from google.rpc import status_pb2
+from teletrunk.errors import Refusal
+from teletrunk.rpc import refusal_in
 
 from teletrunk_manager.mistakes import InProcess
 
@@ -23,13 +25,13 @@ STATUS = {
 
 
 class Aborted(Exception):
-    """The method ended with an error; `error_id` is a row of the error contract, or empty."""
+    """The method ended with an error, which may be a row of the error contract."""
 
-    def __init__(self, code: grpc.StatusCode, text: str, error_id: str = "") -> None:
+    def __init__(self, code: grpc.StatusCode, text: str, refusal: Refusal | None = None) -> None:
         super().__init__(text)
         self.status = STATUS.get(code, 500)
         self.text = text
-        self.error_id = error_id
+        self.refusal = refusal
 
 
 class LocalContext(InProcess):
@@ -42,16 +44,8 @@ class LocalContext(InProcess):
         raise Aborted(code, details)
 
     async def abort_with_status(self, status: Any) -> NoReturn:
-        error_id = ""
+        refusal = None
         for key, value in status.trailing_metadata or ():
             if key == "grpc-status-details-bin":
-                error_id = _error_id(value)
-        raise Aborted(status.code, status.details, error_id)
-
-
-def _error_id(blob: bytes) -> str:
-    info = error_details_pb2.ErrorInfo()
-    for detail in status_pb2.Status.FromString(blob).details:
-        if detail.Unpack(info):
-            return str(info.reason)
-    return ""
+                refusal = refusal_in(status_pb2.Status.FromString(value))
+        raise Aborted(status.code, status.details, refusal)

@@ -233,6 +233,8 @@ class RefusedRegistration(Base):
     last_at: Mapped[float]
     # What followed the row's phrase the last time. An older Manager says nothing of it.
     detail: Mapped[str] = mapped_column(String, server_default="", default="")
+    # A `RefusalCause`; 0: none, or not said.
+    cause: Mapped[int] = mapped_column(Integer, server_default="0", default=0)
 
 
 class UnknownLogin(Base):

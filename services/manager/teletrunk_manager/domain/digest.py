@@ -7,7 +7,6 @@ import hmac
 from dataclasses import dataclass
 
 REALM = "teletrunk"
-NO_MD5 = "this trunk needs SHA-256"
 _HASHES = {"MD5": "md5", "SHA-256": "sha256"}
 
 

@@ -6,6 +6,7 @@ import time
 from collections.abc import Callable
 
 from teletrunk import metrics
+from teletrunk.errors import Refusal
 from teletrunk.v1 import call_pb2
 
 from teletrunk_worker.call.state import CALLER_LEG, State
@@ -14,7 +15,7 @@ from teletrunk_worker.policy.admission import Invite
 
 _MOST_STEPS = 1_000
 _MOST_LEGS = 64
-_LONGEST_CALL_ID, _LONGEST_LOGIN = 128, 64
+_LONGEST_CALL_ID, _LONGEST_LOGIN, _LONGEST_DETAIL = 128, 64, 200
 _FIGURES = {field.name for field in call_pb2.MediaStats.DESCRIPTOR.fields}
 
 
@@ -58,6 +59,12 @@ def caller_leg(invite: Invite, trunk_id: str = "") -> call_pb2.SipLeg:
         login=invite.credentials.username[:_LONGEST_LOGIN].encode("utf-8", "replace").decode(),
         peer=invite.peer,
     )
+
+
+def note_refusal(record: call_pb2.CallRecord, refusal: Refusal) -> None:
+    """What the call was refused with. Some details are of peers' making: cut and cleaned."""
+    detail = refusal.detail[:_LONGEST_DETAIL].encode("utf-8", "replace").decode()
+    record.error_id, record.error_detail, record.cause = refusal.row.id, detail, refusal.cause
 
 
 class Recorder:
@@ -114,7 +121,8 @@ class Recorder:
         record = self.record
         record.ended_at = self._now()
         record.ended_by = state.ended_by or "gateway"
-        record.error_id = state.refusal.row.id if state.refusal else ""
+        if state.refusal is not None:
+            note_refusal(record, state.refusal)
         record.sip_status = 200 if record.answered_at else state.last_status
         ordered = sorted(record.steps, key=lambda step: step.at)
         del record.steps[:]

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 import structlog
+from teletrunk import causes
 from teletrunk.errors import Refusal
 from teletrunk.telemetry import of_call
 from teletrunk.v1 import call_pb2
@@ -214,7 +215,7 @@ class HostedLeg:
             case "digit":
                 self._digit(message["digit"], message["by"])
             case "silent":
-                self._put(on.HangUp(Refusal("pbx-unreachable", "no sound from it for a minute")))
+                self._put(on.HangUp(causes.NO_SOUND.refusal()))
             case "trouble":  # it could not ring or answer
                 self._put(on.HangUp(Refusal("media-failed", f"SIP host: {message['text']}")))
             case _ if message["event"] == DIED:

@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from typing import Any, Final, Protocol, TypeVar
 
 import structlog
+from teletrunk import causes
 from teletrunk.errors import Refusal
 from teletrunk.metrics import REFUSALS
 from teletrunk.places import Places
@@ -123,7 +124,7 @@ class Gatekeeper(Protocol):
 
 def too_many_at_once() -> Refusal:
     """Of what there is no room for: it may come again soon."""
-    return Refusal("manager-unreachable", "too many requests at once", _BUSY_S)
+    return causes.TOO_MANY_AT_ONCE.refusal(retry_after=_BUSY_S)
 
 
 class Admission:
@@ -155,7 +156,7 @@ class Admission:
         given = auth.credentials_of(request)
         if (left := self.bans.seconds_left(address)) and not self._is_spared(given, address):
             # Told, not dropped: a PBX behind the same address shows its administrator what is wrong.
-            banned = Refusal("ip-not-allowed", f"banned for {left} s after too many failures", left)
+            banned = causes.ADDRESS_BANNED.refusal(str(left), retry_after=left)
             return self._refuse_unasked(request, given, address, banned)
         freshness = Freshness.FOREIGN if given is None else self.nonces.check(given, address)
         if given is None or freshness is not Freshness.FRESH:
@@ -188,14 +189,14 @@ class Admission:
         left = self.lockout.seconds_left(login, address)
         if not left or self.bans.is_trusted(address):
             return None
-        refusal = Refusal("ip-not-allowed", f"too many wrong passwords for this login, wait {left} s", left)
+        refusal = causes.LOGIN_RESTS.refusal(str(left), retry_after=left)
         REFUSALS.labels(refusal.row.id).inc()
         return refusal
 
     def objection_to_known(self, login: str, flow: Flow) -> Refusal | None:
         """Why nobody is asked about a call that needs no password: its sender may be anybody who says so."""
         if left := self.bans.seconds_left(flow.peer[0]):
-            return Refusal("ip-not-allowed", f"banned for {left} s after too many failures", left)
+            return causes.ADDRESS_BANNED.refusal(str(left), retry_after=left)
         return self._too_many(login)
 
     def _too_many(self, login: str) -> Refusal | None:

@@ -11,6 +11,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass, field
 from typing import Final
 
+from teletrunk import causes
 from teletrunk.errors import Refusal
 
 from teletrunk_worker.relay import codecs as codecs_of
@@ -67,7 +68,7 @@ def objection_to(message: Message, source: str, own: Collection[str]) -> Objecti
 def objection_to_answer(response: Response, sound: SoundTerms, source: str, own: Collection[str]) -> Objection | None:
     """Of a peer, to a host's offer."""
     if srtp.is_broken_by(response.body, sound):
-        return objection_of(Refusal("no-common-codec", "answered in clear; this trunk requires SRTP"))
+        return objection_of(causes.SRTP_NOT_ANSWERED.refusal())
     return objection_to(response, source, own)
 
 
@@ -81,10 +82,9 @@ def objection_to_offer(request: Request) -> Objection | None:
     if not offered or usable(offered):
         return None
     if all(sound.ip_version != 4 for sound in offered):  # the hosts' library is built without
-        return objection_of(Refusal("no-common-codec", "offered sound over IPv6; the gateway has IPv4"))
+        return objection_of(causes.SOUND_OVER_IPV6.refusal())
     profiles = ", ".join(dict.fromkeys(sound.profile for sound in offered))
-    said = f"offered {profiles}; the gateway has RTP/AVP and RTP/SAVP with a=crypto"
-    return objection_of(Refusal("no-common-codec", said))
+    return objection_of(causes.RTP_PROFILE.refusal(profiles))
 
 
 def usable(offered: list[sdp.Sound]) -> list[sdp.Sound]:

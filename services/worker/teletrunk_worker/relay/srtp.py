@@ -9,6 +9,7 @@ import re
 from collections.abc import Collection
 from typing import Final
 
+from teletrunk import causes
 from teletrunk.errors import Refusal
 
 from teletrunk_worker.sip import sdp
@@ -22,9 +23,9 @@ _SECURE_SIGNALLING: Final = frozenset({"TLS", "WSS"})
 def refusal_of(offered: Collection[bool], sound: SoundTerms) -> Refusal | None:
     """The row of an offer; `offered`: whether sound is offered with SRTP, without, or (both) either way."""
     if sound.needs_srtp and True not in offered:
-        return Refusal("no-common-codec", "offered RTP/AVP; this trunk requires SRTP (RTP/SAVP with a=crypto)")
+        return causes.SRTP_NOT_OFFERED.refusal()
     if sound.srtp == "off" and offered and False not in offered:
-        return Refusal("no-common-codec", "offered SRTP (RTP/SAVP); this trunk has it off")
+        return causes.SRTP_OFF.refusal()
     return None
 
 
@@ -32,8 +33,7 @@ def refusal_over(transport: str, sound: SoundTerms) -> Refusal | None:
     """Keys that anybody on the way can read protect nothing."""
     if sound.srtp != "required" or transport.upper() in _SECURE_SIGNALLING:
         return None
-    said = f"this trunk requires SRTP, whose keys can be read over {transport}: use TLS, or SRTP required-insecure"
-    return Refusal("no-common-codec", said)
+    return causes.SRTP_KEYS_READABLE.refusal(transport)
 
 
 def for_host(offer: bytes, sound: SoundTerms) -> bytes:

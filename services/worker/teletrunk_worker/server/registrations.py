@@ -54,10 +54,9 @@ class Registrations:
             transaction.answer(self._admission.answer(request, refusal, flow))
             return
         trunk = self._trunks.find(registered.trunk_id)
-        if trunk.takes(flow.transport):
+        if (objection := trunk.objection_to(flow.transport)) is None:
             transaction.answer(self._bind(request, flow, registered))
             return
-        objection = Refusal("ip-not-allowed", trunk.objection_to(flow.transport))
         REGISTERS.labels(objection.row.id).inc()
         self._admission.registration_refused(credentials, flow, objection)
         transaction.answer(refuse(request, objection))

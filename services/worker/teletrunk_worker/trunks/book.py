@@ -8,7 +8,9 @@ from collections.abc import Collection, Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
+from teletrunk import causes
 from teletrunk.codecs import CODECS, USUAL
+from teletrunk.errors import Refusal
 from teletrunk.v1 import manager_pb2 as pb
 from teletrunk.v1 import trunk_pb2
 from teletrunk.v1.trunk_pb2 import TRUNK_KIND_OUTBOUND, TRUNK_KIND_UNSPECIFIED, TrunkOptions
@@ -117,8 +119,10 @@ class Trunk:
         """Whether its PBX may come by udp, tcp or tls."""
         return not self.options.transports or transport.lower() in self.options.transports
 
-    def objection_to(self, transport: str) -> str:
-        return f"{transport} is not a transport of this trunk: use {', '.join(self.options.transports).upper()}"
+    def objection_to(self, transport: str) -> Refusal | None:
+        if self.takes(transport):
+            return None
+        return causes.TRANSPORT_NOT_ALLOWED.refusal(transport, ", ".join(self.options.transports).upper())
 
     def trusts(self, address: str) -> bool:
         """Whether the trunk may be used from there."""

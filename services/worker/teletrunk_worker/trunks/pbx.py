@@ -18,7 +18,10 @@ from dataclasses import dataclass
 from typing import Protocol, TypeVar
 
 import structlog
+from teletrunk import causes
+from teletrunk.causes import Cause
 from teletrunk.v1 import trunk_pb2 as pb
+from teletrunk.v1.call_pb2 import REFUSAL_CAUSE_UNSPECIFIED
 
 from teletrunk_worker.sip.digest_client import Account
 from teletrunk_worker.sip.message import Request, Response
@@ -27,7 +30,7 @@ from teletrunk_worker.sip.registrar import Binding
 from teletrunk_worker.sip.scanner import Malformed
 from teletrunk_worker.sip.transaction.client import ClientTransactions, NoAnswer
 from teletrunk_worker.sip.transport.flow import Address, Flow
-from teletrunk_worker.sip.transport.locate import PORTS, Place, Resolver
+from teletrunk_worker.sip.transport.locate import PORTS, NotFound, Place, Resolver
 from teletrunk_worker.sip.uac import Client
 from teletrunk_worker.sip.uri import Uri, parse_name_addr, parse_uri
 from teletrunk_worker.trunks.book import Trunk
@@ -114,7 +117,7 @@ class Pbx(ABC):
                 pause = await self._once()
                 self._up_since = time.monotonic()
             except (OSError, Refused, Malformed) as error:
-                self._lost(str(error))
+                self._lost(str(error), _cause_of(error))
                 pause = self._pause(error)
             except Exception as error:  # of ours: the trunk is tried again, and the others with it
                 log.exception("a PBX could not be asked", login=self.trunk.login)
@@ -124,7 +127,7 @@ class Pbx(ABC):
             if self._flow is not None and not self._flow.closed:
                 self._tries = 0
             elif self._flow is not None and time.monotonic() - self._up_since < _SOON_S:
-                self._lost("the PBX has closed the connection")
+                self._lost("the PBX has closed the connection", causes.PBX_SILENT)
                 await self._rest(self._pause(NoAnswer("closed")))
 
     @abstractmethod
@@ -148,15 +151,18 @@ class Pbx(ABC):
             self._flow = flow
             self._news.bound(self.trunk, [self._binding(flow)])
 
-    def _lost(self, why: str) -> None:
+    def _lost(self, why: str, cause: Cause | None = None) -> None:
         """A connection is left as it is: calls may be up on it. One that nobody uses ends after an hour."""
         self._flow = None
         self._news.bound(self.trunk, [])
-        self._say(up=False, why=why)
+        self._say(up=False, why=why, cause=cause)
 
-    def _say(self, *, up: bool, why: str) -> None:
+    def _say(self, *, up: bool, why: str, cause: Cause | None = None) -> None:
         if (self.state.up, self.state.why) != (up, why):
-            self.state = pb.TrunkState(trunk_id=self.trunk.trunk_id, up=up, why=why[:200], since=time.time())
+            code = cause.code if cause else REFUSAL_CAUSE_UNSPECIFIED
+            self.state = pb.TrunkState(
+                trunk_id=self.trunk.trunk_id, up=up, why=why[:200], since=time.time(), cause=code
+            )
             log.info("trunk is up" if up else "trunk is down", login=self.trunk.login, why=why[:200])
             self._news.moved(self.trunk)
 
@@ -244,7 +250,7 @@ class Pbx(ABC):
         self, places: list[Place], ask: Callable[[Flow], Awaitable[Answer]]
     ) -> tuple[Place, Flow, Answer]:
         """Asks one place after the other. Raises OSError of the last when none answers, and what `ask` raises else."""
-        failure: OSError = NoAnswer("the PBX has no address")
+        failure: OSError = NotFound("the PBX has no address")
         for place in places:
             try:
                 flow = await self._flow_to(place)
@@ -385,12 +391,23 @@ class PeerPbx(Pbx):
         if not places:
             raise failure
         self._ring_at(await self._flow_to(places[0]))
-        self._say(up=False, why="it does not answer OPTIONS, and is rung all the same")
+        self._say(up=False, why="it does not answer OPTIONS, and is rung all the same", cause=causes.PBX_SILENT)
         self._asked += 1
         return min(_LOOK_AGAIN_S, _doubled(self._asked))  # it may only be starting
 
     async def close(self) -> None:
         """Nothing was agreed on."""
+
+
+def _cause_of(error: Exception) -> Cause | None:
+    match error:
+        case NotFound():
+            return causes.PBX_NAME_UNKNOWN
+        case OSError():
+            return causes.PBX_SILENT
+        case Refused():
+            return causes.PBX_DENIES
+    return None  # it has said something that cannot be read
 
 
 def _places_named(response: Response) -> list[Uri]:
