@@ -149,24 +149,28 @@ class Attachments:
 
     async def _beat(self, service: Attached, heartbeat: pb.Heartbeat, *, proven: bool) -> None:
         before, known = service.heartbeat, service.has_beaten
-        moved = service.beat(heartbeat)
+        beat = service.beat(heartbeat)
         self._live.arrived()
         if known and service.heartbeat is not before:
             self._news.compare(service.service_id, before, service.heartbeat)
-        try:
-            if not await self._state.show_service(service.service_id, service.holder, service.record()):
-                log.info("service has gone to another manager", kind=service.kind, id=service.service_id)
-                service.close()
-                return
-            await self._state.keep_lines(
+        if beat.has_other_lines:
+            service.lines = [
                 (line.subscription_id, line.call_id)
                 for line in service.heartbeat.lines
                 # On one machine there is but one word of everybody's: the token.
                 if not proven or self._proofs.line_holds(line, service.service_id)
-            )
+            ]
+        try:
+            shown = self._state.show_service(service.service_id, service.holder, beat.record, service.record)
+            if not await shown:
+                log.info("service has gone to another manager", kind=service.kind, id=service.service_id)
+                service.close()
+                return
+            if beat.has_other_lines:
+                await self._state.keep_lines(service.lines)
         except OutOfReach:
             pass  # the mirror has said so, and shows everybody when it is back
-        if moved:
+        if beat.moved:
             self._configurations.changed()
 
     async def close(self) -> None:
