@@ -42,9 +42,9 @@ class Mirror:
 
     async def keep_listening(self) -> None:
         """Runs until cancelled."""
-        async for _ in self._state.changes():
+        async for stored in self._state.changes():
             await self.look()
-            self._configurations.heard()
+            self._configurations.heard(stored=stored)
 
     async def look(self) -> None:
         try:
@@ -58,7 +58,7 @@ class Mirror:
             self._away = False
             log.info("shared state is back")
         if moved:
-            self._configurations.heard()
+            self._configurations.heard(stored=False)
 
     async def _look(self) -> bool:
         marks, moved = await self._state.services(), False

@@ -103,12 +103,13 @@ class SharedState(Protocol):
         """How many are taken."""
         ...
 
-    async def announce(self) -> None:
-        """Tells every Manager that something has changed."""
+    async def announce(self, *, stored: bool = True) -> None:
+        """Tells every Manager that something has changed: what the database has, or only who is attached where."""
         ...
 
-    def changes(self) -> AsyncIterator[None]:
-        """One item for each announcement (some may be joined), and one when they may have been missed."""
+    def changes(self) -> AsyncIterator[bool]:
+        """Whether what the database has may have changed: for each announcement (some may be joined), and when they may
+        have been missed."""
         ...
 
     async def pass_on(self, message: bytes) -> int:

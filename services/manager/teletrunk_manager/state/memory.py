@@ -38,12 +38,18 @@ class _Shown:
         return mark.stamp == self.stamp and mark.count >= self.count - len(self.changes)
 
 
+@dataclass(eq=False)
+class _Listener:
+    woken: asyncio.Event = field(default_factory=asyncio.Event)
+    stored: bool = False
+
+
 class MemoryState:
     def __init__(self, clock: Callable[[], float] = time.monotonic) -> None:
         self._clock = clock
         self._services: dict[str, _Shown] = {}
         self._pools: dict[str, dict[str, float]] = {}
-        self._listeners: set[asyncio.Event] = set()
+        self._listeners: set[_Listener] = set()
         self._queues: set[asyncio.Queue[bytes]] = set()
 
     async def take_service(self, service_id: str, holder: str, record: bytes) -> None:
@@ -123,18 +129,20 @@ class MemoryState:
         self._pools[pool] = {call: until for call, until in self._pools.get(pool, {}).items() if until > now}
         return self._pools[pool]
 
-    async def announce(self) -> None:
+    async def announce(self, *, stored: bool = True) -> None:
         for listener in self._listeners:
-            listener.set()
+            listener.stored |= stored
+            listener.woken.set()
 
-    async def changes(self) -> AsyncIterator[None]:
-        listener = asyncio.Event()
+    async def changes(self) -> AsyncIterator[bool]:
+        listener = _Listener()
         self._listeners.add(listener)
         try:
             while True:
-                await listener.wait()
-                listener.clear()
-                yield
+                await listener.woken.wait()
+                listener.woken.clear()
+                stored, listener.stored = listener.stored, False
+                yield stored
         finally:
             self._listeners.discard(listener)
 

@@ -27,6 +27,7 @@ _READS_CHANGES = _PREFIX + "reads-changes"  # nothing is said there: who does no
 _NAMES = _PREFIX + "services"
 _ANSWER_S = 1.0
 _RETRY_S = 0.5
+_MOVED = b"moved"  # a Manager of the version before says nothing: then the database is read
 _SHORTEST_LONG = 4 << 10  # bytes of changes
 Answer = TypeVar("Answer")
 
@@ -265,12 +266,12 @@ class RedisState:
     async def lines(self, pool: str) -> int:
         return int(await _asked(self._count(keys=[_pool(pool)])))
 
-    async def announce(self) -> None:
-        await _asked(self._redis.publish(_CHANGED, b""))
+    async def announce(self, *, stored: bool = True) -> None:
+        await _asked(self._redis.publish(_CHANGED, b"" if stored else _MOVED))
 
-    async def changes(self) -> AsyncIterator[None]:
-        async for _ in self._heard(_READS_CHANGES, _CHANGED):
-            yield  # the first time, as there may have been some before we listened
+    async def changes(self) -> AsyncIterator[bool]:
+        async for message in self._heard(_READS_CHANGES, _CHANGED):
+            yield message != _MOVED  # the first time, as there may have been some before we listened
 
     async def pass_on(self, message: bytes) -> int:
         return int(await _asked(self._redis.publish(_PASSED_ON, message)))
