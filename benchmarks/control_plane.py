@@ -1,5 +1,6 @@
 """What the control plane does in a second: RouteCall at one Manager on PostgreSQL and Redis, and REGISTER through the
-edge by sipp, beside sipp's own ceiling against a plain UDP echo of the same answers; and what a heartbeat costs it.
+edge by sipp, beside sipp's own ceiling against a plain UDP echo of the same answers; and what a heartbeat costs
+it, and two Managers in Redis.
 
 The Manager is held to one core (taskset); the askers share what is left. One table on standard output.
 """
@@ -32,6 +33,7 @@ from tests.conformance.gateway import Gateway  # noqa: E402
 from tests.e2e.test_scanners import REGISTER, run  # noqa: E402
 from tests.integration.manager_process import Wire, answered  # noqa: E402
 from tests.integration.manager_world import World as ManagerWorld  # noqa: E402
+from tests.integration.test_two_managers import Pair  # noqa: E402
 from tests.servers import Postgres, Redis  # noqa: E402
 
 # Only a 200 counts here: a 503 that says when to come again is an answer, but no registration.
@@ -78,6 +80,7 @@ INVITE = (
 )
 SECONDS = float(os.environ.get("TELETRUNK_BENCH_SECONDS", "10"))
 BEATS = 100
+SHOWN = 10
 RATES = (50, 100, 200, 300)
 ASKED = {"REGISTER": ONLY_200, "INVITE": INVITE}
 
@@ -142,6 +145,25 @@ async def beats(trunks: int) -> str:
         each = (sum(process.cpu_times()[:2]) - before) / BEATS
         await world.stop()
     return f"| heartbeat of {trunks} trunks | {max(sizes)} bytes | | {each * 1000:.1f} ms |"
+
+
+async def shown(postgres: Postgres, redis: Redis, trunks: int) -> str:
+    """What goes through Redis between two Managers when one trunk of so many has changed with each heartbeat."""
+    with tempfile.TemporaryDirectory() as directory:
+        pair, said = Pair(Path(directory), await postgres.database(), redis), Beats()
+        await pair.start()
+        states = [TrunkState(trunk_id=f"{number:012x}", up=True, why="registered") for number in range(trunks)]
+        await pair.worker.beat(said.next(pb.Heartbeat(), {"trunk_states": states}))
+        said.answered(pb.Pulse(takes_changes=True))
+        await asyncio.sleep(5)  # the other one has read it
+        before, began = redis.bytes_so_far(), time.monotonic()
+        for number in range(SHOWN):
+            states[0] = TrunkState(trunk_id=states[0].trunk_id, up=True, why="registered", since=number)
+            await pair.worker.beat(said.next(pb.Heartbeat(), {"trunk_states": states}))
+        rate = (redis.bytes_so_far() - before) / (time.monotonic() - began)
+        await pair.stop()
+    redis.empty()
+    return f"| Redis, {SHOWN} heartbeats of {trunks} trunks | {rate:.0f} bytes a second | | |"
 
 
 async def sipp(
@@ -209,6 +231,8 @@ async def main() -> None:
         print(await beats(trunks))
     postgres, redis = Postgres(), Redis()
     try:
+        for trunks in (1, 10_000):
+            print(await shown(postgres, redis, trunks))
         for askers in (1, 8, 32):
             print(await route(postgres, redis, askers))
     finally:

@@ -15,6 +15,7 @@ class Cable:
     def __init__(self, to: int) -> None:
         self.port = free_port()
         self.to = to
+        self.carried = 0  # bytes, both ways
         self._whole = asyncio.Event()
         self._whole.set()
         self._ends: set[asyncio.Task[None]] = set()
@@ -32,6 +33,7 @@ class Cable:
         with contextlib.suppress(OSError):
             while await self._whole.wait() and (data := await reader.read(65_536)):
                 await self._whole.wait()
+                self.carried += len(data)
                 writer.write(data)
                 await writer.drain()
         writer.close()

@@ -146,6 +146,13 @@ class Redis:
             link.sendall(b"FLUSHALL\r\n")
             assert link.recv(16) == b"+OK\r\n"
 
+    def bytes_so_far(self) -> int:
+        """In and out."""
+        with socket.create_connection(("127.0.0.1", self.port), 1) as link:
+            link.sendall(b"INFO stats\r\n")
+            stats = link.recv(1 << 16).decode()
+        return sum(int(line.split(":")[1]) for line in stats.splitlines() if line.startswith("total_net_"))
+
 
 def _exists(user: str) -> bool:
     try:

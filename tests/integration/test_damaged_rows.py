@@ -16,6 +16,7 @@ from teletrunk.v1 import admin_pb2, call_pb2, live_pb2
 from teletrunk.v1 import manager_pb2 as pb
 from teletrunk_manager.live import Live
 from teletrunk_manager.passwords import PasswordSeal, SealBroken, trunk_label
+from teletrunk_manager.state import Mark, Telling
 from teletrunk_session_store.vault.seal import Seal, Sealed, WrongKey
 from teletrunk_session_store.vault.store import Vault
 
@@ -111,7 +112,8 @@ async def test_a_trunk_whose_password_is_damaged_stops_no_start(world: World, tm
 def test_a_damaged_record_of_the_shared_state_hides_only_its_service() -> None:
     live = Live()
     whole = live_pb2.LiveService(service_id="w1", kind="worker", address="a").SerializeToString()
-    live.see({"w1": whole, "w2": b"\xff\xff", "s1": whole[:5]}, 0.0)
+    for service_id, record in {"w1": whole, "w2": b"\xff\xff", "s1": whole[:5]}.items():
+        live.hear(service_id, Telling(Mark("stamp"), True, [record]), 0.0)
     assert [seen.service_id for seen in live.of_kind("worker")] == ["w1"]
 
 

@@ -12,6 +12,7 @@ from teletrunk_manager.heartbeats import checked
 from teletrunk_manager.live import Attached, Live, Seen
 from teletrunk_manager.live_calls import LiveCalls
 from teletrunk_manager.mistakes import Mistake, NotNow
+from teletrunk_manager.state import Mark, Telling
 from teletrunk_manager.state.memory import MemoryState
 from teletrunk_manager.streams import Streams
 
@@ -39,7 +40,7 @@ async def test_a_wish_that_no_manager_hears_is_not_taken(database: Database, acc
     """The other Manager is away, and this one alone listens."""
     live, state = Live(), MemoryState()
     elsewhere = Seen("w1", "worker", "a", pb.Heartbeat(calls=[pb.LiveCall(call_id="c1", account_id=account)]))
-    live.see({"w1": elsewhere.record()}, asyncio.get_running_loop().time())
+    live.hear("w1", Telling(Mark("stamp"), True, [elsewhere.record()]), asyncio.get_running_loop().time())
     streams = Streams(live, state)
     calls = LiveCalls(database, live, streams)
     listening = asyncio.create_task(streams.keep_handing_on())

@@ -12,10 +12,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from teletrunk.changes import Beats
 from teletrunk.v1 import admin_pb2 as admin
 from teletrunk.v1 import call_pb2, fleet_pb2, fleet_pb2_grpc, subscription_pb2_grpc
 from teletrunk.v1 import manager_pb2 as pb
 from teletrunk.v1 import subscription_pb2 as plans
+from teletrunk.v1.trunk_pb2 import TrunkState
 
 from tests.integration.manager_process import (
     CODE,
@@ -246,3 +248,34 @@ async def test_bindings_are_told_by_a_worker_of_either(pair: Pair) -> None:
                 await asyncio.sleep(0.02)
         assert list(trunk.bindings) == [wanted]
     answering.cancel()
+
+
+@pytest.mark.parametrize("count", [1, 10_000])
+async def test_what_managers_show_each_other_is_what_has_changed(pair: Pair, count: int) -> None:
+    """By what goes through Redis; a Redis that has forgotten all of it is told again."""
+    beats = Beats()
+    states = [TrunkState(trunk_id=f"{number:012x}", up=True, why="registered") for number in range(count)]
+
+    async def beat(number: int) -> None:
+        states[0] = TrunkState(trunk_id=states[0].trunk_id, up=True, since=number)
+        await pair.worker.beat(beats.next(pb.Heartbeat(active_calls=number), {"trunk_states": states}))
+        beats.answered(pb.Pulse(takes_changes=True))
+
+    async def shown(number: int) -> None:
+        async with asyncio.timeout(30):
+            while number not in [
+                service.active_calls
+                for service in (await pair.wires[1].admin.ListServices(admin.ListServicesRequest())).services
+            ]:
+                await asyncio.sleep(0.05)
+
+    await beat(1)
+    await shown(1)
+    before = pair.redis.bytes_so_far()
+    for number in range(2, 8):
+        await beat(number)
+    await shown(7)
+    assert pair.redis.bytes_so_far() - before < 40_000
+    pair.redis.empty()
+    await beat(8)
+    await shown(8)

@@ -7,9 +7,9 @@ A message `m` has a list `m.calls` and beside it `m.gone_calls`, the ids of thos
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Final, TypeVar
+from typing import Any, Final, TypeVar, cast
 
 from google.protobuf.message import Message
 
@@ -35,8 +35,13 @@ class Change:
     new: dict[str, list[Any]]  # and others than they were
     gone: dict[str, list[str]]
 
+    @property
+    def names(self) -> set[str]:
+        """Of the lists that are others now."""
+        return {name for lists in (self.new, self.gone) for name, entries in lists.items() if entries}
+
     def __bool__(self) -> bool:
-        return any(self.new.values()) or any(self.gone.values())
+        return bool(self.names)
 
 
 class Told:
@@ -67,9 +72,12 @@ class Heard:
         self._copies: dict[str, Any] = {}  # messages, of which each has one of the lists
         self.lists: dict[str, dict[str, Any]] = {name: {} for name in keys}
 
-    def take(self, message: Any) -> set[str]:
-        """Returns the names of the lists that are others now."""
-        return {name for name, key in self._keys.items() if self._take(name, key, message)}
+    def take(self, message: Any) -> Change:
+        """Returns what it has changed."""
+        new, gone = {}, {}
+        for name, key in self._keys.items():
+            new[name], gone[name] = self._take(name, key, message)
+        return Change(new, gone)
 
     def whole(self, message: AnyMessage) -> AnyMessage:
         """The same one, with all of the lists."""
@@ -77,22 +85,22 @@ class Heard:
             message.MergeFrom(copy)
         return message
 
-    def _take(self, name: str, key: str, message: Any) -> bool:
+    def _take(self, name: str, key: str, message: Any) -> tuple[list[Any], list[str]]:
         known, said = self.lists[name], _by_key(getattr(message, name), key)
         gone = getattr(message, f"gone_{name}") if message.changes_only else known.keys() - said.keys()
-        gone = [id_ for id_ in gone if id_ in known]
+        gone = [id_ for id_ in dict.fromkeys(gone) if id_ in known]
         fresh = [id_ for id_, each in said.items() if known.get(id_) != each]
         if not gone and not fresh:
-            return False
+            return [], []
         now = dict(known)
-        for id_ in dict.fromkeys(gone):
+        for id_ in gone:
             self._room += size_of(now.pop(id_))
-        taken = [self._put(name, now, id_, said[id_]) for id_ in fresh]
+        taken = [said[id_] for id_ in fresh if self._put(name, now, id_, said[id_])]
         # A copy: one entry that is kept would keep the whole message that it came in.
         copy = self._copies[name] = type(message)()
         getattr(copy, name).extend(now.values())
         self.lists[name] = dict(zip(now, getattr(copy, name), strict=True))
-        return bool(gone) or any(taken)
+        return taken, gone
 
     def _put(self, name: str, now: dict[str, Any], id_: str, entry: Any) -> bool:
         room = self._room - size_of(entry) + (size_of(now[id_]) if id_ in now else 0)
@@ -126,6 +134,27 @@ def put(change: Change, message: Any) -> None:
         getattr(message, name).extend(entries)
     for name, ids in change.gone.items():
         getattr(message, f"gone_{name}").extend(ids)
+
+
+def joined(messages: Sequence[AnyMessage], keys: Keys) -> AnyMessage:
+    """One that says the same as these one after the other: whoever hears them looks through all it knows but once."""
+    last: Any = type(messages[-1])()
+    last.CopyFrom(messages[-1])
+    for name, key in keys.items():
+        now: dict[str, Any] = {}
+        gone: dict[str, None] = {}
+        for message in messages:
+            for id_ in getattr(message, f"gone_{name}"):
+                now.pop(id_, None)
+                gone[id_] = None
+            for id_, entry in _by_key(getattr(message, name), key).items():
+                now[id_] = entry
+                gone.pop(id_, None)
+        last.ClearField(name), last.ClearField(f"gone_{name}")
+        getattr(last, name).extend(now.values())
+        getattr(last, f"gone_{name}").extend(gone)
+    last.changes_only = cast(Any, messages[0]).changes_only
+    return cast(AnyMessage, last)
 
 
 def _by_key(entries: Iterable[Any], key: str) -> dict[str, Any]:

@@ -123,7 +123,7 @@ class Attachments:
         with contextlib.suppress(OutOfReach):  # it is shown again with its next heartbeat
             await self._state.take_service(service.service_id, service.holder, service.record())
         log.info("service attached", kind=service.kind, id=service.service_id, address=service.address)
-        self._configurations.changed()
+        self._configurations.changed()  # it may have been invited anew
 
     async def _read(self, service: Attached, requests: AsyncIterator[pb.AttachRequest], *, proven: bool) -> None:
         """Takes heartbeats; a stream that says nothing for too long is closed."""
@@ -149,25 +149,29 @@ class Attachments:
 
     async def _beat(self, service: Attached, heartbeat: pb.Heartbeat, *, proven: bool) -> None:
         before, known = service.heartbeat, service.has_beaten
-        moved = service.beat(heartbeat)
+        beat = service.beat(heartbeat)
         self._live.arrived()
         if known and service.heartbeat is not before:
             self._news.compare(service.service_id, before, service.heartbeat)
-        try:
-            if not await self._state.show_service(service.service_id, service.holder, service.record()):
-                log.info("service has gone to another manager", kind=service.kind, id=service.service_id)
-                service.close()
-                return
-            await self._state.keep_lines(
+        if beat.has_other_lines:
+            service.lines = [
                 (line.subscription_id, line.call_id)
                 for line in service.heartbeat.lines
                 # On one machine there is but one word of everybody's: the token.
                 if not proven or self._proofs.line_holds(line, service.service_id)
-            )
+            ]
+        try:
+            shown = self._state.show_service(service.service_id, service.holder, beat.record, service.record)
+            if not await shown:
+                log.info("service has gone to another manager", kind=service.kind, id=service.service_id)
+                service.close()
+                return
+            if beat.has_other_lines:
+                await self._state.keep_lines(service.lines)
         except OutOfReach:
             pass  # the mirror has said so, and shows everybody when it is back
-        if moved:
-            self._configurations.changed()
+        if beat.moved:
+            self._configurations.moved()
 
     async def close(self) -> None:
         """This Manager ends. Its services are not said to have left: they come to another within a second."""
@@ -185,7 +189,7 @@ class Attachments:
                 await self._state.drop_service(service.service_id, service.holder)
             if self._live.find(service.service_id) is None:  # it has not come to another Manager meanwhile
                 self._news.tell(f"{service.kind}.away", {"id": service.service_id, "address": service.address})
-        self._configurations.changed()
+        self._configurations.moved()
         with contextlib.suppress(Refusal):  # the transaction has logged it, and the time is a comfort only
             async with self._database.transaction() as session:
                 found = sa.update(Service).where(Service.service_id == service.service_id)

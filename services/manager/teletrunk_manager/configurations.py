@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -58,42 +59,66 @@ class Configurations:
         self._state = state
         self._settings: dict[str, Settings] = {}
         self._changed = asyncio.Event()
-        self._untold = False
+        self._stored = Stored([], [], {}, {}, frozenset(), frozenset(), frozenset(), [], {})  # what was read last
+        self._is_stale = True
+        self._read_at = -math.inf
+        self._untold: set[bool] = set()  # whether what is stored has changed
 
     def changed(self) -> None:
-        """An account, a trunk, a ban, a session's place or the attached Workers have changed, by us."""
-        self._untold = True
-        self._changed.set()
+        """An account, a trunk, a ban or a member has changed, by us."""
+        self._untold.add(True)
+        self.heard(stored=True)
 
-    def heard(self) -> None:
-        """The same, by another Manager."""
+    def moved(self) -> None:
+        """A session's place or the attached Workers have changed, with us: nothing that the database has."""
+        self._untold.add(False)
+        self.heard(stored=False)
+
+    def heard(self, *, stored: bool) -> None:
+        """The one or the other, by another Manager."""
+        self._is_stale |= stored
         self._changed.set()
 
     async def keep_sending(self) -> None:
         """Runs until cancelled."""
         while True:
-            with contextlib.suppress(TimeoutError):  # a ban has run out; another Manager's word was lost
+            with contextlib.suppress(TimeoutError):
                 async with asyncio.timeout(_AFRESH_S):
                     await self._changed.wait()
             self._changed.clear()
             if self._untold:
-                self._untold = False
+                stored = any(self._untold)
+                self._untold.clear()
                 with contextlib.suppress(OutOfReach):  # then the others find out with their next look
-                    await self._state.announce()
+                    await self._state.announce(stored=stored)
             try:
-                current = await self._read()
+                await self._refresh()
             except Refusal:
                 log.exception("services wait for their configuration")
                 self._changed.set()
                 await asyncio.sleep(_RETRY_S)
                 continue
+            current = self._current()
             # The Storages first: a Worker must not be sent to a session before it may use it.
             for storage in self._live.here("storage"):
                 current.configure_storage(storage)
             for worker in self._live.here("worker"):
                 worker.configure(current.of_worker(worker.service_id), current.lists_of(worker.service_id))
 
-    async def _read(self) -> Current:
+    async def _refresh(self) -> None:
+        """Reads the database when something of it may be another: a PBX that registers costs no look at ten thousand
+        trunks. And now and then: a ban has run out; another Manager's word was lost."""
+        if not self._is_stale and time.monotonic() - self._read_at < _AFRESH_S:
+            return
+        self._is_stale = False  # what changes meanwhile may not be in what is read
+        try:
+            self._stored = await self._read()
+        except Refusal:
+            self._is_stale = True
+            raise
+        self._read_at = time.monotonic()
+
+    async def _read(self) -> Stored:
         async with self._database.transaction(reading=True) as session:
             accounts = (await session.scalars(sa.select(Account).order_by(Account.account_id))).all()
             trunks = (await session.scalars(sa.select(Trunk).order_by(Trunk.trunk_id))).all()
@@ -117,7 +142,6 @@ class Configurations:
         for share in shared:
             sharers.setdefault(share.account_id, set()).add(share.administrator)
         revoked = {member.service_id for member in members if member.revoked or member.retired_at is not None}
-        known = {member.service_id for member in members} | {w.service_id for w in self._live.of_kind("worker")}
         owners = {account.account_id: account.owner for account in accounts}
         usable = [
             trunk
@@ -126,18 +150,20 @@ class Configurations:
             and may_use(trunk.administrator, owners[trunk.account_id], sharers.get(trunk.account_id, ()))
         ]
         passwords = {trunk.trunk_id: self._pbx_password(trunk) for trunk in usable if trunk.sealed_pbx_password}
-        current = Current(
-            self._live,
+        return Stored(
             list(accounts),
             usable,
             networks,
             workers,
-            frozenset(known - revoked),
+            frozenset(member.service_id for member in members),
+            frozenset(revoked),
             frozenset(draining),
             bans,
             passwords,
-            self._settings,
         )
+
+    def _current(self) -> Current:
+        current = Current(self._live, self._stored, self._settings)
         self._settings = current.settings
         return current
 
@@ -159,33 +185,46 @@ class Settings:
 
 
 @dataclass(frozen=True)
-class Current:
-    """What there is, as one transaction saw it, and who is attached."""
+class Stored:
+    """What there is, as one transaction saw it."""
 
-    live: Live
     accounts: list[Account]
     trunks: list[Trunk]  # those that may be used
     networks: dict[str, list[str]]  # by trunk id: where it may be used from
     assigned: dict[str, set[str]]  # account id to the Workers that may use it; none: all may
-    workers: frozenset[str]
+    members: frozenset[str]  # Workers
+    revoked: frozenset[str]
     draining: frozenset[str]
     bans: list[pb.Ban]
     pbx_passwords: dict[str, str]  # by trunk id
+
+
+@dataclass(frozen=True)
+class Current:
+    """What there is, and who is attached."""
+
+    live: Live
+    stored: Stored
     before: dict[str, Settings]  # by trunk id: those that were made for the last one
 
+    @cached_property
+    def workers(self) -> frozenset[str]:
+        known = self.stored.members | {worker.service_id for worker in self.live.of_kind("worker")}
+        return known - self.stored.revoked
+
     def _may_use(self, worker_id: str, account_id: str) -> bool:
-        return worker_id in self.assigned.get(account_id, self.workers)
+        return worker_id in self.stored.assigned.get(account_id, self.workers)
 
     def of_worker(self, worker_id: str) -> pb.WorkerConfig:
         """Without its lists."""
-        return pb.WorkerConfig(draining=worker_id in self.draining)
+        return pb.WorkerConfig(draining=worker_id in self.stored.draining)
 
     def lists_of(self, worker_id: str) -> Lists:
-        trunks = [trunk for trunk in self.trunks if self._may_use(worker_id, trunk.account_id)]
+        trunks = [trunk for trunk in self.stored.trunks if self._may_use(worker_id, trunk.account_id)]
         return {
             "sessions": list(self._sessions_of(worker_id)),
             "trunk_ids": [trunk.trunk_id for trunk in trunks],
-            "bans": self.bans,
+            "bans": self.stored.bans,
             "trunks": [self._settings_at(worker_id, trunk.trunk_id) for trunk in trunks],
         }
 
@@ -203,11 +242,11 @@ class Current:
     @cached_property
     def settings(self) -> dict[str, Settings]:
         """By trunk id. Made anew are those that have changed: there may be thousands."""
-        return {trunk.trunk_id: self._settings(trunk) for trunk in self.trunks}
+        return {trunk.trunk_id: self._settings(trunk) for trunk in self.stored.trunks}
 
     def _settings(self, trunk: Trunk) -> Settings:
-        networks = self.networks.get(trunk.trunk_id, [])
-        password = self.pbx_passwords.get(trunk.trunk_id, "")
+        networks = self.stored.networks.get(trunk.trunk_id, [])
+        password = self.stored.pbx_passwords.get(trunk.trunk_id, "")
         made_of = trunk.version, trunk.sealed_password, password, *networks
         known = self.before.get(trunk.trunk_id)
         if known is not None and known.made_of == made_of:
@@ -232,7 +271,7 @@ class Current:
         Made once for all of them: each stream remembers what it was told.
         """
         at_home, elsewhere = {}, {}
-        for account in self.accounts:
+        for account in self.stored.accounts:
             session = assignment(account, self.live)
             if session.storage_address:
                 at_home[account.account_id] = session
@@ -250,11 +289,13 @@ class Current:
         able = [
             worker
             for worker in self.live.of_kind("worker")
-            if worker.service_id not in self.draining and not worker.draining
+            if worker.service_id not in self.stored.draining and not worker.draining
         ]
         able.sort(key=lambda worker: (worker.attached_at, worker.service_id))
         outbound = [
-            trunk for trunk in self.trunks if self.settings[trunk.trunk_id].usual.options.kind == TRUNK_KIND_OUTBOUND
+            trunk
+            for trunk in self.stored.trunks
+            if self.settings[trunk.trunk_id].usual.options.kind == TRUNK_KIND_OUTBOUND
         ]
         chosen = {}
         for trunk in outbound:
@@ -267,7 +308,7 @@ class Current:
     @cached_property
     def _homes(self) -> dict[str, set[str]]:
         """The Workers at which an account's PBX is registered."""
-        account_of = {trunk.trunk_id: trunk.account_id for trunk in self.trunks}
+        account_of = {trunk.trunk_id: trunk.account_id for trunk in self.stored.trunks}
         homes: dict[str, set[str]] = {}
         for worker in self.live.of_kind("worker"):
             for trunk_id in worker.heartbeat.registered_trunk_ids:
@@ -285,7 +326,9 @@ class Current:
 
     @cached_property
     def _grants(self) -> list[pb.SessionGrant]:
-        assigned = ((account.session_id, self.assigned.get(account.account_id, ())) for account in self.accounts)
+        assigned = (
+            (account.session_id, self.stored.assigned.get(account.account_id, ())) for account in self.stored.accounts
+        )
         return [pb.SessionGrant(session_id=session_id, worker_ids=sorted(may)) for session_id, may in assigned]
 
     @cached_property
@@ -293,7 +336,7 @@ class Current:
         return [
             pb.WorkerGrant(
                 worker_id=worker,
-                session_ids=[a.session_id for a in self.accounts if self._may_use(worker, a.account_id)],
+                session_ids=[a.session_id for a in self.stored.accounts if self._may_use(worker, a.account_id)],
             )
             for worker in sorted(self.workers)
         ]

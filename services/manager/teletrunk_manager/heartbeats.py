@@ -32,7 +32,7 @@ _REST_S, _BYTES_A_SECOND = 0.02, 2_000_000.0
 def rest_after(message: Message, heartbeat: Message | None = None) -> float:
     """How long nothing more is read of a stream: fifty messages a second are more than any service needs.
 
-    `heartbeat` is the whole one, if the message was one: whatever it changes, all of it is shown to other Managers.
+    `heartbeat` is the whole one, if the message was one: whatever it changes, all of it is looked through.
     """
     whole = heartbeat.ByteSize() if heartbeat is not None else 0
     return _REST_S + max(message.ByteSize(), whole) / _BYTES_A_SECOND

@@ -5,13 +5,13 @@ from __future__ import annotations
 import asyncio
 import secrets
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Final, Literal
 
 import structlog
 from google.protobuf.message import DecodeError
-from teletrunk.changes import Heard, Lists
+from teletrunk.changes import HEARTBEAT, Change, Heard, Lists, joined, put
 from teletrunk.metrics import ATTACHED
 from teletrunk.session_proof import is_proven
 from teletrunk.v1 import live_pb2
@@ -20,7 +20,7 @@ from teletrunk.v1.trunk_pb2 import TrunkState
 
 from teletrunk_manager.heartbeats import picture
 from teletrunk_manager.parts import Configuration, Told
-from teletrunk_manager.state import SERVICE_S
+from teletrunk_manager.state import SERVICE_S, Line, Mark, Telling
 
 log = structlog.get_logger()
 
@@ -61,6 +61,8 @@ class Seen:
     heartbeat: pb.Heartbeat = field(default_factory=pb.Heartbeat)
     seen_at: float = field(default_factory=time.time)
     attached_at: float = field(default_factory=time.time)
+    # All that its heartbeats have said together, if it has come by them.
+    _heard: Heard = field(default_factory=picture)
     _said: _Said | None = field(default=None, init=False)
 
     def is_registered(self, trunk_id: str) -> bool:
@@ -92,29 +94,43 @@ class Seen:
 
     def record(self) -> bytes:
         """As other Managers read it."""
+        return self._record(self.heartbeat)
+
+    def record_of(self, change: Change) -> bytes:
+        """What has changed in it."""
+        said = pb.Heartbeat(changes_only=True)
+        _set_facts(said, self.heartbeat)
+        put(change, said)
+        return self._record(said)
+
+    def _record(self, heartbeat: pb.Heartbeat) -> bytes:
         return live_pb2.LiveService(
             service_id=self.service_id,
             kind=self.kind,
             address=self.address,
             seen_at=self.seen_at,
-            heartbeat=self.heartbeat,
+            heartbeat=heartbeat,
             attached_at=self.attached_at,
         ).SerializeToString()
 
     @classmethod
-    def of_record(cls, record: bytes) -> Seen:
-        said = live_pb2.LiveService.FromString(record)
-        kind: Kind = "worker" if said.kind == "worker" else "storage"
-        return cls(said.service_id, kind, said.address, said.heartbeat, said.seen_at, said.attached_at)
+    def of_records(cls, records: Sequence[bytes], before: Seen | None) -> tuple[Seen, bool]:
+        """Of a whole record and its changes, or of changes of what it was `before`. Returns whether configurations that
+        were made before may be wrong now."""
+        parts = [live_pb2.LiveService.FromString(record) for record in records]
+        said, heartbeat = parts[-1], joined([part.heartbeat for part in parts], HEARTBEAT)
+        was = (before.address, before.draining) if before is not None else None
+        seen = before or cls(said.service_id, "worker" if said.kind == "worker" else "storage", said.address)
+        seen.address, seen.seen_at, seen.attached_at = said.address, said.seen_at, said.attached_at
+        moved = seen.hear(heartbeat).names
+        return seen, was != (seen.address, seen.draining) or not moved.isdisjoint(_MATTERING)
 
-    def matters_like(self, other: Seen | None) -> bool:
-        """Whether configurations that are made with one are right with the other."""
-        return (
-            other is not None
-            and self.address == other.address
-            and self.draining == other.draining
-            and all(list(getattr(self.heartbeat, name)) == list(getattr(other.heartbeat, name)) for name in _MATTERING)
-        )
+    def hear(self, said: pb.Heartbeat) -> Change:
+        change = self._heard.take(said)
+        if change:
+            self.heartbeat = self._heard.whole(pb.Heartbeat())  # another one: who compares has that from before
+        _set_facts(self.heartbeat, said)
+        return change
 
 
 @dataclass(eq=False)
@@ -124,23 +140,22 @@ class Attached(Seen):
     # Tells this stream from every other one of the same service.
     holder: str = field(default_factory=lambda: secrets.token_hex(8))
     outbox: asyncio.Queue[pb.AttachResponse | None] = field(default_factory=asyncio.Queue)
-    # What it was told of its configuration, and what it has said.
+    # What it was told of its configuration.
     told: Told = field(default_factory=Told)
-    _heard: Heard = field(default_factory=picture)
     # Its first heartbeat is how things are; what differs in the next ones is news.
     has_beaten: bool = False
+    # Those that it has named and may name.
+    lines: list[Line] = field(default_factory=list)
 
-    def beat(self, said: pb.Heartbeat) -> bool:
-        """Returns whether anybody's configuration may be another now."""
-        was_draining, changed = self.draining, self._heard.take(said)
-        if changed or not self.has_beaten:
-            self.heartbeat = self._heard.whole(pb.Heartbeat())  # another one: who compares has that from before
-        for name in _FACTS:
-            setattr(self.heartbeat, name, getattr(said, name))
+    def beat(self, said: pb.Heartbeat) -> Beat:
+        facts, was_draining = _facts(self.heartbeat), self.draining
+        change = self.hear(said)
         self.seen_at, self.has_beaten = time.time(), True
         if self._reads:
             self.outbox.put_nowait(pb.AttachResponse(pulse=pb.Pulse(takes_changes=True)))
-        return self.draining != was_draining or not changed.isdisjoint(_MATTERING)
+        moved = self.draining != was_draining or not change.names.isdisjoint(_MATTERING)
+        record = self.record_of(change) if change or facts != _facts(self.heartbeat) else b""
+        return Beat(moved, "lines" in change.names, record)
 
     def configure(self, config: Configuration, lists: Lists) -> None:
         """Sends what of the configuration the service does not have already; later, when it does not read now."""
@@ -156,6 +171,15 @@ class Attached(Seen):
         self.outbox.put_nowait(None)
 
 
+@dataclass(frozen=True)
+class Beat:
+    """What a heartbeat has changed."""
+
+    moved: bool  # anybody's configuration may be another now
+    has_other_lines: bool
+    record: bytes  # for other Managers; empty: nothing
+
+
 class Live:
     """The attached services, by id."""
 
@@ -163,7 +187,7 @@ class Live:
         self._gathered_at = time.monotonic() + _GATHERING_S
         self._arrival = asyncio.Event()  # another one each time
         self._here: dict[str, Attached] = {}
-        self._elsewhere: dict[str, tuple[Seen, float]] = {}  # with the monotonic time until which it counts
+        self._elsewhere: dict[str, _Elsewhere] = {}
 
     def attach(self, service: Attached) -> None:
         """The newest stream of a service is the one that counts; an older one is closed."""
@@ -196,20 +220,46 @@ class Live:
             del self._here[service.service_id]
         return current
 
-    def see(self, records: Mapping[str, bytes], now: float) -> bool:
-        """What the Managers together say of their services. Returns whether configurations may be others now.
+    def see(self, marks: Mapping[str, Mark], now: float) -> bool:
+        """Who is attached to the Managers together. Returns whether configurations may be others now.
 
         A service that has left is said to have left. One that is only missing may have been forgotten by a state that
         lost its memory: it counts for as long as it could have gone without being shown. `now` is monotonic.
         """
-        before = {name: entry[0] for name, entry in self._elsewhere.items()}
-        shown = {name: seen for name, record in records.items() if record and (seen := _seen(name, record))}
-        kept = {name: entry for name, entry in self._elsewhere.items() if name not in records and entry[1] > now}
-        fresh = {name: (seen, now + SERVICE_S) for name, seen in shown.items()}
-        self._elsewhere = {name: entry for name, entry in (kept | fresh).items() if name not in self._here}
+        before = len(self._elsewhere)
+        for name, mark in marks.items():
+            if entry := self._elsewhere.get(name):
+                entry.until = 0.0 if mark.left else now + SERVICE_S
+                entry.seen.seen_at = max(entry.seen.seen_at, mark.seen_at)
+        self._elsewhere = {name: entry for name, entry in self._elsewhere.items() if entry.until > now}
         self.arrived()
-        same = before.keys() == self._elsewhere.keys()
-        return not (same and all(seen.matters_like(before[name]) for name, (seen, _) in self._elsewhere.items()))
+        return len(self._elsewhere) < before
+
+    def unheard(self, marks: Mapping[str, Mark]) -> dict[str, Mark | None]:
+        """The services at other Managers of which something is new, with what we know of each."""
+        found = {}
+        for name, mark in marks.items():
+            known = self._elsewhere[name].mark if name in self._elsewhere else None
+            is_new = known is None or not mark.stamp or (known.stamp, known.count) != (mark.stamp, mark.count)
+            if is_new and not mark.left and name not in self._here:
+                found[name] = known
+        return found
+
+    def hear(self, service_id: str, telling: Telling, now: float) -> bool:
+        """Returns whether configurations may be others now. `now` is monotonic."""
+        if telling.mark.left or not telling.parts or service_id in self._here:
+            return False
+        entry = self._elsewhere.pop(service_id, None)
+        if entry is None and not telling.afresh:
+            return False  # it has been here meanwhile: it is read whole next time
+        try:
+            seen, moved = Seen.of_records(telling.parts, entry.seen if entry else None)
+        except DecodeError:  # it is one service's
+            log.error("what another Manager says of a service cannot be read", id=service_id)
+            return entry is not None
+        self._elsewhere[service_id] = _Elsewhere(seen, telling.mark, now + SERVICE_S)
+        self.arrived()
+        return moved
 
     def close(self) -> None:
         """Ends every stream."""
@@ -219,7 +269,7 @@ class Live:
     def find(self, service_id: str) -> Seen | None:
         if here := self._here.get(service_id):
             return here
-        return self._elsewhere[service_id][0] if service_id in self._elsewhere else None
+        return self._elsewhere[service_id].seen if service_id in self._elsewhere else None
 
     def here(self, kind: Kind | None = None) -> list[Attached]:
         """Those whose stream we hold."""
@@ -231,7 +281,7 @@ class Live:
             ATTACHED.labels(kind).set(sum(service.kind == kind for service in self._everywhere()))
 
     def _everywhere(self) -> list[Seen]:
-        return [*self._here.values(), *(seen for seen, _ in self._elsewhere.values())]
+        return [*self._here.values(), *(entry.seen for entry in self._elsewhere.values())]
 
     def drop(self, service_id: str) -> None:
         """Ends the stream of a service, if it is with us."""
@@ -271,10 +321,19 @@ class Live:
         return None
 
 
-def _seen(service_id: str, record: bytes) -> Seen | None:
-    """None for a record that makes no sense: it is one service's."""
-    try:
-        return Seen.of_record(record)
-    except DecodeError:
-        log.error("what another Manager says of a service cannot be read", id=service_id)
-        return None
+@dataclass
+class _Elsewhere:
+    """What is known of a service at another Manager, how far, and until which monotonic time it counts."""
+
+    seen: Seen
+    mark: Mark
+    until: float
+
+
+def _facts(heartbeat: pb.Heartbeat) -> list[object]:
+    return [getattr(heartbeat, name) for name in _FACTS]
+
+
+def _set_facts(heartbeat: pb.Heartbeat, said: pb.Heartbeat) -> None:
+    for name in _FACTS:
+        setattr(heartbeat, name, getattr(said, name))

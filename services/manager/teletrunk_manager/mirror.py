@@ -14,7 +14,7 @@ from teletrunk.metrics import SHARED_STATE
 
 from teletrunk_manager.configurations import Configurations
 from teletrunk_manager.live import Live
-from teletrunk_manager.state import OutOfReach, SharedState
+from teletrunk_manager.state import Holding, OutOfReach, SharedState
 
 log = structlog.get_logger()
 
@@ -27,22 +27,29 @@ class Mirror:
         self._live = live
         self._configurations = configurations
         self._away = False
+        self._looking = asyncio.Lock()
 
     async def keep_looking(self) -> None:
         """Runs until cancelled."""
         while True:
-            await self.look()
+            try:
+                await self._keep_ours()
+            except OutOfReach as error:
+                self._lost(error)
+            else:
+                await self.look()
             await asyncio.sleep(_LOOK_S)
 
     async def keep_listening(self) -> None:
         """Runs until cancelled."""
-        async for _ in self._state.changes():
+        async for stored in self._state.changes():
             await self.look()
-            self._configurations.heard()
+            self._configurations.heard(stored=stored)
 
     async def look(self) -> None:
         try:
-            records = await self._state.services()
+            async with self._looking:  # what is read is read once
+                moved = await self._look()
         except OutOfReach as error:
             self._lost(error)
             return
@@ -50,18 +57,29 @@ class Mirror:
         if self._away:
             self._away = False
             log.info("shared state is back")
-            await self._show_ours()
-        if self._live.see(records, time.monotonic()):
-            self._configurations.heard()
+        if moved:
+            self._configurations.heard(stored=False)
 
-    async def _show_ours(self) -> None:
-        """A Redis that comes back may have forgotten everything."""
-        try:
-            for service in self._live.here():
-                if not await self._state.show_service(service.service_id, service.holder, service.record()):
-                    service.close()
-        except OutOfReach as error:
-            self._lost(error)
+    async def _look(self) -> bool:
+        marks, moved = await self._state.services(), False
+        for service_id, known in self._live.unheard(marks).items():
+            if telling := await self._state.service(service_id, known):
+                moved |= self._live.hear(service_id, telling, time.monotonic())
+        return self._live.see(marks, time.monotonic()) or moved
+
+    async def _keep_ours(self) -> None:
+        """All at once: what it costs is a matter of the processes, and not of what they have said."""
+        ours = {service.service_id: service for service in self._live.here()}
+        holdings = [Holding(service.service_id, service.holder, service.seen_at) for service in ours.values()]
+        gone, forgotten = await self._state.keep_services(holdings)
+        for service_id in gone:
+            log.info("service has gone to another manager", id=service_id)
+            ours[service_id].close()
+        for service in (ours[service_id] for service_id in forgotten):  # a Redis that comes back may know nothing
+            if not await self._state.show_service(service.service_id, service.holder, b"", service.record):
+                service.close()
+            await self._state.keep_lines(service.lines)
+        await self._state.renew_lines(line for service in ours.values() for line in service.lines)
 
     def _lost(self, error: OutOfReach) -> None:
         SHARED_STATE.set(0)

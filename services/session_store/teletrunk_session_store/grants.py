@@ -18,7 +18,7 @@ _SERVICE = "/teletrunk.v1.SessionStoreService/"
 # Signing in and out is the Manager's; what a call needs is the Workers'.
 RIGHTS = {
     _SERVICE: frozenset({"manager"}),
-    **{_SERVICE + name: _WORKER for name in ("Call", "Watch", "SendMessage")},
+    **{_SERVICE + name: _WORKER for name in ("Call", "Watch", "ChangeWatch", "SendMessage")},
     _SERVICE + "Resolve": frozenset({"manager", "worker"}),  # whoever tests a number asks, too
 }
 

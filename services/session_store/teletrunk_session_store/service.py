@@ -48,11 +48,21 @@ class SessionStoreService(session_store_pb2_grpc.SessionStoreServiceServicer):
         try:
             for session_id in request.session_ids:
                 self._grants.require(context, session_id)
-            async for session_id, response in self._sessions.watch(list(request.session_ids)):
+            async for session_id, response in self._sessions.watch(list(request.session_ids), request.watch_id):
                 self._grants.require(context, session_id)  # it may have been taken away meanwhile
                 yield response
         except Refusal as refusal:
             await rpc.abort(context, refusal)
+
+    async def ChangeWatch(self, request: pb.ChangeWatchRequest, context: Any) -> pb.ChangeWatchResponse:
+        try:
+            for session_id in request.added:
+                self._grants.require(context, session_id)
+        except Refusal as refusal:
+            await rpc.abort(context, refusal)
+        if not self._sessions.change_watch(request.watch_id, request.added, request.removed):
+            await context.abort(grpc.StatusCode.NOT_FOUND, "there is no such watch")
+        return pb.ChangeWatchResponse()
 
     async def Call(self, requests: AsyncIterator[pb.CallRequest], context: Any) -> AsyncIterator[pb.CallResponse]:
         """The stream is the call: when it breaks, for whatever reason, the call is hung up."""

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import secrets
 import time
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterable
 
 import structlog
 from pyrogram import raw
@@ -52,6 +52,7 @@ class Sessions:
         self._sessions: dict[str, Session] = {}
         self._keepers: dict[str, asyncio.Task[None]] = {}
         self._watchers: dict[Watcher, set[str]] = {}
+        self._named: dict[str, Watcher] = {}
         self._watched: set[str] = set()  # at some time
         self._removing: set[str] = set()
         self._gone: set[str] = set()  # since the vault was read last
@@ -202,10 +203,12 @@ class Sessions:
 
     # Watching.
 
-    async def watch(self, session_ids: list[str]) -> AsyncIterator[tuple[str, pb.WatchResponse]]:
+    async def watch(self, session_ids: list[str], watch_id: str = "") -> AsyncIterator[tuple[str, pb.WatchResponse]]:
         """What happens to these sessions, each with its id; the present state and waiting calls first."""
         queue: Watcher = asyncio.Queue(maxsize=1000)
         self._watchers[queue] = set(session_ids)
+        if watch_id:
+            self._named[watch_id] = queue
         self._watched.update(session_ids)
         try:
             # In one step with that: what comes while this is passed on is in the queue, and nothing is in both.
@@ -215,6 +218,23 @@ class Sessions:
                 yield await queue.get()
         finally:
             del self._watchers[queue]
+            if self._named.get(watch_id) is queue:
+                del self._named[watch_id]
+
+    def change_watch(self, watch_id: str, added: Iterable[str], removed: Iterable[str]) -> bool:
+        """False when no such watch is open."""
+        if (queue := self._named.get(watch_id)) is None:
+            return False
+        wanted = self._watchers[queue]
+        wanted.difference_update(removed)
+        for session_id in added:
+            if session_id not in wanted:
+                wanted.add(session_id)
+                self._watched.add(session_id)
+                with contextlib.suppress(asyncio.QueueFull):
+                    for present in self._present(session_id):
+                        queue.put_nowait(present)
+        return True
 
     def _present(self, session_id: str) -> list[tuple[str, pb.WatchResponse]]:
         session = self._sessions.get(session_id)

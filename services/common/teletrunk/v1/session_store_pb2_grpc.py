@@ -41,6 +41,11 @@ class SessionStoreServiceStub:
                 request_serializer=teletrunk_dot_v1_dot_session__store__pb2.WatchRequest.SerializeToString,
                 response_deserializer=teletrunk_dot_v1_dot_session__store__pb2.WatchResponse.FromString,
                 _registered_method=True)
+        self.ChangeWatch = channel.unary_unary(
+                '/teletrunk.v1.SessionStoreService/ChangeWatch',
+                request_serializer=teletrunk_dot_v1_dot_session__store__pb2.ChangeWatchRequest.SerializeToString,
+                response_deserializer=teletrunk_dot_v1_dot_session__store__pb2.ChangeWatchResponse.FromString,
+                _registered_method=True)
         self.Call = channel.stream_stream(
                 '/teletrunk.v1.SessionStoreService/Call',
                 request_serializer=teletrunk_dot_v1_dot_session__store__pb2.CallRequest.SerializeToString,
@@ -120,6 +125,13 @@ class SessionStoreServiceServicer:
 
     def Watch(self, request, context):
         """States of the named sessions and the calls that reach them, for as long as the stream is open.
+        """
+        context.set_code(grpc.StatusCode.UNIMPLEMENTED)
+        context.set_details('Method not implemented!')
+        raise NotImplementedError('Method not implemented!')
+
+    def ChangeWatch(self, request, context):
+        """A Storage of the version before has it not: then the watch begins anew.
         """
         context.set_code(grpc.StatusCode.UNIMPLEMENTED)
         context.set_details('Method not implemented!')
@@ -226,6 +238,11 @@ def add_SessionStoreServiceServicer_to_server(servicer, server):
                     request_deserializer=teletrunk_dot_v1_dot_session__store__pb2.WatchRequest.FromString,
                     response_serializer=teletrunk_dot_v1_dot_session__store__pb2.WatchResponse.SerializeToString,
             ),
+            'ChangeWatch': grpc.unary_unary_rpc_method_handler(
+                    servicer.ChangeWatch,
+                    request_deserializer=teletrunk_dot_v1_dot_session__store__pb2.ChangeWatchRequest.FromString,
+                    response_serializer=teletrunk_dot_v1_dot_session__store__pb2.ChangeWatchResponse.SerializeToString,
+            ),
             'Call': grpc.stream_stream_rpc_method_handler(
                     servicer.Call,
                     request_deserializer=teletrunk_dot_v1_dot_session__store__pb2.CallRequest.FromString,
@@ -326,6 +343,33 @@ class SessionStoreService:
             '/teletrunk.v1.SessionStoreService/Watch',
             teletrunk_dot_v1_dot_session__store__pb2.WatchRequest.SerializeToString,
             teletrunk_dot_v1_dot_session__store__pb2.WatchResponse.FromString,
+            options,
+            channel_credentials,
+            insecure,
+            call_credentials,
+            compression,
+            wait_for_ready,
+            timeout,
+            metadata,
+            _registered_method=True)
+
+    @staticmethod
+    def ChangeWatch(request,
+            target,
+            options=(),
+            channel_credentials=None,
+            call_credentials=None,
+            insecure=False,
+            compression=None,
+            wait_for_ready=None,
+            timeout=None,
+            metadata=None):
+        return grpc.experimental.unary_unary(
+            request,
+            target,
+            '/teletrunk.v1.SessionStoreService/ChangeWatch',
+            teletrunk_dot_v1_dot_session__store__pb2.ChangeWatchRequest.SerializeToString,
+            teletrunk_dot_v1_dot_session__store__pb2.ChangeWatchResponse.FromString,
             options,
             channel_credentials,
             insecure,

@@ -37,6 +37,8 @@ class SessionStoreServiceStub:
     def __new__(cls, channel: _aio.Channel) -> SessionStoreServiceAsyncStub: ...
     Watch: _grpc.UnaryStreamMultiCallable[_session_store_pb2.WatchRequest, _session_store_pb2.WatchResponse]
     """States of the named sessions and the calls that reach them, for as long as the stream is open."""
+    ChangeWatch: _grpc.UnaryUnaryMultiCallable[_session_store_pb2.ChangeWatchRequest, _session_store_pb2.ChangeWatchResponse]
+    """A Storage of the version before has it not: then the watch begins anew."""
     Call: _grpc.StreamStreamMultiCallable[_session_store_pb2.CallRequest, _session_store_pb2.CallResponse]
     """One Telegram call from its start to its end. A stream that breaks hangs the call up."""
     SendMessage: _grpc.UnaryUnaryMultiCallable[_session_store_pb2.SendMessageRequest, _session_store_pb2.SendMessageResponse]
@@ -70,6 +72,8 @@ class SessionStoreServiceAsyncStub(SessionStoreServiceStub):
     def __init__(self, channel: _aio.Channel) -> None: ...
     Watch: _aio.UnaryStreamMultiCallable[_session_store_pb2.WatchRequest, _session_store_pb2.WatchResponse]  # type: ignore[assignment]
     """States of the named sessions and the calls that reach them, for as long as the stream is open."""
+    ChangeWatch: _aio.UnaryUnaryMultiCallable[_session_store_pb2.ChangeWatchRequest, _session_store_pb2.ChangeWatchResponse]  # type: ignore[assignment]
+    """A Storage of the version before has it not: then the watch begins anew."""
     Call: _aio.StreamStreamMultiCallable[_session_store_pb2.CallRequest, _session_store_pb2.CallResponse]  # type: ignore[assignment]
     """One Telegram call from its start to its end. A stream that breaks hangs the call up."""
     SendMessage: _aio.UnaryUnaryMultiCallable[_session_store_pb2.SendMessageRequest, _session_store_pb2.SendMessageResponse]  # type: ignore[assignment]
@@ -106,6 +110,14 @@ class SessionStoreServiceServicer(metaclass=_abc_1.ABCMeta):
         context: _ServicerContext,
     ) -> _typing.Union[_abc.Iterator[_session_store_pb2.WatchResponse], _abc.AsyncIterator[_session_store_pb2.WatchResponse]]:
         """States of the named sessions and the calls that reach them, for as long as the stream is open."""
+
+    @_abc_1.abstractmethod
+    def ChangeWatch(
+        self,
+        request: _session_store_pb2.ChangeWatchRequest,
+        context: _ServicerContext,
+    ) -> _typing.Union[_session_store_pb2.ChangeWatchResponse, _abc.Awaitable[_session_store_pb2.ChangeWatchResponse]]:
+        """A Storage of the version before has it not: then the watch begins anew."""
 
     @_abc_1.abstractmethod
     def Call(

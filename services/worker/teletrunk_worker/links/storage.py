@@ -3,27 +3,22 @@
 from __future__ import annotations
 
 import asyncio
-import random
 from collections.abc import AsyncIterator, Callable, Mapping
-from typing import TYPE_CHECKING
+from functools import partial
 
 import grpc
 import structlog
 from teletrunk import rpc
 from teletrunk.errors import Refusal
 from teletrunk.identity import Identity
-from teletrunk.v1 import manager_pb2, session_store_pb2_grpc
+from teletrunk.v1 import manager_pb2
 from teletrunk.v1 import session_store_pb2 as pb
+
+from teletrunk_worker.links.watch import Stub, Watch
 
 log = structlog.get_logger()
 
 _FIRST_WORD_S = 4.0  # it answers at once, before it asks Telegram anything
-if TYPE_CHECKING:
-    # The generated stub has one class at run time; its typed form for grpc.aio exists for type checkers only.
-    Stub = session_store_pb2_grpc.SessionStoreServiceAsyncStub
-else:
-    Stub = session_store_pb2_grpc.SessionStoreServiceStub
-
 
 Place = tuple[str, str]
 
@@ -77,8 +72,7 @@ class StorageLinks:
         self._security = security
         # By address and id: another Storage may come to a place, and must not be taken for the one before.
         self._channels: dict[Place, grpc.aio.Channel] = {}
-        self._watches: dict[Place, asyncio.Task[None]] = {}
-        self._watched: dict[Place, frozenset[str]] = {}
+        self._watches: dict[Place, Watch] = {}
         self.on_incoming: Callable[[pb.IncomingCall], None] = lambda incoming: None
         self.sessions: Mapping[str, manager_pb2.SessionAssignment] = {}
 
@@ -100,28 +94,20 @@ class StorageLinks:
             wanted.setdefault(place, set()).add(session.session_id)
             somewhere[place] = session
         for place in set(self._watches) - set(wanted):
-            self._watches.pop(place).cancel()
-            self._watched.pop(place, None)
+            self._watches.pop(place).stop()
         for place, session_ids in wanted.items():
-            if self._watched.get(place) != frozenset(session_ids):
-                if old := self._watches.pop(place, None):
-                    old.cancel()
-                self._watched[place] = frozenset(session_ids)
-                self._watches[place] = asyncio.get_running_loop().create_task(
-                    self._watch(somewhere[place], sorted(session_ids))
-                )
+            if place not in self._watches:
+                self._watches[place] = Watch(partial(self._stub, somewhere[place]), place[0], self._arrived)
+            self._watches[place].want(session_ids)
 
     def stop_watching(self) -> None:
         """No new call is heard of; those that are up go on."""
         for watch in self._watches.values():
-            watch.cancel()
+            watch.stop()
         self._watches.clear()
-        self._watched.clear()
 
     async def close(self) -> None:
-        for watch in self._watches.values():
-            watch.cancel()
-        await asyncio.gather(*self._watches.values(), return_exceptions=True)
+        await asyncio.gather(*(watch.stop() for watch in self._watches.values()), return_exceptions=True)
         for channel in self._channels.values():
             await channel.close()
 
@@ -156,14 +142,3 @@ class StorageLinks:
             self.on_incoming(incoming)
         except Exception:
             log.exception("an incoming call could not be begun", session=incoming.session_id)
-
-    async def _watch(self, session: manager_pb2.SessionAssignment, session_ids: list[str]) -> None:
-        while True:
-            try:
-                request = pb.WatchRequest(session_ids=session_ids)
-                async for response in self._stub(session).Watch(request, wait_for_ready=True):
-                    if response.WhichOneof("kind") == "incoming":
-                        self._arrived(response.incoming)
-            except grpc.aio.AioRpcError as error:
-                log.warning("storage watch broke", address=session.storage_address, status=error.code().name)
-            await asyncio.sleep(random.uniform(0.2, 1.0))
