@@ -51,7 +51,7 @@ async def test_each_cause_is_named_by_what_is_so(world: World) -> None:
     await change("off", "kind", "pbx", kind=trunk_pb2.TRUNK_KIND_PEER, pbx=peer)
     await is_refused_for(causes.TRUNK_DOES_NOT_REGISTER)
     await change("kind", "pbx")
-    fleet = FleetServiceStub(world.wire.channel)  # type: ignore[no-untyped-call]
+    fleet = FleetServiceStub(world.wire.channel)
     await fleet.Assign(fleet_pb2.AssignRequest(account=account.account_id, worker_ids=["worker-1"]))
     await is_refused_for(causes.ASSIGNED_ELSEWHERE)
     for source, code in (("192.0.2.2", causes.LOGIN_RESTS.code), ("192.0.2.3", _OF_A_LATER_VERSION)):

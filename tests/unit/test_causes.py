@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import grpc
 import pytest
@@ -73,6 +74,7 @@ class Peer:
     async def _ask(self, request: bytes, context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
         if self.info is None:
             await rpc.abort(context, self.refusal)
+            raise AssertionError
         packed = any_pb2.Any()
         packed.Pack(self.info)
         status = status_pb2.Status(code=code_pb2.FAILED_PRECONDITION, message="", details=[packed])
@@ -82,7 +84,8 @@ class Peer:
     async def heard(self) -> Refusal:
         async with grpc.aio.insecure_channel(f"127.0.0.1:{self.port}") as channel:
             with pytest.raises(grpc.aio.AioRpcError) as refused:
-                await channel.unary_unary("/t/Ask")(b"")
+                ask: Any = channel.unary_unary("/t/Ask")
+                await ask(b"")
         found = rpc.refusal_of(refused.value)
         assert found is not None
         return found

@@ -44,7 +44,7 @@ class Machine:
     def type(self, command: str, settings: Mapping[str, str] | None = None) -> Terminal:
         kept = {name: value for name, value in os.environ.items() if not name.startswith(("TELETRUNK_", "XDG_"))}
         path = f"{Path(sys.executable).parent}:{os.environ['PATH']}"
-        environment = kept | {"HOME": str(self._home), "PATH": path} | (settings or {})
+        environment = kept | {"HOME": str(self._home), "PATH": path, **(settings or {})}
         return Terminal(command, self._home, environment, self._inside)
 
     def program(self, module: str) -> tuple[str, ...]:

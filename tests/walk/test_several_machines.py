@@ -11,6 +11,7 @@ import tempfile
 import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from teletrunk_sandbox.actors import Actor, Message
@@ -43,7 +44,7 @@ class Site:
         self._manager, self._storage, self._worker, _, self._telegram = place
         self._phone = phone
         self._began = time.monotonic()
-        self._registered: dict[str, str] = {}
+        self._registered: dict[str, Any] = {}
         self.services: dict[str, Terminal] = {}
 
     async def begin(self) -> None:
