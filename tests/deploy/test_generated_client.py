@@ -50,7 +50,7 @@ def generator() -> Path:
     if not (directory / "ready").exists():
         shutil.rmtree(directory, ignore_errors=True)
         subprocess.run([sys.executable, "-m", "venv", "--without-pip", directory], check=True, timeout=_DEADLINE_S)
-        pip: list[str | Path] = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
+        pip = [sys.executable, "-m", "pip", "--quiet", "--disable-pip-version-check"]
         done = subprocess.run(
             [*pip, "--python", python, "install", "--require-hashes", "--requirement", _PINS],
             capture_output=True, text=True, timeout=_DEADLINE_S, check=False,

@@ -175,11 +175,7 @@ REQUIRED = (("Require", "nothing-known"), ("Proxy-Require", "x"))
     ],
 )
 async def test_what_can_be_answered_is_answered(
-    world: PortWorld,
-    transport: Callable[..., AbstractAsyncContextManager[sip_wire.SipWire]],
-    first: str,
-    status: int,
-    header: tuple[str, str] | None,
+    world: PortWorld, transport: Transport, first: str, status: int, header: tuple[str, str] | None
 ) -> None:
     method, name = first.partition(" ")[0], "" if header is None else header[0]
     async with transport(world.address) as wire:
