@@ -68,7 +68,7 @@ async def test_a_pbx_that_calls_is_told_the_address_that_it_reaches(transport: s
         assert isinstance(heard, Request)
         answer = sip_wire.response_to(heard, 200, "OK", wire)
         assert isinstance(answer, Response)
-        world.host.send(as_hosts_say(answer, world))  # type: ignore[arg-type]
+        world.host.send(as_hosts_say(answer, world))
         answered = (await asking).final
         assert named_in(answered, world.port.port) == {told}
         if transport == "udp":  # RFC 3261 17.2.1: it is said again as it was
@@ -171,7 +171,7 @@ async def test_the_address_is_the_one_of_the_interface_that_faces_the_pbx(
             assert isinstance(invite, Request)
             answer = sip_wire.response_to(invite, 200, "OK", host)
             assert isinstance(answer, Response)
-            world.host.send(as_hosts_say(answer, world))  # type: ignore[arg-type]
+            world.host.send(as_hosts_say(answer, world))
             said, _ = await asyncio.wait_for(pbx.communicate(), PATIENCE_S)
             assert named_in(Message.parse(said), world.port.port) == {told}
         finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from typing import Any
 
 import pytest
 from teletrunk_worker.config import WorkerSettings
@@ -69,7 +70,7 @@ def test_at_all_addresses_it_has_one_of_each_family() -> None:
     assert settings.reachable_media_address() in found, "sound has IPv4 alone"
 
 
-def is_beside(peer: str, **settings: str) -> bool:
+def is_beside(peer: str, **settings: Any) -> bool:
     networks = WorkerSettings(**settings).networks_beside
     return any(ipaddress.ip_address(peer) in network for network in networks)
 
