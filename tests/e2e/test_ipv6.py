@@ -22,7 +22,7 @@ from .conftest import FRIEND, GATEWAY
 pytestmark = [pytest.mark.e2e, pytest.mark.asyncio]
 
 HZ_HERE, HZ_THERE = 660.0, 440.0
-_SECONDS = 2.0
+_PACKETS, _TRIES = 100, 5  # two seconds of sound each
 
 
 def _alaw_values() -> np.ndarray[Any, np.dtype[np.int16]]:
@@ -61,17 +61,23 @@ class RtpEnd:
         ).encode()
 
     async def talk(self, description: bytes) -> None:
-        """To the address that it names, which is this machine's."""
+        """To the address that it names, which is this machine's, until the other's tone is heard: on a busy machine
+        sound comes late and in pieces."""
         lines = description.decode().split("\r\n")
         assert "c=IN IP4 127.0.0.1" in lines
         peer = ("127.0.0.1", next(int(line.split()[1]) for line in lines if line.startswith("m=audio")))
         began = time.monotonic()
-        for number in range(int(_SECONDS * 50)):
+        for number in range(_TRIES * _PACKETS):
+            if number and number % _PACKETS == 0:
+                if self.hz == pytest.approx(HZ_THERE, abs=2):
+                    return
+                self.heard = sound.Recording(8000)
             pcm = sound.tone(HZ_HERE, number * 160, 160, 8000)
             header = struct.pack(">BBHII", 0x80, 8, number, number * 160, 7)
             self.socket.sendto(header + to_alaw(pcm), peer)
             self._listen()
             await asyncio.sleep(max(0.0, began + (number + 1) * 0.02 - time.monotonic()))
+        assert self.hz == pytest.approx(HZ_THERE, abs=2)
 
     def _listen(self) -> None:
         while True:
@@ -118,7 +124,6 @@ async def call_telegram(wire: sip_wire.SipWire, login: str, password: str) -> Re
     rtp = RtpEnd()
     invite, answer = await answered(wire, login, password, rtp.sdp)
     await rtp.talk(answer.body)
-    assert rtp.hz == pytest.approx(HZ_THERE, abs=2)
     assert (await wire.ask(wire.in_dialog("BYE", invite, answer))).final.code == 200
     return answer
 
@@ -142,5 +147,4 @@ async def be_called(world: World, wire: sip_wire.SipWire) -> Request:
     wire.send(bytes(answer))
     await wire.next_request("ACK")
     await rtp.talk(invite.body)
-    assert rtp.hz == pytest.approx(HZ_THERE, abs=2)
     return invite
