@@ -8,6 +8,7 @@ from collections.abc import Callable
 from typing import Any
 
 import pytest
+from teletrunk import causes
 from teletrunk.v1 import admin_pb2 as admin
 from teletrunk.v1 import fleet_pb2, fleet_pb2_grpc
 from teletrunk.v1 import manager_pb2 as pb
@@ -55,7 +56,7 @@ async def test_where_a_pbx_is_and_that_the_only_worker_leaves(world: World) -> N
     await world.worker.beat(pb.Heartbeat(registered_trunk_ids=[trunk.trunk_id], draining=True))
     status, out, _ = await world.process.command("status")
     assert status == 1 and "worker-restarting: worker: the only worker that is attached, w, takes no more calls" in out
-    assert "worker drain WORKER --off" in out and "Nothing is wrong" not in out
+    assert "worker drain w --off" in out and "Nothing is wrong" not in out
 
 
 async def test_a_manager_that_does_not_answer_is_one_line(world: World) -> None:
@@ -77,7 +78,8 @@ async def test_a_refused_registration_is_what_the_doctor_says_first(world: World
     ):  # fmt: skip
         assert (await refusal(world.register(login, password, "MD5")))[0] == row
     at_edge = pb.RefusedAtEdge(login="office", source_address="192.0.2.9", error_id="ip-not-allowed", count=3,
-                               detail="UDP is not a transport of this trunk: use TLS")  # fmt: skip
+                               detail="UDP is not a transport of this trunk: use TLS",
+                               cause=causes.TRANSPORT_NOT_ALLOWED.code)  # fmt: skip
     world.worker.say(pb.AttachRequest(refused=at_edge))
     await asyncio.sleep(0)
     async with asyncio.timeout(PATIENCE_S):

@@ -137,7 +137,8 @@ NO_MORE_REGISTRATIONS: Final = Cause(
     call_pb2.REFUSAL_CAUSE_NO_MORE_REGISTRATIONS, "worker-off",
     "it takes no more calls",
     "The Worker is being drained: it takes no more calls and registrations.",
-    ("Use another Worker, or let this one take up work again: ", DRAIN.giving("--off", "on false"), "."))  # fmt: skip
+    ("Use another Worker, or let this one take up work again: ",
+     DRAIN.of(worker_id="WORKER").giving("--off", "on false"), "."))  # fmt: skip
 NO_MORE_CALLS: Final = replace(
     NO_MORE_REGISTRATIONS, code=call_pb2.REFUSAL_CAUSE_NO_MORE_CALLS, row="worker-restarting"
 )

@@ -74,9 +74,13 @@ def _services(seen: Seen) -> Iterator[Finding]:
         if not any(service.attached for service in there):
             yield Finding(row, kind, f"no {kind} is attached to the Manager")
         elif all(is_leaving(service) for service in there if service.attached):
-            names = ", ".join(service.name for service in there if service.attached)
-            row = "worker-restarting" if kind == "worker" else "storage-off"
-            yield Finding(row, kind, f"the only {kind} that is attached, {names}, takes no more calls: it is drained")
+            names = [service.name for service in there if service.attached]
+            text = f"the only {kind} that is attached, {', '.join(names)}, takes no more calls: it is drained"
+            if kind == "storage":
+                yield Finding("storage-off", kind, text)
+                continue
+            known = {"worker_id": names[0]} if len(names) == 1 else {}
+            yield Finding("worker-restarting", kind, text, cause=causes.NO_MORE_CALLS.code, known=known)
         elif kind == "worker":
             for service in there:
                 if not service.attached:
