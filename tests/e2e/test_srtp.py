@@ -7,6 +7,8 @@ import asyncio
 import pytest
 from teletrunk import causes
 
+from tests import sip_wire
+
 from .conftest import FRIEND, GATEWAY, Scene
 from .sound_pbx import Call, sound_pbx
 
@@ -67,6 +69,21 @@ async def test_a_call_from_telegram_to_a_trunk_whose_keys_could_be_read_says_so(
         await scene.world.remove_trunk(silent)
         said = await scene.world.command("explain", "--call", "last")
         assert "--srtp required-insecure" in said and "--codecs" not in said
+
+
+async def test_an_answer_in_clear_that_is_refused_is_not_told_as_the_pbxs_refusal(scene: Scene) -> None:
+    async with sound_pbx(scene) as pbx:
+        await pbx.change("--srtp", "required-insecure")
+        assert (await pbx.wire.register(pbx.login, pbx.password)).final.code == 200
+        await scene.friends.tell("call", phone=FRIEND, to=GATEWAY)
+        rung = await pbx.wire.next_request("INVITE")
+        pbx.wire.send(bytes(sip_wire.response_to(rung, 200, "OK", pbx.wire, pbx.rtp.offer())))
+        assert (await pbx.wire.next_request("BYE")).call_id == rung.call_id
+        record = await scene.record()
+        assert (record.ended_by, record.error_id, record.sip_status) == ("gateway", "no-common-codec", 488)
+        assert record.cause == causes.SRTP_NOT_ANSWERED.code
+        ladder = "\n".join(step.text for step in record.steps)
+        assert "its answer is refused: No common codec: answered in clear" in ladder
 
 
 async def test_keys_that_are_none_cost_no_host_its_life(scene: Scene) -> None:

@@ -198,6 +198,9 @@ class BareEdge:
     def cause_of(self, call_id: str, leg: str) -> int:
         return 0
 
+    def refused_answer(self, call_id: str, leg: str) -> Refusal | None:
+        return None
+
     def sound_of(self, trunk_id: str) -> SoundTerms:
         return SoundTerms()
 

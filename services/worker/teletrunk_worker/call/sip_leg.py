@@ -255,6 +255,12 @@ class HostedLeg:
         return keys if self._sound.record_digits else _NOT_RECORDED
 
     def _ended(self, message: Message) -> None:
+        if not self._up and (refusal := self._edge.refused_answer(self._context.call_id, self._name)) is not None:
+            self._step_in("200 OK")
+            self._context.recorder.step("worker", "worker", f"its answer is refused: {refusal.phrase}")
+            self._let_go()
+            self._put(on.NotPlaced(self._name, refusal))
+            return
         cause = self._edge.cause_of(self._context.call_id, self._name)
         if not message["by_us"]:
             bye = f"BYE, Q.850 cause {cause}" if cause else "BYE"

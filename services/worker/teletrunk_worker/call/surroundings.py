@@ -65,6 +65,10 @@ class SipEdge(Protocol):
         """Q.850's, that the peer has hung up with; 0 when it has named none."""
         ...
 
+    def refused_answer(self, call_id: str, leg: str) -> Refusal | None:
+        """Why the peer's answer was not let through to the host, if it was not."""
+        ...
+
     def sound_of(self, trunk_id: str) -> SoundTerms: ...
 
     def objection_to(self, uri: str) -> Refusal | None:

@@ -50,6 +50,7 @@ class StandIn:
         repeated = response.to.tag in dialog.declined
         self._decline(response, dialog)
         if objection is not None and not repeated:
+            dialog.refused_answer = objection.refusal if first else None
             status, phrase = (objection.status, objection.phrase) if first else (481, "Dialog was ended")
             host_limits.turn_into(response, status, phrase)
             host_limits.fit(response)

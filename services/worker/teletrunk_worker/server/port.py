@@ -351,6 +351,11 @@ class SipPort:
         dialog = self.dialogs.of_leg(call_id, leg)
         return 0 if dialog is None else dialog.cause
 
+    def refused_answer(self, call_id: str, leg: str) -> Refusal | None:
+        dialog = self.dialogs.of_leg(call_id, leg)
+        why = dialog and dialog.refused_answer
+        return why if isinstance(why, Refusal) else None
+
     def sound_of(self, trunk_id: str) -> SoundTerms:
         return self.trunks.find(trunk_id).sound
 

@@ -40,6 +40,7 @@ class Dialog:
     last_status: int = 0
     last_phrase: str = ""
     cause: int = 0  # Q.850's, that the peer's BYE has named
+    refused_answer: Exception | None = None  # why what the peer answered to the INVITE was refused on this side
     cancelled: bool = False  # a CANCEL has gone to the peer: a 200 that crosses it is nobody's
     host_gone: bool = False  # the proxy speaks for it from now on
     heard_out: bool = False  # since then the peer has given its final answer
