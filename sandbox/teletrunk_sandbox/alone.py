@@ -8,12 +8,13 @@ import sys
 from teletrunk.config import ConfigurationError
 
 from teletrunk_sandbox import server
+from teletrunk_sandbox.control import people_socket
 
 _STOP_DEADLINE_S = 5.0
 
 
 class PeopleGone(Exception):
-    """The process of the people has ended by itself."""
+    """The process of the people has ended by itself, or cannot begin."""
 
 
 def run(settings: server.Settings) -> None:
@@ -28,6 +29,10 @@ def run(settings: server.Settings) -> None:
 
 async def _people(dc: server.Ready) -> None:
     """A friend to call and a number to sign in as; ntgcalls wants a process of its own."""
+    try:
+        people_socket(dc.rsa_key_file)
+    except ConfigurationError as error:
+        raise PeopleGone(str(error)) from None
     process = await asyncio.create_subprocess_exec(
         sys.executable, "-m", "teletrunk_sandbox", "people", "--dc", f"127.0.0.1:{dc.port}",
         "--rsa-key", dc.rsa_key_file, "--control-port", str(dc.control_port),

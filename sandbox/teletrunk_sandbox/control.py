@@ -7,8 +7,11 @@ from __future__ import annotations
 
 import asyncio
 import json
+from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
+
+from teletrunk.sources import free_socket
 
 from teletrunk_sandbox.commands import CommandError, Commands
 from teletrunk_sandbox.errors import RpcRefusal
@@ -16,6 +19,11 @@ from teletrunk_sandbox.errors import RpcRefusal
 LINE_LIMIT = 1 << 20
 _HOST = "127.0.0.1"
 _DEADLINE_SECONDS = 10.0
+
+
+def people_socket(rsa_key: str) -> Path:
+    """Where the people of the local Telegram whose key lies there are asked to call. Raises `ConfigurationError`."""
+    return free_socket(Path(rsa_key).parent / "people.sock")
 
 
 class ControlServer:

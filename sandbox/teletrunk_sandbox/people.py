@@ -9,11 +9,10 @@ import asyncio
 import contextlib
 import os
 import signal
-from pathlib import Path
 from typing import Any
 
 from teletrunk_sandbox.client import trust
-from teletrunk_sandbox.control import SandboxControl
+from teletrunk_sandbox.control import SandboxControl, people_socket
 from teletrunk_sandbox.subscriber import SubscriberCall, Subscribers
 
 GATEWAY, FRIEND = "+15550100", "+15550199"
@@ -34,8 +33,7 @@ async def run(dc: str, rsa_key: str, control_port: int) -> None:
     subscribers = Subscribers((host, int(port)), control_port)
     await subscribers.user(phone=FRIEND, first_name="Friend", username="friend")
     await subscribers.behave(phone=FRIEND, on_call="answer", play={"hz": FRIEND_HZ})
-    socket = Path(rsa_key).parent / "people.sock"
-    socket.unlink(missing_ok=True)
+    socket = people_socket(rsa_key)
     await asyncio.start_unix_server(Friend(subscribers).obey, socket)
     await stop.wait()
     socket.unlink(missing_ok=True)

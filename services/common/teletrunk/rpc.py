@@ -19,7 +19,7 @@ from teletrunk.front_door import CALLS_AN_ADDRESS, FrontDoor
 from teletrunk.identity import MANAGER, Identity
 from teletrunk.metrics import REFUSALS
 from teletrunk.security import Gate, Rights, Security
-from teletrunk.sources import ConfigurationError
+from teletrunk.sources import ConfigurationError, free_socket
 from teletrunk.v1.call_pb2 import REFUSAL_CAUSE_UNSPECIFIED, RefusalCause
 
 DEADLINE_S: Final = 5.0
@@ -86,9 +86,11 @@ class Server:
         register(servicer, self._server)
 
     def listen_here(self, path: Path) -> None:
-        """Also listens on a UNIX socket, in plain text with the token: for commands on this machine."""
-        path.unlink(missing_ok=True)
-        self._server.add_insecure_port(f"unix:{path}")
+        """Also listens on a UNIX socket, in plain text with the token: for commands on this machine.
+
+        Raises `ConfigurationError` when the path is too long for one.
+        """
+        self._server.add_insecure_port(f"unix:{free_socket(path)}")
 
     async def start(self) -> None:
         """Raises `ConfigurationError` when the port is taken."""

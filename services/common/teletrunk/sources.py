@@ -17,6 +17,7 @@ CONFIG: Final = "TELETRUNK_CONFIG"
 SECRETS: Final = "TELETRUNK_SECRETS_DIR"
 _SECRETS = "/run/secrets"  # where Docker, Podman and Compose put them, and a Kubernetes Secret can be mounted
 DEFAULT_MANAGER: Final = "127.0.0.1:5050"
+_LONGEST_SOCKET = 107  # bytes: sun_path of Linux, without the end
 
 
 class ConfigurationError(Exception):
@@ -109,6 +110,15 @@ def default_data() -> Path:
 def manager_socket(data: Path) -> Path:
     """Where the Manager of this data directory listens for commands when it speaks TLS to others."""
     return data / "manager.sock"
+
+
+def free_socket(path: Path) -> Path:
+    """For a UNIX socket that is about to be opened there. Raises `ConfigurationError` where the kernel takes none."""
+    if (length := len(os.fsencode(path))) > _LONGEST_SOCKET:
+        said = f"{path} is {length} bytes long, a socket's path {_LONGEST_SOCKET} at most: choose a shorter directory"
+        raise ConfigurationError(f"TELETRUNK_DATA: {said}")
+    path.unlink(missing_ok=True)
+    return path
 
 
 def manager_here(data: Path, manager_address: str) -> str:
