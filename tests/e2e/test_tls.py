@@ -29,6 +29,7 @@ async def test_a_call_through_mutual_tls_and_an_account_for_one_worker_only(tmp_
         host, _, port = trunk.trunk.sip_tls_address.rpartition(":")
         shown = ssl.get_server_certificate((host, int(port)), timeout=5)
         assert shown.strip() in Path(certificate).read_text(), "what the trunk's card says is where SIP is taken by TLS"
+        Path(certificate).write_text(Papers.made(tmp_path / "new").file("worker", "127.0.0.1").read_text())
         await world.active(account.account_id)
         await world.subscribers.tell("user", phone=FRIEND, first_name="Friend", username="friend")
         await world.subscribers.tell("behave", phone=FRIEND, on_call="answer", play={"hz": 620.0})
@@ -43,6 +44,12 @@ async def test_a_call_through_mutual_tls_and_an_account_for_one_worker_only(tmp_
         first = await world.record()
         assert first.sip_status == 200
         back, _ = await to_sip(world, phone, tmp_path, besides=[first.call_id])
+
+        async with asyncio.timeout(20):  # it is looked at every ten seconds
+            while ssl.get_server_certificate((host, int(port)), timeout=5) == shown:
+                await asyncio.sleep(0.2)
+        renewed = ssl.get_server_certificate((host, int(port)), timeout=5)
+        assert renewed.strip() in Path(certificate).read_text(), "a renewed certificate is taken without a restart"
 
         await world.command("worker", "assign", GATEWAY, former_worker(tmp_path / "data", "anotherworker"))
         call = (await phone.tell("call", to="@friend"))["call"]

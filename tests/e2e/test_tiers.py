@@ -1,0 +1,49 @@
+"""A call from Telegram rings at the trunks of the first priority together, then, when all have refused, at the next."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+
+import pytest
+from sipmessage import Request
+
+from tests import rtp_wire, sip_wire
+
+from .conftest import FRIEND, GATEWAY, Scene
+
+pytestmark = [pytest.mark.e2e, pytest.mark.asyncio(loop_scope="module")]
+
+_PRIORITIES = (0, 0, 1)
+
+
+async def test_the_next_tier_is_rung_when_all_of_the_first_have_refused(scene: Scene) -> None:
+    async with contextlib.AsyncExitStack() as stack:
+        wires, logins = [], []
+        for number, priority in enumerate(_PRIORITIES):
+            trunk = await scene.world.add_trunk(GATEWAY, priority=priority)
+            if number == 0:
+                await scene.only_trunk(trunk)
+            wire = await stack.enter_async_context(sip_wire.udp(scene.edge, f"127.0.22.{number + 1}"))
+            assert (await wire.register(trunk.trunk.login, trunk.password)).final.code == 200
+            wires.append(wire)
+            logins.append(trunk.trunk.login)
+        first, second, last = wires
+        rtp = await stack.enter_async_context(rtp_wire.rtp())
+        await scene.friends.tell("call", phone=FRIEND, to=GATEWAY)
+        rung: list[Request] = await asyncio.gather(*(wire.next_request("INVITE") for wire in (first, second)))
+        first.answer(rung[0], 486, "Busy Here")
+        rung[1].headers.set("To", f"{rung[1].headers['To']};tag=second")
+        second.answer(rung[1], 180, "Ringing")
+        with pytest.raises(TimeoutError):
+            await last.next_request("INVITE", patience=1.0)
+        second.answer(rung[1], 404, "Not Found")
+        invite = await last.next_request("INVITE")
+        last.send(bytes(sip_wire.response_to(invite, 200, "OK", last, rtp.offer())))
+        await scene.friends.wait("connected", phone=FRIEND)
+        await scene.friends.tell("hangup", phone=FRIEND)
+        assert (await last.next_request("BYE")).call_id == invite.call_id
+        record = await scene.record()
+        assert (record.ended_by, record.answered_at > 0) == ("telegram", True)
+        assert sorted(leg.login for leg in record.sip_legs[:2]) == sorted(logins[:2])
+        assert [leg.login for leg in record.sip_legs[2:]] == [logins[2]]
