@@ -61,6 +61,13 @@ class ManagerProcess:
         while line := await stream.readline():
             self.lines.append(line.decode())
 
+    async def line_with(self, text: str) -> str:
+        """The first that has it. A thread carries lines: an answer may be here before what was said of it."""
+        async with asyncio.timeout(START_S):
+            while (line := next((line for line in self.lines if text in line), None)) is None:
+                await asyncio.sleep(0.02)
+        return line
+
     async def stop(self) -> int:
         with contextlib.suppress(ProcessLookupError):
             self.process.terminate()

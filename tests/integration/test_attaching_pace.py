@@ -65,5 +65,6 @@ async def test_who_attaches_without_end_costs_so_many_writes(counted: World, tmp
     with contextlib.closing(sqlite3.connect(tmp_path / "data" / "manager.db", timeout=10)) as database:
         writes = "SELECT count(*) FROM writes WHERE service_id = 'stolen'"
         assert database.execute(writes).fetchone()[0] <= 2 * (len(answers) - len(refused)), "to come and to leave"
+    await counted.process.line_with("attaches again and again")
     said = [line for line in counted.process.lines if "attaches again and again" in line]
     assert len(said) == 1 and '"stolen"' in said[0]

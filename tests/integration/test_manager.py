@@ -201,7 +201,7 @@ async def test_removing_an_account_takes_session_and_trunks_along(world: World) 
     await world.storage.leave()
     await world.wire.admin.RemoveAccount(admin.RemoveAccountRequest(account="+491711234567"))
     assert not (await world.wire.admin.ListAccounts(admin.ListAccountsRequest())).accounts
-    assert any("not signed out at Telegram" in line for line in world.process.lines)
+    await world.process.line_with("not signed out at Telegram")
     code, text = await mistake(world.wire.admin.StartAddAccount(admin.StartAddAccountRequest(phone="+491711234567")))
     assert (code, text) == (PRECONDITION, "no Session Storage is attached: start one first (teletrunk up)")
 
@@ -241,6 +241,7 @@ async def test_each_line_of_a_call_says_whose_it_is(world: World) -> None:
     assert await refusal(world.route("office", trunk.password, called="nobody!", call_id="c2"))
     assert await refusal(world.route("office", "wrong", call_id="c3")) == ("wrong-password", "")
     await world.rings(account.session_id)
+    await world.process.line_with('"call_id": "in"')
     lines = [json.loads(line) for line in world.process.lines if '"call_id"' in line]
     told = {line["call_id"]: line for line in lines if line["event"] in ("call routed", "call refused")}
     assert whose.items() <= told["c1"].items()
