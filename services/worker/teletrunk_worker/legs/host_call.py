@@ -13,6 +13,7 @@ from teletrunk_worker.legs.digits import Digits
 from teletrunk_worker.legs.keys import Keys
 from teletrunk_worker.legs.rtp_peer import RtpPeer
 from teletrunk_worker.legs.silence import Silence
+from teletrunk_worker.legs.sound_port import Clock
 from teletrunk_worker.legs.wire import Message
 
 if TYPE_CHECKING:
@@ -67,6 +68,7 @@ class HostCall(pj.Call):  # type: ignore[misc]
             self.host.tell(event="answered", call=self.call_id, codec=self.stats.get("codec", ""))
         elif info.state == pj.PJSIP_INV_STATE_DISCONNECTED:
             self.host.ended(self, int(info.lastStatusCode), str(info.lastReason))
+            Clock.wait_between_ticks()  # the sockets are closed next
 
     def onCallMediaState(self, prm: pj.OnCallMediaStateParam) -> None:
         info = self.getInfo()  # kept: its members are freed with it
@@ -133,6 +135,7 @@ def hang_up(call: HostCall, status: int, phrase: str, headers: list[list[str]]) 
     parameter.statusCode = status
     parameter.reason = phrase
     add_headers(parameter, headers)
+    Clock.wait_between_ticks()
     with contextlib.suppress(pj.Error):  # it ended in the same moment
         call.hangup(parameter)
 
