@@ -272,9 +272,7 @@ class SipHost:
     def _undialled(self, call: HostCall, event: str, why: str) -> None:
         if self.calls.pop(call.call_id, None) is not None:  # else pjsua has told its end already
             self.ended_calls.append(call)
-            self._resting.append(time.monotonic())
-            self._ending = self._places_of_ended()
-            self.tell(event=event, call=call.call_id, why=why, ending=self._ending)
+            self.tell(event=event, call=call.call_id, why=why, ending=self._ending_with_one_more())
 
     def shut_out_strangers(self) -> None:
         """From the sockets of a call that has just got them."""
@@ -285,13 +283,11 @@ class SipHost:
         call.peer.close()
         if self.calls.pop(call.call_id, None):
             self._tell_digits(call)
-            self._resting.append(time.monotonic())
             self._tell_ended(call, status, phrase)
             self.ended_calls.append(call)
 
     def _tell_ended(self, call: HostCall, status: int, phrase: str) -> None:
         """Together with the places that are not free yet: between two messages a new call might be put there."""
-        self._ending = self._places_of_ended()
         self.tell(
             event="ended",
             call=call.call_id,
@@ -299,8 +295,14 @@ class SipHost:
             phrase=phrase,
             by_us=call.hung_up_by_us,
             stats={name: figure for name, figure in call.last_stats.items() if name not in self._unheard},
-            ending=self._ending,
+            ending=self._ending_with_one_more(),
         )
+
+    def _ending_with_one_more(self) -> int:
+        """The places that are not free, now that a call has ended or could not begin: its sockets rest."""
+        self._resting.append(time.monotonic())
+        self._ending = self._places_of_ended()
+        return self._ending
 
     def _places_of_ended(self) -> int:
         """pjsua keeps a place until the peer has answered that it is over, or has not for half a minute."""

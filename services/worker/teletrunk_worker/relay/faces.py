@@ -45,7 +45,11 @@ class Faces:
 
     def name(self, flow: Flow) -> Address:
         """What it is called in what hosts write for this peer: with the port of UDP and TCP, whatever the way."""
-        return self._host(flow), self._port_of("UDP")
+        return self._host(flow), self.port_of_names
+
+    @property
+    def port_of_names(self) -> int:
+        return self._port_of("UDP")
 
     def _host(self, flow: Flow) -> str:
         return self.beside(flow) or self._public_for(flow.peer[0])
@@ -62,9 +66,9 @@ class Faces:
         except OSError:  # the way there has gone
             return ""
 
-    def sound_beside(self, flow: Flow) -> str:
-        """The same for sound, which has IPv4 alone: of a peer that signals by IPv6 nobody knows its IPv4 address."""
-        face = self.beside(flow)
+    def for_sound(self, face: str) -> str:
+        """In place of what is `beside` a peer: sound has IPv4 alone, and nobody knows the IPv4 address of a peer that
+        signals by IPv6."""
         if ":" not in face:
             return face
         return "127.0.0.1" if ipaddress.ip_address(face).is_loopback else _way_out("0.0.0.0")  # noqa: S104

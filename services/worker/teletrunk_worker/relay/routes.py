@@ -119,12 +119,12 @@ class Routes:
 
     def face_peer(self, message: Message, flow: Flow) -> None:
         """Hosts name the public address to everybody: a peer beside us is told the one that it reaches."""
-        if not self._faces.beside(flow):
+        if not (host := self._faces.beside(flow)):
             return
         if message.headers.get("Contact"):
-            host, port = self._faces.name(flow)
+            port = self._faces.port_of_names
             message.headers.set("Contact", f"<sip:{proxy.bracketed(host)}:{port}>")
-        host_limits.sound_at(message, self._faces.sound_beside(flow))
+        host_limits.sound_at(message, self._faces.for_sound(host))
 
     def record(self, request: Request, flow: Flow, *, towards_peer: bool) -> None:
         """Puts us on the way of the dialog, once for each side (RFC 5658). What faces the receiver is on top."""
