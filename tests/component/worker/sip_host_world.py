@@ -80,7 +80,8 @@ class RtpSocket:
 class SipHostWorld:
     """The host as a process of its own, with one call."""
 
-    def __init__(self) -> None:
+    def __init__(self, environment: dict[str, str]) -> None:
+        self._environment = os.environ | environment
         self.wire, self._theirs = Wire.pair()
         self._events: asyncio.Queue[Message] = asyncio.Queue()
         self._edge = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -98,8 +99,9 @@ class SipHostWorld:
     async def start(self) -> None:
         descriptor = self._theirs.fileno()
         self.process = await asyncio.create_subprocess_exec(
-            sys.executable, "-I", "-m", "teletrunk_worker.legs.sip_host", str(descriptor), pass_fds=[descriptor]
-        )
+            sys.executable, "-I", "-m", "teletrunk_worker.legs.sip_host", str(descriptor),
+            pass_fds=[descriptor], env=self._environment,
+        )  # fmt: skip
         self._theirs.close()
         asyncio.get_running_loop().add_reader(self.wire.socket.fileno(), self._on_readable)
         self.wire.send(
@@ -133,8 +135,9 @@ class SipHostWorld:
                 assert event["event"] != "died", f"the host died before {kind}"
             return event
 
-    async def call(self, media: tuple[str, int], signalling: str) -> None:
+    async def call(self, media: tuple[str, int], signalling: str, dialog: str = "c1") -> None:
         """A call that is up: its peer wants sound there, and its signalling comes from `signalling`."""
+        self._dialog, self._to = dialog, "<sip:1@127.0.0.1>"
         self._send(self._request("INVITE", self._description(media)))
         await self.event("incoming")
         self.wire.send({"command": "attach", "call": CALL, "peer": signalling}, self.rings.descriptor)
@@ -151,6 +154,19 @@ class SipHostWorld:
         refused = await self._response(lambda text: text.startswith("SIP/2.0 486"))
         self._to = re.findall(r"^To: (.*)\r$", refused, re.MULTILINE)[0]
         self._send(self._request("ACK", "").replace(f"{dialog}ACK", f"{dialog}INVITE"))
+        return await self.event("ended")
+
+    async def hang_up(self) -> Message:
+        """We do. Returns how it ended."""
+        self.wire.send({"command": "hangup", "call": CALL, "status": 0, "phrase": "", "headers": []})
+        bye = await self._response(lambda text: text.startswith("BYE "))
+        self._send("\r\n".join(["SIP/2.0 200 OK", *_headers(bye, "Via", "From", "To", "Call-ID", "CSeq"), "", ""]))
+        return await self.event("ended")
+
+    async def is_hung_up(self) -> Message:
+        """By its peer. Returns how it ended."""
+        self._send(self._request("BYE", ""))
+        await self._response(lambda text: text.startswith("SIP/2.0 200"))
         return await self.event("ended")
 
     async def again(self, media: tuple[str, int]) -> None:
@@ -210,9 +226,14 @@ class SipHostWorld:
         await asyncio.wait_for(self.process.wait(), PATIENCE_S)
 
 
+def _headers(message: str, *names: str) -> list[str]:
+    """Their lines, as an answer repeats them."""
+    return [line for line in message.split("\r\n") if line.partition(":")[0] in names]
+
+
 @contextlib.asynccontextmanager
-async def sip_host_world() -> AsyncIterator[SipHostWorld]:
-    world = SipHostWorld()
+async def sip_host_world(**environment: str) -> AsyncIterator[SipHostWorld]:
+    world = SipHostWorld(environment)
     await world.start()
     try:
         yield world

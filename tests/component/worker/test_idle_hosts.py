@@ -9,7 +9,7 @@ from pathlib import Path
 from teletrunk_worker.legs.supervisor import HostPool
 from teletrunk_worker.legs.wire import Message
 
-from tests.component.worker.sip_host_world import free_rtp_ports
+from tests.component.worker.sip_host_world import RtpSocket, sip_host_world
 
 _LOOK_S = 2.0
 _PATIENCE_S = 20.0
@@ -30,8 +30,10 @@ async def _waked_in(seconds: float, pid: int) -> int:
     return sum(_waked(pid).values()) - before
 
 
-def _threads(pid: int) -> list[str]:
-    return [(thread / "comm").read_text().strip() for thread in Path(f"/proc/{pid}/task").iterdir()]
+async def _main_thread_waked_in(seconds: float, pid: int) -> int:
+    before = _waked(pid)[str(pid)]
+    await asyncio.sleep(seconds)
+    return _waked(pid)[str(pid)] - before
 
 
 async def _pid_of_one(configure: Callable[[int, bool], Message | None], pool: HostPool) -> int:
@@ -52,19 +54,16 @@ async def test_a_telegram_host_without_calls_sleeps() -> None:
         await pool.close()
 
 
-async def test_a_sip_host_without_calls_has_no_clock_of_sound() -> None:
-    pool = HostPool("sip", "teletrunk_worker.legs.sip_host", 4, 4)
-    ports = free_rtp_ports(40)
-
-    def configure(index: int, wide: bool) -> Message:
-        here = {"public_address": "127.0.0.1", "media_address": "127.0.0.1", "rtp_address": "127.0.0.1"}
-        sizes = {"rate": 8000, "max_calls": 4, "rtp_port": ports, "rtp_ports": 40}
-        return {"command": "configure", "edge_port": 5060, "public_port": 5060, **here, **sizes}
-
-    try:
-        pid = await _pid_of_one(configure, pool)
+async def test_a_sip_host_whose_calls_have_ended_sleeps() -> None:
+    """pjmedia's own thread looks for RTP a hundred times a second, always."""
+    async with sip_host_world() as world:
+        peer = RtpSocket("127.0.0.1")
+        await world.call(("127.0.0.1", peer.port), "127.0.0.1")
+        assert await _main_thread_waked_in(_LOOK_S, world.process.pid) > 40 * _LOOK_S, (
+            "sound is moved fifty times a second"
+        )
+        await world.hang_up()
         async with asyncio.timeout(_PATIENCE_S):
-            while "clock" in _threads(pid):
-                await asyncio.sleep(0.1)
-    finally:
-        await pool.close()
+            while await _main_thread_waked_in(_LOOK_S, world.process.pid) > 10 * _LOOK_S:
+                pass
+        peer.close()

@@ -13,7 +13,6 @@ from teletrunk_worker.legs.digits import Digits
 from teletrunk_worker.legs.keys import Keys
 from teletrunk_worker.legs.rtp_peer import RtpPeer
 from teletrunk_worker.legs.silence import Silence
-from teletrunk_worker.legs.sound_port import Clock
 from teletrunk_worker.legs.wire import Message
 
 if TYPE_CHECKING:
@@ -43,7 +42,7 @@ class HostCall(pj.Call):  # type: ignore[misc]
         self._silence = Silence(time.monotonic())
 
     def onDtmfEvent(self, prm: pj.OnDtmfEventParam) -> None:
-        """By the thread of sound for RFC 4733, which tells every packet of an event."""
+        """By pjmedia's thread that receives for RFC 4733, which tells every packet of an event."""
         if prm.method == pj.PJSUA_DTMF_METHOD_RFC2833:
             self.digits.heard("rfc4733", prm.digit, prm.timestamp)
         elif prm.method == pj.PJSUA_DTMF_METHOD_SIP_INFO:
@@ -68,7 +67,6 @@ class HostCall(pj.Call):  # type: ignore[misc]
             self.host.tell(event="answered", call=self.call_id, codec=self.stats.get("codec", ""))
         elif info.state == pj.PJSIP_INV_STATE_DISCONNECTED:
             self.host.ended(self, int(info.lastStatusCode), str(info.lastReason))
-            Clock.wait_between_ticks()  # the sockets are closed next
 
     def onCallMediaState(self, prm: pj.OnCallMediaStateParam) -> None:
         info = self.getInfo()  # kept: its members are freed with it
@@ -135,7 +133,6 @@ def hang_up(call: HostCall, status: int, phrase: str, headers: list[list[str]]) 
     parameter.statusCode = status
     parameter.reason = phrase
     add_headers(parameter, headers)
-    Clock.wait_between_ticks()
     with contextlib.suppress(pj.Error):  # it ended in the same moment
         call.hangup(parameter)
 

@@ -1,8 +1,8 @@
 """A SIP host: a process that runs pjsua2 for a handful of calls.
 
 It listens on loopback only; the edge stands between it and the world. One thread (the main one) makes every
-pjsua2 call: it pumps SIP and reads commands in turn. Sound is moved by pjsua2's own clock thread, between the
-conference bridge and the call's rings, and never waits for anything.
+pjsua2 call: in turn it pumps SIP, reads commands, and moves sound between the conference bridge and the calls' rings.
+None of that ever waits for anything. A thread of pjsua2's receives RTP.
 
 Commands (control to host)             Events (host to control)
   configure                              ready {port, capacity, rate}
@@ -25,6 +25,7 @@ from __future__ import annotations
 
 import ctypes
 import gc
+import math
 import os
 import re
 import select
@@ -33,12 +34,13 @@ import sys
 import threading
 import time
 from collections import deque
-from pathlib import Path
 
 import pjsua2 as pj
 
 from teletrunk_worker.legs import jail
+from teletrunk_worker.legs.bridge_clock import BridgeClock
 from teletrunk_worker.legs.host_call import HostCall, add_headers, hang_up, notify
+from teletrunk_worker.legs.pjsua_library import pjsua
 from teletrunk_worker.legs.ring import SIP_FRAME_MS, RingPair
 from teletrunk_worker.legs.rtp_peer import shut_out_everybody
 from teletrunk_worker.legs.sound_port import SoundPort
@@ -47,6 +49,8 @@ from teletrunk_worker.legs.wire import Message, PeerGone, Wire
 CALL_HEADER = "X-Teletrunk-Call"
 _PUMP_MS = 200  # commands do not wait for its end: `Waker`
 _SHORT_PUMP_MS = 10
+_TIDY_EVERY_S = 0.1
+_LOOK_EVERY_S = 0.2
 _STATS_EVERY_S = 1.0
 _TOO_MANY = 70010  # PJ_ETOOMANY
 # pjsip's ioqueue has 64 places for sockets of sound, keeps that of a closed one for half a second, and aborts when it
@@ -63,13 +67,13 @@ _SWITCHED_ON = (
     "speex/32000/1",
 )  # fmt: skip
 _PRIORITIES = {codec: 254 - place for place, codec in enumerate(_SWITCHED_ON)}
-_pjsua = ctypes.CDLL(str(next(Path(pj.__file__).parent.glob("_pjsua2*.so"))))  # the library that is loaded already
-_pjsua.pjsua_call_get_count.restype = ctypes.c_uint
+_call_get_count = pjsua.pjsua_call_get_count
+_call_get_count.restype = ctypes.c_uint
 
 
 def _occupied_places() -> int:
     """Calls that pjsua counts, those too whose hang-up nobody has answered yet: up to 32 s. pjsua2 does not show it."""
-    return int(_pjsua.pjsua_call_get_count())
+    return int(_call_get_count())
 
 
 class HostAccount(pj.Account):  # type: ignore[misc]
@@ -97,10 +101,16 @@ class Waker(threading.Thread):
         super().__init__(name="waker", daemon=True)
         self.port = 0
         self._wire = wire
+        self._called = threading.Event()
         self._rested = threading.Event()
+
+    @property
+    def called(self) -> bool:
+        return self._called.is_set()
 
     def rest(self) -> None:
         """The pump is about to read the wire dry."""
+        self._called.clear()
         self._rested.set()
 
     def run(self) -> None:
@@ -108,6 +118,7 @@ class Waker(threading.Thread):
             while True:
                 select.select([self._wire.socket], [], [])
                 self._rested.clear()
+                self._called.set()
                 knocker.sendto(_KEEP_ALIVE, ("127.0.0.1", self.port))
                 self._rested.wait()
 
@@ -119,8 +130,9 @@ class SipHost:
         self._wire = wire
         self._endpoint = pj.Endpoint()
         self._account: HostAccount | None = None
+        self._clock: BridgeClock
         self._waker = Waker(wire)
-        self._measured_at = 0.0
+        self._tidied_at = self._looked_at = self._measured_at = 0.0
         self._ending = 0
         self._resting: deque[float] = deque()  # when calls ended whose sockets pjsip may still count
         self.calls: dict[str, HostCall] = {}
@@ -131,7 +143,6 @@ class SipHost:
         self.rate = 8000
         self._capacity = 0
         self._rtp_ports = range(0)
-        self._clock_runs = False
         self._unheard: frozenset[str] = frozenset()
 
     def tell(self, **event: object) -> None:
@@ -149,7 +160,6 @@ class SipHost:
         settings.uaConfig.userAgent = "Teletrunk"
         settings.medConfig.clockRate = settings.medConfig.sndClockRate = self.rate
         settings.medConfig.audioFramePtime = SIP_FRAME_MS
-        settings.medConfig.sndAutoCloseTime = -1  # its clock runs on: each start of it would be another thread
         settings.medConfig.noVad = True
         settings.medConfig.ecTailLen = 0
         capacity = min(message["max_calls"], settings.uaConfig.maxCalls)
@@ -160,6 +170,7 @@ class SipHost:
         transport.boundAddress, transport.port = "127.0.0.1", 0
         identifier = self._endpoint.transportCreate(pj.PJSIP_TRANSPORT_UDP, transport)
         self._endpoint.libStart()
+        self._clock = BridgeClock(self._endpoint, self.rate)
         for codec in self._endpoint.codecEnum2():
             self._endpoint.codecSetPriority(codec.codecId, _PRIORITIES.get(codec.codecId, 0))
         port = int(self._endpoint.transportGetInfo(identifier).localName.rsplit(":", 1)[1])
@@ -167,12 +178,6 @@ class SipHost:
         self._waker.port = port
         self._waker.start()
         self.tell(event="ready", port=port, capacity=capacity, rate=self.rate)
-
-    def _start_clock(self) -> None:
-        """With the first call: a host that has had none sleeps."""
-        if not self._clock_runs:
-            self._clock_runs = True
-            self._endpoint.audDevManager().setNullDev()
 
     def _open_account(self, message: Message) -> None:
         account = pj.AccountConfig()
@@ -218,7 +223,6 @@ class SipHost:
             self._act(call, message)
 
     def _attach(self, call_id: str, descriptor: int, message: Message) -> None:
-        self._start_clock()
         rings = RingPair(descriptor)
         rings.close()  # the mapping stays
         if call := self.calls.get(call_id):
@@ -254,7 +258,6 @@ class SipHost:
 
     def _dial(self, message: Message) -> None:
         assert self._account is not None
-        self._start_clock()
         call = HostCall(self, self._account, message["call"])
         self.calls[call.call_id] = call
         parameter = pj.CallOpParam(True)
@@ -317,45 +320,72 @@ class SipHost:
         return self._free_ports.pop() if self._free_ports else SoundPort(self.rate)
 
     def run(self) -> None:
-        """Pumps SIP and commands until the control process is gone."""
+        """Pumps SIP, commands and sound until the control process is gone."""
         try:
+            while self._account is None:
+                select.select([self._wire.socket], [], [])
+                self._obey()
             while True:
-                self._waker.rest()
-                while received := self._wire.receive():
-                    self.handle(*received)
-                if self._account is None:
-                    time.sleep(_SHORT_PUMP_MS / 1000)
-                    continue
-                self._endpoint.libHandleEvents(_PUMP_MS)
-                self._tidy()
+                something = self._pump()
+                if self._waker.called:
+                    self._waker.rest()
+                    something = self._obey()
+                now = time.monotonic()
+                self._clock.tick(now)
+                if something or now - self._tidied_at > _TIDY_EVERY_S:
+                    self._tidied_at = now
+                    self._tidy()
         except PeerGone:
             self._hang_up_everything()
 
+    def _obey(self) -> bool:
+        while received := self._wire.receive():
+            self.handle(*received)
+        return True
+
+    def _pump(self) -> bool:
+        """Waits for SIP, or for the next tick of sound. Whether there was SIP."""
+        left = self._clock.left(time.monotonic())
+        wait_ms = _PUMP_MS if left is None else math.ceil(left * 1000)
+        return bool(self._endpoint.libHandleEvents(wait_ms))
+
     def _tidy(self) -> None:
-        uninvited, self.uninvited = self.uninvited, []
-        for call in uninvited:
+        for call in self.uninvited:
             hang_up(call, 403, "Calls come through the edge", [])
             self.ended_calls.append(call)
+        self.uninvited.clear()
         if self._ending != (ending := self._places_of_ended()):
             self._ending = ending
             self.tell(event="ending", places=ending)
-        ended, self.ended_calls = self.ended_calls, []
-        for call in ended:
+        for call in self.ended_calls:
             call.port.clear()
             self._free_ports.append(call.port)
-        self.orphans += ended
+        self.orphans += self.ended_calls
+        self.ended_calls.clear()
         # pjsua2's destructor hangs up whatever call has its slot, and a slot is used again at once: an ended
         # call may only be destroyed while its slot is free.
         self.orphans = [call for call in self.orphans if call.isActive()]
-        for call in self.calls.values():
+        if self.calls or self._resting:  # the bridge forgets a call's port with a tick
+            self._clock.run(time.monotonic())
+        else:
+            self._clock.rest()
+        self._look_at(list(self.calls.values()))
+
+    def _look_at(self, calls: list[HostCall]) -> None:
+        for call in calls:
             self._tell_digits(call)
-            call.watch_peer()
             call.keys.go_on()
         now = time.monotonic()
-        if now - self._measured_at < _STATS_EVERY_S:
-            return
-        self._measured_at = now
-        for call in self.calls.values():
+        if now - self._looked_at >= _LOOK_EVERY_S:
+            self._looked_at = now
+            for call in calls:
+                call.watch_peer()
+        if now - self._measured_at >= _STATS_EVERY_S:
+            self._measured_at = now
+            self._measure(calls)
+
+    def _measure(self, calls: list[HostCall]) -> None:
+        for call in calls:
             if call.answered and not call.hung_up_by_us:
                 call.measure()
                 if call.silent:
@@ -377,7 +407,7 @@ class SipHost:
 
 def main() -> None:
     jail.enter(jail.SIP)
-    sys.setswitchinterval(0.0005)  # the clock thread must not wait 5 ms for the pump
+    sys.setswitchinterval(0.0005)  # nor does pjsua's thread wait 5 ms for this one when a key comes by RTP
     host = SipHost(Wire.inherited(int(sys.argv[1])))
     gc.freeze()
     try:

@@ -7,7 +7,6 @@ import time
 from collections import deque
 
 import pjsua2 as pj
-from teletrunk.native_thread import keep_thread_state
 
 from teletrunk_worker.legs.digits import Digits
 from teletrunk_worker.legs.inband import Inband
@@ -16,10 +15,6 @@ from teletrunk_worker.legs.music import Music
 from teletrunk_worker.legs.playout import Playout
 from teletrunk_worker.legs.ring import SIP_FRAME_MS, TELEGRAM_FRAME_MS, RingPair
 
-_TICK_IS_OVER_S = 0.002  # after the last of its calls here
-_NEXT_IS_FAR_S = 0.014
-_CLOCK_RESTS_S = 0.1  # it has nobody to ask here, or does not run
-_LONGEST_WAIT_S = 0.06
 _BeginEnd = ctypes.c_size_t * 2
 
 
@@ -29,33 +24,11 @@ def _vector(vector: object) -> tuple[int, int]:
     return begin, end - begin
 
 
-class Clock:
-    """When the thread of sound was here last: all calls of a host have one."""
-
-    called_at = 0.0
-
-    @classmethod
-    def called(cls) -> None:
-        cls.called_at = time.monotonic()
-
-    @classmethod
-    def wait_between_ticks(cls) -> None:
-        """Before pjsua closes a call's sockets. It does so while a tick may be about to send to them: the one that
-        waited for the interpreter, while we had it, would then find none, and pjsip aborts."""
-        until = time.monotonic() + _LONGEST_WAIT_S
-        while (now := time.monotonic()) < until:
-            since = now - cls.called_at
-            if since > _CLOCK_RESTS_S or _TICK_IS_OVER_S < since < _NEXT_IS_FAR_S:
-                return
-            time.sleep(_TICK_IS_OVER_S / 4)
-
-
 class SoundPort(pj.AudioMediaPort):  # type: ignore[misc]
     """Stands in the bridge for the Telegram side: what the phone says goes out, what Telegram says comes in."""
 
     def __init__(self, rate: int) -> None:
         super().__init__()
-        # All state before createPort: the clock thread may call back while that call is still running.
         self._rate = rate
         self._block = rate * SIP_FRAME_MS // 1000
         self._silence = bytes(self._block * 2)
@@ -91,8 +64,6 @@ class SoundPort(pj.AudioMediaPort):  # type: ignore[misc]
         self.held = False
 
     def onFrameReceived(self, frame: pj.MediaFrame) -> None:
-        keep_thread_state()
-        Clock.called()
         rings = self._rings
         if rings is None:
             return
@@ -111,8 +82,6 @@ class SoundPort(pj.AudioMediaPort):  # type: ignore[misc]
             digits.heard("inband", digit)
 
     def onFrameRequested(self, frame: pj.MediaFrame) -> None:
-        keep_thread_state()
-        Clock.called()
         playout = self.playout
         pcm = self._silence if playout is None else playout.next_block(time.monotonic())
         if self._key:
