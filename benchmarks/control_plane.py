@@ -1,6 +1,6 @@
 """What the control plane does in a second: RouteCall at one Manager on PostgreSQL and Redis, and REGISTER through the
 edge by sipp, beside sipp's own ceiling against a plain UDP echo of the same answers; and what a heartbeat costs
-it, and two Managers in Redis.
+it, a change, and two Managers in Redis.
 
 The Manager is held to one core (taskset); the askers share what is left. One table on standard output.
 """
@@ -18,6 +18,7 @@ import time
 from pathlib import Path
 
 import psutil
+import sqlalchemy as sa
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT))
@@ -26,6 +27,10 @@ from teletrunk.changes import Beats  # noqa: E402
 from teletrunk.v1 import admin_pb2 as admin  # noqa: E402
 from teletrunk.v1 import manager_pb2 as pb  # noqa: E402
 from teletrunk.v1.trunk_pb2 import TrunkState  # noqa: E402
+from teletrunk_manager.db.database import Database  # noqa: E402
+from teletrunk_manager.db.tables import Account, Trunk  # noqa: E402
+from teletrunk_manager.passwords import PasswordSeal  # noqa: E402
+from teletrunk_manager.stored import StoredReader  # noqa: E402
 from teletrunk_sandbox.world import World  # noqa: E402
 
 from tests import sip_wire  # noqa: E402
@@ -81,6 +86,7 @@ INVITE = (
 SECONDS = float(os.environ.get("TELETRUNK_BENCH_SECONDS", "10"))
 BEATS = 100
 SHOWN = 10
+READ = 10
 RATES = (50, 100, 200, 300)
 ASKED = {"REGISTER": ONLY_200, "INVITE": INVITE}
 
@@ -166,6 +172,29 @@ async def shown(postgres: Postgres, redis: Redis, trunks: int) -> str:
     return f"| Redis, {SHOWN} heartbeats of {trunks} trunks | {rate:.0f} bytes a second | | |"
 
 
+async def changed(postgres: Postgres, trunks: int) -> str:
+    """What it costs to read what services are told of, when one trunk of so many has changed."""
+    database = Database(await postgres.database())
+    await database.open()
+    async with database.transaction() as session:
+        account = {"account_id": "a", "user_id": 1, "session_id": "s/a", "storage_id": "s"}
+        await session.execute(sa.insert(Account), [account])
+        ids = [f"{number:012x}" for number in range(trunks)]
+        rows = [{"trunk_id": id_, "login": id_, "account_id": "a", "sealed_password": b""} for id_ in ids]
+        await session.execute(sa.insert(Trunk), rows)
+    reader = StoredReader(database, PasswordSeal(bytes(32)))
+    await reader.read()
+    used = []
+    for _ in range(READ):
+        async with database.transaction() as session:
+            (await session.get_one(Trunk, ids[0])).version += 1
+        before = time.process_time()
+        await reader.read()
+        used.append((time.process_time() - before) * 1000)
+    await database.close()
+    return f"| a change, read, of {trunks} trunks | | | {statistics.median(used):.1f} ms |"
+
+
 async def sipp(
     directory: Path, port: int, login: str, password: str, rate: int, text: str = ONLY_200
 ) -> tuple[int, int, float]:
@@ -233,6 +262,7 @@ async def main() -> None:
     try:
         for trunks in (1, 10_000):
             print(await shown(postgres, redis, trunks))
+            print(await changed(postgres, trunks))
         for askers in (1, 8, 32):
             print(await route(postgres, redis, askers))
     finally:

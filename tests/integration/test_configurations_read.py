@@ -1,4 +1,4 @@
-"""What a configuration costs the database: nothing when only the services have changed."""
+"""What a configuration costs the database: nothing when only the services have changed, else what has changed."""
 
 from __future__ import annotations
 
@@ -11,11 +11,22 @@ from teletrunk.v1 import manager_pb2 as pb
 from teletrunk_manager import configurations as configurations_module
 from teletrunk_manager.configurations import Configurations
 from teletrunk_manager.db.database import Database
-from teletrunk_manager.db.tables import Account, Trunk
+from teletrunk_manager.db.tables import Account, Trunk, TrustedAddress
 from teletrunk_manager.live import Attached, Live
 from teletrunk_manager.parts import Told
 from teletrunk_manager.passwords import PasswordSeal
 from teletrunk_manager.state.memory import MemoryState
+from teletrunk_manager.stored import StoredReader
+
+
+async def furnish(database: Database, ids: list[str]) -> None:
+    """With an account and its trunk of each id."""
+    async with database.transaction() as session:
+        accounts = [{"account_id": id_, "user_id": n, "session_id": f"s/{id_}", "storage_id": "s"}
+                    for n, id_ in enumerate(ids)]  # fmt: skip
+        await session.execute(sa.insert(Account), accounts)
+        trunks = [{"trunk_id": id_, "login": id_, "account_id": id_, "sealed_password": b""} for id_ in ids]
+        await session.execute(sa.insert(Trunk), trunks)
 
 
 @pytest.mark.parametrize("count", [1, 10_000])
@@ -25,12 +36,7 @@ async def test_a_pbx_that_registers_costs_no_look_at_all_trunks(
     monkeypatch.setattr(configurations_module, "_AFRESH_S", 3_600.0)
     statements: list[str] = []
     ids = [f"{number:012x}" for number in range(count)]
-    async with database.transaction() as session:
-        accounts = [{"account_id": id_, "user_id": n, "session_id": f"s/{id_}", "storage_id": "s"}
-                    for n, id_ in enumerate(ids)]  # fmt: skip
-        await session.execute(sa.insert(Account), accounts)
-        trunks = [{"trunk_id": id_, "login": id_, "account_id": id_, "sealed_password": b""} for id_ in ids]
-        await session.execute(sa.insert(Trunk), trunks)
+    await furnish(database, ids)
 
     @sa.event.listens_for(database._engine.sync_engine, "before_cursor_execute")
     def note(_connection: Any, _cursor: Any, statement: str, *_rest: Any) -> None:
@@ -67,3 +73,26 @@ async def told(service: Attached) -> pb.WorkerConfig:
             response = await service.outbox.get()
             if response is not None and response.HasField("worker"):
                 return response.worker
+
+
+@pytest.mark.parametrize("count", [1, 2_000])
+async def test_a_change_costs_the_rows_that_have_changed(database: Database, count: int) -> None:
+    ids = [f"{number:012x}" for number in range(count)]
+    await furnish(database, ids)
+    reader = StoredReader(database, PasswordSeal(bytes(32)))
+    first = await reader.read()
+    async with database.transaction() as session:
+        trunk = await session.get_one(Trunk, ids[0])
+        trunk.version += 1  # as whoever changes its networks does
+        session.add(TrustedAddress(trunk_id=trunk.trunk_id, network="192.0.2.0/24"))
+        account = await session.get_one(Account, ids[-1])
+        account.phone = "+491"
+    second = await reader.read()
+    trunks = [new for old, new in zip(first.trunks, second.trunks, strict=True) if new is not old]
+    assert [(trunk.row.trunk_id, trunk.networks) for trunk in trunks] == [(ids[0], ["192.0.2.0/24"])]
+    accounts = [new for old, new in zip(first.accounts, second.accounts, strict=True) if new is not old]
+    assert [(account.account_id, account.phone) for account in accounts] == [(ids[-1], "+491")]
+    async with database.transaction() as session:
+        await session.execute(sa.delete(Account).where(Account.account_id == ids[0]))
+    third = await reader.read()
+    assert third.trunks == second.trunks[1:] and third.accounts == second.accounts[1:]

@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import cached_property
 
-import sqlalchemy as sa
 import structlog
 from teletrunk.changes import Lists
 from teletrunk.errors import Refusal
@@ -19,18 +18,16 @@ from teletrunk.v1.trunk_pb2 import TRUNK_KIND_OUTBOUND
 
 from teletrunk_manager.authentication import Pbx
 from teletrunk_manager.db.database import Database
-from teletrunk_manager.db.tables import Account, Assignment, BannedAddress, Drain, Member, Share, Trunk, TrustedAddress
-from teletrunk_manager.domain import trunk_options
-from teletrunk_manager.domain.rights import may_use
+from teletrunk_manager.db.tables import Account
 from teletrunk_manager.live import Attached, Live
-from teletrunk_manager.passwords import PasswordSeal, SealBroken, pbx_label, revision
+from teletrunk_manager.passwords import PasswordSeal
 from teletrunk_manager.state import OutOfReach, SharedState
+from teletrunk_manager.stored import NOTHING, Stored, StoredReader, StoredTrunk
 
 log = structlog.get_logger()
 
 _RETRY_S = 1.0
 _AFRESH_S = 10.0
-_MOST_BANS = 10_000  # those that are in force longest: a message stays far below gRPC's limit
 
 
 def assignment(account: Account | Pbx, live: Live) -> pb.SessionAssignment:
@@ -53,13 +50,11 @@ class Configurations:
     """
 
     def __init__(self, database: Database, live: Live, state: SharedState, seal: PasswordSeal) -> None:
-        self._database = database
-        self._seal = seal
+        self._reader = StoredReader(database, seal)
         self._live = live
         self._state = state
-        self._settings: dict[str, Settings] = {}
         self._changed = asyncio.Event()
-        self._stored = Stored([], [], {}, {}, frozenset(), frozenset(), frozenset(), [], {})  # what was read last
+        self._stored = NOTHING  # what was read last
         self._is_stale = True
         self._read_at = -math.inf
         self._untold: set[bool] = set()  # whether what is stored has changed
@@ -98,7 +93,7 @@ class Configurations:
                 self._changed.set()
                 await asyncio.sleep(_RETRY_S)
                 continue
-            current = self._current()
+            current = Current(self._live, self._stored)
             # The Storages first: a Worker must not be sent to a session before it may use it.
             for storage in self._live.here("storage"):
                 current.configure_storage(storage)
@@ -112,91 +107,11 @@ class Configurations:
             return
         self._is_stale = False  # what changes meanwhile may not be in what is read
         try:
-            self._stored = await self._read()
+            self._stored = await self._reader.read()
         except Refusal:
             self._is_stale = True
             raise
         self._read_at = time.monotonic()
-
-    async def _read(self) -> Stored:
-        async with self._database.transaction(reading=True) as session:
-            accounts = (await session.scalars(sa.select(Account).order_by(Account.account_id))).all()
-            trunks = (await session.scalars(sa.select(Trunk).order_by(Trunk.trunk_id))).all()
-            assigned = (await session.scalars(sa.select(Assignment))).all()
-            draining = (await session.scalars(sa.select(Drain.worker_id))).all()
-            members = (await session.scalars(sa.select(Member).where(Member.kind == "worker"))).all()
-            shared = (await session.scalars(sa.select(Share))).all()
-            banned = sa.select(BannedAddress).where(BannedAddress.until > time.time())
-            banned = banned.order_by(BannedAddress.until.desc(), BannedAddress.network).limit(_MOST_BANS)
-            # As one text a trunk: there may be a hundred of each.
-            listed = sa.func.aggregate_strings(TrustedAddress.network, "\n")
-            trusted = await session.execute(
-                sa.select(TrustedAddress.trunk_id, listed).group_by(TrustedAddress.trunk_id)
-            )
-            networks = {trunk_id: sorted(lines.split("\n")) for trunk_id, lines in trusted}
-            bans = [pb.Ban(network=b.network, until=b.until, times=b.times) for b in await session.scalars(banned)]
-        workers: dict[str, set[str]] = {}
-        for row in assigned:
-            workers.setdefault(row.account_id, set()).add(row.worker_id)
-        sharers: dict[str, set[str]] = {}
-        for share in shared:
-            sharers.setdefault(share.account_id, set()).add(share.administrator)
-        revoked = {member.service_id for member in members if member.revoked or member.retired_at is not None}
-        owners = {account.account_id: account.owner for account in accounts}
-        usable = [
-            trunk
-            for trunk in trunks
-            if trunk.account_id in owners
-            and may_use(trunk.administrator, owners[trunk.account_id], sharers.get(trunk.account_id, ()))
-        ]
-        passwords = {trunk.trunk_id: self._pbx_password(trunk) for trunk in usable if trunk.sealed_pbx_password}
-        return Stored(
-            list(accounts),
-            usable,
-            networks,
-            workers,
-            frozenset(member.service_id for member in members),
-            frozenset(revoked),
-            frozenset(draining),
-            bans,
-            passwords,
-        )
-
-    def _current(self) -> Current:
-        current = Current(self._live, self._stored, self._settings)
-        self._settings = current.settings
-        return current
-
-    def _pbx_password(self, trunk: Trunk) -> str:
-        try:
-            return self._seal.open(trunk.sealed_pbx_password, pbx_label(trunk.trunk_id))
-        except SealBroken:
-            log.error("DATA/secrets/manager.key does not open this trunk: put the right file back", login=trunk.login)
-            return ""
-
-
-@dataclass(frozen=True)
-class Settings:
-    """What Workers need to know of a trunk, and what of it only the one that registers it at its PBX does."""
-
-    made_of: tuple[object, ...]
-    usual: pb.TrunkSettings
-    of_registrant: pb.TrunkSettings
-
-
-@dataclass(frozen=True)
-class Stored:
-    """What there is, as one transaction saw it."""
-
-    accounts: list[Account]
-    trunks: list[Trunk]  # those that may be used
-    networks: dict[str, list[str]]  # by trunk id: where it may be used from
-    assigned: dict[str, set[str]]  # account id to the Workers that may use it; none: all may
-    members: frozenset[str]  # Workers
-    revoked: frozenset[str]
-    draining: frozenset[str]
-    bans: list[pb.Ban]
-    pbx_passwords: dict[str, str]  # by trunk id
 
 
 @dataclass(frozen=True)
@@ -205,7 +120,6 @@ class Current:
 
     live: Live
     stored: Stored
-    before: dict[str, Settings]  # by trunk id: those that were made for the last one
 
     @cached_property
     def workers(self) -> frozenset[str]:
@@ -220,12 +134,12 @@ class Current:
         return pb.WorkerConfig(draining=worker_id in self.stored.draining)
 
     def lists_of(self, worker_id: str) -> Lists:
-        trunks = [trunk for trunk in self.stored.trunks if self._may_use(worker_id, trunk.account_id)]
+        trunks = [trunk for trunk in self.stored.trunks if self._may_use(worker_id, trunk.row.account_id)]
         return {
             "sessions": list(self._sessions_of(worker_id)),
-            "trunk_ids": [trunk.trunk_id for trunk in trunks],
+            "trunk_ids": [trunk.row.trunk_id for trunk in trunks],
             "bans": self.stored.bans,
-            "trunks": [self._settings_at(worker_id, trunk.trunk_id) for trunk in trunks],
+            "trunks": [self._settings_at(worker_id, trunk) for trunk in trunks],
         }
 
     def _sessions_of(self, worker_id: str) -> Iterator[pb.SessionAssignment]:
@@ -235,34 +149,8 @@ class Current:
                 homes = self._homes.get(account_id, ())
                 yield (elsewhere if homes and worker_id not in homes else at_home)[account_id]
 
-    def _settings_at(self, worker_id: str, trunk_id: str) -> pb.TrunkSettings:
-        settings = self.settings[trunk_id]
-        return settings.of_registrant if self._registrants.get(trunk_id) == worker_id else settings.usual
-
-    @cached_property
-    def settings(self) -> dict[str, Settings]:
-        """By trunk id. Made anew are those that have changed: there may be thousands."""
-        return {trunk.trunk_id: self._settings(trunk) for trunk in self.stored.trunks}
-
-    def _settings(self, trunk: Trunk) -> Settings:
-        networks = self.stored.networks.get(trunk.trunk_id, [])
-        password = self.stored.pbx_passwords.get(trunk.trunk_id, "")
-        made_of = trunk.version, trunk.sealed_password, password, *networks
-        known = self.before.get(trunk.trunk_id)
-        if known is not None and known.made_of == made_of:
-            return known
-        usual = pb.TrunkSettings(
-            trunk_id=trunk.trunk_id,
-            codecs=trunk.codecs.split(","),
-            password_revision=revision(trunk.sealed_password),
-            networks=networks,
-            options=trunk_options.read_for_workers(trunk.options),
-            login=trunk.login,
-            administrator=trunk.administrator,
-        )
-        of_registrant = pb.TrunkSettings(registers=True, pbx_password=password)
-        of_registrant.MergeFrom(usual)
-        return Settings(made_of, usual, of_registrant)
+    def _settings_at(self, worker_id: str, trunk: StoredTrunk) -> pb.TrunkSettings:
+        return trunk.of_registrant if self._registrants.get(trunk.row.trunk_id) == worker_id else trunk.usual
 
     @cached_property
     def _sessions(self) -> tuple[dict[str, pb.SessionAssignment], dict[str, pb.SessionAssignment]]:
@@ -292,23 +180,19 @@ class Current:
             if worker.service_id not in self.stored.draining and not worker.draining
         ]
         able.sort(key=lambda worker: (worker.attached_at, worker.service_id))
-        outbound = [
-            trunk
-            for trunk in self.stored.trunks
-            if self.settings[trunk.trunk_id].usual.options.kind == TRUNK_KIND_OUTBOUND
-        ]
+        outbound = [trunk for trunk in self.stored.trunks if trunk.usual.options.kind == TRUNK_KIND_OUTBOUND]
         chosen = {}
         for trunk in outbound:
-            may = [worker for worker in able if self._may_use(worker.service_id, trunk.account_id)]
-            has = (worker for worker in may if worker.has_up(trunk.trunk_id))
+            may = [worker for worker in able if self._may_use(worker.service_id, trunk.row.account_id)]
+            has = (worker for worker in may if worker.has_up(trunk.row.trunk_id))
             if (worker := next(has, may[0] if may else None)) is not None:
-                chosen[trunk.trunk_id] = worker.service_id
+                chosen[trunk.row.trunk_id] = worker.service_id
         return chosen
 
     @cached_property
     def _homes(self) -> dict[str, set[str]]:
         """The Workers at which an account's PBX is registered."""
-        account_of = {trunk.trunk_id: trunk.account_id for trunk in self.stored.trunks}
+        account_of = {trunk.row.trunk_id: trunk.row.account_id for trunk in self.stored.trunks}
         homes: dict[str, set[str]] = {}
         for worker in self.live.of_kind("worker"):
             for trunk_id in worker.heartbeat.registered_trunk_ids:
