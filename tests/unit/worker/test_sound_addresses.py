@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import os
+import subprocess
+import sys
+
 import pytest
 from teletrunk.own_address import address_towards
 from teletrunk_worker.relay import sound_addresses
@@ -26,6 +30,26 @@ def test_no_sound_to_where_no_pbx_is(address: str) -> None:
 
 def test_no_sound_to_this_machine() -> None:
     assert sound_addresses.objection(description(own()), PBX, [PUBLIC]) == f"no sound to {own()}"
+
+
+_WITH_ADDRESSES_OF_OTHERS = """
+echo 1 > /proc/sys/net/ipv4/ip_nonlocal_bind
+ip link set lo up
+ip address add 203.0.113.9/24 dev lo
+exec "$0" -c "
+from tests.unit.worker.test_sound_addresses import PBX, PUBLIC, description
+from teletrunk_worker.relay.sound_addresses import objection
+print([objection(description(address), PBX, [PUBLIC]) for address in ('127.0.0.1', '203.0.113.9', PBX)])
+"
+"""
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="needs root: a network namespace with a setting of its own")
+def test_a_machine_that_may_bind_addresses_of_others_does_not_take_them_for_its_own() -> None:
+    """As beside keepalived."""
+    command = ["unshare", "--net", "sh", "-ec", _WITH_ADDRESSES_OF_OTHERS, sys.executable]
+    said = subprocess.run(command, capture_output=True, text=True, timeout=60, check=True)
+    assert said.stdout == "['no sound to 127.0.0.1', 'no sound to 203.0.113.9', '']\n"
 
 
 @pytest.mark.parametrize("address", [PBX, "198.51.100.8", "192.168.1.7", "10.0.0.1", "0.0.0.0"])

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import ipaddress
-import socket
 from collections.abc import Collection
+
+from teletrunk.own_address import address_towards
 
 from teletrunk_worker.sip import sdp
 from teletrunk_worker.sip.transport.flow import plain
@@ -39,15 +40,15 @@ def _parsed(text: str) -> _Address | None:
 
 
 def _is_own(address: _Address, own: Collection[str]) -> bool:
-    """By what the system says, which lets nobody bind what it does not have."""
+    """By what the system says: to its own addresses it goes from them. Whether it lets us bind one says nothing where
+    `ip_nonlocal_bind` is on."""
     if address.is_unspecified:
         return False
     if str(address) in own:
         return True
-    family = socket.AF_INET if address.version == 4 else socket.AF_INET6
     try:
-        with socket.socket(family, socket.SOCK_DGRAM) as probe:
-            probe.bind((str(address), 0))
-            return True
-    except OSError:
+        return ipaddress.ip_address(address_towards(str(address))) == address
+    except PermissionError:  # a network's broadcast address
+        return True
+    except OSError:  # no way there
         return False
