@@ -9,6 +9,7 @@ from collections.abc import AsyncIterator, Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
+from teletrunk.errors import Refusal
 from teletrunk.v1 import call_pb2, manager_pb2
 from teletrunk.v1 import session_store_pb2 as pb
 from teletrunk_worker.legs.wire import Message
@@ -76,13 +77,16 @@ class Telegram:
 
     async def register(self, credentials: Credentials, source: str) -> manager_pb2.RegisterResponse:
         manager_pb2.RegisterRequest(digest=manager_pb2.Digest(**vars(credentials)), source_address=source)
+        if credentials.username not in self.sessions:
+            raise Refusal("login-not-found")
         return manager_pb2.RegisterResponse(trunk_id=credentials.username, login=credentials.username)
 
     async def route_call(
         self, call_id: str, credentials: Credentials, source: str, called: str, *, registered: bool, trunk_id: str = ""
     ) -> manager_pb2.RouteCallResponse:
         manager_pb2.RouteCallRequest(digest=manager_pb2.Digest(**vars(credentials)), called=called)
-        session = self.sessions[credentials.username]
+        if (session := self.sessions.get(credentials.username)) is None:
+            raise Refusal("login-not-found")
         return manager_pb2.RouteCallResponse(trunk_id=session.session_id, account_id="a", session=session)
 
     async def route_incoming(

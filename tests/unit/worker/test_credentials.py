@@ -60,7 +60,17 @@ def test_it_is_read_in_every_form_that_clients_write(written: str) -> None:
 
 
 @pytest.mark.parametrize(
-    "written", ["Digest a=", "Digest , opaque=", "Basic YTpi", "Digest", "", OURS.replace("n" * 40, "n")]
+    "written",
+    [
+        "Digest a=",
+        "Digest , opaque=",
+        "Basic YTpi",
+        "Digest",
+        "",
+        OURS.replace("n" * 40, "n"),
+        OURS.replace("office", ""),
+        OURS.replace("username", "user@name"),
+    ],  # fmt: skip
 )
 def test_what_answers_no_challenge_of_ours_counts_as_not_given(written: str) -> None:
     assert read(f"Authorization: {written}") is None

@@ -80,10 +80,11 @@ def _digest(value: str, method: str) -> Credentials | None:
     if given is None:
         return None
     fields = {name: readable(text) for name, text in given.items()}
-    if len(fields.get("username", "")) > _LONGEST_LOGIN or len(fields.get("nonce", "")) != _NONCE_LENGTH:
+    username = fields.get("username", "")
+    if not 0 < len(username) <= _LONGEST_LOGIN or len(fields.get("nonce", "")) != _NONCE_LENGTH:
         return None  # it answers no challenge of ours, and would only be kept
     return Credentials(
-        username=fields.get("username", ""),
+        username=username,
         realm=fields.get("realm", ""),
         nonce=fields.get("nonce", ""),
         uri=fields.get("uri", ""),
