@@ -140,15 +140,15 @@ class Exchange:
 @contextlib.asynccontextmanager
 async def exchange(directory: Path, seed: int) -> AsyncIterator[Exchange]:
     journal, telegram = Journal(directory, seed), Telegram(random.Random(seed), _LONG_S)
+    places = (*_HOSTILE, _GOOD)
+    for name, _, _ in places:
+        telegram.sessions[name] = manager_pb2.SessionAssignment(session_id=name, storage_address="x")
     async with contextlib.AsyncExitStack() as stack:
         stack.enter_context(_told_of_every_mistake(journal))
         port, calls = await _worker(stack, telegram, journal)
         hostile = [await _peer(stack, Peer, place, port, journal) for place in _HOSTILE]
         good = await _peer(stack, GoodPeer, _GOOD, port, journal)
         good.ended = journal.broken
-        places = (*_HOSTILE, _GOOD)
-        for name, _, _ in places:
-            telegram.sessions[name] = manager_pb2.SessionAssignment(session_id=name, storage_address="x")
         telegram.lasts[good.login] = _FOR_EVER_S
         port.trunks.put(_trunk(name, _DTMF[number % 2]) for number, (name, _, _) in enumerate(places))
         ground = Exchange(port, calls, telegram, journal, hostile, good)

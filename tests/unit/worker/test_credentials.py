@@ -70,7 +70,7 @@ def test_it_is_read_in_every_form_that_clients_write(written: str) -> None:
         OURS.replace("n" * 40, "n"),
         OURS.replace("office", ""),
         OURS.replace("username", "user@name"),
-    ],  # fmt: skip
+    ],
 )
 def test_what_answers_no_challenge_of_ours_counts_as_not_given(written: str) -> None:
     assert read(f"Authorization: {written}") is None
