@@ -71,3 +71,22 @@ async def test_no_key_whose_packets_bear_an_identifier_is_taken(offer: bytes, st
             answer.code == status and answered in answer.body and (b"a=crypto" in answer.body) is (b"a=c" in answered)
         )
         assert status == 200 or "offered RTP/SAVP with an MKI" in answer.phrase
+
+
+@pytest.mark.parametrize("same", [True, False])
+async def test_a_200_without_a_description_has_that_of_its_183(same: bool) -> None:
+    """RFC 3261 13.2.1: the first one that is received is the answer; of another phone's it is none."""
+    async with edge_and_host() as world, sip_wire.udp(world.address) as wire:
+        world.dial(await world.ports.registered(wire))
+        invite = await wire.next_request("INVITE")
+        early = response_to(invite, 183, "Session Progress", wire, USUAL)
+        if not same:
+            early.headers.set("To", f"{invite.headers['To']};tag=another")
+        wire.send(bytes(early))
+        await world.event("progress")
+        wire.send(bytes(response_to(invite, 200, "OK", wire)))
+        assert str((await wire.next_request("ACK")).uri) == f"sip:pbx@127.0.0.1:{wire.local[1]}"
+        if same:
+            assert (await world.event("answered"))["codec"] == "PCMA/8000"
+            world.hang_up(CALL_OUT)
+        await wire.next_request("BYE")
