@@ -86,8 +86,11 @@ RTP_PROFILE: Final = Cause(
     call_pb2.REFUSAL_CAUSE_RTP_PROFILE,
     "no-common-codec",
     "offered {}; the gateway has RTP/AVP and RTP/SAVP with a=crypto",
-    "The PBX wants SRTP with keys by DTLS, as WebRTC has it.",
-    ("Set the PBX to SRTP with SDES, or to none, on this trunk (Asterisk: media_encryption=sdes, webrtc=no).",),
+    "The PBX wants SRTP with keys by DTLS, as WebRTC has it, or has an MKI beside each of its keys.",
+    (
+        "Set the PBX to SRTP with SDES and no MKI, or to none, on this trunk (Asterisk: media_encryption=sdes, "
+        "webrtc=no).",
+    ),
 )
 SOUND_OVER_IPV6: Final = Cause(
     call_pb2.REFUSAL_CAUSE_SOUND_OVER_IPV6, "no-common-codec",

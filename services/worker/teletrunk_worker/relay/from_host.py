@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from teletrunk_worker.relay import host_limits
+from teletrunk_worker.relay import host_limits, secure_names
 from teletrunk_worker.relay.challenges import Challenges
 from teletrunk_worker.relay.routes import BINDING_DOMAIN, CALL_HEADER, Routes, binding_id_at, target_at
 from teletrunk_worker.sip import proxy, uas
@@ -50,7 +50,8 @@ class FromHost:
                 host_limits.offer_for_peer(response, dialog.sound)
             else:
                 host_limits.answer_for_peer(response, dialog.sound)
-        self._routes.face_peer(response, flow)
+        secure = dialog is not None and (dialog.peer_is_secure or secure_names.is_secure(dialog.invite.target))
+        self._routes.face_peer(response, flow, secure=secure)
         transaction = self._transactions.of(response)
         if transaction is not None and not transaction.note(response):  # what it says again is what was said
             return None
@@ -77,6 +78,8 @@ class FromHost:
             dialog.finish()
         proxy.drop_own_routes(request, self._routes.own)
         proxy.hop(request)
+        if dialog.peer_is_secure:
+            request.target = secure_names.secured(request.target)
         if request.method in host_limits.WITH_OFFER:
             host_limits.offer_for_peer(request, dialog.sound)
             dialog.asking = request

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from teletrunk_worker.relay import codecs, digits, host_limits, srtp
+from teletrunk_worker.relay import codecs, digits, early_answer, host_limits, srtp
 from teletrunk_worker.relay.challenges import Challenges
 from teletrunk_worker.relay.host_limits import WITH_OFFER, Objection
 from teletrunk_worker.relay.routes import CALL_HEADER, Routes, leg_header
@@ -102,6 +102,7 @@ class FromPeer:
         if response.code >= 200 and dialog.asking is not None and response.cseq == dialog.asking.cseq:
             dialog.asking = None
         if response.cseq.method == "INVITE" and dialog.from_host:
+            early_answer.complete(response, dialog)
             if not self._stand_in.keeps(response, dialog):
                 host_limits.answer_for_host(response, dialog.sound)
                 self._routes.to_host(response, dialog)

@@ -35,7 +35,7 @@ _LONGEST_PHRASE = 100
 WITH_OFFER = frozenset({"INVITE", "UPDATE"})
 _PROFILES = frozenset({"RTP/AVP", "RTP/AVPF"})
 _TOKENS = re.compile(r"[A-Za-z0-9.!%*_+`'~\-]{1,60}(?:\s*,\s*[A-Za-z0-9.!%*_+`'~\-]{1,60}){0,60}")
-_DESCRIPTION = "application/sdp"
+DESCRIPTION: Final = "application/sdp"
 WITH_BODY: Final = frozenset({"INVITE", "ACK", "UPDATE", "PRACK", "INFO"})  # of other requests a host wants none
 _RACK = re.compile(r"[0-9]{1,10}\s+[0-9]{1,10}\s+[A-Z]{1,20}")
 
@@ -58,7 +58,7 @@ def objection_to(message: Message, source: str, own: Collection[str]) -> Objecti
     if not is_short_enough(message):
         return objection_of(Refusal("message-too-large"))
     if isinstance(message, Request) and message.body and not _is_for_host(message):
-        return Objection(415, "Unsupported Media Type", (("Accept", _DESCRIPTION),))
+        return Objection(415, "Unsupported Media Type", (("Accept", DESCRIPTION),))
     if why := sdp.objection(message.body) or sound_addresses.objection(message.body, source, own):
         said = why.replace("\\", "?").replace('"', "'")
         return Objection(488, "Not Acceptable Here", (("Warning", f'399 teletrunk "{said}"'),))
@@ -150,13 +150,13 @@ def _rewrite(message: Message, change: Callable[[bytes], bytes], sound: SoundTer
 
 
 def _describe(message: Message, change: Callable[[bytes], bytes]) -> None:
-    if media_type(message) == _DESCRIPTION and message.body:
+    if media_type(message) == DESCRIPTION and message.body:
         message.body = change(message.body)
         message.headers.set("Content-Length", str(len(message.body)))
 
 
 def _is_for_host(request: Request) -> bool:
-    return is_digits(request) if request.method == "INFO" else media_type(request) == _DESCRIPTION
+    return is_digits(request) if request.method == "INFO" else media_type(request) == DESCRIPTION
 
 
 def simplify(request: Request) -> None:
@@ -200,7 +200,7 @@ def fit(response: Response) -> None:
     _keep_needed(response)
     _keep_sip_routes(response)
     response.phrase = response.phrase[:_LONGEST_PHRASE]
-    if response.code < 200 or media_type(response) != _DESCRIPTION:
+    if response.code < 200 or media_type(response) != DESCRIPTION:
         strip_body(response)
     if response.code >= 300:
         strip_body(response)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Final
 
-from teletrunk_worker.relay import host_limits
+from teletrunk_worker.relay import host_limits, secure_names
 from teletrunk_worker.relay.faces import Faces
 from teletrunk_worker.sip import proxy
 from teletrunk_worker.sip.dialog import Dialog
@@ -71,7 +71,9 @@ class Routes:
     # Hosts.
 
     def to_host(self, message: Message, dialog: Dialog) -> None:
-        if len(data := bytes(message)) <= host_limits.LARGEST_MESSAGE:
+        if message.cseq.method in host_limits.WITH_OFFER and message.contacts:  # it is the peer's target from now on
+            dialog.peer_is_secure = secure_names.names_one(message)
+        if len(data := bytes(secure_names.for_host(message))) <= host_limits.LARGEST_MESSAGE:
             self._inside.send(data, (_LOOPBACK, dialog.host_port))
 
     def end_of_asking(self, dialog: Dialog) -> None:
@@ -109,7 +111,7 @@ class Routes:
 
     def to_peer(self, request: Request, flow: Flow, branch: str) -> bool:
         """Sends a host's request on; false when the flow is gone."""
-        self.face_peer(request, flow)
+        self.face_peer(request, flow, secure=secure_names.is_secure(request.target))
         self.via_for_peer(request, flow, branch)
         return flow.send(bytes(request))
 
@@ -117,14 +119,20 @@ class Routes:
         """Our hop on the way to a peer."""
         proxy.push_via(request, flow.transport, *self._faces.at(flow), branch, ";rport")
 
-    def face_peer(self, message: Message, flow: Flow) -> None:
-        """Hosts name the public address to everybody: a peer beside us is told the one that it reaches."""
-        if not (host := self._faces.beside(flow)):
-            return
+    def face_peer(self, message: Message, flow: Flow, *, secure: bool) -> None:
+        """Hosts name the public address to everybody: a peer beside us is told the one that it reaches.
+
+        `secure`: it is a dialog of `sips:` addresses, in which ours has to be one as well (RFC 3261 8.1.1.8, 12.1.1).
+        """
+        host = self._faces.beside(flow)
         if message.headers.get("Contact"):
-            port = self._faces.port_of_names
-            message.headers.set("Contact", f"<sip:{proxy.bracketed(host)}:{port}>")
-        host_limits.sound_at(message, self._faces.for_sound(host))
+            if secure and flow.transport == "TLS":
+                at, port = self._faces.at(flow)
+                message.headers.set("Contact", f"<{secure_names.secured(f'sip:{proxy.bracketed(at)}:{port}')}>")
+            elif host:
+                message.headers.set("Contact", f"<sip:{proxy.bracketed(host)}:{self._faces.port_of_names}>")
+        if host:
+            host_limits.sound_at(message, self._faces.for_sound(host))
 
     def record(self, request: Request, flow: Flow, *, towards_peer: bool) -> None:
         """Puts us on the way of the dialog, once for each side (RFC 5658). What faces the receiver is on top."""

@@ -15,7 +15,6 @@ from teletrunk.errors import Refusal
 from teletrunk_worker.sip import sdp
 from teletrunk_worker.sip.sound import SoundTerms
 
-_CRYPTO = re.compile(rb"[aA]=crypto:")
 _PROFILE = re.compile(rb"(?i)(m=audio [0-9/]{1,12} RTP/)(S?)(AVPF?)(?= )")
 _SECURE_SIGNALLING: Final = frozenset({"TLS", "WSS"})
 
@@ -38,7 +37,7 @@ def refusal_over(transport: str, sound: SoundTerms) -> Refusal | None:
 
 def for_host(offer: bytes, sound: SoundTerms) -> bytes:
     """A peer's offer, without the media that the trunk does not allow; without keys where it has SRTP off."""
-    return _each(offer, lambda lines: _allowed(lines, sound))
+    return _each(offer, lambda lines: _allowed(sdp.without_mki(lines), sound))
 
 
 def for_peer(body: bytes, sound: SoundTerms) -> bytes:
@@ -65,7 +64,7 @@ def _each(body: bytes, change: sdp.Change) -> bytes:
 
 
 def _without_keys(lines: list[bytes]) -> list[bytes]:
-    return [line for line in lines if not _CRYPTO.match(line)]
+    return [line for line in lines if not sdp.is_crypto(line)]
 
 
 def _allowed(lines: list[bytes], sound: SoundTerms) -> list[bytes]:

@@ -48,6 +48,8 @@ class Dialog:
     challenges: int = 0
     account: Account | None = None  # what we answer them with
     asking: Request | None = None  # the host's INVITE or UPDATE within the dialog that nobody has answered yet
+    peer_is_secure: bool = False  # it wants to be reached at a `sips:` address
+    early_answer: tuple[str, bytes] = ("", b"")  # the To tag and description of the latest 1xx that had one
     sound_place: int = 0  # which medium of the peer's offers is its sound
     sound_moved_at: float = -math.inf
     refers: int = 0  # transfers that the peer has asked for: of a second one each NOTIFY says which it is

@@ -10,7 +10,7 @@ import re
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from typing import Any, Final, TypeVar
+from typing import Any, Final, Self, TypeVar
 
 from teletrunk_worker.sip.scanner import Malformed, readable, split
 from teletrunk_worker.sip.uri import NameAddr, Uri, parse_name_addr, parse_uri
@@ -126,6 +126,9 @@ class Message(ABC):
     @abstractmethod
     def start_line(self) -> str: ...
 
+    @abstractmethod
+    def copy(self) -> Self: ...
+
     def __bytes__(self) -> bytes:
         lines = [self.start_line, *(f"{name}: {value}" for name, value in self.headers)]
         return "\r\n".join(lines).encode("utf-8", "surrogateescape") + b"\r\n\r\n" + self.body
@@ -222,8 +225,8 @@ class Request(Message):
         """Raises `Malformed`."""
         return _named("Request-URI", lambda: parse_uri(self.target))
 
-    def copy(self) -> Request:
-        return Request(self.method, self.target, self.body, self.headers.copy())
+    def copy(self) -> Self:
+        return type(self)(self.method, self.target, self.body, self.headers.copy())
 
 
 class Response(Message):
@@ -235,6 +238,9 @@ class Response(Message):
     @property
     def start_line(self) -> str:
         return f"SIP/2.0 {self.code} {self.phrase}"
+
+    def copy(self) -> Self:
+        return type(self)(self.code, self.phrase, self.body, self.headers.copy())
 
 
 def parse(data: bytes) -> Request | Response:

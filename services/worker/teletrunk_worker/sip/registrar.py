@@ -9,7 +9,7 @@ from __future__ import annotations
 import itertools
 import secrets
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import dataclass
 from functools import partial
 from typing import Final
@@ -23,6 +23,8 @@ SHORTEST_S: Final = 60
 LONGEST_S: Final = 3600
 MOST_BINDINGS: Final = 8  # of one trunk
 _DEFAULT_S = 600
+_CALLED = frozenset({"sip"})
+_CALLED_BY_TLS = _CALLED | {"sips"}  # by the connection that the client has made: nothing in clear leads there
 _LONGEST_INSTANCE = 256
 _LONGEST_CONTACT = 1_024  # all that is said of one, with its parameters
 _LONGEST_PATH = 2_048  # it is kept for each contact
@@ -109,7 +111,7 @@ class Registrar:
                 password_revision=password_revision,
                 user_agent=cleaned(request.headers.get("User-Agent") or "", _LONGEST_USER_AGENT),
             )
-            wanted = _applied(request, known, made)
+            wanted = _applied(request, known, made, _CALLED_BY_TLS if flow.transport == "TLS" else _CALLED)
         if wanted != known:
             self._put(trunk_id, wanted)
             self._trunk_of[login] = trunk_id
@@ -244,10 +246,12 @@ def cleaned(text: str, longest: int) -> str:
     return "".join(letter if letter.isprintable() else "?" for letter in text[:longest])
 
 
-def _applied(request: Request, known: list[Binding], made: Callable[..., Binding]) -> list[Binding]:
+def _applied(
+    request: Request, known: list[Binding], made: Callable[..., Binding], schemes: Collection[str]
+) -> list[Binding]:
     """The trunk's bindings as they shall be. Raises `BadContact`, `IntervalTooBrief`."""
     wanted = list(known)
-    for contact, seconds in _contacts(request):
+    for contact, seconds in _contacts(request, schemes):
         same = next((binding for binding in wanted if binding.is_for(contact)), None)
         if same is not None and _is_newer(same, request):
             raise BadContact("an older REGISTER came after a newer one")
@@ -276,14 +280,14 @@ def _require_removal_of_all(request: Request) -> None:
         raise BadContact("Contact: * needs Expires: 0")
 
 
-def _contacts(request: Request) -> list[tuple[NameAddr, int]]:
+def _contacts(request: Request, schemes: Collection[str]) -> list[tuple[NameAddr, int]]:
     """Each contact with the seconds that it is granted. Raises `BadContact`, `IntervalTooBrief`."""
     asked = request.number("Expires")
     contacts = request.contacts
     if len(contacts) > MOST_BINDINGS:
         raise BadContact("too many contacts")
-    if any(contact.uri.scheme != "sip" for contact in contacts):
-        raise BadContact("only sip: contacts can be called")
+    if any(contact.uri.scheme not in schemes for contact in contacts):
+        raise BadContact("only sip: contacts can be called, and over TLS sips: ones")
     if any(len(contact.parameters.get("+sip.instance") or "") > _LONGEST_INSTANCE for contact in contacts):
         raise BadContact("+sip.instance is too long")
     if any(len(contact.text) > _LONGEST_CONTACT for contact in contacts):

@@ -29,11 +29,15 @@ _STATIC_CODECS = {
     b"18": "G729",
 }
 _NEEDED = re.compile(rb"[vosctma]=")
+_ORIGIN = re.compile(rb"o=\S{1,128} [0-9]{1,19} [0-9]{1,19} IN IP[46] \S{1,255}")  # 64 bits hold all of 19 digits
+_NO_ORIGIN, _NO_NAME = b"o=- 0 0 IN IP4 0.0.0.0", b"s=-"
 # RFC 8866 9. One grammar for all who look at it: what one of them takes for a port another must not.
 _MEDIUM = re.compile(
     rb"m=[A-Za-z0-9!#$%&'*+.^_`{|}~\-]{1,40} [0-9]{1,5}(?:/[0-9]{1,3})? [A-Za-z0-9/.\-]{1,40}(?: [^\s]{1,64}| )*"
 )
 _MOST_FORMATS = 32
+_CRYPTO = re.compile(rb"a=crypto:", re.IGNORECASE)
+_MKI = re.compile(rb"\|[0-9]{1,40}:[0-9]{1,3}(?=[\s;]|$)")  # RFC 4568 6.1
 Change = Callable[[list[bytes]], list[bytes]]  # of one medium's lines
 
 
@@ -96,8 +100,20 @@ def _sound(lines: list[bytes], ip_version: int) -> Sound | None:
     names = codec_names(lines)
     codecs = (names.get(number) for number in parts[3 : 3 + _MOST_FORMATS])
     profile = parts[2].decode("ascii", "replace").upper()
-    keyed = "SAVP" in profile and any(line[:9].lower() == b"a=crypto:" for line in lines)
+    keyed = "SAVP" in profile and any(is_crypto(line) for line in without_mki(lines))
+    if "SAVP" in profile and not keyed and any(is_crypto(line) for line in lines):
+        profile += " with an MKI"
     return Sound(profile, tuple(codec for codec in codecs if codec), ip_version, keyed)
+
+
+def is_crypto(line: bytes) -> bool:
+    return _CRYPTO.match(line) is not None
+
+
+def without_mki(lines: list[bytes]) -> list[bytes]:
+    """Without the keys whose packets would bear an identifier: for pjmedia it is a part of what the packet is
+    authenticated by, so that it hears none of them. Who can do without offers a key of its own for that."""
+    return [line for line in lines if not (is_crypto(line) and _MKI.search(line))]
 
 
 def codec_names(lines: list[bytes]) -> dict[bytes, str]:
@@ -120,8 +136,18 @@ def joined(session: list[bytes], media: Iterable[list[bytes]]) -> bytes:
 def needed(body: bytes) -> bytes:
     """Only the lines that a media host has a use for: pjmedia reads on behind the end of others, such as an empty b=,
     and aborts at what it then has not seen."""
-    kept = [line for line in LINE_END.split(body) if _NEEDED.match(line)]
-    return b"\r\n".join(kept) + b"\r\n" if kept else body
+    session, *all_media = media([line for line in LINE_END.split(body) if _NEEDED.match(line)])
+    return joined(_with_usual_head(session), all_media) if session or all_media else body
+
+
+def _with_usual_head(session: list[bytes]) -> list[bytes]:
+    """pjmedia refuses all of a description without a name, or whose numbers (RFC 8866 5.2: of any length) are more
+    than 64 bits hold; nobody reads what they say."""
+    version = [line for line in session if line.startswith(b"v=")]
+    origin = next((line for line in session if _ORIGIN.fullmatch(line)), _NO_ORIGIN)
+    name = next((line for line in session if line.startswith(b"s=") and line != b"s="), _NO_NAME)
+    rest = [line for line in session if not line.startswith((b"v=", b"o=", b"s="))]
+    return [*version, origin, name, *rest]
 
 
 def objection(body: bytes) -> str:
