@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import time
 
+import pytest
 from sipmessage import Message, Request
 from teletrunk_worker.legs.digits import MOST_TOLD
 from teletrunk_worker.sip.dialog import ASKED_AT_ONCE, MOST_ANSWERERS, OFFER_COST
@@ -61,6 +62,20 @@ async def test_of_all_who_answer_the_host_has_one(world: PortWorld) -> None:
         assert [message.headers["To"].rpartition("=")[2] for message in heard[:-1]] == ["phone0"]
         ended = {(await wire.next_request("BYE")).headers["To"] for _ in range(MOST_ANSWERERS)}
         assert len(ended) == MOST_ANSWERERS, "who lost hears it from here"
+
+
+@pytest.mark.parametrize("recorded", [[], ["<sip:127.0.0.1:9;lr>"], ["<sip:slow.example;lr>", "<sip:192.0.2.7;lr>"]])
+async def test_a_hosts_way_begins_here_whatever_the_pbx_has_recorded(world: PortWorld, recorded: list[str]) -> None:
+    """pjsip asks for a name in the only thread, and speaks to any port of loopback."""
+    async with sip_wire.udp(world.address) as wire:
+        _, invite = await dialled(world, wire)
+        ours = invite.headers.getlist("Record-Route")
+        for kept in ([], ours):
+            answer = response_to(invite, 183, "Session Progress", wire)
+            answer.headers.setlist("Record-Route", [*recorded, *kept])
+            wire.send(bytes(answer))
+            heard = await world.host.next()
+            assert heard.headers.getlist("Record-Route") == [*recorded, *ours]
 
 
 async def test_sound_is_offered_again_at_a_pace(world: PortWorld) -> None:

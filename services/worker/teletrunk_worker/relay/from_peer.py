@@ -102,6 +102,8 @@ class FromPeer:
         if response.code >= 200 and dialog.asking is not None and response.cseq == dialog.asking.cseq:
             dialog.asking = None
         if response.cseq.method == "INVITE" and dialog.from_host:
+            if dialog.is_first_invites(response):
+                self._routes.stay_on_way(response, dialog)
             if not self._stand_in.keeps(response, dialog):
                 host_limits.answer_for_host(response, dialog.sound)
                 self._routes.to_host(response, dialog)
