@@ -91,6 +91,8 @@ class SipHostWorld:
         self.wire, self._theirs = Wire.pair()
         self._events: asyncio.Queue[Message] = asyncio.Queue()
         self.heard: list[Message] = []  # all events
+        self.contact = ""  # parameters of its peer's
+        self.said = ""  # the latest that it has said by SIP
         self._edge = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._edge.bind(("127.0.0.1", 0))
         self._edge.setblocking(False)
@@ -201,7 +203,7 @@ class SipHostWorld:
     async def _response(self, wanted: Callable[[str], bool]) -> str:
         async with asyncio.timeout(PATIENCE_S):
             while True:
-                text = (await asyncio.get_running_loop().sock_recv(self._edge, 65_536)).decode()
+                self.said = text = (await asyncio.get_running_loop().sock_recv(self._edge, 65_536)).decode()
                 if wanted(text):
                     return text
 
@@ -216,7 +218,7 @@ class SipHostWorld:
             f"X-Teletrunk-Call: {CALL}\r\n"
             f"Via: SIP/2.0/UDP {edge};branch=z9hG4bK{self._dialog}{method}{self._number}\r\n"
             f"Max-Forwards: 70\r\nFrom: <sip:2@127.0.0.1>;tag=peer\r\nTo: {self._to}\r\nCall-ID: {self._dialog}\r\n"
-            f"CSeq: {self._number} {method}\r\nContact: <sip:2@{edge}>\r\n"
+            f"CSeq: {self._number} {method}\r\nContact: <sip:2@{edge}{self.contact}>\r\n"
             + ("Content-Type: application/sdp\r\n" if body else "")
             + f"Content-Length: {len(body)}\r\n\r\n{body}"
         )

@@ -14,6 +14,7 @@ from teletrunk_worker.sip.registrar import Registrar
 from teletrunk_worker.sip.sound import SoundTerms
 from teletrunk_worker.sip.transaction.server import ServerTransactions
 from teletrunk_worker.sip.transport.flow import Flow
+from teletrunk_worker.sip.uri import as_written
 
 
 class FromHost:
@@ -77,6 +78,7 @@ class FromHost:
             dialog.finish()
         proxy.drop_own_routes(request, self._routes.own)
         proxy.hop(request)
+        request.target = as_written(request.target)
         if request.method in host_limits.WITH_OFFER:
             host_limits.offer_for_peer(request, dialog.sound)
             dialog.asking = request

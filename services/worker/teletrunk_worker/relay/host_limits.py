@@ -21,7 +21,7 @@ from teletrunk_worker.sip.message import Message, Request, Response
 from teletrunk_worker.sip.scanner import Malformed
 from teletrunk_worker.sip.sound import SoundTerms
 from teletrunk_worker.sip.uas import is_digits, media_type, respond
-from teletrunk_worker.sip.uri import NameAddr, parse_name_addr
+from teletrunk_worker.sip.uri import NameAddr, as_sip, escaped, parse_name_addr
 
 LARGEST_MESSAGE: Final = 4_000  # PJSIP_MAX_PKT_LEN of the stock wheel
 LONGEST_LEG_HEADER: Final = 40
@@ -162,6 +162,8 @@ def _is_for_host(request: Request) -> bool:
 def simplify(request: Request) -> None:
     """Leaves what the host needs, as it can read it. Raises `Malformed` for what it needs and nobody can read."""
     _keep_needed(request)
+    if request.uri.scheme != "sip":  # pjsip has no answer to a tel: address, and wants TLS for sips:
+        request.target = f"sip:{escaped(request.uri.user)}@127.0.0.1"
     headers = request.headers
     headers.set("CSeq", str(request.cseq))
     for name in ("Supported", "Allow"):
@@ -188,7 +190,7 @@ def _plain(contact: NameAddr) -> str:
     """Without parameters of its own, which only a registrar reads."""
     if contact.uri.scheme not in ("sip", "sips"):
         raise Malformed("Contact is no SIP address")
-    return f"<{contact.uri.text}>"
+    return f"<{as_sip(contact.uri)}>"
 
 
 def _keep_needed(message: Message) -> None:
@@ -199,6 +201,8 @@ def fit(response: Response) -> None:
     """Leaves what the host needs. A provisional answer brings no sound: its description stays here."""
     _keep_needed(response)
     _keep_sip_routes(response)
+    if (contacts := response.contacts) and contacts[0].uri.scheme == "sips":
+        response.headers.set("Contact", _plain(contacts[0]))
     response.phrase = response.phrase[:_LONGEST_PHRASE]
     if response.code < 200 or media_type(response) != _DESCRIPTION:
         strip_body(response)

@@ -15,6 +15,7 @@ from teletrunk_worker.sip.sound import SoundTerms
 from teletrunk_worker.sip.timers import TRANSACTION_S
 from teletrunk_worker.sip.transport.flow import Address, Flow
 from teletrunk_worker.sip.uas import SERVER
+from teletrunk_worker.sip.uri import as_written
 
 MOST_ANSWERERS: Final = 64
 SOUND_RESTS_S: Final = 1.0
@@ -200,7 +201,7 @@ class Dialog:
         routes = recorded[::-1] if self.from_host else recorded
         if not contacts:
             return None
-        request = Request(method, contacts[0].uri.text)
+        request = Request(method, as_written(contacts[0].uri.text))
         near, far = ("From", "To") if self.from_host else ("To", "From")
         for route in routes:
             if not proxy.is_own(route, own):

@@ -17,6 +17,7 @@ _UNUSABLE = re.compile(r'[\x00-\x20\x7f<>"]')
 _SCHEME = re.compile(r"[A-Za-z][A-Za-z0-9+.\-]*+:")
 _HOST_AND_PORT = re.compile(r"(\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9_.\-]{1,255})(?::([0-9]{1,5}))?")
 _AFTER_HOST = re.compile(r"[;?]")
+_WAS_SIPS = ";teletrunk-sips"
 _NAME_ADDR = re.compile(r'\s*+("(?:[^"\\]++|\\.)*+"|[^"<]*+)\s*+<([^>]*+)>', re.DOTALL)
 
 
@@ -87,6 +88,19 @@ def with_user(uri: Uri, user: str) -> str:
     """The same SIP URI, for somebody else at that place."""
     rest = uri.text[len(uri.scheme) + 1 :]
     return f"{uri.text[: len(uri.scheme) + 1]}{escaped(user)}@{rest.rpartition('@')[2]}"
+
+
+def as_sip(uri: Uri) -> str:
+    """For a stack without TLS, on whose way we are: pjsip says nothing to a sips: address, no ACK and no BYE."""
+    if uri.scheme != "sips":
+        return uri.text
+    user, at, place = uri.text[len("sips:") :].rpartition("@")
+    return f"sip:{user}{at}{place.partition('?')[0]}{_WAS_SIPS}"
+
+
+def as_written(text: str) -> str:
+    """What `as_sip` was made of, wherever that stack has put the parameter."""
+    return f"sips:{text.removeprefix('sip:').replace(_WAS_SIPS, '')}" if _WAS_SIPS in text else text
 
 
 def _uri_parameters(text: str) -> Parameters:
