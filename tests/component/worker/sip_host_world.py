@@ -19,7 +19,7 @@ from teletrunk_worker.legs.wire import Message, PeerGone, Wire
 PATIENCE_S = 20.0
 RATE = 8000
 _BLOCK = 160  # samples of 20 ms
-_PCMA = 8
+_PCMA, _KEYS = 8, 101
 MEDIA_ADDRESS = "192.0.2.44"  # what its descriptions name, as behind NAT; its sockets are on this machine
 CALL = "call1/a"
 _LOOK_S = 0.02
@@ -56,6 +56,12 @@ class RtpSocket:
         with contextlib.suppress(OSError):
             self._socket.sendto(header + bytes([code, code ^ 0x80] * (_BLOCK // 2)), ("127.0.0.1", to))
 
+    def press(self, to: int, key: int) -> None:
+        """The end of a key, as RFC 4733 says it: each time another one."""
+        self._sequence += 1
+        header = struct.pack("!BBHII", 0x80, _KEYS, self._sequence & 0xFFFF, self._sequence * _BLOCK, self._ssrc)
+        self._socket.sendto(header + bytes([key, 0x8A, 0, _BLOCK]), ("127.0.0.1", to))
+
     def received(self) -> int:
         """Packets since the last look."""
         count = 0
@@ -84,6 +90,9 @@ class SipHostWorld:
         self._environment = os.environ | environment
         self.wire, self._theirs = Wire.pair()
         self._events: asyncio.Queue[Message] = asyncio.Queue()
+        self.heard: list[Message] = []  # all events
+        self.contact = ""  # parameters of its peer's
+        self.said = ""  # the latest that it has said by SIP
         self._edge = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._edge.bind(("127.0.0.1", 0))
         self._edge.setblocking(False)
@@ -124,6 +133,7 @@ class SipHostWorld:
     def _on_readable(self) -> None:
         try:
             while received := self.wire.receive():
+                self.heard.append(received[0])
                 self._events.put_nowait(received[0])
         except PeerGone:
             asyncio.get_running_loop().remove_reader(self.wire.socket.fileno())
@@ -156,6 +166,15 @@ class SipHostWorld:
         self._send(self._request("ACK", "").replace(f"{dialog}ACK", f"{dialog}INVITE"))
         return await self.event("ended")
 
+    async def call_out(self, answers: list[str]) -> Message:
+        """A call of ours, that is answered by these statuses, of which the last is final. Returns how it ended."""
+        self.wire.send({"command": "dial", "call": CALL, "uri": "sip:2@127.0.0.1", "caller": "<sip:1@127.0.0.1>"})
+        invite = await self._response(lambda text: text.startswith("INVITE "))
+        lines = _headers(invite, "Via", "From", "Call-ID", "CSeq")
+        for status in answers:
+            self._send("\r\n".join([f"SIP/2.0 {status}", *lines, "To: <sip:2@127.0.0.1>;tag=peer", "", ""]))
+        return await self.event("ended")
+
     async def hang_up(self) -> Message:
         """We do. Returns how it ended."""
         self.wire.send({"command": "hangup", "call": CALL, "status": 0, "phrase": "", "headers": []})
@@ -184,7 +203,7 @@ class SipHostWorld:
     async def _response(self, wanted: Callable[[str], bool]) -> str:
         async with asyncio.timeout(PATIENCE_S):
             while True:
-                text = (await asyncio.get_running_loop().sock_recv(self._edge, 65_536)).decode()
+                self.said = text = (await asyncio.get_running_loop().sock_recv(self._edge, 65_536)).decode()
                 if wanted(text):
                     return text
 
@@ -199,7 +218,7 @@ class SipHostWorld:
             f"X-Teletrunk-Call: {CALL}\r\n"
             f"Via: SIP/2.0/UDP {edge};branch=z9hG4bK{self._dialog}{method}{self._number}\r\n"
             f"Max-Forwards: 70\r\nFrom: <sip:2@127.0.0.1>;tag=peer\r\nTo: {self._to}\r\nCall-ID: {self._dialog}\r\n"
-            f"CSeq: {self._number} {method}\r\nContact: <sip:2@{edge}>\r\n"
+            f"CSeq: {self._number} {method}\r\nContact: <sip:2@{edge}{self.contact}>\r\n"
             + ("Content-Type: application/sdp\r\n" if body else "")
             + f"Content-Length: {len(body)}\r\n\r\n{body}"
         )
@@ -208,7 +227,8 @@ class SipHostWorld:
         address, port = media
         return (
             f"v=0\r\no=- 1 {self._number} IN IP4 {address}\r\ns=-\r\nc=IN IP4 {address}\r\nt=0 0\r\n"
-            f"m=audio {port} RTP/AVP 8\r\na=rtpmap:8 PCMA/8000\r\n"
+            f"m=audio {port} RTP/AVP {_PCMA} {_KEYS}\r\na=rtpmap:{_PCMA} PCMA/8000\r\n"
+            f"a=rtpmap:{_KEYS} telephone-event/8000\r\n"
         )
 
     def loudness(self) -> list[int]:

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections import deque
+from typing import Final
 
 _MOST_WAITING = 256
+MOST_TOLD: Final = 64  # of one call: as many as a record has. A PBX that sends thousands fills the wire for all calls
 _REMEMBERED = 16  # events: a packet that is late belongs to one that has been counted
 
 
@@ -36,7 +38,8 @@ class Digits:
         self._waiting.append(digit)
 
     def taken(self) -> list[str]:
-        """Those that nobody has been told of."""
+        """Those to tell, of those that nobody has been told of; beyond `MOST_TOLD` they are counted alone."""
         new = [self._waiting.popleft() for _ in range(len(self._waiting))]
+        left = max(0, MOST_TOLD - self.count)
         self.count += len(new)
-        return new
+        return new[:left]

@@ -32,6 +32,7 @@ class HostCall(pj.Call):  # type: ignore[misc]
         self.port = host.free_port()
         self.stats: Message = {}
         self.answered = False
+        self._rung: set[int] = set()  # provisional answers that have been told
         self.hung_up_by_us = False
         self.sends = False  # whether the phone has promised sound
         self.digits = self.port.digits = Digits()
@@ -59,7 +60,7 @@ class HostCall(pj.Call):  # type: ignore[misc]
         if info.state == pj.PJSIP_INV_STATE_CALLING:
             self.host.tell(event="dialled", call=self.call_id, sip_call_id=str(info.callIdString))
         elif info.state == pj.PJSIP_INV_STATE_EARLY and info.role == pj.PJSIP_ROLE_UAC:
-            self.host.tell(event="progress", call=self.call_id, status=int(info.lastStatusCode))
+            self._progress(int(info.lastStatusCode))
         elif info.state == pj.PJSIP_INV_STATE_CONFIRMED and not self.answered:
             self.answered = True
             self._silence = Silence(time.monotonic())  # ringing is not silence
@@ -67,6 +68,12 @@ class HostCall(pj.Call):  # type: ignore[misc]
             self.host.tell(event="answered", call=self.call_id, codec=self.stats.get("codec", ""))
         elif info.state == pj.PJSIP_INV_STATE_DISCONNECTED:
             self.host.ended(self, int(info.lastStatusCode), str(info.lastReason))
+
+    def _progress(self, status: int) -> None:
+        """Each once: who rings says so as often as it likes, and the wire is that of other calls, too."""
+        if status not in self._rung:
+            self._rung.add(status)
+            self.host.tell(event="progress", call=self.call_id, status=status)
 
     def onCallMediaState(self, prm: pj.OnCallMediaStateParam) -> None:
         info = self.getInfo()  # kept: its members are freed with it

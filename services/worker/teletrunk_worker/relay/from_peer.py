@@ -103,6 +103,8 @@ class FromPeer:
             dialog.asking = None
         if response.cseq.method == "INVITE" and dialog.from_host:
             early_answer.complete(response, dialog)
+            if dialog.is_first_invites(response):
+                self._routes.stay_on_way(response, dialog)
             if not self._stand_in.keeps(response, dialog):
                 host_limits.answer_for_host(response, dialog.sound)
                 self._routes.to_host(response, dialog)

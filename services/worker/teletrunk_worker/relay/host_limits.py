@@ -21,7 +21,7 @@ from teletrunk_worker.sip.message import Message, Request, Response
 from teletrunk_worker.sip.scanner import Malformed
 from teletrunk_worker.sip.sound import SoundTerms
 from teletrunk_worker.sip.uas import is_digits, media_type, respond
-from teletrunk_worker.sip.uri import NameAddr, parse_name_addr
+from teletrunk_worker.sip.uri import NameAddr, escaped, parse_name_addr
 
 LARGEST_MESSAGE: Final = 4_000  # PJSIP_MAX_PKT_LEN of the stock wheel
 LONGEST_LEG_HEADER: Final = 40
@@ -162,6 +162,8 @@ def _is_for_host(request: Request) -> bool:
 def simplify(request: Request) -> None:
     """Leaves what the host needs, as it can read it. Raises `Malformed` for what it needs and nobody can read."""
     _keep_needed(request)
+    if request.uri.scheme not in ("sip", "sips"):  # pjsip has no answer to a tel: address
+        request.target = f"sip:{escaped(request.uri.user)}@127.0.0.1"
     headers = request.headers
     headers.set("CSeq", str(request.cseq))
     for name in ("Supported", "Allow"):

@@ -42,6 +42,9 @@ class StandIn:
         if not 200 <= response.code < 300:
             return not host_limits.is_short_enough(response) or (stray and response.code < 200)
         first, late = dialog.is_first_invites(response), dialog.finished_at and dialog.established is None
+        if first and not dialog.is_established_with(response.to.tag):  # pjsip would make a dialog of each such fork
+            self._decline(response, dialog)
+            return True
         source = dialog.flow.peer[0]
         found = host_limits.objection_to_answer(response, dialog.sound, source, self._routes.addresses)
         objection = _CANCELLED if first and (dialog.cancelled or late) else _UNTAGGED if stray else found

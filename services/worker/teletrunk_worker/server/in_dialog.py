@@ -83,6 +83,8 @@ class InDialog:
             return refuse(request, too_many_at_once())
         if request.method == "REFER":  # for no host: it would call whoever is named
             return self._transfers.answer(request, way_back, dialog)
+        if request.method != "BYE" and not dialog.may_ask(request):  # RFC 3261 14.2, RFC 3311 5.2
+            return uas.respond(request, 500, "Asked too quickly within the call", [("Retry-After", "1")])
         answer = self._from_peer.in_dialog(request, way_back, dialog)
         if request.method in WITH_OFFER and request.body:
             asked = f"{request.method}, {'holds' if _HOLDS.search(request.body) else 'talks'}"
