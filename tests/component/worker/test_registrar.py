@@ -34,6 +34,17 @@ async def test_several_contacts_are_bound_together_or_not_at_all(world: PortWorl
             assert bound(world) == {"sip:a@192.0.2.1", "sip:b@192.0.2.2"}, contacts
 
 
+async def test_a_name_with_quotes_breaks_no_list_of_contacts(world: PortWorld) -> None:
+    """Each REGISTER of the trunk is answered with all contacts: one of them made the answers to others unreadable."""
+    async with sip_wire.udp(world.address) as wire:
+        name = r';+sip.instance="<urn:x\"y\\>";reg-id='
+        for user, named in (("a", name + "1"), ("b", name + '"1,<"')):
+            await authenticated(wire, "REGISTER", Contact=f"<sip:{user}@192.0.2.1>{named}")
+        answer = await authenticated(wire, "REGISTER", Contact="<sip:c@192.0.2.2>")
+        listed = sorted(value.rpartition(";expires=")[0] for value in answer.header("Contact"))
+        assert listed == [f"<sip:a@192.0.2.1>{name}1", "<sip:b@192.0.2.1>", "<sip:c@192.0.2.2>"]
+
+
 async def test_who_registers_before_the_list_names_the_trunk_stays(world: PortWorld) -> None:
     """A list that was made before the trunk was added, and arrives after its REGISTER was answered."""
     async with sip_wire.udp(world.address) as wire:

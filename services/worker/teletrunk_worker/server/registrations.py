@@ -15,6 +15,7 @@ from teletrunk_worker.sip.auth import Credentials
 from teletrunk_worker.sip.message import Request, Response
 from teletrunk_worker.sip.outbound import FirstHopLacksOutbound
 from teletrunk_worker.sip.registrar import SHORTEST_S, BadContact, Binding, IntervalTooBrief, Registrar
+from teletrunk_worker.sip.scanner import quoted
 from teletrunk_worker.sip.transaction.server import ServerTransaction
 from teletrunk_worker.sip.transport.flow import Flow
 from teletrunk_worker.trunks.book import TrunkBook
@@ -92,5 +93,5 @@ def _contact(binding: Binding) -> str:
     named = ""
     if binding.instance is not None:
         name, number = binding.instance
-        named = f';+sip.instance="{name}";reg-id={number}'
+        named = f";+sip.instance={quoted(name)};reg-id={number}"
     return f"<{binding.contact.uri.text}>{named};expires={binding.seconds_left}"

@@ -4,8 +4,14 @@ whether that is one that its calls can come back on.
 
 from __future__ import annotations
 
+import re
+from typing import Final
+
 from teletrunk_worker.sip.message import Request
 from teletrunk_worker.sip.uri import NameAddr
+
+
+_REG_ID: Final = re.compile(r"[0-9]{1,10}")
 
 
 class FirstHopLacksOutbound(ValueError):
@@ -15,7 +21,7 @@ class FirstHopLacksOutbound(ValueError):
 def flow_name(contact: NameAddr) -> tuple[str, str] | None:
     """What a client calls itself and this of its flows, when it does."""
     name, number = (contact.parameters.get(key) for key in ("+sip.instance", "reg-id"))
-    return (name, number) if name and number else None
+    return (name, number) if name and number and _REG_ID.fullmatch(number) else None
 
 
 def is_kept(register: Request, transport: str) -> bool:

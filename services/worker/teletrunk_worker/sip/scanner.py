@@ -57,6 +57,11 @@ def unquoted(text: str) -> str:
     return text
 
 
+def quoted(text: str) -> str:
+    """As a quoted string, which `unquoted` reads."""
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+
+
 def parameters(text: str) -> Parameters:
     """`;name=value;flag`: names in lower case, values without quotes, None for a flag. The first of a name counts.
 
