@@ -10,7 +10,6 @@ from typing import Final
 from teletrunk_worker.sip.message import Request
 from teletrunk_worker.sip.uri import NameAddr
 
-
 _REG_ID: Final = re.compile(r"[0-9]{1,10}")
 
 
