@@ -13,15 +13,19 @@ import subprocess
 import sys
 from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
+from typing import Any
 
 import pytest
 from sipmessage import Message, Request, Response
 from teletrunk.own_address import own_address
+from teletrunk_worker.sip.transport.tls import Certificates, TlsFiles
 
 from tests import sip_wire
+from tests.papers import Papers
 
 from .port_world import PATIENCE_S, PortWorld, is_invite, port_world, ready
 from .test_pbxs import follow, outbound, peer, registrar, until
+from .test_sip_tls import trusting
 
 PUBLIC = "203.0.113.7"
 BESIDE = ipaddress.ip_network("127.0.0.0/29")
@@ -77,6 +81,40 @@ async def test_a_pbx_that_calls_is_told_the_address_that_it_reaches(transport: s
         wire.send(bytes(wire.in_dialog("BYE", invite, answered, Route=routes)))
         bye = await world.host.next(lambda message: isinstance(message, Request) and message.method == "BYE")
         assert bye.headers.getlist("Route") == [], "we are named there, and nobody else"
+
+
+@pytest.mark.parametrize(("networks", "told"), [((BESIDE,), "127.0.0.1"), ((), PUBLIC)])
+@pytest.mark.parametrize("scheme", ["sip", "sips"])
+async def test_a_pbx_by_tls_is_told_the_same_address_all_the_call(
+    networks: tuple[ipaddress.IPv4Network, ...], told: str, scheme: str, tmp_path: Path
+) -> None:
+    papers = Papers.made(tmp_path / "papers")
+    certificates = Certificates(TlsFiles(papers.file("worker", "127.0.0.1"), None, None, papers.authority, "1.2"))
+    given: dict[str, Any] = {"certificates": certificates, "tls_address": ("127.0.0.1", 0)}
+    async with port_world(public=(PUBLIC,), local_networks=networks, **given) as world:
+        server = "127.0.0.1", world.port.tls_port
+        async with sip_wire.tcp(server, trusting(papers)) as wire:
+            contact = f"<{scheme}:pbx@127.0.0.1:{wire.local[1]};transport=tls>"
+            invite = await ready(wire, "INVITE", Contact=contact)
+            answered = await answered_by_host(world, wire, invite)
+            again = wire.in_dialog("INVITE", invite, answered, Contact=contact)
+            for answer in (answered, await answered_by_host(world, wire, again)):
+                assert set(re.findall(rb"IN IP4 (\S+)\r\nt=0", answer.body)) == {told.encode()}
+                [ours] = answer.headers.getlist("Contact")
+                assert ours == f"<{scheme}:{told}:{world.port.tls_port if scheme == 'sips' else world.port.port}>"
+            world.door.transfer = lambda transfer: None  # type: ignore[method-assign]
+            refer = wire.in_dialog("REFER", invite, answered, Refer_To=f"<{scheme}:201@127.0.0.1>", Contact=contact)
+            accepted = (await wire.ask(refer)).final
+            assert accepted.code == 202 and accepted.headers.getlist("Contact") == [ours]
+
+
+async def answered_by_host(world: PortWorld, wire: sip_wire.SipWire, invite: Request) -> Response:
+    asking = asyncio.ensure_future(wire.ask(invite))
+    heard = await world.host.next(is_invite)
+    assert isinstance(heard, Request)
+    answer = sip_wire.response_to(heard, 200, "OK", wire)
+    world.host.send(as_hosts_say(answer, world))
+    return (await asking).final
 
 
 @pytest.mark.parametrize(("transport", "host", "told"), PBXS)

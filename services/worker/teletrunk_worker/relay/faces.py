@@ -11,6 +11,7 @@ from collections.abc import Callable, Sequence
 
 from teletrunk.own_address import ANY, address_towards, own_addresses
 
+from teletrunk_worker.sip.proxy import bracketed
 from teletrunk_worker.sip.transport.flow import Address, Flow, without_zone
 from teletrunk_worker.sip.transport.locate import PORTS
 
@@ -46,6 +47,13 @@ class Faces:
     def name(self, flow: Flow) -> Address:
         """What it is called in what hosts write for this peer: with the port of UDP and TCP, whatever the way."""
         return self._host(flow), self.port_of_names
+
+    def contact(self, flow: Flow, *, secure: bool) -> str:
+        """The same all a dialog long. `secure`: it is one of `sips:` addresses, in which ours has to be one as well
+        (RFC 3261 8.1.1.8, 12.1.1)."""
+        is_sips = secure and flow.transport == "TLS"
+        host, port = self.at(flow) if is_sips else self.name(flow)
+        return f"<{'sips' if is_sips else 'sip'}:{bracketed(host)}:{port}>"
 
     @property
     def port_of_names(self) -> int:

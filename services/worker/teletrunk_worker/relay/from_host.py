@@ -50,7 +50,7 @@ class FromHost:
                 host_limits.offer_for_peer(response, dialog.sound)
             else:
                 host_limits.answer_for_peer(response, dialog.sound)
-        secure = dialog is not None and (dialog.peer_is_secure or secure_names.is_secure(dialog.invite.target))
+        secure = dialog is not None and secure_names.are_of(dialog)
         self._routes.face_peer(response, flow, secure=secure)
         transaction = self._transactions.of(response)
         if transaction is not None and not transaction.note(response):  # what it says again is what was said

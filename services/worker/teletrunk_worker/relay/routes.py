@@ -122,15 +122,11 @@ class Routes:
     def face_peer(self, message: Message, flow: Flow, *, secure: bool) -> None:
         """Hosts name the public address to everybody: a peer beside us is told the one that it reaches.
 
-        `secure`: it is a dialog of `sips:` addresses, in which ours has to be one as well (RFC 3261 8.1.1.8, 12.1.1).
+        `secure`: it is a dialog of `sips:` addresses.
         """
         host = self._faces.beside(flow)
-        if message.headers.get("Contact"):
-            if secure and flow.transport == "TLS":
-                at, port = self._faces.at(flow)
-                message.headers.set("Contact", f"<{secure_names.secured(f'sip:{proxy.bracketed(at)}:{port}')}>")
-            elif host:
-                message.headers.set("Contact", f"<sip:{proxy.bracketed(host)}:{self._faces.port_of_names}>")
+        if message.headers.get("Contact") and (host or secure):
+            message.headers.set("Contact", self._faces.contact(flow, secure=secure))
         if host:
             host_limits.sound_at(message, self._faces.for_sound(host))
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from typing import TypeVar
 
+from teletrunk_worker.sip.dialog import Dialog
 from teletrunk_worker.sip.message import Message, Request
 
 SomeMessage = TypeVar("SomeMessage", bound=Message)
@@ -22,6 +23,11 @@ def names_one(message: Message) -> bool:
     """Whether its sender wants to be reached so."""
     contacts = message.contacts
     return bool(contacts) and is_secure(contacts[0].uri.text)
+
+
+def are_of(dialog: Dialog) -> bool:
+    """Whether its peer wants to be reached so, or has been or has called so."""
+    return dialog.peer_is_secure or is_secure(dialog.invite.target)
 
 
 def for_host(message: SomeMessage) -> SomeMessage:

@@ -13,11 +13,11 @@ from teletrunk.errors import Refusal
 
 from teletrunk_worker.policy.admission import Gatekeeper, Transfer
 from teletrunk_worker.policy.refusals import refuse
+from teletrunk_worker.relay import secure_names
 from teletrunk_worker.relay.faces import Faces
 from teletrunk_worker.sip import uas
 from teletrunk_worker.sip.dialog import Dialog, Dialogs
 from teletrunk_worker.sip.message import Request, Response
-from teletrunk_worker.sip.proxy import bracketed
 from teletrunk_worker.sip.registrar import Registrar
 from teletrunk_worker.sip.scanner import Malformed
 from teletrunk_worker.sip.transport.flow import Flow, plain, without_zone
@@ -70,8 +70,7 @@ class Transfers:
         )
         self._gatekeeper.transfer(transfer)
         dialog.refers += 1
-        host, port = self._faces.at(flow)
-        headers = [("Contact", f"<sip:{bracketed(host)}:{port}>")]
+        headers = [("Contact", self._faces.contact(flow, secure=secure_names.are_of(dialog)))]
         return uas.respond(refer, 202, "Accepted", [*headers, ("Refer-Sub", "false")] if silent else headers)
 
     def _named(self, refer: Request, dialog: Dialog) -> Uri:
