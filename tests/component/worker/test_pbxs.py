@@ -143,6 +143,22 @@ async def test_what_the_pbx_thinks_too_brief_is_asked_for_longer() -> None:
         assert "for 900 s" in (await until(world, up=True)).why
 
 
+@pytest.mark.parametrize("fields", [{"Expires": "0"}, {"Expires": "60", "Contact": "{};expires=0"}])
+async def test_a_pbx_that_grants_no_time_has_not_registered_us(fields: dict[str, str]) -> None:
+    async with port_world() as world, registrar() as pbx:
+
+        def answer(request: Request) -> Response:
+            response = said(request, 200, "OK")
+            for name, value in fields.items():
+                response.headers.set(name, value.format(request.headers["Contact"]))
+            return response
+
+        pbx.answer = answer
+        follow(world, outbound(pbx.port))
+        assert (await until(world, up=False)).why == "200 OK, for 0 s: it has not registered us"
+        assert world.port.registrar.bindings("t1") == []
+
+
 async def test_a_refusal_is_told_and_not_insisted_on() -> None:
     async with port_world() as world, registrar() as pbx:
         pbx.answer = lambda request: said(request, 403, "Forbidden")

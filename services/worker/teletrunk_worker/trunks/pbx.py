@@ -324,7 +324,10 @@ class OutboundPbx(Pbx):
             raise Moved(response)
         if response.code // 100 != 2:
             raise Refused(response)
-        return self._granted(response)
+        granted = self._granted(response)
+        if expires and not granted:
+            raise NoAnswer(f"{response.code} {response.phrase}, for 0 s: it has not registered us")
+        return granted
 
     def _granted(self, response: Response) -> int:
         """RFC 3261 10.2.4: what stands at our own contact, else what is said for all."""
@@ -334,7 +337,7 @@ class OutboundPbx(Pbx):
                 if self.token in entry:
                     said = number_in(parse_name_addr(entry).parameters.get("expires"))
                     granted = granted if said is None else said
-        return max(1, min(self._expires if granted is None else granted, _LONGEST_EXPIRES_S))
+        return min(self._expires if granted is None else granted, _LONGEST_EXPIRES_S)
 
     def _contact(self, flow: Flow) -> str:
         host, port = self._network.face(flow)
