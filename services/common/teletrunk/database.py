@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import re
 import time
+from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any, Final
 
@@ -20,6 +23,7 @@ _FRESH_S = 1.0  # a connection that worked so lately is not tried before it is u
 _DATA_EXCEPTION = "22"  # SQLSTATE's class of values that do not fit
 _INTERVENTION = "57P"  # of a server that stops, or starts and takes nobody yet
 _QUOTED = re.compile('"[^"]*"')
+_TURN_S = 4.0  # where another program holds the file, two before us wait for it in vain
 _ANSWER_S = 2  # a database that is stopped or cut off is silent: the caller must hear of it in time
 
 
@@ -42,6 +46,30 @@ def make_engine(url: str, *, migrating: bool = False) -> AsyncEngine:
     if engine.dialect.name == "sqlite":
         _make_sqlite_safe(engine, foreign_keys="OFF" if migrating else "ON")
     return engine
+
+
+class Turns:
+    """Those who write to one database, one after the other where it takes one writer at a time.
+
+    SQLite lets who waits for another try again and again, and whoever has no luck for two seconds fails: ten calls at
+    once on a busy machine are enough.
+    """
+
+    def __init__(self, engine: AsyncEngine) -> None:
+        self._turn = asyncio.Lock() if engine.dialect.name == "sqlite" else None
+
+    @contextlib.asynccontextmanager
+    async def mine(self) -> AsyncIterator[None]:
+        """Raises TimeoutError when it does not come in time."""
+        if self._turn is None:
+            yield
+            return
+        async with asyncio.timeout(_TURN_S):
+            await self._turn.acquire()
+        try:
+            yield
+        finally:
+            self._turn.release()
 
 
 def line_of(error: BaseException) -> str:

@@ -14,7 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from sqlalchemy.orm.exc import StaleDataError
 from teletrunk.config import ConfigurationError
-from teletrunk.database import READING, line_of, make_engine
+from teletrunk.database import READING, Turns, line_of, make_engine
 from teletrunk.errors import Refusal
 from teletrunk.schema import Schema
 
@@ -46,6 +46,7 @@ class Database:
         self._reader = self._engine.execution_options(
             **{"isolation_level": "AUTOCOMMIT"} if is_postgres else {READING: True}
         )
+        self._turns = Turns(self._engine)
         self._reading = async_sessionmaker(self._reader, expire_on_commit=False)
         self.failing = False  # as of the last use
 
@@ -77,8 +78,12 @@ class Database:
         A block that only reads shall say so.
         """
         with self._noting_failures():
-            async with self._reading() if reading else self._sessions.begin() as session:
-                yield session
+            if reading:
+                async with self._reading() as session:
+                    yield session
+            else:
+                async with self._turns.mine(), self._sessions.begin() as session:
+                    yield session
 
     async def ask(self, question: sa.Executable, **values: object) -> sa.Row[Any] | None:
         """The one row that answers, if any. For what is asked at every call: no session, no objects.

@@ -17,7 +17,7 @@ from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection
 from teletrunk.backup.witness import Witness
 from teletrunk.config import ConfigurationError
-from teletrunk.database import database_time, make_engine
+from teletrunk.database import READING, Turns, database_time, make_engine
 
 from teletrunk_session_store.vault import adoption
 from teletrunk_session_store.vault.seal import Seal, Sealed, WrongKey
@@ -81,13 +81,15 @@ class Vault:
     def __init__(self, url: str, seal: Seal) -> None:
         self._url = url
         self._engine = make_engine(url)
+        self._reader = self._engine.execution_options(**{READING: True})
+        self._turns = Turns(self._engine)
         self._seal = seal
         self.held_back = ""  # why no session may be run yet: see `adoption`
 
     async def open(self) -> None:
         """Brings the tables up to this version, and refuses a key that is not this vault's (`ConfigurationError`)."""
         await self._upgrade()
-        async with self._engine.begin() as connection:
+        async with self._writing() as connection:
             row = (await connection.execute(sa.select(META).where(META.c.name == CHECK))).first()
             if row is None:
                 sealed = self._seal.close(CHECK.encode(), CHECK)
@@ -109,6 +111,11 @@ class Vault:
         finally:
             await engine.dispose()
 
+    @contextlib.asynccontextmanager
+    async def _writing(self) -> AsyncIterator[AsyncConnection]:
+        async with self._turns.mine(), self._engine.begin() as connection:
+            yield connection
+
     def _opens(self, row: Any, owner: str) -> bool:
         try:
             self._seal.open(Sealed(row.wrapped_key, row.value), owner)
@@ -119,13 +126,13 @@ class Vault:
 
     async def _opens_a_session(self) -> bool:
         """Then the key is right, and it is the vault's check that is damaged."""
-        async with self._engine.connect() as connection:
+        async with self._reader.connect() as connection:
             rows = (await connection.execute(sa.select(SESSIONS).limit(_TRIED))).all()
         return any(self._opens(row, row.session_id) for row in rows)
 
     async def proof(self) -> bytes:
         """What only who has the vault and its key can show; empty while it does not open."""
-        async with self._engine.begin() as connection:
+        async with self._writing() as connection:
             sealed = self._seal.close(secrets.token_bytes(32), PROOF)
             fresh = {"name": PROOF, "wrapped_key": sealed.wrapped_key, "value": sealed.value}
             await connection.execute(self._insert(META, fresh).on_conflict_do_nothing())
@@ -136,7 +143,7 @@ class Vault:
         """Puts everything under our own key that another one still holds; returns how many rows. Others may use it."""
         moved = 0
         for table, name in ((SESSIONS, SESSIONS.c.session_id), (META, META.c.name)):
-            async with self._engine.connect() as connection:
+            async with self._reader.connect() as connection:
                 rows = (await connection.execute(sa.select(name, table.c.wrapped_key))).all()
             for owner, wrapped in rows:
                 try:
@@ -147,27 +154,27 @@ class Vault:
                 if fresh is None:
                     continue
                 same = sa.and_(name == owner, table.c.wrapped_key == wrapped)  # unless somebody was faster
-                async with self._engine.begin() as connection:
+                async with self._writing() as connection:
                     await connection.execute(table.update().where(same).values(wrapped_key=fresh))
                 moved += 1
         return moved
 
     async def introduce(self, storage: Witness) -> str:
         """Notes that this Storage uses the vault; returns the vault's id."""
-        async with self._engine.begin() as connection:
+        async with self._writing() as connection:
             await adoption.note_storage(connection, storage)
             return await adoption.vault_id(connection)
 
     async def lease_owner(self, session_id: str) -> str:
         """Who holds the session's lease now; empty when nobody does."""
-        async with self._engine.connect() as connection:
+        async with self._reader.connect() as connection:
             now = await database_time(connection)
             found = sa.select(LEASES.c.owner).where(LEASES.c.session_id == session_id, LEASES.c.expires_at > now)
             return await connection.scalar(found) or ""
 
     async def look_for_adoption(self) -> None:
         """Whether it has been adopted meanwhile."""
-        async with self._engine.connect() as connection:
+        async with self._reader.connect() as connection:
             self.held_back = await adoption.held_back(connection)
 
     async def close(self) -> None:
@@ -182,25 +189,25 @@ class Vault:
         others = sa.select(SESSIONS.c.session_id).where(
             SESSIONS.c.user_id == user_id, SESSIONS.c.session_id != session_id
         )
-        async with self._engine.begin() as connection:
+        async with self._writing() as connection:
             await connection.execute(self._put(SESSIONS, row))
             for old in (await connection.scalars(others)).all():
                 await self._remove_session(connection, old)
 
     async def session_ids(self) -> dict[str, int]:
         """Session ids with the user id of each."""
-        async with self._engine.connect() as connection:
+        async with self._reader.connect() as connection:
             rows = await connection.execute(sa.select(SESSIONS.c.session_id, SESSIONS.c.user_id))
             return {row.session_id: row.user_id for row in rows}
 
     async def get_session(self, session_id: str) -> str:
         """The opened session. Keep it no longer than it takes to hand it to a client."""
-        async with self._engine.connect() as connection:
+        async with self._reader.connect() as connection:
             row = (await connection.execute(sa.select(SESSIONS).where(SESSIONS.c.session_id == session_id))).one()
         return self._seal.open(Sealed(row.wrapped_key, row.value), session_id).decode()
 
     async def remove_session(self, session_id: str) -> None:
-        async with self._engine.begin() as connection:
+        async with self._writing() as connection:
             await self._remove_session(connection, session_id)
 
     async def _remove_session(self, connection: AsyncConnection, session_id: str) -> None:
@@ -219,7 +226,7 @@ class Vault:
             return None  # two came for a lease that there had never been; the other was first
 
     async def _take_lease(self, session_id: str, owner: str, seconds: float) -> int | None:
-        async with self._engine.begin() as connection:
+        async with self._writing() as connection:
             now = await database_time(connection)
             row = (
                 await connection.execute(sa.select(LEASES).where(LEASES.c.session_id == session_id).with_for_update())
@@ -244,7 +251,7 @@ class Vault:
         if self.held_back:
             return {}
         fences: dict[str, int] = {}
-        async with self._engine.begin() as connection:
+        async with self._writing() as connection:
             now = await database_time(connection)
             for start in range(0, len(session_ids), _RENEWED_AT_ONCE):
                 part = session_ids[start : start + _RENEWED_AT_ONCE]
@@ -258,7 +265,7 @@ class Vault:
         return fences
 
     async def release_lease(self, session_id: str, owner: str) -> None:
-        async with self._engine.begin() as connection:
+        async with self._writing() as connection:
             await connection.execute(
                 LEASES.update().where(LEASES.c.session_id == session_id, LEASES.c.owner == owner).values(expires_at=0.0)
             )
@@ -267,7 +274,7 @@ class Vault:
 
     async def put_peers(self, session_id: str, peers: list[KnownPeer]) -> None:
         """What Telegram has just said of these users, and of the names that they have now."""
-        async with self._engine.begin() as connection:
+        async with self._writing() as connection:
             # In one order: two calls that bring the same users must not wait for each other.
             for peer in sorted(peers, key=lambda peer: peer.user_id):
                 await connection.execute(self._put(PEERS, {"session_id": session_id, **vars(peer)}, kept=("phone",)))
@@ -278,7 +285,7 @@ class Vault:
 
     async def put_alias(self, session_id: str, kind: str, value: str, user_id: int) -> None:
         """A phone or username by which Telegram has found the user."""
-        async with self._engine.begin() as connection:
+        async with self._writing() as connection:
             await connection.execute(self._put_alias(session_id, kind, value, user_id))
 
     def _put_alias(self, session_id: str, kind: str, value: str, user_id: int) -> sa.Insert:
@@ -317,7 +324,7 @@ class Vault:
         return await self._find_peer(PEERS.c.session_id == session_id, PEERS.c.user_id == alias.scalar_subquery())
 
     async def _find_peer(self, *where: sa.ColumnElement[bool]) -> KnownPeer | None:
-        async with self._engine.connect() as connection:
+        async with self._reader.connect() as connection:
             row = (await connection.execute(sa.select(PEERS).where(*where))).first()
         if row is None:
             return None
@@ -326,17 +333,17 @@ class Vault:
     # Flood waits.
 
     async def note_flood(self, session_id: str, method: str, until: float) -> None:
-        async with self._engine.begin() as connection:
+        async with self._writing() as connection:
             row = {"session_id": session_id, "method": method, "until": until}
             await connection.execute(self._put(FLOODS, row))
 
     async def forget_floods(self, session_id: str) -> None:
-        async with self._engine.begin() as connection:
+        async with self._writing() as connection:
             await connection.execute(sa.delete(FLOODS).where(FLOODS.c.session_id == session_id))
 
     async def flood_waits(self, session_id: str) -> dict[str, float]:
         """Until when (Unix time) Telegram does not want to be asked, by method."""
-        async with self._engine.connect() as connection:
+        async with self._reader.connect() as connection:
             rows = await connection.execute(sa.select(FLOODS).where(FLOODS.c.session_id == session_id))
             return {row.method: row.until for row in rows}
 
@@ -344,11 +351,11 @@ class Vault:
 
     async def note_request(self, session_id: str, request: LeftRequest) -> None:
         """Telegram is about to be asked for a call."""
-        async with self._engine.begin() as connection:
+        async with self._writing() as connection:
             await connection.execute(self._put(REQUESTS, {"session_id": session_id, **vars(request)}))
 
     async def forget_request(self, session_id: str, random_id: int) -> None:
-        async with self._engine.begin() as connection:
+        async with self._writing() as connection:
             await self._forget_request(connection, session_id, random_id)
 
     async def _forget_request(self, connection: AsyncConnection, session_id: str, random_id: int) -> None:
@@ -356,7 +363,7 @@ class Vault:
         await connection.execute(REQUESTS.delete().where(where))
 
     async def left_requests(self, session_id: str) -> list[LeftRequest]:
-        async with self._engine.connect() as connection:
+        async with self._reader.connect() as connection:
             rows = await connection.execute(sa.select(REQUESTS).where(REQUESTS.c.session_id == session_id))
             return [LeftRequest(row.random_id, row.callee_id, row.asked_at) for row in rows]
 
@@ -365,18 +372,18 @@ class Vault:
     ) -> None:
         """A call that is open at Telegram; in place of the request that made it, if there was one."""
         row = {"session_id": session_id, "phone_call_id": phone_call_id, "access_hash": access_hash}
-        async with self._engine.begin() as connection:
+        async with self._writing() as connection:
             await connection.execute(self._put(CALLS, row))
             if random_id is not None:
                 await self._forget_request(connection, session_id, random_id)
 
     async def forget_call(self, session_id: str, phone_call_id: int) -> None:
-        async with self._engine.begin() as connection:
+        async with self._writing() as connection:
             await connection.execute(
                 CALLS.delete().where(CALLS.c.session_id == session_id, CALLS.c.phone_call_id == phone_call_id)
             )
 
     async def left_calls(self, session_id: str) -> list[tuple[int, int]]:
-        async with self._engine.connect() as connection:
+        async with self._reader.connect() as connection:
             rows = await connection.execute(sa.select(CALLS).where(CALLS.c.session_id == session_id))
             return [(row.phone_call_id, row.access_hash) for row in rows]
