@@ -103,16 +103,16 @@ class Site:
         said = await self._manager.run(command)
         self._registered = dict(re.findall(r"^ *(server|login|password) +(\S+)", said, flags=re.MULTILINE))
         assert self._registered["server"] == f"{self._worker.address}:5060"
-        await self._register()
+        await self._phone.tell("register", **self._registered)
+        await self._is_registered()
         await self._call()
 
-    async def _register(self) -> None:
-        """As a PBX does, again where the Worker does not know its accounts yet."""
-        status = 0
+    async def _is_registered(self) -> None:
+        """It asks again, as a PBX does, where the Worker does not know its accounts yet. By one account all along: of
+        another one pjsua takes the first one's registration back, whenever that arrives."""
         async with asyncio.timeout(_PATIENCE_S):
-            while status != 200:
-                await self._phone.tell("register", **self._registered)
-                status = (await self._phone.wait("registration"))["status"]
+            while (await self._phone.wait("registration"))["status"] != 200:
+                await self._phone.tell("register_again")
 
     async def _call(self) -> None:
         """The friend is dialled, and heard."""
@@ -134,7 +134,8 @@ class Site:
         await self.services["worker"].interrupt()
         self.services["worker"] = self._worker.type(command)
         await self._attached("worker")
-        await self._register()
+        await self._phone.tell("register_again")
+        await self._is_registered()
         await self._call()
 
     async def end(self) -> None:
