@@ -54,3 +54,21 @@ async def test_who_reads_a_vault_waits_for_nobody(tmp_path: Path) -> None:
         await connection.execute(sa.text("SELECT 1"))
         assert await vault.session_ids() == {}
     await vault.close()
+
+
+async def test_who_is_cancelled_gives_the_file_back_before_it_is_closed(
+    manager_database: Database, caplog: pytest.LogCaptureFixture
+) -> None:
+    async def read() -> None:
+        while True:
+            async with manager_database.transaction(reading=True) as session:
+                await session.execute(sa.text("SELECT 1"))
+
+    readers = [asyncio.create_task(read()) for _ in range(8)]
+    await asyncio.sleep(0.1)
+    for reader in readers:
+        reader.cancel()
+    await asyncio.gather(*readers, return_exceptions=True)
+    await manager_database.close()
+    assert manager_database._engine.pool.checkedout() == 0  # type: ignore[attr-defined]
+    assert not caplog.records

@@ -14,11 +14,13 @@ from sqlalchemy import event, text
 from sqlalchemy.engine import make_url
 from sqlalchemy.exc import DBAPIError, DisconnectionError, NoSuchModuleError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection, AsyncEngine, create_async_engine
+from sqlalchemy.pool import QueuePool
 
 from teletrunk.config import ConfigurationError
 
 READING: Final = "teletrunk_reading"  # an execution option: this transaction writes nothing and waits for nobody
 _CONNECT_S = 2
+_GIVEN_BACK_S, _LOOK_S = 1.0, 0.01
 _FRESH_S = 1.0  # a connection that worked so lately is not tried before it is used again
 _DATA_EXCEPTION = "22"  # SQLSTATE's class of values that do not fit
 _INTERVENTION = "57P"  # of a server that stops, or starts and takes nobody yet
@@ -70,6 +72,17 @@ class Turns:
             yield
         finally:
             self._turn.release()
+
+
+async def dispose(engine: AsyncEngine) -> None:
+    """When what is in use has come back: whoever was cancelled in the middle gives it back by a task of its own, which
+    the end of the loop would cancel, too."""
+    pool = engine.pool
+    with contextlib.suppress(TimeoutError):
+        async with asyncio.timeout(_GIVEN_BACK_S):
+            while isinstance(pool, QueuePool) and pool.checkedout():  # noqa: ASYNC110  a pool tells nobody
+                await asyncio.sleep(_LOOK_S)
+    await engine.dispose()
 
 
 def line_of(error: BaseException) -> str:

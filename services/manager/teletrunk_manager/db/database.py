@@ -14,7 +14,7 @@ from sqlalchemy.exc import SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncSession, async_sessionmaker
 from sqlalchemy.orm.exc import StaleDataError
 from teletrunk.config import ConfigurationError
-from teletrunk.database import READING, Turns, line_of, make_engine
+from teletrunk.database import READING, Turns, dispose, line_of, make_engine
 from teletrunk.errors import Refusal
 from teletrunk.schema import Schema
 
@@ -69,7 +69,7 @@ class Database:
             await engine.dispose()
 
     async def close(self) -> None:
-        await self._engine.dispose()
+        await dispose(self._engine)
 
     @contextlib.asynccontextmanager
     async def transaction(self, *, reading: bool = False) -> AsyncIterator[AsyncSession]:

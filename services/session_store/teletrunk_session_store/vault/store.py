@@ -17,7 +17,7 @@ from sqlalchemy.exc import IntegrityError, SQLAlchemyError
 from sqlalchemy.ext.asyncio import AsyncConnection
 from teletrunk.backup.witness import Witness
 from teletrunk.config import ConfigurationError
-from teletrunk.database import READING, Turns, database_time, make_engine
+from teletrunk.database import READING, Turns, database_time, dispose, make_engine
 
 from teletrunk_session_store.vault import adoption
 from teletrunk_session_store.vault.seal import Seal, Sealed, WrongKey
@@ -178,7 +178,7 @@ class Vault:
             self.held_back = await adoption.held_back(connection)
 
     async def close(self) -> None:
-        await self._engine.dispose()
+        await dispose(self._engine)
 
     # Sessions.
 
