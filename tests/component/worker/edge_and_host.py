@@ -4,67 +4,38 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import sys
 from collections.abc import AsyncIterator
 from typing import Any
 
 from sipmessage import Message as SipMessage
 from sipmessage import Request, Response
-from teletrunk_worker.legs.ring import RingPair
-from teletrunk_worker.legs.wire import Message, PeerGone, Wire
 from teletrunk_worker.relay.routes import binding_uri
 from teletrunk_worker.sip.registrar import Binding
 
 from tests.sip_wire import SipWire
 
+from .host_process import HostProcess
 from .port_world import PortWorld, port_world, ready
 from .sip_host_world import free_rtp_ports
 
-PATIENCE_S = 10.0
 _RTP_PORTS = 32
 CALL_IN, CALL_OUT = "call1/a", "call2/t1"  # of the PBX, and to it
 
 
-class EdgeAndHost:
+class EdgeAndHost(HostProcess):
+    patience_s = 10.0
+
     def __init__(self, ports: PortWorld) -> None:
+        super().__init__()
         self.ports = ports
         self.port = ports.port
         self.address = ports.address
-        self.rings = RingPair.create()
-        self._events: asyncio.Queue[Message] = asyncio.Queue()
-        self._wire, self._theirs = Wire.pair()
 
     async def start(self) -> None:
-        descriptor = self._theirs.fileno()
-        self.process = await asyncio.create_subprocess_exec(
-            sys.executable, "-I", "-m", "teletrunk_worker.legs.sip_host", str(descriptor), pass_fds=[descriptor]
-        )
-        self._theirs.close()
-        asyncio.get_running_loop().add_reader(self._wire.socket.fileno(), self._on_readable)
-        self.tell(
-            "configure", hears_all=True, rate=8000, max_calls=4, edge_port=self.port.inside_port,
-            public_address="127.0.0.1", public_port=self.port.port, media_address="127.0.0.1", rtp_address="",
-            rtp_port=free_rtp_ports(_RTP_PORTS), rtp_ports=_RTP_PORTS,
+        self.ports.door.host_port = await self.launch(
+            {}, edge_port=self.port.inside_port, public_address="127.0.0.1", public_port=self.port.port,
+            media_address="127.0.0.1", rtp_port=free_rtp_ports(_RTP_PORTS), rtp_ports=_RTP_PORTS,
         )  # fmt: skip
-        self.ports.door.host_port = int((await self.event("ready"))["port"])
-
-    def tell(self, command: str, descriptor: int | None = None, **fields: object) -> None:
-        self._wire.send({"command": command, **fields}, descriptor)
-
-    def _on_readable(self) -> None:
-        try:
-            while received := self._wire.receive():
-                self._events.put_nowait(received[0])
-        except PeerGone:
-            asyncio.get_running_loop().remove_reader(self._wire.socket.fileno())
-            self._events.put_nowait({"event": "died"})
-
-    async def event(self, kind: str) -> Message:
-        """The next of this kind; others before it are passed over."""
-        async with asyncio.timeout(PATIENCE_S):
-            while (event := await self._events.get())["event"] != kind:
-                assert event["event"] != "died", f"the host died before {kind}"
-            return event
 
     async def called(self, wire: SipWire, invite: Request) -> Response:
         """A call of the PBX, which the host answers. Returns the final answer, which is acknowledged."""
@@ -88,12 +59,6 @@ class EdgeAndHost:
 
     def hang_up(self, call: str) -> None:
         self.tell("hangup", call=call, status=0, phrase="", headers=[])
-
-    async def stop(self) -> None:
-        asyncio.get_running_loop().remove_reader(self._wire.socket.fileno())
-        self._wire.close()
-        self.rings.close()
-        await asyncio.wait_for(self.process.wait(), PATIENCE_S)
 
 
 def rewritten(request: Request, *changes: tuple[str, str]) -> Request:

@@ -9,15 +9,13 @@ import os
 import re
 import socket
 import struct
-import sys
 from array import array
 from collections.abc import AsyncIterator, Callable
 
-from teletrunk_worker.legs.ring import RingPair
-from teletrunk_worker.legs.wire import Message, PeerGone, Wire
+from teletrunk_worker.legs.wire import Message
 
-PATIENCE_S = 20.0
-RATE = 8000
+from .host_process import PATIENCE_S, HostProcess
+
 _BLOCK = 160  # samples of 20 ms
 _PCMA, _KEYS = 8, 101
 MEDIA_ADDRESS = "192.0.2.44"  # what its descriptions name, as behind NAT; its sockets are on this machine
@@ -83,14 +81,12 @@ class RtpSocket:
         self._socket.close()
 
 
-class SipHostWorld:
+class SipHostWorld(HostProcess):
     """The host as a process of its own, with one call."""
 
     def __init__(self, environment: dict[str, str]) -> None:
-        self._environment = os.environ | environment
-        self.wire, self._theirs = Wire.pair()
-        self._events: asyncio.Queue[Message] = asyncio.Queue()
-        self.heard: list[Message] = []  # all events
+        super().__init__()
+        self._environment = environment
         self.contact = ""  # parameters of its peer's
         self.said = ""  # the latest that it has said by SIP
         self._edge = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
@@ -99,51 +95,16 @@ class SipHostWorld:
         self._number = 0
         self._dialog = "c1"
         self._to = "<sip:1@127.0.0.1>"
-        self.rings = RingPair.create()
         self.host_port = 0
         self.rtp_port = 0
         self.rtp_address = ""
         self.first_rtp_port = free_rtp_ports(32)
 
     async def start(self) -> None:
-        descriptor = self._theirs.fileno()
-        self.process = await asyncio.create_subprocess_exec(
-            sys.executable, "-I", "-m", "teletrunk_worker.legs.sip_host", str(descriptor),
-            pass_fds=[descriptor], env=self._environment,
+        self.host_port = await self.launch(
+            self._environment, edge_port=self._edge.getsockname()[1], public_address="127.0.0.1", public_port=5060,
+            media_address=MEDIA_ADDRESS, rtp_port=self.first_rtp_port, rtp_ports=32,
         )  # fmt: skip
-        self._theirs.close()
-        asyncio.get_running_loop().add_reader(self.wire.socket.fileno(), self._on_readable)
-        self.wire.send(
-            {
-                "command": "configure",
-                "hears_all": True,
-                "rate": RATE,
-                "max_calls": 4,
-                "edge_port": self._edge.getsockname()[1],
-                "public_address": "127.0.0.1",
-                "public_port": 5060,
-                "media_address": MEDIA_ADDRESS,
-                "rtp_address": "",
-                "rtp_port": self.first_rtp_port,
-                "rtp_ports": 32,
-            }
-        )
-        self.host_port = (await self.event("ready"))["port"]
-
-    def _on_readable(self) -> None:
-        try:
-            while received := self.wire.receive():
-                self.heard.append(received[0])
-                self._events.put_nowait(received[0])
-        except PeerGone:
-            asyncio.get_running_loop().remove_reader(self.wire.socket.fileno())
-            self._events.put_nowait({"event": "died"})
-
-    async def event(self, kind: str) -> Message:
-        async with asyncio.timeout(PATIENCE_S):
-            while (event := await self._events.get())["event"] != kind:
-                assert event["event"] != "died", f"the host died before {kind}"
-            return event
 
     async def call(self, media: tuple[str, int], signalling: str, dialog: str = "c1") -> None:
         """A call that is up: its peer wants sound there, and its signalling comes from `signalling`."""
@@ -239,11 +200,8 @@ class SipHostWorld:
         return [round(math.sqrt(sum(sample * sample for sample in block) / _BLOCK)) for block in blocks]
 
     async def stop(self) -> None:
-        asyncio.get_running_loop().remove_reader(self.wire.socket.fileno())
-        self.wire.close()
         self._edge.close()
-        self.rings.close()
-        await asyncio.wait_for(self.process.wait(), PATIENCE_S)
+        await super().stop()
 
 
 def _headers(message: str, *names: str) -> list[str]:

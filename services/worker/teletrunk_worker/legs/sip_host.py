@@ -329,7 +329,8 @@ class SipHost:
                 something = self._pump()
                 if self._waker.called:
                     self._waker.rest()
-                    something = self._obey()
+                    self._obey()
+                    something = True
                 now = time.monotonic()
                 self._clock.tick(now)
                 if something or now - self._tidied_at > _TIDY_EVERY_S:
@@ -338,10 +339,9 @@ class SipHost:
         except PeerGone:
             self._hang_up_everything()
 
-    def _obey(self) -> bool:
+    def _obey(self) -> None:
         while received := self._wire.receive():
             self.handle(*received)
-        return True
 
     def _pump(self) -> bool:
         """Waits for SIP, or for the next tick of sound. Whether there was SIP."""

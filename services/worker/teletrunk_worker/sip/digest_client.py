@@ -9,6 +9,7 @@ from typing import Final
 
 from teletrunk_worker.sip import digest
 from teletrunk_worker.sip.message import Message
+from teletrunk_worker.sip.scanner import quoted
 
 _HASHES: Final = {"SHA-512-256": "sha512_256", "SHA-256": "sha256", "MD5": "md5"}  # the best first
 _CHALLENGES: Final = {401: ("WWW-Authenticate", "Authorization"), 407: ("Proxy-Authenticate", "Proxy-Authorization")}
@@ -47,13 +48,13 @@ class Challenge:
         nc, cnonce = f"{self.count:08x}", secrets.token_hex(8)
         middle = (self.nonce, nc, cnonce, self.qop) if self.qop else (self.nonce,)
         response = hashed(hashed(username, self.realm, password), *middle, hashed(method, uri))
-        quoted = {"username": username, "realm": self.realm, "nonce": self.nonce, "uri": uri, "response": response}
+        texts = {"username": username, "realm": self.realm, "nonce": self.nonce, "uri": uri, "response": response}
         if self.opaque:
-            quoted["opaque"] = self.opaque
+            texts["opaque"] = self.opaque
         if self.qop:
-            quoted["cnonce"] = cnonce
+            texts["cnonce"] = cnonce
         plain = {"algorithm": self.algorithm} | ({"qop": self.qop, "nc": nc} if self.qop else {})
-        values = [f'{name}="{_escaped(value)}"' for name, value in quoted.items()]
+        values = [f"{name}={quoted(value)}" for name, value in texts.items()]
         return "Digest " + ", ".join([*values, *(f"{name}={value}" for name, value in plain.items())])
 
 
@@ -109,7 +110,3 @@ def _challenge(value: str, header: str) -> Challenge | None:
         qop="auth" if offered else "",
         stale=said.get("stale", "").lower() == "true",
     )
-
-
-def _escaped(text: str) -> str:
-    return text.replace("\\", "\\\\").replace('"', '\\"')
