@@ -33,7 +33,7 @@ class HostProcess:
         )  # fmt: skip
         self._theirs.close()
         asyncio.get_running_loop().add_reader(self.wire.socket.fileno(), self._on_readable)
-        self.tell("configure", hears_all=True, rate=8000, max_calls=4, rtp_address="", **settings)
+        self.tell("configure", None, hears_all=True, rate=8000, max_calls=4, rtp_address="", **settings)
         return int((await self.event("ready"))["port"])
 
     def tell(self, command: str, descriptor: int | None = None, **fields: object) -> None:

@@ -11,7 +11,8 @@ from pathlib import Path
 
 import pytest
 
-from .sip_host_world import PATIENCE_S, RtpSocket, SipHostWorld, sip_host_world
+from .host_process import PATIENCE_S
+from .sip_host_world import RtpSocket, SipHostWorld, sip_host_world
 
 _SLOW_SEND = Path(__file__).with_name("slow_send.c")
 _CALLS = 20
