@@ -122,8 +122,7 @@ class SessionStoreService(session_store_pb2_grpc.SessionStoreServiceServicer):
     async def SendMessage(self, request: pb.SendMessageRequest, context: Any) -> pb.SendMessageResponse:
         self._grants.require(context, request.session_id)
         session = self._sessions.active(request.session_id)
-        peer = await self._vault.find_peer(request.session_id, request.user_id)
-        if peer is None or not session.incoming.owes_word_to(request.user_id):
+        if (peer := session.incoming.take_owed_word(request.user_id)) is None:
             raise Refusal("no-confirmed-contact")
         return pb.SendMessageResponse(
             message_id=await send_message(session, peer.user_id, peer.access_hash, request.text)

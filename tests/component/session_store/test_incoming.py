@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import sqlite3
 
 import grpc
 import pytest
@@ -128,3 +130,16 @@ async def test_workers_write_to_who_has_called_and_once(store: Storage) -> None:
         await written(callee.user_id)
     found = rpc.refusal_of(refused.value)
     assert found is not None and found.row.id == "no-confirmed-contact", "it is known, and has not called"
+
+
+async def test_a_caller_is_written_to_before_the_vault_has_the_peer(store: Storage) -> None:
+    """The vault is written beside the call, and may be slow or unreachable; why a call was refused is said at once."""
+    phone, session_id = await store.account()
+    caller = await store.friend("Unwritten")
+    with contextlib.closing(sqlite3.connect(store.directory / "data" / "vault.db")) as other:
+        async with store.watch(session_id) as arrived:
+            other.execute("BEGIN IMMEDIATE")
+            await calls(caller, phone)
+            user_id = (await heard(arrived)).caller.user_id
+            request = pb.SendMessageRequest(session_id=session_id, user_id=user_id, text="480 PBX is unreachable")
+            await store.stub.SendMessage(request, timeout=AT_ONCE_S)

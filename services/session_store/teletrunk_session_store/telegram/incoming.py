@@ -49,7 +49,7 @@ class IncomingCalls:
         self._calls = calls
         self._invoke = invoke
         self._waiting: dict[int, Incoming] = {}
-        self._owed: OrderedDict[int, float] = OrderedDict()  # callers, until when (monotonic)
+        self._owed: OrderedDict[int, tuple[KnownPeer, float]] = OrderedDict()  # callers, until when (monotonic)
         self._background = BackgroundTasks()
         self.on_call: Callable[[Incoming], None] = lambda incoming: None
 
@@ -66,12 +66,14 @@ class IncomingCalls:
         """It is the asker's from now on; None when it is over, or somebody else's."""
         return self._waiting.pop(phone_call_id, None)
 
-    def owes_word_to(self, user_id: int) -> bool:
-        """Whether this user has called lately and was told nothing yet; now it counts as told.
+    def take_owed_word(self, user_id: int) -> KnownPeer | None:
+        """Who has called lately and was told nothing yet; now it counts as told.
 
-        A Worker writes into the account's chats, and only to say why a call was not put through.
+        A Worker writes into the account's chats, and only to say why a call was not put through. The peer is the
+        call's own: the vault may not have it yet, and may be unreachable.
         """
-        return self._owed.pop(user_id, 0.0) > time.monotonic()
+        caller, until = self._owed.pop(user_id, (None, 0.0))
+        return caller if until > time.monotonic() else None
 
     def clear(self) -> None:
         """Nothing more will be heard of them here."""
@@ -100,7 +102,7 @@ class IncomingCalls:
         at = time.time()
         caller = await self._peers.find(call.admin_id, users)
         if not self._calls.is_over(call.id):
-            self._owed[caller.user_id] = time.monotonic() + _OWED_S
+            self._owed[caller.user_id] = (caller, time.monotonic() + _OWED_S)
             self._owed.move_to_end(caller.user_id)
             if len(self._owed) > _MOST_OWED:
                 self._owed.popitem(last=False)
