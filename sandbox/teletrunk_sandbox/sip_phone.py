@@ -263,13 +263,13 @@ class Phone:
         self.calls[call].reinvite(parameter)
         return {}
 
-    def heard(self, call: int, skip_s: float = 0.5, save: str | None = None) -> Message:
+    def heard(self, call: int, skip_s: float = 0.5, last_s: float | None = None, save: str | None = None) -> Message:
         talk = self.calls[call].talk
         if talk is None:
             raise ValueError("the call had no sound, or ended long ago")
         if save:
             talk.recording.save(Path(save))
-        return {**talk.recording.report(skip_s), "play_started_at": talk.play_started_at}
+        return {**talk.recording.report(skip_s, last_s), "play_started_at": talk.play_started_at}
 
     def dialogs(self) -> Message:
         """The calls that have not ended here."""

@@ -224,11 +224,16 @@ class Recording:
         found = onset(self.samples(), self.rate)
         return None if found is None else self.started_at + found
 
-    def report(self, skip_s: float = 0.5) -> dict[str, float | None]:
-        """What was heard, from `skip_s` after the first sound on: nothing, no seconds either, where there is none."""
+    def report(self, skip_s: float = 0.5, last_s: float | None = None) -> dict[str, float | None]:
+        """What was heard, from `skip_s` after the first sound on: nothing, no seconds either, where there is none.
+
+        With `last_s` only the end, by the recording's own length: a busy phone's clock falls behind the world's.
+        """
         samples = self.samples()
         first, last = onset(samples, self.rate), last_sound(samples, self.rate)
         begin = len(samples) if first is None else int((first + skip_s) * self.rate)
+        if last_s is not None:
+            begin = max(begin, len(samples) - int(last_s * self.rate))
         heard = measure(samples[begin:], self.rate)
         return {
             **vars(heard),

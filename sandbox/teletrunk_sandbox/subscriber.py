@@ -151,11 +151,13 @@ class Subscribers:
     async def messages(self, phone: str, **_: Any) -> Message:
         return {"messages": self._messages.get(phone, [])}
 
-    async def heard(self, phone: str, skip_s: float = 0.5, save: str | None = None, **_: Any) -> Message:
+    async def heard(
+        self, phone: str, skip_s: float = 0.5, last_s: float | None = None, save: str | None = None, **_: Any
+    ) -> Message:
         call = self._last[phone]
         if save:
             call.recording.save(Path(save))
-        report = await asyncio.to_thread(call.recording.report, skip_s)
+        report = await asyncio.to_thread(call.recording.report, skip_s, last_s)
         return {**report, "play_started_at": call.play_started_at}
 
     # Signalling.

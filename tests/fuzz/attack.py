@@ -47,7 +47,6 @@ class GoodCall:
 
     number: int
     friend: str
-    established_at: float
 
 
 @dataclass
@@ -84,15 +83,14 @@ class Field:
                 await friends.tell("call", phone=friend, to=GOOD, play={"hz": theirs})
                 call = (await self.phone.wait("incoming"))["call"]
             await self.phone.wait("established", call=call)
-            self.calls.append(GoodCall(call, friend, time.time()))
+            self.calls.append(GoodCall(call, friend))
 
     async def tones(self) -> list[tuple[float, float]]:
         """What is heard in each good call, in its last three seconds: at the phone, at the friend."""
         heard = []
         for call in self.calls:
-            skip = max(0.5, time.time() - call.established_at - 3.0)
-            here = await self.phone.tell("heard", call=call.number, skip_s=skip)
-            there = await self.world.subscribers.tell("heard", phone=call.friend, skip_s=skip)
+            here = await self.phone.tell("heard", call=call.number, last_s=3.0)
+            there = await self.world.subscribers.tell("heard", phone=call.friend, last_s=3.0)
             heard.append((float(here["hz"]), float(there["hz"])))
         return heard
 
