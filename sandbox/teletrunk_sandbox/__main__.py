@@ -11,8 +11,6 @@ from pathlib import Path
 
 from teletrunk.log_output import LogOutput
 
-from teletrunk_sandbox import server
-
 
 def main(arguments: list[str] | None = None) -> int:
     """Run one of the sandbox's programs and return its exit status."""
@@ -53,6 +51,8 @@ def _log_as_told(*, stdout: bool) -> None:
 
 
 def _run_dc(options: argparse.Namespace) -> int:
+    from teletrunk_sandbox import server  # kurigram and ntgcalls are heavy: only where they are used
+
     _log_as_told(stdout=False)  # there it says where it listens
     settings = server.Settings(
         host=options.host,
@@ -74,7 +74,7 @@ def _add_people(parser: argparse.ArgumentParser, run: Callable[[argparse.Namespa
 
 
 def _run_subscriber(options: argparse.Namespace) -> int:
-    from teletrunk_sandbox import subscriber  # ntgcalls is heavy: only where it is used
+    from teletrunk_sandbox import subscriber
 
     asyncio.run(subscriber.run(options.dc, options.rsa_key, options.control_port))
     return 0
