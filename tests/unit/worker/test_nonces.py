@@ -23,9 +23,9 @@ def answered(nonces: Nonces, address: str = "192.0.2.1", nc: str = "00000001") -
     return Credentials("a", auth.REALM, found[1], "sip:x", "auth", nc, "c", "r", "MD5", "INVITE")
 
 
-def used(nonces: Nonces, credentials: Credentials, address: str) -> Freshness:
+def used(nonces: Nonces, credentials: Credentials, address: str, *, known: bool = False) -> Freshness:
     """What the answer is worth; a fresh one is used up."""
-    freshness = nonces.check(credentials, address)
+    freshness = nonces.check(credentials, address, known=known)
     if freshness is Freshness.FRESH:
         nonces.remember(credentials, address)
     return freshness
@@ -37,13 +37,23 @@ def test_no_number_of_other_answers_makes_a_captured_one_good_again(monkeypatch:
     nonces = Nonces(clock=clock)
     captured = answered(nonces)
     assert used(nonces, captured, "192.0.2.1") is Freshness.FRESH
-    results = [used(nonces, answered(nonces, "192.0.2.7"), "192.0.2.7") for _ in range(1_000)]
+    results = [used(nonces, answered(nonces, "192.0.2.7"), "192.0.2.7", known=True) for _ in range(1_000)]
     assert results.count(Freshness.FRESH) == 99 and results[-1] is Freshness.STALE
     assert used(nonces, captured, "192.0.2.1") is Freshness.STALE
     clock.now += LIFETIME_S + 1
     assert used(nonces, captured, "192.0.2.1") is Freshness.STALE
     assert used(nonces, answered(nonces), "192.0.2.1") is Freshness.FRESH
     assert len(nonces._answered) == 1
+
+
+def test_strangers_leave_room_for_whom_we_know(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(auth, "MOST_ANSWERED", 100)
+    monkeypatch.setattr(auth, "MOST_OF_STRANGERS", 50)
+    nonces = Nonces(clock=Clock())
+    strangers = [f"198.51.100.{number}" for number in range(200)]
+    results = [used(nonces, answered(nonces, address), address) for address in strangers]
+    assert results.count(Freshness.FRESH) == 50 and results[-1] is Freshness.STALE
+    assert used(nonces, answered(nonces), "192.0.2.1", known=True) is Freshness.FRESH
 
 
 def test_each_count_of_a_nonce_passes_once() -> None:

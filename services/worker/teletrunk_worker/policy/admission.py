@@ -158,7 +158,9 @@ class Admission:
             # Told, not dropped: a PBX behind the same address shows its administrator what is wrong.
             banned = causes.ADDRESS_BANNED.refusal(str(left), retry_after=left)
             return self._refuse_unasked(request, given, address, banned)
-        freshness = Freshness.FOREIGN if given is None else self.nonces.check(given, address)
+        freshness = Freshness.FOREIGN
+        if given is not None:
+            freshness = self.nonces.check(given, address, known=self.known.knows(address))
         if given is None or freshness is not Freshness.FRESH:
             only = "MD5" if self.known.answers_md5(address) else ""
             stale = freshness is Freshness.STALE

@@ -32,6 +32,7 @@ LIFETIME_S: Final = 120.0
 _KEPT_BY_CLIENTS_S = 3_600.0  # a PBX shows its last nonce again when it registers anew
 _BETTER = "SHA-256"
 MOST_ANSWERED: Final = 100_000  # nonces: 800 a second over their lifetime
+MOST_OF_STRANGERS: Final = MOST_ANSWERED // 2  # so that strangers of any number leave room for whom we know
 _LONGEST_LOGIN = 64
 _NONCE_LENGTH = 40
 _LONGEST_QOP = 16
@@ -155,10 +156,11 @@ class Nonces:
         named = (found[1].decode() for found in islice(_NONCE.finditer(data), _MOST_ANSWERS))
         return any(not self._is_older(nonce, address, _KEPT_BY_CLIENTS_S) for nonce in named)
 
-    def check(self, credentials: Credentials, address: str) -> Freshness:
+    def check(self, credentials: Credentials, address: str, *, known: bool = False) -> Freshness:
         """Whether the answer is to a nonce of ours, and was not seen before: each (nonce, nc) passes once.
 
         An answered nonce is forgotten when it has expired, never to make room: while there is none, all are stale.
+        A stranger's is stale as soon as half is used, not so one from a `known` address.
         """
         born = self._born(credentials.nonce, address)
         if born is None or credentials.realm != REALM or not self._offers(credentials.algorithm):
@@ -169,7 +171,7 @@ class Nonces:
             return Freshness.FOREIGN
         count = int(credentials.nc or "0", 16)
         _, highest = self._answered.get(credentials.nonce, (0.0, -1))
-        if count <= highest or not self._has_room(credentials.nonce):
+        if count <= highest or not self._has_room(credentials.nonce, MOST_ANSWERED if known else MOST_OF_STRANGERS):
             return Freshness.STALE
         return Freshness.FRESH
 
@@ -182,11 +184,11 @@ class Nonces:
     def _offers(self, algorithm: str) -> bool:
         return algorithm.upper() in (*self._algorithms, _BETTER)
 
-    def _has_room(self, nonce: str) -> bool:
+    def _has_room(self, nonce: str, most: int) -> bool:
         expired = self._clock() - LIFETIME_S
         while self._answered and self._answered[first := next(iter(self._answered))][0] < expired:
             del self._answered[first]
-        return nonce in self._answered or len(self._answered) < MOST_ANSWERED
+        return nonce in self._answered or len(self._answered) < most
 
     def _nonce_for(self, address: str, request: Request | None) -> str:
         """The same for a request that comes again: some take a second challenge for a refusal of their answer."""
