@@ -9,6 +9,7 @@ import sys
 from collections.abc import Callable
 from pathlib import Path
 
+from teletrunk import lazy_schema
 from teletrunk.log_output import LogOutput
 
 
@@ -51,6 +52,7 @@ def _log_as_told(*, stdout: bool) -> None:
 
 
 def _run_dc(options: argparse.Namespace) -> int:
+    lazy_schema.install()
     from teletrunk_sandbox import server  # kurigram and ntgcalls are heavy: only where they are used
 
     _log_as_told(stdout=False)  # there it says where it listens

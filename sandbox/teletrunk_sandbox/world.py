@@ -66,7 +66,7 @@ class World:
         sandbox: dict[str, Any] = dict(self.stack.sandbox)
         try:
             self.control = await self._exits.enter_async_context(SandboxControl(sandbox["control_port"]))
-            settings = self.stack.settings()
+            settings = self.stack.settings
             security = rpc.Security(settings.token())
             channel = await self._exits.enter_async_context(rpc.dial(settings.manager_here, security))
             self.admin: Any = admin_pb2_grpc.AdminServiceStub(channel)

@@ -56,7 +56,7 @@ class Restored:
         return process.returncode or 0, out.decode()
 
     async def account(self) -> admin_pb2.Account:
-        settings = self.stack.settings()
+        settings = self.stack.settings
         async with rpc.dial(settings.manager_here, rpc.Security(settings.token())) as channel:
             admin: Any = admin_pb2_grpc.AdminServiceStub(channel)
             answer = await admin.ListAccounts(admin_pb2.ListAccountsRequest(), timeout=PATIENCE_S)

@@ -34,7 +34,7 @@ async def serve(settings: StorageSettings) -> int | None:
 
 async def _serve(settings: StorageSettings, service: Service) -> int | None:
     # Imported late: a refusal over kurigram's neighbours must come before kurigram itself.
-    from teletrunk_session_store.telegram import lazy_schema
+    from teletrunk import lazy_schema
 
     lazy_schema.install()
     lazy_packages.install("sqlalchemy.ext.asyncio")  # without its sessions, and so without the ORM: 6 MB

@@ -10,7 +10,7 @@ from typing import Any
 _PROGRAM = """
 import json, sys
 from io import BytesIO
-from teletrunk_session_store.telegram import lazy_schema
+from teletrunk import lazy_schema
 if sys.argv[1] == "lazy":
     lazy_schema.install()
 import teletrunk_session_store.service

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import ctypes
+import functools
 import json
 import os
 import signal
@@ -26,6 +27,7 @@ _START_DEADLINE_S = 40.0
 _STOP_DEADLINE_S = 8.0
 _SHORT_LIFE_S = 10.0
 _LOOK_S = 0.5
+_ASK_S = 0.2  # the services need the processor meanwhile
 _FIRST_BEAT_S = 3.0
 _LONGEST_REASON = 300
 
@@ -146,7 +148,7 @@ class Stack:
             return {}
         deadline = time.monotonic() + _START_DEADLINE_S
         while time.monotonic() < deadline:
-            settings = self.settings()
+            settings = self.settings
             async with rpc.dial(f"unix:{settings.socket}", rpc.Security(settings.token())) as channel:
                 with contextlib.suppress(grpc.aio.AioRpcError):
                     stub = fleet_pb2_grpc.FleetServiceStub(channel)
@@ -204,7 +206,7 @@ class Stack:
             ready |= there
             if ready >= set(SERVICES):
                 return
-            await asyncio.sleep(0.1)
+            await asyncio.sleep(_ASK_S)
         raise ConfigurationError(f"the services did not find each other: see {self.data / 'logs'}")
 
     async def _there(self) -> set[str]:
@@ -239,14 +241,15 @@ class Stack:
 
     async def _asked(self, question: Callable[[Any], Awaitable[Any]]) -> Any:
         """None while the Manager does not answer."""
-        settings = self.settings()
+        settings = self.settings
         async with rpc.dial(settings.manager_here, rpc.Security(settings.token())) as channel:
             with contextlib.suppress(grpc.aio.AioRpcError):
                 return await question(admin_pb2_grpc.AdminServiceStub(channel))
         return None
 
+    @functools.cached_property
     def settings(self) -> ServiceSettings:
-        """The settings as the children see them."""
+        """The settings as the children see them. Whoever waits for the services asks often: they are read once."""
         before = dict(os.environ)
         os.environ.update(self.environment)
         try:

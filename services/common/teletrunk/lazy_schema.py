@@ -1,8 +1,8 @@
 """Telegram's schema, loaded a type at a time.
 
 kurigram has a module for each of the schema's 4,000 types and for each of its own, and imports them all: 35 MB, of
-which a Storage uses a tenth. Here a type is imported when somebody first names it, or when the first one comes over
-the wire.
+which a Storage, or the sandbox's data centre, uses a tenth. Here a type is imported when somebody first names it, or
+when the first one comes over the wire.
 """
 
 from __future__ import annotations
