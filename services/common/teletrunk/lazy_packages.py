@@ -15,6 +15,9 @@ from importlib.machinery import ModuleSpec, PathFinder
 from types import CodeType, ModuleType
 from typing import Any, cast
 
+# Of Python's byte code (3.6 and later: two bytes a step). `dis.get_instructions` tells the same, ten times as slowly.
+_IMPORT, _FROM, _EXTENDED = (dis.opmap[name] for name in ("IMPORT_NAME", "IMPORT_FROM", "EXTENDED_ARG"))
+
 
 def install(*packages: str) -> None:
     """For these packages and all that are in them. Those that are imported already stay as they are."""
@@ -55,9 +58,11 @@ class _List(Loader):
 
 def _imports(code: CodeType) -> Iterator[tuple[str, str]]:
     """Each name of `from .module import name`, and its module; packages, of `from . import name`, have none."""
-    module = ""
-    for step in dis.get_instructions(code):
-        if step.opname == "IMPORT_NAME":
-            module = step.argval
-        elif step.opname == "IMPORT_FROM":
-            yield step.argval, module
+    module, above = "", 0
+    for operation, argument in zip(code.co_code[::2], code.co_code[1::2], strict=True):
+        number = above << 8 | argument
+        above = number if operation == _EXTENDED else 0
+        if operation == _IMPORT:
+            module = code.co_names[number]
+        elif operation == _FROM:
+            yield code.co_names[number], module
