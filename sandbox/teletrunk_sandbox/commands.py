@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from teletrunk_sandbox import dispatch, privacy, srp
 from teletrunk_sandbox.accounts import digits_of
 from teletrunk_sandbox.connection import Connection
+from teletrunk_sandbox.errors import CommandError
 from teletrunk_sandbox.faults import Fault, Twist
 
 if TYPE_CHECKING:
@@ -15,10 +16,6 @@ if TYPE_CHECKING:
     from teletrunk_sandbox.state import Authorization, User
 
 REVOCATIONS = ("AUTH_KEY_UNREGISTERED", "SESSION_REVOKED", "USER_DEACTIVATED", "USER_DEACTIVATED_BAN")
-
-
-class CommandError(Exception):
-    """A command cannot be carried out; the text says why."""
 
 
 class Commands:

@@ -13,65 +13,16 @@ from typing import Any, Self
 
 from teletrunk.sources import free_socket
 
-from teletrunk_sandbox.commands import CommandError, Commands
-from teletrunk_sandbox.errors import RpcRefusal
+from teletrunk_sandbox.errors import CommandError
 
 LINE_LIMIT = 1 << 20
-_HOST = "127.0.0.1"
-_DEADLINE_SECONDS = 10.0
+HOST = "127.0.0.1"
+DEADLINE_S = 10.0
 
 
 def people_socket(rsa_key: str) -> Path:
     """Where the people of the local Telegram whose key lies there are asked to call. Raises `ConfigurationError`."""
     return free_socket(Path(rsa_key).parent / "people.sock")
-
-
-class ControlServer:
-    """Serves the commands."""
-
-    def __init__(self, commands: Commands) -> None:
-        self._commands = commands
-        self._server: asyncio.Server | None = None
-        self._writers: set[asyncio.StreamWriter] = set()
-
-    @property
-    def port(self) -> int:
-        """Where it listens."""
-        assert self._server is not None
-        return int(self._server.sockets[0].getsockname()[1])
-
-    async def start(self, port: int) -> None:
-        """Listen; never on anything but loopback, for whoever is let in may do anything."""
-        self._server = await asyncio.start_server(self._serve, _HOST, port, limit=LINE_LIMIT)
-
-    def close(self) -> None:
-        """Stop listening and hang up."""
-        if self._server:
-            self._server.close()
-        for writer in self._writers:
-            writer.close()
-
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        self._writers.add(writer)
-        try:
-            while line := await reader.readline():
-                writer.write(json.dumps(self._answer(line)).encode() + b"\n")
-                await asyncio.wait_for(writer.drain(), _DEADLINE_SECONDS)
-        except (ConnectionError, TimeoutError, ValueError):
-            pass  # ValueError: a line beyond the limit
-        finally:
-            self._writers.discard(writer)
-            writer.close()
-
-    def _answer(self, line: bytes) -> dict[str, Any]:
-        try:
-            request = json.loads(line)
-            name = request["command"]
-            if name.startswith("_") or not hasattr(Commands, name):
-                raise CommandError(f"no command {name}")
-            return {"result": getattr(self._commands, name)(**request.get("arguments", {}))}
-        except (CommandError, RpcRefusal, ValueError, KeyError, TypeError, AttributeError) as error:
-            return {"error": str(error) or type(error).__name__}
 
 
 class SandboxControl:
@@ -80,13 +31,13 @@ class SandboxControl:
     Accounts are named by phone number; an account that is not there raises CommandError.
     """
 
-    def __init__(self, port: int, host: str = _HOST) -> None:
+    def __init__(self, port: int, host: str = HOST) -> None:
         self._host, self._port = host, port
         self._lock = asyncio.Lock()
         self._streams: tuple[asyncio.StreamReader, asyncio.StreamWriter] | None = None
 
     async def __aenter__(self) -> Self:
-        async with asyncio.timeout(_DEADLINE_SECONDS):
+        async with asyncio.timeout(DEADLINE_S):
             self._streams = await asyncio.open_connection(self._host, self._port, limit=LINE_LIMIT)
         return self
 
@@ -232,7 +183,7 @@ class SandboxControl:
         if self._streams is None:
             raise ConnectionError("the control channel is not open")
         reader, writer = self._streams
-        async with self._lock, asyncio.timeout(_DEADLINE_SECONDS):
+        async with self._lock, asyncio.timeout(DEADLINE_S):
             writer.write(json.dumps({"command": command, "arguments": arguments}).encode() + b"\n")
             await writer.drain()
             line = await reader.readline()

@@ -1,4 +1,4 @@
-"""The ways in which a data centre says no."""
+"""The ways in which a data centre, and its control channel, say no."""
 
 from __future__ import annotations
 
@@ -10,6 +10,10 @@ class RpcRefusal(Exception):
         super().__init__(f"{code} {message}")
         self.code = code
         self.message = message
+
+
+class CommandError(Exception):
+    """A command of the control channel cannot be carried out; the text says why."""
 
 
 class ProtocolViolation(Exception):

@@ -22,7 +22,7 @@ from teletrunk_sandbox.calls import Calls
 from teletrunk_sandbox.clock import Clock
 from teletrunk_sandbox.commands import Commands
 from teletrunk_sandbox.connection import Connection
-from teletrunk_sandbox.control import ControlServer
+from teletrunk_sandbox.control_server import ControlServer
 from teletrunk_sandbox.faults import Faults
 from teletrunk_sandbox.login_tokens import LoginTokens
 from teletrunk_sandbox.messages import Messages

@@ -12,8 +12,8 @@ from pyrogram import Client, errors, raw
 from pyrogram.crypto import mtproto
 from pyrogram.raw.core import GzipPacked, Int, Message, MsgContainer, TLObject
 from pyrogram.session.session import Result
-from teletrunk_sandbox.commands import CommandError
 from teletrunk_sandbox.control import SandboxControl
+from teletrunk_sandbox.errors import CommandError
 
 from tests.sandbox.dc_world import DEADLINE, Dc, PersonFactory, new_client
 
