@@ -15,8 +15,8 @@ from teletrunk_worker.legs.ring import Ring
 from teletrunk_worker.legs.stretch import HALF_TAPS, crossfade, fade_in, fade_out, resample_block
 
 _WINDOW_MS = 400
-_FIRST_MARGIN_MS = 4  # later than in the window before the writer (or earlier the reader) may be
-_MARGIN_STEP_MS = 10  # a gap has shown that this machine needs more
+_FIRST_MARGIN_MS = 3  # later than in the window before the writer (or earlier the reader) may be
+_MARGIN_STEP_MS = 5  # a gap has shown that this machine needs more; most are of a few milliseconds
 _MOST_MARGIN_MS = 50
 _CALM_WINDOWS = 50  # 20 s without a gap: try a smaller margin again
 _REMEMBERED_WINDOWS = 12  # 5 s: a burst less in the ring must have done so long
