@@ -234,8 +234,9 @@ class Calls:
         if not (binding := next(iter([*near, *bindings]), None)):
             raise Refusal("transfer-refused", "no PBX is registered")
         person = record.called if runner.from_sip else record.caller
-        unnamed = identity.from_header(person, "", self.rim.edge.name(binding.flow))
-        caller, headers = runner.shown_to(transfer.leg) or (unnamed, ())
+        unnamed = identity.Caller.of(person, "", self.rim.edge.name(binding.flow))
+        account = self.rim.edge.trunks.find(transfer.trunk_id).account
+        caller, headers = runner.shown_to(transfer.leg) or (unnamed.from_header(account), ())
         if transfer.referred_by:
             others = (header for header in headers if header[0] != "Referred-By")
             headers = (*others, ("Referred-By", transfer.referred_by))
@@ -345,8 +346,8 @@ class Calls:
                 account = self.rim.edge.trunks.find(trunk.trunk_id).account
                 for binding in self.rim.edge.registrar.reachable(trunk.trunk_id):
                     number += 1
-                    caller = identity.from_header(*number_and_name, self.rim.edge.name(binding.flow))
-                    shown = identity.shown(caller, account), (*identity.asserted(caller), *told)
+                    caller = identity.Caller.of(*number_and_name, self.rim.edge.name(binding.flow))
+                    shown = caller.from_header(account), (*caller.asserted(), *told)
                     targets.append(_target(f"t{number}", binding, trunk.number_on_pbx, *shown))
             tiers.append(tuple(targets))
         return tuple(tiers)
