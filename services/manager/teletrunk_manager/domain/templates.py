@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
 from anyascii import anyascii
-from teletrunk.identifiers import ANONYMOUS, Called, parse_called
+from teletrunk.identifiers import ANONYMOUS, Called, is_separated, parse_called
+from teletrunk.names import plain
 from teletrunk.v1 import call_pb2
 
 MOST_TEMPLATES: Final = 20
@@ -88,8 +89,8 @@ def parse_id(text: str) -> Template:
 
 
 def tags_of(peer: call_pb2.Peer) -> dict[str, str]:
-    """What is known of a Telegram user; the rest is empty."""
-    name = f"{peer.first_name} {peer.last_name}".strip()
+    """What is known of a Telegram user, as it may be shown; the rest is empty."""
+    name = plain(f"{peer.first_name} {peer.last_name}")
     return {
         "phone": peer.phone.lstrip("+"),
         "username": peer.username,
@@ -99,26 +100,37 @@ def tags_of(peer: call_pb2.Peer) -> dict[str, str]:
     }
 
 
-def first_filled(templates: Sequence[Template], known: Mapping[str, str]) -> str | None:
-    return next((text for template in templates if (text := template.filled(known)) is not None), None)
+def filled(templates: Iterable[Template], known: Mapping[str, str]) -> Iterator[str]:
+    """By each whose tags are all known."""
+    return (text for template in templates if (text := template.filled(known)) is not None)
 
 
 def _ascii(name: str) -> str:
     """Transliterated, without pictures: `anyascii` would spell them out."""
     letters = "".join(c for c in name if c.isascii() or unicodedata.category(c) not in ("So", "Sk", "Cn", "Cs", "Co"))
-    return " ".join("".join(c if c.isprintable() else " " for c in anyascii(letters)).split())
+    return plain(anyascii(letters))
 
 
 def read_back(templates: Sequence[str], dialled: str) -> Called | None:
     """Whom a dialled caller ID means; None when no template could have made it.
 
-    Digits that one template reads as a phone and another as a user id are either: a `number`.
+    A username may look like any other caller ID that has a letter first: one of digits goes before it. Digits that one
+    template reads as a phone and another as a user id are either: a `number`.
     """
     read = [called for text in templates if text != _NOBODY and (called := _read_one(text, dialled))]
     if not read:
         return None
-    kinds = {called.kind for called in read if called.value == read[0].value}
-    return Called("number", read[0].value) if {"phone", "user_id"} <= kinds else read[0]
+    first = next((called for called in read if called.kind != "username"), read[0])
+    kinds = {called.kind for called in read if called.value == first.value}
+    return Called("number", first.value) if {"phone", "user_id"} <= kinds else first
+
+
+@lru_cache(maxsize=1_000)
+def is_spelt_with_separators(text: str) -> bool:
+    """Whether its caller IDs look like a phone with separators, such as 00-15550100200."""
+    if text == _NOBODY:
+        return False
+    return is_separated(parse_id(text).filled({"phone": "1", "userid": "1", "username": "a"}) or "")
 
 
 def _read_one(text: str, dialled: str) -> Called | None:
