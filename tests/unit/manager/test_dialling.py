@@ -278,6 +278,13 @@ def test_a_caller_is_found_in_a_list_by_whatever_it_is_called(form: str) -> None
     assert objection(FRIEND, TrunkOptions(allowed_callers=allowed.allowed_callers, blocked_callers=["700"]))
 
 
+def test_a_caller_with_several_usernames_is_found_by_each() -> None:
+    """Which one is shown first is the caller's own choice."""
+    caller = call_pb2.Peer(user_id=700, username="showy", more_usernames=["Friend"])
+    assert objection(caller, TrunkOptions(blocked_callers=["@friend"]))
+    assert not objection(caller, TrunkOptions(allowed_callers=["@friend"]))
+
+
 def test_a_phone_without_its_plus_is_blocked_and_lets_nobody_in() -> None:
     assert objection(FRIEND, TrunkOptions(blocked_callers=[listed("4915112345678")]))
     assert objection(FRIEND, TrunkOptions(allowed_callers=[listed("4915112345678")])), "it is a user id there"

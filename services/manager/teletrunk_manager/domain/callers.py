@@ -80,6 +80,4 @@ def _forms(peer: call_pb2.Peer) -> set[str]:
     forms = {str(peer.user_id)}
     if peer.phone:
         forms.add(f"+{peer.phone.lstrip('+')}")
-    if peer.username:
-        forms.add(f"@{peer.username.lower()}")
-    return forms
+    return forms | {f"@{name.lower()}" for name in (peer.username, *peer.more_usernames)}
