@@ -77,6 +77,7 @@ def test_a_bare_pattern_must_match() -> None:
     )
     assert refused(read("?!", TrunkOptions()))[0] == "user-not-found"
     assert refused(read("", TrunkOptions()))[0] == "user-not-found"
+    assert refused(read("%00friend", TrunkOptions(dial_rules=["^.*$=friend"])))[0] == "user-not-found", "as at a call"
 
 
 def test_the_templates_of_callers_read_what_is_dialled() -> None:

@@ -48,7 +48,7 @@ def read(dialled: str, options: TrunkOptions) -> Reading:
     number = _plain(dialled, options.caller_ids)
     if number != dialled:
         steps.append(Step("without escapes, parameters and separators", number))
-    if not number or len(number) > dial_rules.LONGEST_NUMBER:
+    if not number or not number.isprintable() or len(number) > dial_rules.LONGEST_NUMBER:  # Workers ask for no other
         return Reading(tuple(steps), row="user-not-found", why=UNREADABLE)
     try:
         for text, after in dial_rules.apply(options.dial_rules, number):

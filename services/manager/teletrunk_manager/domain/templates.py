@@ -27,11 +27,11 @@ NAME_TAGS: Final = ("name", "name_ascii", *ID_TAGS)
 _NOBODY: Final = "anonymous"
 _TAG = re.compile(r"\{([^{}]*)\}")
 _ID_LITERAL = re.compile(r"[A-Za-z0-9+\-_.*#@]*")
-# A tag's text in what is dialled, and what kind of identifier it is.
+# A tag's text in what is dialled.
 _FORMS: Final = {
-    "phone": ("phone", r"[1-9][0-9]{6,14}"),
-    "username": ("username", r"[A-Za-z][A-Za-z0-9_]{3,31}"),
-    "userid": ("user_id", r"[1-9][0-9]{0,15}"),
+    "phone": re.compile(r"[1-9][0-9]{6,14}"),
+    "username": re.compile(r"[A-Za-z][A-Za-z0-9_]{3,31}"),
+    "userid": re.compile(r"[1-9][0-9]{0,15}"),
 }
 _SUREST: Final = ("userid", "phone", "username")  # of a template with several tags
 
@@ -134,19 +134,34 @@ def is_spelt_with_separators(text: str) -> bool:
 
 
 def _read_one(text: str, dialled: str) -> Called | None:
-    found = _reader(text).fullmatch(dialled)
+    found = _tags_in(parse_id(text).parts, dialled, 0)
     if found is None:
         return None
-    tag = next(tag for tag in _SUREST if tag in found.groupdict())
+    tag = next(tag for tag in _SUREST if tag in found)
     # As an explicit form it is judged by the one reader of identifiers.
     explicit = {"phone": f"+{found[tag]}", "username": f"@{found[tag]}", "userid": f"0{found[tag]}"}[tag]
     return parse_called(explicit)
 
 
-@lru_cache(maxsize=1_000)
-def _reader(text: str) -> re.Pattern[str]:
-    """At most three tags, each of bounded length: it cannot take long."""
-    parts = parse_id(text).parts
-    return re.compile(
-        "".join(f"(?P<{part}>{_FORMS[part][1]})" if place % 2 else re.escape(part) for place, part in enumerate(parts))
-    )
+def _tags_in(parts: Sequence[str], dialled: str, start: int) -> dict[str, str] | None:
+    """What each tag stands for from there on, the first as long as can be; None when the template has not made it.
+
+    No pattern is made of a template: there are thousands, and to make one takes longer than to read a number.
+    """
+    literal, *rest = parts
+    at = start + len(literal)
+    if not dialled.startswith(literal, start):
+        return None
+    if not rest:
+        return {} if at == len(dialled) else None
+    tag, *after = rest
+    longest = _FORMS[tag].match(dialled, at)
+    if longest is None:
+        return None
+    ends = range(longest.end(), at, -1) if len(after) > 1 else [len(dialled) - len(after[0])]
+    for end in ends:
+        if not dialled.startswith(after[0], end) or not _FORMS[tag].fullmatch(dialled, at, end):
+            continue
+        if (others := _tags_in(after, dialled, end)) is not None:
+            return {tag: dialled[at:end], **others}
+    return None
