@@ -236,7 +236,7 @@ class Calls:
         person = record.called if runner.from_sip else record.caller
         unnamed = identity.Caller.of(person, "", self.rim.edge.name(binding.flow))
         account = self.rim.edge.trunks.find(transfer.trunk_id).account
-        caller, headers = runner.shown_to(transfer.leg) or (unnamed.from_header(account), ())
+        caller, headers = runner.shown_to(transfer.leg) or (unnamed.from_header(account), unnamed.asserted())
         if transfer.referred_by:
             others = (header for header in headers if header[0] != "Referred-By")
             headers = (*others, ("Referred-By", transfer.referred_by))
