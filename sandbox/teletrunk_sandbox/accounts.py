@@ -50,7 +50,7 @@ class Accounts:
             raise bad_request("USERNAME_INVALID")
         wanted = username.lower()
         for user in self._state.users.values():
-            if user.username and user.username.lower() == wanted:
+            if wanted in (name.lower() for name in user.usernames):
                 return user
         raise bad_request("USERNAME_NOT_OCCUPIED")
 
@@ -85,6 +85,14 @@ class Accounts:
             access_hash=self.access_hash(viewer, user),
             first_name=user.first_name,
             last_name=user.last_name or None,
-            username=user.username,
+            username=None if user.more_usernames else user.username,
+            usernames=_all_usernames(user) if user.more_usernames else None,
             phone=user.phone if shows_phone else None,
         )
+
+
+def _all_usernames(user: User) -> list[raw.types.Username]:
+    """Who has several has them in a list alone; a user changes the first, the others are collectible ones."""
+    return [
+        raw.types.Username(username=name, active=True, editable=not place) for place, name in enumerate(user.usernames)
+    ]

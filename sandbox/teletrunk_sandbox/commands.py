@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from teletrunk_sandbox import dispatch, privacy, srp
@@ -31,9 +32,11 @@ class Commands:
         last_name: str = "",
         username: str | None = None,
         password: str | None = None,
+        more_usernames: Sequence[str] = (),
     ) -> int:
         user = self._dc.accounts.by_phone(phone) or self._dc.state.add_user(digits_of(phone), first_name)
         user.first_name, user.last_name, user.username = first_name, last_name, username
+        user.more_usernames = list(more_usernames)
         user.password = srp.protect(password) if password else None
         user.deactivated = False
         self._dc.state.save_user(user)

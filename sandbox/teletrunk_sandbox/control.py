@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+from collections.abc import Sequence
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
@@ -55,6 +56,7 @@ class SandboxControl:
         last_name: str = "",
         username: str | None = None,
         password: str | None = None,
+        more_usernames: Sequence[str] = (),
     ) -> int:
         """Make an account, or bring an existing one to this state; gives its user id."""
         result = await self._ask(
@@ -64,6 +66,7 @@ class SandboxControl:
             last_name=last_name,
             username=username,
             password=password,
+            more_usernames=more_usernames,
         )
         return int(result)
 

@@ -39,6 +39,11 @@ class User:
     contacts: list[int] = field(default_factory=list)
     blocked: list[int] = field(default_factory=list)
     privacy: dict[str, list[dict[str, Any]]] = field(default_factory=dict)
+    more_usernames: list[str] = field(default_factory=list)
+
+    @property
+    def usernames(self) -> list[str]:
+        return [*filter(None, [self.username]), *self.more_usernames]
 
 
 @dataclass(slots=True)

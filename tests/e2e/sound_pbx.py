@@ -36,7 +36,10 @@ class SoundPbx:
         """To the friend; the request that was answered, and the final answer."""
         first = self.wire.request("INVITE", "%40friend", self.login)
         first = self.with_body(first, offer) if offer else _without_body(first)
-        invite = self.wire.answer_challenge(first, (await self.wire.ask(first)).final, self.login, self.password)
+        answer = (await self.wire.ask(first, 20)).final
+        if answer.code != 401:  # it is known by where it comes from
+            return first, answer
+        invite = self.wire.answer_challenge(first, answer, self.login, self.password)
         return invite, (await self.wire.ask(invite, 20)).final
 
     @contextlib.asynccontextmanager

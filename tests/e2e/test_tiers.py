@@ -47,3 +47,23 @@ async def test_the_next_tier_is_rung_when_all_of_the_first_have_refused(scene: S
         assert (record.ended_by, record.answered_at > 0) == ("telegram", True)
         assert sorted(leg.login for leg in record.sip_legs[:2]) == sorted(logins[:2])
         assert [leg.login for leg in record.sip_legs[2:]] == [logins[2]]
+
+
+async def test_a_pbx_that_registers_while_others_ring_is_rung_in_its_turn(scene: Scene) -> None:
+    """Also one that was there before, at another port: its connection has ended, or its router has begun again."""
+    async with contextlib.AsyncExitStack() as stack:
+        trunks = [await scene.world.add_trunk(GATEWAY)]
+        await scene.only_trunk(trunks[0])
+        trunks.append(await scene.world.add_trunk(GATEWAY, priority=1))
+        first, before, after = [
+            await stack.enter_async_context(sip_wire.udp(scene.edge, f"127.0.23.{number}")) for number in (1, 2, 3)
+        ]
+        for wire, trunk in zip((first, before), trunks, strict=True):
+            assert (await wire.register(trunk.trunk.login, trunk.password)).final.code == 200
+        await scene.friends.tell("call", phone=FRIEND, to=GATEWAY)
+        rung = await first.next_request("INVITE")
+        assert (await before.register(trunks[1].trunk.login, trunks[1].password, expires=0)).final.code == 200
+        assert (await after.register(trunks[1].trunk.login, trunks[1].password)).final.code == 200
+        first.answer(rung, 486, "Busy Here")
+        after.answer(await after.next_request("INVITE"), 603, "Decline")
+        assert (await scene.record()).sip_status == 603

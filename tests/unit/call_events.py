@@ -51,6 +51,8 @@ EVENTS = st.one_of(
     st.just(on.Taken()),
     st.just(on.Routed((TARGETS[:2], TARGETS[2:]))),
     st.just(on.Routed((), 5)),
+    st.just(on.Rebound((TARGETS[:2], TARGETS[2:]))),
+    st.just(on.Rebound(((), ()))),
     st.just(on.Refused(REFUSAL)),
     said_by_leg(LEGS),
     SAID_BY_TELEGRAM,

@@ -80,6 +80,18 @@ def test_next_tier_only_after_all_of_the_first_failed() -> None:
     assert do.DiscardTelegram("busy") in done and state.last_status == 603 and state.phase is Phase.ENDED
 
 
+def test_who_waits_is_rung_where_it_is_when_its_turn_comes() -> None:
+    tiers = ((), TARGETS[:1], (), TARGETS[2:])
+    state, _ = play(machine.from_telegram(), on.Routed(tiers), on.Placed("x"), on.SipRinging("x"))
+    moved = ((), TARGETS[:1], TARGETS[1:2], ())
+    state, done = play(state, on.Rebound(moved))
+    assert not done, "who rings already stays so"
+    state, done = play(state, on.SipEnded("x", 486))
+    assert done[0] == do.DialSip(TARGETS[1])
+    state, done = play(state, on.Rebound(tiers), on.SipEnded("y", 486))
+    assert do.DialSip(TARGETS[2]) in done, "of the last tier, which was empty for a while"
+
+
 def test_nobody_registered_is_told_to_the_caller() -> None:
     state, done = play(machine.from_telegram(), on.Routed(()))
     assert kinds(done) == ["TellCaller", "DiscardTelegram"]

@@ -13,8 +13,18 @@ _LONGEST_USER_ID = 1 << 53
 # What E.164 allows; Telegram itself says whether such a number exists.
 _PHONE = re.compile(r"^[1-9][0-9]{6,14}$")
 _SEPARATORS = re.compile(r"[\s().-]")
+_SEPARATED = re.compile(r"\+?[ ().\-]*+[0-9][0-9 ().\-]*+")  # possessive: its time grows with the text only
 
 Kind = Literal["phone", "username", "user_id", "number"]
+
+
+def is_separated(text: str) -> bool:
+    """Whether it is digits as people write them, with separators or without."""
+    return _SEPARATED.fullmatch(text) is not None
+
+
+def without_separators(digits: str) -> str:
+    return _SEPARATORS.sub("", digits)
 
 
 @dataclass(frozen=True)
@@ -35,7 +45,7 @@ def parse_called(text: str) -> Called | None:
         if text.startswith(prefix):
             name = text.removeprefix(prefix)
             return Called("username", name) if _USERNAME.match(name) else None
-    digits = _SEPARATORS.sub("", text)
+    digits = without_separators(text)
     if digits.startswith("+"):
         return Called("phone", digits[1:]) if _PHONE.match(digits[1:]) else None
     if digits.isascii() and digits.isdigit():

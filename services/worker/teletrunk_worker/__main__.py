@@ -179,6 +179,7 @@ async def _serve(settings: WorkerSettings, service: Service) -> int | None:
 
     def on_registration(trunk_id: str) -> None:
         bindings.note(trunk_id)
+        calls.bound(trunk_id)
         was, now = trunk_id in reachable, bool(edge.registrar.reachable(trunk_id))
         if was != now:
             (reachable.add if now else reachable.discard)(trunk_id)

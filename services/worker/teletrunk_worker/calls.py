@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import itertools
 import secrets
 import time
 from collections.abc import Iterator
@@ -234,8 +235,9 @@ class Calls:
         if not (binding := next(iter([*near, *bindings]), None)):
             raise Refusal("transfer-refused", "no PBX is registered")
         person = record.called if runner.from_sip else record.caller
-        unnamed = identity.from_header(person, "", self.rim.edge.name(binding.flow))
-        caller, headers = runner.shown_to(transfer.leg) or (unnamed, ())
+        unnamed = identity.Caller.of(person, "", self.rim.edge.name(binding.flow))
+        account = self.rim.edge.trunks.find(transfer.trunk_id).account
+        caller, headers = runner.shown_to(transfer.leg) or (unnamed.from_header(account), unnamed.asserted())
         if transfer.referred_by:
             others = (header for header in headers if header[0] != "Referred-By")
             headers = (*others, ("Referred-By", transfer.referred_by))
@@ -262,6 +264,12 @@ class Calls:
         elif wish.WhichOneof("kind") == "hang_up":
             runner.recorder.step("manager", "worker", f"hang up, says {wish.hang_up}")
             runner.put(on.HangUp(Refusal("ended-by-operator")))
+
+    def bound(self, trunk_id: str) -> None:
+        """Its PBXs are others than before, or elsewhere."""
+        for runner in self._runners.values():
+            if runner.waits_for(trunk_id):
+                runner.put(on.Rebound(runner.tiers()))
 
     def turned_away(self, invite: Invite, refusal: Refusal) -> None:
         self.rim.refused_calls.note(self._recorder(from_sip=True).record, invite, refusal, was_asked=False)
@@ -310,15 +318,17 @@ class Calls:
             runner.put(on.Refused(refusal))
             return
         runner.recorder.routed(route.proof, route.account_id)
-        meant = {trunk.trunk_id for tier in route.tiers for trunk in tier.targets}
+        runner.meant = meant = frozenset(trunk.trunk_id for tier in route.tiers for trunk in tier.targets)
         if len(meant) == 1:  # whatever becomes of the call: of several, the first that is rung
-            runner.recorder.record.trunk_id = meant.pop()
+            [runner.recorder.record.trunk_id] = meant
         for step in route.steps:
             runner.recorder.add_step(step)
         runner.line = _line(route)
         for why in self._not_rung(route):
             runner.recorder.step("worker", "worker", why)
-        runner.put(on.Routed(self._targets(route, incoming.caller), route.longest_seconds))
+        numbers = itertools.count(1)
+        runner.tiers = lambda: self._targets(route, incoming.caller, numbers)
+        runner.put(on.Routed(runner.tiers(), route.longest_seconds))
 
     def _not_rung(self, route: manager_pb2.RouteIncomingResponse) -> Iterator[str]:
         """Of the trunks that the call is meant for, those that have no binding, and why."""
@@ -329,7 +339,7 @@ class Calls:
                 yield f"{trunk.login} is not rung: {why}"
 
     def _targets(
-        self, route: manager_pb2.RouteIncomingResponse, peer: call_pb2.Peer
+        self, route: manager_pb2.RouteIncomingResponse, peer: call_pb2.Peer, numbers: Iterator[int]
     ) -> tuple[tuple[on.Target, ...], ...]:
         """The tiers as bindings that are live now. A trunk that is not registered has none.
 
@@ -337,17 +347,15 @@ class Calls:
         """
         told = identity.headers_of(peer)
         tiers = []
-        number = 0
         for tier in route.tiers:
             targets = []
             for trunk in tier.targets:
                 number_and_name = trunk.caller_id or route.caller_id, trunk.caller_name or route.caller_name
                 account = self.rim.edge.trunks.find(trunk.trunk_id).account
                 for binding in self.rim.edge.registrar.reachable(trunk.trunk_id):
-                    number += 1
-                    caller = identity.from_header(*number_and_name, self.rim.edge.name(binding.flow))
-                    shown = identity.shown(caller, account), (*identity.asserted(caller), *told)
-                    targets.append(_target(f"t{number}", binding, trunk.number_on_pbx, *shown))
+                    caller = identity.Caller.of(*number_and_name, self.rim.edge.name(binding.flow))
+                    shown = caller.from_header(account), (*caller.asserted(), *told)
+                    targets.append(_target(f"t{next(numbers)}", binding, trunk.number_on_pbx, *shown))
             tiers.append(tuple(targets))
         return tuple(tiers)
 

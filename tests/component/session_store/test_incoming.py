@@ -10,7 +10,9 @@ import grpc
 import pytest
 from pyrogram import raw
 from teletrunk import rpc
+from teletrunk.destinations import destination_of
 from teletrunk.errors import Refusal
+from teletrunk.identifiers import Called
 from teletrunk.v1 import session_store_pb2 as pb
 
 from .storage import DISCONNECT, Storage, calls
@@ -60,6 +62,30 @@ async def test_workers_hear_of_a_call_before_telegram_has_answered_receivedcall(
         for friend in (one, two):  # and their callers hear ringing
             waiting = await friend.call(raw.types.PhoneCallWaiting)
             assert waiting.receive_date
+
+
+async def test_a_caller_is_told_with_all_usernames(store: Storage) -> None:
+    """Lists of callers go by any of them: the order is the caller's own."""
+    phone, session_id = await store.account()
+    friend = await store.friend(username="Showy", more_usernames=["Friend_1", "third"])
+    async with store.watch(session_id) as arrived:
+        await calls(friend, phone)
+        caller = (await heard(arrived)).caller
+    assert (caller.username, list(caller.more_usernames)) == ("showy", ["friend_1", "third"])
+    await store.control.error(phone, "contacts.resolveUsername", 500, "INTERNAL_SERVER_ERROR", times=1_000)
+    destination = destination_of(Called("username", "Third"), "@Third", "@Third")
+    request = pb.ResolveRequest(session_id=session_id, destination=destination)
+    async with asyncio.timeout(AT_ONCE_S):  # by each it is known from then on; they are written down meanwhile
+        while (user_id := await resolved(store, request)) is None:
+            await asyncio.sleep(0.02)
+    assert user_id == caller.user_id
+
+
+async def resolved(store: Storage, request: pb.ResolveRequest) -> int | None:
+    try:
+        return int((await store.stub.Resolve(request)).peer.user_id)
+    except grpc.aio.AioRpcError:
+        return None
 
 
 async def test_a_call_that_telegram_lets_nobody_receive_is_offered_all_the_same(store: Storage) -> None:

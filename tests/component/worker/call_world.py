@@ -78,6 +78,8 @@ _ROUTED = on.Routed((TARGETS[:2], TARGETS[2:]))
 _FROM_OUTSIDE: list[on.Event] = [
     _ROUTED,
     on.Routed(()),
+    on.Rebound((TARGETS[:2], TARGETS[2:])),
+    on.Rebound(((), ())),
     on.Refused(REFUSAL),
     on.SipEnded(CALLER_LEG, 487),
     on.HangUp(REFUSAL),

@@ -10,7 +10,7 @@ import re
 import socket
 import struct
 from array import array
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Iterable
 
 from teletrunk_worker.legs.wire import Message
 
@@ -129,8 +129,16 @@ class SipHostWorld(HostProcess):
 
     async def call_out(self, answers: list[str]) -> Message:
         """A call of ours, that is answered by these statuses, of which the last is final. Returns how it ended."""
-        self.wire.send({"command": "dial", "call": CALL, "uri": "sip:2@127.0.0.1", "caller": "<sip:1@127.0.0.1>"})
-        invite = await self._response(lambda text: text.startswith("INVITE "))
+        return await self.refused(await self.dial("<sip:1@127.0.0.1>"), answers)
+
+    async def dial(self, caller: str, headers: Iterable[tuple[str, str]] = ()) -> str:
+        """Returns the INVITE."""
+        dial: Message = {"command": "dial", "call": CALL, "uri": "sip:2@127.0.0.1", "caller": caller}
+        self.wire.send(dial | {"headers": [list(header) for header in headers]})
+        return await self._response(lambda text: text.startswith("INVITE "))
+
+    async def refused(self, invite: str, answers: list[str]) -> Message:
+        """Returns how it ended."""
         lines = _headers(invite, "Via", "From", "Call-ID", "CSeq")
         for status in answers:
             self._send("\r\n".join([f"SIP/2.0 {status}", *lines, "To: <sip:2@127.0.0.1>;tag=peer", "", ""]))

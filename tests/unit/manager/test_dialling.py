@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 from teletrunk.destinations import called_of, text_of
-from teletrunk.identifiers import Called, parse_called
+from teletrunk.identifiers import parse_called
 from teletrunk.v1 import call_pb2
 from teletrunk.v1.trunk_pb2 import TrunkOptions
 from teletrunk_manager.domain import dial_rules, templates, trunk_options
@@ -77,6 +77,7 @@ def test_a_bare_pattern_must_match() -> None:
     )
     assert refused(read("?!", TrunkOptions()))[0] == "user-not-found"
     assert refused(read("", TrunkOptions()))[0] == "user-not-found"
+    assert refused(read("%00friend", TrunkOptions(dial_rules=["^.*$=friend"])))[0] == "user-not-found", "as at a call"
 
 
 def test_the_templates_of_callers_read_what_is_dialled() -> None:
@@ -97,21 +98,54 @@ USERS = st.builds(
     first_name=st.text(max_size=20),
     last_name=st.text(max_size=20),
 )
-LITERALS = st.text("+#*@-_.", max_size=4)
+LITERALS = st.text("+#*@-_.019axid", max_size=4)
+LINES = st.lists(
+    st.tuples(st.permutations(templates.ID_TAGS), st.integers(1, 3), LITERALS, LITERALS, LITERALS, LITERALS).map(
+        lambda drawn: "".join(f"{drawn[2 + place]}{{{drawn[0][place]}}}" for place in range(drawn[1])) + drawn[5]
+    ),
+    max_size=4,
+)
 
 
-@given(USERS, LITERALS, st.sampled_from(templates.ID_TAGS), LITERALS)
-def test_who_calls_back_what_it_saw_reaches_the_caller(peer: call_pb2.Peer, before: str, tag: str, after: str) -> None:
-    line = f"{before}{{{tag}}}{after}"
-    trunk_options.checked(TrunkOptions(caller_ids=[line]))
-    if templates.tags_of(peer)[tag]:
-        seen = caller_id(peer, [line])
-        expected = {
-            "phone": Called("phone", peer.phone),
-            "username": Called("username", peer.username),
-            "userid": Called("user_id", str(peer.user_id)),
-        }[tag]
-        assert templates.read_back([line], seen) == expected
+def identities(peer: call_pb2.Peer) -> set[tuple[str, str]]:
+    """All that the user is called by; digits without a mark are a doubt that the page speaks of."""
+    digits = (peer.phone, str(peer.user_id))
+    return {("phone", peer.phone), ("username", peer.username), ("user_id", digits[1])} | {
+        ("number", d) for d in digits
+    }
+
+
+@given(USERS, LINES)
+@example(call_pb2.Peer(user_id=12345), ["{username}", "id{userid}"])
+@example(call_pb2.Peer(user_id=7, username="id12345"), ["{username}", "id{userid}"])
+@example(call_pb2.Peer(user_id=1234567890), ["0{phone}"])
+@example(call_pb2.Peer(user_id=1234567890), ["0{phone}", "00{phone}"])
+@example(call_pb2.Peer(user_id=5, phone="15550100200"), ["00-{phone}"])
+@example(call_pb2.Peer(user_id=123456), ["1-{userid}"])
+@example(call_pb2.Peer(user_id=5123456, phone="15550100200"), ["{phone}{userid}"])
+@example(call_pb2.Peer(user_id=123, username="bobb"), ["{username}1{userid}"])
+@example(call_pb2.Peer(user_id=5550100200), ["{phone}", "1{userid}"])
+def test_who_calls_back_what_it_saw_reaches_the_caller(peer: call_pb2.Peer, lines: list[str]) -> None:
+    trunk_options.checked(TrunkOptions(caller_ids=lines))
+    destination = read(caller_id(peer, lines), TrunkOptions(caller_ids=lines)).destination
+    meant = None if destination is None else called_of(destination, "")
+    assert meant is None or (meant.kind, meant.value) in identities(peer)
+
+
+def test_nobody_looks_like_somebody_else_by_a_username() -> None:
+    lines = ["{username}", "id{userid}"]
+    assert caller_id(call_pb2.Peer(user_id=12345), lines) == "id12345"
+    assert caller_id(call_pb2.Peer(user_id=7, username="id12345"), lines) == "id7"
+    assert caller_id(call_pb2.Peer(user_id=7, username="id12345")) == "id12345", "where no caller ID begins so"
+    assert called("id12345", caller_ids=tuple(lines)) == ("user_id", "12345")
+    assert called("@id12345", caller_ids=tuple(lines)) == ("username", "id12345")
+
+
+def test_separators_stay_where_caller_ids_have_them() -> None:
+    assert called("00-15550100200", caller_ids=("00-{phone}",)) == ("phone", "15550100200")
+    assert called("+49 (151) 123-456.78", caller_ids=("00-{phone}",)) == ("phone", "4915112345678")
+    reading = read("+49-151", TrunkOptions(caller_ids=["tg-{userid}"]))
+    assert reading.steps[1].number == "+49151", "these look like no phone"
 
 
 @given(USERS)
@@ -141,6 +175,7 @@ def test_a_caller_always_has_a_number_and_a_name(peer: call_pb2.Peer) -> None:
         ("אבג", "", "'vg"),
         ("🙂", "", ""),
         ("", "", ""),
+        ("“”", "\u3164", ""),
         ("a\r\nX: y", "\u202eb", "a X: y b"),
     ],
 )
@@ -154,6 +189,11 @@ def test_the_first_template_whose_tags_are_known_wins() -> None:
     assert (caller_id(FRIEND, ids), caller_id(hidden, ids)) == ("4915112345678", "0700")
     assert caller_name(FRIEND, names) == "+4915112345678 (Zoe O)"
     assert caller_name(hidden, names) == "Zoë"
+    for unseen in ("\u3164", "\u200b", '"', "\u202e"):
+        assert caller_name(call_pb2.Peer(user_id=700, first_name=unseen)) == "0700", "there is nothing to see"
+    assert caller_name(call_pb2.Peer(user_id=700, first_name='A\u202e"', last_name="\r\nB")) == "A B", (
+        "as in the INVITE"
+    )
     assert caller_id(hidden, ["{phone}"]) == "0700", "no template fits: as without any"
     private = ["+{phone}", "anonymous"]
     assert (caller_id(FRIEND, private), caller_id(hidden, private)) == ("+4915112345678", "anonymous@anonymous.invalid")
@@ -170,6 +210,8 @@ def test_the_first_template_whose_tags_are_known_wins() -> None:
     ).map(lambda rules: [rule for rule in rules if rule != "="]),
     st.text(max_size=300) | st.text("0123456789+@a", max_size=300),
 )
+@example([], "1" * 60_000 + "x")
+@example([], "+" + "1-" * 30_000 + "x")
 @example(["(.*)=\\1\\1\\1\\1\\1\\1\\1\\1\\1"] * 50, "4915112345678")
 @example(["^(((a+)+)+)+$"], "a" * 255 + "!")
 def test_whatever_the_rules_and_the_number_it_ends_soon_and_small(rules: list[str], number: str) -> None:
@@ -235,6 +277,19 @@ def test_a_caller_is_found_in_a_list_by_whatever_it_is_called(form: str) -> None
     assert not objection(FRIEND, allowed) and objection(stranger, allowed)
     assert objection(FRIEND, blocked) and not objection(stranger, blocked)
     assert objection(FRIEND, TrunkOptions(allowed_callers=allowed.allowed_callers, blocked_callers=["700"]))
+
+
+def test_a_caller_with_several_usernames_is_found_by_each() -> None:
+    """Which one is shown first is the caller's own choice."""
+    caller = call_pb2.Peer(user_id=700, username="showy", more_usernames=["Friend"])
+    assert objection(caller, TrunkOptions(blocked_callers=["@friend"]))
+    assert not objection(caller, TrunkOptions(allowed_callers=["@friend"]))
+
+
+def test_a_phone_without_its_plus_is_blocked_and_lets_nobody_in() -> None:
+    assert objection(FRIEND, TrunkOptions(blocked_callers=[listed("4915112345678")]))
+    assert objection(FRIEND, TrunkOptions(allowed_callers=[listed("4915112345678")])), "it is a user id there"
+    assert not objection(call_pb2.Peer(user_id=701), TrunkOptions(blocked_callers=["700"])), "whose phone is hidden"
 
 
 @given(st.sampled_from(["+{}", "{}", "@a{}bcd", "0{}"]), st.integers(1, 10**14))

@@ -5,21 +5,30 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 from sipmessage import Address
+from teletrunk.identifiers import ANONYMOUS
+from teletrunk.names import plain
 from teletrunk.v1 import call_pb2
-from teletrunk_worker.call.identity import from_header, headers_of, plain
+from teletrunk_worker.call.identity import Caller, headers_of
 from teletrunk_worker.sip.uri import parse_name_addr, parse_uri, with_user
 
 NAMES = st.text(max_size=200) | st.sampled_from(
-    ['"', "\\", "a\r\nX: y", "\u202eabc", "🙂" * 90, "", "אבג", "\0", "<sip:x@y>"]
+    ['"', "\\", "a\r\nX: y", "\u202eabc", "🙂" * 90, "", "אבג", "\0", "<sip:x@y>", "Ann <3", '" <', "a, b;c=d"]
 )
+ACCOUNT = "sip:gw@pbx.example"
 
 
 @given(NAMES, NAMES)
 def test_any_name_makes_headers_that_every_parser_reads(first: str, last: str) -> None:
-    written = from_header("79990000002", f"{first} {last}", ("2001:db8::1", 5060))
-    ours, others = parse_name_addr(written), Address.parse(written)
-    assert ours.uri.user == others.uri.user == "79990000002" and ours.uri.host == "2001:db8::1"
-    assert ours.display == plain(f"{first} {last}") == (others.name or "")
+    caller = Caller.of("79990000002", f"{first} {last}", ("2001:db8::1", 5060))
+    [(_, asserted)] = caller.asserted()
+    for written, user, host in (
+        (caller.from_header(), "79990000002", "2001:db8::1"),
+        (caller.from_header(ACCOUNT), "gw", "pbx.example"),
+        (asserted, "79990000002", "2001:db8::1"),
+    ):
+        ours, others = parse_name_addr(written), Address.parse(written)
+        assert ours.uri.user == others.uri.user == user and ours.uri.host == host
+        assert ours.display == plain(f"{first} {last}") == (others.name or "")
     peer = call_pb2.Peer(user_id=7, first_name=first, last_name=last, username="u")
     headers = dict(headers_of(peer))
     assert headers["X-TG-ID"] == "7" and headers["X-TG-Username"] == "u" and "X-TG-Phone" not in headers
@@ -29,9 +38,16 @@ def test_any_name_makes_headers_that_every_parser_reads(first: str, last: str) -
 
 @given(st.text("+-_.!~*#@0a", min_size=1, max_size=30))
 def test_any_caller_id_is_the_user_of_its_uri(number: str) -> None:
-    written = from_header(number, "Bob", ("192.0.2.1", 5060))
+    written = Caller.of(number, "Bob", ("192.0.2.1", 5060)).from_header()
     assert parse_name_addr(written).uri.user == number
     assert Address.parse(written).uri.user == number, "so does another's parser"
+
+
+def test_who_is_to_stay_unknown_is_named_nowhere() -> None:
+    unknown = Caller.of(ANONYMOUS, "Bob", ("192.0.2.1", 5060))
+    assert unknown.from_header() == '"Anonymous" <sip:anonymous@anonymous.invalid>'
+    assert unknown.from_header(ACCOUNT) == f'"Anonymous" <{ACCOUNT}>', "by which the PBX knows us"
+    assert unknown.asserted() == (("Privacy", "id"),)
 
 
 @given(

@@ -525,6 +525,7 @@ class Peer(_message.Message):
     LAST_NAME_FIELD_NUMBER: _builtins.int
     USERNAME_FIELD_NUMBER: _builtins.int
     PHONE_FIELD_NUMBER: _builtins.int
+    MORE_USERNAMES_FIELD_NUMBER: _builtins.int
     user_id: _builtins.int
     """Telegram's id of the user."""
     first_name: _builtins.str
@@ -535,6 +536,10 @@ class Peer(_message.Message):
     """Without @; empty: none."""
     phone: _builtins.str
     """Empty: not shown to this account."""
+    @_builtins.property
+    def more_usernames(self) -> _containers.RepeatedScalarFieldContainer[_builtins.str]:
+        """Those that the user has beside `username`, as Telegram told them with this call."""
+
     def __init__(
         self,
         *,
@@ -543,10 +548,11 @@ class Peer(_message.Message):
         last_name: _builtins.str = ...,
         username: _builtins.str = ...,
         phone: _builtins.str = ...,
+        more_usernames: _abc.Iterable[_builtins.str] | None = ...,
     ) -> None: ...
     _HasFieldArgType: _TypeAlias = _Never  # noqa: Y015
     def HasField(self, field_name: _HasFieldArgType) -> _builtins.bool: ...
-    _ClearFieldArgType: _TypeAlias = _typing.Literal["first_name", b"first_name", "last_name", b"last_name", "phone", b"phone", "user_id", b"user_id", "username", b"username"]  # noqa: Y015
+    _ClearFieldArgType: _TypeAlias = _typing.Literal["first_name", b"first_name", "last_name", b"last_name", "more_usernames", b"more_usernames", "phone", b"phone", "user_id", b"user_id", "username", b"username"]  # noqa: Y015
     def ClearField(self, field_name: _ClearFieldArgType) -> None: ...
     def WhichOneof(self, oneof_group: _Never) -> None: ...
 

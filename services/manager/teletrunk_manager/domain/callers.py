@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+import itertools
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from typing import Final
 
-from teletrunk.identifiers import ANONYMOUS, ANONYMOUS_NAME
+from teletrunk.identifiers import ANONYMOUS, ANONYMOUS_NAME, Called
+from teletrunk.names import plain
 from teletrunk.v1 import call_pb2
 from teletrunk.v1.trunk_pb2 import TrunkOptions
 
-from teletrunk_manager.domain import templates
+from teletrunk_manager.domain import dialling, templates
 
 MOST_CALLERS: Final = 500
 _PHONE = re.compile(r"\+[1-9][0-9]{6,14}")
@@ -20,12 +22,25 @@ _SEPARATORS = re.compile(r"[\s().-]")
 
 
 def caller_id(peer: call_pb2.Peer, lines: Sequence[str] = ()) -> str:
-    """By the first of the templates whose tags are known, else by the usual ones: the user id is always known."""
+    """By the first of the templates whose tags are known, else by the usual ones: the user id is always known.
+
+    Who calls it back reaches the caller: one that the trunk would read as somebody else is passed over. Zeros mark a
+    user id, and with enough of them no template reads it.
+    """
     known = templates.tags_of(peer)
-    for each in (lines, templates.USUAL_IDS):
-        if (text := templates.first_filled([templates.parse_id(line) for line in each], known)) is not None:
+    each = [templates.parse_id(line) for line in (*lines, *templates.USUAL_IDS)]
+    marked = (f"{'0' * zeros}{known['userid']}" for zeros in range(2, templates.MOST_TEMPLATES + 3) if known["userid"])
+    for text in itertools.chain(templates.filled(each, known), marked):
+        if text == ANONYMOUS or dialling.called_by(text, lines) in (None, *_identities(known)):
             return text
-    return ""
+    return f"0{known['userid']}" if known["userid"] else ""
+
+
+def _identities(known: Mapping[str, str]) -> list[Called]:
+    """All that the user is called by."""
+    phone, username, user_id = (known[tag] for tag in templates.ID_TAGS)
+    numbers = [Called("number", digits) for digits in (phone, user_id)]
+    return [Called("phone", phone), Called("username", username), Called("user_id", user_id), *numbers]
 
 
 def caller_name(peer: call_pb2.Peer, lines: Sequence[str] = (), number: str = "") -> str:
@@ -33,11 +48,9 @@ def caller_name(peer: call_pb2.Peer, lines: Sequence[str] = (), number: str = ""
     unknown has no name."""
     if number == ANONYMOUS:
         return ANONYMOUS_NAME
-    known = templates.tags_of(peer)
-    for each in (lines, templates.USUAL_NAMES):
-        if (text := templates.first_filled([templates.parse(line) for line in each], known)) is not None:
-            return text
-    return number or caller_id(peer)
+    each = [templates.parse(line) for line in (*lines, *templates.USUAL_NAMES)]
+    text = next(templates.filled(each, templates.tags_of(peer)), None)
+    return plain(text) if text is not None else number or caller_id(peer)
 
 
 def listed(text: str) -> str:
@@ -54,7 +67,8 @@ def listed(text: str) -> str:
 def objection(peer: call_pb2.Peer, options: TrunkOptions) -> str:
     """Why the trunk does not take this user's calls; empty when it does."""
     forms = _forms(peer)
-    if not forms.isdisjoint(options.blocked_callers):
+    digits = peer.phone.lstrip("+")  # a phone that was written without its + is meant all the same
+    if digits in options.blocked_callers or not forms.isdisjoint(options.blocked_callers):
         return "among the trunk's blocked callers"
     if options.allowed_callers and forms.isdisjoint(options.allowed_callers):
         return "not among the trunk's allowed callers"
@@ -66,6 +80,4 @@ def _forms(peer: call_pb2.Peer) -> set[str]:
     forms = {str(peer.user_id)}
     if peer.phone:
         forms.add(f"+{peer.phone.lstrip('+')}")
-    if peer.username:
-        forms.add(f"@{peer.username.lower()}")
-    return forms
+    return forms | {f"@{name.lower()}" for name in (peer.username, *peer.more_usernames)}

@@ -8,13 +8,14 @@ from __future__ import annotations
 
 import re
 import unicodedata
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from typing import Final
 
 from anyascii import anyascii
-from teletrunk.identifiers import ANONYMOUS, Called, parse_called
+from teletrunk.identifiers import ANONYMOUS, Called, is_separated, parse_called
+from teletrunk.names import plain
 from teletrunk.v1 import call_pb2
 
 MOST_TEMPLATES: Final = 20
@@ -26,11 +27,11 @@ NAME_TAGS: Final = ("name", "name_ascii", *ID_TAGS)
 _NOBODY: Final = "anonymous"
 _TAG = re.compile(r"\{([^{}]*)\}")
 _ID_LITERAL = re.compile(r"[A-Za-z0-9+\-_.*#@]*")
-# A tag's text in what is dialled, and what kind of identifier it is.
+# A tag's text in what is dialled.
 _FORMS: Final = {
-    "phone": ("phone", r"[1-9][0-9]{6,14}"),
-    "username": ("username", r"[A-Za-z][A-Za-z0-9_]{3,31}"),
-    "userid": ("user_id", r"[1-9][0-9]{0,15}"),
+    "phone": re.compile(r"[1-9][0-9]{6,14}"),
+    "username": re.compile(r"[A-Za-z][A-Za-z0-9_]{3,31}"),
+    "userid": re.compile(r"[1-9][0-9]{0,15}"),
 }
 _SUREST: Final = ("userid", "phone", "username")  # of a template with several tags
 
@@ -88,8 +89,8 @@ def parse_id(text: str) -> Template:
 
 
 def tags_of(peer: call_pb2.Peer) -> dict[str, str]:
-    """What is known of a Telegram user; the rest is empty."""
-    name = f"{peer.first_name} {peer.last_name}".strip()
+    """What is known of a Telegram user, as it may be shown; the rest is empty."""
+    name = plain(f"{peer.first_name} {peer.last_name}")
     return {
         "phone": peer.phone.lstrip("+"),
         "username": peer.username,
@@ -99,42 +100,68 @@ def tags_of(peer: call_pb2.Peer) -> dict[str, str]:
     }
 
 
-def first_filled(templates: Sequence[Template], known: Mapping[str, str]) -> str | None:
-    return next((text for template in templates if (text := template.filled(known)) is not None), None)
+def filled(templates: Iterable[Template], known: Mapping[str, str]) -> Iterator[str]:
+    """By each whose tags are all known."""
+    return (text for template in templates if (text := template.filled(known)) is not None)
 
 
 def _ascii(name: str) -> str:
     """Transliterated, without pictures: `anyascii` would spell them out."""
     letters = "".join(c for c in name if c.isascii() or unicodedata.category(c) not in ("So", "Sk", "Cn", "Cs", "Co"))
-    return " ".join("".join(c if c.isprintable() else " " for c in anyascii(letters)).split())
+    return plain(anyascii(letters))
 
 
 def read_back(templates: Sequence[str], dialled: str) -> Called | None:
     """Whom a dialled caller ID means; None when no template could have made it.
 
-    Digits that one template reads as a phone and another as a user id are either: a `number`.
+    A username may look like any other caller ID that has a letter first: one of digits goes before it. Digits that one
+    template reads as a phone and another as a user id are either: a `number`.
     """
     read = [called for text in templates if text != _NOBODY and (called := _read_one(text, dialled))]
     if not read:
         return None
-    kinds = {called.kind for called in read if called.value == read[0].value}
-    return Called("number", read[0].value) if {"phone", "user_id"} <= kinds else read[0]
+    first = next((called for called in read if called.kind != "username"), read[0])
+    kinds = {called.kind for called in read if called.value == first.value}
+    return Called("number", first.value) if {"phone", "user_id"} <= kinds else first
+
+
+@lru_cache(maxsize=1_000)
+def is_spelt_with_separators(text: str) -> bool:
+    """Whether its caller IDs look like a phone with separators, such as 00-15550100200."""
+    if text == _NOBODY:
+        return False
+    return is_separated(parse_id(text).filled({"phone": "1", "userid": "1", "username": "a"}) or "")
 
 
 def _read_one(text: str, dialled: str) -> Called | None:
-    found = _reader(text).fullmatch(dialled)
+    found = _tags_in(parse_id(text).parts, dialled, 0)
     if found is None:
         return None
-    tag = next(tag for tag in _SUREST if tag in found.groupdict())
+    tag = next(tag for tag in _SUREST if tag in found)
     # As an explicit form it is judged by the one reader of identifiers.
     explicit = {"phone": f"+{found[tag]}", "username": f"@{found[tag]}", "userid": f"0{found[tag]}"}[tag]
     return parse_called(explicit)
 
 
-@lru_cache(maxsize=1_000)
-def _reader(text: str) -> re.Pattern[str]:
-    """At most three tags, each of bounded length: it cannot take long."""
-    parts = parse_id(text).parts
-    return re.compile(
-        "".join(f"(?P<{part}>{_FORMS[part][1]})" if place % 2 else re.escape(part) for place, part in enumerate(parts))
-    )
+def _tags_in(parts: Sequence[str], dialled: str, start: int) -> dict[str, str] | None:
+    """What each tag stands for from there on, the first as long as can be; None when the template has not made it.
+
+    No pattern is made of a template: there are thousands, and to make one takes longer than to read a number.
+    """
+    literal, *rest = parts
+    at = start + len(literal)
+    if not dialled.startswith(literal, start):
+        return None
+    if not rest:
+        return {} if at == len(dialled) else None
+    tag, *after = rest
+    longest = _FORMS[tag].match(dialled, at)
+    if longest is None:
+        return None
+    ends = range(longest.end(), at, -1) if len(after) > 1 else [len(dialled) - len(after[0])]
+    for end in ends:
+        if not dialled.startswith(after[0], end) or not _FORMS[tag].fullmatch(dialled, at, end):
+            continue
+        if (others := _tags_in(after, dialled, end)) is not None:
+            return {tag: dialled[at:end], **others}
+    return None

@@ -41,12 +41,14 @@ class KnownPeers:
 
 def peer_of(user: Any) -> KnownPeer:
     """A TL user as a peer. Who has several usernames has them in a list instead."""
-    names = [user.username, *(name.username for name in user.usernames or [] if name.active)]
+    names = [user.username or "", *(name.username for name in user.usernames or [] if name.active)]
+    first, *more = [name.lower() for name in names if name] or [""]
     return KnownPeer(
         user.id,
         user.access_hash or 0,
         user.first_name or "",
         user.last_name or "",
-        next((name for name in names if name), "").lower(),
+        first,
         user.phone or "",
+        tuple(more),
     )

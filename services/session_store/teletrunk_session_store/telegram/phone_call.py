@@ -363,6 +363,7 @@ def peer_message(peer: KnownPeer) -> call_pb2.Peer:
         last_name=peer.last_name,
         username=peer.username,
         phone=peer.phone,
+        more_usernames=peer.more_usernames,
     )
 
 

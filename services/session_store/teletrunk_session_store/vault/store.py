@@ -64,6 +64,17 @@ class KnownPeer:
     last_name: str = ""
     username: str = ""
     phone: str = ""
+    more_usernames: tuple[str, ...] = ()  # as Telegram has just told; of what is kept they are aliases alone
+
+    @property
+    def row(self) -> dict[str, Any]:
+        return {name: value for name, value in vars(self).items() if name in PEERS.c}
+
+    @property
+    def names(self) -> list[tuple[str, str, int]]:
+        """What leads to the user, as rows of aliases."""
+        usernames = [("username", name, self.user_id) for name in (self.username, *self.more_usernames) if name]
+        return [*usernames, ("phone", self.phone, self.user_id)] if self.phone else usernames
 
 
 @dataclass(frozen=True)
@@ -277,11 +288,9 @@ class Vault:
         async with self._writing() as connection:
             # In one order: two calls that bring the same users must not wait for each other.
             for peer in sorted(peers, key=lambda peer: peer.user_id):
-                await connection.execute(self._put(PEERS, {"session_id": session_id, **vars(peer)}, kept=("phone",)))
-            named = [(kind, getattr(peer, kind), peer.user_id) for peer in peers for kind in ("phone", "username")]
-            for kind, value, user_id in sorted(named):
-                if value:
-                    await connection.execute(self._put_alias(session_id, kind, value, user_id))
+                await connection.execute(self._put(PEERS, {"session_id": session_id, **peer.row}, kept=("phone",)))
+            for kind, value, user_id in sorted(name for peer in peers for name in peer.names):
+                await connection.execute(self._put_alias(session_id, kind, value, user_id))
 
     async def put_alias(self, session_id: str, kind: str, value: str, user_id: int) -> None:
         """A phone or username by which Telegram has found the user."""

@@ -54,6 +54,13 @@ class Routed:
 
 
 @dataclass(frozen=True)
+class Rebound:
+    """PBXs have come, moved or gone since: the same tiers as they are now."""
+
+    tiers: tuple[tuple[Target, ...], ...]
+
+
+@dataclass(frozen=True)
 class Refused:
     """The Manager, or the gateway itself, does not let the call in."""
 
@@ -221,6 +228,7 @@ Event = (
     | Begun
     | Taken
     | Routed
+    | Rebound
     | Refused
     | SipHeard
     | SipRinging

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from dataclasses import replace
 
 from teletrunk.errors import Refusal
@@ -36,7 +37,7 @@ def offer(state: State, event: on.Routed) -> Step:
 
 def next_tier(state: State) -> Step:
     """Rings the next tier together; when there is none left, the call has failed."""
-    tiers = [tier for tier in state.tiers if tier]
+    tiers = list(itertools.dropwhile(lambda tier: not tier, state.tiers))
     if not tiers:
         if state.last_status:
             return end(state, "pbx", reason="busy", status=state.last_status, phrase=state.last_phrase)
@@ -46,6 +47,12 @@ def next_tier(state: State) -> Step:
         replace(state, tiers=tuple(rest), legs=(*state.legs, *(Leg(target.leg) for target in first))),
         [*(do.DialSip(target) for target in first), do.StartTimer("call", TIER_TIMEOUT_S)],
     )
+
+
+def rebound(state: State, event: on.Rebound) -> Step:
+    """Those that wait for their turn are rung where they are by then. Who rings already stays so."""
+    passed = len(event.tiers) - len(state.tiers)
+    return replace(state, tiers=event.tiers[passed:]) if passed >= 0 else state, []
 
 
 def go_on(state: State) -> Step:

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import re
+from collections.abc import Callable
 from dataclasses import replace
 
 import structlog
@@ -44,6 +45,8 @@ class CallRunner:
     def __init__(self, call_id: str, state: State, ports: Ports, records: Records, recorder: Recorder) -> None:
         self.call_id = call_id
         self.line: manager_pb2.Line | None = None  # of the account's plan, held until the record is written
+        self.meant: frozenset[str] = frozenset()  # trunks that a call from Telegram is offered to
+        self.tiers: Callable[[], tuple[tuple[on.Target, ...], ...]] = lambda: ()  # where these are now
         self.recorder = recorder
         # SIP to Telegram: the port at which a host waits for the INVITE, or the `Refusal`.
         self.placed: asyncio.Future[int] = asyncio.get_running_loop().create_future()
@@ -106,6 +109,10 @@ class CallRunner:
             return False
         self.put(on.TransferAsked(leg, target, subscription))
         return True
+
+    def waits_for(self, trunk_id: str) -> bool:
+        """Whether the trunk may have its turn yet."""
+        return trunk_id in self.meant and bool(self._state.tiers)
 
     def shown_to(self, leg: str) -> tuple[str, tuple[tuple[str, str], ...]] | None:
         """The From and the headers that the leg was called with; None of the caller's own."""
