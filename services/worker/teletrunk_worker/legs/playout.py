@@ -137,7 +137,7 @@ class Playout:
         self._slacks.append(self._least_slack)
         self._calm_windows += 1
         if self._calm_windows >= _CALM_WINDOWS and self._margin > _FIRST_MARGIN_MS * self._per_ms:
-            self._margin -= _MARGIN_STEP_MS // 2 * self._per_ms
+            self._margin -= _MARGIN_STEP_MS * self._per_ms // 2
             self._calm_windows = 0
         surplus = self._surplus()
         if surplus > _JUMP_ABOVE_MS * self._per_ms or (self._settling and surplus):
