@@ -29,6 +29,7 @@ class Called:
         self._invite = invite
         self._tag = templates.token(peer.rng)
         self._said: list[Mutated] = []
+        self._accepted: set[str] = set()  # the tags of its 200s: whichever the gateway took, the call has that one
 
     async def live(self, queue: asyncio.Queue[Heard]) -> None:
         """`queue` has what else comes of this call. Ends the call if it comes up."""
@@ -44,13 +45,18 @@ class Called:
                 await self._talk(queue)
         finally:  # whatever was made of it before: the host's place is wanted for the next one
             peer.say("487", peer.answer(self._invite, "487 Request Terminated", tag=self._tag))
+            for tag in sorted(self._accepted):  # also when the attack is over
+                peer.say("BYE", self._request("BYE", tag=tag))
             if rng.random() < 0.2 and self._said:  # after its end
                 peer.send("late", rng.choice(self._said))
 
     def _answer(self, status: str, *, with_body: bool, share: float = _BROKEN, tag: str = "") -> None:
         peer = self._peer
         body, kinds = peer.body() if with_body else (b"", ())
-        whole = peer.answer(self._invite, status, body, tag or self._tag)
+        tag = tag or self._tag
+        if status[0] == "2":
+            self._accepted.add(tag)
+        whole = peer.answer(self._invite, status, body, tag)
         said = (
             answers.broken(peer.mutator, whole, kinds) if self._rng.random() < share else Mutated(whole, kinds, False)
         )
@@ -100,7 +106,6 @@ class Called:
                         self._ask()
                 elif heard.status == 0 and heard.method == "CANCEL":
                     peer.reply(heard, self._tag)
-        peer.say("BYE", self._request("BYE"))
 
     def _ask(self) -> None:
         peer, rng = self._peer, self._rng
@@ -110,11 +115,11 @@ class Called:
             data, more = in_dialog.dressed(rng, method, self._request(method, body), peer.here)
             peer.send(f"re-{method}", peer.mutate(data, kinds + more, 0.3))
 
-    def _request(self, method: str, body: bytes = b"") -> bytes:
+    def _request(self, method: str, body: bytes = b"", tag: str = "") -> bytes:
         """In the dialog that the gateway began."""
         invite = self._invite
         more = {
-            "From": f"{invite.header('To')};tag={self._tag}",
+            "From": f"{invite.header('To')};tag={tag or self._tag}",
             "Call-ID": invite.header("Call-ID"),
             "Route": ", ".join(invite.all("Record-Route")),
         }
