@@ -142,7 +142,7 @@ def _sound_fit(forwarded: Request, dialog: Dialog) -> Objection | None:
 def _no_codec(request: Request, dialog: Dialog) -> Objection | None:
     offered = host_limits.offered_codecs(request)
     if offered is None:
-        broken = request.method == "ACK" and srtp.is_broken_by(request.body, dialog.sound)
+        broken = request.method == "ACK" and srtp.objection_to_answer(request.body, dialog.sound)
         return Objection(488, "Not Acceptable Here") if broken else None
     keyed = host_limits.offered_srtp(request)
     refusal = codecs.refusal_of(offered, dialog.sound.codecs) or srtp.refusal_of(keyed, dialog.sound)

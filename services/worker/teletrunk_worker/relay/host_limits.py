@@ -65,11 +65,18 @@ def objection_to(message: Message, source: str, own: Collection[str]) -> Objecti
     return None
 
 
-def objection_to_answer(response: Response, sound: SoundTerms, source: str, own: Collection[str]) -> Objection | None:
-    """Of a peer, to a host's offer."""
-    if srtp.is_broken_by(response.body, sound):
-        return objection_of(causes.SRTP_NOT_ANSWERED.refusal())
-    return objection_to(response, source, own)
+def objection_to_answer(
+    response: Response, sound: SoundTerms, source: str, own: Collection[str], *, first: bool
+) -> Objection | None:
+    """Of a peer, to a host's offer. `first`: to the one that makes the call, which without sound is none; later, what
+    cannot be agreed on leaves it as it is (RFC 3261 14.1)."""
+    if refusal := srtp.objection_to_answer(response.body, sound):
+        return objection_of(refusal)
+    if (found := objection_to(response, source, own)) or not first:
+        return found
+    described = response.body if media_type(response) == DESCRIPTION else b""
+    refusal = codecs_of.refusal_of_answer(described, sound)
+    return None if refusal is None else objection_of(refusal)
 
 
 def objection_of(refusal: Refusal) -> Objection:
@@ -122,7 +129,10 @@ def offer_for_host(request: Request, sound: SoundTerms) -> None:
 
 
 def answer_for_host(message: Message, sound: SoundTerms) -> None:
-    _rewrite(message, lambda body: srtp.answer_for_host(sdp.needed(body), sound), sound)
+    """Leaves in a peer's answer what the trunk has."""
+    _rewrite(
+        message, lambda body: srtp.answer_for_host(codecs_of.restrict_answer(sdp.needed(body), sound), sound), sound
+    )
 
 
 def offer_for_peer(message: Message, sound: SoundTerms) -> None:
