@@ -37,6 +37,7 @@ _PROFILES = frozenset({"RTP/AVP", "RTP/AVPF"})
 _TOKENS = re.compile(r"[A-Za-z0-9.!%*_+`'~\-]{1,60}(?:\s*,\s*[A-Za-z0-9.!%*_+`'~\-]{1,60}){0,60}")
 DESCRIPTION: Final = "application/sdp"
 WITH_BODY: Final = frozenset({"INVITE", "ACK", "UPDATE", "PRACK", "INFO"})  # of other requests a host wants none
+_SIP: Final = frozenset({"sip", "sips"})
 _RACK = re.compile(r"[0-9]{1,10}\s+[0-9]{1,10}\s+[A-Z]{1,20}")
 
 
@@ -172,7 +173,7 @@ def _is_for_host(request: Request) -> bool:
 def simplify(request: Request) -> None:
     """Leaves what the host needs, as it can read it. Raises `Malformed` for what it needs and nobody can read."""
     _keep_needed(request)
-    if request.uri.scheme not in ("sip", "sips"):  # pjsip has no answer to a tel: address
+    if request.uri.scheme not in _SIP:  # pjsip has no answer to a tel: address
         request.target = f"sip:{escaped(request.uri.user)}@127.0.0.1"
     headers = request.headers
     headers.set("CSeq", str(request.cseq))
@@ -197,10 +198,11 @@ def _refresher(value: str) -> str:
 
 
 def _plain(contact: NameAddr) -> str:
-    """Without parameters of its own, which only a registrar reads."""
-    if contact.uri.scheme not in ("sip", "sips"):
+    """Without parameters of its own, which only a registrar reads, and headers, which pjsip would write into what it
+    says to that address: a Route, or our own."""
+    if contact.uri.scheme not in _SIP:
         raise Malformed("Contact is no SIP address")
-    return f"<{contact.uri.text}>"
+    return f"<{contact.uri.target}>"
 
 
 def _keep_needed(message: Message) -> None:
@@ -211,6 +213,8 @@ def fit(response: Response) -> None:
     """Leaves what the host needs. A provisional answer brings no sound: its description stays here."""
     _keep_needed(response)
     _keep_sip_routes(response)
+    if (contacts := response.contacts) and contacts[0].uri.scheme in _SIP:
+        response.headers.set("Contact", _plain(contacts[0]))
     response.phrase = response.phrase[:_LONGEST_PHRASE]
     if response.code < 200 or media_type(response) != DESCRIPTION:
         strip_body(response)
@@ -232,7 +236,7 @@ def _keep_sip_routes(response: Response) -> None:
 
 def _is_sip(entry: str) -> bool:
     try:
-        return parse_name_addr(entry).uri.scheme in ("sip", "sips")
+        return parse_name_addr(entry).uri.scheme in _SIP
     except Malformed:
         return False
 

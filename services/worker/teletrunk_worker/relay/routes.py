@@ -40,7 +40,7 @@ def target_at(binding: Binding, dialled: Uri) -> str:
     """The Request-URI for what `binding_uri` has made."""
     if dialled.host.partition(".")[2] == f"{_NUMBER_LABEL}.{BINDING_DOMAIN}":
         return with_user(binding.contact.uri, dialled.user)
-    return binding.contact.uri.text
+    return binding.contact.uri.target
 
 
 def leg_header(call_id: str, leg: str) -> str:

@@ -202,7 +202,7 @@ class Dialog:
         routes = recorded[::-1] if self.from_host else recorded
         if not contacts:
             return None
-        request = Request(method, contacts[0].uri.text)
+        request = Request(method, contacts[0].uri.target)
         near, far = ("From", "To") if self.from_host else ("To", "From")
         for route in routes:
             if not proxy.is_own(route, own):
