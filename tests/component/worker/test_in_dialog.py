@@ -51,6 +51,18 @@ async def test_options_and_empty_info_are_answered_without_the_host(world: PortW
         assert isinstance(heard, Request) and heard.body == b"Signal=5\r\nDuration=160\r\n"
 
 
+@pytest.mark.parametrize("body", [b"Signal=16\r\n", b"Signal= !\n", b"R", b"Signal=r\r\nDuration=160"])
+async def test_a_flash_is_the_key_that_we_send_ourselves(world: PortWorld, body: bytes) -> None:
+    async with sip_wire.udp(world.address) as wire:
+        begun, answer = await called(world, wire)
+        flash = wire.in_dialog("INFO", begun, answer, Content_Type="application/dtmf-relay")
+        flash.body = body
+        flash.headers.set("Content-Length", str(len(body)))
+        wire.send(bytes(flash))
+        heard = await world.host.next()
+        assert isinstance(heard, Request) and heard.body == b"Signal=R\r\nDuration=160\r\n"
+
+
 async def test_an_extension_that_nobody_knows_is_named_in_a_dialog_too(world: PortWorld) -> None:
     async with sip_wire.udp(world.address) as wire:
         begun, answer = await called(world, wire)

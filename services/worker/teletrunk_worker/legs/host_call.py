@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import pjsua2 as pj
 
-from teletrunk_worker.legs.digits import Digits
+from teletrunk_worker.legs.digits import Digits, Press
 from teletrunk_worker.legs.keys import Keys
 from teletrunk_worker.legs.rtp_peer import RtpPeer
 from teletrunk_worker.legs.silence import Silence
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from teletrunk_worker.legs.sip_host import SipHost
 
 _MOST_COUNTED = 2**31 - 1  # pjmedia counts further, a record does not
+_DTMF_IS_END = 2  # PJMEDIA_STREAM_DTMF_IS_END, which pjsua2 does not name
 _SRTP_SUITE = re.compile(r"SRTP status: Active Crypto-suite: (\w{1,60})")
 
 
@@ -45,7 +46,8 @@ class HostCall(pj.Call):  # type: ignore[misc]
     def onDtmfEvent(self, prm: pj.OnDtmfEventParam) -> None:
         """By pjmedia's thread that receives for RFC 4733, which tells every packet of an event."""
         if prm.method == pj.PJSUA_DTMF_METHOD_RFC2833:
-            self.digits.heard("rfc4733", prm.digit, prm.timestamp)
+            over = bool(prm.flags & _DTMF_IS_END)
+            self.digits.heard_packet(Press(prm.digit, prm.timestamp, prm.duration, over))
         elif prm.method == pj.PJSUA_DTMF_METHOD_SIP_INFO:
             self.digits.heard("info", prm.digit)
 
