@@ -75,9 +75,21 @@ def objection_to_answer(
         return objection_of(refusal)
     if (found := objection_to(response, source, own)) or not first:
         return found
-    described = response.body if media_type(response) == DESCRIPTION else b""
-    refusal = codecs_of.refusal_of_answer(described, sound)
+    refusal = has_no_answer(response, sound)
     return None if refusal is None else objection_of(refusal)
+
+
+def has_no_answer(message: Message, sound: SoundTerms) -> Refusal | None:
+    """Why a peer's description answers no offer of ours."""
+    described = message.body if media_type(message) == DESCRIPTION else b""
+    return srtp.objection_to_answer(described, sound) or codecs_of.refusal_of_answer(described, sound)
+
+
+def decline(message: Message) -> None:
+    """Says to a host's offer that there is to be no sound."""
+    message.body = b"v=0\r\no=- 0 0 IN IP4 0.0.0.0\r\ns=-\r\nc=IN IP4 0.0.0.0\r\nt=0 0\r\nm=audio 0 RTP/AVP 0\r\n"
+    message.headers.set("Content-Type", DESCRIPTION)
+    message.headers.set("Content-Length", str(len(message.body)))
 
 
 def objection_of(refusal: Refusal) -> Objection:

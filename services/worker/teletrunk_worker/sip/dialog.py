@@ -85,6 +85,10 @@ class Dialog:
         """Whether this answers the INVITE that made the dialog, and no later one."""
         return response.cseq == self.invite.cseq
 
+    def left_the_offer_to_us(self, ack: Request) -> bool:
+        """Whether this is of the INVITE that made the dialog, which had no description (RFC 3261 13.2.1)."""
+        return not self.from_host and not self.invite.body and ack.cseq.sequence == self.invite.cseq.sequence
+
     def name_peer_in(self, response: Response) -> None:
         """Whoever answers an INVITE within the dialog is its peer (RFC 3261 12.2.1.2): no host forks there."""
         if response.cseq.method != "INVITE" or (self.from_host and self.is_first_invites(response)):
