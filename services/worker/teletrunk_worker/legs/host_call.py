@@ -11,6 +11,7 @@ import pjsua2 as pj
 
 from teletrunk_worker.legs.digits import Digits, Press
 from teletrunk_worker.legs.keys import Keys
+from teletrunk_worker.legs.refresh import Refresh
 from teletrunk_worker.legs.rtp_peer import RtpPeer
 from teletrunk_worker.legs.silence import Silence
 from teletrunk_worker.legs.wire import Message
@@ -38,6 +39,7 @@ class HostCall(pj.Call):  # type: ignore[misc]
         self.sends = False  # whether the phone has promised sound
         self.digits = self.port.digits = Digits()
         self.keys = Keys(self)
+        self.refresh = Refresh(self, owns=pjsua_id == pj.PJSUA_INVALID_ID)
         self.peer = RtpPeer(self)
         self._stream = 0  # which of the call's media is its sound
         self._srtp_suite = ""
@@ -70,6 +72,12 @@ class HostCall(pj.Call):  # type: ignore[misc]
             self.host.tell(event="answered", call=self.call_id, codec=self.stats.get("codec", ""))
         elif info.state == pj.PJSIP_INV_STATE_DISCONNECTED:
             self.host.ended(self, int(info.lastStatusCode), str(info.lastReason))
+
+    def onCallTsxState(self, prm: pj.OnCallTsxStateParam) -> None:
+        transaction = prm.e.body.tsxState.tsx
+        ours = transaction.role == pj.PJSIP_ROLE_UAC and transaction.method == "INVITE"
+        if ours and self.answered and transaction.state == pj.PJSIP_TSX_STATE_COMPLETED:
+            self.refresh.answered(int(transaction.statusCode))
 
     def _progress(self, status: int) -> None:
         """Each once: who rings says so as often as it likes, and the wire is that of other calls, too."""

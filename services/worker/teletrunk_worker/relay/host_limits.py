@@ -32,7 +32,8 @@ _NEEDED = frozenset(
      "www-authenticate", "proxy-authenticate"}
 )  # fmt: skip
 _LONGEST_PHRASE = 100
-WITH_OFFER = frozenset({"INVITE", "UPDATE"})
+TARGET_REFRESH = frozenset({"INVITE", "UPDATE"})  # RFC 3261 12.2, RFC 3311
+WITH_OFFER = TARGET_REFRESH | {"PRACK"}  # RFC 3262 5: of a peer; no host says anything there
 _PROFILES = frozenset({"RTP/AVP", "RTP/AVPF"})
 _TOKENS = re.compile(r"[A-Za-z0-9.!%*_+`'~\-]{1,60}(?:\s*,\s*[A-Za-z0-9.!%*_+`'~\-]{1,60}){0,60}")
 DESCRIPTION: Final = "application/sdp"

@@ -113,7 +113,7 @@ class Dialog:
 
     def may_ask(self, request: Request) -> bool:
         """Whether the peer's request is not one too many for a host; then it is counted."""
-        offers = request.method == "INVITE" or (request.method == "UPDATE" and bool(request.body))
+        offers = request.method == "INVITE" or (request.method in ("UPDATE", "PRACK") and bool(request.body))
         cost, now = OFFER_COST if offers else 1.0, time.monotonic()
         left = min(ASKED_AT_ONCE, self.asked_left + (now - self.asked_at) * ASKED_A_SECOND)
         may = left >= cost
