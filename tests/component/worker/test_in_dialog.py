@@ -38,6 +38,9 @@ async def test_options_and_empty_info_are_answered_without_the_host(world: PortW
         begun, answer = await called(world, wire)
         options = (await wire.ask(wire.in_dialog("OPTIONS", begun, answer))).final
         assert options.code == 200 and "INFO" in options.headers["Allow"]
+        for method in ("MESSAGE", "NOTIFY", "SUBSCRIBE", "FOO"):
+            unknown = (await wire.ask(wire.in_dialog(method, begun, answer))).final
+            assert unknown.code in (405, 501) and unknown.headers["Allow"] == options.headers["Allow"]
         assert (await wire.ask(wire.in_dialog("INFO", begun, answer))).final.code == 200
         picture = wire.in_dialog("INFO", begun, answer, Content_Type="application/media_control+xml")
         picture.body = b"<x/>"

@@ -71,9 +71,7 @@ class Routes:
     # Hosts.
 
     def to_host(self, message: Message, dialog: Dialog) -> None:
-        if (
-            message.cseq.method in host_limits.TARGET_REFRESH and message.contacts
-        ):  # its target from now on
+        if message.cseq.method in host_limits.TARGET_REFRESH and message.contacts:  # its target from now on
             dialog.peer_is_secure = secure_names.names_one(message)
         if len(data := bytes(secure_names.for_host(message))) <= host_limits.LARGEST_MESSAGE:
             self._inside.send(data, (_LOOPBACK, dialog.host_port))
