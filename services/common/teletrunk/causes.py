@@ -86,10 +86,11 @@ RTP_PROFILE: Final = Cause(
     call_pb2.REFUSAL_CAUSE_RTP_PROFILE,
     "no-common-codec",
     "offered {}; the gateway has RTP/AVP and RTP/SAVP with a=crypto",
-    "The PBX wants SRTP with keys by DTLS, as WebRTC has it, or has an MKI beside each of its keys.",
+    "The PBX wants SRTP with keys by DTLS, as WebRTC has it, has an MKI beside each of its keys, or none of the suites "
+    "AES_CM_128_HMAC_SHA1_80 and _32, AES_256_CM_HMAC_SHA1_80 and _32.",
     (
-        "Set the PBX to SRTP with SDES and no MKI, or to none, on this trunk (Asterisk: media_encryption=sdes, "
-        "webrtc=no).",
+        "Set the PBX to SRTP with SDES, one of these suites and no MKI, or to none, on this trunk (Asterisk: "
+        "media_encryption=sdes, webrtc=no).",
     ),
 )
 SOUND_OVER_IPV6: Final = Cause(

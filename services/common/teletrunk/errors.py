@@ -171,10 +171,10 @@ _ROWS = (
         "Let the PBX offer fewer codecs and no video, and send fewer headers of its own.", 95,
         detail="what is too long"),
     Row("no-common-codec", 488, "No common codec", "sip-to-telegram", "pbx-admin", PRECONDITION,
-        "The PBX offers no codec of sound that the trunk has; the phrase lists both.",
+        "The PBX offers no codec of sound that the trunk has, or answers with none; the phrase lists both.",
         ("Allow one of the trunk's codecs in the PBX, or the PBX's in the trunk: ",
          CHANGE_TRUNK.of(trunk="LOGIN").giving("--codecs", "codecs"), "."),
-        88, detail="offered A, B; this trunk has C, D"),
+        88, detail="offered A, B; this trunk has C, D | answered A; offered C, D"),
     Row("transfer-refused", 603, "Transfer is refused", "common", "pbx-admin", PRECONDITION,
         "The PBX asks by REFER that a call goes on elsewhere, which cannot be: the call stays as it is.",
         ("Transfer calls that are up, to a number of the same PBX, without asking that number first. Transfers are "

@@ -48,11 +48,11 @@ class HostProcess:
             asyncio.get_running_loop().remove_reader(self.wire.socket.fileno())
             self._events.put_nowait({"event": "died"})
 
-    async def event(self, kind: str) -> Message:
-        """The next of this kind; others before it are passed over."""
+    async def event(self, *kinds: str) -> Message:
+        """The next of these kinds; others before it are passed over."""
         async with asyncio.timeout(self.patience_s):
-            while (event := await self._events.get())["event"] != kind:
-                assert event["event"] != "died", f"the host died before {kind}"
+            while (event := await self._events.get())["event"] not in kinds:
+                assert event["event"] != "died", f"the host died before {kinds}"
             return event
 
     async def stop(self) -> None:

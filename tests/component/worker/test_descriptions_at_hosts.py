@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import re
+
 import pytest
+from sipmessage import Request
 from teletrunk.v1 import manager_pb2 as pb
-from teletrunk.v1.trunk_pb2 import SRTP_POLICY_OPTIONAL, TrunkOptions
+from teletrunk.v1.trunk_pb2 import SRTP_POLICY_OPTIONAL, SRTP_POLICY_UNSPECIFIED, TrunkOptions
+from teletrunk_worker.legs.wire import Message
 
 from tests import sip_wire
 from tests.sip_wire import response_to
@@ -58,10 +62,15 @@ def keyed(*keys: str, profile: str = "SAVP") -> bytes:
         (keyed(f"{KEY}|2^20|1:4"), 488, b""),
         (keyed(f"{KEY}|2^20|1:4") + USUAL[USUAL.index(b"m=") :], 200, b"m=audio 0 RTP/SAVP"),
         (keyed(f"{KEY}|2^20|1:4", profile="AVP"), 200, b" RTP/AVP 8"),
+        (keyed(KEY[:20], KEY), 200, b"a=crypto:2 "),
+        (keyed(f"{KEY} UNENCRYPTED_SRTP", KEY), 200, b"a=crypto:2 "),
+        (keyed(KEY) + keyed(KEY)[-len(keyed(KEY)) + len(keyed()) :], 200, b"a=crypto:1 "),
+        (keyed(KEY[:20]), 488, b""),
+        (keyed(KEY[:20], profile="AVP"), 200, b" RTP/AVP 8"),
     ],
 )
-async def test_no_key_whose_packets_bear_an_identifier_is_taken(offer: bytes, status: int, answered: bytes) -> None:
-    """pjmedia hears none of them."""
+async def test_of_keys_one_that_can_be_used_is_taken(offer: bytes, status: int, answered: bytes) -> None:
+    """pjmedia hears nothing of a peer whose packets bear an identifier, and refuses all for one bad key."""
     async with edge_and_host() as world, sip_wire.udp(world.address) as wire:
         options = TrunkOptions(srtp=SRTP_POLICY_OPTIONAL)
         world.port.trunks.put([pb.TrunkSettings(trunk_id="trunk-office", options=options)])
@@ -90,3 +99,66 @@ async def test_a_200_without_a_description_has_that_of_its_183(same: bool) -> No
             assert (await world.event("answered"))["codec"] == "PCMA/8000"
             world.hang_up(CALL_OUT)
         await wire.next_request("BYE")
+
+
+async def answered_with(body: bytes, *, srtp: bool = False) -> tuple[Message, str, Request | None]:
+    """What a host hears of this answer to its call: how the call went on, in which codec, and the BYE if it ended."""
+    async with edge_and_host() as world, sip_wire.udp(world.address) as wire:
+        options = TrunkOptions(srtp=SRTP_POLICY_OPTIONAL if srtp else SRTP_POLICY_UNSPECIFIED)
+        world.port.trunks.put([pb.TrunkSettings(trunk_id="trunk-office", options=options)])
+        world.dial(await world.ports.registered(wire))
+        invite = await wire.next_request("INVITE")
+        wire.send(bytes(response_to(invite, 200, "OK", wire, body)))
+        await wire.next_request("ACK")
+        event = await world.event("answered", "ended")
+        if event["event"] == "answered":
+            world.hang_up(CALL_OUT)
+            return event, str(event["codec"]), None
+        return event, "", await wire.next_request("BYE")
+
+
+def described(*lines: str) -> bytes:
+    return USUAL[: USUAL.index(b"m=")] + "".join(f"{line}\r\n" for line in lines).encode()
+
+
+@pytest.mark.parametrize(
+    ("body", "codec"),
+    [
+        (described("m=audio 4000 RTP/AVP 3 8"), "PCMA/8000"),  # GSM was not offered; the host would take it
+        (described("m=audio 4000 RTP/AVP 0 8"), "PCMU/8000"),
+        (described("m=audio 4000 RTP/AVP 9", "a=rtpmap:9 G722/16000"), "G722/16000"),
+        (described("m=audio 4000 RTP/AVP 8", "m=unknown 0"), "PCMA/8000"),
+        (described("m=audio 4000 RTP/AVP 8 96", "a=rtpmap:96 telephone-event/8000"), "PCMA/8000"),
+    ],
+)
+async def test_an_answer_has_the_codec_that_was_offered(body: bytes, codec: str) -> None:
+    event, taken, _ = await answered_with(body)
+    assert event["event"] == "answered" and taken == codec
+
+
+@pytest.mark.parametrize(
+    ("body", "said"),
+    [
+        (described("m=audio 4000 RTP/AVP 3"), "answered GSM; offered PCMA, PCMU, G722"),
+        (described("m=audio 4000 RTP/AVP 97", "a=rtpmap:97 PCMA/8000"), "answered PCMA (97); offered"),
+        (described("m=audio 4000 RTP/AVP 97", "a=rtpmap:97 PCMA/16000"), "answered PCMA/16000; offered"),
+        (described("m=audio 0 RTP/AVP 8"), "answered no sound; offered"),
+        (described("m=audio 4000 RTP/AVP 101", "a=rtpmap:101 telephone-event/8000"), "answered no sound; offered"),
+        (b"hello\r\n", "answered no sound; offered"),
+        (b"", "answered no sound; offered"),
+        (keyed(KEY[:20]), "offered keys with an MKI or of other suites"),
+    ],
+)
+async def test_an_answer_without_one_ends_the_call_before_it_is_up_and_says_why(body: bytes, said: str) -> None:
+    """The host would say that it is answered, and then hang up with `SDP negotiation failed`."""
+    event, _, bye = await answered_with(body, srtp=True)
+    assert event["event"] == "ended" and event["status"] == 488 and said in event["phrase"]
+    assert bye is not None and "cause=488" in bye.headers["Reason"] and said in bye.headers["Reason"]
+
+
+async def test_an_offer_of_ours_has_keys_at_the_clocks_of_its_codecs() -> None:
+    async with edge_and_host() as world, sip_wire.udp(world.address) as wire:
+        world.dial(await world.ports.registered(wire))
+        body = (await wire.next_request("INVITE")).body
+        assert re.findall(rb"telephone-event/([0-9]+)", body) == [b"8000"] and b" RTP/AVP 8 0 9 120\r\n" in body
+        world.hang_up(CALL_OUT)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import time
 
 import pytest
@@ -159,6 +160,32 @@ async def test_a_digest_that_was_not_offered_is_no_answer() -> None:
         assert (await wire.ask(wire.answer_challenge(first, challenge, "office", "x"))).final.code == 401
         assert (await wire.register("office", "x")).final.code == 200
     await port.close()
+
+
+@pytest.mark.parametrize(
+    ("algorithm", "status"),
+    [
+        ("md5", 200),
+        ('"MD5"', 200),
+        ("", 200),
+        ("sha-256", 200),
+        ("MD5-sess", 400),
+        ("SHA-256-sess", 400),
+        ("x" * 99, 400),
+    ],
+)
+async def test_a_digest_that_nobody_offers_is_refused_by_its_name(
+    world: PortWorld, algorithm: str, status: int
+) -> None:
+    """A challenge each time would only tell that the password is wrong."""
+    async with sip_wire.udp(world.address) as wire:
+        first = wire.request("REGISTER", "", "office", Expires="60")
+        again = wire.answer_challenge(first, (await wire.ask(first)).final, "office", "x")
+        given = again.headers["Authorization"]
+        again.headers.set("Authorization", re.sub("algorithm=[^,]+", f"algorithm={algorithm}", given))
+        answer = (await wire.ask(again)).final
+        assert answer.code == status
+        assert status == 200 or f"algorithm {algorithm[:16]} is not offered" in answer.phrase
 
 
 async def test_a_via_with_a_port_that_is_none_is_refused(world: PortWorld) -> None:

@@ -6,7 +6,9 @@ import asyncio
 
 import pytest
 from sipmessage import Message, Request, Response
+from teletrunk.v1 import manager_pb2 as pb
 from teletrunk_worker.server import in_dialog
+from teletrunk_worker.sip.dialog import ASKED_AT_ONCE, OFFER_COST
 
 from tests import sip_wire
 from tests.sip_wire import response_to
@@ -36,6 +38,9 @@ async def test_options_and_empty_info_are_answered_without_the_host(world: PortW
         begun, answer = await called(world, wire)
         options = (await wire.ask(wire.in_dialog("OPTIONS", begun, answer))).final
         assert options.code == 200 and "INFO" in options.headers["Allow"]
+        for method in ("MESSAGE", "NOTIFY", "SUBSCRIBE", "FOO"):
+            unknown = (await wire.ask(wire.in_dialog(method, begun, answer))).final
+            assert unknown.code in (405, 501) and unknown.headers["Allow"] == options.headers["Allow"]
         assert (await wire.ask(wire.in_dialog("INFO", begun, answer))).final.code == 200
         picture = wire.in_dialog("INFO", begun, answer, Content_Type="application/media_control+xml")
         picture.body = b"<x/>"
@@ -49,6 +54,50 @@ async def test_options_and_empty_info_are_answered_without_the_host(world: PortW
         wire.send(bytes(digit))
         heard = await world.host.next()
         assert isinstance(heard, Request) and heard.body == b"Signal=5\r\nDuration=160\r\n"
+
+
+@pytest.mark.parametrize("body", [b"Signal=16\r\n", b"Signal= !\n", b"R", b"Signal=r\r\nDuration=160"])
+async def test_a_flash_is_the_key_that_we_send_ourselves(world: PortWorld, body: bytes) -> None:
+    async with sip_wire.udp(world.address) as wire:
+        begun, answer = await called(world, wire)
+        flash = wire.in_dialog("INFO", begun, answer, Content_Type="application/dtmf-relay")
+        flash.body = body
+        flash.headers.set("Content-Length", str(len(body)))
+        wire.send(bytes(flash))
+        heard = await world.host.next()
+        assert isinstance(heard, Request) and heard.body == b"Signal=R\r\nDuration=160\r\n"
+
+
+async def test_an_offer_in_a_prack_is_one_like_others(world: PortWorld) -> None:
+    """RFC 3262 5. A host opens sockets for all sound that it is offered, in codecs that the trunk does not have."""
+    world.port.trunks.put([pb.TrunkSettings(trunk_id="trunk-office", codecs=["PCMU"])])
+    async with sip_wire.udp(world.address) as wire:
+        await world.registered(wire)
+        invite = await ready(wire, "INVITE")
+        wire.send(bytes(invite))
+        at_host = await world.host.next(lambda message: isinstance(message, Request) and message.method == "INVITE")
+        assert isinstance(at_host, Request)
+        ringing = response_to(at_host, 180, "Ringing", wire)
+        ringing.headers.set("RSeq", "1")
+        world.host.send(ringing)
+        dialog = world.port.dialogs.find(invite.call_id)
+        async with asyncio.timeout(sip_wire.PATIENCE_S):
+            while dialog is None or not dialog.answerers:
+                await asyncio.sleep(0.01)
+        two = SDP.replace(b"AVP 8", b"AVP 0 8") + b"m=audio 4002 RTP/AVP 0\r\n"
+        for body, status in ((two, 0), (SDP.replace(b"AVP 8", b"AVP 18"), 488)):
+            rack = {"RAck": f"1 {invite.cseq.sequence} INVITE", "Content_Type": "application/sdp"}
+            prack = wire.in_dialog("PRACK", invite, ringing, **rack)
+            prack.body = body
+            prack.headers.set("Content-Length", str(len(body)))
+            if status:
+                assert (await wire.ask(prack)).final.code == status
+            else:
+                wire.send(bytes(prack))
+                heard = await world.host.next()
+                assert isinstance(heard, Request) and heard.method == "PRACK"
+                assert b"m=audio 4000 RTP/AVP 0\r\n" in heard.body and b"m=audio 0 " in heard.body
+        assert dialog.asked_left <= ASKED_AT_ONCE - OFFER_COST
 
 
 async def test_an_extension_that_nobody_knows_is_named_in_a_dialog_too(world: PortWorld) -> None:

@@ -178,3 +178,30 @@ async def test_a_message_over_tcp_that_is_too_long_is_told_so(world: PortWorld) 
     assert (await asyncio.wait_for(reader.read(4_096), 5)).startswith(b"SIP/2.0 513")
     assert await is_closed(reader)
     writer.close()
+
+
+@pytest.mark.parametrize(
+    "length",
+    [
+        "Content-Length:\r\n 4",
+        "l:\r\n\t4",
+        "Content-Length : 4",
+        "Subject: on\r\n Content-Length: 400\r\nContent-Length: 4",
+        "Content-Length: 4\r\nSubject: on\r\n\tl: 0",
+    ],
+)
+async def test_a_message_ends_where_its_length_says_in_however_many_lines(world: PortWorld, length: str) -> None:
+    """What goes on with another header in a line of its own is none."""
+    reader, writer = await asyncio.open_connection(*world.address)
+    for number in (1, 2):
+        here = writer.get_extra_info("sockname")[1]
+        writer.write(
+            f"OPTIONS sip:127.0.0.1 SIP/2.0\r\nVia: SIP/2.0/TCP 127.0.0.1:{here};branch=z9hG4bK{number}\r\n"
+            f"Max-Forwards: 70\r\nFrom: <sip:1@x>;tag=1\r\nTo: <sip:2@x>\r\nCall-ID: {number}\r\n"
+            f"CSeq: {number} OPTIONS\r\n{length}\r\n\r\nbody".encode()
+        )
+    for number in (1, 2):
+        async with asyncio.timeout(sip_wire.PATIENCE_S):
+            answer = await reader.readuntil(b"\r\n\r\n")
+        assert answer.startswith(b"SIP/2.0 200 ") and f"CSeq: {number} OPTIONS\r\n".encode() in answer
+    writer.close()

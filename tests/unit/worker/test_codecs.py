@@ -57,3 +57,42 @@ def test_the_first_sound_that_is_wanted_stays_and_all_others_are_off() -> None:
     first = sdp.with_one_sound(HEAD.encode() + body, lambda sound: False)
     assert sdp.sounds(first) == sdp.sounds(kept.encode()), "when none is wanted, the first one says why"
     assert sdp.with_one_sound(video.encode(), lambda sound: True) == video.encode()
+
+
+@pytest.mark.parametrize(
+    ("codecs", "medium", "events"),
+    [
+        (("PCMA",), "8 98 100 101 102", ["101"]),
+        (("SPEEX", "PCMA"), "8 98 100 101 102", ["100", "101"]),
+        (("G722",), "9 100 101", ["101"]),  # its clock is 8000, whatever old devices write
+        (("PCMA",), "8 100", ["100"]),  # nothing fits: perhaps it is meant all the same
+    ],
+)
+def test_events_stay_that_have_a_codecs_clock(codecs: tuple[str, ...], medium: str, events: list[str]) -> None:
+    body = (
+        f"{HEAD}m=audio 4000 RTP/AVP {medium}\r\na=rtpmap:98 speex/16000\r\na=rtpmap:9 G722/16000\r\n"
+        "a=rtpmap:100 telephone-event/16000\r\na=rtpmap:101 telephone-event/8000\r\n"
+        "a=rtpmap:102 telephone-event/48000\r\na=fmtp:102 0-16\r\n"
+    )
+    lines = restrict(body.encode(), SoundTerms(codecs)).decode().split("\r\n")
+    [kept] = [line.split()[3:] for line in lines if line.startswith("m=")]
+    assert [number for number in kept if number in ("100", "101", "102")] == events
+    assert "102" not in medium or "a=fmtp:102 0-16" not in lines
+
+
+@pytest.mark.parametrize(
+    ("rtpmap", "name"),
+    [
+        ("98 PCMA/8000", "PCMA"),
+        ("98 PCMA/8000/1", "PCMA"),
+        ("98 PCMA/8000/2", "PCMA/8000/2"),
+        ("98 PCMA/16000", "PCMA/16000"),
+        ("98 G722/8000", "G722 (98)"),
+        ("98 speex/32000", "speex"),
+        ("98 iLBC/16000", "iLBC/16000"),
+        ("98 opus/48000/2", "opus"),
+    ],
+)
+def test_a_codec_is_one_that_hosts_have_in_their_form_alone(rtpmap: str, name: str) -> None:
+    [sound] = sdp.sounds(f"{HEAD}m=audio 4000 RTP/AVP 98\r\na=rtpmap:{rtpmap}\r\n".encode())
+    assert sound.codecs == (name,)

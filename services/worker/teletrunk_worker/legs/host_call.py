@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING
 
 import pjsua2 as pj
 
-from teletrunk_worker.legs.digits import Digits
+from teletrunk_worker.legs.digits import Digits, Press
 from teletrunk_worker.legs.keys import Keys
+from teletrunk_worker.legs.refresh import Refresh
 from teletrunk_worker.legs.rtp_peer import RtpPeer
 from teletrunk_worker.legs.silence import Silence
 from teletrunk_worker.legs.wire import Message
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
     from teletrunk_worker.legs.sip_host import SipHost
 
 _MOST_COUNTED = 2**31 - 1  # pjmedia counts further, a record does not
+_DTMF_IS_END = 2  # PJMEDIA_STREAM_DTMF_IS_END, which pjsua2 does not name
 _SRTP_SUITE = re.compile(r"SRTP status: Active Crypto-suite: (\w{1,60})")
 
 
@@ -37,6 +39,7 @@ class HostCall(pj.Call):  # type: ignore[misc]
         self.sends = False  # whether the phone has promised sound
         self.digits = self.port.digits = Digits()
         self.keys = Keys(self)
+        self.refresh = Refresh(self, owns=pjsua_id == pj.PJSUA_INVALID_ID)
         self.peer = RtpPeer(self)
         self._stream = 0  # which of the call's media is its sound
         self._srtp_suite = ""
@@ -45,7 +48,8 @@ class HostCall(pj.Call):  # type: ignore[misc]
     def onDtmfEvent(self, prm: pj.OnDtmfEventParam) -> None:
         """By pjmedia's thread that receives for RFC 4733, which tells every packet of an event."""
         if prm.method == pj.PJSUA_DTMF_METHOD_RFC2833:
-            self.digits.heard("rfc4733", prm.digit, prm.timestamp)
+            over = bool(prm.flags & _DTMF_IS_END)
+            self.digits.heard_packet(Press(prm.digit, prm.timestamp, prm.duration, over))
         elif prm.method == pj.PJSUA_DTMF_METHOD_SIP_INFO:
             self.digits.heard("info", prm.digit)
 
@@ -68,6 +72,12 @@ class HostCall(pj.Call):  # type: ignore[misc]
             self.host.tell(event="answered", call=self.call_id, codec=self.stats.get("codec", ""))
         elif info.state == pj.PJSIP_INV_STATE_DISCONNECTED:
             self.host.ended(self, int(info.lastStatusCode), str(info.lastReason))
+
+    def onCallTsxState(self, prm: pj.OnCallTsxStateParam) -> None:
+        transaction = prm.e.body.tsxState.tsx
+        ours = transaction.role == pj.PJSIP_ROLE_UAC and transaction.method == "INVITE"
+        if ours and self.answered and transaction.state == pj.PJSIP_TSX_STATE_COMPLETED:
+            self.refresh.answered(int(transaction.statusCode))
 
     def _progress(self, status: int) -> None:
         """Each once: who rings says so as often as it likes, and the wire is that of other calls, too."""

@@ -375,6 +375,7 @@ class SipHost:
         for call in calls:
             self._tell_digits(call)
             call.keys.go_on()
+            call.refresh.go_on()
         now = time.monotonic()
         if now - self._looked_at >= _LOOK_EVERY_S:
             self._looked_at = now

@@ -8,10 +8,11 @@ from typing import Final
 from teletrunk_worker.sip.message import Request
 from teletrunk_worker.sip.uas import is_digits
 
-_SIGNAL = re.compile(rb"(?im)^[ \t]*Signal[ \t]*=[ \t]*([0-9A-D*#]{1,2})[ \t]*\r?$")
+_SIGNAL = re.compile(rb"(?im)^[ \t]*Signal[ \t]*=[ \t]*([0-9A-DR*#!]{1,2})[ \t]*\r?$")
 _DURATION = re.compile(rb"(?im)^[ \t]*Duration[ \t]*=[ \t]*([0-9]{1,5})[ \t]*\r?$")
-_BARE = re.compile(rb"(?i)\s*([0-9A-D*#]{1,2})\s*")  # all that there is in application/dtmf
-_BY_NUMBER: Final = dict(zip(("10", "11", "12", "13", "14", "15"), "*#ABCD", strict=True))  # RFC 4733 3.2
+_BARE = re.compile(rb"(?i)\s*([0-9A-DR*#!]{1,2})\s*")  # all that there is in application/dtmf
+# RFC 4733 3.2; the last one is a flash, which others write as it is on their phones.
+_BY_NUMBER: Final = dict(zip(("10", "11", "12", "13", "14", "15", "16", "!"), "*#ABCDRR", strict=True))
 _USUAL_MS = 160
 
 

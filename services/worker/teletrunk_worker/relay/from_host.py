@@ -80,7 +80,7 @@ class FromHost:
         proxy.hop(request)
         if dialog.peer_is_secure:
             request.target = secure_names.secured(request.target)
-        if request.method in host_limits.WITH_OFFER:
+        if request.method in host_limits.TARGET_REFRESH:
             host_limits.offer_for_peer(request, dialog.sound)
             dialog.asking = request
         self._challenges.answer(request, dialog)

@@ -60,19 +60,28 @@ class FromPeer:
         self._routes.via_for_host(forwarded, flow)
         if request.method == "INFO" and not digits.rewrite(forwarded):
             return uas.respond(request, 400, "Bad Request: no digit in the body")
+        if request.method == "ACK":
+            self._acknowledge(request, flow, forwarded, dialog)
+            return None
         unfit = self._made_fit(request, flow, forwarded) or _no_codec(request, dialog)
         if (objection := unfit or _sound_fit(forwarded, dialog)) is None:
             if request.method == "BYE":
                 dialog.cause = q850_cause(request)
                 self._routes.end_of_asking(dialog)
             self._routes.to_host(forwarded, dialog)
-        elif request.method == "ACK":  # nobody answers it: the host misses the description and ends the call
+            return None
+        return objection.answer(request)
+
+    def _acknowledge(self, ack: Request, flow: Flow, forwarded: Request, dialog: Dialog) -> None:
+        """Nobody answers it. One that leaves the call's offer without an answer ends the call, when the host has heard
+        so: it would wait without a sound. Of a later offer all stays as it is."""
+        if self._made_fit(ack, flow, forwarded) or (ack.body and host_limits.has_no_answer(ack, dialog.sound)):
             host_limits.strip_body(forwarded)
             host_limits.simplify(forwarded)
-            self._routes.to_host(forwarded, dialog)
-        else:
-            return objection.answer(request)
-        return None
+        host_limits.answer_for_host(forwarded, dialog.sound)
+        if not forwarded.body and dialog.left_the_offer_to_us(ack):
+            host_limits.decline(forwarded)
+        self._routes.to_host(forwarded, dialog)
 
     def _made_fit(self, request: Request, flow: Flow, forwarded: Request) -> Objection | None:
         """Why a host could not take what is forwarded; what it could take is made fit for it."""
@@ -142,8 +151,7 @@ def _sound_fit(forwarded: Request, dialog: Dialog) -> Objection | None:
 def _no_codec(request: Request, dialog: Dialog) -> Objection | None:
     offered = host_limits.offered_codecs(request)
     if offered is None:
-        broken = request.method == "ACK" and srtp.is_broken_by(request.body, dialog.sound)
-        return Objection(488, "Not Acceptable Here") if broken else None
+        return None
     keyed = host_limits.offered_srtp(request)
     refusal = codecs.refusal_of(offered, dialog.sound.codecs) or srtp.refusal_of(keyed, dialog.sound)
     return None if refusal is None else host_limits.objection_of(refusal)

@@ -32,11 +32,13 @@ _NEEDED = frozenset(
      "www-authenticate", "proxy-authenticate"}
 )  # fmt: skip
 _LONGEST_PHRASE = 100
-WITH_OFFER = frozenset({"INVITE", "UPDATE"})
+TARGET_REFRESH = frozenset({"INVITE", "UPDATE"})  # RFC 3261 12.2, RFC 3311
+WITH_OFFER = TARGET_REFRESH | {"PRACK"}  # RFC 3262 5: of a peer; no host says anything there
 _PROFILES = frozenset({"RTP/AVP", "RTP/AVPF"})
 _TOKENS = re.compile(r"[A-Za-z0-9.!%*_+`'~\-]{1,60}(?:\s*,\s*[A-Za-z0-9.!%*_+`'~\-]{1,60}){0,60}")
 DESCRIPTION: Final = "application/sdp"
 WITH_BODY: Final = frozenset({"INVITE", "ACK", "UPDATE", "PRACK", "INFO"})  # of other requests a host wants none
+_SIP: Final = frozenset({"sip", "sips"})
 _RACK = re.compile(r"[0-9]{1,10}\s+[0-9]{1,10}\s+[A-Z]{1,20}")
 
 
@@ -65,11 +67,30 @@ def objection_to(message: Message, source: str, own: Collection[str]) -> Objecti
     return None
 
 
-def objection_to_answer(response: Response, sound: SoundTerms, source: str, own: Collection[str]) -> Objection | None:
-    """Of a peer, to a host's offer."""
-    if srtp.is_broken_by(response.body, sound):
-        return objection_of(causes.SRTP_NOT_ANSWERED.refusal())
-    return objection_to(response, source, own)
+def objection_to_answer(
+    response: Response, sound: SoundTerms, source: str, own: Collection[str], *, first: bool
+) -> Objection | None:
+    """Of a peer, to a host's offer. `first`: to the one that makes the call, which without sound is none; later, what
+    cannot be agreed on leaves it as it is (RFC 3261 14.1)."""
+    if refusal := srtp.objection_to_answer(response.body, sound):
+        return objection_of(refusal)
+    if (found := objection_to(response, source, own)) or not first:
+        return found
+    refusal = has_no_answer(response, sound)
+    return None if refusal is None else objection_of(refusal)
+
+
+def has_no_answer(message: Message, sound: SoundTerms) -> Refusal | None:
+    """Why a peer's description answers no offer of ours."""
+    described = message.body if media_type(message) == DESCRIPTION else b""
+    return srtp.objection_to_answer(described, sound) or codecs_of.refusal_of_answer(described, sound)
+
+
+def decline(message: Message) -> None:
+    """Says to a host's offer that there is to be no sound."""
+    message.body = b"v=0\r\no=- 0 0 IN IP4 0.0.0.0\r\ns=-\r\nc=IN IP4 0.0.0.0\r\nt=0 0\r\nm=audio 0 RTP/AVP 0\r\n"
+    message.headers.set("Content-Type", DESCRIPTION)
+    message.headers.set("Content-Length", str(len(message.body)))
 
 
 def objection_of(refusal: Refusal) -> Objection:
@@ -122,7 +143,10 @@ def offer_for_host(request: Request, sound: SoundTerms) -> None:
 
 
 def answer_for_host(message: Message, sound: SoundTerms) -> None:
-    _rewrite(message, lambda body: srtp.answer_for_host(sdp.needed(body), sound), sound)
+    """Leaves in a peer's answer what the trunk has."""
+    _rewrite(
+        message, lambda body: srtp.answer_for_host(codecs_of.restrict_answer(sdp.needed(body), sound), sound), sound
+    )
 
 
 def offer_for_peer(message: Message, sound: SoundTerms) -> None:
@@ -162,7 +186,7 @@ def _is_for_host(request: Request) -> bool:
 def simplify(request: Request) -> None:
     """Leaves what the host needs, as it can read it. Raises `Malformed` for what it needs and nobody can read."""
     _keep_needed(request)
-    if request.uri.scheme not in ("sip", "sips"):  # pjsip has no answer to a tel: address
+    if request.uri.scheme not in _SIP:  # pjsip has no answer to a tel: address
         request.target = f"sip:{escaped(request.uri.user)}@127.0.0.1"
     headers = request.headers
     headers.set("CSeq", str(request.cseq))
@@ -187,10 +211,11 @@ def _refresher(value: str) -> str:
 
 
 def _plain(contact: NameAddr) -> str:
-    """Without parameters of its own, which only a registrar reads."""
-    if contact.uri.scheme not in ("sip", "sips"):
+    """Without parameters of its own, which only a registrar reads, and headers, which pjsip would write into what it
+    says to that address: a Route, or our own."""
+    if contact.uri.scheme not in _SIP:
         raise Malformed("Contact is no SIP address")
-    return f"<{contact.uri.text}>"
+    return f"<{contact.uri.target}>"
 
 
 def _keep_needed(message: Message) -> None:
@@ -201,6 +226,8 @@ def fit(response: Response) -> None:
     """Leaves what the host needs. A provisional answer brings no sound: its description stays here."""
     _keep_needed(response)
     _keep_sip_routes(response)
+    if (contacts := response.contacts) and contacts[0].uri.scheme in _SIP:
+        response.headers.set("Contact", _plain(contacts[0]))
     response.phrase = response.phrase[:_LONGEST_PHRASE]
     if response.code < 200 or media_type(response) != DESCRIPTION:
         strip_body(response)
@@ -222,7 +249,7 @@ def _keep_sip_routes(response: Response) -> None:
 
 def _is_sip(entry: str) -> bool:
     try:
-        return parse_name_addr(entry).uri.scheme in ("sip", "sips")
+        return parse_name_addr(entry).uri.scheme in _SIP
     except Malformed:
         return False
 

@@ -40,7 +40,7 @@ def target_at(binding: Binding, dialled: Uri) -> str:
     """The Request-URI for what `binding_uri` has made."""
     if dialled.host.partition(".")[2] == f"{_NUMBER_LABEL}.{BINDING_DOMAIN}":
         return with_user(binding.contact.uri, dialled.user)
-    return binding.contact.uri.text
+    return binding.contact.uri.target
 
 
 def leg_header(call_id: str, leg: str) -> str:
@@ -71,7 +71,7 @@ class Routes:
     # Hosts.
 
     def to_host(self, message: Message, dialog: Dialog) -> None:
-        if message.cseq.method in host_limits.WITH_OFFER and message.contacts:  # it is the peer's target from now on
+        if message.cseq.method in host_limits.TARGET_REFRESH and message.contacts:  # its target from now on
             dialog.peer_is_secure = secure_names.names_one(message)
         if len(data := bytes(secure_names.for_host(message))) <= host_limits.LARGEST_MESSAGE:
             self._inside.send(data, (_LOOPBACK, dialog.host_port))

@@ -39,7 +39,7 @@ def for_host(message: SomeMessage) -> SomeMessage:
     if isinstance(changed, Request) and to_one:
         changed.target = _plain(changed.target)
     if names_one(changed):
-        changed.headers.set("Contact", f"<{_plain(changed.contacts[0].uri.text)}>")
+        changed.headers.set("Contact", f"<{_plain(changed.contacts[0].uri.target)}>")
     return changed
 
 

@@ -12,7 +12,7 @@ from typing import Final
 from teletrunk import causes
 from teletrunk.errors import Refusal
 
-from teletrunk_worker.sip import sdp
+from teletrunk_worker.sip import sdes, sdp
 from teletrunk_worker.sip.sound import SoundTerms
 
 _PROFILE = re.compile(rb"(?i)(m=audio [0-9/]{1,12} RTP/)(S?)(AVPF?)(?= )")
@@ -37,34 +37,35 @@ def refusal_over(transport: str, sound: SoundTerms) -> Refusal | None:
 
 def for_host(offer: bytes, sound: SoundTerms) -> bytes:
     """A peer's offer, without the media that the trunk does not allow; without keys where it has SRTP off."""
-    return _each(offer, lambda lines: _allowed(sdp.without_mki(lines), sound))
+    return _each(offer, lambda lines: _allowed(sdes.with_usable_keys(lines), sound))
 
 
 def for_peer(body: bytes, sound: SoundTerms) -> bytes:
     """A host's offer or answer. What it offers is either way: RTP/AVP with keys."""
     if sound.srtp == "off":
-        return _each(body, _without_keys)
+        return _each(body, sdes.without_keys)
     return _each(body, lambda lines: _with_profile(lines, secure=True)) if sound.needs_srtp else body
 
 
 def answer_for_host(body: bytes, sound: SoundTerms) -> bytes:
     """A peer's answer, in the profile that the host has offered; keys that it was not asked for stay here."""
-    answer = _each(body, lambda lines: _with_profile(lines, secure=False))
-    return _each(answer, _without_keys) if sound.srtp == "off" else answer
+    keys = sdes.without_keys if sound.srtp == "off" else sdes.with_usable_keys
+    return _each(body, lambda lines: _with_profile(keys(lines), secure=False))
 
 
-def is_broken_by(answer: bytes, sound: SoundTerms) -> bool:
-    """Whether a peer answers in clear what was offered with SRTP only."""
-    return sound.needs_srtp and any(not one.keyed for one in sdp.sounds(answer))
+def objection_to_answer(answer: bytes, sound: SoundTerms) -> Refusal | None:
+    """Of a peer: in clear to what was offered with SRTP only, or with keys that would make it silent."""
+    found = sdp.sounds(answer)
+    if sound.srtp != "off" and any(one.has_other_keys for one in found):
+        return causes.RTP_PROFILE.refusal("keys with an MKI or of other suites")
+    if sound.needs_srtp and any(not one.keyed for one in found):
+        return causes.SRTP_NOT_ANSWERED.refusal()
+    return None
 
 
 def _each(body: bytes, change: sdp.Change) -> bytes:
     session, *media = sdp.media(sdp.LINE_END.split(body.rstrip(b"\r\n")))
     return sdp.joined(session, [change(lines) for lines in media])
-
-
-def _without_keys(lines: list[bytes]) -> list[bytes]:
-    return [line for line in lines if not sdp.is_crypto(line)]
 
 
 def _allowed(lines: list[bytes], sound: SoundTerms) -> list[bytes]:
@@ -73,8 +74,8 @@ def _allowed(lines: list[bytes], sound: SoundTerms) -> list[bytes]:
         return lines
     secure = bool(found[2])
     if sound.needs_srtp if not secure else sound.srtp == "off":
-        return [re.sub(rb"^(m=audio) [0-9/]+", rb"\1 0", lines[0], flags=re.IGNORECASE), *_without_keys(lines[1:])]
-    return _without_keys(lines) if sound.srtp == "off" else lines
+        return [re.sub(rb"^(m=audio) [0-9/]+", rb"\1 0", lines[0], flags=re.IGNORECASE), *sdes.without_keys(lines[1:])]
+    return sdes.without_keys(lines) if sound.srtp == "off" else lines
 
 
 def _with_profile(lines: list[bytes], *, secure: bool) -> list[bytes]:

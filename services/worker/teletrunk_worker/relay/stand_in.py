@@ -46,12 +46,14 @@ class StandIn:
             self._decline(response, dialog)
             return True
         source = dialog.flow.peer[0]
-        found = host_limits.objection_to_answer(response, dialog.sound, source, self._routes.addresses)
+        addresses = self._routes.addresses
+        found = host_limits.objection_to_answer(response, dialog.sound, source, addresses, first=first)
         objection = _CANCELLED if first and (dialog.cancelled or late) else _UNTAGGED if stray else found
         if objection is None and response.to.tag not in dialog.declined:
             return False
         repeated = response.to.tag in dialog.declined
-        self._decline(response, dialog)
+        why = objection and objection.refusal
+        self._decline(response, dialog, why.sip_headers()[0][1] if why else "")
         if objection is not None and not repeated:
             dialog.refused_answer = objection.refusal if first else None
             status, phrase = (objection.status, objection.phrase) if first else (481, "Dialog was ended")
@@ -69,14 +71,15 @@ class StandIn:
         elif not dialog.cancelled:  # a CANCEL may follow now that there is a provisional answer (RFC 3261 9.1)
             self._cancel(dialog)
 
-    def _decline(self, answer: Response, dialog: Dialog) -> None:
+    def _decline(self, answer: Response, dialog: Dialog, why: str = "") -> None:
         """Acknowledges a 2xx that no host wants, and ends what it has begun; a repetition is acknowledged again."""
         tag, flow = answer.to.tag, self._routes.flow_to(dialog)
         if tag not in dialog.declined:
             if len(dialog.declined) >= MOST_ANSWERERS:
                 return
             ack = dialog.ack(answer, self._routes.own)
-            bye = dialog.bye(answer, ("Reason", ELSEWHERE if dialog.elsewhere else _TERMINATED), self._routes.own)
+            reason = why or (ELSEWHERE if dialog.elsewhere else _TERMINATED)
+            bye = dialog.bye(answer, ("Reason", reason), self._routes.own)
             if ack is None or bye is None:  # it says no address: nobody can be told
                 dialog.declined[tag] = b""
                 return

@@ -35,7 +35,7 @@ MOST_ANSWERED: Final = 100_000  # nonces: 800 a second over their lifetime
 MOST_OF_STRANGERS: Final = MOST_ANSWERED // 2  # so that strangers of any number leave room for whom we know
 _LONGEST_LOGIN = 64
 _NONCE_LENGTH = 40
-_LONGEST_QOP = 16
+_LONGEST_WORD = 16
 _MOST_GIVEN = 5_000  # that are said again
 _MOST_ANSWERS = 4  # of one request that are looked at
 _NONCE = re.compile(rb'nonce\s*+=\s*+"?([A-Za-z0-9_\-]{40})(?![A-Za-z0-9_\-])', re.IGNORECASE)
@@ -93,7 +93,7 @@ def _digest(value: str, method: str) -> Credentials | None:
         nc=fields.get("nc", ""),
         cnonce=fields.get("cnonce", ""),
         response=fields.get("response", ""),
-        algorithm=fields.get("algorithm", "MD5"),
+        algorithm=fields.get("algorithm") or "MD5",
         method=method,
     )
 
@@ -114,8 +114,10 @@ def is_for(credentials: Credentials, request: Request) -> bool:
 
 def objection(credentials: Credentials, request: Request) -> str:
     """Why the answer is worth nothing whatever the password, for a reason phrase; empty when it may be right."""
+    if credentials.algorithm.upper() not in ALGORITHMS:  # one that is known but not offered is asked for anew
+        return f"Authorization: algorithm {credentials.algorithm[:_LONGEST_WORD]} is not offered"
     if credentials.qop not in ("", "auth"):
-        return f"Authorization: qop {credentials.qop[:_LONGEST_QOP]} is not offered, auth is"
+        return f"Authorization: qop {credentials.qop[:_LONGEST_WORD]} is not offered, auth is"
     return "" if is_for(credentials, request) else "the digest's uri is not the Request-URI"
 
 
@@ -163,7 +165,7 @@ class Nonces:
         A stranger's is stale as soon as half is used, not so one from a `known` address.
         """
         born = self._born(credentials.nonce, address)
-        if born is None or credentials.realm != REALM or not self._offers(credentials.algorithm):
+        if born is None or credentials.realm != REALM or self._asks_for_another(credentials.algorithm):
             return Freshness.FOREIGN
         if self._clock() - born > LIFETIME_S:
             return Freshness.STALE
@@ -181,8 +183,9 @@ class Nonces:
         if born is not None:
             self._answered[credentials.nonce] = (born, int(credentials.nc or "0", 16))
 
-    def _offers(self, algorithm: str) -> bool:
-        return algorithm.upper() in (*self._algorithms, _BETTER)
+    def _asks_for_another(self, algorithm: str) -> bool:
+        """Than one that clients can choose from; who invents one is told so (`objection`)."""
+        return algorithm.upper() in ALGORITHMS and algorithm.upper() not in (*self._algorithms, _BETTER)
 
     def _has_room(self, nonce: str, most: int) -> bool:
         expired = self._clock() - LIFETIME_S

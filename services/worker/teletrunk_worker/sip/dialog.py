@@ -85,6 +85,10 @@ class Dialog:
         """Whether this answers the INVITE that made the dialog, and no later one."""
         return response.cseq == self.invite.cseq
 
+    def left_the_offer_to_us(self, ack: Request) -> bool:
+        """Whether this is of the INVITE that made the dialog, which had no description (RFC 3261 13.2.1)."""
+        return not self.from_host and not self.invite.body and ack.cseq.sequence == self.invite.cseq.sequence
+
     def name_peer_in(self, response: Response) -> None:
         """Whoever answers an INVITE within the dialog is its peer (RFC 3261 12.2.1.2): no host forks there."""
         if response.cseq.method != "INVITE" or (self.from_host and self.is_first_invites(response)):
@@ -109,7 +113,7 @@ class Dialog:
 
     def may_ask(self, request: Request) -> bool:
         """Whether the peer's request is not one too many for a host; then it is counted."""
-        offers = request.method == "INVITE" or (request.method == "UPDATE" and bool(request.body))
+        offers = request.method == "INVITE" or (request.method in ("UPDATE", "PRACK") and bool(request.body))
         cost, now = OFFER_COST if offers else 1.0, time.monotonic()
         left = min(ASKED_AT_ONCE, self.asked_left + (now - self.asked_at) * ASKED_A_SECOND)
         may = left >= cost
@@ -202,7 +206,7 @@ class Dialog:
         routes = recorded[::-1] if self.from_host else recorded
         if not contacts:
             return None
-        request = Request(method, contacts[0].uri.text)
+        request = Request(method, contacts[0].uri.target)
         near, far = ("From", "To") if self.from_host else ("To", "From")
         for route in routes:
             if not proxy.is_own(route, own):

@@ -251,7 +251,7 @@ def parse(data: bytes) -> Request | Response:
     head, separator, body = data.partition(b"\r\n\r\n")
     if len(data) > LARGEST_MESSAGE or not separator or head.count(b"\r\n") > _MOST_HEADER_LINES:
         raise Malformed("too large or without end of headers")
-    head = head.replace(b"\r\n ", b" ").replace(b"\r\n\t", b" ")
+    head = unfolded(head)
     if _STRAY.search(head.replace(b"\r\n", b"")):  # another parser would see a line of its own there
         raise Malformed("line ends inside a header")
     start, *lines = head.decode("utf-8", "surrogateescape").split("\r\n")
@@ -267,6 +267,11 @@ def parse(data: bytes) -> Request | Response:
     message = _message(start, headers, body)
     message.wire_length = len(data)
     return message
+
+
+def unfolded(head: bytes) -> bytes:
+    """Each header in one line (RFC 3261 7.3.1). For all who look for one: what begins a line may go on with another."""
+    return head.replace(b"\r\n ", b" ").replace(b"\r\n\t", b" ")
 
 
 def _message(start: str, headers: Headers, body: bytes) -> Request | Response:

@@ -12,11 +12,22 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from itertools import chain, pairwise
 
+from teletrunk_worker.sip import sdes
+
 LINE_END = re.compile(rb"[\r\n]+")
 _CONNECTION = re.compile(rb"c=IN IP([46]) ([0-9A-Fa-f:.]{2,45})")
 _RTCP = re.compile(rb"[aA]=rtcp:[0-9]{1,5}(?: IN IP([46]) ([0-9A-Fa-f:.]{2,45}))?", re.IGNORECASE)
 _SENT_TO = re.compile(rb"(?m)^(c=IN IP4 |a=rtcp:[0-9]{1,5} IN IP4 )(?!0\.0\.0\.0\s*$)[0-9.]{7,15}")
-_RTPMAP = re.compile(rb"[aA]=rtpmap:([0-9]{1,3})\s+([A-Za-z0-9._\-]{1,40})/")
+_RTPMAP = re.compile(rb"[aA]=rtpmap:([0-9]{1,3})\s+([A-Za-z0-9._\-]{1,40})/([0-9]{0,6})(?:/([0-9]{1,2}))?")
+# Of the codecs that hosts have. G.722's is 8000 by a mistake that stayed (RFC 3551 4.5.2); old devices write the other.
+_CLOCK_RATES = {
+    "PCMA": ("8000",),
+    "PCMU": ("8000",),
+    "G722": ("8000", "16000"),
+    "GSM": ("8000",),
+    "ILBC": ("8000",),
+    "SPEEX": ("8000", "16000", "32000"),
+}
 # RFC 3551: payload types that need no rtpmap.
 _STATIC_CODECS = {
     b"0": "PCMU",
@@ -28,6 +39,7 @@ _STATIC_CODECS = {
     b"15": "G728",
     b"18": "G729",
 }
+STATIC_NUMBERS = {name: number for number, name in _STATIC_CODECS.items()}
 _NEEDED = re.compile(rb"[vosctma]=")
 _ORIGIN = re.compile(rb"o=\S{1,128} [0-9]{1,19} [0-9]{1,19} IN IP[46] \S{1,255}")  # 64 bits hold all of 19 digits
 _NO_ORIGIN, _NO_NAME = b"o=- 0 0 IN IP4 0.0.0.0", b"s=-"
@@ -35,9 +47,9 @@ _NO_ORIGIN, _NO_NAME = b"o=- 0 0 IN IP4 0.0.0.0", b"s=-"
 _MEDIUM = re.compile(
     rb"m=[A-Za-z0-9!#$%&'*+.^_`{|}~\-]{1,40} [0-9]{1,5}(?:/[0-9]{1,3})? [A-Za-z0-9/.\-]{1,40}(?: [^\s]{1,64}| )*"
 )
+# One that is declined, of which nothing else is said: RFC 3264 6 wants a place of it and no more.
+_DECLINED = re.compile(rb"(m=[A-Za-z0-9\-]{1,40}) 0[ \t]*")
 _MOST_FORMATS = 32
-_CRYPTO = re.compile(rb"a=crypto:", re.IGNORECASE)
-_MKI = re.compile(rb"\|[0-9]{1,40}:[0-9]{1,3}(?=[\s;]|$)")  # RFC 4568 6.1
 Change = Callable[[list[bytes]], list[bytes]]  # of one medium's lines
 
 
@@ -45,13 +57,14 @@ Change = Callable[[list[bytes]], list[bytes]]  # of one medium's lines
 class Sound:
     """A medium of sound that a description offers: its transport (RTP/AVP, ...), codecs in its order, IP version.
 
-    `keyed`: with SRTP's keys in the description (RFC 4568).
+    `keyed`: with SRTP's keys in the description (RFC 4568). `has_other_keys`: with none but those that no host can use.
     """
 
     profile: str
     codecs: tuple[str, ...]
     ip_version: int
     keyed: bool = False
+    has_other_keys: bool = False
 
 
 def sounds(body: bytes) -> list[Sound]:
@@ -92,34 +105,46 @@ def _ip_version(lines: list[bytes], otherwise: int) -> int:
     return next((int(c[1]) for line in lines if (c := _CONNECTION.fullmatch(line))), otherwise)
 
 
+def has_sound(lines: list[bytes]) -> bool:
+    """Whether this medium is sound, and not declined."""
+    parts = lines[0][2:].split()
+    return len(parts) >= 4 and parts[0].lower() == b"audio" and parts[1].split(b"/")[0] != b"0"
+
+
 def _sound(lines: list[bytes], ip_version: int) -> Sound | None:
     """What this medium offers, if it is sound and not declined."""
-    parts = lines[0][2:].split()
-    if len(parts) < 4 or parts[0].lower() != b"audio" or parts[1].split(b"/")[0] == b"0":
+    if not has_sound(lines):
         return None
+    parts = lines[0][2:].split()
     names = codec_names(lines)
     codecs = (names.get(number) for number in parts[3 : 3 + _MOST_FORMATS])
     profile = parts[2].decode("ascii", "replace").upper()
-    keyed = "SAVP" in profile and any(is_crypto(line) for line in without_mki(lines))
-    if "SAVP" in profile and not keyed and any(is_crypto(line) for line in lines):
-        profile += " with an MKI"
-    return Sound(profile, tuple(codec for codec in codecs if codec), ip_version, keyed)
-
-
-def is_crypto(line: bytes) -> bool:
-    return _CRYPTO.match(line) is not None
-
-
-def without_mki(lines: list[bytes]) -> list[bytes]:
-    """Without the keys whose packets would bear an identifier: for pjmedia it is a part of what the packet is
-    authenticated by, so that it hears none of them. Who can do without offers a key of its own for that."""
-    return [line for line in lines if not (is_crypto(line) and _MKI.search(line))]
+    keyed = "SAVP" in profile and sdes.has_keys(lines)
+    has_other_keys = sdes.has_other_keys_alone(lines)
+    if has_other_keys and "SAVP" in profile:
+        profile += " with an MKI or other suites"
+    return Sound(profile, tuple(codec for codec in codecs if codec), ip_version, keyed, has_other_keys)
 
 
 def codec_names(lines: list[bytes]) -> dict[bytes, str]:
-    """What each payload type of a medium is, by these lines and by RFC 3551."""
-    named = {m[1]: m[2].decode() for line in lines if (m := _RTPMAP.match(line))}
+    """What each payload type of a medium is, by these lines and by RFC 3551. A codec in a form that no host has (at
+    another clock rate, in stereo) is another one, and has that in its name."""
+    named = {m[1]: _codec_name(m) for line in lines if (m := _RTPMAP.match(line))}
     return _STATIC_CODECS | named
+
+
+def _codec_name(rtpmap: re.Match[bytes]) -> str:
+    number, name, rate, channels = (part.decode() for part in rtpmap.groups(default=b""))
+    rates = _CLOCK_RATES.get(name.upper())
+    if rates is None or (rate in rates and channels in ("", "1")):
+        return name if name.upper() != "G722" or number == "9" else f"{name} ({number})"  # pjmedia has it as 9 alone
+    return f"{name}/{rate}/{channels}".rstrip("/")
+
+
+def clock_rates(lines: list[bytes]) -> dict[bytes, str]:
+    """Of each payload type of a medium, as RTP has it."""
+    named = {m[1]: m[3].decode() for line in lines if (m := _RTPMAP.match(line)) and m[2].upper() != b"G722"}
+    return dict.fromkeys(_STATIC_CODECS, "8000") | named
 
 
 def media(lines: list[bytes]) -> list[list[bytes]]:
@@ -136,8 +161,13 @@ def joined(session: list[bytes], media: Iterable[list[bytes]]) -> bytes:
 def needed(body: bytes) -> bytes:
     """Only the lines that a media host has a use for: pjmedia reads on behind the end of others, such as an empty b=,
     and aborts at what it then has not seen."""
-    session, *all_media = media([line for line in LINE_END.split(body) if _NEEDED.match(line)])
+    session, *all_media = media([_whole(line) for line in LINE_END.split(body) if _NEEDED.match(line)])
     return joined(_with_usual_head(session), all_media) if session or all_media else body
+
+
+def _whole(line: bytes) -> bytes:
+    """A medium that is declined in few words, as pjmedia can read it."""
+    return _DECLINED.sub(rb"\1 0 RTP/AVP 0", line) if _DECLINED.fullmatch(line) else line
 
 
 def _with_usual_head(session: list[bytes]) -> list[bytes]:
@@ -156,7 +186,7 @@ def objection(body: bytes) -> str:
     Whatever the body says that it is: a description may be wrapped in another type.
     """
     lines = LINE_END.split(body)
-    if any(line.startswith(b"m=") and not _MEDIUM.fullmatch(line) for line in lines):
+    if any(line.startswith(b"m=") and not (_MEDIUM.fullmatch(line) or _DECLINED.fullmatch(line)) for line in lines):
         return "a medium cannot be read"
     if line := _unusable_address(lines):
         return f"no literal address: {line}"

@@ -97,7 +97,7 @@ def objection(request: Request) -> Response | None:
     if request.uri.scheme not in _SCHEMES:
         return respond(request, 416, "Unsupported URI Scheme")
     if request.method not in _KNOWN:
-        return respond(request, 501, "Not Implemented", [("Allow", ALLOW)])
+        return respond(request, 501, "Not Implemented", [_allow(request)])
     wanted = [tag for name in ("Require", "Proxy-Require") for tag in request.entries(name)]
     if not all(wanted):
         raise Malformed("Require has an empty entry")
@@ -111,14 +111,17 @@ def objection(request: Request) -> Response | None:
 
 
 def not_allowed(request: Request) -> Response:
-    return respond(request, 405, "Method Not Allowed", [("Allow", ALLOW)])
+    return respond(request, 405, "Method Not Allowed", [_allow(request)])
+
+
+def _allow(request: Request) -> tuple[str, str]:
+    return "Allow", ALLOW_IN_CALL if request.to.tag else ALLOW
 
 
 def options(request: Request) -> Response:
     """RFC 3261 11.2."""
-    allow = ("Allow", ALLOW_IN_CALL if request.to.tag else ALLOW)
     supported = ("Supported", "timer, 100rel, path, outbound, norefersub")
-    return respond(request, 200, "OK", [allow, ("Accept", "application/sdp"), supported])
+    return respond(request, 200, "OK", [_allow(request), ("Accept", "application/sdp"), supported])
 
 
 def no_such_dialog(request: Request) -> Response:

@@ -40,6 +40,12 @@ class Uri:
         return self.text
 
     @property
+    def target(self) -> str:
+        """Without headers, which no Request-URI has, nor the Contact of a dialog (RFC 3261 19.1.1)."""
+        userinfo, at, where = self.text.rpartition("@")
+        return userinfo + at + where.partition("?")[0]
+
+    @property
     def headers(self) -> list[tuple[str, str]]:
         """RFC 3261 19.1.1: what a request made from this URI would have, with lower-case names, unescaped."""
         pairs = (pair.partition("=") for pair in self.text.rpartition("@")[2].partition("?")[2].split("&") if pair)
@@ -85,7 +91,7 @@ def escaped(user: str) -> str:
 
 def with_user(uri: Uri, user: str) -> str:
     """The same SIP URI, for somebody else at that place."""
-    rest = uri.text[len(uri.scheme) + 1 :]
+    rest = uri.target[len(uri.scheme) + 1 :]
     return f"{uri.text[: len(uri.scheme) + 1]}{escaped(user)}@{rest.rpartition('@')[2]}"
 
 

@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable
 from typing import Any, Final
 
-from teletrunk_worker.sip.message import LARGEST_MESSAGE
+from teletrunk_worker.sip.message import LARGEST_MESSAGE, unfolded
 from teletrunk_worker.sip.transport.flow import KEEP_ALIVE, Address, Receiver, network_of, peer_of
 from teletrunk_worker.sip.transport.sockets import bound
 
@@ -246,7 +246,7 @@ async def _first_byte(reader: asyncio.StreamReader, flow: TcpFlow) -> bytes:
 
 
 def _content_length(head: bytes) -> int:
-    for line in head.split(b"\r\n"):
+    for line in unfolded(head).split(b"\r\n"):
         name, _, value = line.partition(b":")
         if name.strip().lower() in (b"content-length", b"l"):
             text = value.strip()
