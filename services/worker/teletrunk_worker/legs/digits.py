@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 from collections import deque
-from dataclasses import dataclass
-from typing import Final
+from typing import Final, NamedTuple
 
 _MOST_WAITING = 256
 MOST_TOLD: Final = 64  # of one call: as many as a record has. A PBX that sends thousands fills the wire for all calls
@@ -12,8 +11,7 @@ _REMEMBERED = 16  # events: a packet that is late belongs to one that has been c
 _CLOSE_MS = 20  # nobody lets go of a key and presses it again within a packet
 
 
-@dataclass(frozen=True)
-class Press:
+class Press(NamedTuple):
     """What a packet of RFC 4733 says of a key: since when it is pressed, by the sender's clock, and for how long."""
 
     digit: str
