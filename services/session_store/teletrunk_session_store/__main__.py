@@ -10,7 +10,7 @@ import secrets
 import socket
 
 import structlog
-from teletrunk import __version__, lazy_packages, rpc, running
+from teletrunk import __version__, lazy_packages, lazy_schema, rpc, running
 from teletrunk.config import kept_secret, load
 from teletrunk.identity import Identity
 from teletrunk.membership import membership_of
@@ -34,8 +34,6 @@ async def serve(settings: StorageSettings) -> int | None:
 
 async def _serve(settings: StorageSettings, service: Service) -> int | None:
     # Imported late: a refusal over kurigram's neighbours must come before kurigram itself.
-    from teletrunk import lazy_schema
-
     lazy_schema.install()
     lazy_packages.install("sqlalchemy.ext.asyncio")  # without its sessions, and so without the ORM: 6 MB
 

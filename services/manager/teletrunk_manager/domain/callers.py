@@ -7,7 +7,7 @@ import re
 from collections.abc import Mapping, Sequence
 from typing import Final
 
-from teletrunk.identifiers import ANONYMOUS, ANONYMOUS_NAME, Called
+from teletrunk.identifiers import ANONYMOUS, ANONYMOUS_NAME, Called, without_separators
 from teletrunk.names import plain
 from teletrunk.v1 import call_pb2
 from teletrunk.v1.trunk_pb2 import TrunkOptions
@@ -18,7 +18,6 @@ MOST_CALLERS: Final = 500
 _PHONE = re.compile(r"\+[1-9][0-9]{6,14}")
 _USERNAME = re.compile(r"@[a-z][a-z0-9_]{3,31}")
 _USER_ID = re.compile(r"[1-9][0-9]{0,15}")
-_SEPARATORS = re.compile(r"[\s().-]")
 
 
 def caller_id(peer: call_pb2.Peer, lines: Sequence[str] = ()) -> str:
@@ -56,7 +55,7 @@ def caller_name(peer: call_pb2.Peer, lines: Sequence[str] = (), number: str = ""
 def listed(text: str) -> str:
     """A caller as it is kept in a list: +phone, @username in small letters, or a user id. Raises `ValueError`."""
     stripped = text.strip()
-    name, digits = stripped.lower(), _SEPARATORS.sub("", stripped)
+    name, digits = stripped.lower(), without_separators(stripped)
     if _USERNAME.fullmatch(name):
         return name
     if _PHONE.fullmatch(digits) or _USER_ID.fullmatch(digits):

@@ -76,14 +76,18 @@ def objection_to_answer(
         return objection_of(refusal)
     if (found := objection_to(response, source, own)) or not first:
         return found
-    refusal = has_no_answer(response, sound)
+    refusal = codecs_of.refusal_of_answer(_described(response), sound)
     return None if refusal is None else objection_of(refusal)
 
 
 def has_no_answer(message: Message, sound: SoundTerms) -> Refusal | None:
     """Why a peer's description answers no offer of ours."""
-    described = message.body if media_type(message) == DESCRIPTION else b""
+    described = _described(message)
     return srtp.objection_to_answer(described, sound) or codecs_of.refusal_of_answer(described, sound)
+
+
+def _described(message: Message) -> bytes:
+    return message.body if media_type(message) == DESCRIPTION else b""
 
 
 def decline(message: Message) -> None:
