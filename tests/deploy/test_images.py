@@ -33,7 +33,7 @@ _CAREFUL = (
     "--security-opt=no-new-privileges",
     "--network=none",
 )
-_PATIENCE_S = 30.0
+_PATIENCE_S = 120.0
 
 
 @pytest.fixture(scope="module", autouse=True)
