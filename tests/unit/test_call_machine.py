@@ -80,6 +80,32 @@ def test_next_tier_only_after_all_of_the_first_failed() -> None:
     assert do.DiscardTelegram("busy") in done and state.last_status == 603 and state.phase is Phase.ENDED
 
 
+@pytest.mark.parametrize(("tiers", "seconds"), [(1, [60.0]), (2, [42.5, 60.0]), (3, [85 / 3, 85 / 3, 60.0])])
+def test_each_tier_rings_its_share_of_the_time_that_telegram_rings(tiers: int, seconds: list[float]) -> None:
+    """Telegram rings for a minute and a half: the third of three tiers was never rung."""
+    targets = tuple((target,) for target in TARGETS[:tiers])
+    _, done = play(machine.from_telegram(), on.Routed(((), *targets, ())), *[on.Expired("call")] * (tiers - 1))
+    assert [effect.seconds for effect in done if isinstance(effect, do.StartTimer)] == seconds
+
+
+def test_however_many_tiers_there_are_each_rings_for_a_while() -> None:
+    many = tuple((on.Target(str(n), "trunk", f"sip:{n}@x"),) for n in range(30))
+    _, done = play(machine.from_telegram(), on.Routed(many))
+    assert do.StartTimer("call", 10.0) in done
+
+
+@pytest.mark.parametrize(
+    ("said", "counts"),
+    [((486, 404), 486), ((404, 486), 486), ((603, 486), 603), ((503, 404), 404), ((404, 503), 404), ((486, 480), 480)],
+)
+def test_of_several_refusals_the_one_that_says_most_counts(said: tuple[int, int], counts: int) -> None:
+    """A number that one of the PBXs does not have says nothing of the people who were asked (RFC 3261 16.7 step 6)."""
+    first, second = said
+    routed = on.Routed((TARGETS[:2],))
+    state, _ = play(machine.from_telegram(), routed, on.SipEnded("x", first), on.SipEnded("y", second))
+    assert state.last_status == counts
+
+
 def test_who_waits_is_rung_where_it_is_when_its_turn_comes() -> None:
     tiers = ((), TARGETS[:1], (), TARGETS[2:])
     state, _ = play(machine.from_telegram(), on.Routed(tiers), on.Placed("x"), on.SipRinging("x"))

@@ -10,10 +10,13 @@ from teletrunk.errors import Refusal
 from teletrunk_worker.call import effects as do
 from teletrunk_worker.call import events as on
 from teletrunk_worker.call.ends import died, end, fail, host_died, leg_not_placed, sip_let_go, sip_over
+from teletrunk_worker.call.reasons import says_more
 from teletrunk_worker.call.state import (
     MEDIA_TIMEOUT_S,
     ROUTE_TIMEOUT_S,
+    SHORTEST_TIER_S,
     TIER_TIMEOUT_S,
+    TIERS_S,
     Leg,
     Phase,
     Side,
@@ -32,7 +35,9 @@ def not_routed(state: State, event: on.Expired) -> Step:
 
 
 def offer(state: State, event: on.Routed) -> Step:
-    return next_tier(replace(state, phase=Phase.DIALLING, tiers=event.tiers, longest_s=event.longest_s))
+    share = TIERS_S / max(1, sum(1 for tier in event.tiers if tier))
+    tier_s = max(SHORTEST_TIER_S, min(TIER_TIMEOUT_S, share))
+    return next_tier(replace(state, phase=Phase.DIALLING, tiers=event.tiers, tier_s=tier_s, longest_s=event.longest_s))
 
 
 def next_tier(state: State) -> Step:
@@ -43,9 +48,10 @@ def next_tier(state: State) -> Step:
             return end(state, "pbx", reason="busy", status=state.last_status, phrase=state.last_phrase)
         return fail(state, state.own_failure or Refusal("pbx-unreachable"))
     first, *rest = tiers
+    seconds = state.tier_s if any(rest) else TIER_TIMEOUT_S
     return (
         replace(state, tiers=tuple(rest), legs=(*state.legs, *(Leg(target.leg) for target in first))),
-        [*(do.DialSip(target) for target in first), do.StartTimer("call", TIER_TIMEOUT_S)],
+        [*(do.DialSip(target) for target in first), do.StartTimer("call", seconds)],
     )
 
 
@@ -91,6 +97,13 @@ def unheard(state: State, event: on.Expired) -> Step:
     return after, [do.EndSip(name, phrase="no answer at all"), *actions]
 
 
+def _refused(state: State, status: int, phrase: str) -> State:
+    """Of several refusals the one that says most of the people who were called counts (RFC 3261 16.7, step 6)."""
+    if state.last_status and says_more(state.last_status, status):
+        return state
+    return replace(state, last_status=status, last_phrase=phrase)
+
+
 def leg_failed(state: State, event: on.SipEnded) -> Step:
     leg = state.leg(event.leg)
     if leg is None:
@@ -100,7 +113,7 @@ def leg_failed(state: State, event: on.SipEnded) -> Step:
         return rest, []
     silent = leg.stage is Stage.CALLED  # it is the host, or the edge, that says so: nobody has answered
     if event.status and not silent:  # what one PBX has said counts more than that another says nothing
-        rest = replace(rest, last_status=event.status, last_phrase=event.phrase)
+        rest = _refused(rest, event.status, event.phrase)
     return go_on(rest)
 
 
@@ -132,7 +145,7 @@ def tier_expired(state: State, event: on.Expired) -> Step:
         do.EndSip(leg.name, 487, "No answer") for leg in state.legs if leg.stage is not Stage.ENDING
     ]
     if any(leg.stage is Stage.HEARD for leg in state.legs):
-        state = replace(state, last_status=480, last_phrase="No answer")
+        state = _refused(state, 480, "No answer")
     elif any(leg.stage is Stage.PLACING for leg in state.legs):
         state = replace(state, own_failure=Refusal("media-failed", "SIP host did not take the call"))
     after, actions = next_tier(replace(state, legs=tuple(replace(leg, stage=Stage.ENDING) for leg in state.legs)))

@@ -1,4 +1,4 @@
-"""Reason headers (RFC 3326) of calls that are ended: SIP's value, and Q.850's where one fits."""
+"""Why calls end: Reason headers (RFC 3326) with SIP's value, and Q.850's where one fits; which of several counts."""
 
 from __future__ import annotations
 
@@ -13,6 +13,7 @@ Headers = list[tuple[str, str]]
 # RFC 3398 8.2.6.1 and 7.2.4.1, and for 200 the normal end of a call.
 _Q850: Final = {200: 16, 404: 1, 408: 102, 480: 19, 486: 17, 503: 41, 600: 17, 603: 21, 604: 1}
 _NOT_SELECTED: Final = 26
+_OF_A_PERSON: Final = frozenset({408, 480, 486})  # a phone was rung, or would have been
 ELSEWHERE: Final[Headers] = [
     ("Reason", 'SIP;cause=200;text="Call completed elsewhere"'),  # by this text phones list no missed call
     ("Reason", f"Q.850;cause={_NOT_SELECTED}"),
@@ -42,3 +43,16 @@ def status_of(end: do.EndSip) -> tuple[int, str]:
     """The answer to an INVITE that waits for one."""
     refusal: Refusal | None = end.refusal
     return (refusal.row.sip_status, refusal.phrase) if refusal is not None else (end.status, end.phrase)
+
+
+def says_more(one: int, other: int) -> bool:
+    """Whether a refusal counts more than another: what a person says more than what a PBX does, that before a fault."""
+    return _weight(one) > _weight(other)
+
+
+def _weight(status: int) -> int:
+    if status >= 600:
+        return 3  # it holds for wherever the callee is
+    if status in _OF_A_PERSON:
+        return 2
+    return 1 if status < 500 else 0

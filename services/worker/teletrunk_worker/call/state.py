@@ -52,7 +52,9 @@ ROUTE_TIMEOUT_S: Final = 10.0  # the Manager's answer is waited for 4.5 s, and a
 RECEIVE_TIMEOUT_S: Final = 25.0  # Telegram's own call_receive_timeout is 20 s: it should act first
 RING_TIMEOUT_S: Final = 95.0  # and its call_ring_timeout 90 s
 MEDIA_TIMEOUT_S: Final = 15.0  # ntgcalls gives up after 10 s
-TIER_TIMEOUT_S: Final = 60.0
+TIER_TIMEOUT_S: Final = 60.0  # the last tier, or the only one, rings so long
+TIERS_S: Final = 85.0  # what all tiers have of the time that Telegram lets its user ring
+SHORTEST_TIER_S: Final = 10.0
 TRANSFER_TIMEOUT_S: Final = 60.0
 ENDING_TIMEOUT_S: Final = 10.0
 FIRST_ANSWER_S: Final = 12.0
@@ -83,9 +85,10 @@ class State:
     winner: str = ""
     transfer: Transfer | None = None
     tiers: tuple[tuple[on.Target, ...], ...] = ()
+    tier_s: float = TIER_TIMEOUT_S  # how long one of several rings
     first_answer_s: float = FIRST_ANSWER_S  # how long a PBX may take to say anything at all to an INVITE
     longest_s: int = 0  # how long the account's plan lets it last
-    last_status: int = 0  # what a PBX has said
+    last_status: int = 0  # what a PBX has said: of several refusals the one that says most
     last_phrase: str = ""
     ended_by: str = ""  # pbx, telegram or gateway
     refusal: Refusal | None = field(default=None, compare=False)
