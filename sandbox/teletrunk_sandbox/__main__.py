@@ -75,7 +75,14 @@ def _add_people(parser: argparse.ArgumentParser, run: Callable[[argparse.Namespa
     parser.set_defaults(run=run)
 
 
+def _load_client() -> None:
+    """The client's library is as it is; of its 4,000 types those are loaded that are used."""
+    lazy_schema.install()
+    lazy_schema.load_calls()  # else a phone rings later the first time
+
+
 def _run_subscriber(options: argparse.Namespace) -> int:
+    _load_client()
     from teletrunk_sandbox import subscriber
 
     asyncio.run(subscriber.run(options.dc, options.rsa_key, options.control_port))
@@ -83,6 +90,7 @@ def _run_subscriber(options: argparse.Namespace) -> int:
 
 
 def _run_people(options: argparse.Namespace) -> int:
+    _load_client()
     from teletrunk_sandbox import people
 
     _log_as_told(stdout=True)
