@@ -48,3 +48,16 @@ async def test_an_authorization_that_is_taken_away_ends_its_calls(store: Storage
     else:
         await store.control.forget_key(phone)
     assert (await call.refusal(within=20)).row.id == "session-disconnected"
+
+
+async def test_a_request_that_waits_when_the_authorization_is_taken_away(store: Storage) -> None:
+    """Another question's answer tells. The library gives up what waits, as it does at its own timeout."""
+    phone, session_id = await store.account()
+    friend = await store.friend()
+    await store.control.delay(phone, 60, "phone.requestCall")
+    await store.control.trace(phone, True)
+    call = store.start_call(session_id, f"+{friend.phone}")
+    await store.asked(phone, "phone.requestCall")
+    await store.control.revoke(phone)
+    refusal = await call.refusal(within=AT_ONCE_S)
+    assert (refusal.row.id, refusal.detail) == ("session-disconnected", "AUTH_KEY_UNREGISTERED")

@@ -15,12 +15,13 @@ from teletrunk_session_store.telegram.lease import SILENCE_S
 CONNECT_DEADLINE_S: Final = 20.0
 LINK_CHECK_S: Final = 0.25
 _RPC_DEADLINE_S = 10.0
+_LIBRARY_S = _RPC_DEADLINE_S + 1.0  # after ours, so that its TimeoutError says something else
 
 
 def send(client: TelegramClient, query: Any, seconds: float) -> asyncio.Task[Any]:
     """Sends a request once. kurigram's own `invoke` repeats what Telegram answers with 500, and waits for lost links.
 
-    Raises OSError when the link is down.
+    `seconds` are more than the asker waits. Raises OSError when the link is down.
     """
     if not client.is_linked():
         raise ConnectionError("the link to Telegram is down")
@@ -29,7 +30,7 @@ def send(client: TelegramClient, query: Any, seconds: float) -> asyncio.Task[Any
 
 async def asked(client: TelegramClient, query: Any) -> Any:
     """The answer to a request that nobody waits for any longer than its asker."""
-    sending = send(client, query, _RPC_DEADLINE_S)
+    sending = send(client, query, _LIBRARY_S)
     try:
         return await answered(client, sending)
     finally:
@@ -43,7 +44,10 @@ async def answered(client: TelegramClient, sending: asyncio.Task[Any]) -> Any:
             await asyncio.wait({sending}, timeout=LINK_CHECK_S)
             if not client.is_linked() and not sending.done():
                 raise ConnectionError("the link to Telegram broke")
-    return checked(client, sending.result())
+    try:
+        return checked(client, sending.result())
+    except TimeoutError:  # kurigram ends what waits by this, too, when it stops: Telegram was not slow
+        raise ConnectionError("the client was stopped") from None
 
 
 async def limit_silence(client: TelegramClient) -> None:

@@ -180,6 +180,8 @@ class Session:
             raise failures.refusal_of(error) from None
         except (RPCError, OSError, TimeoutError) as error:
             refusal = failures.refusal_of(error)
+            if refusal.row.id == "session-disconnected":
+                raise Refusal(refusal.row.id, self.reason) from None
             if refusal.row.id == "flood-wait":
                 await self._waits.note(method_of(query), refusal.retry_after)
                 self.on_state(self)  # it is told of
