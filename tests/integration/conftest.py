@@ -1,14 +1,18 @@
-"""The Manager of a test, on both databases."""
+"""The Manager of a test, on both databases; where an installation is, or shall be."""
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
+import pytest_asyncio
 from teletrunk_manager.db.database import Database
 
+from tests.integration.installation import PASSPHRASE, Place
 from tests.integration.manager_world import World
+from tests.integration.rest_world import Api, rest_api
 
 
 @pytest.fixture(params=["sqlite", "postgresql"])
@@ -36,3 +40,32 @@ async def database(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncItera
         yield database
     finally:
         await database.close()
+
+
+@pytest.fixture(params=["sqlite", "postgresql"])
+async def api(request: pytest.FixtureRequest, tmp_path: Path) -> AsyncIterator[Api]:
+    settings = {}
+    if request.param == "postgresql":
+        settings["TELETRUNK_DATABASE_URL"] = await request.getfixturevalue("postgres").database()
+    async with rest_api(tmp_path / "data", **settings) as api:
+        yield api
+
+
+@pytest_asyncio.fixture
+async def place(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[str, str], Any]:
+    async def make(name: str, kind: str) -> Place:
+        if kind == "sqlite":
+            return Place(tmp_path / name)
+        postgres = request.getfixturevalue("postgres")
+        urls = {setting: await postgres.database() for setting in ("TELETRUNK_DATABASE_URL", "TELETRUNK_VAULT_URL")}
+        return Place(tmp_path / name, urls)
+
+    return make
+
+
+@pytest.fixture
+def passphrase(tmp_path: Path) -> list[str]:
+    file = tmp_path / "passphrase"
+    file.touch(0o600)
+    file.write_text(f"{PASSPHRASE}\n")
+    return ["--passphrase-file", str(file)]

@@ -1,4 +1,4 @@
-"""Backup and restore by the command, on both kinds of database; what a restore refuses; what a copied vault does."""
+"""Backup and restore by the command, on both kinds of database; what a restore refuses."""
 
 from __future__ import annotations
 
@@ -6,11 +6,7 @@ import asyncio
 import base64
 import contextlib
 import os
-import shutil
-import sqlite3
-import sys
 from collections.abc import AsyncIterator, Callable
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -21,152 +17,18 @@ from teletrunk.backup import taking
 from teletrunk.backup.part import Part, Store
 from teletrunk.backup.restoring import restore
 from teletrunk.backup.sealed_file import BackupError
-from teletrunk.backup.witness import STORAGE, Witness
 from teletrunk.database import make_engine
 from teletrunk.schema import Schema
-from teletrunk.v1 import call_pb2
 from teletrunk_manager.db import tables
 from teletrunk_manager.db.database import SCHEMA, Database
 from teletrunk_session_store.backup import StoragePart
 from teletrunk_session_store.config import StorageSettings
 from teletrunk_session_store.vault import adoption
 from teletrunk_session_store.vault.seal import Seal
-from teletrunk_session_store.vault.store import KnownPeer, Vault
-from teletrunk_session_store.vault.tables import TABLES
+from teletrunk_session_store.vault.store import Vault
 
+from tests.integration.installation import KEY, KINDS, PASSPHRASE, PATIENCE_S, Databases, Place, furnish
 from tests.servers import Postgres
-
-PASSPHRASE = "correct horse battery staple"
-KEY = bytes(range(32))
-PATIENCE_S = 60
-KINDS = ["sqlite", "postgresql"]
-Databases = Callable[[str, str], Any]
-
-
-@dataclass
-class Place:
-    """Where an installation is, or shall be."""
-
-    data: Path
-    settings: dict[str, str] = field(default_factory=dict)
-
-    async def run(self, *arguments: str) -> tuple[int, str]:
-        """The command with this place's settings: its exit code, and what it printed."""
-        kept = {name: value for name, value in os.environ.items() if not name.startswith("TELETRUNK_")}
-        process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "teletrunk.cli.main", *arguments,
-            env=kept | self.settings | {"TELETRUNK_DATA": str(self.data)},
-            stdin=asyncio.subprocess.DEVNULL, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
-        )  # fmt: skip
-        out, _ = await asyncio.wait_for(process.communicate(), PATIENCE_S)
-        return process.returncode or 0, out.decode()
-
-    @property
-    def manager_url(self) -> str:
-        return self.settings.get("TELETRUNK_DATABASE_URL", f"sqlite+aiosqlite:///{self.data / 'manager.db'}")
-
-    @property
-    def vault_url(self) -> str:
-        return self.settings.get("TELETRUNK_VAULT_URL", f"sqlite+aiosqlite:///{self.data / 'vault.db'}")
-
-    async def rows(self) -> dict[str, list[Any]]:
-        """All that its databases hold, but what is of one vault only."""
-        found = {}
-        for url, metadata in ((self.manager_url, tables.Base.metadata), (self.vault_url, TABLES)):
-            engine = make_engine(url)
-            async with engine.connect() as connection:
-                for table in metadata.sorted_tables:
-                    if table.name not in ("leases", "origin", "storages"):
-                        result = await connection.execute(sa.select(table))
-                        found[table.name] = sorted((tuple(row) for row in result), key=repr)
-            await engine.dispose()
-        return found
-
-    async def leave(self, *names: str) -> None:
-        """Nothing is in the place, and nothing of ours is in its databases."""
-        assert not [path for path in self.data.rglob("*") if path.is_file()] if self.data.exists() else True
-        for url in {url for name in names if (url := self.settings.get(name))}:
-            engine = make_engine(url)
-            async with engine.connect() as connection:
-                assert await connection.run_sync(lambda c: sa.inspect(c).get_table_names()) == []
-            await engine.dispose()
-
-
-@pytest_asyncio.fixture
-async def place(request: pytest.FixtureRequest, tmp_path: Path) -> Callable[[str, str], Any]:
-    async def make(name: str, kind: str) -> Place:
-        if kind == "sqlite":
-            return Place(tmp_path / name)
-        postgres = request.getfixturevalue("postgres")
-        urls = {setting: await postgres.database() for setting in ("TELETRUNK_DATABASE_URL", "TELETRUNK_VAULT_URL")}
-        return Place(tmp_path / name, urls)
-
-    return make
-
-
-async def furnish(place: Place, accounts: int = 3) -> None:
-    """As an installation leaves it behind."""
-    secrets = place.data / "secrets"
-    secrets.mkdir(parents=True)
-    vault_key = base64.b64encode(KEY)
-    files = {
-        "cluster.token": b"t" * 43,
-        "manager.key": KEY,
-        "vault.key": vault_key,
-        "storage.id": b"st1",
-        "worker.id": b"w1",
-    }
-    for name, content in files.items():
-        (secrets / name).write_bytes(content)
-    (place.data / "authority").mkdir()
-    for name in ("authority.pem", "authority.key"):
-        (place.data / "authority" / name).write_text(name)
-    (place.data / "records" / "open").mkdir(parents=True)
-    (place.data / "records" / "open" / "c7.json").write_text("{}")
-    database = Database(place.manager_url)
-    await database.open()
-    record = call_pb2.CallRecord(call_id="c1", called="@bob").SerializeToString()
-    async with database.transaction() as session:
-        session.add(
-            tables.Service(
-                service_id="st1", kind="storage", name="n", version="0", address="127.0.0.1:1", last_seen=1.5
-            )
-        )
-        session.add(tables.Subscription(subscription_id="p1", name="plan", lines=4))
-        await session.flush()
-        for number in range(accounts):
-            session.add(
-                tables.Account(
-                    account_id=f"a{number}",
-                    user_id=5_000_000_000 + number,
-                    session_id=f"s{number}",
-                    storage_id="st1",
-                    subscription_id="p1",
-                )
-            )
-        await session.flush()
-        session.add(
-            tables.Trunk(trunk_id="t1", login="office", sealed_password=b"\x00\xff", account_id="a0", sha256_only=True)
-        )
-        session.add(tables.Call(call_id="c1", account_id="a0", invited_at=1.25, record=record, caller="M\u00fcller"))
-    await database.close()
-    vault = Vault(place.vault_url, Seal(KEY))
-    await vault.open()
-    for number in range(accounts):
-        await vault.put_session(f"s{number}", 5_000_000_000 + number, f"session {number}")
-    await vault.put_peers("s0", [KnownPeer(1, -(2**63), "Ann", "", "ann", "1555")])
-    await vault.note_flood("s0", "phone.requestCall", 12.5)
-    await vault.note_call("s0", 2**62, -5)
-    await vault.introduce(Witness(STORAGE, "127.0.0.1:1", "st1"))
-    await vault.close()
-
-
-@pytest.fixture
-def passphrase(tmp_path: Path) -> list[str]:
-    file = tmp_path / "passphrase"
-    file.touch(0o600)
-    file.write_text(f"{PASSPHRASE}\n")
-    return ["--passphrase-file", str(file)]
 
 
 @pytest.mark.parametrize("source", KINDS)
@@ -489,88 +351,3 @@ async def test_keys_that_the_settings_give(place: Databases, tmp_path: Path, pas
     await vault.open()
     assert await vault.get_session("s2") == "session 2"
     await vault.close()
-
-
-# Copies that no backup has made.
-
-
-async def held_back(url: str) -> str:
-    vault = Vault(url, Seal(KEY))
-    await vault.open()
-    await vault.close()
-    return vault.held_back
-
-
-async def test_a_copied_data_directory_is_held_back_and_a_moved_one_is_not(
-    place: Databases, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    old = await place("old", "sqlite")
-    await furnish(old)
-    shutil.copytree(old.data, tmp_path / "copy")
-    for _ in range(2):
-        assert await held_back(f"sqlite+aiosqlite:///{tmp_path / 'copy' / 'vault.db'}") == adoption.COPIED
-    assert await held_back(old.vault_url) == ""
-    monkeypatch.setattr("teletrunk_session_store.vault.adoption.machine_id", lambda: "another pod")
-    assert await held_back(old.vault_url) == ""
-    old.data.rename(tmp_path / "moved")
-    assert await held_back(f"sqlite+aiosqlite:///{tmp_path / 'moved' / 'vault.db'}") == ""
-
-
-async def test_a_copied_postgresql_vault_is_held_back(place: Databases, postgres: Any) -> None:
-    old = await place("old", "postgresql")
-    await furnish(old)
-    name = f"copy_of_{old.vault_url.rpartition('/')[2]}"
-    engine = make_engine(await postgres.database())
-    async with engine.execution_options(isolation_level="AUTOCOMMIT").connect() as connection:
-        await connection.execute(sa.text(f"CREATE DATABASE {name} TEMPLATE {old.vault_url.rpartition('/')[2]}"))
-    await engine.dispose()
-    assert await held_back(f"{old.vault_url.rpartition('/')[0]}/{name}") == adoption.COPIED
-    assert await held_back(old.vault_url) == ""
-
-
-async def test_a_vault_from_before_it_had_versions_is_taken_over(tmp_path: Path) -> None:
-    url = f"sqlite+aiosqlite:///{tmp_path / 'vault.db'}"
-    vault = Vault(url, Seal(KEY))
-    await vault.open()
-    await vault.put_session("s1", 7, "a session")
-    await vault.close()
-    with sqlite3.connect(tmp_path / "vault.db") as connection:
-        for table in ("vault_version", "origin", "storages", "flood_waits", "call_requests", "method_waits"):
-            connection.execute(f"DROP TABLE {table}")
-    connection.close()
-    for _ in range(2):
-        assert await held_back(url) == ""
-    again = Vault(url, Seal(KEY))
-    await again.open()
-    assert await again.get_session("s1") == "a session"
-    await again.note_flood("s1", "phone.requestCall", 5.0)
-    await again.close()
-
-
-@pytest.mark.parametrize("kind", KINDS)
-async def test_adopt_is_refused_while_somebody_runs_sessions_of_this_vault(kind: str, place: Databases) -> None:
-    """A Storage of an older version knows nothing of copies, but it takes leases."""
-    here = await place("here", kind)
-    await furnish(here)
-    vault = Vault(here.vault_url, Seal(KEY))
-    await vault.open()
-    assert await vault.take_lease("s0", "older", 300) == 1
-    engine = make_engine(here.vault_url)
-    async with engine.begin() as connection:
-        await adoption.hold_back(connection, adoption.RESTORED, [])
-    code, said = await here.run("storage", "adopt", "--yes")
-    assert (code, said.count("\n")) == (2, 1) and "the Session Storage older runs sessions of this vault" in said
-    await vault.release_lease("s0", "older")
-    code, said = await here.run("storage", "adopt", "--yes")
-    assert code == 0, said
-    await vault.look_for_adoption()
-    assert vault.held_back == ""
-    await vault.close()
-    await engine.dispose()
-
-
-async def test_adopt_without_a_vault_makes_none(place: Databases) -> None:
-    here = await place("here", "sqlite")
-    code, said = await here.run("storage", "adopt", "--yes")
-    assert (code, said.count("\n")) == (2, 1) and "there is no vault" in said
-    assert not here.data.exists()
