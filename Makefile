@@ -3,8 +3,8 @@
 PYTHON ?= $(or $(shell for python in python3.11 python3.12; do $$python -c '' 2>/dev/null && echo $$python && break; done),python3.11)
 VENV ?= .venv
 BIN := $(VENV)/bin
-# Many tests wait for a timer: two workers more than there are cores keep the cores busy. A file's tests stay together.
-JOBS ?= $(shell expr $$(nproc) + 2)
+# Many tests wait for a timer: one worker more than there are cores keeps the cores busy. A file's tests stay together.
+JOBS ?= $(shell expr $$(nproc) + 1)
 SOAK_S ?= 3600
 CHART_TESTS := tests/deploy/test_chart.py tests/deploy/test_chart_backup.py tests/deploy/test_chart_pods.py \
 	tests/deploy/test_chart_values.py tests/deploy/test_monitoring.py
