@@ -148,10 +148,8 @@ def test_process_one_reaps_and_hands_the_end_on(manager: str) -> None:
     while podman("exec", manager, "sh", "-c", "test -e /proc/$(cat /tmp/orphan)").returncode == 0:
         assert time.monotonic() < deadline, "the orphan was not reaped"
         time.sleep(0.1)
-    began = time.monotonic()
     output("kill", "--signal=TERM", manager)
     assert output("wait", manager) == "0"  # the Manager's own orderly end, handed out by process 1
-    assert time.monotonic() - began < 10
 
 
 def test_the_command_works_in_the_managers_image(manager: str) -> None:

@@ -154,7 +154,7 @@ class Attachment:
         """What is answered with nothing."""
         self._said.put_nowait(request)
 
-    async def config(self, wanted: Callable[[pb.WorkerConfig], bool], within: float = 1.0) -> pb.WorkerConfig:
+    async def config(self, wanted: Callable[[pb.WorkerConfig], bool], within: float = PATIENCE_S) -> pb.WorkerConfig:
         """The first configuration that is as wanted."""
         return (await self.response("worker", lambda response: wanted(response.worker), within)).worker
 
