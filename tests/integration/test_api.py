@@ -26,6 +26,10 @@ from teletrunk_manager.api.words import words
 from tests.integration.manager_process import LOGIN_URL, TWO_STEP, refusal
 from tests.integration.rest_world import Api
 
+# Each Manager costs seconds: what is said is asked of one kind of database, what is stored of both.
+ON_SQLITE = pytest.mark.parametrize("api", ["sqlite"], indirect=True)
+ON_POSTGRESQL = pytest.mark.parametrize("api", ["postgresql"], indirect=True)  # its numbers have limits
+
 
 def test_every_rpc_for_people_has_its_route() -> None:
     people = {"AdminService", "FleetService", "LiveCallService", "SubscriptionService"}
@@ -51,6 +55,7 @@ def test_the_protos_say_what_every_rpc_and_field_is() -> None:
         assert not [name for name in named if name not in words()], route.rpc
 
 
+@ON_SQLITE
 async def test_roles(api: Api) -> None:
     await api.token("eve", "viewer")
     await api.token("ann", "administrator")
@@ -91,6 +96,7 @@ async def test_a_request_that_is_repeated_with_its_key_is_done_once(api: Api) ->
     assert (await api.ask("POST", "/v1/trunks", key="k 3", body=body))[0] == 422
 
 
+@ON_SQLITE
 async def test_mistakes_are_told_as_they_are(api: Api) -> None:
     for verb, path, body, status, text in (
         ("POST", "/v1/trunks", {"account": "@nobody"}, 404, "there is no account @nobody"),
@@ -111,6 +117,7 @@ async def test_mistakes_are_told_as_they_are(api: Api) -> None:
         assert (got, problem["error"][: len(text)]) == (status, text)
 
 
+@ON_SQLITE
 async def test_problems_are_those_of_rfc_9457(api: Api) -> None:
     async with httpx.AsyncClient(base_url=api.url, headers={"Authorization": f"Bearer {api.tokens['root']}"}) as client:
         answer = await client.get("/v1/trunks/nowhere")
@@ -185,6 +192,7 @@ async def test_a_patch_changes_what_it_names(api: Api) -> None:
         assert (status, "cannot be taken away" in problem["detail"]) == (400, True), "and not as if it had been done"
 
 
+@ON_SQLITE
 async def test_what_a_path_allows_is_told(api: Api) -> None:
     root = {"Authorization": f"Bearer {api.tokens['root']}"}
     async with httpx.AsyncClient(base_url=api.url, headers=root) as client:
@@ -212,6 +220,7 @@ async def test_what_a_path_allows_is_told(api: Api) -> None:
         assert "SRTP_POLICY_REQUIRED_INSECURE" in page
 
 
+@ON_SQLITE
 async def test_who_asks_by_rest_is_told_of_rest(api: Api) -> None:
     await api.world.add_account()
     body = {"account": "@ann", "login": "office"}
@@ -227,6 +236,7 @@ async def test_who_asks_by_rest_is_told_of_rest(api: Api) -> None:
     assert unknown.startswith("this token is not known, or was removed: ")
 
 
+@ON_SQLITE
 async def test_the_description_has_the_protos_words(api: Api) -> None:
     async with httpx.AsyncClient(base_url=api.url) as client:
         described = (await client.get("/openapi.json")).json()
@@ -258,6 +268,7 @@ async def test_the_description_has_the_protos_words(api: Api) -> None:
     assert described["components"]["schemas"]["Trunk"]["properties"]["trusted_addresses"]["description"]
 
 
+@ON_SQLITE
 @pytest.mark.parametrize("path", ["/openapi.json", "/docs"])
 async def test_what_strangers_may_read_is_made_once_and_sent_once(api: Api, path: str) -> None:
     async with httpx.AsyncClient(base_url=api.url) as client:
@@ -307,6 +318,7 @@ async def test_whose_session_it_is(api: Api) -> None:
     await world.register("bobs", made["password"])
 
 
+@ON_SQLITE
 async def test_a_sign_in_by_qr_code(api: Api) -> None:
     assert (await api.token("eve", "viewer")) and (await api.ask("POST", "/v1/qr-sign-ins", who="eve", body={}))[
         0
@@ -403,6 +415,7 @@ async def test_lists_come_in_pages(api: Api) -> None:
     assert (await api.ask("PATCH", "/v1/trunks/trunk3", body=stale))[0] == 409
 
 
+@ON_SQLITE
 async def test_the_same_command_far_from_the_manager(api: Api, tmp_path: Path) -> None:
     environment = {name: value for name, value in os.environ.items() if not name.startswith("TELETRUNK_")}
     environment |= {"TELETRUNK_API_URL": api.url, "TELETRUNK_DATA": str(tmp_path / "elsewhere")}
@@ -432,6 +445,7 @@ async def test_the_same_command_far_from_the_manager(api: Api, tmp_path: Path) -
     assert (status, said.count("\n")) == (1, 1)
 
 
+@ON_POSTGRESQL
 async def test_schemathesis_finds_nothing(api: Api, tmp_path: Path) -> None:
     """Generated requests, wrong ones too: no failure of the server's, and every answer is as documented."""
     await api.world.add_account()
