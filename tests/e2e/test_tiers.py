@@ -97,7 +97,9 @@ async def test_a_trunk_that_is_taken_away_rings_no_more_and_the_next_is_rung(sce
         rung.headers.set("To", f"{rung.headers['To']};tag=first")
         first.answer(rung, 180, "Ringing")
         login = trunks[0].trunk.login
-        await scene.world.command("trunk", *(("remove", login, "--yes") if how == "removed" else ("change", login, "--off")))
+        await scene.world.command(
+            "trunk", *(("remove", login, "--yes") if how == "removed" else ("change", login, "--off"))
+        )
         assert (await first.next_request("CANCEL")).call_id == rung.call_id
         first.answer(rung, 487, "Request Terminated")
         last.answer(await last.next_request("INVITE"), 603, "Decline")

@@ -128,7 +128,9 @@ def test_a_trunk_that_is_taken_away_rings_no_more_and_has_no_turn() -> None:
     state, done = play(state, on.Withdrawn("gone"), on.SipEnded("x", 487), on.SipEnded("y", 486))
     assert [effect for effect in done if isinstance(effect, do.DialSip)] == [do.DialSip(last)]
     state, done = play(state, on.Withdrawn("other"))
-    assert kinds(done)[0] == "EndSip" and "TellCaller" not in kinds(done) and state.last_status == 486, "what a PBX has said counts"
+    assert kinds(done)[0] == "EndSip" and "TellCaller" not in kinds(done) and state.last_status == 486, (
+        "what a PBX has said counts"
+    )
 
 
 def test_a_trunk_that_is_taken_away_keeps_the_call_that_it_has_answered() -> None:

@@ -14,7 +14,10 @@ from .port_world import PortWorld
     [
         ("tel:+15550100;phone-context=x;isub=1", "sip:+15550100@127.0.0.1"),
         ("tel:555-0100;phone-context=+1", "sip:555-0100@127.0.0.1"),
-        ("sip:5550100;isub=1;phone-context=%2B1@{0}:{1};user=phone", "sip:5550100;isub=1;phone-context=%2B1@{0}:{1};user=phone"),
+        (
+            "sip:5550100;isub=1;phone-context=%2B1@{0}:{1};user=phone",
+            "sip:5550100;isub=1;phone-context=%2B1@{0}:{1};user=phone",
+        ),
         ("sips:+15550100@{0}:{1}", "sip:+15550100@{0}:{1}"),
         ("sips:%40name@{0}:{1};transport=tcp", "sip:%40name@{0}:{1};transport=tcp"),
     ],

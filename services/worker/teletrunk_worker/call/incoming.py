@@ -50,7 +50,11 @@ def next_tier(state: State) -> Step:
     first, *rest = tiers
     seconds = state.tier_s if any(rest) else TIER_TIMEOUT_S
     return (
-        replace(state, tiers=tuple(rest), legs=(*state.legs, *(Leg(target.leg, trunk_id=target.trunk_id) for target in first))),
+        replace(
+            state,
+            tiers=tuple(rest),
+            legs=(*state.legs, *(Leg(target.leg, trunk_id=target.trunk_id) for target in first)),
+        ),
         [*(do.DialSip(target) for target in first), do.StartTimer("call", seconds)],
     )
 
