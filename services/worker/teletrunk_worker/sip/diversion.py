@@ -26,7 +26,7 @@ def diverted_by(invite: Request) -> str:
     last = found[0].parameters
     if (last.get("privacy") or "").lower() in _HIDDEN:
         return ""
-    return ", ".join(filter(None, map(_plain, (found[0].uri.user, last.get("reason")))))
+    return ", ".join(filter(None, map(_plain, (found[0].uri.number, last.get("reason")))))
 
 
 def _plain(text: str | None) -> str:
