@@ -58,9 +58,17 @@ async def test_options_and_empty_info_are_answered_without_the_host(world: PortW
 
 @pytest.mark.parametrize(
     ("kind", "body"),
-    [("dtmf-relay", b"Signal=16\r\n"), ("dtmf-relay", b"Signal= !\n"), ("dtmf", b"R"), ("dtmf", b"16")]
-    + [("dtmf-relay", b"Signal=r\r\nDuration=160"), ("dtmf-relay", b"signal = hook-flash\r\n"), ("dtmf", b"Flash")]
-    + [("hook-flash", b""), ("hook-flash", b"\r\n")],
+    [
+        ("dtmf-relay", b"Signal=16\r\n"),
+        ("dtmf-relay", b"Signal= !\n"),
+        ("dtmf-relay", b"Signal=r\r\nDuration=160"),
+        ("dtmf-relay", b"signal = hook-flash\r\n"),
+        ("dtmf", b"R"),
+        ("dtmf", b"16"),
+        ("dtmf", b"Flash"),
+        ("hook-flash", b""),
+        ("hook-flash", b"\r\n"),
+    ],
 )
 async def test_a_flash_is_the_key_that_we_send_ourselves(world: PortWorld, kind: str, body: bytes) -> None:
     async with sip_wire.udp(world.address) as wire:
