@@ -150,6 +150,8 @@ def _is_host(text: str) -> bool:
         at = ipaddress.IPv6Address(text[1:-1]) if text.startswith("[") else ipaddress.IPv4Address(text)
     except ValueError:
         return False
+    if at.version == 6 and at.ipv4_mapped is not None:  # to be written as what it is: others' are compared with it
+        return False
     return not (at.is_unspecified or at.is_multicast or at == _EVERYBODY)
 
 
