@@ -68,7 +68,8 @@ class Credentials:
 
     def take(self, fresh: Iterable[Challenge]) -> bool:
         """False when there is none of them that has not seen our answer yet."""
-        return any([self._take(challenge) for challenge in fresh])
+        taken = [self._take(challenge) for challenge in fresh]  # all of them
+        return any(taken)
 
     def _take(self, fresh: Challenge) -> bool:
         whose = fresh.header, fresh.realm

@@ -1,4 +1,4 @@
-"""Who has passed a call on before it came to us: its Diversion headers say it (RFC 5806), or its History-Info (RFC 7044).
+"""Who has passed a call on before it came to us, as its Diversion says (RFC 5806), or its History-Info (RFC 7044).
 
 For what cannot be read there no call is refused.
 """
