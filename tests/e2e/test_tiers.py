@@ -79,3 +79,30 @@ async def test_a_pbx_that_registers_while_others_ring_is_rung_in_its_turn(scene:
         first.answer(rung, 486, "Busy Here")
         after.answer(await after.next_request("INVITE"), 603, "Decline")
         assert (await scene.record()).sip_status == 603
+
+
+@pytest.mark.parametrize("how", ["removed", "off"])
+async def test_a_trunk_that_is_taken_away_rings_no_more_and_the_next_is_rung(scene: Scene, how: str) -> None:
+    async with contextlib.AsyncExitStack() as stack:
+        trunks = [await scene.world.add_trunk(GATEWAY)]
+        await scene.only_trunk(trunks[0])
+        trunks.append(await scene.world.add_trunk(GATEWAY, priority=1))
+        first, last = [
+            await stack.enter_async_context(sip_wire.udp(scene.edge, f"127.0.24.{number}")) for number in (1, 2)
+        ]
+        for wire, trunk in zip((first, last), trunks, strict=True):
+            assert (await wire.register(trunk.trunk.login, trunk.password)).final.code == 200
+        await scene.friends.tell("call", phone=FRIEND, to=GATEWAY)
+        rung = await first.next_request("INVITE")
+        rung.headers.set("To", f"{rung.headers['To']};tag=first")
+        first.answer(rung, 180, "Ringing")
+        login = trunks[0].trunk.login
+        await scene.world.command(
+            "trunk", *(("remove", login, "--yes") if how == "removed" else ("change", login, "--off"))
+        )
+        assert (await first.next_request("CANCEL")).call_id == rung.call_id
+        first.answer(rung, 487, "Request Terminated")
+        last.answer(await last.next_request("INVITE"), 603, "Decline")
+        record = await scene.record()
+        assert record.sip_status == 603
+        assert any(login in step.text and "rings no more" in step.text for step in record.steps)

@@ -195,6 +195,10 @@ async def test_another_trust_list_is_another_version(world: World) -> None:
     await stub.Trust(fleet_pb2.TrustRequest(trunk="t", addresses=["192.0.2.7"]))
     changed = (await world.wire.admin.ListTrunks(admin.ListTrunksRequest())).trunks[0]
     assert (changed.version, list(changed.trusted_addresses)) == (made.version + 1, ["192.0.2.7/32"])
+    mapped = ["::ffff:192.0.2.7", "::ffff:198.51.100.0/120", "2001:db8::/32"]  # calls over IPv4 come from IPv4
+    await stub.Trust(fleet_pb2.TrustRequest(trunk="t", addresses=mapped))
+    changed = (await world.wire.admin.ListTrunks(admin.ListTrunksRequest())).trunks[0]
+    assert list(changed.trusted_addresses) == ["192.0.2.7/32", "198.51.100.0/24", "2001:db8::/32"]
 
 
 def options(address: str) -> str:

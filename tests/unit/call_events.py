@@ -53,6 +53,7 @@ EVENTS = st.one_of(
     st.just(on.Routed((), 5)),
     st.just(on.Rebound((TARGETS[:2], TARGETS[2:]))),
     st.just(on.Rebound(((), ()))),
+    st.just(on.Withdrawn("trunk")),
     st.just(on.Refused(REFUSAL)),
     said_by_leg(LEGS),
     SAID_BY_TELEGRAM,

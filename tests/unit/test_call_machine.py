@@ -118,6 +118,28 @@ def test_who_waits_is_rung_where_it_is_when_its_turn_comes() -> None:
     assert do.DialSip(TARGETS[2]) in done, "of the last tier, which was empty for a while"
 
 
+def test_a_trunk_that_is_taken_away_rings_no_more_and_has_no_turn() -> None:
+    gone, other = on.Target("x", "gone", "sip:x@x"), on.Target("y", "other", "sip:y@x")
+    later, last = on.Target("z", "gone", "sip:z@x"), on.Target("w", "other", "sip:w@x")
+    routed = on.Routed(((gone, other), (later,), (last,)))
+    state, _ = play(machine.from_telegram(), routed, on.Placed("x"), on.Placed("y"), on.SipRinging("y"))
+    state, done = play(state, on.Withdrawn("gone"))
+    assert [effect.leg for effect in done if isinstance(effect, do.EndSip)] == ["x"], "the other one rings on"
+    state, done = play(state, on.Withdrawn("gone"), on.SipEnded("x", 487), on.SipEnded("y", 486))
+    assert [effect for effect in done if isinstance(effect, do.DialSip)] == [do.DialSip(last)]
+    state, done = play(state, on.Withdrawn("other"))
+    assert kinds(done)[0] == "EndSip" and "TellCaller" not in kinds(done) and state.last_status == 486, (
+        "what a PBX has said counts"
+    )
+
+
+def test_a_trunk_that_is_taken_away_keeps_the_call_that_it_has_answered() -> None:
+    routed = on.Routed((TARGETS[:1],))
+    state, _ = play(machine.from_telegram(), routed, on.Placed("x"), on.SipAnswered("x"))
+    after, done = play(state, on.Withdrawn("trunk"))
+    assert (after, done) == (state, [])
+
+
 def test_nobody_registered_is_told_to_the_caller() -> None:
     state, done = play(machine.from_telegram(), on.Routed(()))
     assert kinds(done) == ["TellCaller", "DiscardTelegram"]

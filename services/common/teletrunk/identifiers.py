@@ -13,6 +13,7 @@ _LONGEST_USER_ID = 1 << 53
 # What E.164 allows; Telegram itself says whether such a number exists.
 _PHONE = re.compile(r"^[1-9][0-9]{6,14}$")
 _SEPARATORS = re.compile(r"[\s().-]")
+_CONTEXT = re.compile(r"\+[0-9 ().\-]{1,20}")
 _SEPARATED = re.compile(r"\+?[ ().\-]*+[0-9][0-9 ().\-]*+")  # possessive: its time grows with the text only
 
 Kind = Literal["phone", "username", "user_id", "number"]
@@ -25,6 +26,18 @@ def is_separated(text: str) -> bool:
 
 def without_separators(digits: str) -> str:
     return _SEPARATORS.sub("", digits)
+
+
+def within_context(text: str) -> str:
+    """The number of a `tel:` address or of a SIP user like one, without its parameters (RFC 3966 3).
+
+    A local number whose context is the beginning of a global one is read behind it (5.1.5).
+    """
+    number, *parameters = text.split(";")
+    pairs = (parameter.partition("=") for parameter in parameters)
+    context = next((value.strip() for name, _, value in pairs if name.strip().lower() == "phone-context"), "")
+    is_local = is_separated(number.strip()) and not number.lstrip().startswith("+")
+    return context + number.strip() if is_local and _CONTEXT.fullmatch(context) else number
 
 
 @dataclass(frozen=True)

@@ -325,10 +325,14 @@ def _check(request: pb.AddTrunkRequest | pb.ChangeTrunkRequest) -> None:
 
 
 def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
+    """Calls over IPv4 come from IPv4, however somebody writes that. Raises `Mistake`."""
     try:
-        return ipaddress.ip_network(text.strip(), strict=False)
+        found = ipaddress.ip_network(text.strip(), strict=False)
     except ValueError:
         raise Mistake(f"{text} is no address or subnet: write 192.0.2.10, 192.0.2.0/24 or 2001:db8::/32") from None
+    if isinstance(found, ipaddress.IPv4Network) or (mapped := found.network_address.ipv4_mapped) is None:
+        return found
+    return ipaddress.ip_network((mapped, max(0, found.prefixlen - 96)), strict=False)
 
 
 async def find_trunk(session: AsyncSession, text: str) -> Trunk:

@@ -135,6 +135,9 @@ async def _serve(settings: WorkerSettings, service: Service) -> int | None:
         }
 
     def on_trunks(changed: list[str]) -> None:
+        for trunk_id in changed:
+            if not trunks.is_in_use(trunk_id):
+                calls.withdrawn(trunk_id)
         edge.registrar.keep(edge.is_just, changed)
         if settings.allow_outbound:
             edge.pbxs.follow(changed)

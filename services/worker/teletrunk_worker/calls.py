@@ -271,6 +271,12 @@ class Calls:
             if runner.waits_for(trunk_id):
                 runner.put(on.Rebound(runner.tiers()))
 
+    def withdrawn(self, trunk_id: str) -> None:
+        """The trunk is gone, or off. Calls that are up go on."""
+        for runner in self._runners.values():
+            if trunk_id in runner.meant:
+                runner.withdraw(trunk_id)
+
     def turned_away(self, invite: Invite, refusal: Refusal) -> None:
         self.rim.refused_calls.note(self._recorder(from_sip=True).record, invite, refusal, was_asked=False)
 

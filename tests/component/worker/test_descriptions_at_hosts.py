@@ -46,6 +46,25 @@ async def test_so_does_an_answer(change: tuple[bytes, bytes]) -> None:
         world.hang_up(CALL_OUT)
 
 
+NO_TYPES = {
+    "of an event": (b" 101\r\na=rtpmap:101", b" 200\r\na=rtpmap:200"),
+    "of a codec": (b"m=audio 4000 RTP/AVP 8", b"m=audio 4000 RTP/AVP 130 8"),
+    "of a codec that the trunk has": (b" 8 101\r\n", b" 200 8 101\r\na=rtpmap:200 PCMU/8000\r\n"),
+}
+
+
+@pytest.mark.parametrize("change", NO_TYPES.values(), ids=NO_TYPES)
+async def test_a_payload_type_that_is_none_spoils_nothing_else(change: tuple[bytes, bytes]) -> None:
+    """RTP has seven bits for it: above 127 nothing can be sent by it, and pjmedia refuses all for one."""
+    body = USUAL.replace(*change)
+    async with edge_and_host() as world, sip_wire.udp(world.address) as wire:
+        video = b"m=video 4002 RTP/AVP 300\r\na=rtpmap:300 H264/90000\r\nm=application 4004 TCP/MRCPv2 1\r\n"
+        answer = await world.called(wire, await ready_with(wire, body + video))
+        assert answer.code == 200 and b" RTP/AVP 8" in answer.body and b"m=video 0 RTP/AVP 0\r\n" in answer.body
+    event, taken, _ = await answered_with(body)
+    assert event["event"] == "answered" and taken == "PCMA/8000"
+
+
 def keyed(*keys: str, profile: str = "SAVP") -> bytes:
     offered = USUAL.replace(b"RTP/AVP", b"RTP/" + profile.encode())
     lines = [f"a=crypto:{number} AES_CM_128_HMAC_SHA1_80 inline:{key}\r\n" for number, key in enumerate(keys, 1)]
@@ -147,6 +166,9 @@ async def test_an_answer_has_the_codec_that_was_offered(body: bytes, codec: str)
         (b"hello\r\n", "answered no sound; offered"),
         (b"", "answered no sound; offered"),
         (keyed(KEY[:20]), "offered keys with an MKI or of other suites"),
+        (keyed(KEY), "other suites or tags than asked for"),  # our first is of another suite
+        (keyed(KEY).replace(b"crypto:1", b"crypto:9"), "other suites or tags than asked for"),
+        (keyed(KEY, profile="AVP").replace(b"crypto:1", b"crypto:9"), "other suites or tags than asked for"),
     ],
 )
 async def test_an_answer_without_one_ends_the_call_before_it_is_up_and_says_why(body: bytes, said: str) -> None:
@@ -154,6 +176,16 @@ async def test_an_answer_without_one_ends_the_call_before_it_is_up_and_says_why(
     event, _, bye = await answered_with(body, srtp=True)
     assert event["event"] == "ended" and event["status"] == 488 and said in event["phrase"]
     assert bye is not None and "cause=488" in bye.headers["Reason"] and said in bye.headers["Reason"]
+
+
+@pytest.mark.parametrize("tags", [(3,), (9, 3), (3, 4), (3, 3)])
+async def test_of_the_keys_of_an_answer_the_one_that_was_offered_counts(tags: tuple[int, ...]) -> None:
+    """RFC 4568 5.1.2. The host has no sound with another, and says all the same that the call is up."""
+    body = keyed(*[KEY] * len(tags))
+    for number, tag in enumerate(tags, 1):
+        body = body.replace(b"crypto:%d AES" % number, b"crypto:%d  AES" % tag)
+    event, taken, _ = await answered_with(body, srtp=True)
+    assert event["event"] == "answered" and taken == "PCMA/8000"
 
 
 async def test_an_offer_of_ours_has_keys_at_the_clocks_of_its_codecs() -> None:

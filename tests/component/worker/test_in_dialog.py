@@ -56,11 +56,24 @@ async def test_options_and_empty_info_are_answered_without_the_host(world: PortW
         assert isinstance(heard, Request) and heard.body == b"Signal=5\r\nDuration=160\r\n"
 
 
-@pytest.mark.parametrize("body", [b"Signal=16\r\n", b"Signal= !\n", b"R", b"Signal=r\r\nDuration=160"])
-async def test_a_flash_is_the_key_that_we_send_ourselves(world: PortWorld, body: bytes) -> None:
+@pytest.mark.parametrize(
+    ("kind", "body"),
+    [
+        ("dtmf-relay", b"Signal=16\r\n"),
+        ("dtmf-relay", b"Signal= !\n"),
+        ("dtmf-relay", b"Signal=r\r\nDuration=160"),
+        ("dtmf-relay", b"signal = hook-flash\r\n"),
+        ("dtmf", b"R"),
+        ("dtmf", b"16"),
+        ("dtmf", b"Flash"),
+        ("hook-flash", b""),
+        ("hook-flash", b"\r\n"),
+    ],
+)
+async def test_a_flash_is_the_key_that_we_send_ourselves(world: PortWorld, kind: str, body: bytes) -> None:
     async with sip_wire.udp(world.address) as wire:
         begun, answer = await called(world, wire)
-        flash = wire.in_dialog("INFO", begun, answer, Content_Type="application/dtmf-relay")
+        flash = wire.in_dialog("INFO", begun, answer, Content_Type=f"application/{kind}")
         flash.body = body
         flash.headers.set("Content-Length", str(len(body)))
         wire.send(bytes(flash))

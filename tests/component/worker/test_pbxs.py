@@ -186,6 +186,48 @@ async def test_a_registrar_that_has_moved_is_followed(code: int, phrase: str) ->
         assert binding.flow.peer == ("127.0.0.1", better.port)
 
 
+async def test_of_the_places_that_a_registrar_names_the_next_is_tried() -> None:
+    async with port_world() as world, registrar() as pbx, registrar() as other:
+        contacts = f"<sip:pbx..example.com:5060>;q=0.9, <sip:127.0.0.1:{other.port}>;q=0.3"
+        pbx.answer = lambda request: said(request, 302, "Moved Temporarily", Contact=contacts)
+        follow(world, outbound(pbx.port))
+        await until(world, up=True)
+        assert str((await other.next()).uri) == f"sip:127.0.0.1:{other.port}"
+
+
+@pytest.mark.parametrize("code", [500, 503])
+async def test_who_cannot_now_is_left_alone_for_as_long_as_it_says(code: int, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pbx_of_ours, "_FIRST_PAUSE_S", 0.1)
+    async with port_world() as world, registrar() as pbx:
+        pbx.answer = lambda request: said(request, code, "Not now", Retry_After="120 (maintenance);duration=60")
+        follow(world, outbound(pbx.port))
+        assert told(await until(world, up=False)) == (f"{code} Not now", causes.PBX_SILENT.code)
+        await asyncio.sleep(1.2)  # who does not listen has asked again by then: it waits a second at a time
+        assert len(taken(pbx)) == 1
+
+
+async def test_each_realm_of_a_refusal_is_answered() -> None:
+    """A proxy gathers those of all whom it has asked (RFC 3261 22.3)."""
+    async with port_world() as world, registrar() as pbx:
+
+        def answer(request: Request) -> Response:
+            given = request.headers.getlist("Authorization")
+            if {"one", "two"} <= {realm for line in given for realm in re.findall(r'realm="(\w+)"', line)}:
+                return pbx.accept(request)
+            response = said(request, 401, "Unauthorized")
+            nonce = request.cseq.sequence  # others at each time, as of servers that keep none
+            response.headers.add("WWW-Authenticate", f'Digest realm="one", nonce="a{nonce}", algorithm=MD5')
+            response.headers.add("WWW-Authenticate", f'Digest realm="one", nonce="b{nonce}", algorithm=SHA-256')
+            response.headers.add("WWW-Authenticate", f'Digest realm="two", nonce="c{nonce}"')
+            return response
+
+        pbx.answer = answer
+        follow(world, outbound(pbx.port))
+        await until(world, up=True)
+        lines = taken(pbx)[-1].headers.getlist("Authorization")
+        assert len(lines) == 2 and "algorithm=SHA-256" in lines[0], "of each realm one, by its best algorithm"
+
+
 async def test_who_leads_in_circles_or_nowhere_is_told_and_not_insisted_on() -> None:
     async with port_world() as world, registrar() as pbx:
         for contact in (f"<sip:127.0.0.1:{pbx.port}>", "<tel:+15550100>", "no address"):

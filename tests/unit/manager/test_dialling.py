@@ -43,6 +43,11 @@ def called(dialled: str, *rules: str, caller_ids: tuple[str, ...] = ()) -> tuple
         ("0700", ("user_id", "700")),
         ("+15550100200;npdi;rn=+15550109999", ("phone", "15550100200")),
         ("+15550100200%3Bnpdi;rn=1", ("phone", "15550100200")),
+        ("5550100200;phone-context=+1", ("phone", "15550100200")),
+        ("010-0200;ext=7;Phone-Context=%2B1-555", ("phone", "15550100200")),
+        ("+15550100200;phone-context=+44", ("phone", "15550100200")),
+        ("4915112345678;phone-context=pbx.example.com", ("number", "4915112345678")),
+        ("friend;phone-context=+1", ("username", "friend")),
     ],
 )
 def test_every_form_that_a_pbx_dials_is_read(dialled: str, whom: tuple[str, str]) -> None:

@@ -6,6 +6,8 @@ import pytest
 from teletrunk_worker.sip.diversion import diverted_by
 from teletrunk_worker.sip.message import Request
 
+BUSY = "<sip:201@pbx?Reason=SIP%3Bcause%3D486>;index=1"
+
 
 @pytest.mark.parametrize(
     ("headers", "told"),
@@ -21,6 +23,21 @@ from teletrunk_worker.sip.message import Request
         ([("Diversion", "nobody")], ""),
         ([("Diversion", "<sip:2%0A01%00@pbx>")], "201"),
         ([("Diversion", f"<sip:{'2' * 200}@pbx>")], "2" * 64),
+        ([("Diversion", "<sip:0177;phone-context=+1555@pbx;user=phone>")], "+15550177"),
+        ([("History-Info", f"{BUSY}, <sip:friend@gateway>;index=1.1")], "201, user-busy"),
+        (
+            [("History-Info", "<sip:201@pbx>;index=1"), ("History-Info", "<sip:f@g;cause=302>;index=1.1")],
+            "201, unconditional",
+        ),
+        (
+            [("History-Info", f"<sip:200@pbx>;index=1, {BUSY}, <sip:f@g>;index=2, <sip:f@h>;index=2.1")],
+            "201, user-busy",
+        ),
+        ([("History-Info", "<sip:201@pbx>;index=1, <sip:friend@gateway>;index=1.1")], ""),
+        ([("History-Info", BUSY)], ""),
+        ([("History-Info", f"{BUSY.replace('?', '?Privacy=history&')}, <sip:friend@gateway>;index=1.1")], ""),
+        ([("History-Info", f"{BUSY}, <sip:friend@gateway>;index=1.1"), ("Diversion", "<sip:7@pbx>")], "7"),
+        ([("History-Info", "nobody, <"), ("Diversion", "<sip:7@pbx>")], "7"),
     ],
 )
 def test_the_last_who_has_diverted_a_call_is_told_unless_they_hide(headers: list[tuple[str, str]], told: str) -> None:

@@ -50,7 +50,7 @@ def parse(text: str) -> Rule:
     if not text.isprintable():
         raise ValueError("a dial rule stands on one line, without control characters")
     written, equals, replacement = text.partition("=")
-    if not written:
+    if not written.strip():
         raise ValueError(f"the dial rule {text} has no pattern: write PATTERN=REPLACEMENT, or PATTERN alone")
     pattern = _compiled(written)
     if not equals:

@@ -11,7 +11,7 @@ from typing import Final
 from urllib.parse import unquote
 
 from teletrunk.destinations import destination_of
-from teletrunk.identifiers import Called, is_separated, parse_called, without_separators
+from teletrunk.identifiers import Called, is_separated, parse_called, within_context, without_separators
 from teletrunk.v1 import call_pb2
 from teletrunk.v1.trunk_pb2 import TrunkOptions
 
@@ -73,11 +73,12 @@ def _called(number: str, caller_ids: Sequence[str]) -> Called | None:
 
 
 def _plain(dialled: str, caller_ids: Sequence[str]) -> str:
-    """%40name is @name; what follows a ; are parameters of the number (RFC 3966 3), such as npdi and rn.
+    """%40name is @name; what follows a ; are parameters of the number (RFC 3966 3), such as npdi and rn; of a local
+    number its phone-context is a part.
 
     Separators are nothing of a phone, but may be of a caller ID.
     """
-    number = unquote(dialled, errors="replace").partition(";")[0].strip()
+    number = within_context(unquote(dialled, errors="replace")).strip()
     if not is_separated(number) or any(map(templates.is_spelt_with_separators, caller_ids)):
         return number
     return without_separators(number)

@@ -5,6 +5,7 @@ Each option has one rule here, by its field's name in trunk.proto; whoever adds 
 
 from __future__ import annotations
 
+import ipaddress
 import re
 from collections.abc import Callable, Iterable, Sequence
 from typing import Final
@@ -22,6 +23,10 @@ _HOST_AND_PORT: Final = re.compile(
     r"(\[[0-9A-Fa-f:.]{2,45}\]|[A-Za-z0-9]([A-Za-z0-9_.\-]{0,251}[A-Za-z0-9])?)(:[0-9]{1,5})?"
 )
 _USER: Final = re.compile(r"[A-Za-z0-9._+~!*'()&=$,;?/\-]{0,64}")
+_AUTH_USER: Final = re.compile(r"([\x21-\x7e]([\x20-\x7e]{0,62}[\x21-\x7e])?)?")  # in quotes it may be any text
+_LIKE_ADDRESS: Final = re.compile(r"(.*\.)?([0-9]+|0[xX][0-9A-Fa-f]*)")
+_LONGEST_LABEL: Final = 63
+_EVERYBODY: Final = ipaddress.IPv4Address("255.255.255.255")
 _HEADER: Final = re.compile(r"[A-Za-z0-9\-]{1,40}: ?[\x21-\x7e][\x20-\x7e]{0,100}")
 _SHORTEST_S, _LONGEST_S = 60, 86_400
 # What the Manager decides by itself when a call is routed: Workers need not be told.
@@ -112,23 +117,42 @@ def _pbx(options: pb.TrunkOptions) -> None:
     if pbx.transport and pbx.transport not in TRANSPORTS:
         raise ValueError(f"unknown transport {pbx.transport}: there are {', '.join(TRANSPORTS)}")
     for name in ("address", "proxy"):
-        if (where := getattr(pbx, name).strip()) and not _HOST_AND_PORT.fullmatch(where):
-            raise ValueError(f"{where} is no address of a PBX: write pbx.example.com, 192.0.2.10:5060 or [2001:db8::1]")
-        port = where.rpartition(":")[2]
-        if ".." in where or (
-            port.isdigit() and ":" in where and not 0 < int(port) < 65_536 and not where.endswith("]")
-        ):
-            raise ValueError(f"{where} is no address of a PBX: its name or its port is none")
+        if where := getattr(pbx, name).strip():
+            _require_address(where)
         setattr(pbx, name, where)
-    for name in ("username", "auth_username"):
-        if not _USER.fullmatch(getattr(pbx, name)):
-            raise ValueError(
-                f"{getattr(pbx, name)!r} is not what a PBX knows anybody by: up to 64 letters, digits, . _ + -"
-            )
+    if not _USER.fullmatch(pbx.username):
+        raise ValueError(f"{pbx.username!r} is not what a PBX knows anybody by: up to 64 letters, digits, . _ + -")
+    if not _AUTH_USER.fullmatch(pbx.auth_username):
+        raise ValueError(
+            f"{pbx.auth_username!r} is no name for a digest: up to 64 characters of ASCII, such as 100@pbx"
+        )
     if pbx.expires and not _SHORTEST_S <= pbx.expires <= _LONGEST_S:
         raise ValueError(f"a registration lasts {_SHORTEST_S} to {_LONGEST_S} seconds")
     if pbx.header and not _HEADER.fullmatch(pbx.header):
         raise ValueError(f'{pbx.header!r} is no header: write "X-Trunk: office"')
+
+
+def _require_address(where: str) -> None:
+    """Raises `ValueError`."""
+    found = _HOST_AND_PORT.fullmatch(where)
+    if found is None:
+        raise ValueError(f"{where} is no address of a PBX: write pbx.example.com, 192.0.2.10:5060 or [2001:db8::1]")
+    if not _is_host(found[1]) or not (found[3] is None or 0 < int(found[3][1:]) < 65_536):
+        raise ValueError(f"{where} is no address of a PBX: its name or its port is none")
+
+
+def _is_host(text: str) -> bool:
+    """A name, or an address that somebody may have. What ends like an address is one, or a slip: machines read
+    127.1 and 192.0.2.010 each in its own way."""
+    if not (text.startswith("[") or _LIKE_ADDRESS.fullmatch(text)):
+        return all(0 < len(label) <= _LONGEST_LABEL for label in text.split("."))
+    try:
+        at = ipaddress.IPv6Address(text[1:-1]) if text.startswith("[") else ipaddress.IPv4Address(text)
+    except ValueError:
+        return False
+    if at.version == 6 and at.ipv4_mapped is not None:  # to be written as what it is: others' are compared with it
+        return False
+    return not (at.is_unspecified or at.is_multicast or at == _EVERYBODY)
 
 
 def require_whole(options: pb.TrunkOptions, pbx_password: bool) -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import math
 import secrets
 import time
 from collections.abc import AsyncIterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Final
 
 import sqlalchemy as sa
@@ -64,7 +65,7 @@ class KnownPeer:
     last_name: str = ""
     username: str = ""
     phone: str = ""
-    more_usernames: tuple[str, ...] = ()  # as Telegram has just told; of what is kept they are aliases alone
+    more_usernames: tuple[str, ...] = ()  # beside the one that is shown
 
     @property
     def row(self) -> dict[str, Any]:
@@ -285,20 +286,21 @@ class Vault:
 
     async def put_peers(self, session_id: str, peers: list[KnownPeer]) -> None:
         """What Telegram has just said of these users, and of the names that they have now."""
+        seen_at = time.time()  # one for all: names that were told together are known by it
         async with self._writing() as connection:
             # In one order: two calls that bring the same users must not wait for each other.
             for peer in sorted(peers, key=lambda peer: peer.user_id):
                 await connection.execute(self._put(PEERS, {"session_id": session_id, **peer.row}, kept=("phone",)))
             for kind, value, user_id in sorted(name for peer in peers for name in peer.names):
-                await connection.execute(self._put_alias(session_id, kind, value, user_id))
+                await connection.execute(self._put_alias(session_id, kind, value, user_id, seen_at))
 
     async def put_alias(self, session_id: str, kind: str, value: str, user_id: int) -> None:
         """A phone or username by which Telegram has found the user."""
         async with self._writing() as connection:
-            await connection.execute(self._put_alias(session_id, kind, value, user_id))
+            await connection.execute(self._put_alias(session_id, kind, value, user_id, time.time()))
 
-    def _put_alias(self, session_id: str, kind: str, value: str, user_id: int) -> sa.Insert:
-        alias = {"session_id": session_id, "kind": kind, "value": value, "user_id": user_id, "seen_at": time.time()}
+    def _put_alias(self, session_id: str, kind: str, value: str, user_id: int, seen_at: float) -> sa.Insert:
+        alias = {"session_id": session_id, "kind": kind, "value": value, "user_id": user_id, "seen_at": seen_at}
         return self._put(ALIASES, alias)
 
     def _put(self, table: sa.Table, values: dict[str, Any], kept: Sequence[str] = ()) -> sa.Insert:
@@ -320,7 +322,17 @@ class Vault:
         return sqlite.insert(table).values(**values)
 
     async def find_peer(self, session_id: str, user_id: int) -> KnownPeer | None:
-        return await self._find_peer(PEERS.c.session_id == session_id, PEERS.c.user_id == user_id)
+        """By all usernames that the user had when Telegram last told of them."""
+        peer = await self._find_peer(PEERS.c.session_id == session_id, PEERS.c.user_id == user_id)
+        if peer is None or not peer.username:
+            return peer
+        theirs = sa.select(ALIASES).where(
+            ALIASES.c.session_id == session_id, ALIASES.c.kind == "username", ALIASES.c.user_id == user_id
+        )
+        async with self._reader.connect() as connection:
+            seen = {row.value: row.seen_at for row in await connection.execute(theirs)}
+        told_at = seen.pop(peer.username, math.inf)
+        return replace(peer, more_usernames=tuple(sorted(name for name, at in seen.items() if at >= told_at)))
 
     async def find_alias(self, session_id: str, kind: str, value: str, since: float) -> KnownPeer | None:
         """Who had this phone or username (in lower case) when Telegram last said so, if not before `since`."""

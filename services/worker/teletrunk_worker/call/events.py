@@ -61,6 +61,13 @@ class Rebound:
 
 
 @dataclass(frozen=True)
+class Withdrawn:
+    """A trunk has been removed or switched off: its PBXs are to be rung no more."""
+
+    trunk_id: str
+
+
+@dataclass(frozen=True)
 class Refused:
     """The Manager, or the gateway itself, does not let the call in."""
 
@@ -229,6 +236,7 @@ Event = (
     | Taken
     | Routed
     | Rebound
+    | Withdrawn
     | Refused
     | SipHeard
     | SipRinging

@@ -50,7 +50,11 @@ def next_tier(state: State) -> Step:
     first, *rest = tiers
     seconds = state.tier_s if any(rest) else TIER_TIMEOUT_S
     return (
-        replace(state, tiers=tuple(rest), legs=(*state.legs, *(Leg(target.leg) for target in first))),
+        replace(
+            state,
+            tiers=tuple(rest),
+            legs=(*state.legs, *(Leg(target.leg, trunk_id=target.trunk_id) for target in first)),
+        ),
         [*(do.DialSip(target) for target in first), do.StartTimer("call", seconds)],
     )
 
@@ -59,6 +63,18 @@ def rebound(state: State, event: on.Rebound) -> Step:
     """Those that wait for their turn are rung where they are by then. Who rings already stays so."""
     passed = len(event.tiers) - len(state.tiers)
     return replace(state, tiers=event.tiers[passed:]) if passed >= 0 else state, []
+
+
+def withdrawn(state: State, event: on.Withdrawn) -> Step:
+    """Its phones ring no more, and it has no turn. Of a call that is answered already nothing changes."""
+    tiers = tuple(tuple(target for target in tier if target.trunk_id != event.trunk_id) for tier in state.tiers)
+    rung = {leg.name for leg in state.legs if leg.trunk_id == event.trunk_id and leg.stage is not Stage.ENDING}
+    legs = tuple(replace(leg, stage=Stage.ENDING) if leg.name in rung else leg for leg in state.legs)
+    rest = replace(state, tiers=tiers, legs=legs)
+    if not rung:
+        return rest, []
+    after, actions = go_on(rest)
+    return after, [*(do.EndSip(name, 487, "The trunk is not in use any more") for name in sorted(rung)), *actions]
 
 
 def go_on(state: State) -> Step:

@@ -142,6 +142,7 @@ _FROM_TELEGRAM: _Tables = {
     Phase.DIALLING: {
         on.Placed: incoming.leg_dials,
         on.Rebound: incoming.rebound,
+        on.Withdrawn: incoming.withdrawn,
         on.SipHeard: incoming.leg_heard,
         on.SipRinging: incoming.leg_rings,
         on.SipAnswered: incoming.leg_answered,

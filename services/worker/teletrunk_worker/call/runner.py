@@ -114,6 +114,14 @@ class CallRunner:
         """Whether the trunk may have its turn yet."""
         return trunk_id in self.meant and bool(self._state.tiers)
 
+    def withdraw(self, trunk_id: str) -> None:
+        """The trunk is not to be rung, and not to be rung any longer."""
+        if self._state.phase in (Phase.DIALLING, Phase.RINGING):
+            rung = {leg.login for leg in self.recorder.record.sip_legs if leg.trunk_id == trunk_id}
+            for login in sorted(rung):
+                self.recorder.step("manager", "worker", f"{login} rings no more: it is removed or switched off")
+        self.put(on.Withdrawn(trunk_id))
+
     def shown_to(self, leg: str) -> tuple[str, tuple[tuple[str, str], ...]] | None:
         """The From and the headers that the leg was called with; None of the caller's own."""
         return self._shown.get(leg)

@@ -35,6 +35,7 @@ class Stage(Enum):
 class Leg:
     name: str
     stage: Stage = Stage.PLACING
+    trunk_id: str = ""
 
 
 class Side(Enum):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from teletrunk_worker.sip.dialog import Dialog
-from teletrunk_worker.sip.digest_client import Account, challenge_of
+from teletrunk_worker.sip.digest_client import Account, challenges_of
 from teletrunk_worker.sip.message import Request, Response
 
 _FOR_HOSTS = 'Digest realm="teletrunk", nonce="{nonce}", algorithm=MD5'
@@ -23,14 +23,14 @@ class Challenges:
 
     def note(self, response: Response, dialog: Dialog) -> None:
         """Makes a challenge one that the host can take; one that we have no answer to becomes a plain refusal."""
-        fresh = challenge_of(response, response.code)
+        fresh = challenges_of(response)
         response.headers.remove("WWW-Authenticate", "Proxy-Authenticate")
         if 200 <= response.code < 300:
             dialog.challenges = 0
         if response.code not in (401, 407):
             return
         able = dialog.challenges < _MOST and self._account(dialog) is not None
-        if fresh is None or not able or not dialog.credentials.take(fresh):
+        if not able or not dialog.credentials.take(fresh):
             response.code, response.phrase = 403, f"PBX wants other credentials: {response.code} {response.phrase}"
             return
         dialog.challenges += 1

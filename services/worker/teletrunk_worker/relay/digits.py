@@ -6,13 +6,14 @@ import re
 from typing import Final
 
 from teletrunk_worker.sip.message import Request
-from teletrunk_worker.sip.uas import is_digits
+from teletrunk_worker.sip.uas import HOOK_FLASH, is_digits, media_type
 
-_SIGNAL = re.compile(rb"(?im)^[ \t]*Signal[ \t]*=[ \t]*([0-9A-DR*#!]{1,2})[ \t]*\r?$")
+_SIGNAL = re.compile(rb"(?im)^[ \t]*Signal[ \t]*=[ \t]*([0-9A-DR*#!]{1,2}|(?:hook-?)?flash|hf)[ \t]*\r?$")
 _DURATION = re.compile(rb"(?im)^[ \t]*Duration[ \t]*=[ \t]*([0-9]{1,5})[ \t]*\r?$")
-_BARE = re.compile(rb"(?i)\s*([0-9A-DR*#!]{1,2})\s*")  # all that there is in application/dtmf
-# RFC 4733 3.2; the last one is a flash, which others write as it is on their phones.
+_BARE = re.compile(rb"(?i)\s*([0-9A-DR*#!]{1,2}|(?:hook-?)?flash|hf)\s*")  # all that there is in application/dtmf
+# RFC 4733 3.2; the last one is a flash, which others write as it is on their phones, or by a name.
 _BY_NUMBER: Final = dict(zip(("10", "11", "12", "13", "14", "15", "16", "!"), "*#ABCDRR", strict=True))
+_FLASH: Final = "R"
 _USUAL_MS = 160
 
 
@@ -22,7 +23,8 @@ def rewrite(info: Request) -> bool:
         return True
     found = _SIGNAL.search(info.body) or _BARE.fullmatch(info.body)
     said = found[1].decode().upper() if found else ""
-    digit = _BY_NUMBER.get(said, said)
+    flashes = media_type(info) == HOOK_FLASH or said.endswith("FLASH") or said == "HF"
+    digit = _FLASH if flashes else _BY_NUMBER.get(said, said)
     if len(digit) != 1:
         return False
     duration = _DURATION.search(info.body)

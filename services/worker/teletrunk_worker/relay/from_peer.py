@@ -75,7 +75,11 @@ class FromPeer:
     def _acknowledge(self, ack: Request, flow: Flow, forwarded: Request, dialog: Dialog) -> None:
         """Nobody answers it. One that leaves the call's offer without an answer ends the call, when the host has heard
         so: it would wait without a sound. Of a later offer all stays as it is."""
-        if self._made_fit(ack, flow, forwarded) or (ack.body and host_limits.has_no_answer(ack, dialog.sound)):
+        if dialog.left_the_offer_to_us(ack):
+            host_limits.leave_offered_keys(forwarded, dialog.established)
+        if self._made_fit(ack, flow, forwarded) or (
+            forwarded.body and host_limits.has_no_answer(forwarded, dialog.sound)
+        ):
             host_limits.strip_body(forwarded)
             host_limits.simplify(forwarded)
         host_limits.answer_for_host(forwarded, dialog.sound)
@@ -108,10 +112,15 @@ class FromPeer:
         if dialog.from_host or response.cseq.method != "INVITE":
             self._challenges.note(response, dialog)
         dialog.name_peer_in(response)
+        if dialog.from_host and response.cseq.method == "INVITE" and dialog.is_first_invites(response):
+            offer: Request | None = dialog.invite
+            early_answer.complete(response, dialog)
+        else:
+            offer = dialog.asking if dialog.asking is not None and response.cseq == dialog.asking.cseq else None
+        host_limits.leave_offered_keys(response, offer)
         if response.code >= 200 and dialog.asking is not None and response.cseq == dialog.asking.cseq:
             dialog.asking = None
         if response.cseq.method == "INVITE" and dialog.from_host:
-            early_answer.complete(response, dialog)
             if dialog.is_first_invites(response):
                 self._routes.stay_on_way(response, dialog)
             if not self._stand_in.keeps(response, dialog):

@@ -80,6 +80,12 @@ def objection_to_answer(
     return None if refusal is None else objection_of(refusal)
 
 
+def leave_offered_keys(answer: Message, offer: Message | None) -> None:
+    """`offer` is the host's that a peer answers, if it has one."""
+    if offer is not None:
+        _describe(answer, lambda body: srtp.with_offered_keys(body, offer.body))
+
+
 def has_no_answer(message: Message, sound: SoundTerms) -> Refusal | None:
     """Why a peer's description answers no offer of ours."""
     described = _described(message)

@@ -53,11 +53,17 @@ def answer_for_host(body: bytes, sound: SoundTerms) -> bytes:
     return _each(body, lambda lines: _with_profile(keys(lines), secure=False))
 
 
+def with_offered_keys(answer: bytes, offer: bytes) -> bytes:
+    """A peer's answer to this offer, without what it was not offered."""
+    offered = sdes.offered_by(sdp.LINE_END.split(offer))
+    return _each(answer, lambda lines: sdes.with_offered_key(lines, offered)) if offered else answer
+
+
 def objection_to_answer(answer: bytes, sound: SoundTerms) -> Refusal | None:
     """Of a peer: in clear to what was offered with SRTP only, or with keys that would make it silent."""
     found = sdp.sounds(answer)
     if sound.srtp != "off" and any(one.has_other_keys for one in found):
-        return causes.RTP_PROFILE.refusal("keys with an MKI or of other suites")
+        return causes.RTP_PROFILE.refusal("keys with an MKI or of other suites or tags than asked for")
     if sound.needs_srtp and any(not one.keyed for one in found):
         return causes.SRTP_NOT_ANSWERED.refusal()
     return None

@@ -33,13 +33,13 @@ class Asked:
 
     @classmethod
     def by_digest(cls, credentials: Credentials, invite: Request) -> Asked:
-        return cls(credentials, _number(invite.uri.user))
+        return cls(credentials, invite.uri.number)
 
     @classmethod
     def by_place(cls, known: Known) -> Asked:
         nothing = dict.fromkeys((field.name for field in fields(Credentials)), "")
         credentials = Credentials(**{**nothing, "username": known.trunk.login, "method": "INVITE"})
-        return cls(credentials, _number(known.called), known.trunk.trunk_id)
+        return cls(credentials, known.called, known.trunk.trunk_id)
 
 
 class Invitations:
@@ -122,7 +122,3 @@ class Invitations:
             transaction.answer(uas.respond(invite, 487, "Request Terminated"))
         task.cancel()
         return True
-
-
-def _number(user: str) -> str:
-    return user.partition(";")[0]  # what follows are parameters of the number (RFC 3966 3)

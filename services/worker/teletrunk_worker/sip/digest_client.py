@@ -4,14 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import secrets
+from collections.abc import Iterable
 from dataclasses import dataclass, field
 from typing import Final
 
 from teletrunk_worker.sip import digest
-from teletrunk_worker.sip.message import Message
+from teletrunk_worker.sip.message import Response
 from teletrunk_worker.sip.scanner import quoted
 
 _HASHES: Final = {"SHA-512-256": "sha512_256", "SHA-256": "sha256", "MD5": "md5"}  # the best first
+_ORDER: Final = tuple(_HASHES)
 _CHALLENGES: Final = {401: ("WWW-Authenticate", "Authorization"), 407: ("Proxy-Authenticate", "Proxy-Authorization")}
 _MOST_REALMS: Final = 3
 
@@ -64,8 +66,12 @@ class Credentials:
     def __init__(self) -> None:
         self._challenges: dict[tuple[str, str], Challenge] = {}  # a proxy may have the realm of its server
 
-    def take(self, fresh: Challenge) -> bool:
-        """False when it has seen our answer, and will have no other."""
+    def take(self, fresh: Iterable[Challenge]) -> bool:
+        """False when there is none of them that has not seen our answer yet."""
+        taken = [self._take(challenge) for challenge in fresh]  # all of them
+        return any(taken)
+
+    def _take(self, fresh: Challenge) -> bool:
         whose = fresh.header, fresh.realm
         known = self._challenges.get(whose)
         if known is not None and known.nonce == fresh.nonce and not fresh.stale:
@@ -83,14 +89,16 @@ class Credentials:
         ]
 
 
-def challenge_of(response: Message, code: int) -> Challenge | None:
-    """The best of a response's challenges that can be answered; None when there is none."""
-    if code not in _CHALLENGES:
-        return None
-    name, header = _CHALLENGES[code]
-    found = [challenge for value in response.headers.getlist(name) if (challenge := _challenge(value, header))]
-    order = list(_HASHES)
-    return min(found, key=lambda challenge: order.index(challenge.algorithm), default=None)
+def challenges_of(response: Response) -> list[Challenge]:
+    """Those of a response that can be answered: the best of each realm (RFC 3261 22.3, RFC 8760 2.3)."""
+    if response.code not in _CHALLENGES:
+        return []
+    name, header = _CHALLENGES[response.code]
+    best: dict[str, Challenge] = {}
+    for value in response.headers.getlist(name):
+        if (found := _challenge(value, header)) is not None:
+            best[found.realm] = min(best.get(found.realm, found), found, key=lambda one: _ORDER.index(one.algorithm))
+    return list(best.values())[:_MOST_REALMS]
 
 
 def _challenge(value: str, header: str) -> Challenge | None:

@@ -7,6 +7,7 @@ offers several means that one of them be taken: the others are left out before a
 from __future__ import annotations
 
 import re
+from collections.abc import Collection, Iterable
 
 _CRYPTO = re.compile(rb"a=crypto:", re.IGNORECASE)
 # The suites that the stock wheel has, each with as much key and salt as it wants, in base64.
@@ -18,6 +19,8 @@ _LIFETIME = rb"\|(?:2\^[0-9]{1,2}|[0-9]{1,15})"
 # Of the session parameters (6.3) these change nothing that is heard; who does not know one that begins with a hyphen
 # may pass over it. No MKI: for pjmedia it is a part of what a packet is authenticated by, so that it hears none.
 _HARMLESS = rb"WSH=[0-9]{1,4}|UNENCRYPTED_SRTCP|-[!-~]{1,60}"
+_NAMED = re.compile(rb"a=crypto:([0-9]{1,9})[ \t]+(\S+)", re.IGNORECASE)
+_NOT_OFFERED = b"a=crypto:0 not-offered"
 _USABLE = re.compile(
     rb"a=crypto:([0-9]{1,9})[ \t]+(?:%s)(?:%s)?(?:[ \t]+(?:%s))*[ \t]*" % (b"|".join(_KEYS), _LIFETIME, _HARMLESS),
     re.IGNORECASE,
@@ -47,6 +50,25 @@ def with_usable_keys(lines: list[bytes]) -> list[bytes]:
                 continue
             tags.add(int(found[1]))
         kept.append(line)
+    return kept
+
+
+def offered_by(lines: Iterable[bytes]) -> set[tuple[int, bytes]]:
+    """Tag and suite of each key."""
+    return {(int(found[1]), found[2].upper()) for line in lines if (found := _NAMED.match(line))}
+
+
+def with_offered_key(lines: list[bytes], offered: Collection[tuple[int, bytes]]) -> list[bytes]:
+    """A medium of an answer, which has one of the offered keys, by its tag and suite (RFC 4568 5.1.2): the first such
+    stays. With any other pjmedia has no sound, and says that the call is up: nothing of it is left that can be used."""
+    kept, is_there = [], False
+    for line in lines:
+        if is_crypto(line):
+            is_good = not is_there and bool(_USABLE.fullmatch(line)) and bool(offered_by([line]) & set(offered))
+            is_there = is_there or is_good
+            kept.append(line if is_good else _NOT_OFFERED)
+        else:
+            kept.append(line)
     return kept
 
 

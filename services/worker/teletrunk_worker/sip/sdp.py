@@ -91,9 +91,11 @@ def place_of_sound(body: bytes) -> int | None:
 
 
 def _off(lines: list[bytes]) -> list[bytes]:
-    """With the address that a media host wants to see all the same."""
-    kind, _, *rest = lines[0].split(b" ")
-    return [b" ".join((kind, b"0", *rest)), *(line for line in lines[1:] if line.startswith(b"c="))]
+    """With the address that a media host wants to see all the same, and formats that it can read."""
+    kind, _, profile, *formats = lines[0].split()
+    if profile.upper().startswith(b"RTP/"):
+        formats = [number for number in formats if _is_payload_type(number)] or [b"0"]
+    return [b" ".join((kind, b"0", profile, *formats)), *(line for line in lines[1:] if line.startswith(b"c="))]
 
 
 def _by_medium(session: list[bytes], *all_media: list[bytes]) -> list[Sound | None]:
@@ -129,8 +131,13 @@ def _sound(lines: list[bytes], ip_version: int) -> Sound | None:
 def codec_names(lines: list[bytes]) -> dict[bytes, str]:
     """What each payload type of a medium is, by these lines and by RFC 3551. A codec in a form that no host has (at
     another clock rate, in stereo) is another one, and has that in its name."""
-    named = {m[1]: _codec_name(m) for line in lines if (m := _RTPMAP.match(line))}
+    named = {m[1]: _codec_name(m) for line in lines if (m := _RTPMAP.match(line)) and _is_payload_type(m[1])}
     return _STATIC_CODECS | named
+
+
+def _is_payload_type(number: bytes) -> bool:
+    """RTP has seven bits for it. pjmedia refuses all of a description for one that is none."""
+    return number.isdigit() and int(number) <= 127
 
 
 def _codec_name(rtpmap: re.Match[bytes]) -> str:

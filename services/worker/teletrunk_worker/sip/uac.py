@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import Final
 
 from teletrunk_worker.sip import proxy
-from teletrunk_worker.sip.digest_client import Account, Credentials, challenge_of
+from teletrunk_worker.sip.digest_client import Account, Credentials, challenges_of
 from teletrunk_worker.sip.message import Request, Response
 from teletrunk_worker.sip.transaction.client import ClientTransactions
 from teletrunk_worker.sip.transport.flow import Address, Flow
@@ -39,10 +39,7 @@ class Client:
         headers, tag = list(headers), secrets.token_hex(6)
         for _ in range(_MOST_CHALLENGES + 1):
             response = await self._ask_once(method, target, identity, tag, flow, headers)
-            fresh = challenge_of(response, response.code)
-            if self.account is None or fresh is None:
-                return response
-            if not self.credentials.take(fresh):
+            if self.account is None or not self.credentials.take(challenges_of(response)):
                 return response
         return response
 

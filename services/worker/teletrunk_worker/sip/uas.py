@@ -21,7 +21,8 @@ _SCHEMES = frozenset({"sip", "sips", "tel"})
 _EXTENSIONS = frozenset({"100rel", "timer", "norefersub"})
 _AT_REGISTRAR = _EXTENSIONS | {"path", "outbound"}
 IN_DIALOG: Final = frozenset({"INVITE", "ACK", "BYE", "INFO", "UPDATE", "PRACK", "OPTIONS", "REFER"})
-_DIGITS = frozenset({"application/dtmf-relay", "application/dtmf"})
+HOOK_FLASH = "application/hook-flash"  # says it all by its name: it may have no body
+_DIGITS = frozenset({"application/dtmf-relay", "application/dtmf", HOOK_FLASH})
 # Headers that are one number: what cannot be read there is the sender's mistake, and no host's to stumble over.
 _NUMBERS = ("Max-Forwards", "Expires", "Session-Expires", "Min-SE", "Content-Length", "RSeq")
 
@@ -159,7 +160,7 @@ def answer_in_dialog(request: Request) -> Response | None:
         return not_allowed(request)
     if request.method == "OPTIONS":
         return options(request)
-    if request.method == "INFO" and not request.body:
+    if request.method == "INFO" and not request.body and media_type(request) != HOOK_FLASH:
         return respond(request, 200, "OK")
     if request.method == "INFO" and not is_digits(request):
         return respond(request, 415, "Unsupported Media Type", [("Accept", ", ".join(sorted(_DIGITS)))])

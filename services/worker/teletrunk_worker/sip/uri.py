@@ -10,6 +10,8 @@ from dataclasses import dataclass
 from typing import Final
 from urllib.parse import quote, unquote
 
+from teletrunk.identifiers import within_context
+
 from teletrunk_worker.sip.scanner import Malformed, Parameters, parameters, unquoted
 
 LONGEST_URI: Final = 1_024
@@ -44,6 +46,11 @@ class Uri:
         """Without headers, which no Request-URI has, nor the Contact of a dialog (RFC 3261 19.1.1)."""
         userinfo, at, where = self.text.rpartition("@")
         return userinfo + at + where.partition("?")[0]
+
+    @property
+    def number(self) -> str:
+        """Who is called, by the number that the user of a SIP URI may be, too (RFC 3261 19.1.6)."""
+        return within_context(self.user if self.scheme in ("sip", "sips") else unquote(self.text.partition(":")[2]))
 
     @property
     def headers(self) -> list[tuple[str, str]]:

@@ -159,5 +159,9 @@ class TrunkBook:
         self._trunks[trunk_id] = Trunk.of(settings, self._trunks.get(trunk_id))
         return True
 
+    def is_in_use(self, trunk_id: str) -> bool:
+        """Whether the Manager has told of it, and it is not switched off."""
+        return (trunk := self._trunks.get(trunk_id)) is not None and not trunk.options.off
+
     def find(self, trunk_id: str) -> Trunk:
         return self._trunks.get(trunk_id) or Trunk(trunk_id)

@@ -74,7 +74,7 @@ class Origins:
             found = self._likeliest(invite, flow.peer[0])
         if found is None or not found.trunk.takes(flow.transport):
             return None
-        called = found.called(invite) if isinstance(found, OutboundPbx) else invite.uri.user
+        called = found.called(invite) if isinstance(found, OutboundPbx) else invite.uri.number
         return Known(found.trunk, called)
 
     def _likeliest(self, invite: Request, address: str) -> Pbx | None:

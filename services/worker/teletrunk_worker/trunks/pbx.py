@@ -10,6 +10,7 @@ import asyncio
 import contextlib
 import ipaddress
 import random
+import re
 import secrets
 import time
 from abc import ABC, abstractmethod
@@ -48,7 +49,7 @@ _REFUSED_PAUSE_S = 60.0  # a wrong password is not right a moment later, and a P
 _EXPIRES_S = 600
 _AHEAD = 0.85  # of its time, when a registration is renewed
 _MOST_PLACES = 4
-_MOST_DIGITS = 9
+_NUMBER = re.compile(r"\s*([0-9]{1,9})\s*(?:[;(]|$)")  # of a header that may have a comment (RFC 3261 20.33)
 Answer = TypeVar("Answer")
 
 
@@ -68,6 +69,14 @@ class Network(Protocol):
 
 class Refused(Exception):
     """The PBX has said no; the text says what."""
+
+    def __init__(self, response: Response) -> None:
+        self.response = response
+        super().__init__(f"{response.code} {response.phrase}")
+
+
+class Unavailable(NoAnswer):
+    """A server that cannot now: another of the PBX's addresses may do. It may say for how long (RFC 3261 21.5.4)."""
 
     def __init__(self, response: Response) -> None:
         self.response = response
@@ -188,10 +197,10 @@ class Pbx(ABC):
     def _pause(self, error: Exception) -> float:
         """Longer with every try, and never for all PBXs at the same moment."""
         self._tries += 1
-        shortest = _FIRST_PAUSE_S
-        if isinstance(error, Refused):
+        shortest = _REFUSED_PAUSE_S if isinstance(error, Refused) else _FIRST_PAUSE_S
+        if isinstance(error, (Refused, Unavailable)):
             asked = number_in(error.response.headers.get("Retry-After"))
-            shortest = _REFUSED_PAUSE_S if asked is None else min(float(asked), _LONGEST_ASKED_S)
+            shortest = shortest if asked is None else min(float(asked), _LONGEST_ASKED_S)
         grown = min(max(shortest, _doubled(self._tries - 1)), max(shortest, _LONGEST_PAUSE_S))
         return grown * random.uniform(0.8, 1.2)
 
@@ -288,14 +297,22 @@ class OutboundPbx(Pbx):
             place, flow, granted = await self._registered_at(places)
             self._moved_to = []
         except Moved as moved:
-            if not moved.to:
-                raise
-            place, flow, granted = await self._registered_at(await self._followed(moved.to[0]))
+            place, flow, granted = await self._registered_elsewhere(moved)
         self._is_up(f"registered at {place.address[0]} by {place.transport} for {granted} s", flow)
         return max(granted * _AHEAD, 5.0)
 
     async def _registered_at(self, places: list[Place]) -> tuple[Place, Flow, int]:
         return await self._first_that_answers(places, lambda flow: self._register(flow, self._expires))
+
+    async def _registered_elsewhere(self, moved: Moved) -> tuple[Place, Flow, int]:
+        """At the first that can be reached. Raises OSError, `Refused`."""
+        failure: OSError | Moved = moved
+        for to in moved.to[:_MOST_PLACES]:
+            try:
+                return await self._registered_at(await self._followed(to))
+            except OSError as error:
+                failure = error
+        raise failure
 
     async def _followed(self, to: Uri) -> list[Place]:
         """Once, and never to another transport than the trunk's: what was secret stays so."""
@@ -319,7 +336,7 @@ class OutboundPbx(Pbx):
             headers[1] = ("Expires", str(self._expires))
             response = await self._client.ask("REGISTER", registrar, identity, flow, headers)
         if response.code in (408, 500, 502, 503, 504):
-            raise NoAnswer(f"{response.code} {response.phrase}")  # another of its addresses may do
+            raise Unavailable(response)
         if response.code // 100 == 3:
             raise Moved(response)
         if response.code // 100 != 2:
@@ -353,7 +370,7 @@ class OutboundPbx(Pbx):
     def called(self, invite: Request) -> str:
         """Whom the PBX wants: it may ring our contact as it is, and say the number in To."""
         uri = invite.uri
-        return invite.to.uri.user if uri.user == self.token else uri.user
+        return (invite.to.uri if uri.user == self.token else uri).number
 
 
 class PeerPbx(Pbx):
@@ -425,9 +442,9 @@ def _places_named(response: Response) -> list[Uri]:
 
 
 def number_in(text: str | None) -> int | None:
-    """A header's number; None for what is none, or too large to be meant."""
-    value = (text or "").partition(";")[0].strip()
-    return int(value) if value.isascii() and value.isdigit() and len(value) <= _MOST_DIGITS else None
+    """A header's number, whatever is said of it behind; None for what is none, or too large to be meant."""
+    found = _NUMBER.match(text or "")
+    return int(found[1]) if found else None
 
 
 def _doubled(times: int) -> float:
