@@ -104,6 +104,13 @@ async def test_mistakes_are_told_as_they_are(api: Api) -> None:
         (
             "POST",
             "/v1/trunks",
+            {"account": "@x", "priority": 2**32},
+            422,
+            "body.priority: must be 4294967295 or less, not 4294967296",
+        ),
+        (
+            "POST",
+            "/v1/trunks",
             {"account": "@x", "priority": "high"},
             422,
             "body.priority: must be a whole number, not 'high'",

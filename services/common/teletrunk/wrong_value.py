@@ -26,10 +26,10 @@ _WORDS: Final[dict[str, Callable[[Mapping[str, Any]], str]]] = {
     "json_invalid": lambda c: "must be JSON",
     "missing": lambda c: "is missing",
     "extra_forbidden": lambda c: "is not known here",
-    "greater_than_equal": lambda c: f"must be {c['ge']:g} or more",
-    "greater_than": lambda c: f"must be more than {c['gt']:g}",
-    "less_than_equal": lambda c: f"must be {c['le']:g} or less",
-    "less_than": lambda c: f"must be less than {c['lt']:g}",
+    "greater_than_equal": lambda c: f"must be {_number(c['ge'])} or more",
+    "greater_than": lambda c: f"must be more than {_number(c['gt'])}",
+    "less_than_equal": lambda c: f"must be {_number(c['le'])} or less",
+    "less_than": lambda c: f"must be less than {_number(c['lt'])}",
     "string_too_long": lambda c: f"must have {c['max_length']} characters or fewer",
     "string_too_short": lambda c: f"must have {c['min_length']} characters or more",
     "too_long": lambda c: f"must have {c['max_length']} items or fewer",
@@ -37,6 +37,10 @@ _WORDS: Final[dict[str, Callable[[Mapping[str, Any]], str]]] = {
     "enum": lambda c: f"must be one of {str(c['expected']).replace(' or ', ', ')}",
     "string_pattern_mismatch": lambda c: _of_pattern(str(c["pattern"])),
 }
+
+
+def _number(limit: float) -> str:
+    return str(int(limit)) if float(limit).is_integer() else f"{limit:g}"  # not 4.29497e+09
 
 
 def in_words(error: Mapping[str, Any], *, hidden: bool = False) -> str:
