@@ -18,7 +18,9 @@ LINE_END = re.compile(rb"[\r\n]+")
 _CONNECTION = re.compile(rb"c=IN IP([46]) ([0-9A-Fa-f:.]{2,45})")
 _RTCP = re.compile(rb"[aA]=rtcp:[0-9]{1,5}(?: IN IP([46]) ([0-9A-Fa-f:.]{2,45}))?", re.IGNORECASE)
 _SENT_TO = re.compile(rb"(?m)^(c=IN IP4 |a=rtcp:[0-9]{1,5} IN IP4 )(?!0\.0\.0\.0\s*$)[0-9.]{7,15}")
-_RTPMAP = re.compile(rb"[aA]=rtpmap:([0-9]{1,3})\s+([A-Za-z0-9._\-]{1,40})/([0-9]{0,6})(?:/([0-9]{1,2}))?")
+_RTPMAP = re.compile(
+    rb"[aA]=rtpmap:([0-9]{1,2}|1[01][0-9]|12[0-7])\s+([A-Za-z0-9._\-]{1,40})/([0-9]{0,6})(?:/([0-9]{1,2}))?"
+)
 # Of the codecs that hosts have. G.722's is 8000 by a mistake that stayed (RFC 3551 4.5.2); old devices write the other.
 _CLOCK_RATES = {
     "PCMA": ("8000",),
@@ -45,11 +47,12 @@ _ORIGIN = re.compile(rb"o=\S{1,128} [0-9]{1,19} [0-9]{1,19} IN IP[46] \S{1,255}"
 _NO_ORIGIN, _NO_NAME = b"o=- 0 0 IN IP4 0.0.0.0", b"s=-"
 # RFC 8866 9. One grammar for all who look at it: what one of them takes for a port another must not.
 _MEDIUM = re.compile(
-    rb"m=[A-Za-z0-9!#$%&'*+.^_`{|}~\-]{1,40} [0-9]{1,5}(?:/[0-9]{1,3})? [A-Za-z0-9/.\-]{1,40}(?: [^\s]{1,64}| )*"
+    rb"m=[A-Za-z0-9!#$%&'*+.^_`{|}~\-]{1,40} ([0-9]{1,5})(?:/[0-9]{1,3})? [A-Za-z0-9/.\-]{1,40}(?: [^\s]{1,64}| )*"
 )
 # One that is declined, of which nothing else is said: RFC 3264 6 wants a place of it and no more.
 _DECLINED = re.compile(rb"(m=[A-Za-z0-9\-]{1,40}) 0[ \t]*")
 _MOST_FORMATS = 32
+_HIGHEST_PORT = 65_535
 Change = Callable[[list[bytes]], list[bytes]]  # of one medium's lines
 
 
@@ -186,11 +189,16 @@ def objection(body: bytes) -> str:
     Whatever the body says that it is: a description may be wrapped in another type.
     """
     lines = LINE_END.split(body)
-    if any(line.startswith(b"m=") and not (_MEDIUM.fullmatch(line) or _DECLINED.fullmatch(line)) for line in lines):
+    if any(line.startswith(b"m=") and not _is_medium(line) for line in lines):
         return "a medium cannot be read"
     if line := _unusable_address(lines):
         return f"no literal address: {line}"
     return f"no address for {line}" if (line := _without_address(lines)) else ""
+
+
+def _is_medium(line: bytes) -> bool:
+    found = _MEDIUM.fullmatch(line)
+    return (found is not None and int(found[1]) <= _HIGHEST_PORT) or _DECLINED.fullmatch(line) is not None
 
 
 def _without_address(lines: list[bytes]) -> str:
