@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
 from teletrunk_worker.relay import host_limits, secure_names
 from teletrunk_worker.relay.challenges import Challenges
@@ -14,6 +15,8 @@ from teletrunk_worker.sip.registrar import Registrar
 from teletrunk_worker.sip.sound import SoundTerms
 from teletrunk_worker.sip.transaction.server import ServerTransactions
 from teletrunk_worker.sip.transport.flow import Flow
+
+_UNEXPECTED_PRACK: Final = "Unexpected PRACK"  # which pjsip says with 400, and RFC 3262 3 with 481
 
 
 class FromHost:
@@ -50,6 +53,8 @@ class FromHost:
                 host_limits.offer_for_peer(response, dialog.sound)
             else:
                 host_limits.answer_for_peer(response, dialog.sound)
+        if response.cseq.method == "PRACK" and response.phrase == _UNEXPECTED_PRACK:
+            response.code, response.phrase = 481, "Call/Transaction Does Not Exist"
         secure = dialog is not None and secure_names.are_of(dialog)
         self._routes.face_peer(response, flow, secure=secure)
         transaction = self._transactions.of(response)
@@ -59,7 +64,7 @@ class FromHost:
         if dialog is not None:
             was_pending = dialog.pending
             dialog.note_response(response)
-            if response.cseq.method == "BYE" and dialog.is_established_with(response.from_.tag):  # now the host has it
+            if _ends_the_dialog(response) and dialog.is_established_with(response.from_.tag):
                 dialog.finish()
         flow.send(bytes(response))
         return dialog if was_pending else None
@@ -80,6 +85,7 @@ class FromHost:
         proxy.hop(request)
         if dialog.peer_is_secure:
             request.target = secure_names.secured(request.target)
+        proxy.suit_strict_router(request)
         if request.method in host_limits.TARGET_REFRESH:
             host_limits.offer_for_peer(request, dialog.sound)
             dialog.asking = request
@@ -140,3 +146,8 @@ class FromHost:
         request.headers.set("Supported", "timer, norefersub")
         host_limits.offer_for_peer(request, sound)
         self._routes.record(request, flow, towards_peer=True)
+
+
+def _ends_the_dialog(response: Response) -> bool:
+    """Of a BYE that the host has taken, or has no call for (RFC 3261 15.1); one out of order ends nothing (12.2.2)."""
+    return response.cseq.method == "BYE" and (200 <= response.code < 300 or response.code == 481)

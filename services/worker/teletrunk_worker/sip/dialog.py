@@ -218,6 +218,7 @@ class Dialog:
         request.headers.add("Max-Forwards", "70")
         request.headers.add("User-Agent", SERVER)
         request.headers.add("Content-Length", "0")
+        proxy.suit_strict_router(request)
         return request
 
     def _hop_by_hop(self, method: str, to: str) -> Request:
