@@ -208,7 +208,7 @@ async def test_what_can_be_answered_is_answered(
 
 
 def options(*more: str, first: str = "OPTIONS sip:x SIP/2.0", end: str = "\r\n") -> str:
-    """A request whose Via names where it is sent from when that is filled in, with these lines behind the usual ones."""
+    """With these lines behind the usual ones. Where it is sent from is to be filled in."""
     lines = [
         first, "Via: SIP/2.0/{transport} {at};rport;branch=z9hG4bKflaw", "From: <sip:a@b>;tag=1", "To: <sip:a@b>",
         "Call-ID: 1", "CSeq: 1 OPTIONS", "Content-Length: 0", *more,

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import Final
 
 from teletrunk_worker.relay import host_limits, secure_names
 from teletrunk_worker.relay.challenges import Challenges
@@ -15,8 +14,6 @@ from teletrunk_worker.sip.registrar import Registrar
 from teletrunk_worker.sip.sound import SoundTerms
 from teletrunk_worker.sip.transaction.server import ServerTransactions
 from teletrunk_worker.sip.transport.flow import Flow
-
-_UNEXPECTED_PRACK: Final = "Unexpected PRACK"  # which pjsip says with 400, and RFC 3262 3 with 481
 
 
 class FromHost:
@@ -53,8 +50,6 @@ class FromHost:
                 host_limits.offer_for_peer(response, dialog.sound)
             else:
                 host_limits.answer_for_peer(response, dialog.sound)
-        if response.cseq.method == "PRACK" and response.phrase == _UNEXPECTED_PRACK:
-            response.code, response.phrase = 481, "Call/Transaction Does Not Exist"
         secure = dialog is not None and secure_names.are_of(dialog)
         self._routes.face_peer(response, flow, secure=secure)
         transaction = self._transactions.of(response)

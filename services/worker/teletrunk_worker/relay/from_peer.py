@@ -55,6 +55,8 @@ class FromPeer:
             # RFC 3261 15 forbids it: for pjsua the call is over then, and its INVITE's answer another call's.
             self._stand_in.release(dialog)
             return uas.respond(request, 200, "OK")
+        if request.method == "PRACK" and not dialog.waits_for(request):  # RFC 3262 3: pjsip says 200, or 400
+            return uas.no_such_dialog(request)
         forwarded = request.copy()
         forwarded.headers.remove(CALL_HEADER, "Authorization", "Proxy-Authorization")
         if request.method not in host_limits.WITH_BODY:

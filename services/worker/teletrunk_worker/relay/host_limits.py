@@ -197,8 +197,6 @@ def simplify(request: Request) -> None:
     headers.set("CSeq", str(request.cseq))
     for name in ("Supported", "Allow"):
         headers.setlist(name, [value for value in headers.getlist(name) if _TOKENS.fullmatch(value)])
-    if request.method == "PRACK":
-        _ = headers["RAck"]
     for name, form in (("Require", _TOKENS), ("RAck", _RACK)):
         if any(not form.fullmatch(value) for value in headers.getlist(name)):
             raise Malformed(f"{name} cannot be read")
