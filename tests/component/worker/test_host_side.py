@@ -168,6 +168,17 @@ async def test_a_route_that_is_no_sip_address_never_reaches_a_host(world: PortWo
         assert routes and all(route.startswith("<sip:") for route in routes)
 
 
+@pytest.mark.parametrize("line", ["no header", "Subject: a\rRecord-Route: <sip:other;lr>"])
+async def test_an_answer_counts_whatever_lines_it_has_that_are_none(world: PortWorld, line: str) -> None:
+    """The host hears nothing of them: its parser might see a header there."""
+    async with sip_wire.udp(world.address) as wire:
+        _, invite = await dialled(world, wire)
+        answer = bytes(response_to(invite, 200, "OK", wire, SDP))
+        wire.send(answer.replace(b"\r\nFrom:", b"\r\n" + line.encode() + b"\r\nFrom:", 1))
+        heard = await world.host.next(lambda message: isinstance(message, Response) and message.code == 200)
+        assert b"no header" not in bytes(heard) and b"sip:other" not in bytes(heard)
+
+
 @pytest.mark.parametrize("who", ["the host", "we in its place"])
 async def test_a_proxy_that_routes_strictly_finds_itself_in_the_request_uri(world: PortWorld, who: str) -> None:
     """RFC 3261 16.6, step 6: one of RFC 2543's time, without `lr`; the target stands behind all others."""

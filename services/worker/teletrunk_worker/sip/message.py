@@ -260,6 +260,8 @@ def parse(data: bytes) -> Request | Response:
         flaw = "the end of the headers is missing"
     elif len(lines) > _MOST_HEADER_LINES:
         flaw = "too many header lines"
+    elif isinstance(message, Response):
+        flaw = ""  # an answer counts whatever else it says
     message.flaw = flaw
     return message
 
