@@ -126,6 +126,8 @@ async def test_malformed_messages_leave_no_memory_behind() -> None:
             good.replace("Call-ID: ", "Call-ID: " + "z" * 2_000),
             good.replace("CSeq: ", "CSeq: x "),
             good.replace("OPTIONS sip:", "OPTIONS tel:+" + "1" * 2_000 + "!"),
+            good.replace("Max-Forwards: ", "x" * 2_000 + "\r\nMax-Forwards: "),
+            good.replace("\r\n\r\n", "\r\nX: " + "y" * 2_000),
         ]
 
         async def send(count: int) -> int:
