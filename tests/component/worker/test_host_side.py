@@ -6,6 +6,7 @@ import asyncio
 
 import pytest
 from sipmessage import URI, Message, Request, Response
+from teletrunk.errors import Refusal
 from teletrunk_worker.relay.routes import CALL_HEADER
 from teletrunk_worker.sip.transaction import server as transactions
 
@@ -165,6 +166,41 @@ async def test_a_route_that_is_no_sip_address_never_reaches_a_host(world: PortWo
         heard = await world.host.next(lambda message: isinstance(message, Response) and message.code >= 200)
         routes = heard.headers.getlist("Record-Route")
         assert routes and all(route.startswith("<sip:") for route in routes)
+
+
+@pytest.mark.parametrize("line", ["no header", "Subject: a\rRecord-Route: <sip:other;lr>"])
+async def test_an_answer_counts_whatever_lines_it_has_that_are_none(world: PortWorld, line: str) -> None:
+    """The host hears nothing of them: its parser might see a header there."""
+    async with sip_wire.udp(world.address) as wire:
+        _, invite = await dialled(world, wire)
+        answer = bytes(response_to(invite, 200, "OK", wire, SDP))
+        wire.send(answer.replace(b"\r\nFrom:", b"\r\n" + line.encode() + b"\r\nFrom:", 1))
+        async with asyncio.timeout(sip_wire.PATIENCE_S):
+            while not (heard := await world.host.received.get()).startswith(b"SIP/2.0 200 "):
+                pass
+        assert b"no header" not in heard and b"sip:other" not in heard
+
+
+@pytest.mark.parametrize("who", ["the host", "we in its place"])
+async def test_a_proxy_that_routes_strictly_finds_itself_in_the_request_uri(world: PortWorld, who: str) -> None:
+    """RFC 3261 16.6, step 6: one of RFC 2543's time, without `lr`; the target stands behind all others."""
+    async with sip_wire.udp(world.address) as wire:
+        sent, invite = await dialled(world, wire)
+        answer = response_to(invite, 200, "OK", wire, SDP)
+        recorded = ["<sip:far@192.0.2.6;lr>", "<sip:near@192.0.2.5;x=y>", *invite.headers.getlist("Record-Route")]
+        answer.headers.setlist("Record-Route", recorded)
+        wire.send(bytes(answer))
+        heard = await world.host.next(lambda message: isinstance(message, Response) and message.code == 200)
+        if who == "the host":
+            bye = world.host.follow_up("BYE", sent, From=sent.headers["From"], To=heard.headers["To"], CSeq="9 BYE")
+            bye.uri = sip_wire.uri_of(f"BYE {answer.headers['Contact'][1:-1]} SIP/2.0\r\n\r\n".encode())
+            bye.headers.setlist("Route", heard.headers.getlist("Record-Route")[::-1])
+            world.host.send(bye)
+        else:
+            world.port.speak_for_dead_host("c1", "t1", Refusal("media-failed"))
+        ended = await wire.next_request("BYE")
+        assert str(ended.uri) == "sip:near@192.0.2.5;x=y"
+        assert ended.headers.getlist("Route") == ["<sip:far@192.0.2.6;lr>", answer.headers["Contact"]]
 
 
 async def test_a_200_that_crosses_our_cancel_is_acknowledged_and_ended(world: PortWorld) -> None:

@@ -69,6 +69,19 @@ async def test_a_body_that_is_no_description_is_refused(world: PortWorld, kind: 
     assert world.door.admitted == []
 
 
+@pytest.mark.parametrize("encoding", ["gzip", "identity, x-own"])
+async def test_a_description_that_is_encoded_is_refused(world: PortWorld, encoding: str) -> None:
+    """RFC 3261 8.2.3. A host would read the bytes as they are."""
+    async with sip_wire.udp(world.address) as wire:
+        refused = await wire.ask(await ready(wire, "INVITE", Content_Encoding=encoding))
+        assert refused.status == (415, "Unsupported Media Type")
+        assert refused.header("Accept-Encoding") == ["identity"]
+        assert world.door.admitted == []
+        asking = asyncio.ensure_future(wire.ask(await ready(wire, "INVITE", Content_Encoding="identity")))
+        assert (await world.host.next()).body
+        asking.cancel()
+
+
 NO_ADDRESS = [
     "m=audio 0 RTP/AVP 8",
     "m=audio 30000 RTP/AVP 8\r\nc=IN IP4 127.0.0.1\r\nm=video 0 RTP/AVP 96",
@@ -145,6 +158,7 @@ async def test_a_host_is_offered_one_sound_of_many(world: PortWorld) -> None:
         "audio  5004 RTP/AVP 8",
         "audio 5004\tRTP/AVP 8",
         "audio RTP/AVP 8",
+        "audio 65536 RTP/AVP 8",
         "audio",
     ],
 )

@@ -222,3 +222,27 @@ async def test_a_transfer_to_a_number_of_any_bytes_is_refused(world: PortWorld) 
         send = wire.send
         wire.send = lambda data: send(data.replace(b"<sip:X@", b"<sip:\xe9@"))  # type: ignore[method-assign]
         assert (await wire.ask(refer)).final.code == 603
+
+
+async def test_a_bye_that_the_host_does_not_take_ends_nothing(world: PortWorld) -> None:
+    """RFC 3261 12.2.2: one whose CSeq is not higher is refused, and the call goes on."""
+    async with sip_wire.udp(world.address) as wire:
+        begun, answer = await called(world, wire)
+        asking = asyncio.ensure_future(wire.ask(wire.in_dialog("BYE", begun, answer)))
+        heard = await world.host.next(lambda message: isinstance(message, Request) and message.method == "BYE")
+        world.host.send(response_to(heard, 500, "Invalid CSeq", wire))  # type: ignore[arg-type]
+        assert (await asking).final.code == 500 and len(world.port.dialogs) == 1
+        asking = asyncio.ensure_future(wire.ask(wire.in_dialog("BYE", begun, answer)))
+        heard = await world.host.next(lambda message: isinstance(message, Request) and message.method == "BYE")
+        world.host.send(response_to(heard, 200, "OK", wire))  # type: ignore[arg-type]
+        assert (await asking).final.code == 200 and not len(world.port.dialogs)
+
+
+async def test_a_prack_says_what_it_acknowledges_and_that_has_to_be_there(world: PortWorld) -> None:
+    """RFC 3262 3. pjsip says 200, or 400."""
+    async with sip_wire.udp(world.address) as wire:
+        begun, answer = await called(world, wire)
+        refused = await wire.ask(wire.in_dialog("PRACK", begun, answer))
+        assert refused.status == (400, "Bad Request: RAck is missing")
+        assert (await wire.ask(wire.in_dialog("PRACK", begun, answer, RAck="7 1 INVITE"))).final.code == 481
+    assert world.host.received.empty()

@@ -1,13 +1,15 @@
-"""Our refresh of a session (RFC 4028) that crosses a request of the PBX is said again, and the call goes on."""
+"""Sessions are refreshed (RFC 4028) by who shall do it, and a refresh of ours that is refused is said again."""
 
 from __future__ import annotations
 
+import asyncio
 import time
 
 from tests import sip_wire
 from tests.sip_wire import response_to
 
 from .edge_and_host import CALL_OUT, edge_and_host
+from .port_world import is_invite, port_world, ready
 from .test_descriptions_at_hosts import USUAL
 
 _SHORTEST_S = 90  # RFC 4028 4; it is refreshed after half of that
@@ -39,3 +41,16 @@ async def test_a_refresh_that_is_refused_is_tried_again() -> None:
         assert (await wire.next_request("ACK")).cseq.sequence == again.cseq.sequence
         world.hang_up(CALL_OUT)
         await wire.next_request("BYE")
+
+
+async def test_who_is_to_refresh_a_session_may_be_said_with_blanks() -> None:
+    async with port_world() as world, sip_wire.udp(world.address) as wire:
+        for said, heard in (
+            ("1800 ; refresher = uac", "1800;refresher=uac"),
+            ("1800;x=y;Refresher=UAS", "1800;refresher=uas"),
+            ("1800;xrefresher=uac", "1800"),
+            ("1800;refresher=uacs", "1800"),
+        ):
+            asking = asyncio.ensure_future(wire.ask(await ready(wire, "INVITE", Session_Expires=said)))
+            assert (await world.host.next(is_invite)).headers["Session-Expires"] == heard
+            asking.cancel()

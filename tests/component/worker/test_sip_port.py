@@ -14,8 +14,10 @@ import structlog
 from prometheus_client import REGISTRY
 from teletrunk.errors import Refusal
 from teletrunk_worker.policy.bans import Bans
+from teletrunk_worker.sip.message import parse
 
 from tests import sip_wire
+from tests.sip_wire import response_to
 
 from .port_world import PortWorld, authenticated, port_world, ready
 
@@ -49,6 +51,7 @@ async def test_a_digest_that_cannot_be_read_is_challenged(world: PortWorld, valu
         ("INVITE", "Contact", '"" <sip:@b>'),
         ("INVITE", "Contact", "<sip:a@127.0.0.1:70000>"),
         ("INVITE", "Require", ",,"),
+        ("INVITE", "Contact", "*"),
     ],
 )
 async def test_a_header_that_cannot_be_read_is_named(world: PortWorld, method: str, name: str, value: str) -> None:
@@ -57,6 +60,14 @@ async def test_a_header_that_cannot_be_read_is_named(world: PortWorld, method: s
         request.headers.set(name, value)
         answer = (await wire.ask(request)).final
         assert answer.code == 400 and name in answer.phrase
+
+
+async def test_a_call_without_an_address_to_come_back_to_is_told_so(world: PortWorld) -> None:
+    async with sip_wire.udp(world.address) as wire:
+        invite = await ready(wire, "INVITE")
+        invite.headers.remove("Contact")
+        assert (await wire.ask(invite)).status == (400, "Bad Request: Contact is missing")
+    assert world.door.admitted == []
 
 
 async def test_parameters_of_any_name_are_borne(world: PortWorld) -> None:
@@ -115,6 +126,8 @@ async def test_malformed_messages_leave_no_memory_behind() -> None:
             good.replace("Call-ID: ", "Call-ID: " + "z" * 2_000),
             good.replace("CSeq: ", "CSeq: x "),
             good.replace("OPTIONS sip:", "OPTIONS tel:+" + "1" * 2_000 + "!"),
+            good.replace("Max-Forwards: ", "x" * 2_000 + "\r\nMax-Forwards: "),
+            good.replace("\r\n\r\n", "\r\nX: " + "y" * 2_000),
         ]
 
         async def send(count: int) -> int:
@@ -196,7 +209,99 @@ async def test_what_can_be_answered_is_answered(
     assert (status != 420) or f"\r\nUnsupported: {lines[name]}\r\n".encode() in answer
 
 
+def options(*more: str, first: str = "OPTIONS sip:x SIP/2.0", end: str = "\r\n") -> str:
+    """With these lines behind the usual ones. Where it is sent from is to be filled in."""
+    lines = [
+        first, "Via: SIP/2.0/{transport} {at};rport;branch=z9hG4bKflaw", "From: <sip:a@b>;tag=1", "To: <sip:a@b>",
+        "Call-ID: 1", "CSeq: 1 OPTIONS", "Content-Length: 0", *more,
+    ]  # fmt: skip
+    return "".join(f"{line}\r\n" for line in lines) + end
+
+
+async def first_answer(wire: sip_wire.SipWire, text: str) -> list[str]:
+    """Its lines."""
+    answers = asyncio.Queue[bytes]()
+    wire.received = answers.put_nowait
+    wire.send(text.format(transport=wire.transport, at=f"127.0.0.1:{wire.local[1]}").encode())
+    return (await asyncio.wait_for(answers.get(), 5)).decode().split("\r\n")
+
+
+FLAWED = {
+    "a line without a colon": (options("no header"), "a header line that is none"),
+    "a line end that is half of one": (options("Subject: x\nFrom: <sip:c@d>"), "line ends inside a header"),
+    "the other half": (options("Subject: x\r y"), "line ends inside a header"),
+    "more lines than are read": (options(*(f"X-{number}: y" for number in range(300))), "too many header lines"),
+}
+
+
+@pytest.mark.parametrize("transport", [sip_wire.udp, sip_wire.tcp], ids=["udp", "tcp"])
+@pytest.mark.parametrize(("text", "why"), FLAWED.values(), ids=FLAWED)
+async def test_what_cannot_be_cut_into_headers_is_told_so(
+    world: PortWorld, transport: Transport, text: str, why: str
+) -> None:
+    """Whatever is in it, who has asked can be told: Via and CSeq are there."""
+    async with transport(world.address) as wire:
+        assert (await first_answer(wire, text))[0] == f"SIP/2.0 400 Bad Request: {why}"
+
+
+@pytest.mark.parametrize("end", ["", "Subject: x"])
+async def test_a_datagram_without_the_end_of_its_headers_is_told_so(world: PortWorld, end: str) -> None:
+    async with sip_wire.udp(world.address) as wire:
+        status, *lines = await first_answer(wire, options(end=end))
+        assert status == "SIP/2.0 400 Bad Request: the end of the headers is missing" and "Call-ID: 1" in lines
+
+
+async def test_the_versions_name_may_be_in_any_case(world: PortWorld) -> None:
+    """RFC 3261 7.1; and 7.5 of line ends before a message, which some send over UDP as well."""
+    for text in (options(first="OPTIONS sip:x sip/2.0"), "\r\n\r\n" + options(first="OPTIONS sip:x Sip/2.0")):
+        async with sip_wire.udp(world.address) as wire:
+            assert (await first_answer(wire, text))[0] == "SIP/2.0 200 OK"
+    async with sip_wire.udp(world.address) as wire:
+        answer = response_to(wire.request("INVITE", "1", "office"), 180, "Ringing", wire)
+        assert parse(bytes(answer).replace(b"SIP/2.0", b"sip/2.0", 1)).start_line == "SIP/2.0 180 Ringing"
+
+
+@pytest.mark.parametrize("method", ["BYE", "INFO", "UPDATE", "PRACK"])
+async def test_what_is_of_a_dialog_finds_none_without_a_tag(world: PortWorld, method: str) -> None:
+    """It was 405, with an Allow that names the method."""
+    async with sip_wire.udp(world.address) as wire:
+        assert (await wire.ask(wire.request(method, "100", "office"))).final.code == 481
+
+
 # Transactions.
+
+
+async def test_a_cancel_that_comes_late_or_again_is_answered_200(world: PortWorld) -> None:
+    """RFC 3261 9.2: the INVITE's transaction is there, and its answer stays what it was."""
+    async with sip_wire.udp(world.address) as wire:
+        world.door.failure = Refusal("user-not-found")
+        refused = await ready(wire, "INVITE")
+        assert (await wire.ask(refused)).final.code == 404
+        world.door.failure = None
+        world.door.open.clear()
+        cancelled = await ready(wire, "INVITE")
+        asking = asyncio.ensure_future(wire.ask(cancelled))
+        await asyncio.sleep(0)
+        wire.cancel(cancelled)
+        assert (await asking).final.code == 487
+        answers = asyncio.Queue[bytes]()
+        wire.received = answers.put_nowait
+        for invite in (refused, cancelled, cancelled):
+            wire.cancel(invite)
+            assert (await asyncio.wait_for(answers.get(), 5)).startswith(b"SIP/2.0 200 ")
+        wire.cancel(wire.request("INVITE", "100", "office"))  # which was never sent
+        assert (await asyncio.wait_for(answers.get(), 5)).startswith(b"SIP/2.0 481 ")
+
+
+async def test_the_time_of_a_request_comes_back_in_its_100(world: PortWorld) -> None:
+    """RFC 3261 8.2.6.1."""
+    async with sip_wire.udp(world.address) as wire:
+        invite = await ready(wire, "INVITE", Timestamp="54.21")
+        asking = asyncio.ensure_future(wire.ask(invite))
+        await world.host.next()
+        asking.cancel()
+        trying = await wire.repeat(invite)
+        assert trying.code == 100 and trying.headers.getlist("Timestamp") == ["54.21"]
 
 
 async def test_a_cancel_directly_behind_its_invite_gets_its_487(world: PortWorld) -> None:

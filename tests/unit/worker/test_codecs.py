@@ -96,3 +96,11 @@ def test_events_stay_that_have_a_codecs_clock(codecs: tuple[str, ...], medium: s
 def test_a_codec_is_one_that_hosts_have_in_their_form_alone(rtpmap: str, name: str) -> None:
     [sound] = sdp.sounds(f"{HEAD}m=audio 4000 RTP/AVP 98\r\na=rtpmap:{rtpmap}\r\n".encode())
     assert sound.codecs == (name,)
+
+
+def test_a_payload_type_that_rtp_cannot_have_is_no_codec() -> None:
+    """RFC 3550 5.1: it has seven bits. pjmedia refuses all of a description for one that is higher."""
+    body = f"{HEAD}m=audio 4000 RTP/AVP 128 8 127\r\na=rtpmap:128 PCMU/8000\r\na=rtpmap:127 G722/8000\r\n".encode()
+    [sound] = sdp.sounds(body)
+    assert sound.codecs == ("PCMA", "G722 (127)")
+    assert restrict(body, SoundTerms(("PCMU", "PCMA"))) == f"{HEAD}m=audio 4000 RTP/AVP 8\r\n".encode()

@@ -199,6 +199,14 @@ def test_lists_and_parameters() -> None:
     assert split('uri="<,", x=<', ",", brackets=False) == ['uri="<,"', "x=<"]
 
 
+@pytest.mark.parametrize("separator", [",", ";"])
+def test_no_list_is_cut_further_than_anybody_reads(separator: str) -> None:
+    """Thousands of empty entries cost a dozen milliseconds, in each header that is a list."""
+    assert len(split(separator * 255, separator)) == 256
+    with pytest.raises(Malformed):
+        split(separator * 256, separator)
+
+
 def test_where_a_request_came_from_is_all_that_changes_in_its_via() -> None:
     text = 'SIP / 2.0 / UDP pbx_1:5060 ;branch=z9hG4bK+x*1! ;rport;received=1.1.1.1;X="a;b"'
     assert parse_via(text).seen_from("192.0.2.9", 777) == (

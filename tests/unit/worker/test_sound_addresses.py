@@ -32,6 +32,13 @@ def test_no_sound_to_this_machine() -> None:
     assert sound_addresses.objection(description(own()), PBX, [PUBLIC]) == f"no sound to {own()}"
 
 
+def test_a_description_names_few_addresses() -> None:
+    """Each of them is looked up in the system's routes."""
+    lines = "".join(f"c=IN IP4 198.51.100.{number}\r\n" for number in range(1, 180)).encode()
+    assert sound_addresses.objection(description(PBX) + lines, PBX, [PUBLIC]) == "too many addresses"
+    assert not sound_addresses.objection(description(PBX) + lines[:24] * 180, PBX, [PUBLIC])
+
+
 _WITH_ADDRESSES_OF_OTHERS = """
 echo 1 > /proc/sys/net/ipv4/ip_nonlocal_bind
 ip link set lo up

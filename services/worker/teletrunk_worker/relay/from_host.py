@@ -59,7 +59,7 @@ class FromHost:
         if dialog is not None:
             was_pending = dialog.pending
             dialog.note_response(response)
-            if response.cseq.method == "BYE" and dialog.is_established_with(response.from_.tag):  # now the host has it
+            if _ends_the_dialog(response) and dialog.is_established_with(response.from_.tag):
                 dialog.finish()
         flow.send(bytes(response))
         return dialog if was_pending else None
@@ -80,6 +80,7 @@ class FromHost:
         proxy.hop(request)
         if dialog.peer_is_secure:
             request.target = secure_names.secured(request.target)
+        proxy.suit_strict_router(request)
         if request.method in host_limits.TARGET_REFRESH:
             host_limits.offer_for_peer(request, dialog.sound)
             dialog.asking = request
@@ -140,3 +141,8 @@ class FromHost:
         request.headers.set("Supported", "timer, norefersub")
         host_limits.offer_for_peer(request, sound)
         self._routes.record(request, flow, towards_peer=True)
+
+
+def _ends_the_dialog(response: Response) -> bool:
+    """Of a BYE that the host has taken, or has no call for (RFC 3261 15.1); one out of order ends nothing (12.2.2)."""
+    return response.cseq.method == "BYE" and (200 <= response.code < 300 or response.code == 481)

@@ -11,6 +11,7 @@ from teletrunk_worker.sip import proxy, sdp, uas
 from teletrunk_worker.sip.dialog import Dialog, Dialogs
 from teletrunk_worker.sip.message import Request, Response
 from teletrunk_worker.sip.reason import q850_cause
+from teletrunk_worker.sip.scanner import Malformed
 from teletrunk_worker.sip.transport.flow import Flow
 
 
@@ -24,7 +25,9 @@ class FromPeer:
     # Requests.
 
     def objection(self, invite: Request, flow: Flow) -> Objection | None:
-        """Why no host could take a first INVITE, whoever sends it; None when one can."""
+        """Why no host could take a first INVITE, whoever sends it; None when one can. Raises `Malformed`."""
+        if not invite.contacts:  # RFC 3261 8.1.1.8
+            raise Malformed("Contact is missing")
         return self._made_fit(invite, flow, self._first_for_host(invite, flow, "x" * host_limits.LONGEST_LEG_HEADER))
 
     def invite(self, request: Request, flow: Flow, dialog: Dialog) -> None:
@@ -52,6 +55,8 @@ class FromPeer:
             # RFC 3261 15 forbids it: for pjsua the call is over then, and its INVITE's answer another call's.
             self._stand_in.release(dialog)
             return uas.respond(request, 200, "OK")
+        if request.method == "PRACK" and not dialog.waits_for(request):  # RFC 3262 3: pjsip says 200, or 400
+            return uas.no_such_dialog(request)
         forwarded = request.copy()
         forwarded.headers.remove(CALL_HEADER, "Authorization", "Proxy-Authorization")
         if request.method not in host_limits.WITH_BODY:

@@ -20,7 +20,7 @@ from teletrunk_worker.sip import sdp
 from teletrunk_worker.sip.message import Message, Request, Response
 from teletrunk_worker.sip.scanner import Malformed
 from teletrunk_worker.sip.sound import SoundTerms
-from teletrunk_worker.sip.uas import is_digits, media_type, respond
+from teletrunk_worker.sip.uas import accepted, is_digits, media_type, respond
 from teletrunk_worker.sip.uri import NameAddr, escaped, parse_name_addr
 
 LARGEST_MESSAGE: Final = 4_000  # PJSIP_MAX_PKT_LEN of the stock wheel
@@ -39,6 +39,7 @@ _TOKENS = re.compile(r"[A-Za-z0-9.!%*_+`'~\-]{1,60}(?:\s*,\s*[A-Za-z0-9.!%*_+`'~
 DESCRIPTION: Final = "application/sdp"
 WITH_BODY: Final = frozenset({"INVITE", "ACK", "UPDATE", "PRACK", "INFO"})  # of other requests a host wants none
 _SIP: Final = frozenset({"sip", "sips"})
+_REFRESHER = re.compile(r"(?i);\s*+refresher\s*+=\s*+(ua[cs])\s*+(?:;|$)")
 _RACK = re.compile(r"[0-9]{1,10}\s+[0-9]{1,10}\s+[A-Z]{1,20}")
 
 
@@ -60,7 +61,7 @@ def objection_to(message: Message, source: str, own: Collection[str]) -> Objecti
     if not is_short_enough(message):
         return objection_of(Refusal("message-too-large"))
     if isinstance(message, Request) and message.body and not _is_for_host(message):
-        return Objection(415, "Unsupported Media Type", (("Accept", DESCRIPTION),))
+        return Objection(415, "Unsupported Media Type", tuple(accepted(message, DESCRIPTION)))
     if why := sdp.objection(message.body) or sound_addresses.objection(message.body, source, own):
         said = why.replace("\\", "?").replace('"', "'")
         return Objection(488, "Not Acceptable Here", (("Warning", f'399 teletrunk "{said}"'),))
@@ -217,7 +218,8 @@ def simplify(request: Request) -> None:
 
 
 def _refresher(value: str) -> str:
-    return next((f";refresher={who}" for who in ("uac", "uas") if f"refresher={who}" in value.lower()), "")
+    found = _REFRESHER.search(value)
+    return f";refresher={found[1].lower()}" if found else ""
 
 
 def _plain(contact: NameAddr) -> str:
@@ -234,12 +236,13 @@ def _keep_needed(message: Message) -> None:
 
 def fit(response: Response) -> None:
     """Leaves what the host needs. A provisional answer brings no sound: its description stays here."""
+    is_description = media_type(response) == DESCRIPTION
     _keep_needed(response)
     _keep_sip_routes(response)
     if (contacts := response.contacts) and contacts[0].uri.scheme in _SIP:
         response.headers.set("Contact", _plain(contacts[0]))
     response.phrase = response.phrase[:_LONGEST_PHRASE]
-    if response.code < 200 or media_type(response) != DESCRIPTION:
+    if response.code < 200 or not is_description:
         strip_body(response)
     if response.code >= 300:
         strip_body(response)

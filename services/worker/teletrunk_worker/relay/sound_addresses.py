@@ -10,6 +10,7 @@ from teletrunk.own_address import address_towards
 from teletrunk_worker.sip import sdp
 from teletrunk_worker.sip.transport.flow import plain
 
+_MOST_ADDRESSES = 16  # of one description: the system is asked about each
 _Address = ipaddress.IPv4Address | ipaddress.IPv6Address
 
 
@@ -21,7 +22,10 @@ def objection(body: bytes, source: str, own: Collection[str]) -> str:
     """
     signalling = _parsed(plain(source))
     near = signalling is not None and (signalling.is_loopback or _is_own(signalling, own))
-    named = [_parsed(text) for text in sdp.addresses(body)]
+    texts = set(sdp.addresses(body))
+    if len(texts) > _MOST_ADDRESSES:
+        return "too many addresses"
+    named = [_parsed(text) for text in sorted(texts)]
     for address in [address for address in named if address is not None]:
         if address.is_multicast or (address.version == 4 and address.is_reserved):
             return f"no sound to {address}"

@@ -248,6 +248,8 @@ class SipPort:
             answer = self._from_peer.in_dialog(request, way_back, dialog)
         elif self._invitations.cancel(request, way_back):
             answer = None
+        elif self._transactions.find(request, "INVITE") is not None:  # it has its answer (RFC 3261 9.2)
+            answer = uas.respond(request, 200, "OK")
         if answer is not None:
             self._responder.answer(request, way_back, answer)
 
@@ -288,7 +290,7 @@ class SipPort:
         """The answer to what needs nobody to be asked; None for a REGISTER or INVITE that may be let in."""
         if (refusal := uas.objection(request)) is not None:
             return refusal
-        if request.to.tag:
+        if uas.is_of_dialog(request):
             return uas.no_such_dialog(request)
         if request.method == "OPTIONS":
             return uas.options(request)
@@ -306,6 +308,8 @@ class SipPort:
             return
         try:
             message = parse(data)
+            if message.flaw:
+                raise Malformed(message.flaw)
             if isinstance(message, Response):
                 self._watch(self._from_host.response(message))
             elif (refusal := self._from_host.request(message, flow)) is not None:

@@ -63,6 +63,7 @@ class Dialog:
     elsewhere: bool = False  # another phone has the call: this one shall not list it as missed
     # The To tags of those who have answered: one, or one for each phone that a PBX rings.
     answerers: set[str] = field(default_factory=set)
+    reliable: set[str] = field(default_factory=set)  # provisional answers of the host, as their PRACKs name them
     # By To tag: 2xx answers that the proxy has ended, with the ACK that each repetition gets again.
     declined: dict[str, bytes] = field(default_factory=dict)
     # Told when another process would have to end it in another way, or not at all.
@@ -84,6 +85,10 @@ class Dialog:
     def is_first_invites(self, response: Response) -> bool:
         """Whether this answers the INVITE that made the dialog, and no later one."""
         return response.cseq == self.invite.cseq
+
+    def waits_for(self, prack: Request) -> bool:
+        """Whether it acknowledges an answer of the host (RFC 3262 7.2). Raises `Malformed`."""
+        return " ".join(prack.headers["RAck"].split()) in self.reliable
 
     def left_the_offer_to_us(self, ack: Request) -> bool:
         """Whether this is of the INVITE that made the dialog, which had no description (RFC 3261 13.2.1)."""
@@ -126,6 +131,8 @@ class Dialog:
             return
         if response.to.tag and len(self.answerers) < MOST_ANSWERERS:
             self.answerers.add(response.to.tag)
+        if not self.from_host and response.code < 200 and (number := response.number("RSeq")) is not None:
+            self.reliable.add(f"{number} {response.cseq}")
         if not (self.pending and self.is_first_invites(response)):
             return
         is_first = not self.last_status
@@ -218,6 +225,7 @@ class Dialog:
         request.headers.add("Max-Forwards", "70")
         request.headers.add("User-Agent", SERVER)
         request.headers.add("Content-Length", "0")
+        proxy.suit_strict_router(request)
         return request
 
     def _hop_by_hop(self, method: str, to: str) -> Request:

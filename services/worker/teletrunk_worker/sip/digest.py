@@ -8,11 +8,11 @@ from teletrunk_worker.sip.scanner import Malformed, split, unquoted
 
 def parameters(value: str) -> dict[str, str] | None:
     """By their names in lower case; of one that comes twice the first. None for another scheme, or what is none."""
-    scheme, _, rest = value.partition(" ")
+    scheme, *rest = value[: LONGEST_VALUE + 1].split(maxsplit=1) or [""]
     if scheme.lower() != "digest" or len(value) > LONGEST_VALUE:
         return None
     try:
-        parts = split(rest, ",", brackets=False)
+        parts = split("".join(rest), ",", brackets=False)
     except Malformed:
         return None
     found: dict[str, str] = {}

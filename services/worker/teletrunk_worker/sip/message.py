@@ -22,8 +22,8 @@ LONGEST_VALUE: Final = 8_192  # of a header that is read; others are only passed
 _LONGEST_CALL_ID = 512
 _MOST_ENTRIES = 40  # of a list, such as Via: more hops than any way has
 VERSION: Final = "SIP/2.0"
-_VERSION = re.compile(r"SIP/[0-9]{1,3}\.[0-9]{1,3}")
-_STRAY = re.compile(rb"[\r\n]")
+_VERSION = re.compile(r"SIP/[0-9]{1,3}\.[0-9]{1,3}", re.IGNORECASE)
+_STRAY = re.compile(r"[\r\n]")
 _TOKEN = re.compile(r"[A-Za-z0-9.!%*_+`'~\-]{1,60}")
 _CSEQ = re.compile(r"([0-9]{1,10})\s++(\S{1,60})")
 _NUMBER = re.compile(r"[0-9]{1,10}")
@@ -120,6 +120,7 @@ class Message(ABC):
         self.headers = headers or Headers()
         self.body = body
         self.wire_length = 0  # bytes, of a message that was received
+        self.flaw = ""  # why it is none, though who has sent it can be told so
         self._read: dict[str, tuple[list[str], Any]] = {}
 
     @property
@@ -246,27 +247,38 @@ class Response(Message):
 def parse(data: bytes) -> Request | Response:
     """Cuts a message into its parts; folded header lines (RFC 3261 7.3.1) are unfolded. Headers are read later.
 
-    Raises `Malformed` for what cannot even be answered.
+    What is wrong with its lines is its `flaw`. Raises `Malformed` for what cannot even be answered.
     """
-    head, separator, body = data.partition(b"\r\n\r\n")
-    if len(data) > LARGEST_MESSAGE or not separator or head.count(b"\r\n") > _MOST_HEADER_LINES:
-        raise Malformed("too large or without end of headers")
-    head = unfolded(head)
-    if _STRAY.search(head.replace(b"\r\n", b"")):  # another parser would see a line of its own there
-        raise Malformed("line ends inside a header")
-    start, *lines = head.decode("utf-8", "surrogateescape").split("\r\n")
-    headers = Headers()
-    for line in lines:
-        name, colon, value = line.partition(":")
-        if not colon:
-            raise Malformed("a header line that is none")
-        name = name.strip()
-        if not _TOKEN.fullmatch(name):
-            continue  # no header; another parser might take it for one
-        headers.add(_COMPACT.get(name.lower(), name), value.strip())
+    head, separator, body = data.lstrip(b"\r\n").partition(b"\r\n\r\n")
+    if len(data) > LARGEST_MESSAGE:
+        raise Malformed("too large")
+    start, *lines = unfolded(head).decode("utf-8", "surrogateescape").split("\r\n", _MOST_HEADER_LINES + 1)
+    headers, flaw = _headers(lines[:_MOST_HEADER_LINES])
     message = _message(start, headers, body)
     message.wire_length = len(data)
+    if not separator:
+        flaw = "the end of the headers is missing"
+    elif len(lines) > _MOST_HEADER_LINES:
+        flaw = "too many header lines"
+    elif isinstance(message, Response):
+        flaw = ""  # an answer counts whatever else it says
+    message.flaw = flaw
     return message
+
+
+def _headers(lines: list[str]) -> tuple[Headers, str]:
+    """And what is wrong with the lines that are left out."""
+    headers, flaw = Headers(), ""
+    for line in lines:
+        name, colon, value = line.partition(":")
+        name = name.strip()
+        if _STRAY.search(line):  # another parser would see a line of its own there
+            flaw = "line ends inside a header"
+        elif not colon:
+            flaw = "a header line that is none"
+        elif _TOKEN.fullmatch(name):  # else no header; another parser might take it for one
+            headers.add(_COMPACT.get(name.lower(), name), value.strip())
+    return headers, flaw
 
 
 def unfolded(head: bytes) -> bytes:
@@ -276,7 +288,9 @@ def unfolded(head: bytes) -> bytes:
 
 def _message(start: str, headers: Headers, body: bytes) -> Request | Response:
     first, _, rest = start.partition(" ")
-    if first == VERSION:
+    if _STRAY.search(start):
+        raise Malformed("line ends inside the first line")
+    if first.upper() == VERSION:
         code, _, phrase = rest.partition(" ")
         if not (len(code) == 3 and code.isascii() and code.isdigit() and code[0] in "123456"):
             raise Malformed("no status code")
@@ -284,7 +298,7 @@ def _message(start: str, headers: Headers, body: bytes) -> Request | Response:
     target, _, version = rest.rstrip(" ").rpartition(" ")
     if not _VERSION.fullmatch(version) or not _TOKEN.fullmatch(first):
         raise Malformed("neither request nor response")
-    return Request(first, target, body, headers, version)
+    return Request(first, target, body, headers, version.upper())
 
 
 def _named(name: str, parse: Callable[[], Parsed]) -> Parsed:

@@ -83,6 +83,15 @@ def drop_own_routes(request: Request, own: Sequence[Address]) -> None:
     request.headers.setlist("Route", [route.text for route in routes])
 
 
+def suit_strict_router(request: Request) -> None:
+    """For a next hop of RFC 2543's time, without `lr`: it wants to find itself in the Request-URI, and the target
+    behind all others (RFC 3261 16.6, step 6)."""
+    routes = request.addresses("Route")
+    if routes and "lr" not in routes[0].uri.parameters:
+        request.headers.setlist("Route", [*(route.text for route in routes[1:]), f"<{request.target}>"])
+        request.target = routes[0].uri.target
+
+
 def is_own(route: NameAddr, own: Sequence[Address]) -> bool:
     """Whether an entry of a route set is one of these addresses."""
     where = (plain(route.uri.host).lower(), route.uri.port or 5060)

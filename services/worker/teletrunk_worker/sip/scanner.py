@@ -16,6 +16,7 @@ _PART = {
     (";", True): re.compile(rf'(?:[^"<;]++|{_QUOTED}|<[^>]*+>)*+', re.DOTALL),
     (",", False): re.compile(rf'(?:[^",]++|{_QUOTED})*+', re.DOTALL),
 }
+_MOST_PARTS = 256
 _ESCAPE = re.compile(r"\\(.)", re.DOTALL)
 
 
@@ -31,7 +32,7 @@ def split(text: str, separator: str, *, brackets: bool = True) -> list[str]:
     """The parts between the commas or semicolons that stand outside quoted strings and angle brackets, stripped.
 
     Without `brackets` these mean nothing, as in a digest.
-    Raises `Malformed` for a quoted string or a bracket without an end.
+    Raises `Malformed` for a quoted string or a bracket without an end, and for more parts than anybody reads.
     """
     pattern, parts, start = _PART[separator, brackets], [], 0
     while True:
@@ -40,6 +41,8 @@ def split(text: str, separator: str, *, brackets: bool = True) -> list[str]:
         parts.append(text[start:end].strip())
         if end == len(text):
             return parts
+        if len(parts) == _MOST_PARTS:
+            raise Malformed("too many entries")
         if text[end] != separator:
             raise Malformed("a quote or bracket without an end")
         start = end + 1

@@ -18,7 +18,11 @@ LINE_END = re.compile(rb"[\r\n]+")
 _CONNECTION = re.compile(rb"c=IN IP([46]) ([0-9A-Fa-f:.]{2,45})")
 _RTCP = re.compile(rb"[aA]=rtcp:[0-9]{1,5}(?: IN IP([46]) ([0-9A-Fa-f:.]{2,45}))?", re.IGNORECASE)
 _SENT_TO = re.compile(rb"(?m)^(c=IN IP4 |a=rtcp:[0-9]{1,5} IN IP4 )(?!0\.0\.0\.0\s*$)[0-9.]{7,15}")
-_RTPMAP = re.compile(rb"[aA]=rtpmap:([0-9]{1,3})\s+([A-Za-z0-9._\-]{1,40})/([0-9]{0,6})(?:/([0-9]{1,2}))?")
+# RTP has seven bits for it. pjmedia refuses all of a description for one that is none.
+_PAYLOAD_TYPE = re.compile(rb"[0-9]{1,2}|1[01][0-9]|12[0-7]")
+_RTPMAP = re.compile(
+    rb"[aA]=rtpmap:(%s)\s+([A-Za-z0-9._\-]{1,40})/([0-9]{0,6})(?:/([0-9]{1,2}))?" % _PAYLOAD_TYPE.pattern
+)
 # Of the codecs that hosts have. G.722's is 8000 by a mistake that stayed (RFC 3551 4.5.2); old devices write the other.
 _CLOCK_RATES = {
     "PCMA": ("8000",),
@@ -45,11 +49,12 @@ _ORIGIN = re.compile(rb"o=\S{1,128} [0-9]{1,19} [0-9]{1,19} IN IP[46] \S{1,255}"
 _NO_ORIGIN, _NO_NAME = b"o=- 0 0 IN IP4 0.0.0.0", b"s=-"
 # RFC 8866 9. One grammar for all who look at it: what one of them takes for a port another must not.
 _MEDIUM = re.compile(
-    rb"m=[A-Za-z0-9!#$%&'*+.^_`{|}~\-]{1,40} [0-9]{1,5}(?:/[0-9]{1,3})? [A-Za-z0-9/.\-]{1,40}(?: [^\s]{1,64}| )*"
+    rb"m=[A-Za-z0-9!#$%&'*+.^_`{|}~\-]{1,40} ([0-9]{1,5})(?:/[0-9]{1,3})? [A-Za-z0-9/.\-]{1,40}(?: [^\s]{1,64}| )*"
 )
 # One that is declined, of which nothing else is said: RFC 3264 6 wants a place of it and no more.
 _DECLINED = re.compile(rb"(m=[A-Za-z0-9\-]{1,40}) 0[ \t]*")
 _MOST_FORMATS = 32
+_HIGHEST_PORT = 65_535
 Change = Callable[[list[bytes]], list[bytes]]  # of one medium's lines
 
 
@@ -94,7 +99,7 @@ def _off(lines: list[bytes]) -> list[bytes]:
     """With the address that a media host wants to see all the same, and formats that it can read."""
     kind, _, profile, *formats = lines[0].split()
     if profile.upper().startswith(b"RTP/"):
-        formats = [number for number in formats if _is_payload_type(number)] or [b"0"]
+        formats = [number for number in formats if _PAYLOAD_TYPE.fullmatch(number)] or [b"0"]
     return [b" ".join((kind, b"0", profile, *formats)), *(line for line in lines[1:] if line.startswith(b"c="))]
 
 
@@ -131,13 +136,8 @@ def _sound(lines: list[bytes], ip_version: int) -> Sound | None:
 def codec_names(lines: list[bytes]) -> dict[bytes, str]:
     """What each payload type of a medium is, by these lines and by RFC 3551. A codec in a form that no host has (at
     another clock rate, in stereo) is another one, and has that in its name."""
-    named = {m[1]: _codec_name(m) for line in lines if (m := _RTPMAP.match(line)) and _is_payload_type(m[1])}
+    named = {m[1]: _codec_name(m) for line in lines if (m := _RTPMAP.match(line))}
     return _STATIC_CODECS | named
-
-
-def _is_payload_type(number: bytes) -> bool:
-    """RTP has seven bits for it. pjmedia refuses all of a description for one that is none."""
-    return number.isdigit() and int(number) <= 127
 
 
 def _codec_name(rtpmap: re.Match[bytes]) -> str:
@@ -193,11 +193,16 @@ def objection(body: bytes) -> str:
     Whatever the body says that it is: a description may be wrapped in another type.
     """
     lines = LINE_END.split(body)
-    if any(line.startswith(b"m=") and not (_MEDIUM.fullmatch(line) or _DECLINED.fullmatch(line)) for line in lines):
+    if any(line.startswith(b"m=") and not _is_medium(line) for line in lines):
         return "a medium cannot be read"
     if line := _unusable_address(lines):
         return f"no literal address: {line}"
     return f"no address for {line}" if (line := _without_address(lines)) else ""
+
+
+def _is_medium(line: bytes) -> bool:
+    found = _MEDIUM.fullmatch(line)
+    return (found is not None and int(found[1]) <= _HIGHEST_PORT) or _DECLINED.fullmatch(line) is not None
 
 
 def _without_address(lines: list[bytes]) -> str:

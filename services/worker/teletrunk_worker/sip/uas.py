@@ -21,6 +21,7 @@ _SCHEMES = frozenset({"sip", "sips", "tel"})
 _EXTENSIONS = frozenset({"100rel", "timer", "norefersub"})
 _AT_REGISTRAR = _EXTENSIONS | {"path", "outbound"}
 IN_DIALOG: Final = frozenset({"INVITE", "ACK", "BYE", "INFO", "UPDATE", "PRACK", "OPTIONS", "REFER"})
+_OF_DIALOG: Final = frozenset({"BYE", "INFO", "UPDATE", "PRACK"})  # spoken, and nothing outside of one
 HOOK_FLASH = "application/hook-flash"  # says it all by its name: it may have no body
 _DIGITS = frozenset({"application/dtmf-relay", "application/dtmf", HOOK_FLASH})
 # Headers that are one number: what cannot be read there is the sender's mistake, and no host's to stumble over.
@@ -32,6 +33,8 @@ def check(message: Message) -> None:
 
     A body that is longer than its Content-Length says is cut (RFC 3261 18.3).
     """
+    if message.flaw:
+        raise Malformed(message.flaw)
     for entry in message.vias:  # all of them: a host reads them, too
         parse_via(entry)
     _ = message.via, message.cseq, message.call_id, message.from_, message.to
@@ -44,7 +47,7 @@ def check(message: Message) -> None:
             message.headers.remove(name)  # an answer counts whatever else it says
     registered = isinstance(message, Response) and message.cseq.method == "REGISTER"  # it lists others' contacts, too
     for name in ("Route", "Record-Route", "Path") if registered else ("Contact", "Route", "Record-Route", "Path"):
-        if name != "Contact" or message.headers.get(name) != "*":
+        if name != "Contact" or not _is_star(message):
             message.addresses(name)
     if isinstance(message, Request):
         _ = message.uri
@@ -54,6 +57,12 @@ def check(message: Message) -> None:
     if any("\0" in value for _, value in message.headers) and getattr(message, "method", "INVITE") in _KNOWN:
         raise Malformed("a header has a NUL")
     _cut_body(message)
+
+
+def _is_star(message: Message) -> bool:
+    """A `*` is for REGISTER alone (RFC 3261 10.2.2); an answer counts whatever else it says."""
+    may_be = isinstance(message, Response) or message.cseq.method == "REGISTER"
+    return may_be and message.headers.get("Contact") == "*"
 
 
 def _cut_body(message: Message) -> None:
@@ -73,7 +82,9 @@ def respond(request: Request, code: int, phrase: str, headers: Iterable[tuple[st
     response.headers.setlist("Via", request.headers.getlist("Via"))
     for name in ("From", "To", "Call-ID", "CSeq"):
         response.headers.setlist(name, request.headers.getlist(name)[:1])
-    if code > 100 and request.headers.get("To") and not _has_tag(request):
+    if code == 100:
+        response.headers.setlist("Timestamp", request.headers.getlist("Timestamp")[:1])
+    elif request.headers.get("To") and not _has_tag(request):
         seed = "".join(value for name in ("Call-ID", "Via") for value in request.headers.getlist(name)[:1])
         tag = hashlib.sha256(seed.encode("utf-8", "surrogateescape")).hexdigest()[:16]
         response.headers.set("To", f"{response.headers['To']};tag={tag}")
@@ -125,6 +136,11 @@ def options(request: Request) -> Response:
     return respond(request, 200, "OK", [_allow(request), ("Accept", "application/sdp"), supported])
 
 
+def is_of_dialog(request: Request) -> bool:
+    """Whether it can only belong to a dialog that there is."""
+    return bool(request.to.tag) or request.method in _OF_DIALOG
+
+
 def no_such_dialog(request: Request) -> Response:
     return respond(request, 481, "Call/Transaction Does Not Exist")
 
@@ -143,7 +159,16 @@ def unreadable(request: Request) -> Response | None:
     return None
 
 
+def is_encoded(message: Message) -> bool:
+    """Whether its body is written in a way that nobody here reads, such as gzip (RFC 3261 20.12)."""
+    words = ",".join(message.headers.getlist("Content-Encoding")).lower().split(",")
+    return any(word.strip() not in ("", "identity") for word in words)
+
+
 def media_type(message: Message) -> str:
+    """Empty also of what would have to be decoded first."""
+    if is_encoded(message):
+        return ""
     return (message.headers.get("Content-Type") or "").partition(";")[0].strip().lower()
 
 
@@ -163,8 +188,13 @@ def answer_in_dialog(request: Request) -> Response | None:
     if request.method == "INFO" and not request.body and media_type(request) != HOOK_FLASH:
         return respond(request, 200, "OK")
     if request.method == "INFO" and not is_digits(request):
-        return respond(request, 415, "Unsupported Media Type", [("Accept", ", ".join(sorted(_DIGITS)))])
+        return respond(request, 415, "Unsupported Media Type", accepted(request, ", ".join(sorted(_DIGITS))))
     return None
+
+
+def accepted(request: Request, types: str) -> list[tuple[str, str]]:
+    """What its body would have to be (RFC 3261 8.2.3)."""
+    return [("Accept", types), *([("Accept-Encoding", "identity")] if is_encoded(request) else [])]
 
 
 def shortened(answer: Response) -> Response:
