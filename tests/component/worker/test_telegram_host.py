@@ -127,7 +127,8 @@ async def test_a_host_outlives_peers_that_are_gone_without_a_word() -> None:
     calls = {f"call-{number}": open_call(hosts, f"call-{number}") for number in range(GONE)}
     async with asyncio.timeout(PATIENCE_S):
         ends = await asyncio.gather(*(one_end(name, heard, own) for name, heard in calls.items() for own in (0, 1)))
-    assert [seen[-2:] for seen in ends[::2]] == [["failed", "closed"]] * GONE
+    told = [[event for event in seen if event != "signalling"] for seen in ends[::2]]  # which may come behind all else
+    assert [seen[-2:] for seen in told] == [["failed", "closed"]] * GONE
     assert await hosts[0].stop() == 0
 
 
