@@ -156,6 +156,20 @@ async def test_an_answer_that_is_long_only_by_its_headers_is_cut_to_what_a_dialo
         assert heard.headers.getlist("Record-Route") and heard.headers.get("X-Padding") is None
 
 
+async def test_no_peer_learns_the_name_of_our_machine(world: PortWorld) -> None:
+    """pjsip puts it into its Warnings (RFC 3261 20.43)."""
+    async with sip_wire.udp(world.address) as wire:
+        invite = await ready(wire, "INVITE")
+        asking = asyncio.ensure_future(wire.ask(invite))
+        at_host = await world.host.next()
+        assert isinstance(at_host, Request)
+        refusal = response_to(at_host, 488, "Not Acceptable Here", wire)
+        refusal.headers.setlist("Warning", ['305 machine-7.corp "SDP: 1 for 2"', '399 [fd00::7]:5070 "a, b", 307 m "c"'])
+        world.host.send(refusal)
+        told = (await asking).final.headers.getlist("Warning")
+    assert told == ['305 teletrunk "SDP: 1 for 2"', '399 teletrunk "a, b", 307 teletrunk "c"']
+
+
 async def test_a_route_that_is_no_sip_address_never_reaches_a_host(world: PortWorld) -> None:
     """pjsua aborts when its ACK has nowhere to go (sip_inv.c, inv_send_ack)."""
     async with sip_wire.udp(world.address) as wire:
