@@ -164,7 +164,8 @@ async def test_no_peer_learns_the_name_of_our_machine(world: PortWorld) -> None:
         at_host = await world.host.next()
         assert isinstance(at_host, Request)
         refusal = response_to(at_host, 488, "Not Acceptable Here", wire)
-        refusal.headers.setlist("Warning", ['305 machine-7.corp "SDP: 1 for 2"', '399 [fd00::7]:5070 "a, b", 307 m "c"'])
+        warnings = ['305 machine-7.corp "SDP: 1 for 2"', '399 [fd00::7]:5070 "a, b", 307 m "c"']
+        refusal.headers.setlist("Warning", warnings)
         world.host.send(refusal)
         told = (await asking).final.headers.getlist("Warning")
     assert told == ['305 teletrunk "SDP: 1 for 2"', '399 teletrunk "a, b", 307 teletrunk "c"']
