@@ -25,6 +25,7 @@ from teletrunk_sandbox.world import World
 
 _GATEWAY = "+79990000001"
 _CALLS_A_PHONE = 4
+_DELAYS = ("one_way_to_telegram_ms", "one_way_to_sip_ms", "in_phones_buffer_ms")
 _PART_NAMES = {"sip_host": "SIP hosts", "telegram_host": "Telegram hosts"}
 
 
@@ -93,6 +94,7 @@ class Bench:
             "rtp_lost": sum(record.media.rtp_lost for record in records),
             "one_way_to_telegram_ms": _spread([delay["to_telegram"] for delay in heard]),
             "one_way_to_sip_ms": _spread([delay["to_sip"] for delay in heard]),
+            "in_phones_buffer_ms": _spread([delay["in_phone"] for delay in heard]),
             "snr_db": round(min(delay["snr_db"] for delay in heard), 1),
             "own_setup_ms": _spread([own_setup_ms(record) for record in records]),
             "machine_percent": round(psutil.cpu_percent(None), 1),
@@ -107,11 +109,13 @@ class Bench:
         return call
 
     async def _heard(self, index: int, call: int) -> dict[str, float]:
-        here = await self._phones[index // _CALLS_A_PHONE].tell("heard", call=call)
+        phone = self._phones[index // _CALLS_A_PHONE]
+        here = await phone.tell("heard", call=call)
         there = await self._world.subscribers.tell("heard", phone=_friend(index))
         return {
             "to_telegram": (there["onset_at"] - here["play_started_at"]) * 1000,
             "to_sip": (here["onset_at"] - there["play_started_at"]) * 1000,
+            "in_phone": (await phone.tell("held_back", call=call))["ms"],
             "snr_db": min(here["snr_db"], there["snr_db"]),
         }
 
@@ -170,7 +174,8 @@ async def _measure(
 def _show(results: list[dict[str, Any]]) -> None:
     table = Table(title="Bridged G.711 calls; median / worst", show_lines=True)
     columns = ("calls", "CPU % a call", "CPU % by part", "MB a call", "MB in all", "late of blocks", "RTP lost",
-               "one way to Telegram ms", "one way to phone ms", "SNR dB", "own set-up ms", "machine %")  # fmt: skip
+               "one way to Telegram ms", "one way to phone ms", "of it in the phone's buffer",
+               "SNR dB", "own set-up ms", "machine %")  # fmt: skip
     for column in columns:
         table.add_column(column)
     for r in results:
@@ -182,7 +187,7 @@ def _show(results: list[dict[str, Any]]) -> None:
             str(round(sum(r["memory_mb"].values()))),
             f"{r['late_to_telegram']} + {r['late_to_sip']} of {r['blocks']}",
             str(r["rtp_lost"]),
-            *(f"{r[key]['median']} / {r[key]['max']}" for key in ("one_way_to_telegram_ms", "one_way_to_sip_ms")),
+            *(f"{r[key]['median']} / {r[key]['max']}" for key in _DELAYS),
             str(r["snr_db"]),
             f"{r['own_setup_ms']['median']} / {r['own_setup_ms']['max']}",
             str(r["machine_percent"]),

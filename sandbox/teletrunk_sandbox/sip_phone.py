@@ -271,6 +271,10 @@ class Phone:
             talk.recording.save(Path(save))
         return {**talk.recording.report(skip_s, last_s), "play_started_at": talk.play_started_at}
 
+    def held_back(self, call: int) -> Message:
+        """How long what it hears waits in its own jitter buffer, of a call that is up."""
+        return {"ms": int(self.calls[call].getStreamStat(0).jbuf.avgDelayMsec)}
+
     def dialogs(self) -> Message:
         """The calls that have not ended here."""
         return {"calls": sorted(self.live)}
