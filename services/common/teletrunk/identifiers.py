@@ -13,7 +13,7 @@ _LONGEST_USER_ID = 1 << 53
 # What E.164 allows; Telegram itself says whether such a number exists.
 _PHONE = re.compile(r"^[1-9][0-9]{6,14}$")
 _SEPARATORS = re.compile(r"[\s().-]")
-_CONTEXT = re.compile(r"\+[0-9 ().\-]{1,20}")
+_COUNTRY_CODE = re.compile(r"\+[1-9][0-9]{0,2}")
 _SEPARATED = re.compile(r"\+?[ ().\-]*+[0-9][0-9 ().\-]*+")  # possessive: its time grows with the text only
 
 Kind = Literal["phone", "username", "user_id", "number"]
@@ -31,13 +31,17 @@ def without_separators(digits: str) -> str:
 def within_context(text: str) -> str:
     """The number of a `tel:` address or of a SIP user like one, without its parameters (RFC 3966 3).
 
-    A local number whose context is the beginning of a global one is read behind it (5.1.5).
+    A local number with a country code as its context is read behind that, if a phone comes of it. This is a guess, as
+    RFC 3966 5.1.5 warns: what begins with a 0 or is as short as 911 is left for dial rules, and so are longer contexts.
     """
     number, *parameters = text.split(";")
     pairs = (parameter.partition("=") for parameter in parameters)
-    context = next((value.strip() for name, _, value in pairs if name.strip().lower() == "phone-context"), "")
-    is_local = is_separated(number.strip()) and not number.lstrip().startswith("+")
-    return context + number.strip() if is_local and _CONTEXT.fullmatch(context) else number
+    context = next((value for name, _, value in pairs if name.strip().lower() == "phone-context"), "")
+    local, country = without_separators(number), without_separators(context)
+    is_national = is_separated(number.strip()) and not local.startswith(("+", "0"))
+    if is_national and _COUNTRY_CODE.fullmatch(country) and _PHONE.fullmatch(country[1:] + local):
+        return country + number.strip()
+    return number
 
 
 @dataclass(frozen=True)

@@ -348,6 +348,18 @@ async def test_a_captured_invite_is_worth_no_other_number(world: PortWorld) -> N
         assert (await authenticated(wire, "REGISTER")).final.code == 200
 
 
+async def test_nor_is_one_to_a_local_number_worth_another_country_s(world: PortWorld) -> None:
+    async with sip_wire.udp(world.address) as wire:
+        asked = wire.request("INVITE", "100", "office")
+        asked.uri = sip_wire.uri_of(b"INVITE tel:5550100200;phone-context=+1 SIP/2.0\r\n\r\n")
+        challenge = (await wire.ask(asked)).final
+        invite = wire.answer_challenge(asked, challenge, "office", "x")
+        invite.uri = sip_wire.uri_of(b"INVITE tel:5550100200;phone-context=+44 SIP/2.0\r\n\r\n")
+        refused = (await wire.ask(invite)).final
+        assert (refused.code, "digest" in refused.phrase) == (400, True)
+        assert world.door.admitted == []
+
+
 @pytest.mark.parametrize("agent", ["kamailio (5.6.3 (x86_64/linux))", "Kamailio", "baresip v1.0.0 (x86_64/Linux)"])
 async def test_clients_that_stop_at_sha256_are_offered_md5_alone(world: PortWorld, agent: str) -> None:
     async with sip_wire.udp(world.address) as wire:

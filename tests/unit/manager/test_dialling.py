@@ -44,7 +44,10 @@ def called(dialled: str, *rules: str, caller_ids: tuple[str, ...] = ()) -> tuple
         ("+15550100200;npdi;rn=+15550109999", ("phone", "15550100200")),
         ("+15550100200%3Bnpdi;rn=1", ("phone", "15550100200")),
         ("5550100200;phone-context=+1", ("phone", "15550100200")),
-        ("010-0200;ext=7;Phone-Context=%2B1-555", ("phone", "15550100200")),
+        ("555-010-0200;ext=7;Phone-Context=%2B1", ("phone", "15550100200")),
+        ("0301234567;phone-context=+49", ("user_id", "301234567")),  # its rules make a phone of it
+        ("911;phone-context=+1", ("user_id", "911")),
+        ("863-1234;phone-context=+1-914-555", ("number", "8631234")),  # RFC 3966's own: they do not add up
         ("+15550100200;phone-context=+44", ("phone", "15550100200")),
         ("4915112345678;phone-context=pbx.example.com", ("number", "4915112345678")),
         ("friend;phone-context=+1", ("username", "friend")),

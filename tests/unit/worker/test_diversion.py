@@ -23,7 +23,7 @@ BUSY = "<sip:201@pbx?Reason=SIP%3Bcause%3D486>;index=1"
         ([("Diversion", "nobody")], ""),
         ([("Diversion", "<sip:2%0A01%00@pbx>")], "201"),
         ([("Diversion", f"<sip:{'2' * 200}@pbx>")], "2" * 64),
-        ([("Diversion", "<sip:0177;phone-context=+1555@pbx;user=phone>")], "+15550177"),
+        ([("Diversion", "<sip:5550100177;phone-context=+1@pbx;user=phone>")], "+15550100177"),
         ([("History-Info", f"{BUSY}, <sip:friend@gateway>;index=1.1")], "201, user-busy"),
         (
             [("History-Info", "<sip:201@pbx>;index=1"), ("History-Info", "<sip:f@g;cause=302>;index=1.1")],

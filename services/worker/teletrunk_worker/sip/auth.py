@@ -109,7 +109,7 @@ def is_for(credentials: Credentials, request: Request) -> bool:
         meant, asked = parse_uri(credentials.uri), request.uri
     except Malformed:
         return False
-    return (meant.scheme, meant.user) == (asked.scheme, asked.user)
+    return (meant.scheme, meant.user, meant.number) == (asked.scheme, asked.user, asked.number)
 
 
 def objection(credentials: Credentials, request: Request) -> str:
