@@ -91,13 +91,21 @@ async def test_of_many_that_race_for_a_lease_one_wins(vault: Vault) -> None:
 
 async def test_a_peer_is_kept_with_all_usernames_that_it_has_now(vault: Vault) -> None:
     """Lists of callers go by each of them, also for a caller of whom Telegram has sent the id alone."""
+
+    async def ann() -> KnownPeer | None:
+        found = await vault.find_peer("s1", 1)
+        return found and await vault.with_usernames("s1", found)
+
     showy = KnownPeer(1, 11, "Ann", "", "showy", "", ("friend", "third"))
     await vault.put_peers("s1", [showy, KnownPeer(2, 22, "Bo", "", "bo", "", ("other",))])
-    assert await vault.find_peer("s1", 1) == showy
+    assert await ann() == showy
+    await vault.put_peers("s1", [showy], [("username", "showy", 1)])
+    await vault.put_peers("s1", [showy], [("phone", "15550100", 1)])
+    assert await ann() == showy, "by what it was found changes nothing of its names"
     await vault.put_peers("s1", [KnownPeer(1, 11, "Ann", "", "third", "", ("showy",))])
-    assert await vault.find_peer("s1", 1) == KnownPeer(1, 11, "Ann", "", "third", "", ("showy",)), "one was given up"
+    assert await ann() == KnownPeer(1, 11, "Ann", "", "third", "", ("showy",)), "one was given up"
     await vault.put_peers("s1", [KnownPeer(2, 22, "Bo", "", "bo", "", ("showy",))])
-    assert await vault.find_peer("s1", 1) == KnownPeer(1, 11, "Ann", "", "third"), "one is somebody else's now"
+    assert await ann() == KnownPeer(1, 11, "Ann", "", "third"), "one is somebody else's now"
 
 
 async def test_peers_and_live_calls(vault: Vault) -> None:

@@ -17,17 +17,23 @@ class KnownPeers:
         self._vault = vault
         self._session_id = session_id
 
-    async def remember(self, users: list[Any]) -> list[KnownPeer]:
-        """Caches the users that an answer or update brought. Raises what the vault raises."""
-        peers = [peer_of(user) for user in users if isinstance(user, raw.types.User) and not user.min]
-        known = [peer for peer in peers if peer.access_hash]
+    async def remember_found(self, kind: str, value: str, user_id: int | None, users: list[Any]) -> KnownPeer | None:
+        """The user whom Telegram has found by this, remembered by it, too; None for who is no person.
+
+        Raises what the vault raises.
+        """
+        known = _known(users)
+        peer = next((peer for peer in known if peer.user_id == user_id), None)
         if known:
-            await self._vault.put_peers(self._session_id, known)
-        return peers
+            found = [(kind, value, peer.user_id)] if peer is not None else []
+            await self._vault.put_peers(self._session_id, known, found)
+        return peer
 
     async def remember_if_possible(self, users: list[Any]) -> None:
+        """Caches the users that an update brought."""
         async with best_effort():
-            await self.remember(users)
+            if known := _known(users):
+                await self._vault.put_peers(self._session_id, known)
 
     async def find(self, user_id: int, users: Mapping[int, Any]) -> KnownPeer:
         """From the update that told of them, else from the vault, else by the bare id."""
@@ -35,8 +41,13 @@ class KnownPeers:
             return peer_of(user)
         async with best_effort():
             if known := await self._vault.find_peer(self._session_id, user_id):
-                return known
+                return await self._vault.with_usernames(self._session_id, known)
         return KnownPeer(user_id, 0)
+
+
+def _known(users: list[Any]) -> list[KnownPeer]:
+    peers = [peer_of(user) for user in users if isinstance(user, raw.types.User) and not user.min]
+    return [peer for peer in peers if peer.access_hash]
 
 
 def peer_of(user: Any) -> KnownPeer:

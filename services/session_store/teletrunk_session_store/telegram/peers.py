@@ -32,20 +32,18 @@ async def resolve(session: Session, vault: Vault, called: Called | None, *, fres
     since = time.time() - _TRUSTED_S[kind]
     if not fresh and (known := await vault.find_alias(session.session_id, kind, value, since)):
         return known
-    return await _asked(session, vault, kind, value)
+    return await _asked(session, kind, value)
 
 
-async def _asked(session: Session, vault: Vault, kind: str, value: str) -> KnownPeer:
-    """The user whom Telegram finds, remembered under what was asked: its answer need not say that again."""
+async def _asked(session: Session, kind: str, value: str) -> KnownPeer:
+    """The user whom Telegram finds. Raises `Refusal`."""
     question = (
         raw.functions.contacts.ResolveUsername(username=value)
         if kind == "username"
         else raw.functions.contacts.ResolvePhone(phone=value)  # digits alone
     )
     answer = await session.invoke(question, expect=raw.types.contacts.ResolvedPeer)
-    user_id = getattr(answer.peer, "user_id", None)
-    for peer in await session.peers.remember(answer.users):
-        if peer.user_id == user_id and peer.access_hash:
-            await vault.put_alias(session.session_id, kind, value, peer.user_id)
-            return replace(peer, phone=peer.phone or value) if kind == "phone" else peer
-    raise Refusal("user-not-found", "not a person")
+    peer = await session.peers.remember_found(kind, value, getattr(answer.peer, "user_id", None), answer.users)
+    if peer is None:
+        raise Refusal("user-not-found", "not a person")
+    return replace(peer, phone=peer.phone or value) if kind == "phone" else peer

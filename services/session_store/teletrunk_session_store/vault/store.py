@@ -284,24 +284,23 @@ class Vault:
 
     # Peers.
 
-    async def put_peers(self, session_id: str, peers: list[KnownPeer]) -> None:
-        """What Telegram has just said of these users, and of the names that they have now."""
+    async def put_peers(
+        self, session_id: str, peers: list[KnownPeer], found: Sequence[tuple[str, str, int]] = ()
+    ) -> None:
+        """What Telegram has just said of these users, and of the names that they have now.
+
+        `found` are phones and usernames, each with its kind and user, by which they were found: an answer need not say
+        that again.
+        """
         seen_at = time.time()  # one for all: names that were told together are known by it
+        names = {*found, *(name for peer in peers for name in peer.names)}
         async with self._writing() as connection:
             # In one order: two calls that bring the same users must not wait for each other.
             for peer in sorted(peers, key=lambda peer: peer.user_id):
                 await connection.execute(self._put(PEERS, {"session_id": session_id, **peer.row}, kept=("phone",)))
-            for kind, value, user_id in sorted(name for peer in peers for name in peer.names):
-                await connection.execute(self._put_alias(session_id, kind, value, user_id, seen_at))
-
-    async def put_alias(self, session_id: str, kind: str, value: str, user_id: int) -> None:
-        """A phone or username by which Telegram has found the user."""
-        async with self._writing() as connection:
-            await connection.execute(self._put_alias(session_id, kind, value, user_id, time.time()))
-
-    def _put_alias(self, session_id: str, kind: str, value: str, user_id: int, seen_at: float) -> sa.Insert:
-        alias = {"session_id": session_id, "kind": kind, "value": value, "user_id": user_id, "seen_at": seen_at}
-        return self._put(ALIASES, alias)
+            for kind, value, user_id in sorted(names):
+                alias = {"kind": kind, "value": value, "user_id": user_id, "seen_at": seen_at}
+                await connection.execute(self._put(ALIASES, {"session_id": session_id, **alias}))
 
     def _put(self, table: sa.Table, values: dict[str, Any], kept: Sequence[str] = ()) -> sa.Insert:
         """Inserts a row, or replaces the one with its key, as one statement: others do the same at the same time.
@@ -322,12 +321,12 @@ class Vault:
         return sqlite.insert(table).values(**values)
 
     async def find_peer(self, session_id: str, user_id: int) -> KnownPeer | None:
-        """By all usernames that the user had when Telegram last told of them."""
-        peer = await self._find_peer(PEERS.c.session_id == session_id, PEERS.c.user_id == user_id)
-        if peer is None or not peer.username:
-            return peer
-        theirs = sa.select(ALIASES).where(
-            ALIASES.c.session_id == session_id, ALIASES.c.kind == "username", ALIASES.c.user_id == user_id
+        return await self._find_peer(PEERS.c.session_id == session_id, PEERS.c.user_id == user_id)
+
+    async def with_usernames(self, session_id: str, peer: KnownPeer) -> KnownPeer:
+        """The peer by all usernames that it had when Telegram last told of them."""
+        theirs = sa.select(ALIASES.c.value, ALIASES.c.seen_at).where(
+            ALIASES.c.session_id == session_id, ALIASES.c.user_id == peer.user_id, ALIASES.c.kind == "username"
         )
         async with self._reader.connect() as connection:
             seen = {row.value: row.seen_at for row in await connection.execute(theirs)}

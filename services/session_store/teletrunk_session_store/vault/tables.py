@@ -54,6 +54,7 @@ ALIASES = sa.Table(
     sa.Column("value", sa.String, primary_key=True),
     sa.Column("user_id", sa.BigInteger, nullable=False),
     sa.Column("seen_at", sa.Float, nullable=False),
+    sa.Index("ix_aliases_session_id_user_id", "session_id", "user_id"),
 )
 CALLS = sa.Table(
     "live_calls",
