@@ -39,6 +39,29 @@ async def test_a_body_that_nobody_asked_for_keeps_no_bye_and_no_cancel_from_the_
         assert isinstance(heard, Request) and (heard.method, heard.body) == ("BYE", b"")
 
 
+async def test_a_cancel_that_crosses_the_answer_changes_nothing_and_is_200(world: PortWorld) -> None:
+    async with sip_wire.udp(world.address) as wire:
+        invite, _ = await established(world, wire)
+        answers = asyncio.Queue[bytes]()
+        wire.received = answers.put_nowait  # type: ignore[method-assign]
+        wire.cancel(invite)
+        assert (await asyncio.wait_for(answers.get(), 5)).startswith(b"SIP/2.0 200 ")
+        assert world.host.received.empty() and len(world.port.dialogs) == 1
+
+
+async def test_a_copy_that_was_spoilt_on_its_way_ends_no_invitation(world: PortWorld) -> None:
+    async with sip_wire.udp(world.address) as wire:
+        invite = await ready(wire, "INVITE")
+        asking = asyncio.ensure_future(wire.ask(invite))
+        at_host = await world.host.next()
+        assert isinstance(at_host, Request)
+        wire.send(bytes(invite).partition(b"\r\n\r\n")[0])
+        wire.send(bytes(invite).replace(b"\r\nMax-Forwards: 70", b"\r\nMax-Forwards: no"))
+        assert (await wire.ask(wire.request("OPTIONS", "", "x"))).final.code == 200, "both have been read"
+        world.host.send(response_to(at_host, 200, "OK", wire, SDP))
+        assert (await asking).status == (200, "OK")
+
+
 async def test_a_refusal_for_a_dead_host_is_repeated_until_it_is_acknowledged(world: PortWorld) -> None:
     async with sip_wire.udp(world.address) as wire:
         answers: asyncio.Queue[bytes] = asyncio.Queue()

@@ -35,6 +35,15 @@ BUSY = "<sip:201@pbx?Reason=SIP%3Bcause%3D486>;index=1"
         ),
         ([("History-Info", "<sip:201@pbx>;index=1, <sip:friend@gateway>;index=1.1")], ""),
         ([("History-Info", BUSY)], ""),
+        (
+            [("History-Info", "<sip:201@pbx?Reason=SIP%3Bcause%3D486&Reason=Q.850%3Bcause%3D17>, <sip:f@g>;index=1.1")],
+            "201, user-busy",
+        ),
+        ([("History-Info", "<sip:201@pbx?Reason=Q.850%3Bcause%3D102>;index=1, <sip:f@g>;index=1.1")], ""),
+        (
+            [("History-Info", "<sip:201@pbx?Reason=Q.850%3Bcause%3D102%2CSIP%3Bcause%3D408>, <sip:f@g>;index=1.1")],
+            "201, no-answer",
+        ),
         ([("History-Info", f"{BUSY.replace('?', '?Privacy=history&')}, <sip:friend@gateway>;index=1.1")], ""),
         ([("History-Info", f"{BUSY}, <sip:friend@gateway>;index=1.1"), ("Diversion", "<sip:7@pbx>")], "7"),
         ([("History-Info", "nobody, <"), ("Diversion", "<sip:7@pbx>")], "7"),

@@ -25,7 +25,7 @@ from teletrunk_worker.call import machine
 from teletrunk_worker.call.inbox import Inbox, Source, Timers
 from teletrunk_worker.call.ports import Media, Ports, Records, Signalling, SipLeg
 from teletrunk_worker.call.record import Recorder, count, direction_of
-from teletrunk_worker.call.state import Phase, Side, State
+from teletrunk_worker.call.state import Phase, Side, Stage, State
 from teletrunk_worker.call.transfer import may_begin
 
 log = structlog.get_logger()
@@ -117,8 +117,9 @@ class CallRunner:
     def withdraw(self, trunk_id: str) -> None:
         """The trunk is not to be rung, and not to be rung any longer."""
         if self._state.phase in (Phase.DIALLING, Phase.RINGING):
-            rung = {leg.login for leg in self.recorder.record.sip_legs if leg.trunk_id == trunk_id}
-            for login in sorted(rung):
+            theirs = [leg for leg in self._state.legs if leg.trunk_id == trunk_id and leg.stage is not Stage.ENDING]
+            rung = {leg.name for leg in theirs}
+            for login in sorted({leg.login for leg in self.recorder.record.sip_legs if leg.name in rung}):
                 self.recorder.step("manager", "worker", f"{login} rings no more: it is removed or switched off")
         self.put(on.Withdrawn(trunk_id))
 

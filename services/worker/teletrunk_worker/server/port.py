@@ -200,6 +200,10 @@ class SipPort:
             return
         try:
             uas.check(message)
+        except Malformed as error:
+            self._responder.damaged(message, flow, error)
+            return
+        try:
             if isinstance(message, Response):
                 self._response(message)
             else:
@@ -244,7 +248,8 @@ class SipPort:
     def _cancel(self, request: Request, way_back: Flow) -> None:
         dialog = self.dialogs.find(request.call_id)
         answer: Response | None = uas.no_such_dialog(request)
-        if dialog is not None and not dialog.from_host and proxy.is_cancel_of(request, dialog.invite):
+        may_ring = dialog is not None and dialog.pending and not dialog.from_host
+        if dialog is not None and may_ring and proxy.is_cancel_of(request, dialog.invite):
             answer = self._from_peer.in_dialog(request, way_back, dialog)
         elif self._invitations.cancel(request, way_back):
             answer = None

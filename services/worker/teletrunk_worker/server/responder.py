@@ -17,7 +17,7 @@ from teletrunk_worker.policy.strangers import Strangers
 from teletrunk_worker.sip import uas
 from teletrunk_worker.sip.message import Message, Request, Response
 from teletrunk_worker.sip.scanner import Malformed
-from teletrunk_worker.sip.transaction.server import ServerTransactions
+from teletrunk_worker.sip.transaction.server import ServerTransaction, ServerTransactions
 from teletrunk_worker.sip.transport.flow import Flow
 
 log = structlog.get_logger()
@@ -39,16 +39,18 @@ class Responder:
 
     def answer(self, request: Request, flow: Flow, answer: Response) -> None:
         """Through the request's transaction, if it got as far as to have one; else once (RFC 3261 8.2.7)."""
-        try:
-            transaction = self._transactions.find(request)
-        except Malformed:
-            transaction = None
-        if transaction is not None:
+        if (transaction := self._transaction_of(request)) is not None:
             transaction.answer(answer)
         elif (data := self._affordable(request, answer, flow)) is not None:
             flow.send(data)
         else:
             STRANGERS.labels("unanswered").inc()
+
+    def _transaction_of(self, request: Request) -> ServerTransaction | None:
+        try:
+            return self._transactions.find(request)
+        except Malformed:
+            return None
 
     def _affordable(self, request: Request, answer: Response, flow: Flow) -> bytes | None:
         """Over UDP the sender may be another than it says: they get an answer in proportion, or none."""
@@ -79,6 +81,11 @@ class Responder:
         """Something in it is no SIP, or is too large."""
         if isinstance(message, Request) and (answer := refusals.unreadable(message, error)) is not None:
             self.answer(message, flow, answer)
+
+    def damaged(self, message: Message, flow: Flow, error: Malformed) -> None:
+        """It was looked at no further. If its request is being answered, it is a copy that was spoilt on its way."""
+        if not (isinstance(message, Request) and self._transaction_of(message)):
+            self.unreadable(message, flow, error)
 
     def failed(self, error: Exception, message: Message, flow: Flow) -> None:
         """Our own mistake: counted, told once a minute, and the peer is not left without an answer."""

@@ -15,7 +15,8 @@ from teletrunk_worker.sip.uri import NameAddr
 
 _LONGEST: Final = 64
 _HIDDEN: Final = ("full", "uri")  # whom a diversion's own `privacy` names so is nobody's business
-_CAUSE: Final = re.compile(r"cause=([0-9]{3})\b")
+_OF_TARGET: Final = re.compile(r"[0-9]{3}")  # RFC 4458
+_SIP_CAUSE: Final = re.compile(r"(?i)(?:^|,)\s*SIP\s*;[^,]*?\bcause\s*=\s*([0-9]{3})\b")
 # RFC 7544 7.4: what a history's causes are in a Diversion.
 _REASONS: Final = {"302": "unconditional", "404": "unknown", "408": "no-answer", "480": "deflection",
                    "486": "user-busy", "487": "deflection", "503": "unavailable"}  # fmt: skip
@@ -45,12 +46,19 @@ def _said(invite: Request, name: str) -> list[NameAddr]:
 def _last_of(history: list[NameAddr]) -> str:
     """Of those that the call was for one after the other the last with a cause: by others it has only found its way."""
     for before, after in reversed(list(pairwise(history))):
-        said = dict(before.uri.headers)
-        of_target = f"cause={after.uri.parameters.get('cause') or ''}"  # RFC 4458
-        if cause := _CAUSE.search(of_target) or _CAUSE.search(said.get("reason", "")):
-            hidden = said.get("privacy", "none").lower() != "none"
-            return "" if hidden else _in_words(before, _REASONS.get(cause[1], cause[1]))
+        if cause := _cause(before, after):
+            hidden = any(name == "privacy" and value.lower() != "none" for name, value in before.uri.headers)
+            return "" if hidden else _in_words(before, _REASONS.get(cause, cause))
     return ""
+
+
+def _cause(before: NameAddr, after: NameAddr) -> str:
+    """The status for which the call went from one to the other; empty when it is not said."""
+    of_target = after.uri.parameters.get("cause") or ""
+    if _OF_TARGET.fullmatch(of_target):
+        return of_target
+    reasons = (_SIP_CAUSE.search(value) for name, value in before.uri.headers if name == "reason")
+    return next((found[1] for found in reasons if found), "")
 
 
 def _in_words(who: NameAddr, why: str | None) -> str:

@@ -87,7 +87,8 @@ def suit_strict_router(request: Request) -> None:
     """For a next hop of RFC 2543's time, without `lr`: it wants to find itself in the Request-URI, and the target
     behind all others (RFC 3261 16.6, step 6)."""
     routes = request.addresses("Route")
-    if routes and "lr" not in routes[0].uri.parameters:
+    # Behind the bracket it is at a wrong place, and meant all the same.
+    if routes and not any("lr" in where.parameters for where in (routes[0].uri, routes[0])):
         request.headers.setlist("Route", [*(route.text for route in routes[1:]), f"<{request.target}>"])
         request.target = routes[0].uri.target
 

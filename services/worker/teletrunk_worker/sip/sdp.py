@@ -98,9 +98,8 @@ def place_of_sound(body: bytes) -> int | None:
 def _off(lines: list[bytes]) -> list[bytes]:
     """With the address that a media host wants to see all the same, and formats that it can read."""
     kind, _, profile, *formats = lines[0].split()
-    if profile.upper().startswith(b"RTP/"):
-        formats = [number for number in formats if _PAYLOAD_TYPE.fullmatch(number)] or [b"0"]
-    return [b" ".join((kind, b"0", profile, *formats)), *(line for line in lines[1:] if line.startswith(b"c="))]
+    readable = [word for word in formats if not word[:1].isdigit() or _PAYLOAD_TYPE.fullmatch(word)] or [b"0"]
+    return [b" ".join((kind, b"0", profile, *readable)), *(line for line in lines[1:] if line.startswith(b"c="))]
 
 
 def _by_medium(session: list[bytes], *all_media: list[bytes]) -> list[Sound | None]:
