@@ -332,7 +332,7 @@ def _network(text: str) -> ipaddress.IPv4Network | ipaddress.IPv6Network:
         raise Mistake(f"{text} is no address or subnet: write 192.0.2.10, 192.0.2.0/24 or 2001:db8::/32") from None
     if isinstance(found, ipaddress.IPv4Network) or (mapped := found.network_address.ipv4_mapped) is None:
         return found
-    return ipaddress.ip_network((mapped, max(0, found.prefixlen - 96)), strict=False)
+    return ipaddress.ip_network((mapped, found.prefixlen - 96), strict=False)
 
 
 async def find_trunk(session: AsyncSession, text: str) -> Trunk:

@@ -8,9 +8,10 @@ from typing import Final
 from teletrunk_worker.sip.message import Request
 from teletrunk_worker.sip.uas import HOOK_FLASH, is_digits, media_type
 
-_SIGNAL = re.compile(rb"(?im)^[ \t]*Signal[ \t]*=[ \t]*([0-9A-DR*#!]{1,2}|(?:hook-?)?flash|hf)[ \t]*\r?$")
+_SAID = rb"([0-9A-DR*#!]{1,2}|(?:hook-?)?flash|hf)"
+_SIGNAL = re.compile(rb"(?im)^[ \t]*Signal[ \t]*=[ \t]*%s[ \t]*\r?$" % _SAID)
 _DURATION = re.compile(rb"(?im)^[ \t]*Duration[ \t]*=[ \t]*([0-9]{1,5})[ \t]*\r?$")
-_BARE = re.compile(rb"(?i)\s*([0-9A-DR*#!]{1,2}|(?:hook-?)?flash|hf)\s*")  # all that there is in application/dtmf
+_BARE = re.compile(rb"(?i)\s*%s\s*" % _SAID)  # all that there is in application/dtmf
 # RFC 4733 3.2; the last one is a flash, which others write as it is on their phones, or by a name.
 _BY_NUMBER: Final = dict(zip(("10", "11", "12", "13", "14", "15", "16", "!"), "*#ABCDRR", strict=True))
 _FLASH: Final = "R"

@@ -12,8 +12,8 @@ from teletrunk_worker.sip.uas import media_type
 
 
 def complete(response: Response, dialog: Dialog) -> None:
-    """Of the same phone only: each that a PBX rings has its own."""
-    if not dialog.is_first_invites(response) or response.code >= 300:
+    """An answer to the first INVITE, from the same phone: each that a PBX rings has its own."""
+    if response.code >= 300:
         return
     tag = response.to.tag
     if response.body and response.code < 200 and media_type(response) == DESCRIPTION:

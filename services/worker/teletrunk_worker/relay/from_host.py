@@ -52,7 +52,6 @@ class FromHost:
                 host_limits.answer_for_peer(response, dialog.sound)
         secure = dialog is not None and secure_names.are_of(dialog)
         self._routes.face_peer(response, flow, secure=secure)
-        host_limits.name_no_machine(response)
         transaction = self._transactions.of(response)
         if transaction is not None and not transaction.note(response):  # what it says again is what was said
             return None

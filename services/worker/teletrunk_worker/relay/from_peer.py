@@ -117,16 +117,16 @@ class FromPeer:
         if dialog.from_host or response.cseq.method != "INVITE":
             self._challenges.note(response, dialog)
         dialog.name_peer_in(response)
-        if dialog.from_host and response.cseq.method == "INVITE" and dialog.is_first_invites(response):
-            offer: Request | None = dialog.invite
+        to_invite = response.cseq.method == "INVITE" and dialog.from_host
+        is_first = to_invite and dialog.is_first_invites(response)
+        asked = dialog.asking if dialog.asking is not None and response.cseq == dialog.asking.cseq else None
+        if is_first:
             early_answer.complete(response, dialog)
-        else:
-            offer = dialog.asking if dialog.asking is not None and response.cseq == dialog.asking.cseq else None
-        host_limits.leave_offered_keys(response, offer)
-        if response.code >= 200 and dialog.asking is not None and response.cseq == dialog.asking.cseq:
+        host_limits.leave_offered_keys(response, dialog.invite if is_first else asked)
+        if asked is not None and response.code >= 200:
             dialog.asking = None
-        if response.cseq.method == "INVITE" and dialog.from_host:
-            if dialog.is_first_invites(response):
+        if to_invite:
+            if is_first:
                 self._routes.stay_on_way(response, dialog)
             if not self._stand_in.keeps(response, dialog):
                 host_limits.answer_for_host(response, dialog.sound)

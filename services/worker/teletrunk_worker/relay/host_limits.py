@@ -40,7 +40,6 @@ DESCRIPTION: Final = "application/sdp"
 WITH_BODY: Final = frozenset({"INVITE", "ACK", "UPDATE", "PRACK", "INFO"})  # of other requests a host wants none
 _SIP: Final = frozenset({"sip", "sips"})
 _REFRESHER = re.compile(r"(?i);\s*+refresher\s*+=\s*+(ua[cs])\s*+(?:;|$)")
-_WARNED_BY = re.compile(r'([0-9]{3})[ \t]++[^\s",]++[ \t]++(?=")')
 _RACK = re.compile(r"[0-9]{1,10}\s+[0-9]{1,10}\s+[A-Z]{1,20}")
 
 
@@ -233,12 +232,6 @@ def _plain(contact: NameAddr) -> str:
 
 def _keep_needed(message: Message) -> None:
     message.headers.remove(*{name for name, _ in message.headers if name.lower() not in _NEEDED})
-
-
-def name_no_machine(response: Response) -> None:
-    """pjsip names the one that it runs on in its Warnings (RFC 3261 20.43), which is nobody's business."""
-    warnings = response.headers.getlist("Warning")
-    response.headers.setlist("Warning", [_WARNED_BY.sub(r"\1 teletrunk ", warning) for warning in warnings])
 
 
 def fit(response: Response) -> None:

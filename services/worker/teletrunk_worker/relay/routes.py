@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Final
 
@@ -19,6 +20,7 @@ CALL_HEADER: Final = "X-Teletrunk-Call"
 BINDING_DOMAIN: Final = "binding.teletrunk.invalid"
 _NUMBER_LABEL = "number"
 _LOOPBACK = "127.0.0.1"
+_WARNED_BY = re.compile(r'([0-9]{3})[ \t]++[^\s",]++[ \t]++(?=")')
 
 
 def binding_uri(binding: Binding, number: str = "") -> str:
@@ -120,7 +122,8 @@ class Routes:
         proxy.push_via(request, flow.transport, *self._faces.at(flow), branch, ";rport")
 
     def face_peer(self, message: Message, flow: Flow, *, secure: bool) -> None:
-        """Hosts name the public address to everybody: a peer beside us is told the one that it reaches.
+        """Hosts name the public address to everybody: a peer beside us is told the one that it reaches. In Warnings
+        (RFC 3261 20.43) they name the machine that they run on, which is no peer's business.
 
         `secure`: it is a dialog of `sips:` addresses.
         """
@@ -129,6 +132,8 @@ class Routes:
             message.headers.set("Contact", self._faces.contact(flow, secure=secure))
         if host:
             host_limits.sound_at(message, self._faces.for_sound(host))
+        if warnings := message.headers.getlist("Warning"):
+            message.headers.setlist("Warning", [_WARNED_BY.sub(r"\1 teletrunk ", warning) for warning in warnings])
 
     def record(self, request: Request, flow: Flow, *, towards_peer: bool) -> None:
         """Puts us on the way of the dialog, once for each side (RFC 5658). What faces the receiver is on top."""

@@ -90,7 +90,10 @@ class Credentials:
 
 
 def challenges_of(response: Response) -> list[Challenge]:
-    """Those of a response that can be answered: the best of each realm (RFC 3261 22.3, RFC 8760 2.3)."""
+    """Those of a response that can be answered: each realm's (RFC 3261 22.3) by the best digest.
+
+    Whatever stands first: RFC 8760 2.4 lets a local policy say so.
+    """
     if response.code not in _CHALLENGES:
         return []
     name, header = _CHALLENGES[response.code]

@@ -21,7 +21,7 @@ _SCHEMES = frozenset({"sip", "sips", "tel"})
 _EXTENSIONS = frozenset({"100rel", "timer", "norefersub"})
 _AT_REGISTRAR = _EXTENSIONS | {"path", "outbound"}
 IN_DIALOG: Final = frozenset({"INVITE", "ACK", "BYE", "INFO", "UPDATE", "PRACK", "OPTIONS", "REFER"})
-_OF_DIALOG: Final = frozenset({"BYE", "INFO", "UPDATE", "PRACK"})  # spoken, and nothing outside of one
+_ONLY_IN_DIALOG: Final = frozenset({"BYE", "INFO", "UPDATE", "PRACK"})  # spoken, and nothing outside of one
 HOOK_FLASH = "application/hook-flash"  # says it all by its name: it may have no body
 _DIGITS = frozenset({"application/dtmf-relay", "application/dtmf", HOOK_FLASH})
 # Headers that are one number: what cannot be read there is the sender's mistake, and no host's to stumble over.
@@ -138,7 +138,7 @@ def options(request: Request) -> Response:
 
 def is_of_dialog(request: Request) -> bool:
     """Whether it can only belong to a dialog that there is."""
-    return bool(request.to.tag) or request.method in _OF_DIALOG
+    return bool(request.to.tag) or request.method in _ONLY_IN_DIALOG
 
 
 def no_such_dialog(request: Request) -> Response:
