@@ -5,8 +5,9 @@ from __future__ import annotations
 import re
 from typing import Final
 
+from teletrunk_worker.sip.body import HOOK_FLASH, media_type
 from teletrunk_worker.sip.message import Request
-from teletrunk_worker.sip.uas import HOOK_FLASH, is_digits, media_type
+from teletrunk_worker.sip.uas import is_digits
 
 _SAID = rb"([0-9A-DR*#!]{1,2}|(?:hook-?)?flash|hf)"
 _SIGNAL = re.compile(rb"(?im)^[ \t]*Signal[ \t]*=[ \t]*%s[ \t]*\r?$" % _SAID)
@@ -24,7 +25,7 @@ def rewrite(info: Request) -> bool:
         return True
     found = _SIGNAL.search(info.body) or _BARE.fullmatch(info.body)
     said = found[1].decode().upper() if found else ""
-    flashes = media_type(info) == HOOK_FLASH or said.endswith("FLASH") or said == "HF"
+    flashes = media_type(info.headers) == HOOK_FLASH or said.endswith("FLASH") or said == "HF"
     digit = _FLASH if flashes else _BY_NUMBER.get(said, said)
     if len(digit) != 1:
         return False

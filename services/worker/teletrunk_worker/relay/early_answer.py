@@ -5,10 +5,9 @@ Hosts get none of it while it rings; the 200 of a PBX that has left it out there
 
 from __future__ import annotations
 
-from teletrunk_worker.relay.host_limits import DESCRIPTION
+from teletrunk_worker.sip.body import DESCRIPTION, media_type
 from teletrunk_worker.sip.dialog import Dialog
 from teletrunk_worker.sip.message import Response
-from teletrunk_worker.sip.uas import media_type
 
 
 def complete(response: Response, dialog: Dialog) -> None:
@@ -16,7 +15,7 @@ def complete(response: Response, dialog: Dialog) -> None:
     if response.code >= 300:
         return
     tag = response.to.tag
-    if response.body and response.code < 200 and media_type(response) == DESCRIPTION:
+    if response.body and response.code < 200 and media_type(response.headers) == DESCRIPTION:
         dialog.early_answer = tag, response.body
     elif not response.body and response.code >= 200 and dialog.early_answer[0] == tag:
         response.body = dialog.early_answer[1]

@@ -17,10 +17,11 @@ from teletrunk.errors import Refusal
 from teletrunk_worker.relay import codecs as codecs_of
 from teletrunk_worker.relay import sound_addresses, srtp
 from teletrunk_worker.sip import sdp
+from teletrunk_worker.sip.body import DESCRIPTION, media_type
 from teletrunk_worker.sip.message import Message, Request, Response
 from teletrunk_worker.sip.scanner import Malformed
 from teletrunk_worker.sip.sound import SoundTerms
-from teletrunk_worker.sip.uas import accepted, is_digits, media_type, respond
+from teletrunk_worker.sip.uas import accepted, is_digits, respond
 from teletrunk_worker.sip.uri import NameAddr, escaped, parse_name_addr
 
 LARGEST_MESSAGE: Final = 4_000  # PJSIP_MAX_PKT_LEN of the stock wheel
@@ -36,7 +37,6 @@ TARGET_REFRESH = frozenset({"INVITE", "UPDATE"})  # RFC 3261 12.2, RFC 3311
 WITH_OFFER = TARGET_REFRESH | {"PRACK"}  # RFC 3262 5: of a peer; no host says anything there
 _PROFILES = frozenset({"RTP/AVP", "RTP/AVPF"})
 _TOKENS = re.compile(r"[A-Za-z0-9.!%*_+`'~\-]{1,60}(?:\s*,\s*[A-Za-z0-9.!%*_+`'~\-]{1,60}){0,60}")
-DESCRIPTION: Final = "application/sdp"
 WITH_BODY: Final = frozenset({"INVITE", "ACK", "UPDATE", "PRACK", "INFO"})  # of other requests a host wants none
 _SIP: Final = frozenset({"sip", "sips"})
 _REFRESHER = re.compile(r"(?i);\s*+refresher\s*+=\s*+(ua[cs])\s*+(?:;|$)")
@@ -94,7 +94,7 @@ def has_no_answer(message: Message, sound: SoundTerms) -> Refusal | None:
 
 
 def _described(message: Message) -> bytes:
-    return message.body if media_type(message) == DESCRIPTION else b""
+    return message.body if media_type(message.headers) == DESCRIPTION else b""
 
 
 def decline(message: Message) -> None:
@@ -185,13 +185,13 @@ def _rewrite(message: Message, change: Callable[[bytes], bytes], sound: SoundTer
 
 
 def _describe(message: Message, change: Callable[[bytes], bytes]) -> None:
-    if media_type(message) == DESCRIPTION and message.body:
+    if media_type(message.headers) == DESCRIPTION and message.body:
         message.body = change(message.body)
         message.headers.set("Content-Length", str(len(message.body)))
 
 
 def _is_for_host(request: Request) -> bool:
-    return is_digits(request) if request.method == "INFO" else media_type(request) == DESCRIPTION
+    return is_digits(request) if request.method == "INFO" else media_type(request.headers) == DESCRIPTION
 
 
 def simplify(request: Request) -> None:
@@ -207,7 +207,7 @@ def simplify(request: Request) -> None:
         if any(not form.fullmatch(value) for value in headers.getlist(name)):
             raise Malformed(f"{name} cannot be read")
     if request.body:
-        headers.set("Content-Type", media_type(request))
+        headers.set("Content-Type", media_type(request.headers))
     else:
         strip_body(request)
     for name in ("Session-Expires", "Min-SE"):
@@ -236,7 +236,7 @@ def _keep_needed(message: Message) -> None:
 
 def fit(response: Response) -> None:
     """Leaves what the host needs. A provisional answer brings no sound: its description stays here."""
-    is_description = media_type(response) == DESCRIPTION
+    is_description = media_type(response.headers) == DESCRIPTION
     _keep_needed(response)
     _keep_sip_routes(response)
     if (contacts := response.contacts) and contacts[0].uri.scheme in _SIP:

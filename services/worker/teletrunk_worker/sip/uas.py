@@ -6,6 +6,7 @@ import hashlib
 from collections.abc import Iterable
 from typing import Final
 
+from teletrunk_worker.sip.body import DIGITS, HOOK_FLASH, is_encoded, media_type
 from teletrunk_worker.sip.message import LARGEST_MESSAGE, VERSION, Message, Request, Response
 from teletrunk_worker.sip.scanner import Malformed, TooLarge
 from teletrunk_worker.sip.uri import is_too_long
@@ -22,8 +23,6 @@ _EXTENSIONS = frozenset({"100rel", "timer", "norefersub"})
 _AT_REGISTRAR = _EXTENSIONS | {"path", "outbound"}
 IN_DIALOG: Final = frozenset({"INVITE", "ACK", "BYE", "INFO", "UPDATE", "PRACK", "OPTIONS", "REFER"})
 _ONLY_IN_DIALOG: Final = frozenset({"BYE", "INFO", "UPDATE", "PRACK"})  # spoken, and nothing outside of one
-HOOK_FLASH = "application/hook-flash"  # says it all by its name: it may have no body
-_DIGITS = frozenset({"application/dtmf-relay", "application/dtmf", HOOK_FLASH})
 # Headers that are one number: what cannot be read there is the sender's mistake, and no host's to stumble over.
 _NUMBERS = ("Max-Forwards", "Expires", "Session-Expires", "Min-SE", "Content-Length", "RSeq")
 
@@ -159,22 +158,9 @@ def unreadable(request: Request) -> Response | None:
     return None
 
 
-def is_encoded(message: Message) -> bool:
-    """Whether its body is written in a way that nobody here reads, such as gzip (RFC 3261 20.12)."""
-    words = ",".join(message.headers.getlist("Content-Encoding")).lower().split(",")
-    return any(word.strip() not in ("", "identity") for word in words)
-
-
-def media_type(message: Message) -> str:
-    """Empty also of what would have to be decoded first."""
-    if is_encoded(message):
-        return ""
-    return (message.headers.get("Content-Type") or "").partition(";")[0].strip().lower()
-
-
 def is_digits(info: Request) -> bool:
     """Whether an INFO carries a DTMF digit, as PBXs send them."""
-    return media_type(info) in _DIGITS
+    return media_type(info.headers) in DIGITS
 
 
 def answer_in_dialog(request: Request) -> Response | None:
@@ -185,16 +171,16 @@ def answer_in_dialog(request: Request) -> Response | None:
         return not_allowed(request)
     if request.method == "OPTIONS":
         return options(request)
-    if request.method == "INFO" and not request.body and media_type(request) != HOOK_FLASH:
+    if request.method == "INFO" and not request.body and media_type(request.headers) != HOOK_FLASH:
         return respond(request, 200, "OK")
     if request.method == "INFO" and not is_digits(request):
-        return respond(request, 415, "Unsupported Media Type", accepted(request, ", ".join(sorted(_DIGITS))))
+        return respond(request, 415, "Unsupported Media Type", accepted(request, ", ".join(sorted(DIGITS))))
     return None
 
 
 def accepted(request: Request, types: str) -> list[tuple[str, str]]:
     """What its body would have to be (RFC 3261 8.2.3)."""
-    return [("Accept", types), *([("Accept-Encoding", "identity")] if is_encoded(request) else [])]
+    return [("Accept", types), *([("Accept-Encoding", "identity")] if is_encoded(request.headers) else [])]
 
 
 def shortened(answer: Response) -> Response:
