@@ -25,6 +25,7 @@ from teletrunk_sandbox.world import World
 
 _GATEWAY = "+79990000001"
 _CALLS_A_PHONE = 4
+_FRIENDS_RATE = "16000"  # at 48,000 what these take leaves too little of two cores for 20 calls
 _DELAYS = ("one_way_to_telegram_ms", "one_way_to_sip_ms", "in_phones_buffer_ms")
 _PART_NAMES = {"sip_host": "SIP hosts", "telegram_host": "Telegram hosts"}
 
@@ -62,9 +63,10 @@ def memory_mb(world: World) -> dict[str, float]:
 
 
 class Bench:
-    def __init__(self, world: World, phones: list[Actor], seconds: float) -> None:
+    def __init__(self, world: World, phones: list[Actor], friends: Actor, seconds: float) -> None:
         self._world = world
         self._phones = phones
+        self._friends = friends
         self._seconds = seconds
         self._seen: set[str] = set()
 
@@ -103,7 +105,7 @@ class Bench:
     async def _establish(self, index: int) -> int:
         phone, friend = self._phones[index // _CALLS_A_PHONE], _friend(index)
         play = {"hz": 620.0, "after_s": 2.0}
-        await self._world.subscribers.tell("behave", phone=friend, on_call="answer", delay_s=0, play=play)
+        await self._friends.tell("behave", phone=friend, on_call="answer", delay_s=0, play=play)
         call = int((await phone.tell("call", to=friend, play={"hz": 440.0, "after_s": 2.0}))["call"])
         await phone.wait("established", call=call)
         return call
@@ -111,7 +113,7 @@ class Bench:
     async def _heard(self, index: int, call: int) -> dict[str, float]:
         phone = self._phones[index // _CALLS_A_PHONE]
         here = await phone.tell("heard", call=call)
-        there = await self._world.subscribers.tell("heard", phone=_friend(index))
+        there = await self._friends.tell("heard", phone=_friend(index))
         return {
             "to_telegram": (there["onset_at"] - here["play_started_at"]) * 1000,
             "to_sip": (here["onset_at"] - there["play_started_at"]) * 1000,
@@ -129,22 +131,22 @@ def _spread(values: list[float]) -> dict[str, float]:
     return {"median": round(statistics.median(values), 1), "max": round(max(values), 1)}
 
 
-async def _telegram_alone(world: World) -> dict[str, float]:
+async def _telegram_alone(friends: Actor) -> dict[str, float]:
     """One way between two Telegram users, without us: what no gateway can take away."""
     caller, called = "+79992000001", "+79992000002"
     for phone in (caller, called):
-        await world.subscribers.tell("user", phone=phone, first_name=phone)
+        await friends.tell("user", phone=phone, first_name=phone)
     play = {"hz": 440.0, "after_s": 2.0}
-    await world.subscribers.tell("behave", phone=called, on_call="answer", delay_s=0, play=play)
+    await friends.tell("behave", phone=called, on_call="answer", delay_s=0, play=play)
     delays = []
     for _ in range(4):
-        await world.subscribers.tell("call", phone=caller, to=called, play=play)
-        await world.subscribers.wait("connected", phone=caller)
+        await friends.tell("call", phone=caller, to=called, play=play)
+        await friends.wait("connected", phone=caller)
         await asyncio.sleep(4.0)  # the tone has begun, and been heard
-        ends = [await world.subscribers.tell("heard", phone=phone) for phone in (caller, called)]
+        ends = [await friends.tell("heard", phone=phone) for phone in (caller, called)]
         delays += [(a["onset_at"] - b["play_started_at"]) * 1000 for a, b in (ends, ends[::-1])]
-        await world.subscribers.tell("hangup", phone=caller)
-        await world.subscribers.wait("ended", phone=called)
+        await friends.tell("hangup", phone=caller)
+        await friends.wait("ended", phone=called)
     return _spread(delays)
 
 
@@ -153,16 +155,19 @@ async def _measure(
 ) -> list[dict[str, Any]]:
     most = max(counts)
     with tempfile.TemporaryDirectory(prefix="teletrunk-bench-") as directory:
-        async with World(Path(directory), TELETRUNK_MAX_CALLS=str(max(20, most)), **settings) as world:
+        async with (
+            World(Path(directory), TELETRUNK_MAX_CALLS=str(max(20, most)), **settings) as world,
+            world.people("--rate", _FRIENDS_RATE) as friends,
+        ):
             account = await world.add_account(_GATEWAY, "gateway")
             trunk = await world.add_trunk(_GATEWAY)
             await world.active(account.account_id)
             for index in range(most):
-                await world.subscribers.tell("user", phone=_friend(index), first_name=f"Friend {index}")
+                await friends.tell("user", phone=_friend(index), first_name=f"Friend {index}")
             buffer = ("--adaptive",) if adaptive else ()
             phones = [await world.phone(trunk, "udp", "sip-phone", *buffer) for _ in range(-(-most // _CALLS_A_PHONE))]
-            print(json.dumps({"telegram_alone_ms": await _telegram_alone(world)}), flush=True)
-            bench = Bench(world, phones, seconds)
+            print(json.dumps({"telegram_alone_ms": await _telegram_alone(friends)}), flush=True)
+            bench = Bench(world, phones, friends, seconds)
             results = []
             for count in counts:
                 psutil.cpu_percent(None)

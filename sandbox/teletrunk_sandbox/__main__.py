@@ -18,7 +18,9 @@ def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="teletrunk_sandbox", description=__doc__)
     commands = parser.add_subparsers(required=True, metavar="COMMAND")
     _add_dc(commands.add_parser("dc", help="run the local Telegram data centre"))
-    _add_people(commands.add_parser("subscriber", help="play Telegram users, steered by JSON lines"), _run_subscriber)
+    subscriber = commands.add_parser("subscriber", help="play Telegram users, steered by JSON lines")
+    subscriber.add_argument("--rate", type=int, default=48_000, help="of their sound, in samples a second")
+    _add_people(subscriber, _run_subscriber)
     _add_people(commands.add_parser("people", help="play a friend who answers every call with a tone"), _run_people)
     phone = commands.add_parser("sip-phone", help="play a SIP phone, steered by JSON lines")
     phone.add_argument("--address", default="127.0.0.1", help="its own IP, for SIP and for sound")
@@ -85,7 +87,7 @@ def _run_subscriber(options: argparse.Namespace) -> int:
     _load_client()
     from teletrunk_sandbox import subscriber
 
-    asyncio.run(subscriber.run(options.dc, options.rsa_key, options.control_port))
+    asyncio.run(subscriber.run(options.dc, options.rsa_key, options.control_port, options.rate))
     return 0
 
 

@@ -27,15 +27,13 @@ from teletrunk_sandbox.client import connect_factory, trust
 from teletrunk_sandbox.control import SandboxControl
 from teletrunk_sandbox.sound import Recording, played
 
-_RATE = 48_000
-_FRAME = _RATE // 100
 _VERSIONS = ["13.0.0", "12.0.0", "9.0.0", "8.0.0"]
 
 
 class SubscriberCall:
     """One call of one subscriber."""
 
-    def __init__(self, number: int, phone: str, play: Message | None) -> None:
+    def __init__(self, number: int, phone: str, play: Message | None, rate: int) -> None:
         self.number = number
         self.phone = phone
         self.peer: Any = None
@@ -44,7 +42,7 @@ class SubscriberCall:
         self.played = 0
         self.play_started_at: float | None = None
         self.connected_at: float | None = None
-        self.recording = Recording(_RATE)
+        self.recording = Recording(rate)
         self.queue: asyncio.Queue[Any] = asyncio.Queue()
         self.over = False
 
@@ -52,8 +50,9 @@ class SubscriberCall:
 class Subscribers:
     """All users of this process."""
 
-    def __init__(self, dc: tuple[str, int], control_port: int) -> None:
+    def __init__(self, dc: tuple[str, int], control_port: int, rate: int = 48_000) -> None:
         self._dc = dc
+        self._rate = rate
         self._control_port = control_port
         self._loop = asyncio.get_running_loop()
         self._native = NativeEngine(ntg)
@@ -164,7 +163,7 @@ class Subscribers:
 
     def _new(self, phone: str, play: Message | None) -> SubscriberCall:
         self._numbers += 1
-        call = self._calls[self._numbers] = self._last[phone] = SubscriberCall(self._numbers, phone, play)
+        call = self._calls[self._numbers] = self._last[phone] = SubscriberCall(self._numbers, phone, play, self._rate)
         return call
 
     def _bind(self, call: SubscriberCall, phone_call: Any) -> None:
@@ -179,7 +178,7 @@ class Subscribers:
         client = self._clients[call.phone]
         config = await client.invoke(raw.functions.messages.GetDhConfig(version=0, random_length=256))
         sound = ntg.MediaDescription(
-            ntg.AudioDescription(ntg.MediaSource.EXTERNAL, _RATE, 1, "", False), None, None, None
+            ntg.AudioDescription(ntg.MediaSource.EXTERNAL, self._rate, 1, "", False), None, None, None
         )
         await self._native.do(self._engine.create_p2p_call, call.number)
         await self._native.do(self._engine.set_stream_sources, call.number, ntg.StreamMode.CAPTURE, sound)
@@ -327,15 +326,14 @@ class Subscribers:
             due += 0.01
             time.sleep(max(0.0, due - time.monotonic()))
 
-    @staticmethod
-    def _next_frame(call: SubscriberCall) -> bytes:
-        play = call.play
+    def _next_frame(self, call: SubscriberCall) -> bytes:
+        play, frame = call.play, self._rate // 100
         # Half a second of silence first: the other side's recording must show when the sound began.
         if play is None or time.time() - (call.connected_at or 0) < play.get("after_s", 0.5):
-            return bytes(_FRAME * 2)
+            return bytes(frame * 2)
         call.play_started_at = call.play_started_at or time.time()
-        pcm = played(play, call.played, _FRAME, _RATE)
-        call.played += _FRAME
+        pcm = played(play, call.played, frame, self._rate)
+        call.played += frame
         return pcm
 
     async def stop(self) -> None:
@@ -352,13 +350,13 @@ def _protocol(versions: list[str]) -> Any:
     )
 
 
-async def run(dc: str, rsa_key: str, control_port: int) -> None:
+async def run(dc: str, rsa_key: str, control_port: int, rate: int) -> None:
     """Takes commands from standard input until `quit` or its end."""
     import json
 
     trust(rsa_key)
     host, _, port = dc.rpartition(":")
-    subscribers = Subscribers((host, int(port)), control_port)
+    subscribers = Subscribers((host, int(port)), control_port, rate)
     reader = asyncio.StreamReader(limit=1 << 20)
     await asyncio.get_running_loop().connect_read_pipe(lambda: asyncio.StreamReaderProtocol(reader), sys.stdin)
 

@@ -80,10 +80,10 @@ class World:
     async def __aexit__(self, *error: object) -> None:
         await self._exits.aclose()
 
-    def people(self) -> Actor:
+    def people(self, *options: str) -> Actor:
         """One more process of subscribers; the caller enters and leaves it."""
         sandbox = self.stack.sandbox
-        return Actor("subscriber", "--dc", f"{sandbox['host']}:{sandbox['port']}",
+        return Actor("subscriber", *options, "--dc", f"{sandbox['host']}:{sandbox['port']}",
                      "--rsa-key", str(sandbox["rsa_key_file"]), "--control-port", str(sandbox["control_port"]),
                      log=self.directory / "subscribers.log")  # fmt: skip
 
