@@ -7,7 +7,7 @@ from teletrunk_worker.relay.challenges import Challenges
 from teletrunk_worker.relay.host_limits import WITH_OFFER, Objection
 from teletrunk_worker.relay.routes import CALL_HEADER, Routes, leg_header
 from teletrunk_worker.relay.stand_in import StandIn
-from teletrunk_worker.sip import proxy, sdp, uas
+from teletrunk_worker.sip import answers, proxy, sdp, uas
 from teletrunk_worker.sip.dialog import Dialog, Dialogs
 from teletrunk_worker.sip.message import Request, Response
 from teletrunk_worker.sip.reason import q850_cause
@@ -110,9 +110,13 @@ class FromPeer:
         dialog = self._dialogs.find(response.call_id)
         if dialog is None:
             return None
+        question = dialog.question_of(response)
+        if question is not None:
+            answers.put_back(response, question)
         ours = proxy.pop_via(response)
-        if ours.branch != proxy.derived_branch(response):
+        if question is None and ours.branch != proxy.derived_branch(response):
             return None  # nobody was asked this
+        answers.name_parties(response, dialog.parties)
         was_pending = dialog.pending
         if dialog.from_host or response.cseq.method != "INVITE":
             self._challenges.note(response, dialog)
@@ -121,6 +125,7 @@ class FromPeer:
         is_first = to_invite and dialog.is_first_invites(response)
         asked = dialog.asking if dialog.asking is not None and response.cseq == dialog.asking.cseq else None
         if is_first:
+            answers.point_at(response, dialog.invite.target)
             early_answer.complete(response, dialog)
         host_limits.leave_offered_keys(response, dialog.invite if is_first else asked)
         if asked is not None and response.code >= 200:

@@ -20,7 +20,7 @@ from teletrunk_worker.sip import sdp
 from teletrunk_worker.sip.message import Message, Request, Response
 from teletrunk_worker.sip.scanner import Malformed
 from teletrunk_worker.sip.sound import SoundTerms
-from teletrunk_worker.sip.uas import accepted, is_digits, media_type, respond
+from teletrunk_worker.sip.uas import DESCRIPTION, accepted, is_digits, media_type, respond
 from teletrunk_worker.sip.uri import NameAddr, escaped, parse_name_addr
 
 LARGEST_MESSAGE: Final = 4_000  # PJSIP_MAX_PKT_LEN of the stock wheel
@@ -36,7 +36,6 @@ TARGET_REFRESH = frozenset({"INVITE", "UPDATE"})  # RFC 3261 12.2, RFC 3311
 WITH_OFFER = TARGET_REFRESH | {"PRACK"}  # RFC 3262 5: of a peer; no host says anything there
 _PROFILES = frozenset({"RTP/AVP", "RTP/AVPF"})
 _TOKENS = re.compile(r"[A-Za-z0-9.!%*_+`'~\-]{1,60}(?:\s*,\s*[A-Za-z0-9.!%*_+`'~\-]{1,60}){0,60}")
-DESCRIPTION: Final = "application/sdp"
 WITH_BODY: Final = frozenset({"INVITE", "ACK", "UPDATE", "PRACK", "INFO"})  # of other requests a host wants none
 _SIP: Final = frozenset({"sip", "sips"})
 _REFRESHER = re.compile(r"(?i);\s*+refresher\s*+=\s*+(ua[cs])\s*+(?:;|$)")
@@ -60,6 +59,8 @@ def objection_to(message: Message, source: str, own: Collection[str]) -> Objecti
     """For a message as it would be sent; `source` has signalled it, `own` are the addresses that we are known by."""
     if not is_short_enough(message):
         return objection_of(Refusal("message-too-large"))
+    if isinstance(message, Response) and message.flaw and message.cseq.method in TARGET_REFRESH and message.code < 300:
+        return objection_of(Refusal("bad-request", message.flaw))
     if isinstance(message, Request) and message.body and not _is_for_host(message):
         return Objection(415, "Unsupported Media Type", tuple(accepted(message, DESCRIPTION)))
     if why := sdp.objection(message.body) or sound_addresses.objection(message.body, source, own):

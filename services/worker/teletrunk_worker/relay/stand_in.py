@@ -39,9 +39,13 @@ class StandIn:
             return True
         host_limits.fit(response)
         stray = not response.to.tag and bool(dialog.answerers)  # pjsip takes it for a fork's, and aborts
+        first = dialog.is_first_invites(response)
+        if first and response.code >= 300 and dialog.established is not None:
+            self._acknowledge(response, dialog)  # a fork's that has lost: the host asks about it no more
+            return True
         if not 200 <= response.code < 300:
             return not host_limits.is_short_enough(response) or (stray and response.code < 200)
-        first, late = dialog.is_first_invites(response), dialog.finished_at and dialog.established is None
+        late = dialog.finished_at and dialog.established is None
         if first and not dialog.is_established_with(response.to.tag):  # pjsip would make a dialog of each such fork
             self._decline(response, dialog)
             return True
@@ -67,9 +71,12 @@ class StandIn:
         if 200 <= response.code < 300:
             self._decline(response, dialog)
         elif response.code >= 300:
-            self._routes.flow_to(dialog).send(bytes(dialog.ack_of_refusal(response)))
+            self._acknowledge(response, dialog)
         elif not dialog.cancelled:  # a CANCEL may follow now that there is a provisional answer (RFC 3261 9.1)
             self._cancel(dialog)
+
+    def _acknowledge(self, refusal: Response, dialog: Dialog) -> None:
+        self._routes.flow_to(dialog).send(bytes(dialog.ack_of_refusal(refusal)))
 
     def _decline(self, answer: Response, dialog: Dialog, why: str = "") -> None:
         """Acknowledges a 2xx that no host wants, and ends what it has begun; a repetition is acknowledged again."""

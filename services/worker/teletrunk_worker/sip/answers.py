@@ -1,0 +1,99 @@
+"""What is left of an answer that was written badly (RFC 3261 8.1.3): its status counts, whatever else it says.
+
+Of a final answer that is dropped the one side knows nothing, and the other says it again for half a minute (13.3.1.4,
+17.2.1). So what cannot be read is left out, and what an answer only repeats (8.2.6.2) is put back from its request.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import re
+from typing import Final
+
+from teletrunk_worker.sip.message import Request, Response
+from teletrunk_worker.sip.scanner import Malformed, split
+from teletrunk_worker.sip.uas import DESCRIPTION, NUMBERS, cut_body
+from teletrunk_worker.sip.uri import parse_name_addr
+
+_ONCE: Final = ("From", "To", "Call-ID", "CSeq", "Content-Type")
+_ADDRESSES: Final = ("Contact", "Route", "Record-Route", "Path")
+_MOST_READ: Final = 256  # a registrar lists whoever is registered
+_TAG: Final = re.compile(r";\s*+tag\s*+=\s*+([A-Za-z0-9.!%*_+`'~\-]{1,255})", re.IGNORECASE)
+
+
+def tidy(response: Response) -> None:
+    """Leaves out what cannot be read. Of a body whose length is wrong nothing is left, and `flaw` says why.
+
+    Raises `Malformed` for one of which nobody can tell what it answers.
+    """
+    headers = response.headers
+    for name in _ONCE:
+        headers.setlist(name, headers.getlist(name)[:1])
+    # SIP allows it within quotes; what is written in C ends there, and goes on with something else.
+    headers.remove(*{name for name, value in headers if "\0" in value})
+    _ = response.via, response.cseq, response.call_id
+    for name in NUMBERS:
+        try:
+            response.number(name)
+        except Malformed:
+            headers.remove(name)
+    for name in _ADDRESSES:
+        try:
+            response.addresses(name)
+        except Malformed:
+            headers.setlist(name, readable(response, name))
+    _cut_body(response)
+    if response.body.startswith(b"v=0") and not headers.getlist("Content-Type"):  # RFC 3261 20.15: it must be there
+        headers.set("Content-Type", DESCRIPTION)
+
+
+def readable(response: Response, name: str) -> list[str]:
+    """Those entries of a list of addresses that can be read, as they were written."""
+    found: list[str] = []
+    for value in response.headers.getlist(name):
+        with contextlib.suppress(Malformed):
+            found += [entry for entry in split(value, ",") if _is_address(entry)]
+    return found[:_MOST_READ]
+
+
+def _is_address(entry: str) -> bool:
+    try:
+        parse_name_addr(entry)
+    except Malformed:
+        return False
+    return True
+
+
+def _cut_body(response: Response) -> None:
+    lengths = response.headers.getlist("Content-Length")
+    if len(set(lengths)) == 1:  # said again is not said otherwise
+        response.headers.set("Content-Length", lengths[0])
+    try:
+        cut_body(response)
+    except Malformed as error:
+        response.flaw, response.body = str(error), b""
+        response.headers.set("Content-Length", "0")
+
+
+def put_back(response: Response, request: Request) -> None:
+    """What it repeats from the request, which is as it was sent to whoever answers: only the tag in To is theirs."""
+    response.headers.setlist("Via", request.vias)
+    for name in ("From", "Call-ID", "CSeq"):
+        response.headers.set(name, request.headers[name])
+    if not _is_address(response.headers.get("To") or ""):
+        found = _TAG.search(response.headers.get("To") or "")
+        tag = "" if found is None or request.to.tag else f";tag={found[1]}"
+        response.headers.set("To", request.headers["To"] + tag)
+
+
+def name_parties(response: Response, parties: tuple[str, str]) -> None:
+    """Within a dialog, where the request is not known any more, and the answer does not say whose it is."""
+    for name, party in zip(("From", "To"), parties, strict=True):
+        if not _is_address(response.headers.get(name) or ""):
+            response.headers.set(name, party)
+
+
+def point_at(response: Response, target: str) -> None:
+    """Who takes an INVITE and does not say where it is (RFC 3261 12.1.1) is where the INVITE has found it."""
+    if response.code < 300 and not response.contacts:
+        response.headers.set("Contact", f"<{target}>")
