@@ -81,7 +81,7 @@ class FromPeer:
         """Nobody answers it. One that leaves the call's offer without an answer ends the call, when the host has heard
         so: it would wait without a sound. Of a later offer all stays as it is."""
         if dialog.left_the_offer_to_us(ack):
-            host_limits.leave_offered_keys(forwarded, dialog.established)
+            host_limits.leave_what_was_offered(forwarded, dialog.established)
         if self._made_fit(ack, flow, forwarded) or (
             forwarded.body and host_limits.has_no_answer(forwarded, dialog.sound)
         ):
@@ -127,7 +127,7 @@ class FromPeer:
         if is_first:
             answers.point_at(response, dialog.invite.target)
             early_answer.complete(response, dialog)
-        host_limits.leave_offered_keys(response, dialog.invite if is_first else asked)
+        host_limits.leave_what_was_offered(response, dialog.invite if is_first else asked)
         if asked is not None and response.code >= 200:
             dialog.asking = None
         if to_invite:

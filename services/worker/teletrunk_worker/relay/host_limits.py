@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from teletrunk import causes
@@ -76,16 +76,20 @@ def objection_to_answer(
     cannot be agreed on leaves it as it is (RFC 3261 14.1)."""
     if refusal := srtp.objection_to_answer(response.body, sound):
         return objection_of(refusal)
-    if (found := objection_to(response, source, own)) or not first:
-        return found
-    refusal = codecs_of.refusal_of_answer(_described(response), sound)
+    if found := objection_to(response, source, own):
+        why = "".join(value for name, value in found.headers if name == "Warning").partition('"')[2].rstrip('"')
+        return found if found.refusal else replace(found, refusal=Refusal("bad-request", why))
+    if not first:
+        return None
+    described = _described(response)
+    refusal = codecs_of.refusal_of_answer(described, sound) or _refusal_of_form(sdp.sounds(described))
     return None if refusal is None else objection_of(refusal)
 
 
-def leave_offered_keys(answer: Message, offer: Message | None) -> None:
+def leave_what_was_offered(answer: Message, offer: Message | None) -> None:
     """`offer` is the host's that a peer answers, if it has one."""
     if offer is not None:
-        _describe(answer, lambda body: srtp.with_offered_keys(body, offer.body))
+        _describe(answer, lambda body: srtp.with_offered_keys(sdp.in_its_places(body, offer.body), offer.body))
 
 
 def has_no_answer(message: Message, sound: SoundTerms) -> Refusal | None:
@@ -111,13 +115,17 @@ def objection_of(refusal: Refusal) -> Objection:
 
 def objection_to_offer(request: Request) -> Objection | None:
     """For an offer in which no sound is such that a host could take it, whatever the trunk."""
-    offered = sdp.sounds(request.body) if request.method in WITH_OFFER else []
-    if not offered or usable(offered):
+    refusal = _refusal_of_form(sdp.sounds(request.body)) if request.method in WITH_OFFER else None
+    return None if refusal is None else objection_of(refusal)
+
+
+def _refusal_of_form(described: list[sdp.Sound]) -> Refusal | None:
+    """The row of sound that a host could take in no form that it has."""
+    if not described or usable(described):
         return None
-    if all(sound.ip_version != 4 for sound in offered):  # the hosts' library is built without
-        return objection_of(causes.SOUND_OVER_IPV6.refusal())
-    profiles = ", ".join(dict.fromkeys(sound.profile for sound in offered))
-    return objection_of(causes.RTP_PROFILE.refusal(profiles))
+    if all(sound.ip_version != 4 for sound in described):  # the hosts' library is built without
+        return causes.SOUND_OVER_IPV6.refusal()
+    return causes.RTP_PROFILE.refusal(", ".join(dict.fromkeys(sound.profile for sound in described)))
 
 
 def usable(offered: list[sdp.Sound]) -> list[sdp.Sound]:
