@@ -10,6 +10,7 @@ from sipmessage import Message, Request, Response
 from tests import sip_wire
 from tests.sip_wire import response_to
 
+from .edge_and_host import CALL_OUT, edge_and_host
 from .host_dialogs import SDP, dialled
 from .port_world import PortWorld
 
@@ -237,3 +238,85 @@ async def test_a_200_minutes_after_a_cancel_is_acknowledged_and_ended(
         world.host.send(world.host.invite(world.port.registrar.bindings("trunk-office")[0], "c3"))
         await wire.next_request("INVITE")
         assert world.port.dialogs.find("c1") is None and world.port.dialogs.find(other.call_id) is not None
+
+
+ILLEGIBLE = {
+    "nothing supported": "Supported: ,",
+    "something and nothing supported": "Supported: timer,,path",
+    "nothing allowed": "Allow: INVITE,,ACK",
+    "nothing required": "Require: ,",
+    "refresher behind nothing": "Session-Expires: 1800;;refresher=uac",
+    "refresher and half a quote": 'Session-Expires: 90;x="',
+    "route of another grammar": "Record-Route: <sip:a[b@127.0.0.9;lr>",
+    "parameter of a route": "Record-Route: <sip:127.0.0.9>;a=b=c;lr",
+    "Max-Forwards with more": "Max-Forwards: 70;x",
+    "RSeq with more": "RSeq: 5;x",
+    "type with nothing": "Content-Type: application/sdp;",
+    "type with half a parameter": "Content-Type: application/sdp;charset",
+    "parameter of To": "To: {to};tag=pbx;x=",
+    "nothing in To": "To: {to};tag=pbx;;",
+    "braces in To": "To: {to};tag=pbx;x={y}",
+    "contact of another grammar": "Contact: <sip:a[b@127.0.0.1>",
+    "contact with a NUL": "Contact: <sip:a%00b@127.0.0.1>",
+}
+
+
+async def test_what_a_host_cannot_read_does_not_reach_it() -> None:
+    """pjsip drops such an answer without a word: the edge had a call that nobody acknowledged, nor ended ever."""
+    async with edge_and_host() as world, sip_wire.udp(world.address) as wire:
+        await world.ports.registered(wire)
+        for name, text in ILLEGIBLE.items():
+            world.dial(world.port.registrar.bindings("trunk-office")[0])
+            invite = await wire.next_request("INVITE")
+            header, _, value = text.replace("{to}", invite.headers["To"]).partition(": ")
+            wire.send(line(header, value)(bytes(response_to(invite, 200, "OK", wire, SDP))))
+            assert (await world.event("answered", "ended"))["event"] == "answered", name
+            assert (await wire.next_request("ACK")).headers["To"] == f"{invite.headers['To']};tag=pbx", name
+            world.hang_up(CALL_OUT)
+            wire.answer(await wire.next_request("BYE"), 200, "OK")
+            await world.event("ended")
+            world.port.leg_is_over(*CALL_OUT.split("/"))
+
+
+async def test_a_tag_that_no_host_can_read_ends_the_call(world: PortWorld) -> None:
+    async with sip_wire.udp(world.address) as wire:
+        _, invite = await dialled(world, wire)
+        for code in (180, 200):
+            tagged = line("To", f"{invite.headers['To']};tag=a@b:c")
+            wire.send(tagged(bytes(response_to(invite, code, "OK", wire, SDP if code == 200 else b""))))
+        heard = await world.host.next(is_final)
+        assert isinstance(heard, Response) and heard.phrase == "Bad Request: To has a tag that cannot be read"
+        assert heard.headers["To"].endswith(";tag=ended")
+        for method in ("ACK", "BYE"):
+            assert (await wire.next_request(method)).headers["To"].endswith(";tag=a@b:c")
+
+
+async def test_a_200_that_its_host_never_acknowledges_is_ended(world: PortWorld) -> None:
+    """A host drops what its parser cannot read, without a word: the PBX says it in vain, and would talk to nobody."""
+    async with sip_wire.udp(world.address) as wire:
+        _, invite = await dialled(world, wire)
+        answer = bytes(response_to(invite, 200, "OK", wire, SDP))
+        codes = []
+        for _ in range(5):
+            wire.send(answer)
+            heard = await world.host.next(is_final)
+            assert isinstance(heard, Response)
+            codes.append(heard.code)
+        assert codes == [200, 200, 200, 200, 500]
+        await wire.next_request("ACK")
+        wire.answer(await wire.next_request("BYE"), 200, "OK")
+        wire.send(answer)
+        await wire.next_request("ACK")
+        assert world.host.received.empty() and len(world.port.dialogs) == 0
+        why = world.port.refused_answer("c1", "t1")
+        assert why is not None and why.row.id == "media-failed"
+
+
+async def test_a_leg_that_is_over_before_its_host_has_read_the_200_is_ended(world: PortWorld) -> None:
+    async with sip_wire.udp(world.address) as wire:
+        heard, _ = await answered(world, wire, lambda data: data)
+        assert heard.code == 200
+        world.port.leg_is_over("c1", "t1")
+        await wire.next_request("ACK")
+        await wire.next_request("BYE")
+        assert len(world.port.dialogs) == 0

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from teletrunk_worker.relay import codecs, digits, early_answer, host_limits, srtp
+from teletrunk_worker.relay import codecs, digits, early_answer, host_limits, legible, srtp
 from teletrunk_worker.relay.challenges import Challenges
 from teletrunk_worker.relay.host_limits import WITH_OFFER, Objection
 from teletrunk_worker.relay.routes import CALL_HEADER, Routes, leg_header
@@ -110,13 +110,9 @@ class FromPeer:
         dialog = self._dialogs.find(response.call_id)
         if dialog is None:
             return None
-        question = dialog.question_of(response)
-        if question is not None:
-            answers.put_back(response, question)
-        ours = proxy.pop_via(response)
-        if question is None and ours.branch != proxy.derived_branch(response):
-            return None  # nobody was asked this
-        answers.name_parties(response, dialog.parties)
+        if not _is_asked_for(response, dialog):
+            return None
+        legible.write_legibly(response)
         was_pending = dialog.pending
         if dialog.from_host or response.cseq.method != "INVITE":
             self._challenges.note(response, dialog)
@@ -148,6 +144,20 @@ class FromPeer:
             host_limits.answer_for_host(response, dialog.sound)
             self._routes.to_host(response, dialog)
         return dialog if was_pending else None
+
+
+def _is_asked_for(response: Response, dialog: Dialog) -> bool:
+    """Whether it answers a request that was sent on; then our Via is taken off, and what it only repeats is whole."""
+    question = dialog.question_of(response)
+    if question is not None:
+        answers.put_back(response, question)
+        proxy.pop_via(response)
+        return True
+    ours = proxy.pop_via(response)
+    if ours.branch != proxy.derived_branch(response):
+        return False
+    legible.name_parties(response, dialog.parties)
+    return True
 
 
 def _keep_the_call(response: Response) -> None:

@@ -219,11 +219,15 @@ def simplify(request: Request) -> None:
         headers.set("Content-Type", media_type(request))
     else:
         strip_body(request)
-    for name in ("Session-Expires", "Min-SE"):
-        if (seconds := request.number(name)) is not None:
-            headers.set(name, str(seconds) + _refresher(headers[name]))
+    _time_plainly(request)
     if contacts := request.contacts:
         headers.set("Contact", _plain(contacts[0]))
+
+
+def _time_plainly(message: Message) -> None:
+    for name in ("Session-Expires", "Min-SE"):
+        if (seconds := message.number(name)) is not None:
+            message.headers.set(name, str(seconds) + _refresher(message.headers[name]))
 
 
 def _refresher(value: str) -> str:
@@ -248,8 +252,9 @@ def fit(response: Response) -> None:
     is_description = media_type(response) == DESCRIPTION
     _keep_needed(response)
     _keep_sip_routes(response)
-    if (contacts := response.contacts) and contacts[0].uri.scheme in _SIP:
-        response.headers.set("Contact", _plain(contacts[0]))
+    _time_plainly(response)
+    if is_description and response.body:
+        response.headers.set("Content-Type", DESCRIPTION)
     response.phrase = response.phrase[:_LONGEST_PHRASE]
     if response.code < 200 or not is_description:
         strip_body(response)

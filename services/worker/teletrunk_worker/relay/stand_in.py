@@ -21,6 +21,8 @@ from teletrunk_worker.sip.transaction.client import ClientTransactions
 _HOSTS_CANCEL_S = 0.5
 _TERMINATED = 'SIP;cause=487;text="Request Terminated"'
 _CANCELLED = host_limits.Objection(487, "Request Terminated")
+_UNREAD = host_limits.objection_of(Refusal("media-failed", "SIP host does not read the answer"))
+_MOST_UNREAD = 3  # the fifth time that a PBX says it, after 7.5 s: a host that is only slow has read it by then
 _UNTAGGED = host_limits.Objection(500, "Answer has no tag")
 
 
@@ -53,6 +55,8 @@ class StandIn:
         addresses = self._routes.addresses
         found = host_limits.objection_to_answer(response, dialog.sound, source, addresses, first=first)
         objection = _CANCELLED if first and (dialog.cancelled or late) else _UNTAGGED if stray else found
+        if unread := first and self._is_unread(dialog):
+            objection = _UNREAD
         if objection is None and response.to.tag not in dialog.declined:
             return False
         repeated = response.to.tag in dialog.declined
@@ -61,10 +65,21 @@ class StandIn:
         if objection is not None and not repeated:
             dialog.refused_answer = objection.refusal if first else None
             status, phrase = (objection.status, objection.phrase) if first else (481, "Dialog was ended")
+            if response.flaw or unread:  # the host may not be able to read the PBX's
+                response.headers.set("To", f"{dialog.invite.headers['To']};tag=ended")
             host_limits.turn_into(response, status, phrase)
             host_limits.fit(response)
             self._routes.to_host(response, dialog)
+        if unread:
+            dialog.finish()
         return True
+
+    def _is_unread(self, dialog: Dialog) -> bool:
+        """Whether the host has been given this 200 so often that it is to be thought that it drops it."""
+        if dialog.established is None or dialog.acknowledged:
+            return False
+        dialog.unread += 1
+        return dialog.unread > _MOST_UNREAD
 
     def _answer_for_dead_host(self, response: Response, dialog: Dialog) -> None:
         dialog.heard_out = dialog.heard_out or response.code >= 200
@@ -105,6 +120,8 @@ class StandIn:
         The host is told that it is over, which it would otherwise wait for half a minute; the peer is heard out here.
         Its CANCEL, if it has heard a provisional answer, is on its way; if it had not read that yet, ours follows.
         """
+        if dialog.established is not None and dialog.from_host and not (dialog.acknowledged or dialog.finished_at):
+            self._decline(dialog.established, dialog)  # the host has not read it: nobody else will end it
         if dialog.pending and dialog.from_host and not dialog.host_gone:
             dialog.host_gone = True
             self._routes.to_host(dialog.refusal_for_host(487, "Request Terminated"), dialog)

@@ -18,7 +18,8 @@ from teletrunk_worker.sip.uri import parse_name_addr
 _ONCE: Final = ("From", "To", "Call-ID", "CSeq", "Content-Type")
 _ADDRESSES: Final = ("Contact", "Route", "Record-Route", "Path")
 _MOST_READ: Final = 256  # a registrar lists whoever is registered
-_TAG: Final = re.compile(r";\s*+tag\s*+=\s*+([A-Za-z0-9.!%*_+`'~\-]{1,255})", re.IGNORECASE)
+_TOKEN: Final = re.compile(r"[A-Za-z0-9.!%*_+`'~\-]{1,512}")
+_TAG: Final = re.compile(rf";\s*+tag\s*+=\s*+({_TOKEN.pattern})", re.IGNORECASE)
 
 
 def tidy(response: Response) -> None:
@@ -80,17 +81,26 @@ def put_back(response: Response, request: Request) -> None:
     response.headers.setlist("Via", request.vias)
     for name in ("From", "Call-ID", "CSeq"):
         response.headers.set(name, request.headers[name])
-    if not _is_address(response.headers.get("To") or ""):
-        found = _TAG.search(response.headers.get("To") or "")
-        tag = "" if found is None or request.to.tag else f";tag={found[1]}"
-        response.headers.set("To", request.headers["To"] + tag)
+    tag = _tag(response)
+    if request.to.tag or not tag or is_tag(tag):
+        response.headers.set("To", request.headers["To"] + (f";tag={tag}" if tag and not request.to.tag else ""))
+        return
+    response.flaw = "To has a tag that cannot be read"  # and is what its sender knows the dialog by
+    if not 200 <= response.code < 300:
+        response.headers.set("To", f"{request.headers['To']};tag=unreadable")
 
 
-def name_parties(response: Response, parties: tuple[str, str]) -> None:
-    """Within a dialog, where the request is not known any more, and the answer does not say whose it is."""
-    for name, party in zip(("From", "To"), parties, strict=True):
-        if not _is_address(response.headers.get(name) or ""):
-            response.headers.set(name, party)
+def _tag(response: Response) -> str:
+    text = response.headers.get("To") or ""
+    if _is_address(text):
+        return response.to.tag
+    found = _TAG.search(text)
+    return "" if found is None else found[1]
+
+
+def is_tag(text: str) -> bool:
+    """Whether it is one by RFC 3261's grammar."""
+    return _TOKEN.fullmatch(text) is not None
 
 
 def point_at(response: Response, target: str) -> None:

@@ -60,6 +60,8 @@ class Dialog:
     asked_left: float = ASKED_AT_ONCE
     asked_at: float = -math.inf
     refers: int = 0  # transfers that the peer has asked for: of a second one each NOTIFY says which it is
+    acknowledged: bool = False  # the host has read the 200 to its INVITE
+    unread: int = 0  # how often that 200 has come without being acknowledged
     elsewhere: bool = False  # another phone has the call: this one shall not list it as missed
     # The To tags of those who have answered: one, or one for each phone that a PBX rings.
     answerers: set[str] = field(default_factory=set)
