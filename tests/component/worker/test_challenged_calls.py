@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 
 from sipmessage import Message, Response
+from teletrunk.errors import Refusal
 from teletrunk.v1 import manager_pb2 as pb
 from teletrunk.v1.trunk_pb2 import PbxAddress, TrunkOptions
 
@@ -68,3 +69,24 @@ async def test_a_cancel_that_is_challenged_is_refused(world: PortWorld) -> None:
         wire.send(bytes(refused))
         heard = await world.host.next(is_answer)
         assert isinstance(heard, Response) and (heard.code, heard.headers.get("WWW-Authenticate")) == (403, None)
+
+
+async def test_a_bye_in_place_of_a_host_that_is_gone_is_said_with_the_password(world: PortWorld) -> None:
+    """And not for ever to a PBX that is never content."""
+    with_account(world)
+    async with sip_wire.udp(world.address) as wire:
+        _, invite = await dialled(world, wire)
+        wire.send(bytes(response_to(invite, 200, "OK", wire, SDP)))
+        await world.host.next(is_answer)
+        world.port.speak_for_dead_host("c1", "t1", Refusal("media-failed"))
+        numbers = []
+        for nonce in range(4):
+            bye = await wire.next_request("BYE")
+            numbers.append(bye.cseq.sequence)
+            assert (f'nonce="{nonce - 1}"' in (bye.headers.get("Authorization") or "")) is (nonce > 0)
+            refused = response_to(bye, 401, "Unauthorized", wire)
+            refused.headers.set("WWW-Authenticate", CHALLENGE.replace("abc", str(nonce)))
+            wire.send(bytes(refused))
+        assert numbers == list(range(numbers[0], numbers[0] + 4))
+        assert (await wire.ask(wire.request("OPTIONS", "", "x"))).final.code == 200
+        assert wire.requests.empty() and len(world.port.requests) == 0

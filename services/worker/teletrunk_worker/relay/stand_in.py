@@ -160,4 +160,16 @@ class StandIn:
         flow = self._routes.flow_to(dialog)
         self._challenges.answer(request, dialog)
         self._routes.via_for_peer(request, flow, proxy.new_branch())
-        self._transactions.send(request, flow)
+        self._transactions.send(request, flow, lambda response: self._say_again(request, response, dialog))
+
+    def _say_again(self, request: Request, response: Response | None, dialog: Dialog) -> None:
+        """When the peer wants a password, with a number that is higher (RFC 3261 22.2)."""
+        if response is None or response.code not in (401, 407):
+            return
+        self._challenges.note(response, dialog)
+        if response.code not in (401, 407):  # we have none
+            return
+        again = request.copy()
+        again.headers.setlist("Via", request.vias[1:])
+        again.headers.set("CSeq", f"{request.cseq.sequence + 1} {request.method}")
+        self._say(again, dialog)
