@@ -350,7 +350,8 @@ class OutboundPbx(Pbx):
     def _granted(self, response: Response) -> int:
         """RFC 3261 10.2.4: what stands at our own contact, else what is said for all. When all that is named is others,
         the shortest of theirs: one of them may be ours, which a gateway on the way has named anew."""
-        ours, others = [], []
+        ours: list[int] = []
+        others: list[int] = []
         for entry in readable(response, "Contact"):
             said = number_in(parse_name_addr(entry).parameters.get("expires"))
             if said is not None:
