@@ -84,3 +84,42 @@ async def test_srtp_without_keys_is_none(world: PortWorld) -> None:
     async with sip_wire.udp(world.address) as wire:
         heard = await heard_of(world, wire, SDP.replace(b"RTP/AVP", b"RTP/SAVP"))
         assert heard.code == 488 and "offered RTP/SAVP; the gateway has" in heard.phrase
+
+
+ISUP = b"\r\nContent-Type: application/ISUP;version=nxv3\r\nContent-Disposition: signal;handling=optional\r\n\r\n\x01\r\n"
+
+
+@pytest.mark.parametrize(
+    ("said", "head"),
+    [
+        ("multipart/mixed;boundary=b-1", b"Content-Type: application/sdp"),
+        ('Multipart/Mixed; boundary="b-1"; x=y', b"Content-ID: <1>\r\ncontent-type : APPLICATION/SDP; charset=utf-8"),
+    ],
+)
+@pytest.mark.parametrize("isup_first", [True, False])
+async def test_a_description_among_other_parts_is_the_answer(
+    world: PortWorld, said: str, head: bytes, isup_first: bool
+) -> None:
+    """RFC 5621, of gateways to telephone networks."""
+    parts = [ISUP, b"\r\n" + head + b"\r\n\r\n" + SDP + b"\r\n"]
+    body = b"".join(b"--b-1" + part for part in (parts if isup_first else parts[::-1])) + b"--b-1--\r\n"
+    async with sip_wire.udp(world.address) as wire:
+        _, invite = await dialled(world, wire)
+        answer = response_to(invite, 200, "OK", wire, body)
+        answer.headers.set("Content-Type", said)
+        wire.send(bytes(answer))
+        heard = await world.host.next(is_final)
+        assert isinstance(heard, Response) and heard.code == 200
+        assert (heard.headers["Content-Type"], heard.body) == ("application/sdp", SDP)
+
+
+@pytest.mark.parametrize("said", ["multipart/mixed", 'multipart/mixed;boundary=""', "multipart/mixed;boundary=other"])
+async def test_parts_that_nobody_can_tell_apart_are_no_answer(world: PortWorld, said: str) -> None:
+    async with sip_wire.udp(world.address) as wire:
+        _, invite = await dialled(world, wire)
+        answer = response_to(invite, 200, "OK", wire, b"--b\r\nContent-Type: application/sdp\r\n\r\n" + SDP + b"--b--")
+        answer.headers.set("Content-Type", said)
+        wire.send(bytes(answer))
+        heard = await world.host.next(is_final)
+        assert isinstance(heard, Response) and heard.code == 488 and "answered no sound" in heard.phrase
+        await wire.next_request("BYE")

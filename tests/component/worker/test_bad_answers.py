@@ -62,6 +62,7 @@ GOES_ON = {
     "route that cannot be read": more("Record-Route: <sip:a b;lr>"),
     "route without its bracket": more("Record-Route: <sip:127.0.0.9;lr"),
     "path that cannot be read": more("Path: <<<"),
+    "more routes than any way has": more("\r\n".join(f"Record-Route: <sip:192.0.2.{n};lr>" for n in range(60))),
     "content-length twice": more(f"Content-Length: {len(SDP)}"),
     "call-id twice": more("Call-ID: c1"),
     "a second to": lambda data: data.replace(b"\r\n\r\n", b"\r\nTo: <sip:x@y>;tag=other\r\n\r\n", 1),

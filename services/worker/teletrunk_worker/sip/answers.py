@@ -10,14 +10,15 @@ import contextlib
 import re
 from typing import Final
 
-from teletrunk_worker.sip.message import Request, Response
+from teletrunk_worker.sip.message import MOST_ENTRIES, Request, Response
+from teletrunk_worker.sip.multipart import description_in
 from teletrunk_worker.sip.scanner import Malformed, split
 from teletrunk_worker.sip.uas import DESCRIPTION, NUMBERS, cut_body
 from teletrunk_worker.sip.uri import parse_name_addr
 
 _ONCE: Final = ("From", "To", "Call-ID", "CSeq", "Content-Type")
 _ADDRESSES: Final = ("Contact", "Route", "Record-Route", "Path")
-_MOST_READ: Final = 256  # a registrar lists whoever is registered
+_MOST_READ: Final = 256
 _TOKEN: Final = re.compile(r"[A-Za-z0-9.!%*_+`'~\-]{1,512}")
 _TAG: Final = re.compile(rf";\s*+tag\s*+=\s*+({_TOKEN.pattern})", re.IGNORECASE)
 
@@ -38,14 +39,25 @@ def tidy(response: Response) -> None:
             response.number(name)
         except Malformed:
             headers.remove(name)
-    for name in _ADDRESSES:
+    lists_others = response.cseq.method == "REGISTER"  # whoever is registered, too
+    for name in _ADDRESSES[1:] if lists_others else _ADDRESSES:
         try:
             response.addresses(name)
         except Malformed:
-            headers.setlist(name, readable(response, name))
+            headers.setlist(name, readable(response, name)[:MOST_ENTRIES])
     _cut_body(response)
-    if response.body.startswith(b"v=0") and not headers.getlist("Content-Type"):  # RFC 3261 20.15: it must be there
-        headers.set("Content-Type", DESCRIPTION)
+    _find_description(response)
+
+
+def _find_description(response: Response) -> None:
+    """Without a type (RFC 3261 20.15), and among other parts."""
+    said = response.headers.get("Content-Type") or ""
+    if not said and response.body.startswith(b"v=0"):
+        response.headers.set("Content-Type", DESCRIPTION)
+    elif found := description_in(response.body, said):
+        response.body = found
+        response.headers.set("Content-Type", DESCRIPTION)
+        response.headers.set("Content-Length", str(len(found)))
 
 
 def readable(response: Response, name: str) -> list[str]:

@@ -20,7 +20,7 @@ LARGEST_MESSAGE: Final = 65_536
 _MOST_HEADER_LINES = 200
 LONGEST_VALUE: Final = 8_192  # of a header that is read; others are only passed on
 _LONGEST_CALL_ID = 512
-_MOST_ENTRIES = 40  # of a list, such as Via: more hops than any way has
+MOST_ENTRIES: Final = 40  # of a list, such as Via: more hops than any way has
 VERSION: Final = "SIP/2.0"
 _VERSION = re.compile(r"SIP/[0-9]{1,3}\.[0-9]{1,3}", re.IGNORECASE)
 _STRAY = re.compile(r"[\r\n]")
@@ -183,7 +183,7 @@ class Message(ABC):
         """The entries of a list, wherever lines and commas part them, as they were written."""
         values = self.headers.getlist(name)
         found = _named(name, lambda: [entry for value in values for entry in split(_bounded(value), ",")])
-        if len(found) > _MOST_ENTRIES:
+        if len(found) > MOST_ENTRIES:
             raise Malformed(f"{name} has too many entries")
         return found
 

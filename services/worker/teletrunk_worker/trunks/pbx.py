@@ -438,8 +438,8 @@ def _cause_of(error: Exception) -> Cause | None:
 def _places_named(response: Response) -> list[Uri]:
     """Of a redirection's contacts, those that SIP can reach."""
     found: list[tuple[float, Uri]] = []
-    for entry in response.entries("Contact"):
-        with contextlib.suppress(Malformed, ValueError):
+    for entry in readable(response, "Contact"):
+        with contextlib.suppress(ValueError):
             contact = parse_name_addr(entry)
             if contact.uri.host:
                 found.append((float(contact.parameters.get("q") or 1), contact.uri))
