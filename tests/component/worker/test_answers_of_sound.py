@@ -86,7 +86,7 @@ async def test_srtp_without_keys_is_none(world: PortWorld) -> None:
         assert heard.code == 488 and "offered RTP/SAVP; the gateway has" in heard.phrase
 
 
-ISUP = b"\r\nContent-Type: application/ISUP;version=nxv3\r\nContent-Disposition: signal;handling=optional\r\n\r\n\x01\r\n"
+ISUP = b"\r\nContent-Type: application/ISUP;version=nxv3\r\nContent-Disposition: signal\r\n\r\n\x01\r\n"
 
 
 @pytest.mark.parametrize(
