@@ -321,3 +321,14 @@ async def test_a_leg_that_is_over_before_its_host_has_read_the_200_is_ended(worl
         await wire.next_request("ACK")
         await wire.next_request("BYE")
         assert len(world.port.dialogs) == 0
+
+
+async def test_a_copy_of_the_200_that_was_spoilt_ends_no_call(world: PortWorld) -> None:
+    async with sip_wire.udp(world.address) as wire:
+        heard, invite = await answered(world, wire, lambda data: data)
+        again = bytes(response_to(invite, 200, "OK", wire, SDP))
+        wire.send(line("Content-Length", "999")(again))
+        wire.send(again)
+        copy = await world.host.next(is_final)
+        assert isinstance(copy, Response) and (copy.code, copy.body) == (heard.code, heard.body)
+        assert wire.requests.empty() and len(world.port.dialogs) == 1

@@ -51,6 +51,8 @@ class StandIn:
         if first and not dialog.is_established_with(response.to.tag):  # pjsip would make a dialog of each such fork
             self._decline(response, dialog)
             return True
+        if first and dialog.established is not None and response.flaw:
+            return True  # a copy that was spoilt on its way: it comes again
         source = dialog.flow.peer[0]
         addresses = self._routes.addresses
         found = host_limits.objection_to_answer(response, dialog.sound, source, addresses, first=first)
