@@ -60,6 +60,44 @@ async def test_an_answer_that_telegram_does_not_take(scene: Scene, pbx: sip_wire
     assert (record.ended_by, record.error_id) == ("gateway", "telegram-error")
 
 
+async def test_an_answer_that_is_not_whole_is_the_pbxs_fault_and_is_told_at_once(
+    scene: Scene, pbx: sip_wire.SipWire
+) -> None:
+    await scene.friends.tell("call", phone=FRIEND, to=GATEWAY)
+    invite = await pbx.next_request("INVITE")
+    answer = response_to(invite, 200, "OK", pbx, sdp(pbx))
+    answer.headers.set("Content-Length", "9999")
+    pbx.send(bytes(answer))
+    await pbx.next_request("ACK")
+    bye = await pbx.next_request("BYE")
+    pbx.answer(bye, 200, "OK")
+    assert reasons(bye) == ['SIP;cause=400;text="Bad Request: Content-Length is more than there is"']
+    message = await scene.friends.wait("message", phone=FRIEND)
+    assert message["text"].startswith("400 Bad Request\n")
+    await scene.friends.wait("ended", phone=FRIEND, by="peer")
+    record = await scene.record()
+    assert (record.ended_by, record.error_id, record.sip_status) == ("gateway", "bad-request", 400)
+
+
+async def test_a_call_is_up_whatever_of_its_answer_cannot_be_read(scene: Scene, pbx: sip_wire.SipWire) -> None:
+    await scene.friends.tell("call", phone=FRIEND, to=GATEWAY)
+    invite = await pbx.next_request("INVITE")
+    answer = response_to(invite, 200, "OK", pbx, sdp(pbx))
+    unreadable = {"Contact": "<sip:p b x>", "Supported": ",", "Allow": "ACK,,BYE", "Session-Expires": "9;;"}
+    for name, value in unreadable.items():
+        answer.headers.set(name, value)
+    answer.headers.add("Record-Route", "<sip:a[b@127.0.0.9;lr>")
+    pbx.send(bytes(answer))
+    assert (await pbx.next_request("ACK")).uri == invite.uri
+    await scene.friends.wait("connected", phone=FRIEND)
+    await scene.friends.tell("hangup", phone=FRIEND)
+    bye = await pbx.next_request("BYE")
+    assert bye.uri == invite.uri
+    pbx.answer(bye, 200, "OK")
+    record = await scene.record()
+    assert (record.ended_by, record.error_id) == ("telegram", "")
+
+
 async def test_who_answers_on_the_accounts_own_phone_has_missed_nothing(scene: Scene, pbx: sip_wire.SipWire) -> None:
     await scene.friends.tell("user", phone=GATEWAY, first_name="Gateway", username="gateway")
     await scene.friends.tell("behave", phone=GATEWAY, on_call="answer", delay_s=1.0)

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 
 import pytest
+from sipmessage import Request, Response
 from teletrunk.v1 import manager_pb2
 from teletrunk_worker.sip.transaction.client import NoAnswer
 from teletrunk_worker.sip.transport.locate import NotFound, Place
@@ -54,6 +56,53 @@ async def test_a_registration_counts_whatever_else_is_listed(contact: str) -> No
         pbx.answer = lambda request: said(request, 200, "OK", Contact=contact, Expires="300")
         follow(world, outbound(pbx.port))
         assert "for 300 s" in (await until(world, up=True)).why
+
+
+@pytest.mark.parametrize(
+    ("contacts", "expires", "granted"),
+    [
+        ("<sip:a@b>;expires=40, <sip:c@d>;expires=30, <sip:e@f>;expires=0", "", 30),  # one of them may be ours
+        ("<sip:a@b>;expires=40", "300", 300),
+        ("<sip:a@b>;expires=40, {};expires=50", "300", 50),
+        ("{};expires=1, {};expires=70", "300", 70),  # the old one, too, until it ends
+        ("*, no address, {};expires=50", "", 50),
+        (", ".join(["<sip:a@b>;expires=9"] * 60) + ", {};expires=55", "", 55),
+        ("{};expires=99999999999", "", 600),
+        ("{};expires=999999999", "", 86_400),
+        ("{}", "", 600),
+        ("", "", 600),
+    ],
+)
+async def test_for_how_long_we_are_registered(contacts: str, expires: str, granted: int) -> None:
+    """RFC 3261 10.2.4. Who takes it for longer than it is rings no PBX until the next time."""
+    async with port_world() as world, registrar() as pbx:
+
+        def answer(request: Request) -> Response:
+            response = said(request, 200, "OK", Contact=contacts.replace("{}", request.headers["Contact"]))
+            if expires:
+                response.headers.set("Expires", expires)
+            return response
+
+        pbx.answer = answer
+        follow(world, outbound(pbx.port))
+        assert f" for {granted} s" in (await until(world, up=True)).why
+
+
+BAD_HEADERS = {"Path": "<<<", "Record-Route": "<sip:a b>", "Service-Route": "x y", "Contact": "<sip:a", "X-A": "a\0b"}
+
+
+@pytest.mark.parametrize("name", [*BAD_HEADERS, "Content-Length", "From", "To"])
+@pytest.mark.parametrize("kind", [outbound, peer])
+async def test_an_answer_counts_whatever_of_it_cannot_be_read(
+    name: str, kind: Callable[[int], manager_pb2.TrunkSettings]
+) -> None:
+    """It was taken for silence."""
+    async with port_world() as world, registrar() as pbx:
+        pbx.answer = lambda request: said(request, 200, "OK", Expires="120")
+        line = f"{name}: {BAD_HEADERS.get(name, '777')}".encode()
+        pbx.on_wire = lambda data: data.replace(b"\r\n", b"\r\n" + line + b"\r\n", 1)
+        follow(world, kind(pbx.port))
+        assert "127.0.0.1" in (await until(world, up=True)).why
 
 
 @pytest.mark.parametrize("host", ["pbx..example.com", "[2001:db8::1]"])

@@ -7,6 +7,7 @@ import time
 import pytest
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
+from teletrunk_worker.sip import body as bodies
 from teletrunk_worker.sip import proxy, sdp, uas
 from teletrunk_worker.sip.auth import credentials_of
 from teletrunk_worker.sip.message import Request, Response, parse
@@ -36,10 +37,11 @@ def all_that_the_edge_does(data: bytes) -> None:
     """Everything that may be done with a request before anybody has shown a password, and after."""
     try:
         parsed = parse(data)
+        assert isinstance(parsed, Request)
         uas.check(parsed)
     except Malformed:
         return
-    assert isinstance(parsed, Request)
+    bodies.unwrap(parsed)
     proxy.note_source(parsed, "198.51.100.7", 5060)
     credentials_of(parsed)
     proxy.derived_branch(parsed)

@@ -7,6 +7,7 @@ way to the PBX the right answer to the PBX's own challenge is put in the place o
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Final
 
 from teletrunk_worker.sip.dialog import Dialog
 from teletrunk_worker.sip.digest_client import Account, challenges_of
@@ -14,6 +15,7 @@ from teletrunk_worker.sip.message import Request, Response
 
 _FOR_HOSTS = 'Digest realm="teletrunk", nonce="{nonce}", algorithm=MD5'
 _MOST = 3  # of one dialog
+_ANSWERS: Final = ("Authorization", "Proxy-Authorization")
 
 
 class Challenges:
@@ -29,7 +31,8 @@ class Challenges:
             dialog.challenges = 0
         if response.code not in (401, 407):
             return
-        able = dialog.challenges < _MOST and self._account(dialog) is not None
+        may = dialog.challenges < _MOST and response.cseq.method != "CANCEL"  # which comes once (RFC 3261 22.1)
+        able = may and self._account(dialog) is not None
         if not able or not dialog.credentials.take(fresh):
             response.code, response.phrase = 403, f"PBX wants other credentials: {response.code} {response.phrase}"
             return
@@ -43,9 +46,15 @@ class Challenges:
         return dialog.account
 
     def answer(self, request: Request, dialog: Dialog) -> None:
-        """Puts the right answers in place of the host's. The request's target is the one that the PBX will see."""
-        request.headers.remove("Authorization", "Proxy-Authorization")
+        """Puts the right answers in place of the host's. The request's target is the one that the PBX will see.
+
+        An ACK, which nobody can refuse, has those of its INVITE (RFC 3261 22.1).
+        """
+        request.headers.remove(*_ANSWERS)
+        if request.method == "ACK" and dialog.from_host and request.cseq.sequence == dialog.invite.cseq.sequence:
+            for header in _ANSWERS:
+                request.headers.setlist(header, dialog.invite.headers.getlist(header))
         account = self._account(dialog)
-        if account is not None and request.method != "CANCEL":
+        if account is not None and request.method not in ("CANCEL", "ACK"):
             for header, answer in dialog.credentials.answers(request.method, request.target, account):
                 request.headers.add(header, answer)

@@ -5,19 +5,28 @@ Hosts get none of it while it rings; the 200 of a PBX that has left it out there
 
 from __future__ import annotations
 
+from typing import Final
+
+from teletrunk_worker.relay.host_limits import LARGEST_MESSAGE
 from teletrunk_worker.sip.body import DESCRIPTION, media_type
 from teletrunk_worker.sip.dialog import Dialog
 from teletrunk_worker.sip.message import Response
 
+_MOST_PHONES: Final = 16
+
 
 def complete(response: Response, dialog: Dialog) -> None:
-    """An answer to the first INVITE, from the same phone: each that a PBX rings has its own."""
-    if response.code >= 300:
-        return
-    tag = response.to.tag
-    if response.body and response.code < 200 and media_type(response.headers) == DESCRIPTION:
-        dialog.early_answer = tag, response.body
-    elif not response.body and response.code >= 200 and dialog.early_answer[0] == tag:
-        response.body = dialog.early_answer[1]
+    """An answer to the first INVITE, from the same phone: each that a PBX rings has its own. One that had no tag yet
+    may be whoever answers."""
+    early, tag = dialog.early_answers, response.to.tag
+    if response.code < 200:
+        if media_type(response.headers) == DESCRIPTION and _is_kept(response.body, tag in early, len(early)):
+            early[tag] = response.body
+    elif response.code < 300 and not response.body and not response.flaw and (body := early.get(tag) or early.get("")):
+        response.body = body
         response.headers.set("Content-Type", DESCRIPTION)
-        response.headers.set("Content-Length", str(len(response.body)))
+        response.headers.set("Content-Length", str(len(body)))
+
+
+def _is_kept(body: bytes, known: bool, phones: int) -> bool:
+    return 0 < len(body) <= LARGEST_MESSAGE and (known or phones < _MOST_PHONES)

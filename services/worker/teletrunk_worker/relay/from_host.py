@@ -73,6 +73,8 @@ class FromHost:
         dialog = self._dialogs.find(request.call_id)
         if dialog is None:
             return None if request.method == "ACK" else uas.respond(request, 481, "Dialog is not known")
+        if request.method == "ACK" and dialog.from_host:
+            dialog.acknowledged = True
         if request.method == "BYE" and dialog.is_established_with(request.to.tag):
             self._routes.end_of_asking(dialog)
             dialog.finish()

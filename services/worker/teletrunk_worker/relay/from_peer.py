@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from teletrunk_worker.relay import codecs, digits, early_answer, host_limits, srtp
+from teletrunk_worker.relay import codecs, digits, early_answer, host_limits, legible, srtp
 from teletrunk_worker.relay.challenges import Challenges
 from teletrunk_worker.relay.host_limits import WITH_OFFER, Objection
 from teletrunk_worker.relay.routes import CALL_HEADER, Routes, leg_header
 from teletrunk_worker.relay.stand_in import StandIn
-from teletrunk_worker.sip import proxy, sdp, uas
+from teletrunk_worker.sip import answers, proxy, sdp, uas
 from teletrunk_worker.sip.dialog import Dialog, Dialogs
 from teletrunk_worker.sip.message import Request, Response
 from teletrunk_worker.sip.reason import q850_cause
@@ -81,7 +81,7 @@ class FromPeer:
         """Nobody answers it. One that leaves the call's offer without an answer ends the call, when the host has heard
         so: it would wait without a sound. Of a later offer all stays as it is."""
         if dialog.left_the_offer_to_us(ack):
-            host_limits.leave_offered_keys(forwarded, dialog.established)
+            host_limits.leave_what_was_offered(forwarded, dialog.established)
         if self._made_fit(ack, flow, forwarded) or (
             forwarded.body and host_limits.has_no_answer(forwarded, dialog.sound)
         ):
@@ -110,9 +110,9 @@ class FromPeer:
         dialog = self._dialogs.find(response.call_id)
         if dialog is None:
             return None
-        ours = proxy.pop_via(response)
-        if ours.branch != proxy.derived_branch(response):
-            return None  # nobody was asked this
+        if not _is_asked_for(response, dialog):
+            return None
+        legible.write_legibly(response)
         was_pending = dialog.pending
         if dialog.from_host or response.cseq.method != "INVITE":
             self._challenges.note(response, dialog)
@@ -121,8 +121,9 @@ class FromPeer:
         is_first = to_invite and dialog.is_first_invites(response)
         asked = dialog.asking if dialog.asking is not None and response.cseq == dialog.asking.cseq else None
         if is_first:
+            answers.point_at(response, dialog.invite.target)
             early_answer.complete(response, dialog)
-        host_limits.leave_offered_keys(response, dialog.invite if is_first else asked)
+        host_limits.leave_what_was_offered(response, dialog.invite if is_first else asked)
         if asked is not None and response.code >= 200:
             dialog.asking = None
         if to_invite:
@@ -143,6 +144,20 @@ class FromPeer:
             host_limits.answer_for_host(response, dialog.sound)
             self._routes.to_host(response, dialog)
         return dialog if was_pending else None
+
+
+def _is_asked_for(response: Response, dialog: Dialog) -> bool:
+    """Whether it answers a request that was sent on; then our Via is taken off, and what it only repeats is whole."""
+    question = dialog.question_of(response)
+    if question is not None:
+        answers.put_back(response, question)
+        proxy.pop_via(response)
+        return True
+    ours = proxy.pop_via(response)
+    if ours.branch != proxy.derived_branch(response):
+        return False
+    legible.name_parties(response, dialog.parties)
+    return True
 
 
 def _keep_the_call(response: Response) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Collection
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Final
 
 from teletrunk import causes
@@ -60,6 +60,8 @@ def objection_to(message: Message, source: str, own: Collection[str]) -> Objecti
     """For a message as it would be sent; `source` has signalled it, `own` are the addresses that we are known by."""
     if not is_short_enough(message):
         return objection_of(Refusal("message-too-large"))
+    if isinstance(message, Response) and message.flaw and message.cseq.method in TARGET_REFRESH and message.code < 300:
+        return objection_of(Refusal("bad-request", message.flaw))
     if isinstance(message, Request) and message.body and not _is_for_host(message):
         return Objection(415, "Unsupported Media Type", tuple(accepted(message, DESCRIPTION)))
     if why := sdp.objection(message.body) or sound_addresses.objection(message.body, source, own):
@@ -75,16 +77,20 @@ def objection_to_answer(
     cannot be agreed on leaves it as it is (RFC 3261 14.1)."""
     if refusal := srtp.objection_to_answer(response.body, sound):
         return objection_of(refusal)
-    if (found := objection_to(response, source, own)) or not first:
-        return found
-    refusal = codecs_of.refusal_of_answer(_described(response), sound)
+    if found := objection_to(response, source, own):
+        why = "".join(value for name, value in found.headers if name == "Warning").partition('"')[2].rstrip('"')
+        return found if found.refusal else replace(found, refusal=Refusal("bad-request", why))
+    if not first:
+        return None
+    described = _described(response)
+    refusal = codecs_of.refusal_of_answer(described, sound) or _refusal_of_form(sdp.sounds(described))
     return None if refusal is None else objection_of(refusal)
 
 
-def leave_offered_keys(answer: Message, offer: Message | None) -> None:
+def leave_what_was_offered(answer: Message, offer: Message | None) -> None:
     """`offer` is the host's that a peer answers, if it has one."""
     if offer is not None:
-        _describe(answer, lambda body: srtp.with_offered_keys(body, offer.body))
+        _describe(answer, lambda body: srtp.with_offered_keys(sdp.in_its_places(body, offer.body), offer.body))
 
 
 def has_no_answer(message: Message, sound: SoundTerms) -> Refusal | None:
@@ -110,13 +116,17 @@ def objection_of(refusal: Refusal) -> Objection:
 
 def objection_to_offer(request: Request) -> Objection | None:
     """For an offer in which no sound is such that a host could take it, whatever the trunk."""
-    offered = sdp.sounds(request.body) if request.method in WITH_OFFER else []
-    if not offered or usable(offered):
+    refusal = _refusal_of_form(sdp.sounds(request.body)) if request.method in WITH_OFFER else None
+    return None if refusal is None else objection_of(refusal)
+
+
+def _refusal_of_form(described: list[sdp.Sound]) -> Refusal | None:
+    """The row of sound that a host could take in no form that it has."""
+    if not described or usable(described):
         return None
-    if all(sound.ip_version != 4 for sound in offered):  # the hosts' library is built without
-        return objection_of(causes.SOUND_OVER_IPV6.refusal())
-    profiles = ", ".join(dict.fromkeys(sound.profile for sound in offered))
-    return objection_of(causes.RTP_PROFILE.refusal(profiles))
+    if all(sound.ip_version != 4 for sound in described):  # the hosts' library is built without
+        return causes.SOUND_OVER_IPV6.refusal()
+    return causes.RTP_PROFILE.refusal(", ".join(dict.fromkeys(sound.profile for sound in described)))
 
 
 def usable(offered: list[sdp.Sound]) -> list[sdp.Sound]:
@@ -210,11 +220,15 @@ def simplify(request: Request) -> None:
         headers.set("Content-Type", media_type(request.headers))
     else:
         strip_body(request)
-    for name in ("Session-Expires", "Min-SE"):
-        if (seconds := request.number(name)) is not None:
-            headers.set(name, str(seconds) + _refresher(headers[name]))
+    _time_plainly(request)
     if contacts := request.contacts:
         headers.set("Contact", _plain(contacts[0]))
+
+
+def _time_plainly(message: Message) -> None:
+    for name in ("Session-Expires", "Min-SE"):
+        if (seconds := message.number(name)) is not None:
+            message.headers.set(name, str(seconds) + _refresher(message.headers[name]))
 
 
 def _refresher(value: str) -> str:
@@ -239,8 +253,9 @@ def fit(response: Response) -> None:
     is_description = media_type(response.headers) == DESCRIPTION
     _keep_needed(response)
     _keep_sip_routes(response)
-    if (contacts := response.contacts) and contacts[0].uri.scheme in _SIP:
-        response.headers.set("Contact", _plain(contacts[0]))
+    _time_plainly(response)
+    if is_description and response.body:
+        response.headers.set("Content-Type", DESCRIPTION)
     response.phrase = response.phrase[:_LONGEST_PHRASE]
     if response.code < 200 or not is_description:
         strip_body(response)

@@ -60,8 +60,10 @@ def with_offered_keys(answer: bytes, offer: bytes) -> bytes:
 
 
 def objection_to_answer(answer: bytes, sound: SoundTerms) -> Refusal | None:
-    """Of a peer: in clear to what was offered with SRTP only, or with keys that would make it silent."""
+    """Of a peer: in clear to what was offered with SRTP only, the reverse, or with keys that would make it silent."""
     found = sdp.sounds(answer)
+    if sound.srtp == "off" and any("SAVP" in one.profile for one in found):  # it would encrypt
+        return causes.SRTP_OFF.refusal()
     if sound.srtp != "off" and any(one.has_other_keys for one in found):
         return causes.RTP_PROFILE.refusal("keys with an MKI or of other suites or tags than asked for")
     if sound.needs_srtp and any(not one.keyed for one in found):

@@ -21,6 +21,8 @@ from teletrunk_worker.sip.transaction.client import ClientTransactions
 _HOSTS_CANCEL_S = 0.5
 _TERMINATED = 'SIP;cause=487;text="Request Terminated"'
 _CANCELLED = host_limits.Objection(487, "Request Terminated")
+_UNREAD = host_limits.objection_of(Refusal("media-failed", "SIP host does not read the answer"))
+_MOST_UNREAD = 3  # the fifth time that a PBX says it, after 7.5 s: a host that is only slow has read it by then
 _UNTAGGED = host_limits.Objection(500, "Answer has no tag")
 
 
@@ -39,16 +41,24 @@ class StandIn:
             return True
         host_limits.fit(response)
         stray = not response.to.tag and bool(dialog.answerers)  # pjsip takes it for a fork's, and aborts
+        first = dialog.is_first_invites(response)
+        if first and response.code >= 300 and dialog.established is not None:
+            self._acknowledge(response, dialog)  # a fork's that has lost: the host asks about it no more
+            return True
         if not 200 <= response.code < 300:
             return not host_limits.is_short_enough(response) or (stray and response.code < 200)
-        first, late = dialog.is_first_invites(response), dialog.finished_at and dialog.established is None
+        late = dialog.finished_at and dialog.established is None
         if first and not dialog.is_established_with(response.to.tag):  # pjsip would make a dialog of each such fork
             self._decline(response, dialog)
             return True
+        if first and dialog.established is not None and response.flaw:
+            return True  # a copy that was spoilt on its way: it comes again
         source = dialog.flow.peer[0]
         addresses = self._routes.addresses
         found = host_limits.objection_to_answer(response, dialog.sound, source, addresses, first=first)
         objection = _CANCELLED if first and (dialog.cancelled or late) else _UNTAGGED if stray else found
+        if unread := first and self._is_unread(dialog):
+            objection = _UNREAD
         if objection is None and response.to.tag not in dialog.declined:
             return False
         repeated = response.to.tag in dialog.declined
@@ -57,19 +67,33 @@ class StandIn:
         if objection is not None and not repeated:
             dialog.refused_answer = objection.refusal if first else None
             status, phrase = (objection.status, objection.phrase) if first else (481, "Dialog was ended")
+            if response.flaw or unread:  # the host may not be able to read the PBX's
+                response.headers.set("To", f"{dialog.invite.headers['To']};tag=ended")
             host_limits.turn_into(response, status, phrase)
             host_limits.fit(response)
             self._routes.to_host(response, dialog)
+        if unread:
+            dialog.finish()
         return True
+
+    def _is_unread(self, dialog: Dialog) -> bool:
+        """Whether the host has been given this 200 so often that it is to be thought that it drops it."""
+        if dialog.established is None or dialog.acknowledged:
+            return False
+        dialog.unread += 1
+        return dialog.unread > _MOST_UNREAD
 
     def _answer_for_dead_host(self, response: Response, dialog: Dialog) -> None:
         dialog.heard_out = dialog.heard_out or response.code >= 200
         if 200 <= response.code < 300:
             self._decline(response, dialog)
         elif response.code >= 300:
-            self._routes.flow_to(dialog).send(bytes(dialog.ack_of_refusal(response)))
+            self._acknowledge(response, dialog)
         elif not dialog.cancelled:  # a CANCEL may follow now that there is a provisional answer (RFC 3261 9.1)
             self._cancel(dialog)
+
+    def _acknowledge(self, refusal: Response, dialog: Dialog) -> None:
+        self._routes.flow_to(dialog).send(bytes(dialog.ack_of_refusal(refusal)))
 
     def _decline(self, answer: Response, dialog: Dialog, why: str = "") -> None:
         """Acknowledges a 2xx that no host wants, and ends what it has begun; a repetition is acknowledged again."""
@@ -98,6 +122,8 @@ class StandIn:
         The host is told that it is over, which it would otherwise wait for half a minute; the peer is heard out here.
         Its CANCEL, if it has heard a provisional answer, is on its way; if it had not read that yet, ours follows.
         """
+        if dialog.established is not None and dialog.from_host and not (dialog.acknowledged or dialog.finished_at):
+            self._decline(dialog.established, dialog)  # the host has not read it: nobody else will end it
         if dialog.pending and dialog.from_host and not dialog.host_gone:
             dialog.host_gone = True
             self._routes.to_host(dialog.refusal_for_host(487, "Request Terminated"), dialog)
@@ -136,4 +162,16 @@ class StandIn:
         flow = self._routes.flow_to(dialog)
         self._challenges.answer(request, dialog)
         self._routes.via_for_peer(request, flow, proxy.new_branch())
-        self._transactions.send(request, flow)
+        self._transactions.send(request, flow, lambda response: self._say_again(request, response, dialog))
+
+    def _say_again(self, request: Request, response: Response | None, dialog: Dialog) -> None:
+        """When the peer wants a password, with a number that is higher (RFC 3261 22.2)."""
+        if response is None or response.code not in (401, 407):
+            return
+        self._challenges.note(response, dialog)
+        if response.code not in (401, 407):  # we have none
+            return
+        again = request.copy()
+        again.headers.setlist("Via", request.vias[1:])
+        again.headers.set("CSeq", f"{request.cseq.sequence + 1} {request.method}")
+        self._say(again, dialog)

@@ -27,7 +27,7 @@ from teletrunk_worker.server.invitations import Asked, Invitations
 from teletrunk_worker.server.registrations import Registrations
 from teletrunk_worker.server.responder import Responder
 from teletrunk_worker.server.transfers import Transfers
-from teletrunk_worker.sip import body, proxy, uas
+from teletrunk_worker.sip import answers, body, proxy, uas
 from teletrunk_worker.sip.auth import ALGORITHMS
 from teletrunk_worker.sip.dialog import Dialog, Dialogs
 from teletrunk_worker.sip.digest_client import Account
@@ -199,7 +199,10 @@ class SipPort:
             STRANGERS.labels("malformed").inc()
             return
         try:
-            uas.check(message)
+            if isinstance(message, Response):
+                answers.tidy(message)
+            else:
+                uas.check(message)
             body.unwrap(message)
         except Malformed as error:
             self._responder.damaged(message, flow, error)

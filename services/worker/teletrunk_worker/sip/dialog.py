@@ -12,7 +12,7 @@ from teletrunk_worker.sip import proxy
 from teletrunk_worker.sip.digest_client import Account, Credentials
 from teletrunk_worker.sip.message import Request, Response
 from teletrunk_worker.sip.sound import SoundTerms
-from teletrunk_worker.sip.timers import TRANSACTION_S
+from teletrunk_worker.sip.timers import TIMER_C_S, TRANSACTION_S
 from teletrunk_worker.sip.transport.flow import Address, Flow
 from teletrunk_worker.sip.uas import SERVER
 
@@ -54,12 +54,14 @@ class Dialog:
     account: Account | None = None  # what we answer them with
     asking: Request | None = None  # the host's INVITE or UPDATE within the dialog that nobody has answered yet
     peer_is_secure: bool = False  # it wants to be reached at a `sips:` address
-    early_answer: tuple[str, bytes] = ("", b"")  # the To tag and description of the latest 1xx that had one
+    early_answers: dict[str, bytes] = field(default_factory=dict)  # by To tag: the latest description of a 1xx
     sound_place: int = 0  # which medium of the peer's offers is its sound
     sound_moved_at: float = -math.inf
     asked_left: float = ASKED_AT_ONCE
     asked_at: float = -math.inf
     refers: int = 0  # transfers that the peer has asked for: of a second one each NOTIFY says which it is
+    acknowledged: bool = False  # the host has read the 200 to its INVITE
+    unread: int = 0  # how often that 200 has come without being acknowledged
     elsewhere: bool = False  # another phone has the call: this one shall not list it as missed
     # The To tags of those who have answered: one, or one for each phone that a PBX rings.
     answerers: set[str] = field(default_factory=set)
@@ -82,6 +84,13 @@ class Dialog:
         """The INVITE has no final answer yet."""
         return self.established is None and not self.finished_at
 
+    @property
+    def remembered_s(self) -> float:
+        """Seconds after its end, in which late retransmissions still find their way. A PBX that rings and does not
+        hear our CANCEL may answer as late as a proxy would let it ring (RFC 3261 16.6, timer C)."""
+        may_answer = self.from_host and self.host_gone and not self.heard_out and 0 < self.last_status < 200
+        return TIMER_C_S if may_answer else TRANSACTION_S
+
     def is_first_invites(self, response: Response) -> bool:
         """Whether this answers the INVITE that made the dialog, and no later one."""
         return response.cseq == self.invite.cseq
@@ -94,14 +103,27 @@ class Dialog:
         """Whether this is of the INVITE that made the dialog, which had no description (RFC 3261 13.2.1)."""
         return not self.from_host and not self.invite.body and ack.cseq.sequence == self.invite.cseq.sequence
 
+    def question_of(self, response: Response) -> Request | None:
+        """What it answers, as it was sent to the peer: the INVITE that makes the dialog, or a host's question within
+        it. None of other requests, which are not kept; the branch tells (RFC 3261 17.1.3)."""
+        asked = response.via.branch, response.cseq.method
+        kept = ([self.invite] if self.from_host else []) + ([] if self.asking is None else [self.asking])
+        return next((request for request in kept if (request.via.branch, request.method) == asked), None)
+
+    @property
+    def parties(self) -> tuple[str, str]:
+        """From and To of what is asked of the peer within the dialog."""
+        made = self.established or self.invite  # which had no tag of who is called
+        if self.from_host:
+            return self.invite.headers["From"], made.headers["To"]
+        return made.headers["To"], self.invite.headers["From"]
+
     def name_peer_in(self, response: Response) -> None:
         """Whoever answers an INVITE within the dialog is its peer (RFC 3261 12.2.1.2): no host forks there."""
         if response.cseq.method != "INVITE" or (self.from_host and self.is_first_invites(response)):
             return
-        if not self.from_host:
-            response.headers.set("To", self.invite.headers["From"])
-        elif self.established is not None:
-            response.headers.set("To", self.established.headers["To"])
+        if not self.from_host or self.established is not None:
+            response.headers.set("To", self.parties[1])
 
     def may_have_sound_at(self, place: int | None) -> bool:
         """Whether an offer within the dialog may have its sound at this one of its media; if so it has from now on.
@@ -290,10 +312,10 @@ class Dialogs:
         now = time.monotonic()
         if now - self._looked_at < _LOOK_S:
             return
-        self._looked_at, limit = now, now - TRANSACTION_S  # late retransmissions still find their way
+        self._looked_at = now
 
         def kept(dialog: Dialog) -> bool:
-            return not dialog.finished_at or dialog.finished_at >= limit
+            return not dialog.finished_at or dialog.finished_at >= now - dialog.remembered_s
 
         self._all = {key: dialog for key, dialog in self._all.items() if kept(dialog)}
         self._of_leg = {key: dialog for key, dialog in self._of_leg.items() if kept(dialog)}

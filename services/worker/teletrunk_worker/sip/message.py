@@ -20,7 +20,7 @@ LARGEST_MESSAGE: Final = 65_536
 _MOST_HEADER_LINES = 200
 LONGEST_VALUE: Final = 8_192  # of a header that is read; others are only passed on
 _LONGEST_CALL_ID = 512
-_MOST_ENTRIES = 40  # of a list, such as Via: more hops than any way has
+MOST_ENTRIES: Final = 40  # of a list, such as Via: more hops than any way has
 VERSION: Final = "SIP/2.0"
 _VERSION = re.compile(r"SIP/[0-9]{1,3}\.[0-9]{1,3}", re.IGNORECASE)
 _STRAY = re.compile(r"[\r\n]")
@@ -28,6 +28,7 @@ _TOKEN = re.compile(r"[A-Za-z0-9.!%*_+`'~\-]{1,60}")
 _CSEQ = re.compile(r"([0-9]{1,10})\s++(\S{1,60})")
 _NUMBER = re.compile(r"[0-9]{1,10}")
 _HIGHEST_CSEQ = 2**31
+_HIGHEST_STATUS = "699"
 # RFC 3261 7.3.3 and the registry of compact forms.
 _COMPACT = {
     "a": "Accept-Contact", "b": "Referred-By", "c": "Content-Type", "d": "Request-Disposition", "e": "Content-Encoding",
@@ -182,7 +183,7 @@ class Message(ABC):
         """The entries of a list, wherever lines and commas part them, as they were written."""
         values = self.headers.getlist(name)
         found = _named(name, lambda: [entry for value in values for entry in split(_bounded(value), ",")])
-        if len(found) > _MOST_ENTRIES:
+        if len(found) > MOST_ENTRIES:
             raise Malformed(f"{name} has too many entries")
         return found
 
@@ -260,9 +261,8 @@ def parse(data: bytes) -> Request | Response:
         flaw = "the end of the headers is missing"
     elif len(lines) > _MOST_HEADER_LINES:
         flaw = "too many header lines"
-    elif isinstance(message, Response):
-        flaw = ""  # an answer counts whatever else it says
-    message.flaw = flaw
+    if isinstance(message, Request):  # an answer counts whatever else it says
+        message.flaw = flaw
     return message
 
 
@@ -291,14 +291,21 @@ def _message(start: str, headers: Headers, body: bytes) -> Request | Response:
     if _STRAY.search(start):
         raise Malformed("line ends inside the first line")
     if first.upper() == VERSION:
-        code, _, phrase = rest.partition(" ")
-        if not (len(code) == 3 and code.isascii() and code.isdigit() and code[0] in "123456"):
-            raise Malformed("no status code")
-        return Response(int(code), readable(phrase), body, headers)
+        return Response(*_status(rest), body, headers)
     target, _, version = rest.rstrip(" ").rpartition(" ")
     if not _VERSION.fullmatch(version) or not _TOKEN.fullmatch(first):
         raise Malformed("neither request nor response")
     return Request(first, target, body, headers, version.upper())
+
+
+def _status(text: str) -> tuple[int, str]:
+    """Code and phrase of a status line."""
+    code, _, phrase = text.strip(" ").partition(" ")
+    if not (len(code) == 3 and code.isascii() and code.isdigit() and code[0] != "0"):
+        raise Malformed("no status code")
+    if code > _HIGHEST_STATUS:  # of no class that there is: only that it is final is sure, and no success
+        return 500, readable(text.strip(" "))
+    return int(code), readable(phrase)
 
 
 def _named(name: str, parse: Callable[[], Parsed]) -> Parsed:

@@ -14,7 +14,7 @@ from itertools import chain, pairwise
 
 from teletrunk_worker.sip import sdes
 
-LINE_END = re.compile(rb"[\r\n]+")
+LINE_END = re.compile(rb"(?:(?<![ \t])[ \t]++)?[\r\n]+")  # blanks before it mean nothing, and are looked at once
 _CONNECTION = re.compile(rb"c=IN IP([46]) ([0-9A-Fa-f:.]{2,45})")
 _RTCP = re.compile(rb"[aA]=rtcp:[0-9]{1,5}(?: IN IP([46]) ([0-9A-Fa-f:.]{2,45}))?", re.IGNORECASE)
 _SENT_TO = re.compile(rb"(?m)^(c=IN IP4 |a=rtcp:[0-9]{1,5} IN IP4 )(?!0\.0\.0\.0\s*$)[0-9.]{7,15}")
@@ -53,6 +53,7 @@ _MEDIUM = re.compile(
 )
 # One that is declined, of which nothing else is said: RFC 3264 6 wants a place of it and no more.
 _DECLINED = re.compile(rb"(m=[A-Za-z0-9\-]{1,40}) 0[ \t]*")
+_KIND = re.compile(rb"m=[A-Za-z]{1,40}")
 _MOST_FORMATS = 32
 _HIGHEST_PORT = 65_535
 Change = Callable[[list[bytes]], list[bytes]]  # of one medium's lines
@@ -87,6 +88,17 @@ def with_one_sound(body: bytes, wanted: Callable[[Sound], bool]) -> bytes:
     places = [place for place, sound in enumerate(found) if sound is not None]
     taken = next((place for place in places if (sound := found[place]) and wanted(sound)), next(iter(places), 0))
     return joined(session, (lines if place == taken else _off(lines) for place, lines in enumerate(all_media)))
+
+
+def in_its_places(answer: bytes, offer: bytes) -> bytes:
+    """An answer that has the media of this offer (RFC 3264 6): its sound where sound was offered, whatever else it has
+    or lacks, and in whatever order."""
+    session, *found = media(LINE_END.split(answer.rstrip(b"\r\n")))
+    _, *offered = media(LINE_END.split(offer.rstrip(b"\r\n")))
+    place, wanted = place_of_sound(answer), place_of_sound(offer)
+    if place is None or wanted is None or (place == wanted and len(found) == len(offered)):
+        return answer
+    return joined(session, (found[place] if at == wanted else _off(lines) for at, lines in enumerate(offered)))
 
 
 def place_of_sound(body: bytes) -> int | None:
@@ -172,18 +184,18 @@ def needed(body: bytes) -> bytes:
 
 
 def _whole(line: bytes) -> bytes:
-    """A medium that is declined in few words, as pjmedia can read it."""
+    """A medium that is declined in few words, as pjmedia can read it. It knows kinds of media in lower case alone."""
+    line = _KIND.sub(lambda found: found[0].lower(), line)
     return _DECLINED.sub(rb"\1 0 RTP/AVP 0", line) if _DECLINED.fullmatch(line) else line
 
 
 def _with_usual_head(session: list[bytes]) -> list[bytes]:
-    """pjmedia refuses all of a description without a name, or whose numbers (RFC 8866 5.2: of any length) are more
-    than 64 bits hold; nobody reads what they say."""
-    version = [line for line in session if line.startswith(b"v=")]
+    """pjmedia refuses all of a description without a name, of another version or of times that are none, or whose
+    numbers (RFC 8866 5.2: of any length) are more than 64 bits hold; nobody reads what they say."""
     origin = next((line for line in session if _ORIGIN.fullmatch(line)), _NO_ORIGIN)
     name = next((line for line in session if line.startswith(b"s=") and line != b"s="), _NO_NAME)
-    rest = [line for line in session if not line.startswith((b"v=", b"o=", b"s="))]
-    return [*version, origin, name, *rest]
+    rest = [line for line in session if not line.startswith((b"v=", b"o=", b"s=", b"t="))]
+    return [b"v=0", origin, name, *rest, b"t=0 0"]
 
 
 def objection(body: bytes) -> str:

@@ -6,7 +6,7 @@ import hashlib
 from collections.abc import Iterable
 from typing import Final
 
-from teletrunk_worker.sip.body import DIGITS, HOOK_FLASH, is_encoded, media_type
+from teletrunk_worker.sip.body import DESCRIPTION, DIGITS, HOOK_FLASH, is_encoded, media_type
 from teletrunk_worker.sip.message import LARGEST_MESSAGE, VERSION, Message, Request, Response
 from teletrunk_worker.sip.scanner import Malformed, TooLarge
 from teletrunk_worker.sip.uri import is_too_long
@@ -24,47 +24,40 @@ _AT_REGISTRAR = _EXTENSIONS | {"path", "outbound"}
 IN_DIALOG: Final = frozenset({"INVITE", "ACK", "BYE", "INFO", "UPDATE", "PRACK", "OPTIONS", "REFER"})
 _ONLY_IN_DIALOG: Final = frozenset({"BYE", "INFO", "UPDATE", "PRACK"})  # spoken, and nothing outside of one
 # Headers that are one number: what cannot be read there is the sender's mistake, and no host's to stumble over.
-_NUMBERS = ("Max-Forwards", "Expires", "Session-Expires", "Min-SE", "Content-Length", "RSeq")
+NUMBERS: Final = ("Max-Forwards", "Expires", "Session-Expires", "Min-SE", "RSeq")
 
 
-def check(message: Message) -> None:
+def check(request: Request) -> None:
     """What must be there and make sense before anything is decided. Raises `Malformed`, `TooLarge`.
 
-    A body that is longer than its Content-Length says is cut (RFC 3261 18.3).
+    A body that is longer than its Content-Length says is cut (RFC 3261 18.3). Answers are read by `answers.tidy`.
     """
-    if message.flaw:
-        raise Malformed(message.flaw)
-    for entry in message.vias:  # all of them: a host reads them, too
+    if request.flaw:
+        raise Malformed(request.flaw)
+    for entry in request.vias:  # all of them: a host reads them, too
         parse_via(entry)
-    _ = message.via, message.cseq, message.call_id, message.from_, message.to
-    for name in _NUMBERS:
-        try:
-            message.number(name)
-        except Malformed:
-            if isinstance(message, Request) or name == "Content-Length":
-                raise
-            message.headers.remove(name)  # an answer counts whatever else it says
-    registered = isinstance(message, Response) and message.cseq.method == "REGISTER"  # it lists others' contacts, too
-    for name in ("Route", "Record-Route", "Path") if registered else ("Contact", "Route", "Record-Route", "Path"):
-        if name != "Contact" or not _is_star(message):
-            message.addresses(name)
-    if isinstance(message, Request):
-        _ = message.uri
-        if message.cseq.method != message.method:
-            raise Malformed("CSeq names another method")
+    _ = request.via, request.cseq, request.call_id, request.from_, request.to
+    for name in (*NUMBERS, "Content-Length"):
+        request.number(name)
+    for name in ("Contact", "Route", "Record-Route", "Path"):
+        if name != "Contact" or not _is_star(request):
+            request.addresses(name)
+    _ = request.uri
+    if request.cseq.method != request.method:
+        raise Malformed("CSeq names another method")
     # SIP allows it within quotes; what is written in C ends there, and goes on with something else.
-    if any("\0" in value for _, value in message.headers) and getattr(message, "method", "INVITE") in _KNOWN:
+    if any("\0" in value for _, value in request.headers) and request.method in _KNOWN:
         raise Malformed("a header has a NUL")
-    _cut_body(message)
+    cut_body(request)
 
 
-def _is_star(message: Message) -> bool:
-    """A `*` is for REGISTER alone (RFC 3261 10.2.2); an answer counts whatever else it says."""
-    may_be = isinstance(message, Response) or message.cseq.method == "REGISTER"
-    return may_be and message.headers.get("Contact") == "*"
+def _is_star(request: Request) -> bool:
+    """A `*` is for REGISTER alone (RFC 3261 10.2.2)."""
+    return request.method == "REGISTER" and request.headers.get("Contact") == "*"
 
 
-def _cut_body(message: Message) -> None:
+def cut_body(message: Message) -> None:
+    """To the length that is said. Raises `Malformed`, `TooLarge`."""
     length = message.number("Content-Length")
     if length is None:
         return
@@ -132,7 +125,7 @@ def _allow(request: Request) -> tuple[str, str]:
 def options(request: Request) -> Response:
     """RFC 3261 11.2."""
     supported = ("Supported", "timer, 100rel, path, outbound, norefersub")
-    return respond(request, 200, "OK", [_allow(request), ("Accept", "application/sdp"), supported])
+    return respond(request, 200, "OK", [_allow(request), ("Accept", DESCRIPTION), supported])
 
 
 def is_of_dialog(request: Request) -> bool:

@@ -24,6 +24,7 @@ from teletrunk.causes import Cause
 from teletrunk.v1 import trunk_pb2 as pb
 from teletrunk.v1.call_pb2 import REFUSAL_CAUSE_UNSPECIFIED
 
+from teletrunk_worker.sip.answers import readable
 from teletrunk_worker.sip.digest_client import Account
 from teletrunk_worker.sip.message import Request, Response
 from teletrunk_worker.sip.proxy import bracketed, transport_parameter
@@ -347,14 +348,18 @@ class OutboundPbx(Pbx):
         return granted
 
     def _granted(self, response: Response) -> int:
-        """RFC 3261 10.2.4: what stands at our own contact, else what is said for all."""
-        granted = number_in(response.headers.get("Expires"))
-        with contextlib.suppress(Malformed):  # others' contacts may be whatever they are
-            for entry in response.entries("Contact"):
-                if self.token in entry:
-                    said = number_in(parse_name_addr(entry).parameters.get("expires"))
-                    granted = granted if said is None else said
-        return min(self._expires if granted is None else granted, _LONGEST_EXPIRES_S)
+        """RFC 3261 10.2.4: what stands at our own contact, else what is said for all. When all that is named is others,
+        the shortest of theirs: one of them may be ours, which a gateway on the way has named anew."""
+        ours: list[int] = []
+        others: list[int] = []
+        for entry in readable(response, "Contact"):
+            said = number_in(parse_name_addr(entry).parameters.get("expires"))
+            if said is not None:
+                (ours if self.token in entry else others).append(said)
+        granted = max(ours) if ours else number_in(response.headers.get("Expires"))
+        if granted is None:
+            granted = min(filter(None, others), default=self._expires)
+        return min(granted, _LONGEST_EXPIRES_S)
 
     def _contact(self, flow: Flow) -> str:
         host, port = self._network.face(flow)
@@ -433,8 +438,8 @@ def _cause_of(error: Exception) -> Cause | None:
 def _places_named(response: Response) -> list[Uri]:
     """Of a redirection's contacts, those that SIP can reach."""
     found: list[tuple[float, Uri]] = []
-    for entry in response.entries("Contact"):
-        with contextlib.suppress(Malformed, ValueError):
+    for entry in readable(response, "Contact"):
+        with contextlib.suppress(ValueError):
             contact = parse_name_addr(entry)
             if contact.uri.host:
                 found.append((float(contact.parameters.get("q") or 1), contact.uri))

@@ -6,6 +6,7 @@ Everything that the Worker says for itself is one: BYE and CANCEL in place of a 
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Callable
 from dataclasses import dataclass
 
 from teletrunk_worker.sip.message import Request, Response
@@ -13,6 +14,7 @@ from teletrunk_worker.sip.timers import T1_S, T2_S, TRANSACTION_S
 from teletrunk_worker.sip.transport.flow import Flow
 
 Key = tuple[str, str]
+Heard = Callable[[Response | None], None]  # the final answer; None when there is none
 
 
 class NoAnswer(OSError):
@@ -26,7 +28,7 @@ class _Pending:
     until: float
     interval: float
     timer: asyncio.TimerHandle
-    answer: asyncio.Future[Response] | None
+    heard: Heard
 
 
 class ClientTransactions:
@@ -38,14 +40,23 @@ class ClientTransactions:
     def __len__(self) -> int:
         return len(self._pending)
 
-    def send(self, request: Request, flow: Flow) -> None:
+    def send(self, request: Request, flow: Flow, heard: Heard = lambda response: None) -> None:
         """Sends it now; over UDP again (timer E) until it is answered or half a minute has passed (timer F)."""
-        self._begin(request, flow, TRANSACTION_S, None)
+        self._begin(request, flow, TRANSACTION_S, heard)
 
     async def ask(self, request: Request, flow: Flow, seconds: float = TRANSACTION_S) -> Response:
         """The same, and waits for the final answer. Raises `NoAnswer`."""
         answer: asyncio.Future[Response] = asyncio.get_running_loop().create_future()
-        key = self._begin(request, flow, seconds, answer)
+
+        def heard(response: Response | None) -> None:
+            if answer.done():
+                return
+            if response is None:
+                answer.set_exception(NoAnswer(f"{flow.peer[0]} does not answer"))
+            else:
+                answer.set_result(response)
+
+        key = self._begin(request, flow, seconds, heard)
         if key is None:
             raise NoAnswer(f"the connection to {flow.peer[0]} is gone")
         try:
@@ -54,16 +65,14 @@ class ClientTransactions:
             if (pending := self._pending.pop(key, None)) is not None:
                 pending.timer.cancel()
 
-    def _begin(
-        self, request: Request, flow: Flow, seconds: float, answer: asyncio.Future[Response] | None
-    ) -> Key | None:
+    def _begin(self, request: Request, flow: Flow, seconds: float, heard: Heard) -> Key | None:
         data = bytes(request)
         if not flow.send(data):
             return None
         key = (request.via.branch, request.method)
         until = asyncio.get_running_loop().time() + seconds
         interval = T1_S if flow.transport == "UDP" else seconds
-        self._pending[key] = _Pending(data, flow, until, interval, self._later(interval, key), answer)
+        self._pending[key] = _Pending(data, flow, until, interval, self._later(interval, key), heard)
         return key
 
     def answered(self, response: Response) -> bool:
@@ -75,8 +84,7 @@ class ClientTransactions:
         if response.code >= 200:
             pending.timer.cancel()
             del self._pending[key]
-            if pending.answer is not None and not pending.answer.done():
-                pending.answer.set_result(response)
+            pending.heard(response)
         else:
             pending.interval = T2_S  # RFC 3261 17.1.2.2: it is being worked on
         return True
@@ -88,8 +96,7 @@ class ClientTransactions:
     def _give_up(self, key: Key) -> None:
         pending = self._pending.pop(key)
         pending.timer.cancel()
-        if pending.answer is not None and not pending.answer.done():
-            pending.answer.set_exception(NoAnswer(f"{pending.flow.peer[0]} does not answer"))
+        pending.heard(None)
 
     def _later(self, seconds: float, key: Key) -> asyncio.TimerHandle:
         return asyncio.get_running_loop().call_later(seconds, self._again, key)
