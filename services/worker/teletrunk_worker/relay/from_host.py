@@ -58,6 +58,7 @@ class FromHost:
         was_pending = False
         if dialog is not None:
             was_pending = dialog.pending
+            dialog.is_taken(response)
             dialog.note_response(response)
             if _ends_the_dialog(response) and dialog.is_established_with(response.from_.tag):
                 dialog.finish()

@@ -73,6 +73,8 @@ class FromPeer:
             if request.method == "BYE":
                 dialog.cause = q850_cause(request)
                 self._routes.end_of_asking(dialog)
+            if request.method in host_limits.TARGET_REFRESH:
+                dialog.asks_with_target(request)
             self._routes.to_host(forwarded, dialog)
             return None
         return objection.answer(request)
@@ -125,6 +127,8 @@ class FromPeer:
         host_limits.leave_offered_keys(response, dialog.invite if is_first else asked)
         if asked is not None and response.code >= 200:
             dialog.asking = None
+            if response.code < 300 and (target := host_limits.target_in(response)):
+                dialog.peer_is_at(target)
         if to_invite:
             if is_first:
                 self._routes.stay_on_way(response, dialog)

@@ -239,8 +239,8 @@ def fit(response: Response) -> None:
     is_description = media_type(response) == DESCRIPTION
     _keep_needed(response)
     _keep_sip_routes(response)
-    if (contacts := response.contacts) and contacts[0].uri.scheme in _SIP:
-        response.headers.set("Contact", _plain(contacts[0]))
+    if target := target_in(response):
+        response.headers.set("Contact", f"<{target}>")
     response.phrase = response.phrase[:_LONGEST_PHRASE]
     if response.code < 200 or not is_description:
         strip_body(response)
@@ -249,6 +249,12 @@ def fit(response: Response) -> None:
         response.headers.remove("Contact")  # a host that must not follow it would say 487 in place of what was said
     if not is_short_enough(response):
         response.headers.remove("Reason", "Supported", "Allow")
+
+
+def target_in(response: Response) -> str:
+    """Where its sender is from now on, as a host could write it; empty when it says nothing of the kind."""
+    contacts = response.contacts
+    return contacts[0].uri.target if contacts and contacts[0].uri.scheme in _SIP else ""
 
 
 def _keep_sip_routes(response: Response) -> None:

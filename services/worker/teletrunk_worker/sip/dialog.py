@@ -10,7 +10,7 @@ from typing import Final
 
 from teletrunk_worker.sip import proxy
 from teletrunk_worker.sip.digest_client import Account, Credentials
-from teletrunk_worker.sip.message import Request, Response
+from teletrunk_worker.sip.message import CSeq, Request, Response
 from teletrunk_worker.sip.sound import SoundTerms
 from teletrunk_worker.sip.timers import TRANSACTION_S
 from teletrunk_worker.sip.transport.flow import Address, Flow
@@ -55,6 +55,8 @@ class Dialog:
     asking: Request | None = None  # the host's INVITE or UPDATE within the dialog that nobody has answered yet
     peer_is_secure: bool = False  # it wants to be reached at a `sips:` address
     early_answer: tuple[str, bytes] = ("", b"")  # the To tag and description of the latest 1xx that had one
+    target: str = ""  # where the peer has said that it is since (RFC 3261 12.2); empty: where it was at first
+    asked_target: tuple[CSeq, str] | None = None  # of its request that the host has not answered yet
     sound_place: int = 0  # which medium of the peer's offers is its sound
     sound_moved_at: float = -math.inf
     asked_left: float = ASKED_AT_ONCE
@@ -124,6 +126,23 @@ class Dialog:
         may = left >= cost
         self.asked_left, self.asked_at = left - cost if may else left, now
         return may
+
+    def asks_with_target(self, request: Request) -> None:
+        """The peer's re-INVITE or UPDATE: it is where that names it, once it is taken."""
+        if contacts := request.contacts:
+            self.asked_target = request.cseq, contacts[0].uri.target
+
+    def is_taken(self, response: Response) -> None:
+        """The host's answer to what the peer has asked."""
+        if self.asked_target is not None and response.cseq == self.asked_target[0] and response.code >= 200:
+            (_, target), self.asked_target = self.asked_target, None
+            if response.code < 300:
+                self.peer_is_at(target)
+
+    def peer_is_at(self, target: str) -> None:
+        if target != self.target:
+            self.target = target
+            self.changed()
 
     def note_response(self, response: Response) -> None:
         """Watches the answers to the first INVITE."""
@@ -213,7 +232,8 @@ class Dialog:
         routes = recorded[::-1] if self.from_host else recorded
         if not contacts:
             return None
-        request = Request(method, contacts[0].uri.target)
+        moved = self.target if answer is self.established else ""  # a fork's answer, which has lost, says its own
+        request = Request(method, moved or contacts[0].uri.target)
         near, far = ("From", "To") if self.from_host else ("To", "From")
         for route in routes:
             if not proxy.is_own(route, own):
