@@ -179,7 +179,7 @@ def _rewrite(message: Message, change: Callable[[bytes], bytes], sound: SoundTer
 
     def changed(body: bytes) -> bytes:
         body = change(body)
-        return codecs_of.with_ptime(body, sound.ptime_ms) if sound.ptime_ms else body
+        return codecs_of.with_ptime(body, sound.ptime_ms) if sound.ptime_ms else codecs_of.with_short_ptime(body)
 
     _describe(message, changed)
 
