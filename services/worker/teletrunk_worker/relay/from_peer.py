@@ -140,8 +140,9 @@ class FromPeer:
             _keep_the_call(response)
             host_limits.fit(response)
             source = dialog.flow.peer[0]
-            if objection := host_limits.objection_to(response, source, self._routes.addresses):
-                # To what a host asks within a dialog.
+            if objection := host_limits.objection_to_answer(
+                response, dialog.sound, source, self._routes.addresses, first=False
+            ):  # to what a host asks within a dialog
                 ends = response.cseq.method == "INVITE"
                 host_limits.turn_into(response, 481 if ends else objection.status, objection.phrase)
             host_limits.answer_for_host(response, dialog.sound)

@@ -35,6 +35,7 @@ _LONGEST_PHRASE = 100
 TARGET_REFRESH = frozenset({"INVITE", "UPDATE"})  # RFC 3261 12.2, RFC 3311
 WITH_OFFER = TARGET_REFRESH | {"PRACK"}  # RFC 3262 5: of a peer; no host says anything there
 _PROFILES = frozenset({"RTP/AVP", "RTP/AVPF"})
+_ANSWERED_PROFILES = _PROFILES | {"RTP/SAVP", "RTP/SAVPF"}
 _TOKENS = re.compile(r"[A-Za-z0-9.!%*_+`'~\-]{1,60}(?:\s*,\s*[A-Za-z0-9.!%*_+`'~\-]{1,60}){0,60}")
 DESCRIPTION: Final = "application/sdp"
 WITH_BODY: Final = frozenset({"INVITE", "ACK", "UPDATE", "PRACK", "INFO"})  # of other requests a host wants none
@@ -73,7 +74,7 @@ def objection_to_answer(
 ) -> Objection | None:
     """Of a peer, to a host's offer. `first`: to the one that makes the call, which without sound is none; later, what
     cannot be agreed on leaves it as it is (RFC 3261 14.1)."""
-    if refusal := srtp.objection_to_answer(response.body, sound):
+    if refusal := srtp.objection_to_answer(response.body, sound) or _of_another_kind(_described(response)):
         return objection_of(refusal)
     if (found := objection_to(response, source, own)) or not first:
         return found
@@ -90,7 +91,27 @@ def leave_offered_keys(answer: Message, offer: Message | None) -> None:
 def has_no_answer(message: Message, sound: SoundTerms) -> Refusal | None:
     """Why a peer's description answers no offer of ours."""
     described = _described(message)
-    return srtp.objection_to_answer(described, sound) or codecs_of.refusal_of_answer(described, sound)
+    return (
+        srtp.objection_to_answer(described, sound)
+        or _of_another_kind(described)
+        or codecs_of.refusal_of_answer(described, sound)
+    )
+
+
+def _of_another_kind(answer: bytes) -> Refusal | None:
+    """The row of an answer whose sound goes by a way that no host has offered: pjsua says that the call is up, and
+    neither sends nor hears anything."""
+    answered = sdp.sounds(answer)
+    if not answered or any(_is_way_of_ours(one) for one in answered):
+        return None
+    if all(one.ip_version != 4 for one in answered):
+        return causes.SOUND_OVER_IPV6.refusal()
+    return causes.RTP_PROFILE.refusal(", ".join(dict.fromkeys(one.profile for one in answered)))
+
+
+def _is_way_of_ours(answered: sdp.Sound) -> bool:
+    """Keys, or that there are none, are another matter: the host gets the profile that it has offered."""
+    return answered.ip_version == 4 and answered.profile.partition(" ")[0] in _ANSWERED_PROFILES
 
 
 def _described(message: Message) -> bytes:
