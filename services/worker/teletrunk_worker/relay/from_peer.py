@@ -137,6 +137,8 @@ class FromPeer:
                 self._routes.to_host(response, dialog)
             dialog.note_response(response)
         else:
+            if response.cseq.method == "NOTIFY" and response.code >= 200:
+                dialog.unheard.pop(response.cseq.sequence, None)
             _keep_the_call(response)
             host_limits.fit(response)
             source = dialog.flow.peer[0]

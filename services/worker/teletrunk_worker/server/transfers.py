@@ -57,7 +57,7 @@ class Transfers:
     def _answer(self, refer: Request, flow: Flow, dialog: Dialog) -> Response:
         """Raises `Refusal`, `Malformed`."""
         uri = self._named(refer, dialog)
-        silent = (refer.headers.get("Refer-Sub") or "").strip().lower() == "false"  # RFC 4488
+        silent = (refer.headers.get("Refer-Sub") or "").partition(";")[0].strip().lower() == "false"  # RFC 4488
         transfer = Transfer(
             dialog.call_id,
             dialog.leg,

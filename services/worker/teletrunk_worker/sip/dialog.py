@@ -53,6 +53,7 @@ class Dialog:
     challenges: int = 0
     account: Account | None = None  # what we answer them with
     asking: Request | None = None  # the host's INVITE or UPDATE within the dialog that nobody has answered yet
+    unheard: dict[int, Request] = field(default_factory=dict)  # the host's NOTIFYs that nobody has answered, by CSeq
     peer_is_secure: bool = False  # it wants to be reached at a `sips:` address
     early_answer: tuple[str, bytes] = ("", b"")  # the To tag and description of the latest 1xx that had one
     target: str = ""  # where the peer has said that it is since (RFC 3261 12.2); empty: where it was at first
@@ -198,6 +199,12 @@ class Dialog:
         whatever call has its place by then, and abort."""
         asking, self.asking = self.asking, None
         return None if asking is None else _in_place_of_peer(asking, 491, "Request Pending")
+
+    def for_notify(self, sequence: int) -> Response | None:
+        """What the host hears in place of an answer that does not come: to be heard out about a transfer is the
+        peer's right, no duty, and pjsip hangs up for it. None of one that was answered."""
+        notify = self.unheard.pop(sequence, None)
+        return None if notify is None else _in_place_of_peer(notify, 200, "OK")
 
     # Requests that the host would send.
 
