@@ -63,7 +63,11 @@ async def test_an_ack_without_one_ends_the_call(answer: bytes) -> None:
     """The host waited for it, the Telegram user heard nothing, and each offer of the PBX was answered 491."""
     async with edge_and_host() as world, sip_wire.udp(world.address) as wire:
         await called(world, wire, answer)
-        assert "SDP negotiation failed" in (await wire.next_request("BYE")).headers["Reason"]
+        bye = await wire.next_request("BYE")
+        assert "SDP negotiation failed" in bye.headers["Reason"]
+        wire.answer(bye, 200, "OK")
+        ended = await world.event("ended")
+        assert "SDP negotiation failed" in ended["phrase"] and not ended["by_us"]
 
 
 @pytest.mark.parametrize("refused", [b"", described("m=audio 4000 RTP/AVP 8", "c=IN IP6 ::1")])
