@@ -74,7 +74,7 @@ class FromPeer:
                 dialog.cause = q850_cause(request)
                 self._routes.end_of_asking(dialog)
             if request.method in host_limits.TARGET_REFRESH:
-                dialog.asks_with_target(request)
+                dialog.peer_asks = request
             self._routes.to_host(forwarded, dialog)
             return None
         return objection.answer(request)
@@ -90,6 +90,7 @@ class FromPeer:
             host_limits.strip_body(forwarded)
             host_limits.simplify(forwarded)
         host_limits.answer_for_host(forwarded, dialog.sound)
+        dialog.described = forwarded.body or dialog.described
         if not forwarded.body and dialog.left_the_offer_to_us(ack):
             host_limits.decline(forwarded)
         self._routes.to_host(forwarded, dialog)
@@ -127,8 +128,10 @@ class FromPeer:
         host_limits.leave_offered_keys(response, dialog.invite if is_first else asked)
         if asked is not None and response.code >= 200:
             dialog.asking = None
-            if response.code < 300 and (target := host_limits.target_in(response)):
-                dialog.peer_is_at(target)
+            if response.code < 300:
+                dialog.described = response.body or dialog.described
+                if target := host_limits.target_in(response):
+                    dialog.peer_is_at(target)
         if to_invite:
             if is_first:
                 self._routes.stay_on_way(response, dialog)

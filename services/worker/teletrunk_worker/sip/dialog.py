@@ -10,7 +10,7 @@ from typing import Final
 
 from teletrunk_worker.sip import proxy
 from teletrunk_worker.sip.digest_client import Account, Credentials
-from teletrunk_worker.sip.message import CSeq, Request, Response
+from teletrunk_worker.sip.message import Request, Response
 from teletrunk_worker.sip.sound import SoundTerms
 from teletrunk_worker.sip.timers import TRANSACTION_S
 from teletrunk_worker.sip.transport.flow import Address, Flow
@@ -57,7 +57,8 @@ class Dialog:
     peer_is_secure: bool = False  # it wants to be reached at a `sips:` address
     early_answer: tuple[str, bytes] = ("", b"")  # the To tag and description of the latest 1xx that had one
     target: str = ""  # where the peer has said that it is since (RFC 3261 12.2); empty: where it was at first
-    asked_target: tuple[CSeq, str] | None = None  # of its request that the host has not answered yet
+    described: bytes = b""  # what it has said of its sound since; empty: what it said at first
+    peer_asks: Request | None = None  # its re-INVITE or UPDATE that the host has not answered yet
     sound_place: int = 0  # which medium of the peer's offers is its sound
     sound_moved_at: float = -math.inf
     asked_left: float = ASKED_AT_ONCE
@@ -128,17 +129,17 @@ class Dialog:
         self.asked_left, self.asked_at = left - cost if may else left, now
         return may
 
-    def asks_with_target(self, request: Request) -> None:
-        """The peer's re-INVITE or UPDATE: it is where that names it, once it is taken."""
-        if contacts := request.contacts:
-            self.asked_target = request.cseq, contacts[0].uri.target
-
     def is_taken(self, response: Response) -> None:
-        """The host's answer to what the peer has asked."""
-        if self.asked_target is not None and response.cseq == self.asked_target[0] and response.code >= 200:
-            (_, target), self.asked_target = self.asked_target, None
-            if response.code < 300:
-                self.peer_is_at(target)
+        """The host's answer to what the peer has asked: it is where that names it, and as that describes it, once it
+        is taken."""
+        asks = self.peer_asks
+        if asks is None or response.cseq != asks.cseq or response.code < 200:
+            return
+        self.peer_asks = None
+        if response.code < 300:
+            self.described = asks.body or self.described
+            if contacts := asks.contacts:
+                self.peer_is_at(contacts[0].uri.target)
 
     def peer_is_at(self, target: str) -> None:
         if target != self.target:
