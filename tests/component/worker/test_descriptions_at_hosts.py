@@ -148,6 +148,8 @@ def described(*lines: str) -> bytes:
         (described("m=audio 4000 RTP/AVP 0 8"), "PCMU/8000"),
         (described("m=audio 4000 RTP/AVP 9", "a=rtpmap:9 G722/16000"), "G722/16000"),
         (described("m=audio 4000 RTP/AVP 8", "m=unknown 0"), "PCMA/8000"),
+        (described("m=AUDIO 4000 RTP/AVP 8"), "PCMA/8000"),
+        (described("m=audio 4000 rtp/avp 8"), "PCMA/8000"),
         (described("m=audio 4000 RTP/AVP 8 96", "a=rtpmap:96 telephone-event/8000"), "PCMA/8000"),
     ],
 )

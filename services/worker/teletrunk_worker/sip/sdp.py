@@ -53,6 +53,7 @@ _MEDIUM = re.compile(
 )
 # One that is declined, of which nothing else is said: RFC 3264 6 wants a place of it and no more.
 _DECLINED = re.compile(rb"(m=[A-Za-z0-9\-]{1,40}) 0[ \t]*")
+_SOUND = re.compile(rb"^m=audio ", re.IGNORECASE)
 _MOST_FORMATS = 32
 _HIGHEST_PORT = 65_535
 Change = Callable[[list[bytes]], list[bytes]]  # of one medium's lines
@@ -172,7 +173,8 @@ def needed(body: bytes) -> bytes:
 
 
 def _whole(line: bytes) -> bytes:
-    """A medium that is declined in few words, as pjmedia can read it."""
+    """A medium that is declined in few words, and one of sound in capitals, as pjmedia can read it."""
+    line = _SOUND.sub(b"m=audio ", line)
     return _DECLINED.sub(rb"\1 0 RTP/AVP 0", line) if _DECLINED.fullmatch(line) else line
 
 
