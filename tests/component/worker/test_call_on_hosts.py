@@ -118,7 +118,7 @@ def test_a_host_that_hangs_leaves_no_peer_without_a_word() -> None:
 @pytest.mark.parametrize(
     ("status", "phrase", "error", "told"),
     [
-        (408, "No session refresh received.", "pbx-unreachable", "PBX is unreachable: no session refresh from it"),
+        (408, "No session refresh received.", "pbx-unreachable", "PBX is unreachable: the session was not refreshed"),
         (408, "Request Timeout", "pbx-unreachable", "PBX is unreachable: no answer within the call"),
         (500, "SDP negotiation failed", "no-common-codec", "No common codec: the ACK has no answer to our offer"),
     ],

@@ -22,18 +22,25 @@ _SHORTEST_S = 90  # RFC 4028 4; it is refreshed after half of that
 
 async def test_a_refresh_that_is_refused_is_tried_again() -> None:
     """pjsip waited for the session's end, and hung up: `No session refresh received`."""
+    await asyncio.gather(refused("INVITE"), refused("UPDATE"))  # for as long as each takes
+
+
+async def refused(method: str) -> None:
+    """By a PBX that is asked so."""
     async with edge_and_host() as world, sip_wire.udp(world.address) as wire:
         session = {"Session-Expires": f"{_SHORTEST_S};refresher=uac", "Require": "timer"}
         world.dial(await world.ports.registered(wire))
         first = await wire.next_request("INVITE")
         up = response_to(first, 200, "OK", wire, USUAL)
-        for name, value in session.items():
+        for name, value in {**session, "Allow": f"INVITE, ACK, BYE, {method}"}.items():
             up.headers.set(name, value)
         wire.send(bytes(up))
         await world.event("answered")
-        refresh = await wire.next_request("INVITE", _SHORTEST_S)
+        refresh = await wire.next_request(method, _SHORTEST_S)
         refused_at = time.monotonic()
         wire.answer(refresh, 491, "Request Pending")
+        if method == "UPDATE":  # pjsip says it once more, with a description
+            wire.answer(await wire.next_request("UPDATE"), 491, "Request Pending")
         again = await wire.next_request("INVITE")
         waited = time.monotonic() - refused_at
         assert 2.0 < waited < 6 and again.cseq.sequence > refresh.cseq.sequence  # who owns the Call-ID waits 2.1 to 4 s
