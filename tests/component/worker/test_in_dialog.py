@@ -7,6 +7,7 @@ import asyncio
 import pytest
 from sipmessage import Message, Request, Response
 from teletrunk.v1 import manager_pb2 as pb
+from teletrunk_worker.policy.admission import Transfer
 from teletrunk_worker.server import in_dialog
 from teletrunk_worker.sip.dialog import ASKED_AT_ONCE, OFFER_COST
 
@@ -222,6 +223,27 @@ async def test_a_transfer_to_a_number_of_any_bytes_is_refused(world: PortWorld) 
         send = wire.send
         wire.send = lambda data: send(data.replace(b"<sip:X@", b"<sip:\xe9@"))  # type: ignore[method-assign]
         assert (await wire.ask(refer)).final.code == 603
+
+
+@pytest.mark.parametrize(
+    ("to", "number"),
+    [
+        ("tel:+49-30.202", "+4930202"),
+        ("<tel:(030)-202;phone-context=example.com>", "030202"),
+        ("<sip:a-b@127.0.0.1>", "a-b"),
+        ("sip:202@127.0.0.1;user=phone", "202"),
+    ],
+)
+async def test_a_transfer_is_to_the_number_without_what_helps_to_read_it(
+    world: PortWorld, monkeypatch: pytest.MonkeyPatch, to: str, number: str
+) -> None:
+    wanted: list[Transfer] = []
+    monkeypatch.setattr(world.door, "transfer", wanted.append)
+    async with sip_wire.udp(world.address) as wire:
+        begun, answer = await called(world, wire)
+        assert (await wire.ask(wire.in_dialog("REFER", begun, answer, Refer_To=to))).final.code == 202
+        assert (await wire.ask(wire.in_dialog("REFER", begun, answer, Refer_To="tel:-.-"))).final.code == 603
+    assert [transfer.number for transfer in wanted] == [number]
 
 
 async def test_a_bye_that_the_host_does_not_take_ends_nothing(world: PortWorld) -> None:
