@@ -307,7 +307,7 @@ async def test_telegram_hangs_up_during_a_transfer(scene: Scene) -> None:
 
 async def test_a_call_is_transferred_twice_and_without_notifications(scene: Scene) -> None:
     async with hearing(scene) as heard, rtp() as second, rtp() as third, heard.pbx.call(play={"hz": 620}) as call:
-        accepted = await refer(call, Refer_Sub="false")  # RFC 4488
+        accepted = await refer(call, Refer_Sub="false;x=y")  # RFC 4488
         assert (accepted.code, accepted.headers["Refer-Sub"]) == (202, "false")
         invite = await soon(heard.invites.get())
         await heard.answer(invite, second)

@@ -180,6 +180,15 @@ def test_a_transfer_is_tried_once_at_a_time_and_not_forever() -> None:
     assert state.phase is Phase.UP
 
 
+def test_who_asked_for_a_transfer_and_then_says_nothing_any_more_has_not_ended_it() -> None:
+    """Its host hangs up by itself: the person at Telegram waits for who is called."""
+    asked, _ = play(machine.from_sip(), *UP, REFER, on.Placed("t"))
+    state, done = play(asked, on.NotPlaced(CALLER_LEG, Refusal("pbx-unreachable")))
+    assert kinds(done) == [] and state.phase is Phase.UP and state.transfer is not None
+    state, done = play(state, on.SipAnswered("t"))
+    assert "ConnectSip" in kinds(done) and state.talking == "t"
+
+
 def test_hosts_that_die_during_a_transfer() -> None:
     asked, _ = play(machine.from_sip(), *UP, REFER, on.Placed("t"))
     state, done = play(asked, on.Expired("transfer"), on.HostDied("sip", "t"))

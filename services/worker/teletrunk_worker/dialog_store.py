@@ -121,6 +121,7 @@ def _row(dialog: Dialog, own: Sequence[Address]) -> dict[str, object]:
         "invite": _head(dialog.invite, own),
         "established": _head(dialog.established, own) if dialog.established is not None else None,
         "last_status": dialog.last_status,
+        "target": dialog.target,
     }
 
 
@@ -161,5 +162,6 @@ def _dialog(row: dict[str, Any], flow_of: Callable[[str], Flow | None]) -> Dialo
         from_host=bool(row["from_host"]),
         established=established,
         last_status=int(row["last_status"]),
+        target=str(row.get("target", "")),  # the version before had none
         host_gone=True,
     )

@@ -11,7 +11,7 @@ from teletrunk.errors import Refusal
 
 from tests.simulated_time import simulated
 
-from .hosts_world import BUSY, REFUSED, UNDIALLED, HostsWorld, responses
+from .hosts_world import ANSWERED, BUSY, ENDED, REFUSED, UNDIALLED, HostsWorld, responses
 from .tape import TAPES
 from .test_call_any_order import EXAMPLES
 
@@ -112,3 +112,31 @@ def test_a_host_that_hangs_leaves_no_peer_without_a_word() -> None:
         from_sip=True, start=[[*at(0.0, *responses("requested", "ready")), *at(9.0, *responses("hangup"))]], hangup=[[]]
     )
     assert world.edge.spoken == {"c/a"} and world.reported[0].ended_by == "telegram"
+
+
+@pytest.mark.parametrize("from_sip", [True, False])
+@pytest.mark.parametrize(
+    ("status", "phrase", "error", "told"),
+    [
+        (408, "No session refresh received.", "pbx-unreachable", "PBX is unreachable: the session was not refreshed"),
+        (408, "Request Timeout", "pbx-unreachable", "PBX is unreachable: no answer within the call"),
+        (500, "SDP negotiation failed", "no-common-codec", "No common codec: the ACK has no answer to our offer"),
+    ],
+)
+def test_a_call_that_a_host_hangs_up_by_itself_is_not_the_pbxs_hang_up(
+    from_sip: bool, status: int, phrase: str, error: str, told: str
+) -> None:
+    over = {**ENDED, "status": status, "phrase": phrase, "by_us": False}
+    said = [[*at(0.0, ANSWERED), *at(30.0, over)]]
+    world = life(from_sip=True, answer=said) if from_sip else life(dial=said)
+    (record,) = world.reported
+    assert (record.ended_by, record.error_id) == ("gateway", error)
+    assert "discard disconnect" in [step.text for step in record.steps]
+    assert [(step.source, step.target) for step in record.steps if step.text == f"BYE: {told}"] == [("worker", "pbx")]
+
+
+def test_a_call_that_the_pbx_does_not_know_any_more_is_its_end() -> None:
+    over = {**ENDED, "status": 481, "phrase": "Call Does Not Exist", "by_us": False}
+    world = life(from_sip=True, answer=[[*at(0.0, ANSWERED), *at(30.0, over)]])
+    (record,) = world.reported
+    assert (record.ended_by, record.error_id) == ("pbx", "")

@@ -148,6 +148,8 @@ def described(*lines: str) -> bytes:
         (described("m=audio 4000 RTP/AVP 0 8"), "PCMU/8000"),
         (described("m=audio 4000 RTP/AVP 9", "a=rtpmap:9 G722/16000"), "G722/16000"),
         (described("m=audio 4000 RTP/AVP 8", "m=unknown 0"), "PCMA/8000"),
+        (described("m=AUDIO 4000 RTP/AVP 8"), "PCMA/8000"),
+        (described("m=audio 4000 rtp/avp 8"), "PCMA/8000"),
         (described("m=audio 4000 RTP/AVP 8 96", "a=rtpmap:96 telephone-event/8000"), "PCMA/8000"),
     ],
 )
@@ -166,6 +168,10 @@ async def test_an_answer_has_the_codec_that_was_offered(body: bytes, codec: str)
         (described("m=audio 4000 RTP/AVP 101", "a=rtpmap:101 telephone-event/8000"), "answered no sound; offered"),
         (b"hello\r\n", "answered no sound; offered"),
         (b"", "answered no sound; offered"),
+        (USUAL.replace(b"IP4 127.0.0.1\r\nt", b"IP6 ::1\r\nt"), "offered sound over IPv6; the gateway has IPv4"),
+        (USUAL + b"c=IN IP6 ::1\r\n", "offered sound over IPv6; the gateway has IPv4"),
+        (USUAL.replace(b"RTP/AVP", b"UDP/TLS/RTP/SAVPF"), "offered UDP/TLS/RTP/SAVPF; the gateway has RTP/AVP"),
+        (USUAL.replace(b"RTP/AVP", b"udp"), "offered UDP; the gateway has RTP/AVP"),
         (keyed(KEY[:20]), "offered keys with an MKI or of other suites"),
         (keyed(KEY), "other suites or tags than asked for"),  # our first is of another suite
         (keyed(KEY).replace(b"crypto:1", b"crypto:9"), "other suites or tags than asked for"),

@@ -7,6 +7,7 @@ import asyncio
 import pytest
 from sipmessage import Message, Request, Response
 from teletrunk.v1 import manager_pb2 as pb
+from teletrunk_worker.policy.admission import Transfer
 from teletrunk_worker.server import in_dialog
 from teletrunk_worker.sip.dialog import ASKED_AT_ONCE, OFFER_COST
 
@@ -224,6 +225,27 @@ async def test_a_transfer_to_a_number_of_any_bytes_is_refused(world: PortWorld) 
         assert (await wire.ask(refer)).final.code == 603
 
 
+@pytest.mark.parametrize(
+    ("to", "number"),
+    [
+        ("tel:+49-30.202", "+4930202"),
+        ("<tel:(030)-202;phone-context=example.com>", "030202"),
+        ("<sip:a-b@127.0.0.1>", "a-b"),
+        ("sip:202@127.0.0.1;user=phone", "202"),
+    ],
+)
+async def test_a_transfer_is_to_the_number_without_what_helps_to_read_it(
+    world: PortWorld, monkeypatch: pytest.MonkeyPatch, to: str, number: str
+) -> None:
+    wanted: list[Transfer] = []
+    monkeypatch.setattr(world.door, "transfer", wanted.append)
+    async with sip_wire.udp(world.address) as wire:
+        begun, answer = await called(world, wire)
+        assert (await wire.ask(wire.in_dialog("REFER", begun, answer, Refer_To=to))).final.code == 202
+        assert (await wire.ask(wire.in_dialog("REFER", begun, answer, Refer_To="tel:-.-"))).final.code == 603
+    assert [transfer.number for transfer in wanted] == [number]
+
+
 async def test_a_bye_that_the_host_does_not_take_ends_nothing(world: PortWorld) -> None:
     """RFC 3261 12.2.2: one whose CSeq is not higher is refused, and the call goes on."""
     async with sip_wire.udp(world.address) as wire:
@@ -246,3 +268,46 @@ async def test_a_prack_says_what_it_acknowledges_and_that_has_to_be_there(world:
         assert refused.status == (400, "Bad Request: RAck is missing")
         assert (await wire.ask(wire.in_dialog("PRACK", begun, answer, RAck="7 1 INVITE"))).final.code == 481
     assert world.host.received.empty()
+
+
+async def test_keys_go_by_what_the_peer_has_described_last(world: PortWorld) -> None:
+    """They were sent by RFC 4733 to a phone that has no such events, to which the PBX had passed the call on."""
+    events = SDP.replace(b"AVP 8", b"AVP 8 101") + b"a=rtpmap:101 telephone-event/8000\r\n"
+    async with sip_wire.udp(world.address) as wire:
+        begun, answer = await called(world, wire)
+        assert world.port.offered_telephone_event("call1", "a")
+        for method, body, status, offered in (
+            ("INVITE", SDP, 488, True),
+            ("INVITE", SDP, 200, False),
+            ("UPDATE", b"", 200, False),
+            ("UPDATE", events, 200, True),
+        ):
+            again = wire.in_dialog(method, begun, answer, **({"Content_Type": "application/sdp"} if body else {}))
+            again.body = body
+            again.headers.set("Content-Length", str(len(body)))
+            asking = asyncio.ensure_future(wire.ask(again))
+            at_host = await world.host.next(lambda message: message.headers["CSeq"] == again.headers["CSeq"])  # noqa: B023
+            assert isinstance(at_host, Request)
+            world.host.send(response_to(at_host, status, "So", wire, SDP if status == 200 and body else b""))
+            assert (await asking).final.code == status
+            assert world.port.offered_telephone_event("call1", "a") is offered, (method, body)
+
+
+async def test_so_they_do_when_its_ack_has_described_it(world: PortWorld) -> None:
+    async with sip_wire.udp(world.address) as wire:
+        invite = await ready(wire, "INVITE")
+        invite.body = b""
+        invite.headers.remove("Content-Type")
+        invite.headers.set("Content-Length", "0")
+        asking = asyncio.ensure_future(wire.ask(invite))
+        at_host = await world.host.next()
+        assert isinstance(at_host, Request)
+        world.host.send(response_to(at_host, 200, "OK", wire, SDP))
+        answer = (await asking).final
+        ack = wire.in_dialog("ACK", invite, answer, CSeq=f"{invite.cseq.sequence} ACK", Content_Type="application/sdp")
+        ack.body = SDP + b"a=rtpmap:101 telephone-event/8000\r\n"
+        ack.body = ack.body.replace(b"AVP 8", b"AVP 8 101")
+        ack.headers.set("Content-Length", str(len(ack.body)))
+        wire.send(bytes(ack))
+        await world.host.next(lambda message: isinstance(message, Request) and message.method == "ACK")
+        assert world.port.offered_telephone_event("call1", "a")

@@ -60,6 +60,23 @@ async def test_a_call_that_was_up_is_hung_up(world: PortWorld, tmp_path: Path) -
     assert bye.headers.get("Route") is None
 
 
+async def test_a_pbx_that_has_moved_within_the_call_is_told_there(world: PortWorld, tmp_path: Path) -> None:
+    async with sip_wire.udp(world.address) as wire:
+        invite, answer = await established(world, wire)
+        store = kept(world, tmp_path / "dialogs.jsonl")
+        again = wire.in_dialog("UPDATE", invite, answer, Contact=f"<sip:moved@127.0.0.1:{wire.local[1]}>")
+        asking = asyncio.ensure_future(wire.ask(again))
+        at_host = await world.host.next(lambda message: isinstance(message, Request) and message.method == "UPDATE")
+        assert isinstance(at_host, Request)
+        world.host.send(response_to(at_host, 200, "OK", wire))
+        assert (await asking).final.code == 200
+        await store.close()
+        async with port_world() as after:
+            [left] = DialogStore(tmp_path / "dialogs.jsonl", after.port.dialogs).load(after.port.flow_of)
+            assert after.port.end_left(left, RESTARTING)
+            assert (await wire.next_request("BYE")).uri.user == "moved"
+
+
 async def test_a_call_to_the_pbx_that_was_up_is_hung_up(world: PortWorld, tmp_path: Path) -> None:
     async with sip_wire.udp(world.address) as wire:
         _, heard = await dialled(world, wire)

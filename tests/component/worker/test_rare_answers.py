@@ -8,6 +8,7 @@ import socket
 import pytest
 from sipmessage import URI, Message, Request, Response
 from teletrunk.errors import Refusal
+from teletrunk_worker.relay import from_host
 
 from tests import sip_wire
 from tests.sip_wire import response_to
@@ -250,3 +251,27 @@ async def asks_again(
     again.headers.set("Via", first.headers["Via"] + "2")
     world.host.send(again)
     return established, again
+
+
+@pytest.mark.parametrize("answered", [False, True])
+async def test_who_does_not_answer_a_notify_keeps_the_call(
+    world: PortWorld, monkeypatch: pytest.MonkeyPatch, answered: bool
+) -> None:
+    """pjsip hangs up when it has waited for half a minute; the edge says it in the peer's place."""
+    monkeypatch.setattr(from_host, "NOTIFY_ANSWERED_S", 0.5)
+    async with sip_wire.udp(world.address) as wire:
+        invite, answer = await established(world, wire)
+        lines = {"From": answer.headers["To"], "To": invite.headers["From"], "CSeq": "7 NOTIFY"}
+        notify = world.host.follow_up("NOTIFY", invite, **lines)
+        notify.headers.set("Via", f"SIP/2.0/UDP 127.0.0.1:{world.host.port};branch=z9hG4bKnotify")
+        notify.uri = sip_wire.uri_of(f"NOTIFY {invite.headers['Contact'][1:-1]} SIP/2.0\r\n\r\n".encode())
+        for _ in range(2):  # it is repeated
+            world.host.send(notify)
+            asked = await wire.next_request("NOTIFY")
+        if answered:
+            wire.answer(asked, 202, "Accepted")
+        heard = await world.host.next(lambda message: isinstance(message, Response))
+        assert isinstance(heard, Response) and heard.code == (202 if answered else 200)
+        assert heard.headers["Via"] == notify.headers["Via"] and heard.cseq == notify.cseq
+        await asyncio.sleep(1.0)
+        assert world.host.received.empty(), "once"

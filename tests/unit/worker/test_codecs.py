@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from teletrunk_worker.relay.codecs import restrict
+from teletrunk_worker.relay.codecs import restrict, with_short_ptime
 from teletrunk_worker.sip import sdp
 from teletrunk_worker.sip.sound import SoundTerms
 
@@ -104,3 +104,27 @@ def test_a_payload_type_that_rtp_cannot_have_is_no_codec() -> None:
     [sound] = sdp.sounds(body)
     assert sound.codecs == ("PCMA", "G722 (127)")
     assert restrict(body, SoundTerms(("PCMU", "PCMA"))) == f"{HEAD}m=audio 4000 RTP/AVP 8\r\n".encode()
+
+
+@pytest.mark.parametrize(
+    ("wishes", "wanted"),
+    [
+        (("ptime:20",), ("ptime:20",)),
+        (("ptime:60", "maxptime:150"), ("ptime:60", "maxptime:150")),
+        (("ptime:200",), ("ptime:60",)),
+        (("ptime:99999", "maxptime:0"), ("ptime:60",)),
+        (("ptime:40", "maxptime:30"), ("ptime:30",)),
+        (("maxptime:10",), ("ptime:10",)),
+        (("ptime:20", "maxptime:1"), ("ptime:10",)),
+        (("ptime:abc",), ("ptime:abc",)),
+    ],
+)
+def test_no_longer_packets_are_asked_of_a_host_than_it_can_make(
+    wishes: tuple[str, ...], wanted: tuple[str, ...]
+) -> None:
+    """Of 200 ms and more pjmedia sends none."""
+
+    def body(lines: tuple[str, ...]) -> bytes:
+        return b"\r\n".join([b"v=0", b"m=audio 4000 RTP/AVP 8", *(f"a={line}".encode() for line in lines), b""])
+
+    assert with_short_ptime(body(wishes)) == body(wanted)

@@ -39,6 +39,16 @@ def _quoted(text: str) -> str:
     return printable.replace("\\", "").replace('"', "'")
 
 
+def of_hosts_own_end(status: int, phrase: str) -> Refusal | None:
+    """Why a SIP host has hung up a call that was up, whom nobody had told to; None when the PBX has: by BYE (200), or
+    by an answer of its own (481)."""
+    if "session refresh" in phrase:  # pjsip's words for RFC 4028 10
+        return Refusal("pbx-unreachable", "the session was not refreshed")
+    if "SDP negotiation failed" in phrase:  # an ACK without an answer (RFC 3261 13.2.1)
+        return Refusal("no-common-codec", "the ACK has no answer to our offer")
+    return Refusal("pbx-unreachable", "no answer within the call") if status == 408 else None
+
+
 def status_of(end: do.EndSip) -> tuple[int, str]:
     """The answer to an INVITE that waits for one."""
     refusal: Refusal | None = end.refusal

@@ -261,6 +261,15 @@ class HostedLeg:
             self._let_go()
             self._put(on.NotPlaced(self._name, refusal))
             return
+        own = (
+            None if message["by_us"] or not self._up else reasons.of_hosts_own_end(message["status"], message["phrase"])
+        )
+        if own is not None:
+            self._step_out(f"BYE: {own.phrase}")
+            self._context.recorder.media(message["stats"])
+            self._let_go()
+            self._put(on.NotPlaced(self._name, own))
+            return
         cause = self._edge.cause_of(self._context.call_id, self._name)
         if not message["by_us"]:
             bye = f"BYE, Q.850 cause {cause}" if cause else "BYE"

@@ -92,6 +92,8 @@ def not_placed(state: State, event: on.NotPlaced) -> Step:
     transfer = state.transfer
     if transfer is not None and event.leg == transfer.leg and state.leg(event.leg) is not None:
         return _failed_here(state.without(event.leg), transfer, event.refusal)
+    if transfer is not None and event.leg == transfer.by and state.leg(event.leg) is not None:
+        return _without_asker(state.without(event.leg), transfer)
     return winner_not_placed(state, event)
 
 

@@ -75,7 +75,7 @@ class HostCall(pj.Call):  # type: ignore[misc]
 
     def onCallTsxState(self, prm: pj.OnCallTsxStateParam) -> None:
         transaction = prm.e.body.tsxState.tsx
-        ours = transaction.role == pj.PJSIP_ROLE_UAC and transaction.method == "INVITE"
+        ours = transaction.role == pj.PJSIP_ROLE_UAC and transaction.method in ("INVITE", "UPDATE")
         if ours and self.answered and transaction.state == pj.PJSIP_TSX_STATE_COMPLETED:
             self.refresh.answered(int(transaction.statusCode))
 

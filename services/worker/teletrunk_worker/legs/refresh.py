@@ -1,6 +1,7 @@
 """A re-INVITE of ours that crossed one of the peer's (491), or came too soon, is said again (RFC 3261 14.1).
 
-pjsip sends one to refresh the session (RFC 4028), and when that is refused waits for the end of it: it hangs up then.
+pjsip sends one to refresh the session (RFC 4028), or an UPDATE to who knows that, and when it is refused waits for the
+end of the session: it hangs up then.
 """
 
 from __future__ import annotations
@@ -35,9 +36,9 @@ class Refresh:
         self._at = math.inf
 
     def answered(self, status: int) -> None:
-        """Our re-INVITE was, for good."""
+        """Our re-INVITE or UPDATE was, for good."""
         if status < 300:
-            self._tries = 0
+            self._tries, self._at = 0, math.inf
         elif status not in _OTHERS_CARE and self._tries < _MOST_TRIES:
             self._tries += 1
             self._at = time.monotonic() + random.uniform(*self._wait_s)

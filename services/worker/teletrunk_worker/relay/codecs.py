@@ -17,6 +17,8 @@ from teletrunk_worker.sip.sound import SoundTerms
 _MEDIUM = re.compile(rb"(?i)(m=audio [0-9/]{1,12} \S{1,40}) ([0-9 ]{1,400})")
 _OF_FORMAT = re.compile(rb"[aA]=(?:rtpmap|fmtp|rtcp-fb):([0-9]{1,3})[ \t]")
 _PTIME = re.compile(rb"[aA]=(?:max)?ptime:")
+_WISH = re.compile(rb"[aA]=(max)?ptime:[ \t]*([0-9]{1,5})")
+_USUAL_MS, _SHORTEST_MS, _LONGEST_MS = 20, 10, 60  # of a packet
 _EVENTS = "TELEPHONE-EVENT"
 _BESIDE = frozenset({_EVENTS, "CN"})  # no codecs: they go along
 _Names = Mapping[bytes, str]  # by payload type, in the order of the medium
@@ -45,6 +47,19 @@ def restrict_answer(body: bytes, sound: SoundTerms) -> bytes:
 def with_ptime(body: bytes, ptime_ms: int) -> bytes:
     """The description asking for packets of this length: whoever reads it sends them so (RFC 8866 6.4)."""
     return _each(body, lambda lines: _with_ptime(lines, ptime_ms))
+
+
+def with_short_ptime(body: bytes) -> bytes:
+    """The description without a wish for packets that no host can make: of 200 ms and more pjmedia sends none at all;
+    and a limit (`maxptime`) it passes over."""
+    return _each(body, _with_short_ptime)
+
+
+def _with_short_ptime(lines: list[bytes]) -> list[bytes]:
+    wishes = {bool(m[1]): int(m[2]) for line in lines if (m := _WISH.match(line))}
+    wanted, limit = wishes.get(False) or _USUAL_MS, wishes.get(True) or _LONGEST_MS
+    longest = max(_SHORTEST_MS, min(limit, _LONGEST_MS))
+    return lines if wanted <= longest else _with_ptime(lines, longest)
 
 
 def _with_ptime(lines: list[bytes], ptime_ms: int) -> list[bytes]:

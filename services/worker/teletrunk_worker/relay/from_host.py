@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Callable
+from typing import Final
 
 from teletrunk_worker.relay import host_limits, secure_names
 from teletrunk_worker.relay.challenges import Challenges
@@ -14,6 +16,8 @@ from teletrunk_worker.sip.registrar import Registrar
 from teletrunk_worker.sip.sound import SoundTerms
 from teletrunk_worker.sip.transaction.server import ServerTransactions
 from teletrunk_worker.sip.transport.flow import Flow
+
+NOTIFY_ANSWERED_S: Final = 16.0  # half of what the host waits (RFC 3261 17.1.2.2)
 
 
 class FromHost:
@@ -58,6 +62,7 @@ class FromHost:
         was_pending = False
         if dialog is not None:
             was_pending = dialog.pending
+            dialog.is_taken(response)
             dialog.note_response(response)
             if _ends_the_dialog(response) and dialog.is_established_with(response.from_.tag):
                 dialog.finish()
@@ -86,9 +91,24 @@ class FromHost:
         if request.method in host_limits.TARGET_REFRESH:
             host_limits.offer_for_peer(request, dialog.sound)
             dialog.asking = request
+        if request.method == "NOTIFY":
+            self._answer_in_time(request, dialog)
         self._challenges.answer(request, dialog)
         sent = self._routes.to_peer(request, self._routes.flow_to(dialog), proxy.derived_branch(request))
         return None if sent or request.method == "ACK" else uas.respond(request, 480, "Connection is gone")
+
+    def _answer_in_time(self, notify: Request, dialog: Dialog) -> None:
+        """Said again it is the same one."""
+        sequence = notify.cseq.sequence
+        if sequence in dialog.unheard:
+            return
+        dialog.unheard[sequence] = notify
+
+        def answer() -> None:
+            if (heard := dialog.for_notify(sequence)) is not None and not dialog.host_gone:
+                self._routes.to_host(heard, dialog)
+
+        asyncio.get_running_loop().call_later(NOTIFY_ANSWERED_S, answer)
 
     def _to_binding(self, request: Request, host: Flow) -> Response | None:
         """A host's INVITE (or its CANCEL, or the ACK of a refusal) to a registered PBX."""

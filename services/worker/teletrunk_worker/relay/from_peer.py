@@ -73,6 +73,8 @@ class FromPeer:
             if request.method == "BYE":
                 dialog.cause = q850_cause(request)
                 self._routes.end_of_asking(dialog)
+            if request.method in host_limits.TARGET_REFRESH:
+                dialog.peer_asks = request
             self._routes.to_host(forwarded, dialog)
             return None
         return objection.answer(request)
@@ -88,6 +90,7 @@ class FromPeer:
             host_limits.strip_body(forwarded)
             host_limits.simplify(forwarded)
         host_limits.answer_for_host(forwarded, dialog.sound)
+        dialog.described = forwarded.body or dialog.described
         if not forwarded.body and dialog.left_the_offer_to_us(ack):
             host_limits.decline(forwarded)
         self._routes.to_host(forwarded, dialog)
@@ -125,7 +128,7 @@ class FromPeer:
             early_answer.complete(response, dialog)
         host_limits.leave_what_was_offered(response, dialog.invite if is_first else asked)
         if asked is not None and response.code >= 200:
-            dialog.asking = None
+            _settle(response, dialog)
         if to_invite:
             if is_first:
                 self._routes.stay_on_way(response, dialog)
@@ -134,16 +137,23 @@ class FromPeer:
                 self._routes.to_host(response, dialog)
             dialog.note_response(response)
         else:
-            _keep_the_call(response)
-            host_limits.fit(response)
-            source = dialog.flow.peer[0]
-            if objection := host_limits.objection_to(response, source, self._routes.addresses):
-                # To what a host asks within a dialog.
-                ends = response.cseq.method == "INVITE"
-                host_limits.turn_into(response, 481 if ends else objection.status, objection.phrase)
-            host_limits.answer_for_host(response, dialog.sound)
-            self._routes.to_host(response, dialog)
+            self._within_dialog(response, dialog)
         return dialog if was_pending else None
+
+    def _within_dialog(self, response: Response, dialog: Dialog) -> None:
+        """To what a host asks there."""
+        if response.cseq.method == "NOTIFY" and response.code >= 200:
+            dialog.unheard.pop(response.cseq.sequence, None)
+        _keep_the_call(response)
+        host_limits.fit(response)
+        source = dialog.flow.peer[0]
+        if objection := host_limits.objection_to_answer(
+            response, dialog.sound, source, self._routes.addresses, first=False
+        ):
+            ends = response.cseq.method == "INVITE"
+            host_limits.turn_into(response, 481 if ends else objection.status, objection.phrase)
+        host_limits.answer_for_host(response, dialog.sound)
+        self._routes.to_host(response, dialog)
 
 
 def _is_asked_for(response: Response, dialog: Dialog) -> bool:
@@ -158,6 +168,15 @@ def _is_asked_for(response: Response, dialog: Dialog) -> bool:
         return False
     legible.name_parties(response, dialog.parties)
     return True
+
+
+def _settle(response: Response, dialog: Dialog) -> None:
+    """The peer's last word on what the host has asked of it: where it is now, and its sound."""
+    dialog.asking = None
+    if response.code < 300:
+        dialog.described = response.body or dialog.described
+        if target := host_limits.target_in(response):
+            dialog.peer_is_at(target)
 
 
 def _keep_the_call(response: Response) -> None:

@@ -36,6 +36,7 @@ _LONGEST_PHRASE = 100
 TARGET_REFRESH = frozenset({"INVITE", "UPDATE"})  # RFC 3261 12.2, RFC 3311
 WITH_OFFER = TARGET_REFRESH | {"PRACK"}  # RFC 3262 5: of a peer; no host says anything there
 _PROFILES = frozenset({"RTP/AVP", "RTP/AVPF"})
+_ANSWERED_PROFILES = _PROFILES | {"RTP/SAVP", "RTP/SAVPF"}
 _TOKENS = re.compile(r"[A-Za-z0-9.!%*_+`'~\-]{1,60}(?:\s*,\s*[A-Za-z0-9.!%*_+`'~\-]{1,60}){0,60}")
 WITH_BODY: Final = frozenset({"INVITE", "ACK", "UPDATE", "PRACK", "INFO"})  # of other requests a host wants none
 _SIP: Final = frozenset({"sip", "sips"})
@@ -75,15 +76,16 @@ def objection_to_answer(
 ) -> Objection | None:
     """Of a peer, to a host's offer. `first`: to the one that makes the call, which without sound is none; later, what
     cannot be agreed on leaves it as it is (RFC 3261 14.1)."""
-    if refusal := srtp.objection_to_answer(response.body, sound):
+    described = _described(response)
+    sounds = sdp.sounds(described)
+    if refusal := srtp.objection_to_answer(response.body, sound) or _refusal_of_form(sounds, _is_way_of_ours):
         return objection_of(refusal)
     if found := objection_to(response, source, own):
         why = "".join(value for name, value in found.headers if name == "Warning").partition('"')[2].rstrip('"')
         return found if found.refusal else replace(found, refusal=Refusal("bad-request", why))
     if not first:
         return None
-    described = _described(response)
-    refusal = codecs_of.refusal_of_answer(described, sound) or _refusal_of_form(sdp.sounds(described))
+    refusal = codecs_of.refusal_of_answer(described, sound) or _refusal_of_form(sounds, _is_usable)
     return None if refusal is None else objection_of(refusal)
 
 
@@ -96,7 +98,16 @@ def leave_what_was_offered(answer: Message, offer: Message | None) -> None:
 def has_no_answer(message: Message, sound: SoundTerms) -> Refusal | None:
     """Why a peer's description answers no offer of ours."""
     described = _described(message)
-    return srtp.objection_to_answer(described, sound) or codecs_of.refusal_of_answer(described, sound)
+    return (
+        srtp.objection_to_answer(described, sound)
+        or _refusal_of_form(sdp.sounds(described), _is_way_of_ours)
+        or codecs_of.refusal_of_answer(described, sound)
+    )
+
+
+def _is_way_of_ours(answered: sdp.Sound) -> bool:
+    """Keys, or that there are none, are another matter: the host gets the profile that it has offered."""
+    return answered.ip_version == 4 and answered.profile.partition(" ")[0] in _ANSWERED_PROFILES
 
 
 def _described(message: Message) -> bytes:
@@ -116,13 +127,15 @@ def objection_of(refusal: Refusal) -> Objection:
 
 def objection_to_offer(request: Request) -> Objection | None:
     """For an offer in which no sound is such that a host could take it, whatever the trunk."""
-    refusal = _refusal_of_form(sdp.sounds(request.body)) if request.method in WITH_OFFER else None
+    offered = sdp.sounds(request.body) if request.method in WITH_OFFER else []
+    refusal = _refusal_of_form(offered, _is_usable)
     return None if refusal is None else objection_of(refusal)
 
 
-def _refusal_of_form(described: list[sdp.Sound]) -> Refusal | None:
-    """The row of sound that a host could take in no form that it has."""
-    if not described or usable(described):
+def _refusal_of_form(described: list[sdp.Sound], can_be: Callable[[sdp.Sound], bool]) -> Refusal | None:
+    """The row of sound of which none is in a form that a host has; pjsua would take such an answer, say that the call
+    is up, and neither send nor hear anything."""
+    if not described or any(map(can_be, described)):
         return None
     if all(sound.ip_version != 4 for sound in described):  # the hosts' library is built without
         return causes.SOUND_OVER_IPV6.refusal()
@@ -189,7 +202,7 @@ def _rewrite(message: Message, change: Callable[[bytes], bytes], sound: SoundTer
 
     def changed(body: bytes) -> bytes:
         body = change(body)
-        return codecs_of.with_ptime(body, sound.ptime_ms) if sound.ptime_ms else body
+        return codecs_of.with_ptime(body, sound.ptime_ms) if sound.ptime_ms else codecs_of.with_short_ptime(body)
 
     _describe(message, changed)
 
@@ -264,6 +277,12 @@ def fit(response: Response) -> None:
         response.headers.remove("Contact")  # a host that must not follow it would say 487 in place of what was said
     if not is_short_enough(response):
         response.headers.remove("Reason", "Supported", "Allow")
+
+
+def target_in(response: Response) -> str:
+    """Where its sender is from now on, as a host could write it; empty when it says nothing of the kind."""
+    contacts = response.contacts
+    return contacts[0].uri.target if contacts and contacts[0].uri.scheme in _SIP else ""
 
 
 def _keep_sip_routes(response: Response) -> None:

@@ -354,10 +354,12 @@ class SipPort:
         return "" if dialog is None else plain(dialog.flow.peer[0])
 
     def offered_telephone_event(self, call_id: str, leg: str) -> bool:
-        """Whether the peer's SDP names RFC 4733's digits."""
+        """Whether the peer's latest SDP names RFC 4733's digits."""
         dialog = self.dialogs.of_leg(call_id, leg)
-        said = (dialog.established if dialog.from_host else dialog.invite) if dialog is not None else None
-        return said is not None and b"telephone-event" in said.body
+        if dialog is None:
+            return False
+        said = dialog.established if dialog.from_host else dialog.invite
+        return b"telephone-event" in (dialog.described or (said.body if said is not None else b""))
 
     def cause_of(self, call_id: str, leg: str) -> int:
         """Q.850's, that the peer's BYE has named."""

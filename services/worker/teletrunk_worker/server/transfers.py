@@ -26,6 +26,7 @@ from teletrunk_worker.trunks.book import TrunkBook
 
 _LONGEST_NUMBER: Final = 64  # as it is written into a URI
 _CALL_ID: Final = re.compile(r"[!#-+\--:=?-\[\]-~]{1,128}")  # no blank, nor what ends a header's value: " , ; < > \
+_READERS_HELP: Final = str.maketrans("", "", "-.()")
 _TAG: Final = re.compile(r"[A-Za-z0-9.!%*_+`'~\-]{1,128}")
 _REFERRED_BY: Final = re.compile(r"[\x20-\x7e]{1,256}")  # our INVITE has 4,000 bytes for everything
 
@@ -57,12 +58,12 @@ class Transfers:
     def _answer(self, refer: Request, flow: Flow, dialog: Dialog) -> Response:
         """Raises `Refusal`, `Malformed`."""
         uri = self._named(refer, dialog)
-        silent = (refer.headers.get("Refer-Sub") or "").strip().lower() == "false"  # RFC 4488
+        silent = (refer.headers.get("Refer-Sub") or "").partition(";")[0].strip().lower() == "false"  # RFC 4488
         transfer = Transfer(
             dialog.call_id,
             dialog.leg,
             self._registrar.trunk_of(dialog.login),
-            uri.user,
+            _number(uri),
             flow.peer[0],
             _referred_by(refer),
             self._replaces(uri),
@@ -83,7 +84,7 @@ class Transfers:
             raise Refusal("transfer-refused", "this trunk allows none")
         if (uri.parameters.get("method") or "INVITE").upper() != "INVITE":
             raise Refusal("transfer-refused", "only by INVITE")
-        if not uri.user or len(escaped(uri.user)) > _LONGEST_NUMBER or not uri.user.isprintable():
+        if not _number(uri) or len(escaped(uri.user)) > _LONGEST_NUMBER or not uri.user.isprintable():
             raise Refusal("transfer-refused", "it names no number")
         if uri.scheme != "tel" and not self._is_there(uri, refer, dialog):
             raise Refusal("transfer-refused", "only to a number of this PBX")
@@ -114,6 +115,11 @@ class Transfers:
             *(contact.uri.host for contact in refer.contacts),
         }
         return plain(uri.host).lower() in {plain(without_zone(name)).lower() for name in names}
+
+
+def _number(uri: Uri) -> str:
+    """As the PBX dials it: of a telephone number what only helps to read it is none of it (RFC 3966 5.1.1)."""
+    return uri.user.translate(_READERS_HELP) if uri.scheme == "tel" else uri.user
 
 
 def _names_a_call(replaces: str) -> bool:

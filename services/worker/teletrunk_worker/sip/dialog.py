@@ -53,8 +53,12 @@ class Dialog:
     challenges: int = 0
     account: Account | None = None  # what we answer them with
     asking: Request | None = None  # the host's INVITE or UPDATE within the dialog that nobody has answered yet
+    unheard: dict[int, Request] = field(default_factory=dict)  # the host's NOTIFYs that nobody has answered, by CSeq
     peer_is_secure: bool = False  # it wants to be reached at a `sips:` address
     early_answers: dict[str, bytes] = field(default_factory=dict)  # by To tag: the latest description of a 1xx
+    target: str = ""  # where the peer has said that it is since (RFC 3261 12.2); empty: where it was at first
+    described: bytes = b""  # what it has said of its sound since; empty: what it said at first
+    peer_asks: Request | None = None  # its re-INVITE or UPDATE that the host has not answered yet
     sound_place: int = 0  # which medium of the peer's offers is its sound
     sound_moved_at: float = -math.inf
     asked_left: float = ASKED_AT_ONCE
@@ -147,6 +151,23 @@ class Dialog:
         self.asked_left, self.asked_at = left - cost if may else left, now
         return may
 
+    def is_taken(self, response: Response) -> None:
+        """The host's answer to what the peer has asked: it is where that names it, and as that describes it, once it
+        is taken."""
+        asks = self.peer_asks
+        if asks is None or response.cseq != asks.cseq or response.code < 200:
+            return
+        self.peer_asks = None
+        if response.code < 300:
+            self.described = asks.body or self.described
+            if contacts := asks.contacts:
+                self.peer_is_at(contacts[0].uri.target)
+
+    def peer_is_at(self, target: str) -> None:
+        if target != self.target:
+            self.target = target
+            self.changed()
+
     def note_response(self, response: Response) -> None:
         """Watches the answers to the first INVITE."""
         if response.cseq.method != "INVITE":
@@ -202,6 +223,12 @@ class Dialog:
         asking, self.asking = self.asking, None
         return None if asking is None else _in_place_of_peer(asking, 491, "Request Pending")
 
+    def for_notify(self, sequence: int) -> Response | None:
+        """What the host hears in place of an answer that does not come: to be heard out about a transfer is the
+        peer's right, no duty, and pjsip hangs up for it. None of one that was answered."""
+        notify = self.unheard.pop(sequence, None)
+        return None if notify is None else _in_place_of_peer(notify, 200, "OK")
+
     # Requests that the host would send.
 
     def bye(self, answer: Response, reason: tuple[str, str], own: Sequence[Address]) -> Request | None:
@@ -235,7 +262,8 @@ class Dialog:
         routes = recorded[::-1] if self.from_host else recorded
         if not contacts:
             return None
-        request = Request(method, contacts[0].uri.target)
+        moved = self.target if answer is self.established else ""  # a fork's answer, which has lost, says its own
+        request = Request(method, moved or contacts[0].uri.target)
         near, far = ("From", "To") if self.from_host else ("To", "From")
         for route in routes:
             if not proxy.is_own(route, own):

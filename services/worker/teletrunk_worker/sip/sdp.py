@@ -14,7 +14,7 @@ from itertools import chain, pairwise
 
 from teletrunk_worker.sip import sdes
 
-LINE_END = re.compile(rb"(?:(?<![ \t])[ \t]++)?[\r\n]+")  # blanks before it mean nothing, and are looked at once
+LINE_END = re.compile(rb"(?<![ \t])[ \t]*+[\r\n]++")  # blanks before it mean nothing, and are looked at once
 _CONNECTION = re.compile(rb"c=IN IP([46]) ([0-9A-Fa-f:.]{2,45})")
 _RTCP = re.compile(rb"[aA]=rtcp:[0-9]{1,5}(?: IN IP([46]) ([0-9A-Fa-f:.]{2,45}))?", re.IGNORECASE)
 _SENT_TO = re.compile(rb"(?m)^(c=IN IP4 |a=rtcp:[0-9]{1,5} IN IP4 )(?!0\.0\.0\.0\s*$)[0-9.]{7,15}")
