@@ -261,10 +261,8 @@ class HostedLeg:
             self._let_go()
             self._put(on.NotPlaced(self._name, refusal))
             return
-        own = (
-            None if message["by_us"] or not self._up else reasons.of_hosts_own_end(message["status"], message["phrase"])
-        )
-        if own is not None:
+        by_itself = self._up and not message["by_us"]
+        if by_itself and (own := reasons.of_hosts_own_end(message["status"], message["phrase"])):
             self._step_out(f"BYE: {own.phrase}")
             self._context.recorder.media(message["stats"])
             self._let_go()
