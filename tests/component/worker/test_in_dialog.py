@@ -229,6 +229,7 @@ async def test_a_transfer_to_a_number_of_any_bytes_is_refused(world: PortWorld) 
     ("to", "number"),
     [
         ("tel:+49-30.202", "+4930202"),
+        ("<tel:555-010-0200;phone-context=+1>", "+15550100200"),
         ("<tel:(030)-202;phone-context=example.com>", "030202"),
         ("<sip:a-b@127.0.0.1>", "a-b"),
         ("sip:202@127.0.0.1;user=phone", "202"),

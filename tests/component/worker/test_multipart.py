@@ -24,6 +24,8 @@ ISUP = (
 )
 LOCATION = b"Content-Type: application/pidf+xml\r\nContent-ID: <x@y>\r\n\r\n<presence/>"
 SOUND = b"Content-Type: application/sdp\r\n\r\n" + SDP
+DIGIT = b"Content-Type: application/dtmf-relay\r\n\r\nSignal=7\r\nDuration=160"
+EARLY = b"Content-Type: application/sdp\r\nContent-Disposition: early-session\r\n\r\nv=0\r\n"  # RFC 3959
 BASE64 = b"Content-Type: application/sdp\r\nContent-Transfer-Encoding: base64\r\n\r\ndj0wDQo="
 GZIPPED = b"Content-Type: application/sdp\r\nContent-Encoding: gzip\r\n\r\n\x1f\x8b"
 
@@ -52,6 +54,9 @@ READABLE = [
     ("multipart/mixed;boundary=(b.1+)*", mixed(SOUND, ISUP, boundary=b"(b.1+)*")),
     (MIXED, mixed(ISUP, NESTED)),
     (MIXED, mixed(SOUND.replace(b"Content-Type", b"content-type "))),
+    (MIXED, mixed(SOUND.replace(b"Content-Type: ", b"Content-Type:\r\n "))),
+    (MIXED, mixed(EARLY, SOUND)),
+    (MIXED, mixed(DIGIT, SOUND)),
 ]
 
 
@@ -69,6 +74,7 @@ async def test_a_host_gets_the_description_alone(world: PortWorld, kind: str, bo
 
 UNREADABLE = [
     (MIXED, mixed(ISUP, LOCATION)),
+    (MIXED, mixed(EARLY, DIGIT)),
     (MIXED, mixed(BASE64)),
     (MIXED, mixed(GZIPPED)),
     (MIXED, mixed(SOUND, boundary=b"b3")),
@@ -104,15 +110,15 @@ async def test_a_digit_is_found_among_parts(world: PortWorld) -> None:
     async with sip_wire.udp(world.address) as wire:
         invite, answer = await established(world, wire)
         info = wire.in_dialog("INFO", invite, answer)
-        carrying(info, MIXED, mixed(LOCATION, b"Content-Type: application/dtmf-relay\r\n\r\nSignal=7\r\nDuration=160"))
+        carrying(info, MIXED, mixed(SOUND, DIGIT))
         asking = asyncio.ensure_future(wire.ask(info))
         heard = await world.host.next(lambda message: isinstance(message, Request) and message.method == "INFO")
-        assert b"7" in heard.body and b"presence" not in heard.body
+        assert b"7" in heard.body and b"v=0" not in heard.body
         asking.cancel()
 
 
 def cost_ms(kind: bytes, body: bytes) -> float:
-    data = b"INVITE sip:a@b SIP/2.0\r\nContent-Type: " + kind + b"\r\n\r\n" + body
+    data = b"INVITE sip:a@b SIP/2.0\r\nCSeq: 1 INVITE\r\nContent-Type: " + kind + b"\r\n\r\n" + body
     message = parse(data[:LARGEST_MESSAGE])
     began = time.thread_time()
     unwrap(message)

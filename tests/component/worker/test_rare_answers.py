@@ -254,20 +254,21 @@ async def asks_again(
 
 
 @pytest.mark.parametrize("answered", [False, True])
-async def test_who_does_not_answer_a_notify_keeps_the_call(
-    world: PortWorld, monkeypatch: pytest.MonkeyPatch, answered: bool
+@pytest.mark.parametrize("method", ["NOTIFY", "INFO"])
+async def test_who_does_not_answer_a_notify_or_a_digit_keeps_the_call(
+    world: PortWorld, monkeypatch: pytest.MonkeyPatch, method: str, answered: bool
 ) -> None:
     """pjsip hangs up when it has waited for half a minute; the edge says it in the peer's place."""
-    monkeypatch.setattr(from_host, "NOTIFY_ANSWERED_S", 0.5)
+    monkeypatch.setattr(from_host, "ANSWERED_S", 0.5)
     async with sip_wire.udp(world.address) as wire:
         invite, answer = await established(world, wire)
-        lines = {"From": answer.headers["To"], "To": invite.headers["From"], "CSeq": "7 NOTIFY"}
-        notify = world.host.follow_up("NOTIFY", invite, **lines)
+        lines = {"From": answer.headers["To"], "To": invite.headers["From"], "CSeq": f"7 {method}"}
+        notify = world.host.follow_up(method, invite, **lines)
         notify.headers.set("Via", f"SIP/2.0/UDP 127.0.0.1:{world.host.port};branch=z9hG4bKnotify")
-        notify.uri = sip_wire.uri_of(f"NOTIFY {invite.headers['Contact'][1:-1]} SIP/2.0\r\n\r\n".encode())
+        notify.uri = sip_wire.uri_of(f"{method} {invite.headers['Contact'][1:-1]} SIP/2.0\r\n\r\n".encode())
         for _ in range(2):  # it is repeated
             world.host.send(notify)
-            asked = await wire.next_request("NOTIFY")
+            asked = await wire.next_request(method)
         if answered:
             wire.answer(asked, 202, "Accepted")
         heard = await world.host.next(lambda message: isinstance(message, Response))

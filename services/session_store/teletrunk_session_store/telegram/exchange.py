@@ -1,8 +1,8 @@
 """The Diffie-Hellman of a call (core.telegram.org/api/end-to-end/voice-calls), with all its checks.
 
 The key of one call is agreed here, in the Storage, and handed to the Worker that carries the call. Powers of 2048 bits
-are GMP's: some milliseconds, whatever the secret, where Python's take ten times as long and keep all other threads
-waiting. Callers run them off the event loop all the same.
+are GMP's: some milliseconds, whatever the secret, in which no other thread runs; Python's take several times as long.
+Callers run them off the event loop all the same.
 """
 
 from __future__ import annotations

@@ -255,14 +255,15 @@ class HostedLeg:
         return keys if self._sound.record_digits else _NOT_RECORDED
 
     def _ended(self, message: Message) -> None:
-        if not self._up and (refusal := self._edge.refused_answer(self._context.call_id, self._name)) is not None:
+        refusal = self._edge.refused_answer(self._context.call_id, self._name)
+        if not self._up and refusal is not None:
             self._step_in("200 OK")
             self._context.recorder.step("worker", "worker", f"its answer is refused: {refusal.phrase}")
             self._let_go()
             self._put(on.NotPlaced(self._name, refusal))
             return
         by_itself = self._up and not message["by_us"]
-        if by_itself and (own := reasons.of_hosts_own_end(message["status"], message["phrase"])):
+        if by_itself and (own := refusal or reasons.of_hosts_own_end(message["status"], message["phrase"])):
             self._step_out(f"BYE: {own.phrase}")
             self._context.recorder.media(message["stats"])
             self._let_go()

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from typing import Final
 
-from teletrunk_worker.relay.host_limits import LARGEST_MESSAGE
+from teletrunk_worker.relay.host_limits import LARGEST_MESSAGE, strip_body
 from teletrunk_worker.sip.body import DESCRIPTION, media_type
 from teletrunk_worker.sip.dialog import Dialog
 from teletrunk_worker.sip.message import Response
@@ -19,13 +19,19 @@ def complete(response: Response, dialog: Dialog) -> None:
     """An answer to the first INVITE, from the same phone: each that a PBX rings has its own. One that had no tag yet
     may be whoever answers."""
     early, tag = dialog.early_answers, response.to.tag
+    known = early.get(tag) or early.get("")
     if response.code < 200:
-        if media_type(response.headers) == DESCRIPTION and _is_kept(response.body, tag in early, len(early)):
+        if _describes(response) and _is_kept(response.body, tag in early, len(early)):
             early[tag] = response.body
-    elif response.code < 300 and not response.body and not response.flaw and (body := early.get(tag) or early.get("")):
-        response.body = body
+    elif response.code < 300 and known and not (response.flaw or _describes(response)):
+        strip_body(response)  # what else it carries is for no host
+        response.body = known
         response.headers.set("Content-Type", DESCRIPTION)
-        response.headers.set("Content-Length", str(len(body)))
+        response.headers.set("Content-Length", str(len(known)))
+
+
+def _describes(response: Response) -> bool:
+    return bool(response.body) and media_type(response.headers) == DESCRIPTION
 
 
 def _is_kept(body: bytes, known: bool, phones: int) -> bool:

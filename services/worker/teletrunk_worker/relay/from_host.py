@@ -10,14 +10,14 @@ from teletrunk_worker.relay import host_limits, secure_names
 from teletrunk_worker.relay.challenges import Challenges
 from teletrunk_worker.relay.routes import BINDING_DOMAIN, CALL_HEADER, Routes, binding_id_at, target_at
 from teletrunk_worker.sip import proxy, uas
-from teletrunk_worker.sip.dialog import ELSEWHERE, Dialog, Dialogs
+from teletrunk_worker.sip.dialog import ELSEWHERE, NO_DUTY, Dialog, Dialogs
 from teletrunk_worker.sip.message import Request, Response
 from teletrunk_worker.sip.registrar import Registrar
 from teletrunk_worker.sip.sound import SoundTerms
 from teletrunk_worker.sip.transaction.server import ServerTransactions
 from teletrunk_worker.sip.transport.flow import Flow
 
-NOTIFY_ANSWERED_S: Final = 16.0  # half of what the host waits (RFC 3261 17.1.2.2)
+ANSWERED_S: Final = 16.0  # half of what the host waits (RFC 3261 17.1.2.2)
 
 
 class FromHost:
@@ -91,24 +91,24 @@ class FromHost:
         if request.method in host_limits.TARGET_REFRESH:
             host_limits.offer_for_peer(request, dialog.sound)
             dialog.asking = request
-        if request.method == "NOTIFY":
+        if request.method in NO_DUTY:
             self._answer_in_time(request, dialog)
         self._challenges.answer(request, dialog)
         sent = self._routes.to_peer(request, self._routes.flow_to(dialog), proxy.derived_branch(request))
         return None if sent or request.method == "ACK" else uas.respond(request, 480, "Connection is gone")
 
-    def _answer_in_time(self, notify: Request, dialog: Dialog) -> None:
+    def _answer_in_time(self, request: Request, dialog: Dialog) -> None:
         """Said again it is the same one."""
-        sequence = notify.cseq.sequence
+        sequence = request.cseq.sequence
         if sequence in dialog.unheard:
             return
-        dialog.unheard[sequence] = notify
+        dialog.unheard[sequence] = request
 
         def answer() -> None:
-            if (heard := dialog.for_notify(sequence)) is not None and not dialog.host_gone:
+            if (heard := dialog.in_place_of_silence(sequence)) is not None and not dialog.host_gone:
                 self._routes.to_host(heard, dialog)
 
-        asyncio.get_running_loop().call_later(NOTIFY_ANSWERED_S, answer)
+        asyncio.get_running_loop().call_later(ANSWERED_S, answer)
 
     def _to_binding(self, request: Request, host: Flow) -> Response | None:
         """A host's INVITE (or its CANCEL, or the ACK of a refusal) to a registered PBX."""

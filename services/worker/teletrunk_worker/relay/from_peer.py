@@ -8,7 +8,7 @@ from teletrunk_worker.relay.host_limits import WITH_OFFER, Objection
 from teletrunk_worker.relay.routes import CALL_HEADER, Routes, leg_header
 from teletrunk_worker.relay.stand_in import StandIn
 from teletrunk_worker.sip import answers, proxy, sdp, uas
-from teletrunk_worker.sip.dialog import Dialog, Dialogs
+from teletrunk_worker.sip.dialog import NO_DUTY, Dialog, Dialogs
 from teletrunk_worker.sip.message import Request, Response
 from teletrunk_worker.sip.reason import q850_cause
 from teletrunk_worker.sip.scanner import Malformed
@@ -142,15 +142,17 @@ class FromPeer:
 
     def _within_dialog(self, response: Response, dialog: Dialog) -> None:
         """To what a host asks there."""
-        if response.cseq.method == "NOTIFY" and response.code >= 200:
+        if response.cseq.method in NO_DUTY and response.code >= 200:
             dialog.unheard.pop(response.cseq.sequence, None)
         _keep_the_call(response)
         host_limits.fit(response)
         source = dialog.flow.peer[0]
-        if objection := host_limits.objection_to_answer(
-            response, dialog.sound, source, self._routes.addresses, first=False
-        ):
+        objection = host_limits.objection_to_answer(response, dialog.sound, source, self._routes.addresses, first=False)
+        if objection is not None:
+            if response.code < 200:  # of which nothing that is final is made
+                return
             ends = response.cseq.method == "INVITE"
+            dialog.refused_answer = objection.refusal if ends else dialog.refused_answer
             host_limits.turn_into(response, 481 if ends else objection.status, objection.phrase)
         host_limits.answer_for_host(response, dialog.sound)
         self._routes.to_host(response, dialog)
@@ -163,6 +165,8 @@ def _is_asked_for(response: Response, dialog: Dialog) -> bool:
         answers.put_back(response, question)
         proxy.pop_via(response)
         return True
+    if dialog.from_host and dialog.is_first_invites(response):
+        return False
     ours = proxy.pop_via(response)
     if ours.branch != proxy.derived_branch(response):
         return False

@@ -22,7 +22,7 @@ from teletrunk_worker.sip.message import Message, Request, Response
 from teletrunk_worker.sip.scanner import Malformed
 from teletrunk_worker.sip.sound import SoundTerms
 from teletrunk_worker.sip.uas import accepted, is_digits, respond
-from teletrunk_worker.sip.uri import NameAddr, escaped, parse_name_addr
+from teletrunk_worker.sip.uri import NameAddr, escaped
 
 LARGEST_MESSAGE: Final = 4_000  # PJSIP_MAX_PKT_LEN of the stock wheel
 LONGEST_LEG_HEADER: Final = 40
@@ -61,7 +61,7 @@ def objection_to(message: Message, source: str, own: Collection[str]) -> Objecti
     """For a message as it would be sent; `source` has signalled it, `own` are the addresses that we are known by."""
     if not is_short_enough(message):
         return objection_of(Refusal("message-too-large"))
-    if isinstance(message, Response) and message.flaw and message.cseq.method in TARGET_REFRESH and message.code < 300:
+    if isinstance(message, Response) and message.flaw and _agrees(message):
         return objection_of(Refusal("bad-request", message.flaw))
     if isinstance(message, Request) and message.body and not _is_for_host(message):
         return Objection(415, "Unsupported Media Type", tuple(accepted(message, DESCRIPTION)))
@@ -69,6 +69,11 @@ def objection_to(message: Message, source: str, own: Collection[str]) -> Objecti
         said = why.replace("\\", "?").replace('"', "'")
         return Objection(488, "Not Acceptable Here", (("Warning", f'399 teletrunk "{said}"'),))
     return None
+
+
+def _agrees(answer: Response) -> bool:
+    """Whether it says what the sound is from now on."""
+    return answer.cseq.method in TARGET_REFRESH and 200 <= answer.code < 300
 
 
 def objection_to_answer(
@@ -265,15 +270,13 @@ def fit(response: Response) -> None:
     """Leaves what the host needs. A provisional answer brings no sound: its description stays here."""
     is_description = media_type(response.headers) == DESCRIPTION
     _keep_needed(response)
-    _keep_sip_routes(response)
     _time_plainly(response)
-    if is_description and response.body:
-        response.headers.set("Content-Type", DESCRIPTION)
     response.phrase = response.phrase[:_LONGEST_PHRASE]
-    if response.code < 200 or not is_description:
+    if is_description and response.body and 200 <= response.code < 300:
+        response.headers.set("Content-Type", DESCRIPTION)
+    else:
         strip_body(response)
     if response.code >= 300:
-        strip_body(response)
         response.headers.remove("Contact")  # a host that must not follow it would say 487 in place of what was said
     if not is_short_enough(response):
         response.headers.remove("Reason", "Supported", "Allow")
@@ -283,22 +286,6 @@ def target_in(response: Response) -> str:
     """Where its sender is from now on, as a host could write it; empty when it says nothing of the kind."""
     contacts = response.contacts
     return contacts[0].uri.target if contacts and contacts[0].uri.scheme in _SIP else ""
-
-
-def _keep_sip_routes(response: Response) -> None:
-    """pjsip aborts when the ACK of a 200 has nowhere to go: a route is a SIP address, or none of the host's."""
-    try:
-        routes = [entry for entry in response.entries("Record-Route") if _is_sip(entry)]
-    except Malformed:
-        routes = []
-    response.headers.setlist("Record-Route", routes)
-
-
-def _is_sip(entry: str) -> bool:
-    try:
-        return parse_name_addr(entry).uri.scheme in _SIP
-    except Malformed:
-        return False
 
 
 def is_short_enough(message: Message) -> bool:

@@ -18,11 +18,11 @@ from teletrunk_worker.sip.uri import NameAddr, parse_name_addr
 _TOKEN: Final = re.compile(r"[A-Za-z0-9.!%*_+`'~\-]{1,60}")
 _MOST_TOKENS: Final = 60
 _LISTS: Final = ("Supported", "Allow", "Require")
-_WORD = r"(?:[A-Za-z0-9\-_.!~*'()&=+$,;?/#:]|%(?!00)[0-9A-Fa-f]{2})"  # of RFC 3261's users, and what is written besides
-_VALUE = r"(?:[A-Za-z0-9\-_.!~*'()\[\]/:&+$]|%(?!00)[0-9A-Fa-f]{2})"
+_WORD = r"(?:[A-Za-z0-9\-_.!~*'()&=+$,;?/#:]|%(?!00))"  # of RFC 3261's users, and what is written besides
+_VALUE = r"(?:[A-Za-z0-9\-_.!~*'()\[\]/:&+$]|%(?!00))"
 _SIP_URI: Final = re.compile(
     rf"(?i:sips?):(?:{_WORD}{{1,1024}}@)?(?:\[[0-9A-Fa-f:.]{{2,45}}\]|[A-Za-z0-9._\-]{{1,255}})(?::[0-9]{{1,5}})?"
-    rf"(?:;{_VALUE}{{1,255}}(?:={_VALUE}{{1,255}})?)*"
+    rf"(?:;{_VALUE}{{1,255}}(?:={_VALUE}{{0,255}})?)*"
 )
 _OTHER_URI: Final = re.compile(rf"(?!(?i:sips?:))[A-Za-z][A-Za-z0-9+.\-]{{0,20}}:(?:{_WORD}|@){{1,255}}")
 
@@ -50,9 +50,12 @@ def name_parties(response: Response, parties: tuple[str, str]) -> None:
 
 
 def _route(entry: NameAddr) -> str:
-    """Behind the bracket `lr` is at a wrong place, and meant all the same."""
-    text = _plain(entry)
-    return f"{text[:-1]};lr>" if text and "lr" in entry.parameters and "lr" not in entry.uri.parameters else text
+    """A SIP address: pjsip aborts when the ACK of a 200 has nowhere to go. Behind the bracket `lr` is at a wrong place,
+    and meant all the same."""
+    target = entry.uri.target
+    if not _SIP_URI.fullmatch(target):
+        return ""
+    return f"<{target};lr>" if "lr" in entry.parameters and "lr" not in entry.uri.parameters else f"<{target}>"
 
 
 def _plain(entry: NameAddr) -> str:

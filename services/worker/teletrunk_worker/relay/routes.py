@@ -10,7 +10,7 @@ from teletrunk_worker.relay import host_limits, secure_names
 from teletrunk_worker.relay.faces import Faces
 from teletrunk_worker.sip import proxy
 from teletrunk_worker.sip.dialog import Dialog
-from teletrunk_worker.sip.message import Message, Request, Response
+from teletrunk_worker.sip.message import MOST_ENTRIES, Message, Request, Response
 from teletrunk_worker.sip.registrar import Binding, Registrar
 from teletrunk_worker.sip.transport.flow import Flow
 from teletrunk_worker.sip.transport.udp import UdpEndpoint
@@ -148,4 +148,5 @@ class Routes:
         """Whatever the peer has recorded in its answer to a host's INVITE, the host's way begins with us: it would look
         for another first hop by itself, which holds up its only thread, or speak to any port of this machine."""
         others = [route.text for route in response.addresses("Record-Route") if not proxy.is_own(route, self.own)]
-        response.headers.setlist("Record-Route", [*others, *dialog.invite.headers.getlist("Record-Route")])
+        ours = dialog.invite.headers.getlist("Record-Route")
+        response.headers.setlist("Record-Route", [*others[: MOST_ENTRIES - len(ours)], *ours])

@@ -6,6 +6,7 @@ Each request is a client transaction, so that it is said until it is heard.
 from __future__ import annotations
 
 import asyncio
+import time
 
 from teletrunk.errors import Refusal
 
@@ -22,7 +23,7 @@ _HOSTS_CANCEL_S = 0.5
 _TERMINATED = 'SIP;cause=487;text="Request Terminated"'
 _CANCELLED = host_limits.Objection(487, "Request Terminated")
 _UNREAD = host_limits.objection_of(Refusal("media-failed", "SIP host does not read the answer"))
-_MOST_UNREAD = 3  # the fifth time that a PBX says it, after 7.5 s: a host that is only slow has read it by then
+_UNREAD_S = 7.0  # before a PBX says it for the fifth time (RFC 3261 13.3.1.4): a host that is only slow has read it
 _UNTAGGED = host_limits.Objection(500, "Answer has no tag")
 
 
@@ -65,7 +66,7 @@ class StandIn:
         why = objection and objection.refusal
         self._decline(response, dialog, why.sip_headers()[0][1] if why else "")
         if objection is not None and not repeated:
-            dialog.refused_answer = objection.refusal if first else None
+            dialog.refused_answer = objection.refusal
             status, phrase = (objection.status, objection.phrase) if first else (481, "Dialog was ended")
             if response.flaw or unread:  # the host may not be able to read the PBX's
                 response.headers.set("To", f"{dialog.invite.headers['To']};tag=ended")
@@ -77,14 +78,12 @@ class StandIn:
         return True
 
     def _is_unread(self, dialog: Dialog) -> bool:
-        """Whether the host has been given this 200 so often that it is to be thought that it drops it."""
-        if dialog.established is None or dialog.acknowledged:
-            return False
-        dialog.unread += 1
-        return dialog.unread > _MOST_UNREAD
+        """Whether the host has had this 200 for so long that it is to be thought that it drops it."""
+        waits = dialog.established is not None and not dialog.acknowledged
+        return waits and time.monotonic() - dialog.established_at >= _UNREAD_S
 
     def _answer_for_dead_host(self, response: Response, dialog: Dialog) -> None:
-        dialog.heard_out = dialog.heard_out or response.code >= 200
+        dialog.heard_out, dialog.last_status = dialog.heard_out or response.code >= 200, response.code
         if 200 <= response.code < 300:
             self._decline(response, dialog)
         elif response.code >= 300:

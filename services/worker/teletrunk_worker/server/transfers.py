@@ -10,6 +10,7 @@ import re
 from typing import Final
 
 from teletrunk.errors import Refusal
+from teletrunk.identifiers import without_separators
 
 from teletrunk_worker.policy.admission import Gatekeeper, Transfer
 from teletrunk_worker.policy.refusals import refuse
@@ -26,7 +27,6 @@ from teletrunk_worker.trunks.book import TrunkBook
 
 _LONGEST_NUMBER: Final = 64  # as it is written into a URI
 _CALL_ID: Final = re.compile(r"[!#-+\--:=?-\[\]-~]{1,128}")  # no blank, nor what ends a header's value: " , ; < > \
-_READERS_HELP: Final = str.maketrans("", "", "-.()")
 _TAG: Final = re.compile(r"[A-Za-z0-9.!%*_+`'~\-]{1,128}")
 _REFERRED_BY: Final = re.compile(r"[\x20-\x7e]{1,256}")  # our INVITE has 4,000 bytes for everything
 
@@ -119,7 +119,7 @@ class Transfers:
 
 def _number(uri: Uri) -> str:
     """As the PBX dials it: of a telephone number what only helps to read it is none of it (RFC 3966 5.1.1)."""
-    return uri.user.translate(_READERS_HELP) if uri.scheme == "tel" else uri.user
+    return without_separators(uri.number) if uri.scheme == "tel" else uri.user
 
 
 def _names_a_call(replaces: str) -> bool:

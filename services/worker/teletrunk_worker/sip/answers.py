@@ -11,14 +11,13 @@ import re
 from typing import Final
 
 from teletrunk_worker.sip.body import DESCRIPTION
-from teletrunk_worker.sip.message import MOST_ENTRIES, Request, Response
+from teletrunk_worker.sip.message import LONGEST_VALUE, MOST_ENTRIES, Request, Response
 from teletrunk_worker.sip.scanner import Malformed, split
 from teletrunk_worker.sip.uas import NUMBERS, cut_body
 from teletrunk_worker.sip.uri import parse_name_addr
 
 _ONCE: Final = ("From", "To", "Call-ID", "CSeq", "Content-Type")
 _ADDRESSES: Final = ("Contact", "Route", "Record-Route", "Path")
-_MOST_READ: Final = 256
 _TOKEN: Final = re.compile(r"[A-Za-z0-9.!%*_+`'~\-]{1,512}")
 _TAG: Final = re.compile(rf";\s*+tag\s*+=\s*+({_TOKEN.pattern})", re.IGNORECASE)
 
@@ -44,19 +43,21 @@ def tidy(response: Response) -> None:
         try:
             response.addresses(name)
         except Malformed:
-            headers.setlist(name, readable(response, name)[:MOST_ENTRIES])
+            headers.setlist(name, readable_entries(response, name))
     _cut_body(response)
     if response.body.startswith(b"v=0") and not headers.getlist("Content-Type"):  # RFC 3261 20.15: it must be there
         headers.set("Content-Type", DESCRIPTION)
 
 
-def readable(response: Response, name: str) -> list[str]:
-    """Those entries of a list of addresses that can be read, as they were written."""
-    found: list[str] = []
+def readable_entries(response: Response, name: str, most: int = MOST_ENTRIES) -> list[str]:
+    """Of the first `most` entries of a list of addresses those that can be read, as they were written."""
+    entries: list[str] = []
     for value in response.headers.getlist(name):
         with contextlib.suppress(Malformed):
-            found += [entry for entry in split(value, ",") if _is_address(entry)]
-    return found[:_MOST_READ]
+            entries += split(value, ",")
+        if len(entries) >= most:
+            break
+    return [entry for entry in entries[:most] if len(entry) <= LONGEST_VALUE and _is_address(entry)]
 
 
 def _is_address(entry: str) -> bool:

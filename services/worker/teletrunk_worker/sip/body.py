@@ -6,16 +6,16 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-from teletrunk_worker.sip.message import Headers, Message
+from teletrunk_worker.sip.message import Headers, Message, headers_of, unfolded
 from teletrunk_worker.sip.scanner import Malformed, parameters
 
 DESCRIPTION: Final = "application/sdp"
 HOOK_FLASH: Final = "application/hook-flash"  # says it all by its name: it may have no body
 DIGITS: Final = frozenset({"application/dtmf-relay", "application/dtmf", HOOK_FLASH})
-_READ = DIGITS | {DESCRIPTION}
 _MOST_PARTS = 20
 _DEEPEST = 3  # a mixed body within a related one, and no more
 _LONGEST_BOUNDARY = 70  # RFC 2046 5.1.1
+_LINE_END = re.compile(rb"\r?\n")
 _END_OF_HEADERS = re.compile(rb"\r?\n\r?\n")
 _AS_IT_IS = frozenset({"", "7bit", "8bit", "binary"})
 
@@ -34,22 +34,30 @@ def media_type(headers: Headers) -> str:
 
 
 def unwrap(message: Message) -> None:
-    """Of a body of several parts (a location or ISUP beside the SDP) leaves the first that is a description of sound or
-    a digit, as if it had come alone. A body without such a part, or that is no multipart, stays as it came.
+    """Of a body of several parts (a location or ISUP beside the SDP) leaves the first that is read in such a message: a
+    description of its session, or in an INFO a digit. What else there is counts for nothing, though a part may say that
+    it has to be understood (RFC 5621 8.3). A body without such a part, or that is no multipart, stays as it came.
 
     So no host meets one: pjsua's reader of them has faults that the stock wheel does not mend.
     """
+    wanted = DIGITS if message.cseq.method == "INFO" else frozenset({DESCRIPTION})
     headers, body = message.headers, message.body
     for _ in range(_DEEPEST):
         if not _is_multipart(headers):
             break
         parts = list(_parts(headers, body))
-        read = [part for part in parts if media_type(part[0]) in _READ]
+        read = [part for part in parts if media_type(part[0]) in wanted and _is_of_session(part[0])]
         headers, body = next(iter(read or [part for part in parts if _is_multipart(part[0])]), (Headers(), b""))
-    if headers is not message.headers and media_type(headers) in _READ:
+    if headers is not message.headers and media_type(headers) in wanted:
         message.body = body
         message.headers.set("Content-Type", headers.getlist("Content-Type")[0])
         message.headers.set("Content-Length", str(len(body)))
+
+
+def _is_of_session(headers: Headers) -> bool:
+    """Not the sound of announcements before the answer (`early-session`, RFC 3959), nor what is shown (`render`)."""
+    disposition = (headers.get("Content-Disposition") or "").partition(";")[0].strip().lower()
+    return disposition in ("", "session", "signal")
 
 
 def _is_multipart(headers: Headers) -> bool:
@@ -83,9 +91,8 @@ def _part(piece: bytes) -> tuple[Headers, bytes] | None:
     end = _END_OF_HEADERS.search(piece)
     if end is None:
         return None
-    headers = Headers()
-    for line in piece[: end.start()].decode("utf-8", "surrogateescape").splitlines():
-        name, _, value = line.partition(":")
-        headers.add(name.strip(), value.strip())
+    head = unfolded(_LINE_END.sub(b"\r\n", piece[: end.start()]))
+    lines = head.decode("utf-8", "surrogateescape").split("\r\n")
+    headers, _ = headers_of(lines)
     transferred = (headers.get("Content-Transfer-Encoding") or "").lower()
     return None if is_encoded(headers) or transferred not in _AS_IT_IS else (headers, piece[end.end() :])

@@ -23,6 +23,8 @@ SOUND_RESTS_S: Final = 1.0
 ASKED_AT_ONCE: Final = 64.0
 ASKED_A_SECOND: Final = 16.0  # a key by INFO each 70 ms
 OFFER_COST: Final = 8.0
+# What a host says that a peer may pass over (RFC 3515, RFC 6086): pjsip hangs up when it is not answered.
+NO_DUTY: Final = frozenset({"NOTIFY", "INFO"})
 _LOOK_S = 1.0
 ELSEWHERE: Final = 'SIP;cause=200;text="Call completed elsewhere"'  # RFC 3326, 3GPP TS 24.229
 _ABOVE_THE_HOSTS = 1_000_000  # a CSeq higher than any that the host can have used
@@ -53,7 +55,7 @@ class Dialog:
     challenges: int = 0
     account: Account | None = None  # what we answer them with
     asking: Request | None = None  # the host's INVITE or UPDATE within the dialog that nobody has answered yet
-    unheard: dict[int, Request] = field(default_factory=dict)  # the host's NOTIFYs that nobody has answered, by CSeq
+    unheard: dict[int, Request] = field(default_factory=dict)  # of these what nobody has answered, by CSeq
     peer_is_secure: bool = False  # it wants to be reached at a `sips:` address
     early_answers: dict[str, bytes] = field(default_factory=dict)  # by To tag: the latest description of a 1xx
     target: str = ""  # where the peer has said that it is since (RFC 3261 12.2); empty: where it was at first
@@ -65,7 +67,7 @@ class Dialog:
     asked_at: float = -math.inf
     refers: int = 0  # transfers that the peer has asked for: of a second one each NOTIFY says which it is
     acknowledged: bool = False  # the host has read the 200 to its INVITE
-    unread: int = 0  # how often that 200 has come without being acknowledged
+    established_at: float = 0.0  # by the monotonic clock
     elsewhere: bool = False  # another phone has the call: this one shall not list it as missed
     # The To tags of those who have answered: one, or one for each phone that a PBX rings.
     answerers: set[str] = field(default_factory=set)
@@ -183,7 +185,7 @@ class Dialog:
         if response.code >= 300:
             self.finish()
         elif response.code >= 200:
-            self.established = response
+            self.established, self.established_at = response, time.monotonic()
             self.changed()
         elif is_first:
             self.changed()
@@ -223,11 +225,11 @@ class Dialog:
         asking, self.asking = self.asking, None
         return None if asking is None else _in_place_of_peer(asking, 491, "Request Pending")
 
-    def for_notify(self, sequence: int) -> Response | None:
-        """What the host hears in place of an answer that does not come: to be heard out about a transfer is the
-        peer's right, no duty, and pjsip hangs up for it. None of one that was answered."""
-        notify = self.unheard.pop(sequence, None)
-        return None if notify is None else _in_place_of_peer(notify, 200, "OK")
+    def in_place_of_silence(self, sequence: int) -> Response | None:
+        """What the host hears in place of an answer that does not come, for which pjsip hangs up. None of a request
+        that was answered."""
+        request = self.unheard.pop(sequence, None)
+        return None if request is None else _in_place_of_peer(request, 200, "OK")
 
     # Requests that the host would send.
 

@@ -181,10 +181,11 @@ class Message(ABC):
 
     def entries(self, name: str) -> list[str]:
         """The entries of a list, wherever lines and commas part them, as they were written."""
-        values = self.headers.getlist(name)
-        found = _named(name, lambda: [entry for value in values for entry in split(_bounded(value), ",")])
-        if len(found) > MOST_ENTRIES:
-            raise Malformed(f"{name} has too many entries")
+        found: list[str] = []
+        for value in self.headers.getlist(name):
+            found += _named(name, lambda value=value: split(_bounded(value), ","))  # type: ignore[misc]
+            if len(found) > MOST_ENTRIES:
+                raise Malformed(f"{name} has too many entries")
         return found
 
     def number(self, name: str) -> int | None:
@@ -254,7 +255,7 @@ def parse(data: bytes) -> Request | Response:
     if len(data) > LARGEST_MESSAGE:
         raise Malformed("too large")
     start, *lines = unfolded(head).decode("utf-8", "surrogateescape").split("\r\n", _MOST_HEADER_LINES + 1)
-    headers, flaw = _headers(lines[:_MOST_HEADER_LINES])
+    headers, flaw = headers_of(lines[:_MOST_HEADER_LINES])
     message = _message(start, headers, body)
     message.wire_length = len(data)
     if not separator:
@@ -266,7 +267,7 @@ def parse(data: bytes) -> Request | Response:
     return message
 
 
-def _headers(lines: list[str]) -> tuple[Headers, str]:
+def headers_of(lines: list[str]) -> tuple[Headers, str]:
     """And what is wrong with the lines that are left out."""
     headers, flaw = Headers(), ""
     for line in lines:

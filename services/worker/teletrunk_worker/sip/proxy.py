@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import hashlib
+import hmac
 import secrets
 from collections.abc import Sequence
 
@@ -12,6 +12,7 @@ from teletrunk_worker.sip.transport.flow import Address, plain, without_zone
 from teletrunk_worker.sip.uri import NameAddr
 from teletrunk_worker.sip.via import Via, parse_via
 
+_KEY = secrets.token_bytes(32)  # nobody else can say what branch a request of ours has
 _MOST_HOPS = 255  # RFC 3261 20.22
 
 
@@ -28,7 +29,7 @@ def derived_branch(message: Request | Response) -> str:
     """
     top = message.via
     seed = f"{top.branch}|{top.host}|{top.port}|{message.call_id}|{message.cseq.sequence}"
-    return "z9hG4bK-tt-" + hashlib.sha256(seed.encode("utf-8", "surrogateescape")).hexdigest()[:24]
+    return "z9hG4bK-tt-" + hmac.digest(_KEY, seed.encode("utf-8", "surrogateescape"), "sha256").hex()[:24]
 
 
 def is_cancel_of(cancel: Request, invite: Request) -> bool:

@@ -53,7 +53,8 @@ _MEDIUM = re.compile(
 )
 # One that is declined, of which nothing else is said: RFC 3264 6 wants a place of it and no more.
 _DECLINED = re.compile(rb"(m=[A-Za-z0-9\-]{1,40}) 0[ \t]*")
-_KIND = re.compile(rb"m=[A-Za-z]{1,40}")
+_KIND = re.compile(rb"\Am=[A-Za-z]{1,40}")
+_NOWHERE = b"c=IN IP4 0.0.0.0"
 _MOST_FORMATS = 32
 _HIGHEST_PORT = 65_535
 Change = Callable[[list[bytes]], list[bytes]]  # of one medium's lines
@@ -98,7 +99,10 @@ def in_its_places(answer: bytes, offer: bytes) -> bytes:
     place, wanted = place_of_sound(answer), place_of_sound(offer)
     if place is None or wanted is None or (place == wanted and len(found) == len(offered)):
         return answer
-    return joined(session, (found[place] if at == wanted else _off(lines) for at, lines in enumerate(offered)))
+    # What is off has an address that is nobody's: the offer's own is ours.
+    return joined(
+        session, (found[place] if at == wanted else [_off(lines)[0], _NOWHERE] for at, lines in enumerate(offered))
+    )
 
 
 def place_of_sound(body: bytes) -> int | None:

@@ -24,7 +24,7 @@ from teletrunk.causes import Cause
 from teletrunk.v1 import trunk_pb2 as pb
 from teletrunk.v1.call_pb2 import REFUSAL_CAUSE_UNSPECIFIED
 
-from teletrunk_worker.sip.answers import readable
+from teletrunk_worker.sip.answers import readable_entries
 from teletrunk_worker.sip.digest_client import Account
 from teletrunk_worker.sip.message import Request, Response
 from teletrunk_worker.sip.proxy import bracketed, transport_parameter
@@ -46,6 +46,7 @@ _FIRST_PAUSE_S, _LONGEST_PAUSE_S, _LONGEST_ASKED_S = 2.0, 300.0, 3_600.0
 _SOON_S = 10.0  # a connection that ends so early is no success
 _MOST_DOUBLINGS = 10
 _LONGEST_EXPIRES_S = 86_400
+_MOST_CONTACTS = 256  # a registrar lists whoever is registered
 _REFUSED_PAUSE_S = 60.0  # a wrong password is not right a moment later, and a PBX bans who insists
 _EXPIRES_S = 600
 _AHEAD = 0.85  # of its time, when a registration is renewed
@@ -352,7 +353,7 @@ class OutboundPbx(Pbx):
         the shortest of theirs: one of them may be ours, which a gateway on the way has named anew."""
         ours: list[int] = []
         others: list[int] = []
-        for entry in readable(response, "Contact"):
+        for entry in readable_entries(response, "Contact", _MOST_CONTACTS):
             said = number_in(parse_name_addr(entry).parameters.get("expires"))
             if said is not None:
                 (ours if self.token in entry else others).append(said)
@@ -438,7 +439,7 @@ def _cause_of(error: Exception) -> Cause | None:
 def _places_named(response: Response) -> list[Uri]:
     """Of a redirection's contacts, those that SIP can reach."""
     found: list[tuple[float, Uri]] = []
-    for entry in readable(response, "Contact"):
+    for entry in readable_entries(response, "Contact", _MOST_CONTACTS):
         with contextlib.suppress(ValueError):
             contact = parse_name_addr(entry)
             if contact.uri.host:
