@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import Final
 
-from teletrunk_worker.sip.body import HOOK_FLASH, media_type
+from teletrunk_worker.sip.body import HOOK_FLASH, media_type, set_body
 from teletrunk_worker.sip.message import Request
 from teletrunk_worker.sip.uas import is_digits
 
@@ -30,7 +30,6 @@ def rewrite(info: Request) -> bool:
     if len(digit) != 1:
         return False
     duration = _DURATION.search(info.body)
-    info.body = b"Signal=%s\r\nDuration=%d\r\n" % (digit.encode(), int(duration[1]) if duration else _USUAL_MS)
-    info.headers.set("Content-Type", "application/dtmf-relay")
-    info.headers.set("Content-Length", str(len(info.body)))
+    body = b"Signal=%s\r\nDuration=%d\r\n" % (digit.encode(), int(duration[1]) if duration else _USUAL_MS)
+    set_body(info, body, "application/dtmf-relay")
     return True

@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Final
 
 from teletrunk_worker.relay.host_limits import LARGEST_MESSAGE, strip_body
-from teletrunk_worker.sip.body import DESCRIPTION, media_type
+from teletrunk_worker.sip.body import DESCRIPTION, described_by, set_body
 from teletrunk_worker.sip.dialog import Dialog
 from teletrunk_worker.sip.message import Response
 
@@ -18,21 +18,11 @@ _MOST_PHONES: Final = 16
 def complete(response: Response, dialog: Dialog) -> None:
     """An answer to the first INVITE, from the same phone: each that a PBX rings has its own. One that had no tag yet
     may be whoever answers."""
-    early, tag = dialog.early_answers, response.to.tag
+    early, tag, described = dialog.early_answers, response.to.tag, described_by(response)
     known = early.get(tag) or early.get("")
     if response.code < 200:
-        if _describes(response) and _is_kept(response.body, tag in early, len(early)):
-            early[tag] = response.body
-    elif response.code < 300 and known and not (response.flaw or _describes(response)):
+        if 0 < len(described) <= LARGEST_MESSAGE and (tag in early or len(early) < _MOST_PHONES):
+            early[tag] = described
+    elif response.code < 300 and known and not (response.flaw or described):
         strip_body(response)  # what else it carries is for no host
-        response.body = known
-        response.headers.set("Content-Type", DESCRIPTION)
-        response.headers.set("Content-Length", str(len(known)))
-
-
-def _describes(response: Response) -> bool:
-    return bool(response.body) and media_type(response.headers) == DESCRIPTION
-
-
-def _is_kept(body: bytes, known: bool, phones: int) -> bool:
-    return 0 < len(body) <= LARGEST_MESSAGE and (known or phones < _MOST_PHONES)
+        set_body(response, known, DESCRIPTION)

@@ -17,9 +17,9 @@ from teletrunk.errors import Refusal
 from teletrunk_worker.relay import codecs as codecs_of
 from teletrunk_worker.relay import sound_addresses, srtp
 from teletrunk_worker.sip import sdp
-from teletrunk_worker.sip.body import DESCRIPTION, media_type
+from teletrunk_worker.sip.body import DESCRIPTION, described_by, media_type, set_body
 from teletrunk_worker.sip.message import Message, Request, Response
-from teletrunk_worker.sip.scanner import Malformed
+from teletrunk_worker.sip.scanner import IN_TOKENS, Malformed
 from teletrunk_worker.sip.sound import SoundTerms
 from teletrunk_worker.sip.uas import accepted, is_digits, respond
 from teletrunk_worker.sip.uri import NameAddr, escaped
@@ -37,7 +37,7 @@ TARGET_REFRESH = frozenset({"INVITE", "UPDATE"})  # RFC 3261 12.2, RFC 3311
 WITH_OFFER = TARGET_REFRESH | {"PRACK"}  # RFC 3262 5: of a peer; no host says anything there
 _PROFILES = frozenset({"RTP/AVP", "RTP/AVPF"})
 _ANSWERED_PROFILES = _PROFILES | {"RTP/SAVP", "RTP/SAVPF"}
-_TOKENS = re.compile(r"[A-Za-z0-9.!%*_+`'~\-]{1,60}(?:\s*,\s*[A-Za-z0-9.!%*_+`'~\-]{1,60}){0,60}")
+_TOKENS = re.compile(rf"{IN_TOKENS}{{1,60}}(?:\s*,\s*{IN_TOKENS}{{1,60}}){{0,60}}")
 WITH_BODY: Final = frozenset({"INVITE", "ACK", "UPDATE", "PRACK", "INFO"})  # of other requests a host wants none
 _SIP: Final = frozenset({"sip", "sips"})
 _REFRESHER = re.compile(r"(?i);\s*+refresher\s*+=\s*+(ua[cs])\s*+(?:;|$)")
@@ -81,7 +81,7 @@ def objection_to_answer(
 ) -> Objection | None:
     """Of a peer, to a host's offer. `first`: to the one that makes the call, which without sound is none; later, what
     cannot be agreed on leaves it as it is (RFC 3261 14.1)."""
-    described = _described(response)
+    described = described_by(response)
     sounds = sdp.sounds(described)
     if refusal := srtp.objection_to_answer(response.body, sound) or _refusal_of_form(sounds, _is_way_of_ours):
         return objection_of(refusal)
@@ -102,7 +102,7 @@ def leave_what_was_offered(answer: Message, offer: Message | None) -> None:
 
 def has_no_answer(message: Message, sound: SoundTerms) -> Refusal | None:
     """Why a peer's description answers no offer of ours."""
-    described = _described(message)
+    described = described_by(message)
     return (
         srtp.objection_to_answer(described, sound)
         or _refusal_of_form(sdp.sounds(described), _is_way_of_ours)
@@ -115,15 +115,10 @@ def _is_way_of_ours(answered: sdp.Sound) -> bool:
     return answered.ip_version == 4 and answered.profile.partition(" ")[0] in _ANSWERED_PROFILES
 
 
-def _described(message: Message) -> bytes:
-    return message.body if media_type(message.headers) == DESCRIPTION else b""
-
-
 def decline(message: Message) -> None:
     """Says to a host's offer that there is to be no sound."""
-    message.body = b"v=0\r\no=- 0 0 IN IP4 0.0.0.0\r\ns=-\r\nc=IN IP4 0.0.0.0\r\nt=0 0\r\nm=audio 0 RTP/AVP 0\r\n"
-    message.headers.set("Content-Type", DESCRIPTION)
-    message.headers.set("Content-Length", str(len(message.body)))
+    nothing = b"v=0\r\no=- 0 0 IN IP4 0.0.0.0\r\ns=-\r\nc=IN IP4 0.0.0.0\r\nt=0 0\r\nm=audio 0 RTP/AVP 0\r\n"
+    set_body(message, nothing, DESCRIPTION)
 
 
 def objection_of(refusal: Refusal) -> Objection:
@@ -213,9 +208,8 @@ def _rewrite(message: Message, change: Callable[[bytes], bytes], sound: SoundTer
 
 
 def _describe(message: Message, change: Callable[[bytes], bytes]) -> None:
-    if media_type(message.headers) == DESCRIPTION and message.body:
-        message.body = change(message.body)
-        message.headers.set("Content-Length", str(len(message.body)))
+    if body := described_by(message):
+        set_body(message, change(body))
 
 
 def _is_for_host(request: Request) -> bool:
@@ -268,11 +262,11 @@ def _keep_needed(message: Message) -> None:
 
 def fit(response: Response) -> None:
     """Leaves what the host needs. A provisional answer brings no sound: its description stays here."""
-    is_description = media_type(response.headers) == DESCRIPTION
+    is_description = bool(described_by(response))
     _keep_needed(response)
     _time_plainly(response)
     response.phrase = response.phrase[:_LONGEST_PHRASE]
-    if is_description and response.body and 200 <= response.code < 300:
+    if is_description and 200 <= response.code < 300:
         response.headers.set("Content-Type", DESCRIPTION)
     else:
         strip_body(response)

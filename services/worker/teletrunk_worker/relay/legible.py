@@ -12,10 +12,10 @@ from typing import Final
 
 from teletrunk_worker.sip.answers import is_tag
 from teletrunk_worker.sip.message import Response
-from teletrunk_worker.sip.scanner import Malformed
+from teletrunk_worker.sip.scanner import IN_TOKENS, Malformed
 from teletrunk_worker.sip.uri import NameAddr, parse_name_addr
 
-_TOKEN: Final = re.compile(r"[A-Za-z0-9.!%*_+`'~\-]{1,60}")
+_TOKEN: Final = re.compile(rf"{IN_TOKENS}{{1,60}}")
 _MOST_TOKENS: Final = 60
 _LISTS: Final = ("Supported", "Allow", "Require")
 _WORD = r"(?:[A-Za-z0-9\-_.!~*'()&=+$,;?/#:]|%(?!00))"  # of RFC 3261's users, and what is written besides

@@ -20,14 +20,14 @@ from teletrunk_worker.sip import uas
 from teletrunk_worker.sip.dialog import Dialog, Dialogs
 from teletrunk_worker.sip.message import Request, Response
 from teletrunk_worker.sip.registrar import Registrar
-from teletrunk_worker.sip.scanner import Malformed
+from teletrunk_worker.sip.scanner import IN_TOKENS, Malformed
 from teletrunk_worker.sip.transport.flow import Flow, plain, without_zone
 from teletrunk_worker.sip.uri import Uri, escaped
 from teletrunk_worker.trunks.book import TrunkBook
 
 _LONGEST_NUMBER: Final = 64  # as it is written into a URI
 _CALL_ID: Final = re.compile(r"[!#-+\--:=?-\[\]-~]{1,128}")  # no blank, nor what ends a header's value: " , ; < > \
-_TAG: Final = re.compile(r"[A-Za-z0-9.!%*_+`'~\-]{1,128}")
+_TAG: Final = re.compile(rf"{IN_TOKENS}{{1,128}}")
 _REFERRED_BY: Final = re.compile(r"[\x20-\x7e]{1,256}")  # our INVITE has 4,000 bytes for everything
 
 

@@ -10,15 +10,14 @@ import contextlib
 import re
 from typing import Final
 
-from teletrunk_worker.sip.body import DESCRIPTION
-from teletrunk_worker.sip.message import LONGEST_VALUE, MOST_ENTRIES, Request, Response
-from teletrunk_worker.sip.scanner import Malformed, split
-from teletrunk_worker.sip.uas import NUMBERS, cut_body
+from teletrunk_worker.sip.body import DESCRIPTION, cut_to_length
+from teletrunk_worker.sip.message import LONGEST_VALUE, MOST_ENTRIES, NUMBERS, Request, Response
+from teletrunk_worker.sip.scanner import IN_TOKENS, Malformed, split
 from teletrunk_worker.sip.uri import parse_name_addr
 
 _ONCE: Final = ("From", "To", "Call-ID", "CSeq", "Content-Type")
 _ADDRESSES: Final = ("Contact", "Route", "Record-Route", "Path")
-_TOKEN: Final = re.compile(r"[A-Za-z0-9.!%*_+`'~\-]{1,512}")
+_TOKEN: Final = re.compile(rf"{IN_TOKENS}{{1,512}}")
 _TAG: Final = re.compile(rf";\s*+tag\s*+=\s*+({_TOKEN.pattern})", re.IGNORECASE)
 
 
@@ -73,7 +72,7 @@ def _cut_body(response: Response) -> None:
     if len(set(lengths)) == 1:  # said again is not said otherwise
         response.headers.set("Content-Length", lengths[0])
     try:
-        cut_body(response)
+        cut_to_length(response)
     except Malformed as error:
         response.flaw, response.body = str(error), b""
         response.headers.set("Content-Length", "0")

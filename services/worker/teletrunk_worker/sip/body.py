@@ -6,8 +6,8 @@ import re
 from collections.abc import Iterator
 from typing import Final
 
-from teletrunk_worker.sip.message import Headers, Message, headers_of, unfolded
-from teletrunk_worker.sip.scanner import Malformed, parameters
+from teletrunk_worker.sip.message import LARGEST_MESSAGE, Headers, Message, headers_of, unfolded
+from teletrunk_worker.sip.scanner import Malformed, TooLarge, parameters
 
 DESCRIPTION: Final = "application/sdp"
 HOOK_FLASH: Final = "application/hook-flash"  # says it all by its name: it may have no body
@@ -33,6 +33,31 @@ def media_type(headers: Headers) -> str:
     return (headers.get("Content-Type") or "").partition(";")[0].strip().lower()
 
 
+def described_by(message: Message) -> bytes:
+    """The description of sound that it carries; empty when it carries none."""
+    return message.body if media_type(message.headers) == DESCRIPTION else b""
+
+
+def set_body(message: Message, body: bytes, kind: str = "") -> None:
+    """In place of what it carries; of the same type if no other is named."""
+    message.body = body
+    if kind:
+        message.headers.set("Content-Type", kind)
+    message.headers.set("Content-Length", str(len(body)))
+
+
+def cut_to_length(message: Message) -> None:
+    """A body that is longer than its Content-Length says (RFC 3261 18.3). Raises `Malformed`, `TooLarge`."""
+    length = message.number("Content-Length")
+    if length is None:
+        return
+    if length > LARGEST_MESSAGE:
+        raise TooLarge("Content-Length is more than is read")
+    if length > len(message.body):
+        raise Malformed("Content-Length is more than there is")
+    message.body = message.body[:length]
+
+
 def unwrap(message: Message) -> None:
     """Of a body of several parts (a location or ISUP beside the SDP) leaves the first that is read in such a message: a
     description of its session, or in an INFO a digit. What else there is counts for nothing, though a part may say that
@@ -49,9 +74,7 @@ def unwrap(message: Message) -> None:
         read = [part for part in parts if media_type(part[0]) in wanted and _is_of_session(part[0])]
         headers, body = next(iter(read or [part for part in parts if _is_multipart(part[0])]), (Headers(), b""))
     if headers is not message.headers and media_type(headers) in wanted:
-        message.body = body
-        message.headers.set("Content-Type", headers.getlist("Content-Type")[0])
-        message.headers.set("Content-Length", str(len(body)))
+        set_body(message, body, headers.getlist("Content-Type")[0])
 
 
 def _is_of_session(headers: Headers) -> bool:

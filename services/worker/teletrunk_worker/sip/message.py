@@ -12,7 +12,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from typing import Any, Final, Self, TypeVar
 
-from teletrunk_worker.sip.scanner import Malformed, readable, split
+from teletrunk_worker.sip.scanner import IN_TOKENS, Malformed, readable, split
 from teletrunk_worker.sip.uri import NameAddr, Uri, parse_name_addr, parse_uri
 from teletrunk_worker.sip.via import Via, parse_via
 
@@ -23,8 +23,10 @@ _LONGEST_CALL_ID = 512
 MOST_ENTRIES: Final = 40  # of a list, such as Via: more hops than any way has
 VERSION: Final = "SIP/2.0"
 _VERSION = re.compile(r"SIP/[0-9]{1,3}\.[0-9]{1,3}", re.IGNORECASE)
+# Headers that are one number: what cannot be read there is the sender's mistake, and no host's to stumble over.
+NUMBERS: Final = ("Max-Forwards", "Expires", "Session-Expires", "Min-SE", "RSeq")
 _STRAY = re.compile(r"[\r\n]")
-_TOKEN = re.compile(r"[A-Za-z0-9.!%*_+`'~\-]{1,60}")
+_TOKEN = re.compile(rf"{IN_TOKENS}{{1,60}}")
 _CSEQ = re.compile(r"([0-9]{1,10})\s++(\S{1,60})")
 _NUMBER = re.compile(r"[0-9]{1,10}")
 _HIGHEST_CSEQ = 2**31

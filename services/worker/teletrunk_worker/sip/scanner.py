@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
+from typing import Final
 
 Parameters = Mapping[str, str | None]
 
@@ -17,6 +18,7 @@ _PART = {
     (",", False): re.compile(rf'(?:[^",]++|{_QUOTED})*+', re.DOTALL),
 }
 _MOST_PARTS = 256
+IN_TOKENS: Final = r"[A-Za-z0-9.!%*_+`'~\-]"  # a character of a token (RFC 3261 25.1), for patterns
 _ESCAPE = re.compile(r"\\(.)", re.DOTALL)
 
 

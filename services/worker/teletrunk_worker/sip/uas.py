@@ -6,9 +6,9 @@ import hashlib
 from collections.abc import Iterable
 from typing import Final
 
-from teletrunk_worker.sip.body import DESCRIPTION, DIGITS, HOOK_FLASH, is_encoded, media_type
-from teletrunk_worker.sip.message import LARGEST_MESSAGE, VERSION, Message, Request, Response
-from teletrunk_worker.sip.scanner import Malformed, TooLarge
+from teletrunk_worker.sip.body import DESCRIPTION, DIGITS, HOOK_FLASH, cut_to_length, is_encoded, media_type
+from teletrunk_worker.sip.message import NUMBERS, VERSION, Request, Response
+from teletrunk_worker.sip.scanner import Malformed
 from teletrunk_worker.sip.uri import is_too_long
 from teletrunk_worker.sip.via import parse_via
 
@@ -23,8 +23,6 @@ _EXTENSIONS = frozenset({"100rel", "timer", "norefersub"})
 _AT_REGISTRAR = _EXTENSIONS | {"path", "outbound"}
 IN_DIALOG: Final = frozenset({"INVITE", "ACK", "BYE", "INFO", "UPDATE", "PRACK", "OPTIONS", "REFER"})
 _ONLY_IN_DIALOG: Final = frozenset({"BYE", "INFO", "UPDATE", "PRACK"})  # spoken, and nothing outside of one
-# Headers that are one number: what cannot be read there is the sender's mistake, and no host's to stumble over.
-NUMBERS: Final = ("Max-Forwards", "Expires", "Session-Expires", "Min-SE", "RSeq")
 
 
 def check(request: Request) -> None:
@@ -48,24 +46,12 @@ def check(request: Request) -> None:
     # SIP allows it within quotes; what is written in C ends there, and goes on with something else.
     if any("\0" in value for _, value in request.headers) and request.method in _KNOWN:
         raise Malformed("a header has a NUL")
-    cut_body(request)
+    cut_to_length(request)
 
 
 def _is_star(request: Request) -> bool:
     """A `*` is for REGISTER alone (RFC 3261 10.2.2)."""
     return request.method == "REGISTER" and request.headers.get("Contact") == "*"
-
-
-def cut_body(message: Message) -> None:
-    """To the length that is said. Raises `Malformed`, `TooLarge`."""
-    length = message.number("Content-Length")
-    if length is None:
-        return
-    if length > LARGEST_MESSAGE:
-        raise TooLarge("Content-Length is more than is read")
-    if length > len(message.body):
-        raise Malformed("Content-Length is more than there is")
-    message.body = message.body[:length]
 
 
 def respond(request: Request, code: int, phrase: str, headers: Iterable[tuple[str, str]] = ()) -> Response:
