@@ -61,7 +61,8 @@ class Actor:
             await self.tell("quit", deadline=3)
         if self.process.returncode is None:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self.process.wait(), 3)
+                async with asyncio.timeout(3):
+                    await self.process.wait()
         if self.process.returncode is None:
             self.process.kill()
             await self.process.wait()

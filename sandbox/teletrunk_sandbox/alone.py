@@ -43,6 +43,7 @@ async def _people(dc: server.Ready) -> None:
         if process.returncode is None:
             process.terminate()
             try:
-                await asyncio.wait_for(process.wait(), _STOP_DEADLINE_S)
+                async with asyncio.timeout(_STOP_DEADLINE_S):
+                    await process.wait()
             except TimeoutError:
                 process.kill()

@@ -41,7 +41,8 @@ class ControlServer:
         try:
             while line := await reader.readline():
                 writer.write(json.dumps(self._answer(line)).encode() + b"\n")
-                await asyncio.wait_for(writer.drain(), DEADLINE_S)
+                async with asyncio.timeout(DEADLINE_S):
+                    await writer.drain()
         except (ConnectionError, TimeoutError, ValueError):
             pass  # ValueError: a line beyond the limit
         finally:

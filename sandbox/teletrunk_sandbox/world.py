@@ -146,7 +146,8 @@ class World:
             stdout=asyncio.subprocess.PIPE,
             stderr=asyncio.subprocess.STDOUT,
         )
-        out, _ = await asyncio.wait_for(process.communicate(), _DEADLINE_S)
+        async with asyncio.timeout(_DEADLINE_S):
+            out, _ = await process.communicate()
         if process.returncode:
             raise RuntimeError(out.decode())
         return out.decode()

@@ -95,7 +95,8 @@ class Called:
         until = time.monotonic() + rng.choice([0.3, 0.3, 1.0, 2.0, 2.0, peer.long_s])
         while (left := until - time.monotonic()) > 0:
             with contextlib.suppress(TimeoutError):
-                heard = await asyncio.wait_for(queue.get(), left)
+                async with asyncio.timeout(left):
+                    heard = await queue.get()
                 if heard.status >= 200 and heard.method == "INVITE":
                     peer.say("ACK", peer.ack(heard))
                 elif heard.status == 0 and "tag=" in heard.header("To"):

@@ -308,7 +308,8 @@ class Peer(asyncio.DatagramProtocol):
                 self.say("CANCEL", _cancel(request))
             with contextlib.suppress(TimeoutError):
                 wait = min(left, cancel_at - (time.monotonic() - began)) if not cancelled else left
-                heard = await asyncio.wait_for(queue.get(), max(wait, 0.001))
+                async with asyncio.timeout(max(wait, 0.001)):
+                    heard = await queue.get()
                 if heard.status == 0:
                     self.reply(heard)
                 elif heard.method == "INVITE" and heard.status >= 200:

@@ -35,6 +35,7 @@ from teletrunk.v1 import manager_pb2 as pb
 from teletrunk.v1 import session_store_pb2 as store
 
 from tests.servers import free_port
+from tests.stacks import stacks
 
 PATIENCE_S = 60  # an interpreter starts in one second, on a machine that is much too busy in many
 LIFE_DAYS = 12 / 86_400  # seconds: renewed twice within a test
@@ -83,7 +84,12 @@ class Process:
     async def stop(self) -> None:
         if self._process.returncode is None:
             self._process.terminate()
-        await asyncio.wait_for(self._process.wait(), PATIENCE_S)
+        try:
+            await asyncio.wait_for(self._process.wait(), PATIENCE_S)
+        except TimeoutError:
+            stands = await asyncio.to_thread(stacks, self._process.pid)
+            self._process.kill()
+            raise AssertionError(f"{self._module} did not end: {self.lines[-30:]}\n{stands}") from None
         await self._reader
 
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import time
 
 import pytest
 import structlog
@@ -33,6 +34,15 @@ def closing(closed: list[str], name: str) -> object:
 
 async def for_ever() -> None:
     await asyncio.Event().wait()
+
+
+async def deaf(release: asyncio.Event) -> None:
+    """Does not let itself be cancelled."""
+    while not release.is_set():
+        try:
+            await release.wait()
+        except asyncio.CancelledError:
+            continue
 
 
 async def test_a_signal_drains_then_cancels_then_closes_the_last_first() -> None:
@@ -165,28 +175,45 @@ async def test_what_cannot_be_closed_keeps_nothing_else_open() -> None:
     async def fails() -> None:
         raise OSError("no")
 
+    release = asyncio.Event()
     with structlog.testing.capture_logs() as lines:
-        async with Service("worker") as service:
+        async with asyncio.timeout(5), Service("worker") as service:
             service.on_close("port", closing(closed, "port"))  # type: ignore[arg-type]
             service.on_close("hosts", fails)
             service.on_close("links", for_ever)
+            service.on_close("database", lambda: deaf(release))
     assert closed == ["port"]
-    assert [line["part"] for line in lines if line["event"] == "not closed in order"] == ["links", "hosts"]
+    assert [line["part"] for line in lines if line["event"] == "not closed in order"] == ["database", "links", "hosts"]
+    release.set()
+
+
+async def test_parts_that_do_not_close_share_one_time(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(lifecycle, "_CLOSE_ALL_S", 0.3)
+    monkeypatch.setattr(lifecycle, "_CLOSE_AT_LEAST_S", 0.01)
+    with structlog.testing.capture_logs() as lines:
+        began = time.monotonic()
+        async with Service("worker") as service:
+            for number in range(20):
+                service.on_close(str(number), for_ever)
+        assert time.monotonic() - began < 2.0, "each would take 0.2 s"
+    assert len(lines) == 20
+
+
+async def test_a_drain_that_does_not_let_itself_be_cut_short_is_left_behind() -> None:
+    release = asyncio.Event()
+    async with asyncio.timeout(5), Service("worker") as service:
+        loop = asyncio.get_running_loop()
+        loop.call_later(0.01, end)
+        loop.call_later(0.05, end)
+        await service.until_stopped(lambda: deaf(release))
+    release.set()
 
 
 async def test_a_background_task_that_swallows_its_end_is_named() -> None:
     release = asyncio.Event()
-
-    async def deaf() -> None:
-        while not release.is_set():
-            try:
-                await release.wait()
-            except asyncio.CancelledError:
-                continue
-
     with structlog.testing.capture_logs() as lines:
         async with Service("worker") as service:
-            service.background("deaf", deaf)
+            service.background("deaf", lambda: deaf(release))
             await asyncio.sleep(0)
     assert {"task": "deaf"}.items() <= next(x for x in lines if x["event"] == "background task does not end").items()
     release.set()

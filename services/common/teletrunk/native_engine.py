@@ -45,7 +45,8 @@ class NativeEngine:
     async def do(self, operation: Callable[..., Awaitable[Any]], *arguments: Any) -> Any:
         """Raises what the operation raises, and TimeoutError after five seconds."""
         async with self._alone:
-            return await asyncio.wait_for(_settled(operation(*arguments)), DEADLINE_S)
+            async with asyncio.timeout(DEADLINE_S):
+                return await operation(*arguments)
 
     async def signal(self, number: int, data: bytes) -> None:
         """Hands a signalling message of the other side to the call."""
@@ -91,10 +92,6 @@ class NativeEngine:
             await self.do(self.engine.stop, number)
         finally:
             self._deaf.discard(number)
-
-
-async def _settled(operation: Awaitable[Any]) -> Any:
-    return await operation
 
 
 async def _until_idle() -> None:

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import contextlib
 import fcntl
+import math
 import os
 import resource
+import signal
 import sys
 import threading
 from collections.abc import Callable, Coroutine
@@ -24,7 +26,8 @@ PROCESSOR = Path("/proc/cpuinfo")
 # The exit code of a Worker that left because it was drained. Whatever starts services again leaves it alone:
 # systemd by RestartPreventExitStatus=3, `teletrunk up` by itself. 0 is the end by SIGTERM, 2 a start that was refused.
 DRAINED: Final = 3
-LAST_S: Final = 10.0  # for the loop's own end, once the service has ended in order
+LAST_S: Final = 5.0  # for the loop's own end, once the service has ended in order
+_DESTRUCTORS_S: Final = 2  # and then for the interpreter's, with those of native libraries
 UNFINISHED: Final = "restore.unfinished"  # a file that is there while a restore is at work
 HALF_RESTORED: Final = "holds half of a restored installation: remove it, empty its databases, and restore again"
 Settings = TypeVar("Settings", bound=ServiceSettings)
@@ -60,7 +63,8 @@ def run(
 
 
 async def _to_the_end(serving: Coroutine[Any, Any, int | None]) -> int | None:
-    """Cancelled tasks that wait for what will not come, a database's thread that has ended, hold no process up."""
+    """Cancelled tasks that wait for what will not come, a database's thread that has ended, a native library that waits
+    for its own threads when the interpreter is gone: none of them holds a process up."""
     code: int | None = 1
     try:
         code = await serving
@@ -71,6 +75,7 @@ async def _to_the_end(serving: Coroutine[Any, Any, int | None]) -> int | None:
         last = threading.Timer(LAST_S, os._exit, [code or 0])
         last.daemon = True
         last.start()
+        signal.alarm(math.ceil(LAST_S) + _DESTRUCTORS_S)  # the kernel's: it asks no thread of ours
     return code
 
 

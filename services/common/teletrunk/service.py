@@ -13,7 +13,6 @@ closed, the last first. A second signal cuts the drain short. What was opened is
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import signal
 import time
 from collections.abc import Awaitable, Callable, Coroutine
@@ -28,8 +27,12 @@ from teletrunk.metrics import BACKGROUND_FAILURES
 
 log = structlog.get_logger()
 
-_CLOSE_S = 15.0
-_END_S = 10.0  # of the background tasks, once they are cancelled
+# The end, once it is drained, in less than the half minute that a cluster and systemd give it. What is counted here,
+# `running.LAST_S` is added to.
+_END_S = 5.0  # of the background tasks, once they are cancelled
+_CLOSE_S = 15.0  # of one part
+_CLOSE_ALL_S = 18.0
+_CLOSE_AT_LEAST_S = 0.5  # whatever those before it took
 _FIRST_PAUSE_S = 1.0
 _LONGEST_PAUSE_S = 30.0
 _SOUND_S = 60.0  # a task that has run for so long begins its pauses anew
@@ -157,8 +160,10 @@ class Service:
     ) -> bool:
         self._stopping = True
         await self._cancel_tasks()
+        until = time.monotonic() + _CLOSE_ALL_S
         while self._opened:
-            await self._close(*self._opened.pop())
+            left = max(until - time.monotonic(), _CLOSE_AT_LEAST_S)
+            await self._close(*self._opened.pop(), min(_CLOSE_S, left))
         if self._serving:  # of a start that is refused there is one line, and that says why
             log.info("service stopped")
         if self._failure is not None:
@@ -191,11 +196,16 @@ class Service:
             for task in left:
                 log.error("background task does not end", task=tasks[task])
 
-    async def _close(self, name: str, close: Callable[[], Awaitable[object]]) -> None:
-        try:
-            async with asyncio.timeout(_CLOSE_S):
-                await close()
-        except Exception as error:
+    async def _close(self, name: str, close: Callable[[], Awaitable[object]], seconds: float) -> None:
+        """A part that neither closes nor lets itself be cancelled is left behind."""
+        closing = asyncio.ensure_future(close())
+        done, _ = await asyncio.wait({closing}, timeout=seconds)
+        if not done:
+            closing.cancel()
+            error: BaseException | None = TimeoutError(f"it took more than {seconds:.1f} s")
+        else:
+            error = asyncio.CancelledError() if closing.cancelled() else closing.exception()
+        if error is not None:
             log.error("not closed in order", part=name, error=f"{type(error).__name__}: {error}")
 
     async def _first_of(self, *works: Awaitable[object]) -> None:
@@ -206,8 +216,7 @@ class Service:
         finally:
             for task in tasks:
                 task.cancel()
-            with contextlib.suppress(asyncio.CancelledError):
-                await asyncio.gather(*tasks, return_exceptions=True)
+            await asyncio.wait(tasks, timeout=_END_S)
         for task in done:
             task.result()
 

@@ -102,7 +102,8 @@ class Deliveries:
                     pause = _AGAIN_S  # the database is away, and has been reported; or a row went while it was held
                 if pause:
                     with contextlib.suppress(TimeoutError):
-                        await asyncio.wait_for(self._put_in.wait(), pause)
+                        async with asyncio.timeout(pause):
+                            await self._put_in.wait()
 
     async def send_now(self, webhook: Webhook, event: dict[str, Any]) -> Outcome:
         """Once, beside all that waits. Raises `SealBroken`."""

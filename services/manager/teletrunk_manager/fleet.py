@@ -65,7 +65,8 @@ class Fleet:
         """
         while True:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._failed.wait(), _ALONE_S if alone else _REFRESH_S)
+                async with asyncio.timeout(_ALONE_S if alone else _REFRESH_S):
+                    await self._failed.wait()
                 await asyncio.sleep(_REFRESH_S)
             try:
                 await self.refresh()

@@ -71,17 +71,21 @@ class Child:
             )
         self.started_at = time.monotonic()
 
-    async def stop(self) -> None:
+    async def stop(self) -> str:
+        """How it ended."""
         if self.process is None or self.process.returncode is not None:
-            return
+            return "stopped"
         with contextlib.suppress(ProcessLookupError):
             self.process.send_signal(signal.SIGTERM)
         try:
-            await asyncio.wait_for(self.process.wait(), _STOP_DEADLINE_S)
+            async with asyncio.timeout(_STOP_DEADLINE_S):
+                await self.process.wait()
         except TimeoutError:
             with contextlib.suppress(ProcessLookupError):
                 self.process.kill()
             await self.process.wait()
+            return f"killed: it did not end within {_STOP_DEADLINE_S:.0f} s"
+        return "stopped"
 
     def last_line(self) -> str:
         """What it had to say when it ended: its own word, if there is one, whatever was printed after it."""
@@ -170,7 +174,8 @@ class Stack:
         await child.start(stdout=asyncio.subprocess.PIPE)
         assert child.process is not None and child.process.stdout is not None
         self._tell("  sandbox: started, a Telegram of its own on this machine")
-        line = await asyncio.wait_for(child.process.stdout.readline(), _START_DEADLINE_S)
+        async with asyncio.timeout(_START_DEADLINE_S):
+            line = await child.process.stdout.readline()
         if not line:
             raise ConfigurationError(f"the sandbox did not start: {child.last_line()}")
         self.sandbox = json.loads(line)
@@ -313,9 +318,9 @@ class Stack:
             keeper.cancel()
         for name in ("worker", "session-store", "manager", "people", "sandbox"):
             if child := self.children.get(name):
-                await child.stop()
+                how = await child.stop()
                 if name != "people" and child.process is not None:
-                    self._tell(f"  {name}: stopped")
+                    self._tell(f"  {name}: {how}")
 
 
 def _how(status: int) -> str:

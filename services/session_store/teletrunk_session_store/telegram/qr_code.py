@@ -47,7 +47,8 @@ class QrCode:
         left = self._shown.expires_at - _RENEWED_S - time.time()
         if left > 0 and not self._accepted.is_set():
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._accepted.wait(), min(wait_s, left))
+                async with asyncio.timeout(min(wait_s, left)):
+                    await self._accepted.wait()
             if wait_s < left and not self._accepted.is_set():
                 return self._shown
         async with asyncio.timeout(_DEADLINE_S):

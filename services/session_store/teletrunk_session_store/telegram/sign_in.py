@@ -230,7 +230,8 @@ class SignIns:
 
     async def _hint(self, attempt: Attempt) -> str:
         with contextlib.suppress(RPCError, OSError, TimeoutError):
-            return await asyncio.wait_for(attempt.client.get_password_hint(), _DEADLINE_S) or ""
+            async with asyncio.timeout(_DEADLINE_S):
+                return await attempt.client.get_password_hint() or ""
         return ""
 
     async def _signed_in_already(self, client: TelegramClient) -> Any:

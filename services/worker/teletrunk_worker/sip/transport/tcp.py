@@ -197,7 +197,8 @@ class TcpListener:
             flow.abort()
         if self._server is not None:
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._server.wait_closed(), 1)
+                async with asyncio.timeout(1):
+                    await self._server.wait_closed()
 
 
 class Unframed(ValueError):
@@ -239,7 +240,8 @@ async def _first_byte(reader: asyncio.StreamReader, flow: TcpFlow) -> bytes:
     while True:
         was_proven = flow.proven
         try:
-            return await asyncio.wait_for(reader.read(1), max(0, flow.patience))
+            async with asyncio.timeout(max(0, flow.patience)):
+                return await reader.read(1)
         except TimeoutError:
             if flow.proven == was_proven:
                 raise
