@@ -158,7 +158,10 @@ NO_SOUND: Final = Cause(
     "pbx-unreachable",
     "no sound from it for a minute",
     "The PBX has sent no sound in a call that was up.",
-    ("See that the PBX is there, and that no firewall between it and the Worker forgets the way of its sound.",),
+    (
+        "See that the PBX is there, that it sends the codec that was agreed (the record names it), and that no "
+        "firewall between it and the Worker forgets the way of its sound.",
+    ),
 )
 NO_WORKER_REACHES_OUT: Final = Cause(
     call_pb2.REFUSAL_CAUSE_NO_WORKER_REACHES_OUT, "pbx-unreachable", "",

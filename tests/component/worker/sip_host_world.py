@@ -36,7 +36,8 @@ def free_rtp_ports(count: int) -> int:
 class RtpSocket:
     """Sends PCMA packets from one address, and counts those that come."""
 
-    def __init__(self, address: str) -> None:
+    def __init__(self, address: str, payload_type: int = _PCMA) -> None:
+        self._payload_type = payload_type
         self._socket = socket.socket(socket.AF_INET, socket.SOCK_DGRAM)
         self._socket.bind((address, 0))
         self._socket.setblocking(False)
@@ -50,7 +51,9 @@ class RtpSocket:
     def send(self, to: int, code: int) -> None:
         """20 ms of a square wave, whose samples are this code and its negative: as loud as the code says."""
         self._sequence += 1
-        header = struct.pack("!BBHII", 0x80, _PCMA, self._sequence & 0xFFFF, self._sequence * _BLOCK, self._ssrc)
+        header = struct.pack(
+            "!BBHII", 0x80, self._payload_type, self._sequence & 0xFFFF, self._sequence * _BLOCK, self._ssrc
+        )
         with contextlib.suppress(OSError):
             self._socket.sendto(header + bytes([code, code ^ 0x80] * (_BLOCK // 2)), ("127.0.0.1", to))
 

@@ -112,6 +112,20 @@ async def test_who_signals_from_where_it_listens_need_not_speak(world: SipHostWo
         assert listener.received() > TALK_S / 0.02 * 0.8
 
 
+@pytest.mark.parametrize(
+    ("payload_type", "counts"), [(0, False), (18, False), (34, False), (8, True), (13, True), (126, True)]
+)
+async def test_another_codec_than_the_agreed_one_is_no_sound(
+    payload_type: int, counts: bool, world: SipHostWorld
+) -> None:
+    """It was counted and not decoded: a call in which nobody is heard looked like one with sound."""
+    with contextlib.closing(RtpSocket(PEER, payload_type)) as peer:
+        await world.call((PEER, peer.port), PEER)
+        await peer.talk(world.rtp_port, QUIET, 1.0)
+        received = (await world.hang_up())["stats"]["rtp_received"]
+    assert (received > 30) is counts and (counts or not received), received
+
+
 @pytest.mark.parametrize("count", [0, 1, 100, 400])  # 400 are more than a datagram holds
 def test_what_was_not_to_be_sent_is_forgotten(count: int) -> None:
     with socket.socket(type=socket.SOCK_DGRAM) as own, socket.socket(type=socket.SOCK_DGRAM) as peer:

@@ -7,6 +7,8 @@ pjmedia sees it, what does not come from
   names an address that it does not send from;
 - then the address and port that it was heard from first, until it describes itself again (re-INVITE, UPDATE).
 An address that only a description names gets no more than a few packets until something comes from it.
+What is of another codec than the agreed one is dropped, too: pjmedia decodes none of it and counts it all, so that a
+call in which nobody is heard would look like one with sound.
 """
 
 from __future__ import annotations
@@ -34,6 +36,7 @@ class RtpPeer:
         self._index = 0  # of the stream among the call's media
         self.own_port = 0  # that RTP comes to, once it is known
         self._signalling = ""
+        self._payload_type = 0
         self._named: Source | None = None
         self._pinned: Source | None = None
         self._seen: Source | None = None
@@ -46,7 +49,9 @@ class RtpPeer:
         """The call has a stream, perhaps with another peer than before. Raises pj.Error."""
         self.close()
         self._index = index
-        self._named = _source(self._call.getStreamInfo(index).remoteRtpAddress)
+        stream = self._call.getStreamInfo(index)
+        self._payload_type = int(stream.rxPt)
+        self._named = _source(stream.remoteRtpAddress)
         local = str(self._call.getMedTransportInfo(index).localRtpName)
         self.own_port = int(local.rpartition(":")[2])
         self._pinned = self._seen = None
@@ -107,7 +112,10 @@ class RtpPeer:
     def _filter(self, addresses: list[str], port: int | None = None) -> None:
         """RTCP, on the next port, comes from any port of those addresses."""
         for own, descriptor in socket_filter.udp_sockets(range(self.own_port, self.own_port + 2)).items():
-            program = socket_filter.only_from(addresses, port if own == self.own_port else None)
+            if own == self.own_port:
+                program = socket_filter.only_from(addresses, port, self._payload_type)
+            else:
+                program = socket_filter.only_from(addresses)
             with socket_filter.borrowed(descriptor) as end:
                 socket_filter.attach(end, program)
 

@@ -19,17 +19,40 @@ Instruction = tuple[int, int, int, int]  # code, places to jump when true and wh
 
 _SO_ATTACH_FILTER: Final = 26
 _MOST_DESCRIPTORS = 1024  # FD_SETSIZE: pjlib waits by select(2)
-_LOAD_WORD, _LOAD_HALF, _JUMP_IF_EQUAL, _RETURN = 0x20, 0x28, 0x15, 0x06
+_LOAD_WORD, _LOAD_HALF, _LOAD_BYTE, _AND, _JUMP_IF_EQUAL, _JUMP_IF_GREATER, _RETURN = (
+    0x20,
+    0x28,
+    0x30,
+    0x54,
+    0x15,
+    0x25,
+    6,
+)
 _SOURCE_ADDRESS = 0xFFF00000 + 12  # SKF_NET_OFF: in the IPv4 header
 _SOURCE_PORT = 0  # a filter of a UDP socket sees its header first
+_PAYLOAD_TYPE = 8 + 1  # behind the UDP header, with the marker in its highest bit (RFC 3550 5.1)
+_LAST_STATIC = 34  # of those that RFC 3551 gives to codecs; larger ones are telephone-event, keep-alives, RTCP
+_COMFORT_NOISE: Final = (13, 19)
 _ALL, _NOTHING = (_RETURN, 0, 0, 0xFFFF), (_RETURN, 0, 0, 0)
 
 
-def only_from(addresses: Sequence[str], port: int | None = None) -> list[Instruction]:
-    """Passes what these IPv4 addresses send, from that port if one is given; nothing when there are none."""
+def only_from(addresses: Sequence[str], port: int | None = None, payload_type: int | None = None) -> list[Instruction]:
+    """Passes what these IPv4 addresses send, from that port if one is given; nothing when there are none.
+
+    With a payload type nothing that is of another codec, which nobody would decode.
+    """
     accept: list[Instruction] = [_ALL]
+    if payload_type is not None:
+        accept = [
+            (_LOAD_BYTE, 0, 0, _PAYLOAD_TYPE),
+            (_AND, 0, 0, 0x7F),
+            (_JUMP_IF_GREATER, 4, 0, _LAST_STATIC),
+            *((_JUMP_IF_EQUAL, 3 - n, 0, passed) for n, passed in enumerate((payload_type, *_COMFORT_NOISE))),
+            _NOTHING,
+            _ALL,
+        ]
     if port is not None:
-        accept = [(_LOAD_HALF, 0, 0, _SOURCE_PORT), (_JUMP_IF_EQUAL, 0, 1, port), _ALL, _NOTHING]
+        accept = [(_LOAD_HALF, 0, 0, _SOURCE_PORT), (_JUMP_IF_EQUAL, 1, 0, port), _NOTHING, *accept]
     compare: list[Instruction] = [
         (_JUMP_IF_EQUAL, len(addresses) - number, 0, int.from_bytes(socket.inet_aton(address)))
         for number, address in enumerate(addresses)
