@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import teletrunk.lean_libraries  # noqa: F401
+
+# isort: split
 import argparse
 import asyncio
 import os
