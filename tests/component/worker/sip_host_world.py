@@ -102,11 +102,12 @@ class SipHostWorld(HostProcess):
         self.rtp_port = 0
         self.rtp_address = ""
         self.first_rtp_port = free_rtp_ports(32)
+        self.rtp_ports = 32
 
     async def start(self) -> None:
         self.host_port = await self.launch(
             self._environment, edge_port=self._edge.getsockname()[1], public_address="127.0.0.1", public_port=5060,
-            media_address=MEDIA_ADDRESS, rtp_port=self.first_rtp_port, rtp_ports=32,
+            media_address=MEDIA_ADDRESS, rtp_port=self.first_rtp_port, rtp_ports=self.rtp_ports,
         )  # fmt: skip
 
     async def call(self, media: tuple[str, int], signalling: str, dialog: str = "c1") -> None:

@@ -126,6 +126,19 @@ async def test_another_codec_than_the_agreed_one_is_no_sound(
     assert (received > 30) is counts and (counts or not received), received
 
 
+async def test_sound_that_may_have_the_ports_that_the_kernel_gives_leaves_sip_its_own() -> None:
+    """TELETRUNK_RTP_PORTS may be of those: SIP's socket among them was shut to everybody as one of sound."""
+    world = SipHostWorld({})
+    world.first_rtp_port, world.rtp_ports = 32_768, 28_000
+    await world.start()
+    try:
+        with contextlib.closing(RtpSocket(PEER)) as peer:
+            await world.call((PEER, peer.port), PEER)
+            assert await peer.talk(world.rtp_port, QUIET, 1.0) > 30
+    finally:
+        await world.stop()
+
+
 @pytest.mark.parametrize("count", [0, 1, 100, 400])  # 400 are more than a datagram holds
 def test_what_was_not_to_be_sent_is_forgotten(count: int) -> None:
     with socket.socket(type=socket.SOCK_DGRAM) as own, socket.socket(type=socket.SOCK_DGRAM) as peer:

@@ -120,9 +120,10 @@ class RtpPeer:
                 socket_filter.attach(end, program)
 
 
-def shut_out_everybody(ports: range, peers: Iterable[RtpPeer]) -> None:
-    """Of all sockets of sound that none of those peers has: nobody has been negotiated with yet."""
-    taken = {port for peer in peers for port in (peer.own_port, peer.own_port + 1)}
+def shut_out_everybody(ports: range, peers: Iterable[RtpPeer], sip_port: int) -> None:
+    """Of all sockets of sound that none of those peers has: nobody has been negotiated with yet. SIP's may be on one of
+    those ports: the kernel gives it any that is free."""
+    taken = {sip_port, *(port for peer in peers for port in (peer.own_port, peer.own_port + 1))}
     for port, descriptor in socket_filter.udp_sockets(ports).items():
         if port not in taken:
             with socket_filter.borrowed(descriptor) as end:

@@ -279,7 +279,7 @@ class SipHost:
 
     def shut_out_strangers(self) -> None:
         """From the sockets of a call that has just got them."""
-        shut_out_everybody(self._rtp_ports, [call.peer for call in self.calls.values()])
+        shut_out_everybody(self._rtp_ports, [call.peer for call in self.calls.values()], self._waker.port)
 
     def ended(self, call: HostCall, status: int, phrase: str) -> None:
         """The dialog is over. The object lives on until the pump is out of pjsua2's callback."""
