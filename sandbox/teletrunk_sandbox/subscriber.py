@@ -290,7 +290,7 @@ class Subscribers:
             return
         call.over = True
         emit("ended", phone=call.phone, call=call.number, reason=reason, by=by)
-        with contextlib.suppress(Exception):
+        with contextlib.suppress(TimeoutError):
             await self._native.stop(call.number)
 
     # Sound.
@@ -339,7 +339,7 @@ class Subscribers:
     async def stop(self) -> None:
         for call in self._calls.values():
             call.over = True
-            with contextlib.suppress(Exception):
+            with contextlib.suppress(TimeoutError):
                 await self._native.stop(call.number)
         await asyncio.sleep(0.2)  # native threads leave their callbacks
 

@@ -120,6 +120,35 @@ async def test_a_redis_that_has_gone_back_in_time_is_told_all_again(redis: Redis
     await state.close()
 
 
+async def test_a_redis_that_has_forgotten_is_told_again_though_nothing_has_changed(redis: Redis) -> None:
+    redis.empty()
+    state = RedisState(redis.url)
+    await state.take_service("w1", "a", b"one")
+    redis.empty()
+    assert await state.keep_services([Holding("w1", "a", 1.0)]) == (set(), {"w1"})
+    assert await show(state, "w1", "a", b"one")
+    assert await told(state) == {"w1": [b"one"]}
+    await state.close()
+
+
+async def test_a_record_that_is_being_written_is_not_written_again(redis: Redis) -> None:
+    """Heartbeats come when they like, and all two seconds it is asked whether everything is still there."""
+    redis.empty()
+    state = RedisState(redis.url)
+    await state.take_service("w1", "a", b"one")
+    for number in range(50):
+        shown, kept = await asyncio.gather(
+            show(state, "w1", "a", b"not this", change=b"%d" % number), state.keep_services([Holding("w1", "a", 1.0)])
+        )
+        assert shown and kept == (set(), set())
+        kept, shown = await asyncio.gather(
+            state.keep_services([Holding("w1", "a", 1.0)]), show(state, "w1", "a", b"not this", change=b"+")
+        )
+        assert shown and kept == (set(), set())
+    assert (await read(state, None)).parts[0] == b"one"
+    await state.close()
+
+
 async def test_a_manager_of_the_version_before_reads_and_is_read(redis: Redis) -> None:
     """It knows `holder` and the whole `record` alone, and listens to announcements alone."""
     redis.empty()

@@ -7,20 +7,19 @@ import contextlib
 import threading
 import time
 from collections.abc import Awaitable, Callable
-from pathlib import Path
 from typing import Any, Final
 
 from teletrunk.inline_loop import InlineLoop
+from teletrunk.native_threads import NativeThreads
 
 DEADLINE_S: Final = 5.0
+_THREADS: Final = "ntg-"  # how their names begin
 # A signalling message is worked on by the engine's threads after the call with it has returned. A call that is
 # stopped meanwhile takes away what they work on, and the process dies (SIGSEGV, seen within 130 such calls).
 _SETTLED_S = 0.25
 # The other side's sound is unhooked by the network thread, after the call that it was hooked to has been freed: it
 # writes into whatever has that memory by then. Unhooked first, and waited for, it has nothing left to do.
 _UNHOOKED_S = 0.05
-_MOST_PATIENCE_S = 2.0  # for threads that a busy machine keeps from their work
-_LOOK_AGAIN_S = 0.01
 
 
 class NativeEngine:
@@ -30,8 +29,13 @@ class NativeEngine:
     """
 
     def __init__(self, ntgcalls: Any, alone: asyncio.Lock | None = None) -> None:
-        """`ntgcalls` is the module: whoever has no engine need not load it. Engines of one process share `alone`."""
+        """`ntgcalls` is the module: whoever has no engine need not load it. Engines of one process share `alone`.
+
+        Raises OSError when the kernel does not show its threads.
+        """
         self.engine = ntgcalls.NTgCalls()
+        self._threads = NativeThreads(_THREADS)
+        self._lost = ntgcalls.BaseRTCException
         self._playback, self._microphone = ntgcalls.StreamMode.PLAYBACK, ntgcalls.StreamDevice.MICROPHONE
         self._no_sound = ntgcalls.MediaDescription(None, None, None, None)
         self._stamp = ntgcalls.FrameData(0, ntgcalls.VideoRotation.VIDEO_ROTATION_0, 0, 0)
@@ -79,47 +83,20 @@ class NativeEngine:
         time.sleep(_UNHOOKED_S)
 
     async def stop(self, number: int) -> None:
-        """Ends the call, once its last signalling message has been worked on and its sound is unhooked."""
+        """Ends the call, once its last signalling message has been worked on and its sound is unhooked.
+
+        Raises TimeoutError when the engine does not answer. A call that has ended by itself is ended.
+        """
         self.no_more_frames(number)
         try:
             left = self._signalled.pop(number, 0.0) + _SETTLED_S - time.monotonic()
             await asyncio.sleep(max(left, 0.0))
-            await _until_idle()
-            with contextlib.suppress(Exception):  # it has ended by itself, or is stopped all the same
+            await self._threads.until_done()
+            with contextlib.suppress(self._lost):
                 await self.do(self.engine.set_stream_sources, number, self._playback, self._no_sound)
             await asyncio.sleep(_UNHOOKED_S)
-            await _until_idle()
-            await self.do(self.engine.stop, number)
+            await self._threads.until_done()
+            with contextlib.suppress(self._lost):
+                await self.do(self.engine.stop, number)
         finally:
             self._deaf.discard(number)
-
-
-async def _until_idle() -> None:
-    """Returns when the engine's threads have nothing to do, all at one moment; at the latest after two seconds.
-
-    Work that one of them hands to another wakes that one before it sleeps itself. So when two looks find all of them
-    asleep and none has been awake in between, no piece of work was on its way.
-    """
-    until = time.monotonic() + _MOST_PATIENCE_S
-    while time.monotonic() < until:
-        look = _awake_times()
-        if look is not None and look == _awake_times():
-            return
-        await asyncio.sleep(_LOOK_AGAIN_S)
-
-
-def _awake_times() -> list[str] | None:
-    """How often each thread of the engine has been awake; None when one of them is."""
-    times = []
-    for task in Path("/proc/self/task").iterdir():
-        try:
-            status = (task / "status").read_text()
-        except OSError:  # it has ended meanwhile
-            continue
-        fields = dict(line.split(":\t", 1) for line in status.splitlines() if ":\t" in line)
-        if not fields["Name"].startswith("ntg-"):
-            continue
-        if not fields["State"].startswith("S"):
-            return None
-        times.append(task.name + " " + fields["voluntary_ctxt_switches"])
-    return sorted(times)

@@ -1,9 +1,12 @@
-"""Python beside native media threads: callbacks from them."""
+"""Python beside native media threads: callbacks from them, and where the kernel shows them."""
 
 from __future__ import annotations
 
 import ctypes
 import threading
+from typing import Final
+
+OWN_THREADS: Final = "/proc/self/task"
 
 _thread = threading.local()  # a native thread may have the number of one that has ended
 

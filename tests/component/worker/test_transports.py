@@ -11,7 +11,7 @@ import pytest
 from sipmessage import Request
 from teletrunk.errors import Refusal
 from teletrunk_worker.policy.bans import Bans
-from teletrunk_worker.sip.transport import tcp
+from teletrunk_worker.sip.transport import sockets, tcp
 
 from tests import sip_wire
 
@@ -50,6 +50,27 @@ async def test_a_call_over_ipv6(transport: str) -> None:
         wire.send(bytes(wire.in_dialog("BYE", invite, answered)))
         bye = await world.host.next()
         assert isinstance(bye, Request) and bye.method == "BYE"
+
+
+async def test_any_port_is_one_that_is_free_for_udp_and_tcp(monkeypatch: pytest.MonkeyPatch) -> None:
+    """The kernel gives TCP one that another's UDP has."""
+    others: list[socket.socket] = []
+    bound = sockets.bound
+
+    async def with_others(host: str, port: int, kind: socket.SocketKind) -> socket.socket:
+        made = await bound(host, port, kind)
+        if kind == socket.SOCK_STREAM and len(others) < 3:
+            others.append(await bound(host, made.getsockname()[1], socket.SOCK_DGRAM))
+        return made
+
+    monkeypatch.setattr(sockets, "bound", with_others)
+    own = await sockets.bound_for_both("127.0.0.1", 0)
+    assert own[0].getsockname() == own[1].getsockname()
+    taken = others[0].getsockname()[1]
+    with pytest.raises(OSError, match="in use"):
+        await sockets.bound_for_both("127.0.0.1", taken)
+    for each in (*own, *others):
+        each.close()
 
 
 Opened = contextlib.AbstractAsyncContextManager[sip_wire.SipWire]

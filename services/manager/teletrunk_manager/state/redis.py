@@ -11,7 +11,7 @@ import asyncio
 import contextlib
 import secrets
 from collections.abc import AsyncIterator, Awaitable, Callable, Iterable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 import redis.asyncio as redis
@@ -157,6 +157,18 @@ class _Written:
             self.whole, self.changes = len(record), 0
 
 
+@dataclass(eq=False)
+class _Record:
+    """One that we write."""
+
+    turn: asyncio.Lock = field(default_factory=asyncio.Lock)  # of whoever writes: it is what it was, or what it will be
+    written: _Written | None = None  # not while it is being written: what fails half-way may have been
+
+    @property
+    def mark(self) -> tuple[str, int]:
+        return (self.written.stamp, self.written.count) if self.written is not None else ("", 0)
+
+
 class RedisState:
     """Raises `ConfigurationError` for a URL that is none. Redis need not be there yet."""
 
@@ -176,54 +188,75 @@ class RedisState:
         self._take = self._redis.register_script(_TAKE)
         self._keep = self._redis.register_script(_KEEP)
         self._count = self._redis.register_script(_COUNT)
-        self._written: dict[str, _Written] = {}  # by holder; not while it is being written
+        self._records: dict[str, _Record] = {}  # by holder
         self._has_older = False  # a Manager that reads whole records only
 
     async def take_service(self, service_id: str, holder: str, record: bytes) -> None:
-        await self._write_whole(service_id, holder, record, by_force=True)
+        async with self._writing(holder) as ours:
+            await self._write_whole(service_id, holder, ours, record, by_force=True)
 
     async def show_service(self, service_id: str, holder: str, change: bytes, whole: Callable[[], bytes]) -> bool:
-        # What fails half-way may have been written: then the next one begins anew.
-        written = self._written.pop(holder, None)
-        if written is None:
-            return await self._write_whole(service_id, holder, whole())
-        if change:
-            written.grow(change)
-            record = whole() if self._has_older or written.is_long else b""
-            args: list[Any] = [holder, written.stamp, written.count, change, _ms(SERVICE_S), record]
-            done = await _asked(self._add(keys=_keys(service_id), args=args))
-            if done < 0:
-                return await self._write_whole(service_id, holder, record or whole())
-            if not done:
-                return False
-            written.put(record)
-        self._written[holder] = written
-        return True
+        async with self._writing(holder) as ours:
+            written, ours.written = ours.written, None
+            if written is None:
+                return await self._write_whole(service_id, holder, ours, whole())
+            if change:
+                written.grow(change)
+                record = whole() if self._has_older or written.is_long else b""
+                args: list[Any] = [holder, written.stamp, written.count, change, _ms(SERVICE_S), record]
+                done = await _asked(self._add(keys=_keys(service_id), args=args))
+                if done < 0:
+                    return await self._write_whole(service_id, holder, ours, record or whole())
+                if not done:
+                    return False
+                written.put(record)
+            ours.written = written
+            return True
 
-    async def _write_whole(self, service_id: str, holder: str, record: bytes, *, by_force: bool = False) -> bool:
+    @contextlib.asynccontextmanager
+    async def _writing(self, holder: str) -> AsyncIterator[_Record]:
+        ours = self._records.setdefault(holder, _Record())
+        async with _reaching(), ours.turn:
+            yield ours
+
+    async def _write_whole(
+        self, service_id: str, holder: str, ours: _Record, record: bytes, *, by_force: bool = False
+    ) -> bool:
         written = _Written(f"{holder}:{secrets.token_hex(4)}", len(record))
         force = "force" if by_force else ""
         args: list[Any] = [holder, record, _ms(SERVICE_S), service_id, written.stamp, force]
         done = bool(await _asked(self._whole(keys=[*_keys(service_id), _NAMES], args=args)))
         if done:
-            self._written[holder] = written
+            ours.written = written
         return done
 
     async def keep_services(self, holdings: Iterable[Holding]) -> tuple[set[str], set[str]]:
-        known = [(holding, self._written.get(holding.holder)) for holding in holdings]
+        # One that is being written says by that itself that it is there.
+        known = [(each, self._mark(each.holder)) for each in holdings if not self._is_written(each.holder)]
         keys: list[str] = []
         args: list[Any] = [_ms(SERVICE_S)]
-        for holding, written in known:
+        for holding, mark in known:
             keys += _keys(holding.service_id)
-            args += [holding.holder, *((written.stamp, written.count) if written else ("", 0)), holding.seen_at]
+            args += [holding.holder, *mark, holding.seen_at]
         answers = await _asked(self._hold(keys=keys, args=args)) if keys else []
-        found = {0: set[str](), 1: set[str](), -1: set[str]()}
-        for (holding, _), answer in zip(known, answers, strict=True):
-            found[answer].add(holding.service_id)
-        return found[0], found[-1]
+        gone, forgotten = set[str](), set[str]()
+        for (holding, mark), answer in zip(known, answers, strict=True):
+            if answer == 0:
+                gone.add(holding.service_id)
+            elif answer < 0 and not self._is_written(holding.holder) and self._mark(holding.holder) == mark:
+                forgotten.add(holding.service_id)
+                if ours := self._records.get(holding.holder):
+                    ours.written = None
+        return gone, forgotten
+
+    def _is_written(self, holder: str) -> bool:
+        return holder in self._records and self._records[holder].turn.locked()
+
+    def _mark(self, holder: str) -> tuple[str, int]:
+        return self._records[holder].mark if holder in self._records else ("", 0)
 
     async def drop_service(self, service_id: str, holder: str) -> bool:
-        self._written.pop(holder, None)
+        self._records.pop(holder, None)
         return bool(await _asked(self._drop(keys=_keys(service_id), args=[holder, _ms(SERVICE_S)])))
 
     async def services(self) -> dict[str, Mark]:
@@ -236,7 +269,8 @@ class RedisState:
         listeners = dict(await _asked(self._redis.pubsub_numsub(_CHANGED, _READS_CHANGES)))
         has_older = listeners[_CHANGED.encode()] > listeners[_READS_CHANGES.encode()]
         if has_older and not self._has_older:
-            self._written.clear()  # all is shown again, whole
+            for record in self._records.values():  # all is shown again, whole
+                record.written = None
         self._has_older = has_older
 
     async def service(self, service_id: str, known: Mark | None) -> Telling | None:

@@ -16,6 +16,7 @@ from pathlib import Path
 from typing import Final, NamedTuple
 
 import teletrunk
+from teletrunk.native_thread import OWN_THREADS
 from teletrunk.privileges import forbid_privileges
 
 import teletrunk_worker
@@ -34,12 +35,13 @@ class Jail(NamedTuple):
     descriptors: int
     datagrams: Sequence[int]  # address families of its sockets
     other_sockets: Sequence[int] = ()
+    readable: Sequence[str] = ()
 
 
 SIP: Final = Jail(512 << 20, 256, (socket.AF_INET,))
 # WebRTC asks the kernel (netlink) which addresses the machine has; a call has a socket for each of them, and a thread
-# or two with 8 MiB of stack.
-TELEGRAM: Final = Jail(4 << 30, 4096, (socket.AF_INET, socket.AF_INET6), (socket.AF_NETLINK,))
+# or two with 8 MiB of stack. A call is only ended once these threads are seen to be idle.
+TELEGRAM: Final = Jail(4 << 30, 4096, (socket.AF_INET, socket.AF_INET6), (socket.AF_NETLINK,), (OWN_THREADS,))
 
 
 def enter(jail: Jail) -> None:
@@ -49,7 +51,7 @@ def enter(jail: Jail) -> None:
     _limit(resource.RLIMIT_NOFILE, jail.descriptors)
     _limit(resource.RLIMIT_CORE, 0)  # it would hold keys of calls
     _drop_capabilities()
-    landlock.confine([*_LIBRARIES, *_own_modules()])
+    landlock.confine([*_LIBRARIES, *_own_modules(), *jail.readable])
     if platform.machine() == "x86_64":
         seccomp.confine(jail.datagrams, jail.other_sockets)
 

@@ -143,6 +143,7 @@ class SipHost:
         self.rate = 8000
         self._capacity = 0
         self._rtp_ports = range(0)
+        self._sip_port = 0
         self._unheard: frozenset[str] = frozenset()
 
     def tell(self, **event: object) -> None:
@@ -173,11 +174,11 @@ class SipHost:
         self._clock = BridgeClock(self._endpoint, self.rate)
         for codec in self._endpoint.codecEnum2():
             self._endpoint.codecSetPriority(codec.codecId, _PRIORITIES.get(codec.codecId, 0))
-        port = int(self._endpoint.transportGetInfo(identifier).localName.rsplit(":", 1)[1])
+        self._sip_port = int(self._endpoint.transportGetInfo(identifier).localName.rsplit(":", 1)[1])
         self._open_account(message)
-        self._waker.port = port
+        self._waker.port = self._sip_port
         self._waker.start()
-        self.tell(event="ready", port=port, capacity=capacity, rate=self.rate)
+        self.tell(event="ready", port=self._sip_port, capacity=capacity, rate=self.rate)
 
     def _open_account(self, message: Message) -> None:
         account = pj.AccountConfig()
@@ -279,7 +280,7 @@ class SipHost:
 
     def shut_out_strangers(self) -> None:
         """From the sockets of a call that has just got them."""
-        shut_out_everybody(self._rtp_ports, [call.peer for call in self.calls.values()], self._waker.port)
+        shut_out_everybody(self._rtp_ports, [call.peer for call in self.calls.values()], self._sip_port)
 
     def ended(self, call: HostCall, status: int, phrase: str) -> None:
         """The dialog is over. The object lives on until the pump is out of pjsua2's callback."""

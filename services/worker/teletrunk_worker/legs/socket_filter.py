@@ -19,15 +19,8 @@ Instruction = tuple[int, int, int, int]  # code, places to jump when true and wh
 
 _SO_ATTACH_FILTER: Final = 26
 _MOST_DESCRIPTORS = 1024  # FD_SETSIZE: pjlib waits by select(2)
-_LOAD_WORD, _LOAD_HALF, _LOAD_BYTE, _AND, _JUMP_IF_EQUAL, _JUMP_IF_GREATER, _RETURN = (
-    0x20,
-    0x28,
-    0x30,
-    0x54,
-    0x15,
-    0x25,
-    6,
-)
+_LOAD_WORD, _LOAD_HALF, _LOAD_BYTE, _AND = 0x20, 0x28, 0x30, 0x54
+_JUMP_IF_EQUAL, _JUMP_IF_GREATER, _RETURN = 0x15, 0x25, 6
 _SOURCE_ADDRESS = 0xFFF00000 + 12  # SKF_NET_OFF: in the IPv4 header
 _SOURCE_PORT = 0  # a filter of a UDP socket sees its header first
 _PAYLOAD_TYPE = 8 + 1  # behind the UDP header, with the marker in its highest bit (RFC 3550 5.1)

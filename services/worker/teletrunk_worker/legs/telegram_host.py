@@ -129,9 +129,7 @@ class TelegramHost:
         self._loop.add_reader(self._wire.socket.fileno(), self._on_readable)
         self._tell({"event": "ready", "capacity": CAPACITY})
         await self._gone.wait()
-        for number in list(self._calls):
-            with contextlib.suppress(Exception):
-                await self._native.stop(number)
+        await asyncio.gather(*map(self._native.stop, self._calls), return_exceptions=True)
         await asyncio.sleep(0.2)  # let native threads leave their callbacks
 
     def _tell(self, event: Message) -> None:
@@ -206,15 +204,16 @@ class TelegramHost:
     async def _close(self, name: str) -> None:
         self._queues.pop(name, None)
         number = self._numbers.pop(name, None)
-        stats: Message = {}
-        if number is not None and (call := self._calls.get(number)):
-            self._pusher.remove(call)
-            with contextlib.suppress(Exception):  # native: it may have ended by itself
-                await self._native.stop(number)
-            self._calls.pop(number, None)
-            self._names.pop(number, None)
-            stats = call.stats()
-        self._tell({"event": "closed", "call": name, "stats": stats})
+        call = self._calls.get(number) if number is not None else None
+        try:
+            if call is not None:
+                self._pusher.remove(call)
+                await self._native.stop(call.number)
+        finally:
+            if call is not None:
+                self._calls.pop(call.number, None)
+                self._names.pop(call.number, None)
+            self._tell({"event": "closed", "call": name, "stats": call.stats() if call is not None else {}})
 
     def _on_frames(self, number: int, mode: Any, device: Any, frames: list[Any]) -> None:
         keep_thread_state()

@@ -6,6 +6,7 @@ a record-routing proxy does, and stays on its way until it ends.
 
 from __future__ import annotations
 
+import socket
 from collections.abc import Callable, Sequence
 
 import structlog
@@ -39,6 +40,7 @@ from teletrunk_worker.sip.transaction.client import ClientTransactions
 from teletrunk_worker.sip.transaction.server import ServerTransaction, ServerTransactions
 from teletrunk_worker.sip.transport.flow import Address, Flow, plain
 from teletrunk_worker.sip.transport.locate import DnsResolver, Place, Resolver
+from teletrunk_worker.sip.transport.sockets import bound
 from teletrunk_worker.sip.transport.tcp import TcpFlow
 from teletrunk_worker.sip.transport.tls import Certificates
 from teletrunk_worker.sip.transport.transports import Transports
@@ -94,7 +96,8 @@ class SipPort:
         """Raises OSError when a port is taken."""
         await self._transports.start(self._address, self._port, self._tls_address)
         self.port = self._transports.port
-        self._inside = await UdpEndpoint.bind("127.0.0.1", 0, self._receive_from_host)
+        own = await bound("127.0.0.1", 0, socket.SOCK_DGRAM)
+        self._inside = await UdpEndpoint.on(own, self._receive_from_host)
         inside = "127.0.0.1", self._inside.port
         faces = self._faces = Faces(
             self._public_addresses, self._address, self._local_networks, self._transports.port_of, inside

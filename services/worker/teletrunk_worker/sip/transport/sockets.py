@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import socket
+from typing import Final
+
+_TRIES: Final = 50
 
 
 async def bound(host: str, port: int, kind: socket.SocketKind) -> socket.socket:
@@ -22,3 +25,20 @@ async def bound(host: str, port: int, kind: socket.SocketKind) -> socket.socket:
         made.close()
         raise
     return made
+
+
+async def bound_for_both(host: str, port: int) -> tuple[socket.socket, socket.socket]:
+    """One for TCP and one for UDP, at the same port. Port 0 asks for any one that is free for both.
+
+    Raises OSError when it is taken.
+    """
+    tries_left = 1 if port else _TRIES
+    while True:
+        stream = await bound(host, port, socket.SOCK_STREAM)
+        try:
+            return stream, await bound(host, stream.getsockname()[1], socket.SOCK_DGRAM)
+        except OSError:
+            stream.close()
+            tries_left -= 1
+            if not tries_left:
+                raise

@@ -19,7 +19,6 @@ from typing import Any, Final
 
 from teletrunk_worker.sip.message import LARGEST_MESSAGE, unfolded
 from teletrunk_worker.sip.transport.flow import KEEP_ALIVE, Address, Receiver, network_of, peer_of
-from teletrunk_worker.sip.transport.sockets import bound
 
 MOST_CONNECTIONS: Final = 1_000
 MOST_UNPROVEN: Final = 16  # connections of one address that has shown no password on them
@@ -101,16 +100,9 @@ class TcpListener:
         self._flows: dict[str, TcpFlow] = {}  # the oldest first
         self._server: asyncio.Server | None = None
 
-    @classmethod
-    async def bind(cls, host: str, port: int, receive: Receiver, on_close: Closed) -> TcpListener:
-        listener = cls(receive, on_close)
-        await listener.listen(host, port)
-        return listener
-
-    async def listen(self, host: str, port: int, context: ssl.SSLContext | None = None) -> None:
-        """Raises OSError when the port is taken. Without it, there are only connections of our own."""
+    async def listen(self, listening: socket.socket, context: ssl.SSLContext | None = None) -> None:
+        """On a socket that is bound. Without it, there are only connections of our own."""
         secured: dict[str, Any] = {} if context is None else {"ssl": context, "ssl_handshake_timeout": _HANDSHAKE_S}
-        listening = await bound(host, port, socket.SOCK_STREAM)
         self._server = await asyncio.start_server(self._serve, sock=listening, limit=LARGEST_MESSAGE, **secured)
 
     async def connect(self, peer: Address, context: ssl.SSLContext | None = None, name: str = "") -> TcpFlow:

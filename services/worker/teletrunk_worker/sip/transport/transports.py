@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import ipaddress
+import socket
 
 from teletrunk_worker.sip.transport.flow import Address, Flow, Receiver
 from teletrunk_worker.sip.transport.locate import PORTS, Place
+from teletrunk_worker.sip.transport.sockets import bound, bound_for_both
 from teletrunk_worker.sip.transport.tcp import Closed, TcpListener
 from teletrunk_worker.sip.transport.tls import Certificates
 from teletrunk_worker.sip.transport.udp import UdpEndpoint
@@ -25,11 +27,12 @@ class Transports:
 
     async def start(self, host: str, port: int, tls: Address | None = None) -> None:
         """Port 0 asks for any free one. Raises OSError when a port is taken."""
-        await self._tcp.listen(host, port)
-        self.port = self._tcp.port
-        self._udp = await UdpEndpoint.bind(host, self.port, self._receive)
+        stream, datagrams = await bound_for_both(host, port)
+        await self._tcp.listen(stream)
+        self._udp = await UdpEndpoint.on(datagrams, self._receive)
+        self.port = self._udp.port
         if tls is not None and self._certificates is not None and self._certificates.server is not None:
-            await self._tls.listen(*tls, self._certificates.server)
+            await self._tls.listen(await bound(*tls, socket.SOCK_STREAM), self._certificates.server)
             self.tls_port = self._tls.port
 
     def port_of(self, transport: str) -> int:

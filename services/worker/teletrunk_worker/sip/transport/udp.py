@@ -16,7 +16,6 @@ from teletrunk_worker.sip.transport.flow import (
     peer_of,
     without_zone,
 )
-from teletrunk_worker.sip.transport.sockets import bound
 from teletrunk_worker.sip.via import Via
 
 _RECEIVE_BUFFER = 4 << 20
@@ -66,10 +65,9 @@ class UdpEndpoint(asyncio.DatagramProtocol):
         self.is_ipv6 = False
 
     @classmethod
-    async def bind(cls, host: str, port: int, receive: Receiver) -> UdpEndpoint:
-        loop = asyncio.get_running_loop()
-        own = await bound(host, port, socket.SOCK_DGRAM)
-        _, endpoint = await loop.create_datagram_endpoint(lambda: cls(receive), sock=own)
+    async def on(cls, own: socket.socket, receive: Receiver) -> UdpEndpoint:
+        """`own` is bound."""
+        _, endpoint = await asyncio.get_running_loop().create_datagram_endpoint(lambda: cls(receive), sock=own)
         return endpoint
 
     @property
