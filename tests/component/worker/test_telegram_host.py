@@ -23,6 +23,7 @@ OVERWRITTEN = {"GLIBC_TUNABLES": "glibc.malloc.perturb=165"}
 GONE = 8
 TALKING = 15
 PATIENCE_S = 60.0
+Heard = list[asyncio.Queue[Message]]  # by end
 
 
 class HostProcess:
@@ -86,9 +87,7 @@ def open_call(hosts: list[HostProcess], name: str, talk: Talk | None = None) -> 
     return heard
 
 
-async def until(
-    hosts: list[HostProcess], name: str, heard: list[asyncio.Queue[Message]], own: int, wanted: str
-) -> None:
+async def until(hosts: list[HostProcess], name: str, heard: Heard, own: int, wanted: str) -> None:
     """Hands on what one end signals until it says so."""
     while (event := await heard[own].get())["event"] != wanted:
         assert event["event"] == "signalling"
