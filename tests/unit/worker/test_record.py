@@ -26,3 +26,16 @@ def test_a_clock_that_is_set_changes_no_duration(monkeypatch: pytest.MonkeyPatch
     record = recorder.finish(dataclasses.replace(from_sip(), ended_by="pbx"))
     assert (record.ringing_at - began, record.answered_at - began) == pytest.approx((3.0, 10.0))
     assert record.ended_at - record.answered_at == pytest.approx(42.5)
+
+
+def test_what_is_put_away_behind_a_call_is_no_part_of_it() -> None:
+    now = 100.0
+    recorder = Recorder("c", "w", from_sip=True, clock=lambda: now)
+    recorder.answered()
+    now = 110.0
+    recorder.ends()
+    now = 119.0  # the process of its sound was busy
+    recorder.ends()
+    record = recorder.finish(dataclasses.replace(from_sip(), ended_by="pbx"))
+    assert record.ended_at - record.answered_at == pytest.approx(10.0)
+    assert recorder.talk_seconds == 10

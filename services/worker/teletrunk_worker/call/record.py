@@ -112,14 +112,18 @@ class Recorder:
     def answered(self) -> None:
         self.record.answered_at = self.record.answered_at or self._now()
 
+    def ends(self) -> None:
+        """From now on things are only put away: nobody talks any more, and nobody pays."""
+        self.record.ended_at = self.record.ended_at or self._now()
+
     def media(self, stats: Message) -> None:
         """Takes over the figures that a host gives; a later report of the same replaces the earlier."""
         for name in _FIGURES & stats.keys():
             setattr(self.record.media, name, stats[name])
 
     def finish(self, state: State) -> call_pb2.CallRecord:
+        self.ends()
         record = self.record
-        record.ended_at = self._now()
         record.ended_by = state.ended_by or "gateway"
         if state.refusal is not None:
             note_refusal(record, state.refusal)
@@ -131,4 +135,5 @@ class Recorder:
 
     @property
     def talk_seconds(self) -> int:
-        return round(self._now() - self.record.answered_at) if self.record.answered_at else 0
+        until = self.record.ended_at or self._now()
+        return round(until - self.record.answered_at) if self.record.answered_at else 0

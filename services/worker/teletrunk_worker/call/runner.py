@@ -306,6 +306,8 @@ class CallRunner:
             self.recorder.media({"dtmf_offered": leg.offers_digits()})
             trace.get_current_span().add_event("answered")
             self._records.note(self.recorder.record)
+        elif self._state.phase in (Phase.ENDING, Phase.ENDED):
+            self.recorder.ends()
 
     # The end.
 
