@@ -25,8 +25,11 @@ from teletrunk_sandbox.world import World
 
 _GATEWAY = "+79990000001"
 _CALLS_A_PHONE = 4
+# People begin to speak when all calls are up: the set-up of others is no call's delay.
+_A_SETUP_S, _SETTLED_S = 1.5, 5.0
 _FRIENDS_RATE = "16000"  # at 48,000 what these take leaves too little of two cores for 20 calls
-_DELAYS = ("one_way_to_telegram_ms", "one_way_to_sip_ms", "in_phones_buffer_ms")
+_ALONE = ("+79992000001", "+79992000002")
+_DELAYS = ("telegram_alone_ms", "one_way_to_telegram_ms", "one_way_to_sip_ms", "in_phones_buffer_ms")
 _PART_NAMES = {"sip_host": "SIP hosts", "telegram_host": "Telegram hosts"}
 
 
@@ -63,21 +66,23 @@ def memory_mb(world: World) -> dict[str, float]:
 
 
 class Bench:
-    def __init__(self, world: World, phones: list[Actor], friends: Actor, seconds: float) -> None:
+    def __init__(self, world: World, phones: list[Actor], friends: Actor, others: Actor, seconds: float) -> None:
         self._world = world
         self._phones = phones
         self._friends = friends
+        self._others = others
         self._seconds = seconds
         self._seen: set[str] = set()
 
     async def run(self, count: int) -> dict[str, Any]:
         memory_before = memory_mb(self._world)
-        calls = [await self._establish(index) for index in range(count)]
+        calls = [await self._establish(index, _SETTLED_S + (count - index) * _A_SETUP_S) for index in range(count)]
         psutil.cpu_percent(None)
         cpu_before, began = cpu_s(self._world), time.monotonic()
         await asyncio.sleep(self._seconds)  # the talking, which is what is measured
         cpu, took = cpu_s(self._world), time.monotonic() - began
         machine, memory = psutil.cpu_percent(None), memory_mb(self._world)
+        beside = await _telegram_alone(self._others)
         in_phone = [await self._held_back(index, call) for index, call in enumerate(calls)]
         for index, call in enumerate(calls):
             phone = self._phones[index // _CALLS_A_PHONE]
@@ -97,6 +102,7 @@ class Bench:
             "late_to_sip": sum(record.media.late_to_sip for record in records),
             "blocks": int(count * took * 100),
             "rtp_lost": sum(record.media.rtp_lost for record in records),
+            "telegram_alone_ms": beside,
             "one_way_to_telegram_ms": _spread([delay["to_telegram"] for delay in heard]),
             "one_way_to_sip_ms": _spread([delay["to_sip"] for delay in heard]),
             "in_phones_buffer_ms": _spread(in_phone),
@@ -105,11 +111,11 @@ class Bench:
             "machine_percent": round(machine, 1),
         }
 
-    async def _establish(self, index: int) -> int:
+    async def _establish(self, index: int, silent_s: float) -> int:
         phone, friend = self._phones[index // _CALLS_A_PHONE], _friend(index)
-        play = {"hz": 620.0, "after_s": 2.0}
+        play = {"hz": 620.0, "after_s": silent_s}
         await self._friends.tell("behave", phone=friend, on_call="answer", delay_s=0, play=play)
-        call = int((await phone.tell("call", to=friend, play={"hz": 440.0, "after_s": 2.0}))["call"])
+        call = int((await phone.tell("call", to=friend, play={"hz": 440.0, "after_s": silent_s}))["call"])
         await phone.wait("established", call=call)
         return call
 
@@ -136,22 +142,20 @@ def _spread(values: list[float]) -> dict[str, float]:
     return {"median": round(statistics.median(values), 1), "max": round(max(values), 1)}
 
 
-async def _telegram_alone(friends: Actor) -> dict[str, float]:
-    """One way between two Telegram users, without us: what no gateway can take away."""
-    caller, called = "+79992000001", "+79992000002"
-    for phone in (caller, called):
-        await friends.tell("user", phone=phone, first_name=phone)
+async def _telegram_alone(people: Actor) -> dict[str, float]:
+    """One way between two Telegram users, without us, beside the calls that are up: what no gateway can take away."""
+    caller, called = _ALONE
     play = {"hz": 440.0, "after_s": 2.0}
-    await friends.tell("behave", phone=called, on_call="answer", delay_s=0, play=play)
+    await people.tell("behave", phone=called, on_call="answer", delay_s=0, play=play)
     delays = []
     for _ in range(4):
-        await friends.tell("call", phone=caller, to=called, play=play)
-        await friends.wait("connected", phone=caller)
+        await people.tell("call", phone=caller, to=called, play=play)
+        await people.wait("connected", phone=caller)
         await asyncio.sleep(4.0)  # the tone has begun, and been heard
-        ends = [await friends.tell("heard", phone=phone) for phone in (caller, called)]
+        ends = [await people.tell("heard", phone=phone) for phone in (caller, called)]
         delays += [(a["onset_at"] - b["play_started_at"]) * 1000 for a, b in (ends, ends[::-1])]
-        await friends.tell("hangup", phone=caller)
-        await friends.wait("ended", phone=called)
+        await people.tell("hangup", phone=caller)
+        await people.wait("ended", phone=called)
     return _spread(delays)
 
 
@@ -163,16 +167,18 @@ async def _measure(
         async with (
             World(Path(directory), TELETRUNK_MAX_CALLS=str(max(20, most)), **settings) as world,
             world.people("--rate", _FRIENDS_RATE) as friends,
+            world.people("--rate", _FRIENDS_RATE) as others,
         ):
             account = await world.add_account(_GATEWAY, "gateway")
             trunk = await world.add_trunk(_GATEWAY)
             await world.active(account.account_id)
             for index in range(most):
                 await friends.tell("user", phone=_friend(index), first_name=f"Friend {index}")
+            for phone in _ALONE:
+                await others.tell("user", phone=phone, first_name=phone)
             buffer = ("--adaptive",) if adaptive else ()
             phones = [await world.phone(trunk, "udp", "sip-phone", *buffer) for _ in range(-(-most // _CALLS_A_PHONE))]
-            print(json.dumps({"telegram_alone_ms": await _telegram_alone(friends)}), flush=True)
-            bench = Bench(world, phones, friends, seconds)
+            bench = Bench(world, phones, friends, others, seconds)
             results = []
             for count in counts:
                 results.append(await bench.run(count))
@@ -183,7 +189,7 @@ async def _measure(
 def _show(results: list[dict[str, Any]]) -> None:
     table = Table(title="Bridged G.711 calls; median / worst", show_lines=True)
     columns = ("calls", "CPU % a call", "CPU % by part", "MB a call", "MB in all", "late of blocks", "RTP lost",
-               "one way to Telegram ms", "one way to phone ms", "of it in the phone's buffer",
+               "Telegram alone ms", "one way to Telegram ms", "one way to phone ms", "of it in the phone's buffer",
                "SNR dB", "own set-up ms", "machine %")  # fmt: skip
     for column in columns:
         table.add_column(column)
