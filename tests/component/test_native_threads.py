@@ -26,7 +26,7 @@ class Worker(threading.Thread):
 
     def __init__(self, number: int) -> None:
         super().__init__(daemon=True)
-        self.work: queue.SimpleQueue[int | None] = queue.SimpleQueue()
+        self.work: queue.SimpleQueue[int] = queue.SimpleQueue()
         self.others: list[Worker] = []
         self.done = threading.Event()
         self.native_name = f"busy-{number}".encode()
@@ -40,8 +40,6 @@ class Worker(threading.Thread):
             except queue.Empty:
                 hashlib.sha256(ELSE)
                 continue
-            if steps is None:
-                return
             hashlib.sha256(PIECE)
             if steps:
                 random.choice(self.others).work.put(steps - 1)

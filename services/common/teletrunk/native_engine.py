@@ -35,7 +35,7 @@ class NativeEngine:
         """
         self.engine = ntgcalls.NTgCalls()
         self._threads = NativeThreads(_THREADS)
-        self._lost = ntgcalls.BaseRTCException
+        self._error = ntgcalls.BaseRTCException
         self._playback, self._microphone = ntgcalls.StreamMode.PLAYBACK, ntgcalls.StreamDevice.MICROPHONE
         self._no_sound = ntgcalls.MediaDescription(None, None, None, None)
         self._stamp = ntgcalls.FrameData(0, ntgcalls.VideoRotation.VIDEO_ROTATION_0, 0, 0)
@@ -92,11 +92,11 @@ class NativeEngine:
             left = self._signalled.pop(number, 0.0) + _SETTLED_S - time.monotonic()
             await asyncio.sleep(max(left, 0.0))
             await self._threads.until_done()
-            with contextlib.suppress(self._lost):
+            with contextlib.suppress(self._error, TimeoutError):  # it has ended by itself, or is stopped all the same
                 await self.do(self.engine.set_stream_sources, number, self._playback, self._no_sound)
             await asyncio.sleep(_UNHOOKED_S)
             await self._threads.until_done()
-            with contextlib.suppress(self._lost):
+            with contextlib.suppress(self._error):
                 await self.do(self.engine.stop, number)
         finally:
             self._deaf.discard(number)
