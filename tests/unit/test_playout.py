@@ -115,6 +115,47 @@ def test_a_burst_that_was_late_once_costs_little_delay_afterwards() -> None:
     assert sum(grown) / len(grown) < 6.0
 
 
+def bursts_of_a_storm(calm_s: int, late_ms: float) -> list[float]:
+    """When bursts of 10 ms come: half a minute in which one of each second is late, and a calm after it."""
+    regular = [tick / 100 for tick in range((30 + calm_s) * 100)]
+    late = {tick: tick / 100 + late_ms / 1000 for tick in range(50, 3000, 100)}
+    ordered: list[float] = []
+    for tick, due in enumerate(regular):  # whatever follows a late one waits behind it
+        ordered.append(max(late.get(tick, due), ordered[-1] if ordered else 0.0))
+    return ordered
+
+
+def test_what_a_storm_has_taught_is_no_delay_of_the_calm_after_it() -> None:
+    """Calls that are set up beside it leave no processor in time; forty seconds later that is forgotten."""
+    shared = ring()
+    playout = Playout(shared, RATE, 160, 80)
+    due = bursts_of_a_storm(calm_s=60, late_ms=55.0)
+    waited = []
+    for tick in range(89 * 50):
+        now = tick / 50 + 0.005
+        while due[0] <= now:
+            shared.write(bytes(160), due.pop(0))
+        playout.next_block(now)
+        waited.append(shared.available / RATE * 1000 + shared.age(now) * 1000)
+    assert max(waited[28 * 50 : 30 * 50]) > 50  # it was needed, as long as the storm lasted
+    assert max(waited[72 * 50 :]) < 20
+
+
+def test_a_margin_that_is_needed_now_and_then_stays() -> None:
+    """One burst of each ten seconds is late by 30 ms, for ten minutes: it is missed while that is learned."""
+    shared = ring()
+    playout = Playout(shared, RATE, 160, 80)
+    due: list[float] = []
+    for tick in range(60_000):
+        due.append(max(tick / 100 + (0.03 if tick % 1000 == 500 else 0.0), due[-1] if due else 0.0))
+    for tick in range(599 * 50):
+        now = tick / 50 + 0.005
+        while due[0] <= now:
+            shared.write(bytes(160), due.pop(0))
+        playout.next_block(now)
+    assert playout.late <= 6  # of sixty
+
+
 def test_delay_stays_bounded_under_drift() -> None:
     shared = ring()
     playout = Playout(shared, RATE, 80, 160)

@@ -4,7 +4,8 @@ The reader asks for one block each tick of its clock; the writer's bursts come b
 as the burst that completes a block comes before the block's time; how long before is the block's slack, and all that
 the playout has to keep up. What lies in the ring beyond whole bursts makes no block safer, and is only delay. Both
 ends' ticks pass each other as fast as their clocks drift apart: then a burst more must lie in the ring, or one less.
-The playout moves there by playing single blocks one sample shorter or longer.
+The playout moves there by playing single blocks one sample shorter or longer. How much slack it needs it learns from
+what bursts have used of it in the last 40 seconds; after a gap, which is all that it can tell then, from gaps.
 """
 
 from __future__ import annotations
@@ -15,12 +16,13 @@ from teletrunk_worker.legs.ring import Ring
 from teletrunk_worker.legs.stretch import HALF_TAPS, crossfade, fade_in, fade_out, resample_block
 
 _WINDOW_MS = 400
-_FIRST_MARGIN_MS = 3  # later than in the window before the writer (or earlier the reader) may be
+_LEAST_SLACK_MS = 3  # later than in the windows before the writer (or earlier the reader) may be
 _MARGIN_STEP_MS = 5  # a gap has shown that this machine needs more; most are of a few milliseconds
 _MOST_MARGIN_MS = 50
-_CALM_WINDOWS = 50  # 20 s without a gap: try a smaller margin again
-_REMEMBERED_WINDOWS = 12  # 5 s: a burst less in the ring must have done so long
-_REGRET_MS = 3  # beyond the margin: or drift to and fro would have us take the burst back
+# 40 s: bursts fewer in the ring must have done so long. What is late once in that time costs one block in 2,000; what a
+# busy minute has taught, as when many calls begin, is no delay of the quiet hour after it.
+_REMEMBERED_WINDOWS = 100
+_REGRET_MS = 3  # beyond what is needed: or drift to and fro would have us take the burst back
 _JUMP_ABOVE_MS = 20  # this far from the target is a stall, not drift; sample by sample it would take half a minute
 _SETTLING_WINDOWS = 2  # nobody has spoken yet: what is wrong is put right by one jump, forward or back
 _GUARD = HALF_TAPS + 2  # samples beyond whole bursts: what a block's resampling looks ahead at
@@ -43,15 +45,15 @@ class Playout:
         self._per_ms = rate // 1000
         self._silence = bytes(block * 2)
         self._window_blocks = max(1, _WINDOW_MS * self._per_ms // block)
-        self._margin = _FIRST_MARGIN_MS * self._per_ms
+        self._least = self._margin = _LEAST_SLACK_MS * self._per_ms  # to have always, and to start with
         self._playing = False
         self._resuming = False
         self._last = self._silence
         self._tail = bytes(HALF_TAPS * 2)
         self._least_slack = self._least_surplus = 1 << 30
-        self._slacks: deque[int] = deque(maxlen=_REMEMBERED_WINDOWS)
+        self._slacks: deque[int] = deque(maxlen=_REMEMBERED_WINDOWS)  # since the last gap, as if nothing had been moved
+        self._moved = 0  # samples left out since; inserted ones count negative
         self._blocks_seen = 0
-        self._calm_windows = 0
         self._correction = 0  # samples still to drop (positive) or to insert (negative)
         self._until_correction = 0  # blocks
         self._jump = 0  # samples to skip with the next block; negative: to hear once more
@@ -69,7 +71,7 @@ class Playout:
         pcm = self._take()
         if pcm is None:
             return self._gap()
-        self._observe(age)
+        self._observe(now)
         if self._resuming:
             pcm, self._resuming = fade_in(pcm), False
         self._last, self._tail = pcm, pcm[-HALF_TAPS * 2 :]
@@ -80,27 +82,25 @@ class Playout:
         left = self._ring.available - self._block
         if left < 0:
             return False
-        bursts = (self._slack(left, age) - self._margin) // self._burst
+        # As if the last burst were on time: of several that come at once the others were late.
+        bursts = (left // self._burst * self._burst + age - self._margin) // self._burst
         if bursts < 0:
             return False
         # What piled up while nobody listened is only delay.
         self._ring.skip(min(bursts, left // self._burst) * self._burst)
         self._playing = self._resuming = True
         self._forget_window()
+        self._blocks_seen = -(self._ring.available // self._block)  # what came at once, after a gap, is not as usual
         return True
-
-    def _slack(self, left: int, age: int) -> int:
-        """How long before its time a block's last burst was there, in samples; `left` lie in the ring beyond it."""
-        return left // self._burst * self._burst + age
 
     def _gap(self) -> bytes:
         """The writer is late: fade what was heard last, and wait with a larger margin."""
         self.late += 1
         self._playing = False
         self._correction = self._jump = 0
-        self._calm_windows = 0
         self._settling = _SETTLING_WINDOWS
         self._slacks.clear()
+        self._moved = 0
         self._margin = min(self._margin + _MARGIN_STEP_MS * self._per_ms, _MOST_MARGIN_MS * self._per_ms)
         faded, self._last = fade_out(self._last), self._silence
         return faded
@@ -122,23 +122,21 @@ class Playout:
         pcm = resample_block(self._tail, self._ring.peek(consumed + HALF_TAPS), self._block, consumed)
         self._ring.skip(consumed)
         self._correction -= sign
+        self._moved += sign
         return pcm
 
-    def _observe(self, age: int) -> None:
+    def _observe(self, now: float) -> None:
         """Notes what the block just read had to spare. A late reader only adds to it, so the least is the true one."""
-        left = self._ring.available
-        self._least_slack = min(self._least_slack, self._slack(left, age))
-        self._least_surplus = min(self._least_surplus, left % self._burst - _GUARD)
         self._blocks_seen += 1
+        if self._blocks_seen <= 0:
+            return
+        slack = round((now - self._ring.came_at(self._burst)) * self._rate)
+        self._least_slack = min(self._least_slack, slack)
+        self._least_surplus = min(self._least_surplus, self._ring.available % self._burst - _GUARD)
         if self._blocks_seen == self._window_blocks:
             self._end_window()
 
     def _end_window(self) -> None:
-        self._slacks.append(self._least_slack)
-        self._calm_windows += 1
-        if self._calm_windows >= _CALM_WINDOWS and self._margin > _FIRST_MARGIN_MS * self._per_ms:
-            self._margin -= _MARGIN_STEP_MS * self._per_ms // 2
-            self._calm_windows = 0
         surplus = self._surplus()
         if surplus > _JUMP_ABOVE_MS * self._per_ms or (self._settling and surplus):
             self._jump = surplus
@@ -150,18 +148,28 @@ class Playout:
 
     def _surplus(self) -> int:
         """How many samples there are too many in the ring, or too few (negative)."""
-        if self._least_slack < self._margin:
+        usual = max(self._slacks) - self._moved if self._slacks else self._margin
+        stalled = self._least_slack - usual > _JUMP_ABOVE_MS * self._per_ms
+        if stalled:  # what the reader has missed is no news of the writer
+            self._moved -= self._beyond(self._least_slack, usual)
+        self._slacks.append(self._least_slack + self._moved)
+        if stalled:
+            return self._beyond(self._least_slack, usual)
+        if self._least_slack < self._least:
             return self._least_surplus - self._burst
-        bursts = self._bursts_too_many(self._least_slack)
-        if bursts * self._burst <= _JUMP_ABOVE_MS * self._per_ms and not self._settling:
-            long_enough = len(self._slacks) == _REMEMBERED_WINDOWS
-            bursts = self._bursts_too_many(min(self._slacks)) if long_enough else 0
-        if bursts == 0 and 0 <= self._least_surplus <= _AT_EASE:
-            return 0
-        return self._least_surplus + bursts * self._burst
+        surplus = self._beyond(self._least_slack, self._margin) if self._settling else self._unneeded()
+        return 0 if 0 <= surplus <= _AT_EASE else surplus
 
-    def _bursts_too_many(self, slack: int) -> int:
-        return max(0, slack - self._margin - _REGRET_MS * self._per_ms) // self._burst
+    def _unneeded(self) -> int:
+        if len(self._slacks) < _REMEMBERED_WINDOWS:
+            return self._least_surplus
+        self._margin = self._least
+        return self._beyond(min(self._slacks) - self._moved, self._least)
+
+    def _beyond(self, slack: int, needed: int) -> int:
+        """Samples that may go: whole bursts, and what lies beyond them in the ring."""
+        bursts = max(0, slack - needed - _REGRET_MS * self._per_ms) // self._burst
+        return self._least_surplus + bursts * self._burst
 
     def _jumped(self) -> bytes | None:
         """Goes to another place in the ring at once, crossfading over the seam."""
@@ -170,6 +178,7 @@ class Playout:
             self._ring.skip(min(self._jump, self._ring.available))
         else:
             self._ring.rewind(-self._jump)
+        self._moved += self._jump
         self._jump = 0
         after = self._ring.read(self._block)
         return None if after is None else crossfade(before, after)

@@ -22,7 +22,9 @@ _POSITION_BYTES = 8
 _WRITTEN_AT = 0
 _STAMPED_AT = 8
 _READ_AT = 64
-_HEADER_BYTES = 128
+_CAME_AT = 128
+_BURSTS = 256  # more than a ring holds, of 10 ms at 8 kHz
+_HEADER_BYTES = _CAME_AT + _BURSTS * 8
 _RING_SAMPLES = 16_384  # a power of two; 1 s at 16 kHz, 2 s at 8 kHz
 _REWIND_MARGIN = 1_600  # the writer goes on meanwhile
 _RING_BYTES = _HEADER_BYTES + _RING_SAMPLES * SAMPLE_BYTES
@@ -40,6 +42,7 @@ class Ring:
         self._written = memory[_WRITTEN_AT : _WRITTEN_AT + _POSITION_BYTES].cast("Q")
         self._stamp = memory[_STAMPED_AT : _STAMPED_AT + _POSITION_BYTES].cast("d")
         self._read = memory[_READ_AT : _READ_AT + _POSITION_BYTES].cast("Q")
+        self._came = memory[_CAME_AT:_HEADER_BYTES].cast("d")
         self._samples = memory[_HEADER_BYTES : _HEADER_BYTES + _RING_SAMPLES * SAMPLE_BYTES]
 
     @property
@@ -51,8 +54,12 @@ class Ring:
         """Seconds since the last write, by the clock whose time the writer gave."""
         return now - self._stamp[0]
 
+    def came_at(self, burst: int) -> float:
+        """When the last sample that was read was written, by that clock, if always `burst` samples are at once."""
+        return self._came[-(-self._read[0] // burst) % _BURSTS]
+
     def write(self, pcm: bytes, now: float) -> bool:
-        """Appends whole samples. False, and nothing written, when the reader has stalled for too long."""
+        """Appends whole samples, not none. False, and nothing written, when the reader has stalled for too long."""
         count = len(pcm) // SAMPLE_BYTES
         written = self._written[0]
         if written + count - self._read[0] > _RING_SAMPLES:
@@ -64,7 +71,7 @@ class Ring:
         else:
             self._samples[start:] = pcm[:room]
             self._samples[: len(pcm) - room] = pcm[room:]
-        self._stamp[0] = now
+        self._stamp[0] = self._came[(written + count) // count % _BURSTS] = now
         self._written[0] = written + count
         return True
 
