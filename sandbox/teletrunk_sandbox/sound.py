@@ -5,6 +5,7 @@ In plain Python: whoever tries Teletrunk needs no numerical libraries for it.
 
 from __future__ import annotations
 
+import bisect
 import cmath
 import functools
 import itertools
@@ -24,11 +25,28 @@ Samples = Sequence[int]
 _FULL_SCALE = 32_768.0
 _WINDOW_S = 0.2
 _TORN_DB = 15.0
-_CLOCK_FROM_S = 5.0  # longer, and the clocks' drift would count as lateness
+_MOST_LATE_FRAMES = 5  # that a busy machine's thread catches up with
+_CLOCK_OF_S = 2.0  # longer, and the clocks' drift would count as lateness
 _LOUD = 500.0  # of 32768: above it something is heard
 _LOWEST_HZ = 50.0
 _SPECTRUM = 4096  # samples of one spectrum: bins of 2 Hz at 8 kHz, 12 Hz at 48 kHz
 _SPECTRA = 3  # taken from as many places, so that one torn place does not decide
+
+
+class Microphone:
+    """When a microphone has the next of its frames, by the monotonic clock: what was missed is not made up for.
+
+    It would be sent faster than it is spoken, and be delay for as long as the call lasts.
+    """
+
+    def __init__(self, frame_s: float, now: float) -> None:
+        self._frame_s = frame_s
+        self._due = now
+
+    def left(self, now: float) -> float:
+        """The seconds until the next frame, after one was taken."""
+        self._due = max(self._due + self._frame_s, now - _MOST_LATE_FRAMES * self._frame_s)
+        return max(0.0, self._due - now)
 
 
 @dataclass(frozen=True)
@@ -194,20 +212,29 @@ def last_sound(samples: Samples, rate: int) -> float | None:
 
 
 class Recording:
-    """Sound as it was heard, with the time of its first sample: by the least late of the first pieces."""
+    """Sound as it was heard, and when: a piece's time is that of the least late ones of the two seconds before it.
+
+    A busy machine's sound goes slower or faster than the world: after minutes its own length says no time.
+    """
 
     def __init__(self, rate: int) -> None:
         self.rate = rate
-        self.started_at = 0.0
         self._pieces: list[bytes] = []
+        self._starts: list[float] = []  # of each piece, in seconds of the recording
+        self._began: list[float] = []  # the Unix time of the recording's beginning, had all come like this piece
         self._count = 0  # samples
 
     def add(self, pcm: bytes, now: float) -> None:
-        at_s = self._count / self.rate
-        if at_s < _CLOCK_FROM_S:
-            self.started_at = min(self.started_at or now, now - at_s)
+        self._starts.append(self._count / self.rate)
+        self._began.append(now - self._starts[-1])
         self._pieces.append(pcm)
         self._count += len(pcm) // 2
+
+    def heard_at(self, seconds: float) -> float:
+        """The Unix time at which what lies so deep in the recording was heard. Raises ValueError when it is empty."""
+        after = max(1, bisect.bisect_right(self._starts, seconds))
+        first = min(bisect.bisect_left(self._starts, seconds - _CLOCK_OF_S), after - 1)
+        return min(self._began[first:after]) + seconds
 
     def samples(self) -> array[int]:
         return samples_of(b"".join(list(self._pieces)))
@@ -217,12 +244,13 @@ class Recording:
         with wave.open(str(path), "wb") as file:
             file.setparams((1, 2, self.rate, 0, "NONE", ""))
             file.writeframes(b"".join(list(self._pieces)))
-        Path(f"{path}.json").write_text(json.dumps({"rate": self.rate, "started_at": self.started_at}))
+        started_at = self.heard_at(_CLOCK_OF_S) - _CLOCK_OF_S if self._pieces else 0.0
+        Path(f"{path}.json").write_text(json.dumps({"rate": self.rate, "started_at": started_at}))
 
     def onset_at(self) -> float | None:
         """The Unix time at which sound was first heard."""
         found = onset(self.samples(), self.rate)
-        return None if found is None else self.started_at + found
+        return None if found is None else self.heard_at(found)
 
     def report(self, skip_s: float = 0.5, last_s: float | None = None) -> dict[str, float | None]:
         """What was heard, from `skip_s` after the first sound on: nothing, no seconds either, where there is none.
@@ -237,8 +265,8 @@ class Recording:
         heard = measure(samples[begin:], self.rate)
         return {
             **vars(heard),
-            "onset_at": None if first is None else self.started_at + first,
-            "last_at": None if last is None else self.started_at + last,
+            "onset_at": None if first is None else self.heard_at(first),
+            "last_at": None if last is None else self.heard_at(last),
         }
 
 

@@ -25,7 +25,7 @@ from teletrunk.native_thread import keep_thread_state
 from teletrunk_sandbox.actors import Message, emit
 from teletrunk_sandbox.client import connect_factory, trust
 from teletrunk_sandbox.control import SandboxControl
-from teletrunk_sandbox.sound import Recording, played
+from teletrunk_sandbox.sound import Microphone, Recording, played
 
 _VERSIONS = ["13.0.0", "12.0.0", "9.0.0", "8.0.0"]
 
@@ -317,14 +317,13 @@ class Subscribers:
     def _push(self) -> None:
         """10 ms of each connected call's sound each 10 ms."""
         asyncio.set_event_loop(InlineLoop())  # type: ignore[abstract]  # it asks for no more
-        due = time.monotonic()
+        microphone = Microphone(0.01, time.monotonic())
         while True:
             for call in list(self._calls.values()):
                 if call.connected_at and not call.over:
                     with contextlib.suppress(Exception):
                         self._native.send_frame(call.number, self._next_frame(call))
-            due += 0.01
-            time.sleep(max(0.0, due - time.monotonic()))
+            time.sleep(microphone.left(time.monotonic()))
 
     def _next_frame(self, call: SubscriberCall) -> bytes:
         play, frame = call.play, self._rate // 100
@@ -355,6 +354,7 @@ async def run(dc: str, rsa_key: str, control_port: int, rate: int) -> None:
     import json
 
     trust(rsa_key)
+    sys.setswitchinterval(0.0005)  # nor does any call's sound wait 5 ms for another's thread
     host, _, port = dc.rpartition(":")
     subscribers = Subscribers((host, int(port)), control_port, rate)
     reader = asyncio.StreamReader(limit=1 << 20)

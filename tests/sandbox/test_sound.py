@@ -21,6 +21,21 @@ def _tone(hz: float, rate: int, noise: float = 0.0, seconds: float = 3.0) -> arr
     )
 
 
+def test_a_microphone_has_its_frames_in_time_and_makes_up_for_none() -> None:
+    now, microphone = 100.0, sound.Microphone(0.01, 100.0)
+    for _ in range(500):
+        now += microphone.left(now)
+    assert now == pytest.approx(105.0)
+    for _ in range(500):  # a thread that is late by some milliseconds each time keeps the pace
+        now += microphone.left(now + 0.004)
+    assert now == pytest.approx(110.0, abs=0.01)
+    now += 4.0  # its process stood still
+    frames, began = 0, now
+    while now < began + 1.0:
+        frames, now = frames + 1, now + microphone.left(now)
+    assert frames <= 106
+
+
 @pytest.mark.parametrize("rate", [8000, 16000, 48000])
 @pytest.mark.parametrize("hz", [62.0, 440.0, 620.4, 3000.0])
 def test_a_tone_is_known_by_its_frequency_and_level(hz: float, rate: int) -> None:
@@ -52,6 +67,15 @@ def test_first_and_last_sound_are_found_to_a_hundredth_of_a_second() -> None:
     assert report["onset_at"] == pytest.approx(100.5, abs=0.01)
     assert report["last_at"] == pytest.approx(101.5, abs=0.01)
     assert report["hz"] == pytest.approx(440.0, abs=0.05)
+
+
+def test_sound_that_comes_slower_than_the_world_goes_has_its_time_all_the_same() -> None:
+    """A quarter of a second in two minutes; and one piece in ten comes 20 ms after its time."""
+    recording = sound.Recording(8000)
+    for piece in range(12_000):
+        pcm = sound.tone(440, piece * 80, 80, 8000) if piece >= 11_900 else bytes(160)
+        recording.add(pcm, now=100.0 + piece * 0.01002 + (0.02 if piece % 10 == 0 else 0.0))
+    assert recording.onset_at() == pytest.approx(100.0 + 11_900 * 0.01002, abs=0.015)
 
 
 def test_before_the_first_sound_no_time_has_passed() -> None:
