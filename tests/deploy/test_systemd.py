@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 from teletrunk import running
 from teletrunk.config import ServiceSettings, load
+from teletrunk_worker.legs import priority
 
 from tests.deploy.gateway import Gateway
 from tests.deploy.podman import ROOT, TAG, TARGETS, build_images, output, podman
@@ -48,6 +49,10 @@ def test_a_drained_worker_stays_away_and_its_hosts_get_no_signal() -> None:
     unit = _unit("worker")
     assert unit["RestartPreventExitStatus"] == unit["SuccessExitStatus"] == [str(running.DRAINED)]
     assert unit["KillMode"] == ["mixed"]
+
+
+def test_the_hosts_of_calls_may_go_before_others() -> None:
+    assert _unit("worker")["LimitNICE"] == [str(priority.NICE)]
 
 
 @pytest.mark.parametrize("service", SERVICES)

@@ -68,6 +68,7 @@ ATTEMPTS = dict(
     new_namespace=lambda: os.unshare(os.CLONE_NEWUSER) if hasattr(os, "unshare") else system_call(272, 0x10000000),
     mount=lambda: system_call(165, b"none", b"/tmp", b"tmpfs", 0, 0),
     ring_of_system_calls=lambda: system_call(425, 8, 0),
+    go_before_others=lambda: os.setpriority(os.PRIO_PROCESS, 0, -20),
     raise_a_limit=lambda: resource.setrlimit(resource.RLIMIT_NOFILE, (1 << 19, 1 << 19)),
     much_memory=lambda: bytearray(5 << 30),
     gain_capability=lambda: os.chroot("/"),
@@ -83,6 +84,14 @@ for name, attempt in {{**ATTEMPTS, **NEEDED}}.items():
     except (OSError, ValueError, MemoryError) as error:
         said[name] = type(error).__name__
 print(json.dumps(said))
+"""
+PRIORITY = """
+import os, sys, threading
+from teletrunk_worker.legs.priority import before_others
+
+os.setresuid(*[int(sys.argv[1])] * 3)
+before_others()
+threading.Thread(target=lambda: print(os.getpriority(os.PRIO_PROCESS, threading.get_native_id()))).start()
 """
 NEEDED = {"thread", "datagram", "lazy_import"}
 
@@ -104,3 +113,14 @@ async def test_what_a_host_that_is_taken_over_may_not_do(kind: str, name: str, t
     said = json.loads(output)
     assert {attempt for attempt, outcome in said.items() if outcome == "done"} == NEEDED
     assert (tmp_path / "vault.key").exists()
+
+
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root may go before others everywhere, and become somebody else")
+@pytest.mark.parametrize(("user", "begun", "nice"), [(0, 0, -10), (0, 3, -10), (0, -15, -15), (65534, 0, 0)])
+async def test_hosts_go_before_others_where_they_may(user: int, begun: int, nice: int) -> None:
+    change = str(begun - os.getpriority(os.PRIO_PROCESS, 0))
+    process = await asyncio.create_subprocess_exec(
+        *("nice", "-n", change, sys.executable, "-c", PRIORITY, str(user)), stdout=asyncio.subprocess.PIPE
+    )
+    output, _ = await asyncio.wait_for(process.communicate(), 30)
+    assert int(output) == nice

@@ -50,6 +50,7 @@ def enter(jail: Jail) -> None:
     _limit(resource.RLIMIT_DATA, jail.memory)
     _limit(resource.RLIMIT_NOFILE, jail.descriptors)
     _limit(resource.RLIMIT_CORE, 0)  # it would hold keys of calls
+    _limit(resource.RLIMIT_NICE, 0)
     _drop_capabilities()
     landlock.confine([*_LIBRARIES, *_own_modules(), *jail.readable])
     if platform.machine() == "x86_64":

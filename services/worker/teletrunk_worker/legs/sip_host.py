@@ -41,6 +41,7 @@ from teletrunk_worker.legs import jail
 from teletrunk_worker.legs.bridge_clock import BridgeClock
 from teletrunk_worker.legs.host_call import HostCall, add_headers, hang_up, notify
 from teletrunk_worker.legs.pjsua_library import pjsua
+from teletrunk_worker.legs.priority import before_others
 from teletrunk_worker.legs.ring import SIP_FRAME_MS, RingPair
 from teletrunk_worker.legs.rtp_peer import shut_out_everybody
 from teletrunk_worker.legs.sound_port import SoundPort
@@ -408,6 +409,7 @@ class SipHost:
 
 
 def main() -> None:
+    before_others()
     jail.enter(jail.SIP)
     sys.setswitchinterval(0.0005)  # nor does pjsua's thread wait 5 ms for this one when a key comes by RTP
     host = SipHost(Wire.inherited(int(sys.argv[1])))

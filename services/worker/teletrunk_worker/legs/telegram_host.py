@@ -37,6 +37,7 @@ from teletrunk.native_thread import keep_thread_state
 
 from teletrunk_worker.legs import jail
 from teletrunk_worker.legs.forwarder import Forwarder
+from teletrunk_worker.legs.priority import before_others
 from teletrunk_worker.legs.ring import SAMPLE_BYTES, SIP_FRAME_MS, TELEGRAM_FRAME_MS, RingPair
 from teletrunk_worker.legs.wire import Message, PeerGone, Wire
 
@@ -273,6 +274,7 @@ def _unpack(text: str) -> bytes:
 
 
 def main() -> None:
+    before_others()
     jail.enter(jail.TELEGRAM)
     sys.setswitchinterval(0.0005)
     for name in ("ntgcalls", "webrtc"):
