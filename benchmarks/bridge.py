@@ -25,10 +25,11 @@ from teletrunk_sandbox.world import World
 
 _GATEWAY = "+79990000001"
 _CALLS_A_PHONE = 4
-# People begin to speak when all calls are up: the set-up of others is no call's delay.
-_A_SETUP_S, _SETTLED_S = 1.5, 5.0
+# People begin to speak when all calls are up, and what their set-up has taught jitter buffers is forgotten: the set-up
+# of others is no call's delay. WebRTC's takes a minute and a half for what twenty of them do to two cores.
+_A_SETUP_S, _SETTLED_S, _FORGOTTEN_S = 1.5, 5.0, 4.5  # the first and the last for each call
+_ALONE = ("+79992000001", "+79992000002")  # two friends who talk with each other all the time
 _FRIENDS_RATE = "16000"  # at 48,000 what these take leaves too little of two cores for 20 calls
-_ALONE = ("+79992000001", "+79992000002")
 _DELAYS = ("telegram_alone_ms", "one_way_to_telegram_ms", "one_way_to_sip_ms", "in_phones_buffer_ms")
 _PART_NAMES = {"sip_host": "SIP hosts", "telegram_host": "Telegram hosts"}
 
@@ -66,28 +67,31 @@ def memory_mb(world: World) -> dict[str, float]:
 
 
 class Bench:
-    def __init__(self, world: World, phones: list[Actor], friends: Actor, others: Actor, seconds: float) -> None:
+    def __init__(self, world: World, phones: list[Actor], friends: Actor, seconds: float) -> None:
         self._world = world
         self._phones = phones
         self._friends = friends
-        self._others = others
         self._seconds = seconds
         self._seen: set[str] = set()
 
     async def run(self, count: int) -> dict[str, Any]:
         memory_before = memory_mb(self._world)
-        calls = [await self._establish(index, _SETTLED_S + (count - index) * _A_SETUP_S) for index in range(count)]
+        silent_s = _SETTLED_S + count * (_A_SETUP_S + _FORGOTTEN_S)
+        await self._begin_alone(silent_s)
+        calls = [await self._establish(index, silent_s - index * _A_SETUP_S) for index in range(count)]
+        await asyncio.sleep(_SETTLED_S + count * _FORGOTTEN_S)
         psutil.cpu_percent(None)
         cpu_before, began = cpu_s(self._world), time.monotonic()
         await asyncio.sleep(self._seconds)  # the talking, which is what is measured
         cpu, took = cpu_s(self._world), time.monotonic() - began
         machine, memory = psutil.cpu_percent(None), memory_mb(self._world)
-        beside = await _telegram_alone(self._others)
         in_phone = [await self._held_back(index, call) for index, call in enumerate(calls)]
         for index, call in enumerate(calls):
             phone = self._phones[index // _CALLS_A_PHONE]
             await phone.tell("hangup", call=call)
             await phone.wait("ended", call=call)
+        await self._friends.tell("hangup", phone=_ALONE[0])
+        await self._friends.wait("ended", phone=_ALONE[1])
         # Only now: to judge what was heard takes a processor for seconds, which no call should lack.
         heard = [await self._heard(index, call) for index, call in enumerate(calls)]
         records = [await self._record() for _ in calls]
@@ -102,7 +106,7 @@ class Bench:
             "late_to_sip": sum(record.media.late_to_sip for record in records),
             "blocks": int(count * took * 100),
             "rtp_lost": sum(record.media.rtp_lost for record in records),
-            "telegram_alone_ms": beside,
+            "telegram_alone_ms": await self._telegram_alone(),
             "one_way_to_telegram_ms": _spread([delay["to_telegram"] for delay in heard]),
             "one_way_to_sip_ms": _spread([delay["to_sip"] for delay in heard]),
             "in_phones_buffer_ms": _spread(in_phone),
@@ -118,6 +122,19 @@ class Bench:
         call = int((await phone.tell("call", to=friend, play={"hz": 440.0, "after_s": silent_s}))["call"])
         await phone.wait("established", call=call)
         return call
+
+    async def _begin_alone(self, silent_s: float) -> None:
+        """Two Telegram users without us, beside the calls, with all that these do to the machine."""
+        caller, called = _ALONE
+        play = {"hz": 440.0, "after_s": silent_s}
+        await self._friends.tell("behave", phone=called, on_call="answer", delay_s=0, play=play)
+        await self._friends.tell("call", phone=caller, to=called, play=play)
+        await self._friends.wait("connected", phone=caller)
+
+    async def _telegram_alone(self) -> dict[str, float]:
+        """One way: what no gateway can take away."""
+        ends = [await self._friends.tell("heard", phone=phone) for phone in _ALONE]
+        return _spread([(a["onset_at"] - b["play_started_at"]) * 1000 for a, b in (ends, ends[::-1])])
 
     async def _held_back(self, index: int, call: int) -> float:
         return float((await self._phones[index // _CALLS_A_PHONE].tell("held_back", call=call))["ms"])
@@ -142,23 +159,6 @@ def _spread(values: list[float]) -> dict[str, float]:
     return {"median": round(statistics.median(values), 1), "max": round(max(values), 1)}
 
 
-async def _telegram_alone(people: Actor) -> dict[str, float]:
-    """One way between two Telegram users, without us, beside the calls that are up: what no gateway can take away."""
-    caller, called = _ALONE
-    play = {"hz": 440.0, "after_s": 2.0}
-    await people.tell("behave", phone=called, on_call="answer", delay_s=0, play=play)
-    delays = []
-    for _ in range(4):
-        await people.tell("call", phone=caller, to=called, play=play)
-        await people.wait("connected", phone=caller)
-        await asyncio.sleep(4.0)  # the tone has begun, and been heard
-        ends = [await people.tell("heard", phone=phone) for phone in (caller, called)]
-        delays += [(a["onset_at"] - b["play_started_at"]) * 1000 for a, b in (ends, ends[::-1])]
-        await people.tell("hangup", phone=caller)
-        await people.wait("ended", phone=called)
-    return _spread(delays)
-
-
 async def _measure(
     counts: list[int], seconds: float, settings: dict[str, str], *, adaptive: bool
 ) -> list[dict[str, Any]]:
@@ -167,7 +167,6 @@ async def _measure(
         async with (
             World(Path(directory), TELETRUNK_MAX_CALLS=str(max(20, most)), **settings) as world,
             world.people("--rate", _FRIENDS_RATE) as friends,
-            world.people("--rate", _FRIENDS_RATE) as others,
         ):
             account = await world.add_account(_GATEWAY, "gateway")
             trunk = await world.add_trunk(_GATEWAY)
@@ -175,10 +174,10 @@ async def _measure(
             for index in range(most):
                 await friends.tell("user", phone=_friend(index), first_name=f"Friend {index}")
             for phone in _ALONE:
-                await others.tell("user", phone=phone, first_name=phone)
+                await friends.tell("user", phone=phone, first_name=phone)
             buffer = ("--adaptive",) if adaptive else ()
             phones = [await world.phone(trunk, "udp", "sip-phone", *buffer) for _ in range(-(-most // _CALLS_A_PHONE))]
-            bench = Bench(world, phones, friends, others, seconds)
+            bench = Bench(world, phones, friends, seconds)
             results = []
             for count in counts:
                 results.append(await bench.run(count))
