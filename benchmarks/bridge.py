@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import argparse
 import asyncio
+import contextlib
 import json
 import statistics
 import tempfile
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -29,6 +30,7 @@ _CALLS_A_PHONE = 4
 # of others is no call's delay. WebRTC's takes a minute and a half for what twenty of them do to two cores.
 _A_SETUP_S, _SETTLED_S, _FORGOTTEN_S = 1.5, 5.0, 4.5  # the first and the last for each call
 _ALONE = ("+79992000001", "+79992000002")  # two friends who talk with each other all the time
+_FRIENDS_A_PROCESS = 5  # of twenty, each thread waits for the others' turns: half a second of sound lay there
 _FRIENDS_RATE = "16000"  # at 48,000 what these take leaves too little of two cores for 20 calls
 _DELAYS = ("telegram_alone_ms", "one_way_to_telegram_ms", "one_way_to_sip_ms", "in_phones_buffer_ms")
 _PART_NAMES = {"sip_host": "SIP hosts", "telegram_host": "Telegram hosts"}
@@ -67,10 +69,10 @@ def memory_mb(world: World) -> dict[str, float]:
 
 
 class Bench:
-    def __init__(self, world: World, phones: list[Actor], friends: Actor, seconds: float) -> None:
+    def __init__(self, world: World, phones: list[Actor], people: list[Actor], seconds: float) -> None:
         self._world = world
         self._phones = phones
-        self._friends = friends
+        self._alone, *self._friends = people
         self._seconds = seconds
         self._seen: set[str] = set()
 
@@ -90,8 +92,8 @@ class Bench:
             phone = self._phones[index // _CALLS_A_PHONE]
             await phone.tell("hangup", call=call)
             await phone.wait("ended", call=call)
-        await self._friends.tell("hangup", phone=_ALONE[0])
-        await self._friends.wait("ended", phone=_ALONE[1])
+        await self._alone.tell("hangup", phone=_ALONE[0])
+        await self._alone.wait("ended", phone=_ALONE[1])
         # Only now: to judge what was heard takes a processor for seconds, which no call should lack.
         heard = [await self._heard(index, call) for index, call in enumerate(calls)]
         records = [await self._record() for _ in calls]
@@ -118,7 +120,7 @@ class Bench:
     async def _establish(self, index: int, silent_s: float) -> int:
         phone, friend = self._phones[index // _CALLS_A_PHONE], _friend(index)
         play = {"hz": 620.0, "after_s": silent_s}
-        await self._friends.tell("behave", phone=friend, on_call="answer", delay_s=0, play=play)
+        await self._friends_of(index).tell("behave", phone=friend, on_call="answer", delay_s=0, play=play)
         call = int((await phone.tell("call", to=friend, play={"hz": 440.0, "after_s": silent_s}))["call"])
         await phone.wait("established", call=call)
         return call
@@ -127,14 +129,17 @@ class Bench:
         """Two Telegram users without us, beside the calls, with all that these do to the machine."""
         caller, called = _ALONE
         play = {"hz": 440.0, "after_s": silent_s}
-        await self._friends.tell("behave", phone=called, on_call="answer", delay_s=0, play=play)
-        await self._friends.tell("call", phone=caller, to=called, play=play)
-        await self._friends.wait("connected", phone=caller)
+        await self._alone.tell("behave", phone=called, on_call="answer", delay_s=0, play=play)
+        await self._alone.tell("call", phone=caller, to=called, play=play)
+        await self._alone.wait("connected", phone=caller)
 
     async def _telegram_alone(self) -> dict[str, float]:
         """One way: what no gateway can take away."""
-        ends = [await self._friends.tell("heard", phone=phone) for phone in _ALONE]
+        ends = [await self._alone.tell("heard", phone=phone) for phone in _ALONE]
         return _spread([(a["onset_at"] - b["play_started_at"]) * 1000 for a, b in (ends, ends[::-1])])
+
+    def _friends_of(self, index: int) -> Actor:
+        return self._friends[index // _FRIENDS_A_PROCESS]
 
     async def _held_back(self, index: int, call: int) -> float:
         return float((await self._phones[index // _CALLS_A_PHONE].tell("held_back", call=call))["ms"])
@@ -142,7 +147,7 @@ class Bench:
     async def _heard(self, index: int, call: int) -> dict[str, float]:
         phone = self._phones[index // _CALLS_A_PHONE]
         here = await phone.tell("heard", call=call)
-        there = await self._friends.tell("heard", phone=_friend(index))
+        there = await self._friends_of(index).tell("heard", phone=_friend(index))
         return {
             "to_telegram": (there["onset_at"] - here["play_started_at"]) * 1000,
             "to_sip": (here["onset_at"] - there["play_started_at"]) * 1000,
@@ -159,6 +164,15 @@ def _spread(values: list[float]) -> dict[str, float]:
     return {"median": round(statistics.median(values), 1), "max": round(max(values), 1)}
 
 
+@contextlib.asynccontextmanager
+async def _people(world: World, phones: Sequence[str]) -> AsyncIterator[Actor]:
+    """A process of Telegram users."""
+    async with world.people("--rate", _FRIENDS_RATE) as actor:
+        for phone in phones:
+            await actor.tell("user", phone=phone, first_name=phone)
+        yield actor
+
+
 async def _measure(
     counts: list[int], seconds: float, settings: dict[str, str], *, adaptive: bool
 ) -> list[dict[str, Any]]:
@@ -166,18 +180,18 @@ async def _measure(
     with tempfile.TemporaryDirectory(prefix="teletrunk-bench-") as directory:
         async with (
             World(Path(directory), TELETRUNK_MAX_CALLS=str(max(20, most)), **settings) as world,
-            world.people("--rate", _FRIENDS_RATE) as friends,
+            contextlib.AsyncExitStack() as stack,
         ):
             account = await world.add_account(_GATEWAY, "gateway")
             trunk = await world.add_trunk(_GATEWAY)
             await world.active(account.account_id)
-            for index in range(most):
-                await friends.tell("user", phone=_friend(index), first_name=f"Friend {index}")
-            for phone in _ALONE:
-                await friends.tell("user", phone=phone, first_name=phone)
+            people = [await stack.enter_async_context(_people(world, _ALONE))]
+            for first in range(0, most, _FRIENDS_A_PROCESS):
+                names = [_friend(index) for index in range(first, first + _FRIENDS_A_PROCESS)]
+                people.append(await stack.enter_async_context(_people(world, names)))
             buffer = ("--adaptive",) if adaptive else ()
             phones = [await world.phone(trunk, "udp", "sip-phone", *buffer) for _ in range(-(-most // _CALLS_A_PHONE))]
-            bench = Bench(world, phones, friends, seconds)
+            bench = Bench(world, phones, people, seconds)
             results = []
             for count in counts:
                 results.append(await bench.run(count))
