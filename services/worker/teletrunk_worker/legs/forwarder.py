@@ -56,7 +56,7 @@ class Forwarder:
             self._ring.skip(surplus)  # silence has been sent in its time
             pcm = fade_in(self._read())
         elif surplus > self._most_surplus:
-            before = self._ring.peek(self._block)
+            before = self._ring.peek(self._block).ljust(len(self._silence), b"\0")
             self._ring.skip(surplus)
             pcm = crossfade(before, self._read())
         else:
@@ -65,9 +65,7 @@ class Forwarder:
         return pcm
 
     def _read(self) -> bytes:
-        pcm = self._ring.peek(self._block)
-        self._ring.skip(self._block)
-        return pcm
+        return self._ring.read(self._block) or self._silence
 
     def _stop(self, now: float) -> bytes:
         self.late += 1

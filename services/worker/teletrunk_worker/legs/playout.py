@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections import deque
 
-from teletrunk_worker.legs.ring import Ring
+from teletrunk_worker.legs.ring import SAMPLE_BYTES, Ring
 from teletrunk_worker.legs.stretch import HALF_TAPS, crossfade, fade_in, fade_out, resample_block
 
 _WINDOW_MS = 400
@@ -117,9 +117,10 @@ class Playout:
     def _corrected(self) -> bytes | None:
         sign = 1 if self._correction > 0 else -1
         consumed = self._block + sign
-        if self._ring.available < consumed:
+        source = self._ring.peek(consumed + HALF_TAPS)
+        if len(source) < consumed * SAMPLE_BYTES:
             return None
-        pcm = resample_block(self._tail, self._ring.peek(consumed + HALF_TAPS), self._block, consumed)
+        pcm = resample_block(self._tail, source, self._block, consumed)
         self._ring.skip(consumed)
         self._correction -= sign
         self._moved += sign
@@ -130,7 +131,7 @@ class Playout:
         self._blocks_seen += 1
         if self._blocks_seen <= 0:
             return
-        slack = round((now - self._ring.came_at(self._burst)) * self._rate)
+        slack = round(self._ring.waited(self._burst, now) * self._rate)
         self._least_slack = min(self._least_slack, slack)
         self._least_surplus = min(self._least_surplus, self._ring.available % self._burst - _GUARD)
         if self._blocks_seen == self._window_blocks:

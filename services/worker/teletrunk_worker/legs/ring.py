@@ -4,6 +4,9 @@ Each end runs on its own clock in its own process. Positions count samples since
 ever grow; each is written by one side alone, as one aligned 8-byte store. On x86-64, the only
 platform that pjsua2's wheel has, stores are seen in the order they were made, so a reader that sees
 a position also sees the samples before it.
+
+The other end may have been taken over, and write what it likes: whatever it says of positions and times, no operation
+raises, and none takes longer.
 """
 
 from __future__ import annotations
@@ -26,6 +29,8 @@ _CAME_AT = 128
 _BURSTS = 256  # more than a ring holds, of 10 ms at 8 kHz
 _HEADER_BYTES = _CAME_AT + _BURSTS * 8
 _RING_SAMPLES = 16_384  # a power of two; 1 s at 16 kHz, 2 s at 8 kHz
+_POSITIONS = (1 << 64) - 1
+_MOST_AGE_S = 60.0
 _REWIND_MARGIN = 1_600  # the writer goes on meanwhile
 _RING_BYTES = _HEADER_BYTES + _RING_SAMPLES * SAMPLE_BYTES
 
@@ -47,16 +52,17 @@ class Ring:
 
     @property
     def available(self) -> int:
-        """Samples written and not yet read."""
-        return self._written[0] - self._read[0]
+        """Samples written and not yet read; none when that cannot be."""
+        samples = self._written[0] - self._read[0]
+        return samples if 0 <= samples <= _RING_SAMPLES else 0
 
     def age(self, now: float) -> float:
-        """Seconds since the last write, by the clock whose time the writer gave."""
-        return now - self._stamp[0]
+        """Seconds since the last write, by the clock whose time the writer gave; 60 at most."""
+        return _since(self._stamp[0], now)
 
-    def came_at(self, burst: int) -> float:
-        """When the last sample that was read was written, by that clock, if always `burst` samples are at once."""
-        return self._came[-(-self._read[0] // burst) % _BURSTS]
+    def waited(self, burst: int, now: float) -> float:
+        """Seconds since the last sample that was read was written, if always `burst` samples are; 60 at most."""
+        return _since(self._came[-(-self._read[0] // burst) % _BURSTS], now)
 
     def write(self, pcm: bytes, now: float) -> bool:
         """Appends whole samples, not none. False, and nothing written, when the reader has stalled for too long."""
@@ -72,7 +78,7 @@ class Ring:
             self._samples[start:] = pcm[:room]
             self._samples[: len(pcm) - room] = pcm[room:]
         self._stamp[0] = self._came[(written + count) // count % _BURSTS] = now
-        self._written[0] = written + count
+        self._written[0] = (written + count) & _POSITIONS
         return True
 
     def peek(self, count: int) -> bytes:
@@ -86,20 +92,25 @@ class Ring:
 
     def skip(self, count: int) -> None:
         """Consumes `count` samples, which must be available."""
-        self._read[0] += count
+        self._read[0] = (self._read[0] + count) & _POSITIONS
 
     def rewind(self, count: int) -> None:
         """Makes the last `count` samples that were read readable again, or as many of them as are still there."""
+        read = self._read[0]
         kept = _RING_SAMPLES - self.available - _REWIND_MARGIN
-        self._read[0] -= max(0, min(count, kept, self._read[0]))
+        self._read[0] = read - max(0, min(count, kept, read))
 
     def read(self, count: int) -> bytes | None:
         """Exactly `count` samples, or None when there are fewer."""
-        if self.available < count:
-            return None
         pcm = self.peek(count)
+        if len(pcm) < count * SAMPLE_BYTES:
+            return None
         self.skip(count)
         return pcm
+
+
+def _since(stamp: float, now: float) -> float:
+    return min(max(0.0, now - stamp), _MOST_AGE_S)  # in this order NaN is 0
 
 
 class RingPair:

@@ -44,6 +44,7 @@ from teletrunk_worker.legs.wire import Message, PeerGone, Wire
 _LEAST_SLEEP_S = 0.006  # writers have clocks of their own: one waking serves all whose burst came meanwhile,
 _TOGETHER_S = 0.002  # or is about to
 _MOST_SLEEP_S = 0.02  # a call that has just connected waits for no more than that
+_MOST_AT_ONCE = 50  # blocks, a second: a SIP host that was taken over would have no end of them
 _RATES = (8000, 16000)  # others abort the process (11025), or are of no use here
 CAPACITY = 20
 
@@ -99,7 +100,10 @@ class Pusher(threading.Thread):
             time.sleep(max(_LEAST_SLEEP_S, due - time.monotonic()))
 
     def _send(self, call: MediaCall, now: float) -> None:
-        while block := call.forwarder.next_block(now):
+        for _ in range(_MOST_AT_ONCE):
+            block = call.forwarder.next_block(now)
+            if block is None:
+                break
             for start in range(0, len(block), call.frame_bytes):
                 self._native.send_frame(call.number, block[start : start + call.frame_bytes])
 
