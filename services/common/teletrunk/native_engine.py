@@ -9,8 +9,8 @@ import time
 from collections.abc import Awaitable, Callable
 from typing import Any, Final
 
+from teletrunk.engine_threads import EngineThreads
 from teletrunk.inline_loop import InlineLoop
-from teletrunk.native_threads import NativeThreads
 
 DEADLINE_S: Final = 5.0
 _THREADS: Final = "ntg-"  # how their names begin
@@ -34,7 +34,7 @@ class NativeEngine:
         Raises OSError when the kernel does not show its threads.
         """
         self.engine = ntgcalls.NTgCalls()
-        self._threads = NativeThreads(_THREADS)
+        self._threads = EngineThreads(_THREADS)
         self._error = ntgcalls.BaseRTCException
         self._playback, self._microphone = ntgcalls.StreamMode.PLAYBACK, ntgcalls.StreamDevice.MICROPHONE
         self._no_sound = ntgcalls.MediaDescription(None, None, None, None)

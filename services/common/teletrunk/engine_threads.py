@@ -16,7 +16,7 @@ _LOOK_AGAIN_S: Final = 0.01
 _MOST_PATIENCE_S: Final = 5.0  # for threads that a busy machine keeps from their work
 
 
-class NativeThreads:
+class EngineThreads:
     """Those of this process whose names begin with `prefix`. Each works its queue off before it sleeps."""
 
     def __init__(self, prefix: str) -> None:

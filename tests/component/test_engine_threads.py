@@ -14,7 +14,7 @@ import threading
 from collections.abc import Iterator
 
 import pytest
-from teletrunk.native_threads import NativeThreads
+from teletrunk.engine_threads import EngineThreads
 
 _PR_SET_NAME = 15
 STEPS = 9
@@ -60,7 +60,7 @@ def workers() -> Iterator[list[Worker]]:
 
 
 async def test_work_that_they_hand_to_each_other_is_done(workers: list[Worker]) -> None:
-    threads = NativeThreads("busy-")
+    threads = EngineThreads("busy-")
     for _ in range(20):
         workers[0].work.put(STEPS)
         async with asyncio.timeout(3):
@@ -72,4 +72,4 @@ async def test_work_that_they_hand_to_each_other_is_done(workers: list[Worker]) 
 
 async def test_nobody_is_waited_for_who_is_not_there() -> None:
     async with asyncio.timeout(3):
-        await NativeThreads("nobody-").until_done()
+        await EngineThreads("nobody-").until_done()
