@@ -36,6 +36,7 @@ async def test_the_storage_dies_the_call_ends_on_both_sides_and_the_next_works(s
 async def test_the_worker_dies_telegram_is_hung_up_and_the_record_is_written_by_its_successor(scene: Scene) -> None:
     call = await place_call(scene)
     await scene.phone.wait("established", call=call)
+    await talk(scene, call)  # the journal is a disk: that it was answered is there some time after
     await scene.kill("worker")
     await scene.friends.wait("ended", phone=FRIEND, by="peer")
     record = await scene.record()

@@ -71,7 +71,7 @@ class Playout:
         pcm = self._take()
         if pcm is None:
             return self._gap()
-        self._observe(now)
+        self._observe(now, age)
         if self._resuming:
             pcm, self._resuming = fade_in(pcm), False
         self._last, self._tail = pcm, pcm[-HALF_TAPS * 2 :]
@@ -82,8 +82,7 @@ class Playout:
         left = self._ring.available - self._block
         if left < 0:
             return False
-        # As if the last burst were on time: of several that come at once the others were late.
-        bursts = (left // self._burst * self._burst + age - self._margin) // self._burst
+        bursts = (self._slack_of_last(left, age) - self._margin) // self._burst
         if bursts < 0:
             return False
         # What piled up while nobody listened is only delay.
@@ -92,6 +91,10 @@ class Playout:
         self._forget_window()
         self._blocks_seen = -(self._ring.available // self._block)  # what came at once, after a gap, is not as usual
         return True
+
+    def _slack_of_last(self, left: int, age: int) -> int:
+        """As if the last burst were on time, in samples: of several that come at once the others were late."""
+        return left // self._burst * self._burst + age
 
     def _gap(self) -> bytes:
         """The writer is late: fade what was heard last, and wait with a larger margin."""
@@ -126,12 +129,13 @@ class Playout:
         self._moved += sign
         return pcm
 
-    def _observe(self, now: float) -> None:
+    def _observe(self, now: float, age: int) -> None:
         """Notes what the block just read had to spare. A late reader only adds to it, so the least is the true one."""
         self._blocks_seen += 1
         if self._blocks_seen <= 0:
             return
-        slack = round(self._ring.waited(self._burst, now) * self._rate)
+        waited = self._ring.waited(self._burst, now)
+        slack = self._slack_of_last(self._ring.available, age) if waited is None else round(waited * self._rate)
         self._least_slack = min(self._least_slack, slack)
         self._least_surplus = min(self._least_surplus, self._ring.available % self._burst - _GUARD)
         if self._blocks_seen == self._window_blocks:

@@ -25,14 +25,16 @@ _POSITION_BYTES = 8
 _WRITTEN_AT = 0
 _STAMPED_AT = 8
 _READ_AT = 64
-_CAME_AT = 128
-_BURSTS = 256  # more than a ring holds, of 10 ms at 8 kHz
-_HEADER_BYTES = _CAME_AT + _BURSTS * 8
+_HEADER_BYTES = 128
 _RING_SAMPLES = 16_384  # a power of two; 1 s at 16 kHz, 2 s at 8 kHz
 _POSITIONS = (1 << 64) - 1
 _MOST_AGE_S = 60.0
 _REWIND_MARGIN = 1_600  # the writer goes on meanwhile
 _RING_BYTES = _HEADER_BYTES + _RING_SAMPLES * SAMPLE_BYTES
+# Behind both rings, when each burst came: hosts and Workers of before (they meet while an upgrade goes on) have none.
+_BURSTS = 256  # more than a ring holds, of 10 ms at 8 kHz
+_TIMES_BYTES = _BURSTS * 8
+_PAIR_BYTES = 2 * (_RING_BYTES + _TIMES_BYTES)
 
 
 class Ring:
@@ -43,11 +45,12 @@ class Ring:
 
     capacity = _RING_SAMPLES
 
-    def __init__(self, memory: memoryview) -> None:
+    def __init__(self, memory: memoryview, times: memoryview) -> None:
+        """`times` is where the bursts' times are."""
         self._written = memory[_WRITTEN_AT : _WRITTEN_AT + _POSITION_BYTES].cast("Q")
         self._stamp = memory[_STAMPED_AT : _STAMPED_AT + _POSITION_BYTES].cast("d")
         self._read = memory[_READ_AT : _READ_AT + _POSITION_BYTES].cast("Q")
-        self._came = memory[_CAME_AT:_HEADER_BYTES].cast("d")
+        self._times = times.cast("d")
         self._samples = memory[_HEADER_BYTES : _HEADER_BYTES + _RING_SAMPLES * SAMPLE_BYTES]
 
     @property
@@ -60,9 +63,13 @@ class Ring:
         """Seconds since the last write, by the clock whose time the writer gave; 60 at most."""
         return _since(self._stamp[0], now)
 
-    def waited(self, burst: int, now: float) -> float:
-        """Seconds since the last sample that was read was written, if always `burst` samples are; 60 at most."""
-        return _since(self._came[-(-self._read[0] // burst) % _BURSTS], now)
+    def waited(self, burst: int, now: float) -> float | None:
+        """Seconds since the last sample that was read was written, if always `burst` samples are; 60 at most.
+
+        None when the writer is of the version before, which does not say.
+        """
+        came = self._times[-(-self._read[0] // burst) % _BURSTS]
+        return _since(came, now) if came else None
 
     def write(self, pcm: bytes, now: float) -> bool:
         """Appends whole samples, not none. False, and nothing written, when the reader has stalled for too long."""
@@ -77,7 +84,7 @@ class Ring:
         else:
             self._samples[start:] = pcm[:room]
             self._samples[: len(pcm) - room] = pcm[room:]
-        self._stamp[0] = self._came[(written + count) // count % _BURSTS] = now
+        self._stamp[0] = self._times[(written + count) // count % _BURSTS] = now
         self._written[0] = (written + count) & _POSITIONS
         return True
 
@@ -122,15 +129,17 @@ class RingPair:
     def __init__(self, descriptor: int) -> None:
         """Maps a memory file made by `create`, here or in another process. Takes the descriptor over."""
         self.descriptor = descriptor
-        self._map = mmap.mmap(descriptor, 2 * _RING_BYTES)
+        known = min(os.fstat(descriptor).st_size, _PAIR_BYTES)
+        self._map = mmap.mmap(descriptor, known)
         memory = memoryview(self._map)
-        self.to_telegram = Ring(memory[:_RING_BYTES])
-        self.to_sip = Ring(memory[_RING_BYTES:])
+        times = memory[2 * _RING_BYTES :] if known == _PAIR_BYTES else memoryview(bytearray(2 * _TIMES_BYTES))
+        self.to_telegram = Ring(memory[:_RING_BYTES], times[:_TIMES_BYTES])
+        self.to_sip = Ring(memory[_RING_BYTES : 2 * _RING_BYTES], times[_TIMES_BYTES:])
 
     @classmethod
     def create(cls) -> RingPair:
         descriptor = os.memfd_create("teletrunk-call", os.MFD_CLOEXEC | os.MFD_ALLOW_SEALING)
-        os.ftruncate(descriptor, 2 * _RING_BYTES)
+        os.ftruncate(descriptor, _PAIR_BYTES)
         # Whoever reads beyond a file's end is killed: one host could end the calls of the other.
         fcntl.fcntl(descriptor, fcntl.F_ADD_SEALS, fcntl.F_SEAL_SHRINK | fcntl.F_SEAL_GROW | fcntl.F_SEAL_SEAL)
         return cls(descriptor)
