@@ -26,7 +26,7 @@ _FULL_SCALE = 32_768.0
 _WINDOW_S = 0.2
 _TORN_DB = 15.0
 _MOST_LATE_FRAMES = 5  # that a busy machine's thread catches up with
-_CLOCK_OF_S = 2.0  # longer, and the clocks' drift would count as lateness
+_CLOCK_OF_S = 1.0  # longer, and the clocks' drift would count as lateness
 _LOUD = 500.0  # of 32768: above it something is heard
 _LOWEST_HZ = 50.0
 _SPECTRUM = 4096  # samples of one spectrum: bins of 2 Hz at 8 kHz, 12 Hz at 48 kHz
@@ -212,7 +212,7 @@ def last_sound(samples: Samples, rate: int) -> float | None:
 
 
 class Recording:
-    """Sound as it was heard, and when: a piece's time is that of the least late ones of the two seconds before it.
+    """Sound as it was heard, and when: a piece's time is that of the least late one within a second of it.
 
     A busy machine's sound goes slower or faster than the world: after minutes its own length says no time.
     """
@@ -232,8 +232,9 @@ class Recording:
 
     def heard_at(self, seconds: float) -> float:
         """The Unix time at which what lies so deep in the recording was heard. Raises ValueError when it is empty."""
-        after = max(1, bisect.bisect_right(self._starts, seconds))
-        first = min(bisect.bisect_left(self._starts, seconds - _CLOCK_OF_S), after - 1)
+        it = max(1, bisect.bisect_right(self._starts, seconds)) - 1
+        first = min(bisect.bisect_left(self._starts, seconds - _CLOCK_OF_S), it)
+        after = max(bisect.bisect_right(self._starts, seconds + _CLOCK_OF_S), it + 1)
         return min(self._began[first:after]) + seconds
 
     def samples(self) -> array[int]:
