@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from collections import deque
 from struct import pack, unpack
 
 import pytest
@@ -90,20 +91,26 @@ def test_sound_waits_for_its_margin_and_a_burst_at_most(phase_ms: float, jitter_
     assert max(waited[500:]) < 3 + 10 + 3 + 2 + 2 * jitter_ms
 
 
-def waits(phase_ms: float, late_ms: float) -> list[float]:
-    """Milliseconds that sound lies in the ring, by blocks, where one burst in ten seconds comes late once."""
+def played(due: list[float], seconds: int, phase_ms: float) -> tuple[list[float], Playout]:
+    """Milliseconds that sound lies in the ring, by blocks of 20 ms, where bursts of 10 come when they are `due`."""
     shared = ring()
     playout = Playout(shared, RATE, 160, 80)
-    due = [tick / 100 for tick in range(2100)]
-    due[1000:1000] = [due.pop(1000) + late_ms / 1000]
+    coming = deque(due)
     waited = []
-    for tick in range(1000):
+    for tick in range(seconds * 50):
         now = tick / 50 + phase_ms / 1000
-        while due[0] <= now:
-            shared.write(bytes(160), due.pop(0))
+        while coming[0] <= now:
+            shared.write(bytes(160), coming.popleft())
         playout.next_block(now)
         waited.append(shared.available / RATE * 1000 + shared.age(now) * 1000)
-    return waited
+    return waited, playout
+
+
+def waits(phase_ms: float, late_ms: float) -> list[float]:
+    """Where one burst in ten seconds comes late once."""
+    due = [tick / 100 for tick in range(2100)]
+    due[1000:1000] = [due.pop(1000) + late_ms / 1000]
+    return played(due, 20, phase_ms)[0]
 
 
 def test_a_burst_that_was_late_once_costs_little_delay_afterwards() -> None:
@@ -127,32 +134,17 @@ def bursts_of_a_storm(calm_s: int, late_ms: float) -> list[float]:
 
 def test_what_a_storm_has_taught_is_no_delay_of_the_calm_after_it() -> None:
     """Calls that are set up beside it leave no processor in time; forty seconds later that is forgotten."""
-    shared = ring()
-    playout = Playout(shared, RATE, 160, 80)
-    due = bursts_of_a_storm(calm_s=60, late_ms=55.0)
-    waited = []
-    for tick in range(89 * 50):
-        now = tick / 50 + 0.005
-        while due[0] <= now:
-            shared.write(bytes(160), due.pop(0))
-        playout.next_block(now)
-        waited.append(shared.available / RATE * 1000 + shared.age(now) * 1000)
+    waited, _ = played(bursts_of_a_storm(calm_s=60, late_ms=55.0), seconds=89, phase_ms=5.0)
     assert max(waited[28 * 50 : 30 * 50]) > 50  # it was needed, as long as the storm lasted
     assert max(waited[72 * 50 :]) < 20
 
 
 def test_a_margin_that_is_needed_now_and_then_stays() -> None:
     """One burst of each ten seconds is late by 30 ms, for ten minutes: it is missed while that is learned."""
-    shared = ring()
-    playout = Playout(shared, RATE, 160, 80)
     due: list[float] = []
     for tick in range(60_000):
         due.append(max(tick / 100 + (0.03 if tick % 1000 == 500 else 0.0), due[-1] if due else 0.0))
-    for tick in range(599 * 50):
-        now = tick / 50 + 0.005
-        while due[0] <= now:
-            shared.write(bytes(160), due.pop(0))
-        playout.next_block(now)
+    _, playout = played(due, seconds=599, phase_ms=5.0)
     assert playout.late <= 6  # of sixty
 
 

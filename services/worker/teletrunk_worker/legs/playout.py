@@ -155,11 +155,11 @@ class Playout:
         """How many samples there are too many in the ring, or too few (negative)."""
         usual = max(self._slacks) - self._moved if self._slacks else self._margin
         stalled = self._least_slack - usual > _JUMP_ABOVE_MS * self._per_ms
-        if stalled:  # what the reader has missed is no news of the writer
-            self._moved -= self._beyond(self._least_slack, usual)
+        missed = self._beyond(self._least_slack, usual) if stalled else 0
+        self._moved -= missed  # by the reader, which is no news of the writer
         self._slacks.append(self._least_slack + self._moved)
         if stalled:
-            return self._beyond(self._least_slack, usual)
+            return missed
         if self._least_slack < self._least:
             return self._least_surplus - self._burst
         surplus = self._beyond(self._least_slack, self._margin) if self._settling else self._unneeded()
