@@ -32,7 +32,7 @@ _RECEIVED_V6 = re.compile(rb";received=([0-9a-f]*:[0-9a-f:]+)")
 
 
 @functools.cache
-def _unheard() -> int:
+def unheard_port() -> int:
     """Where sound is sent that nobody listens to: a held port, or it would reach the socket of another test."""
     return ports.hold(2)
 
@@ -98,7 +98,7 @@ class SipWire:
         target = f"{user}@{there}" if user else there
         uri = f"sip:{target}:{self.server[1]}"
         sound = "127.0.0.1" if ":" in self.local[0] else self.local[0]  # sound has no IPv6
-        body = _SDP.format(host=sound, port=_unheard()).encode() if method == "INVITE" else b""
+        body = _SDP.format(host=sound, port=unheard_port()).encode() if method == "INVITE" else b""
         via = f"SIP/2.0/{self.transport} {here}:{self.local[1]}"
         lines = {
             "Via": f"{via};rport;branch=z9hG4bK{secrets.token_hex(8)}",

@@ -61,10 +61,10 @@ async def offender(scene: Scene) -> AsyncIterator[Offender]:
         yield Offender(scene, added, wire)
 
 
-def sdp(wire: sip_wire.SipWire, formats: str = "8", connection: str = "IN IP4 127.0.0.1") -> bytes:
+def sdp(formats: str = "8", connection: str = "IN IP4 127.0.0.1") -> bytes:
     return (
         f"v=0\r\no=- 1 1 IN IP4 127.0.0.1\r\ns=-\r\nc={connection}\r\nt=0 0\r\n"
-        f"m=audio {wire.local[1] + 2} RTP/AVP {formats}\r\n"
+        f"m=audio {sip_wire.unheard_port()} RTP/AVP {formats}\r\n"
     ).encode()
 
 
@@ -83,15 +83,15 @@ async def test_what_makes_a_host_abort_costs_nobody_elses_call(scene: Scene, off
         "IN IP4 ::1",
     ):
         for _ in range(8):
-            assert (await offender.invite(sdp(wire, connection=connection))).code == 488
+            assert (await offender.invite(sdp(connection=connection))).code == 488
     # As the called one: a description that cannot be negotiated, and then a good one.
-    good = sdp(wire)
-    for bad in (b"junk", sdp(wire, "18"), good.replace(b"audio", b"video"), good.replace(b"m=audio ", b"m=audio 0")):
+    good = sdp()
+    for bad in (b"junk", sdp("18"), good.replace(b"audio", b"video"), good.replace(b"m=audio ", b"m=audio 0")):
         await scene.friends.tell("call", phone=OTHER_FRIEND, to=OTHER_ACCOUNT)
         invite = await wire.next_request("INVITE")
         wire.send(bytes(response_to(invite, 183, "Session Progress", wire, bad)))
-        wire.send(bytes(response_to(invite, 180, "Ringing", wire, sdp(wire))))
-        wire.send(bytes(response_to(invite, 200, "OK", wire, sdp(wire, connection="IN IP4 " + "1" * 300))))
+        wire.send(bytes(response_to(invite, 180, "Ringing", wire, sdp())))
+        wire.send(bytes(response_to(invite, 200, "OK", wire, sdp(connection="IN IP4 " + "1" * 300))))
         wire.answer(await wire.next_request("BYE"), 200, "OK")
         await scene.friends.wait("ended", phone=OTHER_FRIEND, by="peer")
     assert {process.pid for process in hosts(scene)} >= pids
@@ -143,7 +143,7 @@ async def test_those_that_lost_a_call_do_not_list_it_as_missed(scene: Scene) -> 
         for wire in (loser, winner):
             invite = await wire.next_request("INVITE")
             wire.send(bytes(response_to(invite, 180, "Ringing", wire)))
-        wire.send(bytes(response_to(invite, 200, "OK", winner, sdp(winner))))
+        wire.send(bytes(response_to(invite, 200, "OK", winner, sdp())))
         await winner.next_request("ACK")
         cancel = await loser.next_request("CANCEL")
         assert [value for value in cancel.headers.getlist("Reason") if value.startswith("SIP")] == [ELSEWHERE]

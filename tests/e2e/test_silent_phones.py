@@ -66,7 +66,7 @@ class PbxCall:
         """Sends RTP for so long."""
         port = int(self.answer.body.decode().partition("m=audio ")[2].split()[0])
         with socket.socket(socket.AF_INET, socket.SOCK_DGRAM) as out:
-            out.bind((self.wire.local[0], self.wire.local[1] + 2))
+            out.bind((self.wire.local[0], 0))
             for number in range(int(seconds * 50)):
                 out.sendto(struct.pack("!BBHII", 0x80, 8, number, number * 160, 7) + b"\xd5" * 160, ("127.0.0.1", port))
                 await asyncio.sleep(0.02)  # the pace of speech

@@ -47,7 +47,7 @@ async def test_an_answer_that_telegram_does_not_take(scene: Scene, pbx: sip_wire
     await scene.world.control.error(GATEWAY, "phone.acceptCall", 400, "CALL_OCCUPY_FAILED")
     await scene.friends.tell("call", phone=FRIEND, to=GATEWAY)
     invite = await pbx.next_request("INVITE")
-    answer = response_to(invite, 200, "OK", pbx, sdp(pbx))
+    answer = response_to(invite, 200, "OK", pbx, sdp())
     pbx.send(bytes(answer))
     await pbx.next_request("ACK")
     bye = await pbx.next_request("BYE")
@@ -65,7 +65,7 @@ async def test_an_answer_that_is_not_whole_is_the_pbxs_fault_and_is_told_at_once
 ) -> None:
     await scene.friends.tell("call", phone=FRIEND, to=GATEWAY)
     invite = await pbx.next_request("INVITE")
-    answer = response_to(invite, 200, "OK", pbx, sdp(pbx))
+    answer = response_to(invite, 200, "OK", pbx, sdp())
     answer.headers.set("Content-Length", "9999")
     pbx.send(bytes(answer))
     await pbx.next_request("ACK")
@@ -82,7 +82,7 @@ async def test_an_answer_that_is_not_whole_is_the_pbxs_fault_and_is_told_at_once
 async def test_a_call_is_up_whatever_of_its_answer_cannot_be_read(scene: Scene, pbx: sip_wire.SipWire) -> None:
     await scene.friends.tell("call", phone=FRIEND, to=GATEWAY)
     invite = await pbx.next_request("INVITE")
-    answer = response_to(invite, 200, "OK", pbx, sdp(pbx))
+    answer = response_to(invite, 200, "OK", pbx, sdp())
     unreadable = {"Contact": "<sip:p b x>", "Supported": ",", "Allow": "ACK,,BYE", "Session-Expires": "9;;"}
     for name, value in unreadable.items():
         answer.headers.set(name, value)

@@ -27,6 +27,7 @@ from prometheus_client import REGISTRY
 from teletrunk.service import Service
 from teletrunk.v1 import call_pb2, manager_pb2, trunk_pb2
 from teletrunk.v1 import session_store_pb2 as pb
+from teletrunk_sandbox.ports import held
 from teletrunk_worker.calls import Calls, Rim
 from teletrunk_worker.legs.supervisor import HostPool
 from teletrunk_worker.legs.wire import Message
@@ -35,7 +36,6 @@ from teletrunk_worker.refused_calls import RefusedCalls
 from teletrunk_worker.server import responder
 from teletrunk_worker.server.port import SipPort
 
-from tests.component.worker.sip_host_world import free_rtp_ports
 from tests.fuzz.journal import Journal
 from tests.fuzz.open_line import Telegram
 from tests.fuzz.peer import Heard, Peer
@@ -182,7 +182,7 @@ async def _worker(stack: contextlib.AsyncExitStack, telegram: Telegram, journal:
     refused = RefusedCalls(lambda *_: True, telegram.report)
     calls.rim = Rim("w", port, hosts, telegram, telegram, telegram, refused, _FIRST_ANSWER_S)
     stack.push_async_callback(calls.close)
-    first = free_rtp_ports(HOSTS * _RTP_PORTS)
+    first = stack.enter_context(held(HOSTS * _RTP_PORTS))
     await hosts.start(lambda index, wide: _settings(port, first + index * _RTP_PORTS, wide=wide))
     port.is_host = hosts.has_port
     journal.on_break = HostTape(port, hosts, journal.directory).write

@@ -9,6 +9,7 @@ from typing import Any
 
 from sipmessage import Message as SipMessage
 from sipmessage import Request, Response
+from teletrunk_sandbox.ports import held
 from teletrunk_worker.relay.routes import binding_uri
 from teletrunk_worker.sip.registrar import Binding
 
@@ -16,7 +17,6 @@ from tests.sip_wire import SipWire
 
 from .host_process import HostProcess
 from .port_world import PortWorld, port_world, ready
-from .sip_host_world import free_rtp_ports
 
 _RTP_PORTS = 32
 CALL_IN, CALL_OUT = "call1/a", "call2/t1"  # of the PBX, and to it
@@ -25,16 +25,17 @@ CALL_IN, CALL_OUT = "call1/a", "call2/t1"  # of the PBX, and to it
 class EdgeAndHost(HostProcess):
     patience_s = 10.0
 
-    def __init__(self, ports: PortWorld) -> None:
+    def __init__(self, ports: PortWorld, rtp_port: int) -> None:
         super().__init__()
         self.ports = ports
         self.port = ports.port
         self.address = ports.address
+        self._rtp_port = rtp_port
 
     async def start(self) -> None:
         self.ports.door.host_port = await self.launch(
             {}, edge_port=self.port.inside_port, public_address="127.0.0.1", public_port=self.port.port,
-            media_address="127.0.0.1", rtp_port=free_rtp_ports(_RTP_PORTS), rtp_ports=_RTP_PORTS,
+            media_address="127.0.0.1", rtp_port=self._rtp_port, rtp_ports=_RTP_PORTS,
         )  # fmt: skip
 
     async def called(self, wire: SipWire, invite: Request) -> Response:
@@ -83,10 +84,11 @@ async def ready_with(wire: SipWire, body: bytes) -> Request:
 @contextlib.asynccontextmanager
 async def edge_and_host(**given: Any) -> AsyncIterator[EdgeAndHost]:
     """`given` is what a port may have."""
-    async with port_world(**given) as ports:
-        world = EdgeAndHost(ports)
-        await world.start()
-        try:
-            yield world
-        finally:
-            await world.stop()
+    with held(_RTP_PORTS) as rtp_port:
+        async with port_world(**given) as ports:
+            world = EdgeAndHost(ports, rtp_port)
+            await world.start()
+            try:
+                yield world
+            finally:
+                await world.stop()

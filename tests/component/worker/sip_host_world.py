@@ -12,6 +12,7 @@ import struct
 from array import array
 from collections.abc import AsyncIterator, Callable, Iterable
 
+from teletrunk_sandbox import ports
 from teletrunk_worker.legs.wire import Message
 
 from .host_process import PATIENCE_S, HostProcess
@@ -21,16 +22,7 @@ _PCMA, _KEYS = 8, 101
 MEDIA_ADDRESS = "192.0.2.44"  # what its descriptions name, as behind NAT; its sockets are on this machine
 CALL = "call1/a"
 _LOOK_S = 0.02
-
-
-def free_rtp_ports(count: int) -> int:
-    """The first of so many UDP ports in a row that nobody has."""
-    for first in range(42_000, 60_000, count):
-        with contextlib.ExitStack() as held, contextlib.suppress(OSError):
-            for port in range(first, first + count):
-                held.enter_context(socket.socket(socket.AF_INET, socket.SOCK_DGRAM)).bind(("", port))
-            return first
-    raise AssertionError("no free ports")
+_RTP_PORTS = 32
 
 
 class RtpSocket:
@@ -87,7 +79,7 @@ class RtpSocket:
 class SipHostWorld(HostProcess):
     """The host as a process of its own, with one call."""
 
-    def __init__(self, environment: dict[str, str]) -> None:
+    def __init__(self, environment: dict[str, str], first_rtp_port: int, rtp_ports: int) -> None:
         super().__init__()
         self._environment = environment
         self.contact = ""  # parameters of its peer's
@@ -101,8 +93,7 @@ class SipHostWorld(HostProcess):
         self.host_port = 0
         self.rtp_port = 0
         self.rtp_address = ""
-        self.first_rtp_port = free_rtp_ports(32)
-        self.rtp_ports = 32
+        self.first_rtp_port, self.rtp_ports = first_rtp_port, rtp_ports
 
     async def start(self) -> None:
         self.host_port = await self.launch(
@@ -223,9 +214,10 @@ def _headers(message: str, *names: str) -> list[str]:
 
 @contextlib.asynccontextmanager
 async def sip_host_world(**environment: str) -> AsyncIterator[SipHostWorld]:
-    world = SipHostWorld(environment)
-    await world.start()
-    try:
-        yield world
-    finally:
-        await world.stop()
+    with ports.held(_RTP_PORTS) as first_rtp_port:
+        world = SipHostWorld(environment, first_rtp_port, _RTP_PORTS)
+        await world.start()
+        try:
+            yield world
+        finally:
+            await world.stop()

@@ -128,8 +128,7 @@ async def test_another_codec_than_the_agreed_one_is_no_sound(
 
 async def test_sound_that_may_have_the_ports_that_the_kernel_gives_leaves_sip_its_own() -> None:
     """TELETRUNK_RTP_PORTS may be of those: SIP's socket among them was shut to everybody as one of sound."""
-    world = SipHostWorld({})
-    world.first_rtp_port, world.rtp_ports = 32_768, 28_000
+    world = SipHostWorld({}, 32_768, 28_000)
     await world.start()
     try:
         with contextlib.closing(RtpSocket(PEER)) as peer:
