@@ -8,6 +8,7 @@ import re
 from collections.abc import AsyncIterator, Callable
 
 import pytest
+import structlog
 from sipmessage import AuthChallenge, Message, Request, Response
 from teletrunk import causes
 from teletrunk.v1 import manager_pb2, trunk_pb2
@@ -352,6 +353,18 @@ async def test_a_peer_is_asked_whether_it_is_there_and_known_by_its_header() -> 
             assert world.door.admitted[-1].trunk_id == trunk_id
         stranger = await wire.ask(wire.request("INVITE", "100", "gw", X_Trunk="three"))
         assert stranger.final.code == 401, "whom nobody knows is asked for a password"
+
+
+async def test_of_trunks_that_nothing_tells_apart_the_first_has_the_calls_and_the_log_says_so() -> None:
+    async with port_world() as world, registrar() as pbx, sip_wire.udp(world.address) as wire:
+        follow(world, peer(pbx.port, "t2"), peer(pbx.port, "t1"), peer(pbx.port, "t3", header="X-Trunk: three"))
+        await until(world, up=True)
+        with structlog.testing.capture_logs() as lines:
+            for headers, trunk_id in (({}, "t1"), ({}, "t1"), ({"X_Trunk": "three"}, "t3")):
+                wire.send(bytes(wire.request("INVITE", "100", "gw", **headers)))
+                await world.host.next(lambda message: isinstance(message, Request) and message.method == "INVITE")
+                assert world.door.admitted[-1].trunk_id == trunk_id
+        assert [line["logins"] for line in lines if "logins" in line] == [("login-t1", "login-t2")]
 
 
 def thief(header: str) -> manager_pb2.TrunkSettings:

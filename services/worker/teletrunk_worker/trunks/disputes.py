@@ -1,7 +1,8 @@
-"""Two administrators' trunks that an INVITE without a digest could be of: it is of neither.
+"""Trunks that an INVITE without a digest could be of alike: the log names them.
 
-The Manager sees to it that none are known by one address, but names lead where their owner lets them lead. The PBX that
-the address is of then has to show a password, and the log says why: that is seen, and a stolen call is not.
+Of two administrators' it is of neither. The Manager sees to it that none are known by one address, but names lead where
+their owner lets them lead. The PBX that the address is of then has to show a password: that is seen, and a stolen call
+is not. Of one administrator's it is the first one's; he may have meant another.
 """
 
 from __future__ import annotations
@@ -19,9 +20,19 @@ class Disputes:
     def __init__(self) -> None:
         self._told: set[tuple[str, str]] = set()
 
-    def note(self, found: Pbx, rival: Pbx) -> None:
+    def of_two_administrators(self, found: Pbx, rival: Pbx) -> None:
         """A call that comes from where both may be; a registration of ours is told from others by whom it names."""
-        pair = found.trunk.login, rival.trunk.login
-        if pair not in self._told and len(self._told) < _MOST_TOLD:
-            self._told.add(pair)
+        if self._is_new(pair := (found.trunk.login, rival.trunk.login)):
             log.warning("two administrators' trunks are known by one address: it is asked for a password", logins=pair)
+
+    def of_one_administrator(self, found: Pbx, rival: Pbx) -> None:
+        """A call that is taken for the first one's."""
+        if self._is_new(pair := (found.trunk.login, rival.trunk.login)):
+            log.warning("two trunks are known by one address: its calls are the first one's; a header of each "
+                        "(--pbx-header) would tell them apart", logins=pair)  # fmt: skip
+
+    def _is_new(self, pair: tuple[str, str]) -> bool:
+        if pair in self._told or len(self._told) >= _MOST_TOLD:
+            return False
+        self._told.add(pair)
+        return True

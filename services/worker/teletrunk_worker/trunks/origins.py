@@ -80,13 +80,16 @@ class Origins:
     def _likeliest(self, invite: Request, address: str) -> Pbx | None:
         """Of those that may come from there: one whose header the call bears, one without a header, one it names."""
         header = invite.headers.getlist
-        peers = (self._pbxs[trunk_id] for trunk_id in self._peers.at(address, header))
-        peer = min(peers, key=lambda pbx: (not pbx.options.header, pbx.trunk.login), default=None)
+        peers = [self._pbxs[trunk_id] for trunk_id in self._peers.at(address, header)]
+        peer = min(peers, key=_rank, default=None)
         if not isinstance(peer, PeerPbx):
             return self._named(invite, address)
         if rival := self._all.of_another(peer.trunk.administrator, address, header):
-            self._disputes.note(peer, self._pbxs[rival])
+            self._disputes.of_two_administrators(peer, self._pbxs[rival])
             return None
+        alike = (other for other in peers if other is not peer and _rank(other)[0] == _rank(peer)[0])
+        if (second := min(alike, key=_rank, default=None)) is not None:
+            self._disputes.of_one_administrator(peer, second)
         return peer
 
     def _named(self, invite: Request, address: str) -> Pbx | None:
@@ -97,3 +100,8 @@ class Origins:
             if found := self._up_by_user.at(address, lambda _, user=user: [user]):  # type: ignore[misc]
                 return min((self._pbxs[trunk_id] for trunk_id in found), key=lambda pbx: pbx.trunk.login)
         return None
+
+
+def _rank(pbx: Pbx) -> tuple[bool, str]:
+    """Of those that a call may be of the least is whose it is."""
+    return not pbx.options.header, pbx.trunk.login
