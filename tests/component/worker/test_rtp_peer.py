@@ -30,7 +30,7 @@ async def burst(stranger: RtpSocket, world: SipHostWorld, seconds: float) -> int
     """Twelve packets to each port that the host may have, again and again. Returns how many came back."""
     drawn = 0
     for _ in range(round(seconds / 0.25)):
-        for port in range(world.first_rtp_port, world.first_rtp_port + 32):
+        for port in range(world.first_rtp_port, world.first_rtp_port + world.rtp_ports):
             for _ in range(12):
                 stranger.send(port, LOUD)
         await asyncio.sleep(0.25)

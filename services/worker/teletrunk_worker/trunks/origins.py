@@ -5,6 +5,7 @@ What the answer costs grows neither with the trunks nor with the registrations a
 
 from __future__ import annotations
 
+import heapq
 import ipaddress
 from dataclasses import dataclass
 
@@ -80,16 +81,16 @@ class Origins:
     def _likeliest(self, invite: Request, address: str) -> Pbx | None:
         """Of those that may come from there: one whose header the call bears, one without a header, one it names."""
         header = invite.headers.getlist
-        peers = [self._pbxs[trunk_id] for trunk_id in self._peers.at(address, header)]
-        peer = min(peers, key=_rank, default=None)
-        if not isinstance(peer, PeerPbx):
+        peers = (self._pbxs[trunk_id] for trunk_id in self._peers.at(address, header))
+        likeliest = heapq.nsmallest(2, peers, key=_rank)
+        if not likeliest or not isinstance(peer := likeliest[0], PeerPbx):
             return self._named(invite, address)
         if rival := self._all.of_another(peer.trunk.administrator, address, header):
             self._disputes.of_two_administrators(peer, self._pbxs[rival])
             return None
-        alike = (other for other in peers if other is not peer and _rank(other)[0] == _rank(peer)[0])
-        if (second := min(alike, key=_rank, default=None)) is not None:
-            self._disputes.of_one_administrator(peer, second)
+        for other in likeliest[1:]:
+            if bool(other.options.header) == bool(peer.options.header):
+                self._disputes.of_one_administrator(peer, other)
         return peer
 
     def _named(self, invite: Request, address: str) -> Pbx | None:
